@@ -1,0 +1,1 @@
+"""creeklab: learn AWS IoT around one real creek."""

@@ -1,0 +1,1 @@
+"""The HTTP side of the local AWS IoT Core, driven by botocore's service models."""
