@@ -1,0 +1,419 @@
+"""The commands: ``creeklab lab``, ``creeklab test``, ``creeklab cloud``.
+
+Each first makes sure of an environment (``bootstrap``). Until that exists there is only the
+standard library, so what needs more is imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from creeklab.bootstrap import CLONE, SetupError, prepare, say
+
+if TYPE_CHECKING:
+    from creeklab.cloud.process import Running
+
+NOTEBOOKS = CLONE / "notebooks"
+JUPYTER_SECONDS = 120.0  # a first start on a slow disk compiles much
+JUPYTER_STOP_SECONDS = 15.0
+NOT_RUNNING = 3  # the exit code of ``cloud status``, as service managers have it
+
+
+class CommandError(Exception):
+    """A command cannot be carried out; the message says why and what to do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parse(given)
+    try:
+        prepare(given, tests=options.command == "test")
+        return _carry_out(options)
+    except (SetupError, CommandError) as error:
+        print(f"\ncreeklab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+
+
+def _carry_out(options: argparse.Namespace) -> int:
+    from creeklab.cloud.process import CloudError
+
+    try:
+        run: Callable[[argparse.Namespace], int] = options.run
+        return run(options)
+    except CloudError as error:
+        raise CommandError(error) from error
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the options of a command line: ``command``, ``run`` and what the command takes."""
+    parser = argparse.ArgumentParser(
+        prog="creeklab",
+        description="Learn AWS IoT in JupyterLab, with an AWS IoT Core on your own machine.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    lab = commands.add_parser("lab", help="start the local cloud and open JupyterLab")
+    lab.add_argument("notebook", nargs="?", help="the notebook to open; the first if left out")
+    lab.add_argument("--no-browser", action="store_true", help="only print the address")
+    lab.add_argument("--port", type=_port, help="JupyterLab's port; a free one if left out")
+    lab.set_defaults(run=run_lab)
+
+    test = commands.add_parser(
+        "test",
+        help="run every check and every test, notebooks included",
+        usage="creeklab test [pytest's arguments ...]",
+        description="With arguments, run only pytest and pass them on.",
+    )
+    test.set_defaults(run=run_tests, pytest_arguments=[])
+
+    cloud = commands.add_parser("cloud", help="start, stop, look at or empty the local cloud")
+    verbs = cloud.add_subparsers(dest="verb", required=True, metavar="VERB")
+    start = verbs.add_parser("start", help="start it, if it does not run")
+    start.add_argument("--mqtt-port", type=_port, help="port for MQTT over TLS")
+    start.add_argument("--https-port", type=_port, help="port for HTTPS")
+    start.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME=VALUE",
+        help="a setting of creeklab/cloud/settings.py; may be given again",
+    )
+    start.set_defaults(run=start_cloud)
+    verbs.add_parser("stop", help="stop it; its state stays").set_defaults(run=stop_cloud)
+    verbs.add_parser("status", help="tell whether it runs and where").set_defaults(run=show_cloud)
+    reset = verbs.add_parser("reset", help="empty its account")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.set_defaults(run=reset_cloud)
+
+    if arguments[:1] == ["test"] and arguments[1:] not in (["-h"], ["--help"]):
+        options = parser.parse_args(["test"])
+        options.pytest_arguments = arguments[1:]
+        return options
+    return parser.parse_args(arguments)
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
+    return int(text)
+
+
+# --- lab ------------------------------------------------------------------------------------------
+
+
+def run_lab(options: argparse.Namespace) -> int:
+    """Start the cloud and JupyterLab; wait for Ctrl-C; stop what was started here."""
+    from creeklab.cloud import process
+    from creeklab.home import home_folder
+
+    notebook = find_notebook(NOTEBOOKS, options.notebook)
+    if options.port is not None:
+        _check_free(options.port)
+    home = home_folder()
+    with _one_interrupt():
+        cloud = process.ensure(home)
+        try:
+            ended = _run_jupyter(home, cloud, notebook, options)
+        finally:
+            stopped = cloud.started_here and process.stop(home)
+    say("JupyterLab has ended." if ended == 0 else f"JupyterLab ended with exit code {ended}.")
+    say("The local cloud is stopped." if stopped else "The local cloud runs on, as before.")
+    return ended
+
+
+def find_notebook(folder: Path, name: str | None) -> str:
+    """Return the file name of the notebook to open, or of the first one.
+
+    Parameters
+    ----------
+    name
+        ``"05-mqtt"``, ``"05-mqtt.ipynb"``, or a path that ends so.
+    """
+    names = sorted(path.name for path in folder.glob("*.ipynb"))
+    if not names:
+        raise CommandError(f"There is no notebook in {folder}. Clone the repository again.")
+    if name is None:
+        return names[0]
+    wanted = Path(name).name.removesuffix(".ipynb") + ".ipynb"
+    if wanted not in names:
+        raise CommandError(f"There is no notebook {wanted}. There are: {', '.join(names)}")
+    return wanted
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        if (
+            os.name != "nt"
+        ):  # a port whose last user just ended counts as free; Windows says so itself
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise CommandError(
+                f"Port {port} cannot be used ({error.strerror}): another program, perhaps another\n"
+                "JupyterLab, has it. Choose another port, or leave out --port to get a free one."
+            ) from None
+
+
+@contextlib.contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """Take a closed terminal and a request to end as Ctrl-C, and the first of them as the only one.
+
+    So a second Ctrl-C does not keep what was started here from being stopped.
+    """
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    before: dict[int, Any] = {}
+
+    def interrupt(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in filter(None, numbers):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
+            before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run_jupyter(home: Path, cloud: Running, notebook: str, options: argparse.Namespace) -> int:
+    """Run JupyterLab until it ends or Ctrl-C comes; return its exit code, 0 after Ctrl-C."""
+    token = secrets.token_hex(24)
+    log = home / "jupyter.log"
+    command = jupyter_command(notebook, options.port, browser=not options.no_browser)
+    environment = {**child_environment(), **_jupyter_settings(home), "JUPYTER_TOKEN": token}
+    say("Starting JupyterLab ...")
+    lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        jupyter = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # A group of its own: Ctrl-C reaches this process alone, which then ends Jupyter.
+            start_new_session=os.name != "nt",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+        )
+    finally:
+        os.close(lines)
+    try:
+        address = _wait_for_address(jupyter, token, notebook)
+        if address is None:
+            said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+            raise CommandError("\n    ".join(["JupyterLab did not start. It said:", *said]))
+        say(
+            f"\nThe lab is open. If no browser shows it, open this address in one:\n\n"
+            f"    {address}\n\n"
+            f"Local cloud: MQTT on port {cloud.mqtt_port}, HTTPS on port {cloud.https_port}.\n"
+            f"Its state and Jupyter's log: {home}\n\n"
+            f"To end: save your notebooks, then press Ctrl-C here."
+        )
+        return jupyter.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _end(jupyter)
+
+
+def jupyter_command(notebook: str, port: int | None, *, browser: bool) -> list[str]:
+    """Return the command line that opens a notebook in JupyterLab, bound to loopback.
+
+    JupyterLab's documentation ("Announcements") has the flags that keep the server from fetching
+    news and from looking for updates; the catalogue of extensions is off too. So it sends nothing
+    to the internet.
+    """
+    command = [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS / notebook)]
+    command += [
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={NOTEBOOKS}",
+        f"--ServerApp.open_browser={browser}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    ]
+    if port is not None:
+        command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command += ["--allow-root"]  # in a container; the server is on loopback, with its token
+    return command
+
+
+def _jupyter_settings(home: Path) -> dict[str, str]:
+    """Return the variable that gives JupyterLab other defaults, so that it asks no question.
+
+    Without them it asks every learner at the first start whether to fetch news. They are defaults:
+    what somebody has set in JupyterLab's own settings counts.
+    """
+    folder = home / "jupyter"
+    defaults = {
+        "@jupyterlab/apputils-extension:notification": {
+            "fetchNews": "false",
+            "checkForUpdates": False,
+        }
+    }
+    file = folder / "labconfig" / "default_setting_overrides.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(defaults), encoding="utf-8")
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("JUPYTER_CONFIG_PATH")]))
+    return {"JUPYTER_CONFIG_PATH": path}
+
+
+def child_environment() -> dict[str, str]:
+    """Return the variables for a child process: as they are, and ``creeklab`` can be imported."""
+    path = os.pathsep.join(filter(None, [str(CLONE), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def _wait_for_address(jupyter: subprocess.Popen[bytes], token: str, notebook: str) -> str | None:
+    """Return the notebook's address once the server is up, None if that does not happen."""
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    began = time.time()
+    while jupyter.poll() is None and time.time() < began + JUPYTER_SECONDS:
+        for file in Path(jupyter_runtime_dir()).glob("jpserver-*.json"):
+            with contextlib.suppress(OSError, ValueError):  # being written, or just removed
+                fresh = file.stat().st_mtime > began - 2.0
+                server = json.loads(file.read_text(encoding="utf-8"))
+                # On Windows the server is a child of the process that was started.
+                if fresh and (server["token"] == token or server["pid"] == jupyter.pid):
+                    query = f"?token={server['token']}" if server["token"] else ""
+                    return f"{server['url']}lab/tree/{notebook}{query}"
+        time.sleep(0.1)
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        say("\nEnding JupyterLab ...")
+        process.terminate()
+        try:
+            process.wait(JUPYTER_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# --- test -----------------------------------------------------------------------------------------
+
+
+def run_tests(options: argparse.Namespace) -> int:
+    """Run every check to its end, or only pytest with the arguments given."""
+    with_notebooks = ["--nbval", "--nbval-current-env"]
+    with_notebooks += ["--nbval-sanitize-with", str(CLONE / "tests" / "nbval_sanitize.cfg")]
+    if options.pytest_arguments:
+        return _run_tool("pytest", *with_notebooks, *options.pytest_arguments)
+    folders = ["tests", "notebooks"] if any(NOTEBOOKS.glob("*.ipynb")) else ["tests"]
+    steps = {
+        "ruff check": ["ruff", "check"],
+        "ruff format": ["ruff", "format", "--check"],
+        "mypy": ["mypy"],
+        "pytest": ["pytest", *with_notebooks, *folders],
+    }
+    failed = []
+    for number, (name, command) in enumerate(steps.items(), 1):
+        say(f"\n--- {number}/{len(steps)} {name} ---")
+        if _run_tool(*command):
+            failed.append(name)
+    say("\nAll is well." if not failed else f"\nNot well: {', '.join(failed)}.")
+    return 1 if failed else 0
+
+
+def _run_tool(module: str, *arguments: str) -> int:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=CLONE, env=child_environment(), check=False).returncode
+
+
+# --- cloud ----------------------------------------------------------------------------------------
+
+
+def start_cloud(options: argparse.Namespace) -> int:
+    """Start the local cloud, unless it runs."""
+    from creeklab.cloud import process
+    from creeklab.home import home_folder
+
+    home = home_folder()
+    cloud = process.ensure(
+        home,
+        mqtt_port=options.mqtt_port,
+        https_port=options.https_port,
+        settings=options.settings,
+    )
+    if cloud.started_here:
+        say(f"The local cloud runs now. {_where(cloud)}\nIts state: {home}")
+        return 0
+    say(f"The local cloud was running. {_where(cloud)}\nIts state: {home}")
+    ports = {options.mqtt_port: cloud.mqtt_port, options.https_port: cloud.https_port}
+    if options.settings or any(asked not in (None, has) for asked, has in ports.items()):
+        raise CommandError(
+            "Ports and settings are taken when the cloud starts, so these changed nothing.\n"
+            "Run creeklab cloud stop first."
+        )
+    return 0
+
+
+def stop_cloud(_: argparse.Namespace) -> int:
+    """Stop the local cloud, if it runs."""
+    from creeklab.cloud import process
+    from creeklab.home import home_folder
+
+    stopped = process.stop(home_folder())
+    say("The local cloud is stopped." if stopped else "The local cloud was not running.")
+    return 0
+
+
+def show_cloud(_: argparse.Namespace) -> int:
+    """Tell whether the local cloud runs; the exit code is 3 if it does not."""
+    from creeklab.cloud import process
+    from creeklab.home import home_folder
+
+    home = home_folder()
+    cloud = process.status(home)
+    if cloud is None:
+        say(f"The local cloud does not run. Its state: {home}")
+        return NOT_RUNNING
+    say(f"The local cloud runs (process {cloud.pid}). {_where(cloud)}\nIts state: {home}")
+    return 0
+
+
+def reset_cloud(options: argparse.Namespace) -> int:
+    """Empty the account of the local cloud, after a question."""
+    from creeklab.cloud import process
+    from creeklab.home import home_folder
+
+    home = home_folder()
+    if not options.yes:
+        say(f"This removes every Thing, certificate, policy and shadow of the cloud in {home}.")
+        try:
+            answer = input("Type yes to go on: ")
+        except EOFError:
+            answer = ""
+        if answer.strip().lower() != "yes":
+            raise CommandError("Nothing was changed.")
+    running = process.reset(home)
+    say("The account is empty." + (" The local cloud runs again." if running else ""))
+    return 0
+
+
+def _where(cloud: Running) -> str:
+    return f"MQTT on {cloud.endpoint}:{cloud.mqtt_port}, HTTPS on port {cloud.https_port}."

@@ -1,0 +1,107 @@
+"""``python -m creeklab.cloud``: run a cloud in this process.
+
+Says in one line of JSON on standard output where it is reached, or why it did not start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import filelock
+
+from creeklab.cloud.account import write_private
+from creeklab.cloud.app import ENDPOINT, App
+from creeklab.cloud.process import Running, cloud_folder, running_lock
+from creeklab.cloud.settings import Settings, parse_settings
+
+if sys.platform == "win32":
+    from asyncio import run
+else:
+    from uvloop import run
+
+USUAL_MQTT_PORT, USUAL_HTTPS_PORT = 8883, 8443
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a cloud until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m creeklab.cloud", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="home folder")
+    parser.add_argument("--mqtt-port", type=int, help="port for MQTT over TLS")
+    parser.add_argument("--https-port", type=int, help="port for HTTPS")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    home: Path = options.home.absolute()
+    lock = running_lock(home)
+    try:
+        lock.acquire(timeout=1.0)
+    except filelock.Timeout:
+        return _fail(f"One is running for {home} already.")
+    try:
+        settings = parse_settings(options.settings)
+        run(_serve(home, settings, options.mqtt_port, options.https_port))
+    except (ValueError, OSError) as error:
+        logging.exception("The cloud did not start.")
+        return _fail(getattr(error, "strerror", None) or str(error))
+    finally:
+        lock.release()
+    return 0
+
+
+async def _serve(home: Path, settings: Settings, mqtt: int | None, https: int | None) -> None:
+    folder = cloud_folder(home)
+    ready = folder / "ready.json"
+    last = _last_ports(ready)
+    ready.unlink(missing_ok=True)
+    app = App(folder, settings)
+    mqtt_port, https_port = await app.start(
+        _candidates(mqtt, last[0], USUAL_MQTT_PORT), _candidates(https, last[1], USUAL_HTTPS_PORT)
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if sys.platform != "win32":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+    running = asdict(Running(os.getpid(), ENDPOINT, mqtt_port, https_port))
+    del running["started_here"]
+    write_private(ready, json.dumps(running))
+    _say(running)
+    await app.run_until(stopping)
+    await app.stop()
+
+
+def _candidates(asked: int | None, last: int | None, usual: int) -> list[int]:
+    if asked is not None:
+        return [asked]
+    # A free port of IPv4 may be taken on IPv6: 0 is tried more than once.
+    return [*([last] if last else []), usual, 0, 0, 0]
+
+
+def _last_ports(ready: Path) -> tuple[int | None, int | None]:
+    try:
+        last = json.loads(ready.read_text())
+        return int(last["mqtt_port"]), int(last["https_port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
+
+
+def _say(said: dict[str, object]) -> None:
+    print(json.dumps(said), flush=True)
+
+
+def _fail(why: str) -> int:
+    _say({"error": why})
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

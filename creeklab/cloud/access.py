@@ -1,0 +1,98 @@
+"""What one connection may do: the policies of its certificate, bound to who and where it is.
+
+Answers are cached per resource until something in the registry changes (`forget`). The same
+binding answers the broker and TestAuthorization, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from creeklab.cloud.policy import Authorizer, Explanation
+from creeklab.cloud.registry import Registry
+
+MAX_CACHED = 4096
+
+
+class Access:
+    """The rights of one certificate, connected under one client id.
+
+    Parameters
+    ----------
+    attributes
+        The set ``iot:ConnectAttributes``: ``PersistentConnect`` and ``LastWill`` as they apply.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        certificate_id: str,
+        client_id: str,
+        source_ip: str,
+        attributes: tuple[str, ...] = (),
+    ) -> None:
+        self._registry = registry
+        self._certificate_id = certificate_id
+        self._client_id = client_id
+        self._connection: dict[str, str | tuple[str, ...]] = {
+            "iot:ClientId": client_id,
+            "aws:SourceIp": source_ip,
+            "iot:ConnectAttributes": attributes,
+        }
+        self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
+        self._bound: Authorizer | None = None
+        self._answers: dict[str, dict[str, bool]] = {}
+        self._receive: dict[str, bool] = {}
+
+    def forget(self) -> None:
+        """Drop what was worked out: a policy, an attachment, a Thing or a certificate changed."""
+        self._bound = None
+        self._answers.clear()
+        self._receive.clear()
+
+    @property
+    def status(self) -> str | None:
+        """Status of the certificate, such as ``ACTIVE``; None if the registry has none of it."""
+        return self._registry.certificate_status(self._certificate_id)
+
+    def allows(self, action: str, resource: str) -> bool:
+        """Tell whether `action` is allowed on `resource`, such as ``topic/creek/depth``."""
+        answers = self._answers.setdefault(action, {})
+        answer = answers.get(resource)
+        if answer is None:
+            if len(answers) >= MAX_CACHED:
+                answers.clear()
+            answer = self.status == "ACTIVE" and (
+                self._authorizer().decide(action, self._arn + resource).allows
+            )
+            answers[resource] = answer
+        return answer
+
+    def may_receive(self, topic: str, refused: Callable[[str], None]) -> bool:
+        """Tell whether a message on `topic` may be delivered; the hot path of every delivery.
+
+        `refused` is called with the resource when a refusal is found, not each time it is met.
+        """
+        answer = self._receive.get(topic)
+        if answer is None:
+            if len(self._receive) >= MAX_CACHED:
+                self._receive.clear()
+            answer = self._receive[topic] = self.allows("iot:Receive", "topic/" + topic)
+            if not answer:
+                refused("topic/" + topic)
+        return answer
+
+    def explain(self, action: str, resource: str) -> Explanation:
+        """Explain the decision on `action` and `resource`."""
+        return self._authorizer().explain(action, self._arn + resource)
+
+    def _authorizer(self) -> Authorizer:
+        if self._bound is None:
+            registry, certificate_id = self._registry, self._certificate_id
+            context: dict[str, str | tuple[str, ...]] = {
+                **self._connection,
+                **registry.certificate_context(certificate_id),
+                **registry.thing_context(self._client_id, certificate_id),
+            }
+            self._bound = Authorizer(registry.policies_of(certificate_id), context)
+        return self._bound

@@ -1,0 +1,76 @@
+"""The one account of a local cloud: its number, its region, and its access key.
+
+The access key is what every HTTP call is signed with. It is made at random the first time and
+kept in a file that only its owner can read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import string
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ACCOUNT_ID = "123456789012"
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Account number, region and access key."""
+
+    account: str
+    region: str
+    access_key: str
+    secret_key: str
+
+    @property
+    def user_arn(self) -> str:
+        """ARN of the IAM user whose access key this is."""
+        return f"arn:aws:iam::{self.account}:user/creeklab"
+
+
+def load_account(folder: Path) -> Account:
+    """Read the account kept in `folder`, or make it.
+
+    Raises
+    ------
+    ValueError
+        If the file is there and is not an account.
+    """
+    file = folder / "account.json"
+    try:
+        text = file.read_text()
+    except FileNotFoundError:
+        account = _new_account()
+        write_private(file, json.dumps(asdict(account), indent=2) + "\n")
+        return account
+    try:
+        return Account(**json.loads(text))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{file} is not an account of creeklab. Delete that file to get a new access key."
+        ) from None
+
+
+def _new_account() -> Account:
+    letters = string.ascii_uppercase + string.digits
+    return Account(
+        ACCOUNT_ID,
+        REGION,
+        "AKIA" + "".join(secrets.choice(letters) for _ in range(16)),
+        secrets.token_urlsafe(30),
+    )
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    draft = file.with_name(file.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)

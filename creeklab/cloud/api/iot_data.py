@@ -1,0 +1,139 @@
+"""The operations of the service ``iot-data``: publish, and the shadows over REST."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.topics import InvalidTopic, check_topic
+from creeklab.cloud.shadow import Rejected
+from creeklab.cloud.shadow_service import ShadowService
+
+EXCEPTIONS = {
+    400: "InvalidRequestException",
+    404: "ResourceNotFoundException",
+    409: "ConflictException",
+    413: "RequestEntityTooLargeException",
+    415: "UnsupportedDocumentEncodingException",
+}
+MAX_PAYLOAD = 131_072
+
+
+class IotData:
+    """One method for each operation, called with the members of its request.
+
+    The caller is the account, whose rights are not limited by the policies of devices.
+    """
+
+    def __init__(self, broker: Broker, shadows: ShadowService) -> None:
+        self._broker = broker
+        self._shadows = shadows
+
+    def publish(
+        self,
+        *,
+        topic: str,
+        qos: int = 0,
+        retain: bool = False,
+        payload: bytes = b"",
+        **mqtt5: Any,
+    ) -> None:
+        """Publish a message to a topic."""
+        try:
+            check_topic(topic)
+        except InvalidTopic as error:
+            raise ServiceError("InvalidRequestException", str(error)) from None
+        if len(payload) > MAX_PAYLOAD:
+            message = f"The payload has {len(payload)} bytes; {MAX_PAYLOAD} are the most."
+            raise ServiceError("RequestEntityTooLargeException", message)
+        if topic.startswith("$") and retain:
+            message = "A message to a reserved topic cannot be retained."
+            raise ServiceError("InvalidRequestException", message)
+        properties = _properties(mqtt5)
+        self._broker.publish(topic, payload, min(qos, 1), retain, properties)
+
+    def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> dict[str, Any]:
+        """Return a shadow's document."""
+        try:
+            return _body(self._shadows.get(thingName, shadowName))
+        except Rejected as rejected:
+            raise _error(rejected) from None
+
+    def update_thing_shadow(
+        self, *, thingName: str, payload: bytes, shadowName: str = ""
+    ) -> dict[str, Any]:
+        """Update a shadow."""
+        try:
+            return _body(self._shadows.update(thingName, shadowName, payload))
+        except Rejected as rejected:
+            raise _error(rejected) from None
+
+    def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> dict[str, Any]:
+        """Delete a shadow."""
+        try:
+            return _body(self._shadows.delete(thingName, shadowName))
+        except Rejected as rejected:
+            raise _error(rejected) from None
+
+    def list_named_shadows_for_thing(
+        self, *, thingName: str, nextToken: str = "", pageSize: int = 25
+    ) -> dict[str, Any]:
+        """Return the names of a Thing's named shadows, a page at a time."""
+        after = _after(nextToken)
+        names = self._shadows.named(thingName, after, pageSize + 1)
+        answer: dict[str, Any] = {
+            "results": names[:pageSize],
+            "timestamp": int(self._broker.clock()),
+        }
+        if len(names) > pageSize:
+            answer["nextToken"] = base64.urlsafe_b64encode(names[pageSize - 1].encode()).decode()
+        return answer
+
+
+def _after(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token.encode()).decode()
+    except ValueError:
+        raise ServiceError("InvalidRequestException", "Invalid nextToken") from None
+
+
+def _body(document: dict[str, Any]) -> dict[str, Any]:
+    return {"payload": json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()}
+
+
+def _error(rejected: Rejected) -> ServiceError:
+    return ServiceError(EXCEPTIONS[rejected.code], rejected.message)
+
+
+def _properties(mqtt5: dict[str, Any]) -> dict[str, Any]:
+    """Translate the MQTT 5 members of a Publish call to MQTT 5 properties."""
+    properties: dict[str, Any] = {}
+    if "contentType" in mqtt5:
+        properties["content_type"] = mqtt5["contentType"]
+    if "responseTopic" in mqtt5:
+        properties["response_topic"] = mqtt5["responseTopic"]
+    if mqtt5.get("messageExpiry"):
+        properties["message_expiry_interval"] = mqtt5["messageExpiry"]
+    if "payloadFormatIndicator" in mqtt5:
+        utf8 = mqtt5["payloadFormatIndicator"] == "UTF8_DATA"
+        properties["payload_format_indicator"] = int(utf8)
+    try:
+        if "correlationData" in mqtt5:
+            properties["correlation_data"] = base64.b64decode(
+                mqtt5["correlationData"], validate=True
+            )
+        if "userProperties" in mqtt5:
+            pairs = json.loads(mqtt5["userProperties"])
+            properties["user_properties"] = [
+                (str(name), str(value)) for pair in pairs for name, value in pair.items()
+            ]
+    except (ValueError, AttributeError, TypeError):
+        message = (
+            "correlationData is base64 text, and userProperties a JSON list of objects with one "
+            "name and value each."
+        )
+        raise ServiceError("InvalidRequestException", message) from None
+    return properties

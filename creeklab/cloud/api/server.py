@@ -1,0 +1,285 @@
+"""The HTTPS port of the local cloud: one thin shell over aiohttp for all its services.
+
+A request goes the same way whatever it asks for: read who claims to have signed it, which also
+names the service; check the signature; let the service's model turn it into a call of an operation;
+run that; write the answer. Nothing is said to a request that isn't signed, not even whether its
+path exists. Every answer, a refusal too, has the form that the caller's client library reads.
+
+Besides AWS's services there are two doors: ``/mqtt`` hands a WebSocket on, and
+``/_creeklab/<verb>`` is a plain JSON call of this cloud's own, signed like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+from botocore import xform_name
+
+from creeklab.cloud.api import sigv4
+from creeklab.cloud.api.protocol import (
+    STATUSES,
+    Answer,
+    Service,
+    json_answer,
+    json_error,
+    xml_error,
+)
+from creeklab.cloud.errors import ServiceError
+
+logger = logging.getLogger(__name__)
+
+BODY_LIMIT = 1024 * 1024
+CONNECTION_OPTIONS: dict[str, Any] = {
+    "access_log": None,  # Requests are on record, and a presigned URL belongs in no log.
+    "auto_decompress": False,  # A compressed body is signed as it travels.
+    "max_field_size": 32 * 1024,  # User properties travel in a header.
+}
+INTERNAL_FAILURE = "The local cloud failed here; its log says where."
+SHUTDOWN_SECONDS = 2.0
+OWN_SERVICE = "creeklab"
+OWN_PATH = "/_creeklab/"
+MQTT_PATH = "/mqtt"
+MQTT_SERVICES = ("iotdevicegateway", "iotdata")
+
+Verb = Callable[[dict[str, Any]], dict[str, Any]]
+Upgrade = Callable[[web.BaseRequest, sigv4.Caller], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class _Call:
+    """What is known of a request so far: for its answer, and for the record."""
+
+    request_id: str
+    service: str | None = None
+    operation: str | None = None
+    error: str | None = None
+    refuse: Callable[[ServiceError, str], Answer] = lambda error, request_id: json_error(
+        error, STATUSES.get(error.code, 400), request_id
+    )
+
+
+class ApiServer:
+    """Serves the operations of several services on one port.
+
+    Parameters
+    ----------
+    services
+        By the name a request is signed for (``"iot"``, ``"iotdata"``): the model, and an object
+        with a method for each operation served, named as boto3 names it. A method gets the
+        members of the request as keyword arguments, returns those of the answer, and raises
+        `ServiceError` to refuse.
+    secrets
+        Secret access keys by access key id.
+    clock
+        Gives seconds since the epoch.
+    record
+        Called once for each request with ``service``, ``operation``, ``status``, ``error`` (None
+        if it went well) and ``duration`` in seconds.
+    extra
+        The verbs of ``POST /_creeklab/<verb>``, signed for the service ``creeklab``: JSON object
+        in, JSON object out.
+    mqtt
+        Takes over a request for ``/mqtt`` once its signature is checked, to open the WebSocket.
+    """
+
+    def __init__(
+        self,
+        services: Mapping[str, tuple[Service, object]],
+        secrets: Mapping[str, str],
+        *,
+        clock: Callable[[], float] = time.time,
+        record: Callable[..., None] | None = None,
+        extra: Mapping[str, Verb] | None = None,
+        mqtt: Upgrade | None = None,
+    ) -> None:
+        self._services = services
+        self._secrets = secrets
+        self._clock = clock
+        self._record = record
+        self._extra = extra or {}
+        self._mqtt = mqtt
+        self._runner: web.ServerRunner | None = None
+
+    async def start(
+        self, hosts: Sequence[str], port: int, ssl_context: ssl.SSLContext | None
+    ) -> int:
+        """Listen on `port` of every host, on a free port if it is 0; return the port.
+
+        Raises
+        ------
+        OSError
+            If the port is taken.
+        """
+        runner = web.ServerRunner(_Server(self._handle), shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            for host in hosts:
+                await web.TCPSite(runner, host, port, ssl_context=ssl_context).start()
+                port = runner.addresses[0][1]
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        return port
+
+    async def stop(self) -> None:
+        """Stop listening, let requests under way finish, close every connection."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.perf_counter()
+        call = _Call(str(uuid.uuid4()))
+        try:
+            answer = await self._answer(request, call)
+        except ServiceError as error:
+            call.error = error.code
+            answer = call.refuse(error, call.request_id)
+        except Exception:
+            logger.exception("%s %s failed", call.service, call.operation)
+            call.error = "InternalFailureException"
+            answer = call.refuse(ServiceError(call.error, INTERNAL_FAILURE), call.request_id)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        if self._record is not None:
+            self._record(
+                service=call.service,
+                operation=call.operation,
+                status=answer.status,
+                error=call.error,
+                duration=time.perf_counter() - began,
+            )
+        return _response(answer)
+
+    async def _answer(self, request: web.BaseRequest, call: _Call) -> Answer | web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            name = name.lower()
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        claimed = sigv4.claimed_caller(query, headers)
+        call.service = claimed.service
+        service, operations = self._services.get(claimed.service, (None, None))
+        if service is not None:
+            call.refuse = service.serialise_error
+        elif claimed.service != OWN_SERVICE:
+            call.refuse = _foreign_refusal(claimed.service, headers)
+            served = ", ".join(sorted({service.name for service, _ in self._services.values()}))
+            raise ServiceError(
+                "NotImplementedException",
+                f"This local cloud has no service '{claimed.service}', only {served}. "
+                "AWS itself has it.",
+                __type="NotImplementedException",  # where the protocol json has the code
+            )
+        body = await _body(request, headers)
+        caller = sigv4.verify(
+            self._secrets,
+            method=request.method,
+            path=path,
+            query=query,
+            headers=headers,
+            body=body,
+            now=self._clock(),
+        )
+        if self._mqtt is not None and path == MQTT_PATH and caller.service in MQTT_SERVICES:
+            return await self._mqtt(request, caller)
+        if service is None:
+            return self._own(request.method, path, body, call)
+        call.operation, labels = service.route(request.method, path, body)
+        method = getattr(operations, xform_name(call.operation), None)
+        if method is None:
+            raise ServiceError(
+                "NotImplementedException",
+                f"{call.operation} is an operation of {service.full_name} that this local cloud "
+                "does not have. AWS itself has it.",
+            )
+        members = service.members(call.operation, labels, query, headers, body)
+        return service.serialise(call.operation, method(**members), call.request_id)
+
+    def _own(self, method: str, path: str, body: bytes, call: _Call) -> Answer:
+        """Call a verb of this cloud's own door."""
+        verb = path.removeprefix(OWN_PATH)
+        if method != "POST" or not path.startswith(OWN_PATH) or verb not in self._extra:
+            raise ServiceError("UnknownOperationException", "There is no such verb.")
+        call.operation = verb
+        try:
+            request = json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            request = None
+        if not isinstance(request, dict):
+            raise ServiceError("InvalidRequestException", "The body must be a JSON object.")
+        answer = json.dumps(self._extra[verb](request)).encode()
+        return json_answer(200, answer, call.request_id)
+
+
+async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
+    if headers.get("expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # aiohttp takes what is counted here for an answer begun
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        message = f"A request may have {BODY_LIMIT} bytes; this one is larger."
+        raise ServiceError("RequestEntityTooLargeException", message) from None
+    except (web.RequestPayloadError, OSError):
+        message = "The body ended too early."
+        raise ServiceError("InvalidRequestException", message) from None
+
+
+def _foreign_refusal(
+    service: str, headers: Mapping[str, str]
+) -> Callable[[ServiceError, str], Answer]:
+    """Return the way to refuse that boto3's client of a service not served here understands."""
+
+    def refuse(error: ServiceError, request_id: str) -> Answer:
+        status = STATUSES[error.code]
+        if service == "s3":
+            text = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
+            headers = {"x-amzn-RequestId": request_id, "Content-Type": "application/xml"}
+            return Answer(status, headers, f"<Error>{text}</Error>".encode())
+        if is_form:
+            return xml_error(error.code, error.message, status, request_id, "")
+        return json_error(error, status, request_id)
+
+    is_form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    return refuse
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+
+class _Connection(web.RequestHandler):
+    """One connection; what isn't HTTP at all is refused in the same form as the rest."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status < 500:
+            error = ServiceError("InvalidRequestException", "This is not a readable HTTP request.")
+        else:
+            logger.error("A request failed outside its service", exc_info=exc)
+            error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
+        response = _response(json_error(error, STATUSES.get(error.code, 400), str(uuid.uuid4())))
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=asyncio.get_running_loop(), **CONNECTION_OPTIONS)

@@ -1,0 +1,265 @@
+"""Who signed this request: AWS Signature Version 4, the checking side.
+
+The client writes the request down in a canonical form, hashes it, and signs the hash with a key
+derived from its secret access key, the day, the region and the service. Whoever knows the secret
+can do the same and compare. The signature stands in the header ``Authorization``, or, for a
+presigned URL such as the one that opens MQTT over WebSocket, in the query string.
+
+The rules are those of the IAM user guide, "Signature Version 4 for API requests"; names and words
+of the refusals are AWS's. As at AWS, a signature may be used again for five minutes.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from urllib.parse import quote, unquote_to_bytes
+
+from creeklab.cloud.errors import ServiceError
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+WINDOW_SECONDS = 300
+LONGEST_SECONDS = 7 * 24 * 3600
+"""Longest life of a presigned URL."""
+
+_IN_HEADER = ("Credential", "SignedHeaders", "Signature")
+_FIELDS = ("Algorithm", *_IN_HEADER, "Date")
+_TOKEN = "X-Amz-Security-Token"
+_WRONG_SIGNATURE = (
+    "The request signature we calculated does not match the signature you provided. Check your "
+    "AWS Secret Access Key and signing method. Consult the service documentation for details."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose access key signed a request, and the region and service it was signed for."""
+
+    access_key: str
+    region: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What a request says about its own signature; nothing of it is checked yet."""
+
+    caller: Caller
+    day: str
+    date: str
+    lifetime: int
+    signed_headers: list[str]
+    signature: str
+    presigned: bool
+
+
+def claimed_caller(query: str, headers: Mapping[str, str]) -> Caller:
+    """Return who a request says it comes from, unchecked: enough to choose how to answer.
+
+    Parameters
+    ----------
+    query, headers
+        As for `verify`.
+
+    Raises
+    ------
+    ServiceError
+        ``MissingAuthenticationTokenException`` if it isn't signed at all,
+        ``IncompleteSignatureException`` if the signature cannot be read.
+    """
+    return _claim(query, headers).caller
+
+
+def verify(
+    secrets: Mapping[str, str],
+    *,
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    now: float,
+) -> Caller:
+    """Check the signature of a request and return who signed it.
+
+    Parameters
+    ----------
+    secrets
+        Secret access keys by access key id.
+    method, path, query
+        The request line as it came: path and query still percent-encoded.
+    headers
+        By lower-case name; the values of a repeated header joined by commas.
+    body
+        The body as it came.
+    now
+        Seconds since the epoch.
+
+    Raises
+    ------
+    ServiceError
+        ``MissingAuthenticationTokenException``, ``IncompleteSignatureException``,
+        ``UnrecognizedClientException`` (unknown access key) or ``InvalidSignatureException``
+        (wrong, too old, or from the future).
+    """
+    claim = _claim(query, headers)
+    secret = secrets.get(claim.caller.access_key)
+    if secret is None:
+        raise ServiceError(
+            "UnrecognizedClientException", "The security token included in the request is invalid."
+        )
+    _check_date(claim, now)
+    if "host" not in claim.signed_headers:
+        message = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
+        raise ServiceError("InvalidSignatureException", message)
+    digest = sha256(body).hexdigest()
+    if headers.get("x-amz-content-sha256", digest) != digest:
+        message = "The provided 'x-amz-content-sha256' header does not match what was computed."
+        raise ServiceError("InvalidSignatureException", message)
+    names = claim.signed_headers
+    given = claim.signature.encode("utf-8", "surrogateescape")
+    for canonical_query in _canonical_queries(query, claim.presigned):
+        lines = [method, _canonical_path(path), canonical_query]
+        lines += [f"{name}:{' '.join(headers.get(name, '').split())}" for name in names]
+        lines += ["", ";".join(names), digest]
+        if hmac.compare_digest(_sign(secret, claim, "\n".join(lines)).encode(), given):
+            return claim.caller
+    raise ServiceError("InvalidSignatureException", _WRONG_SIGNATURE)
+
+
+def _claim(query: str, headers: Mapping[str, str]) -> _Claim:
+    """Read what the request says about its signature, from the header or the query string."""
+    presigned = "authorization" not in headers
+    fields = _query_fields(query) if presigned else _header_fields(headers)
+    if presigned and "Signature" not in fields:
+        raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token")
+    missing = [name for name in _FIELDS if not fields.get(name)]
+    if missing:
+        sentence = (
+            "AWS query-string parameters must include 'X-Amz-{}'."
+            if presigned
+            else "Authorization header requires '{}' parameter."
+        )
+        raise _incomplete(" ".join(sentence.format(name) for name in missing))
+    if fields["Algorithm"] != ALGORITHM:
+        raise _incomplete(f"Unsupported AWS 'algorithm': '{fields['Algorithm']}'; use {ALGORITHM}.")
+    scope = fields["Credential"].split("/")
+    if len(scope) != 5 or scope[4] != "aws4_request":
+        raise _incomplete(
+            "Credential must have exactly 5 slash-delimited elements, e.g. "
+            f"keyid/date/region/service/aws4_request, got '{fields['Credential']}'."
+        )
+    lifetime = fields.get("Expires", str(WINDOW_SECONDS))
+    if not re.fullmatch("[0-9]{1,6}", lifetime) or not 1 <= int(lifetime) <= LONGEST_SECONDS:
+        raise _incomplete(f"X-Amz-Expires must be from 1 to {LONGEST_SECONDS} seconds.")
+    return _Claim(
+        Caller(access_key=scope[0], region=scope[2], service=scope[3]),
+        day=scope[1],
+        date=fields["Date"],
+        lifetime=int(lifetime),
+        signed_headers=fields["SignedHeaders"].split(";"),
+        signature=fields["Signature"],
+        presigned=presigned,
+    )
+
+
+def _header_fields(headers: Mapping[str, str]) -> dict[str, str]:
+    algorithm, _, rest = headers["authorization"].partition(" ")
+    parts = (part.strip().partition("=") for part in rest.split(","))
+    fields = {name: value for name, _, value in parts if name in _IN_HEADER}
+    return {**fields, "Algorithm": algorithm, "Date": headers.get("x-amz-date", "")}
+
+
+def _query_fields(query: str) -> dict[str, str]:
+    return {
+        name.decode("utf-8", "replace").removeprefix("X-Amz-"): value.decode("utf-8", "replace")
+        for name, value in _pairs(query)
+        if name.startswith(b"X-Amz-")
+    }
+
+
+def _incomplete(message: str) -> ServiceError:
+    return ServiceError("IncompleteSignatureException", message)
+
+
+def _check_date(claim: _Claim, now: float) -> None:
+    try:
+        if not re.fullmatch("[0-9]{8}T[0-9]{6}Z", claim.date):
+            raise ValueError
+        date = datetime.fromisoformat(claim.date).timestamp()
+    except ValueError:
+        message = f"Date must be in ISO-8601 'basic format'. Got '{claim.date}'."
+        raise _incomplete(message) from None
+    if not claim.date.startswith(claim.day + "T"):
+        message = (
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
+            f"HTTP: '{claim.day}' != '{claim.date[:8]}', from '{claim.date}'."
+        )
+        raise ServiceError("InvalidSignatureException", message)
+    if date < now - claim.lifetime:
+        message = (
+            f"Signature expired: {claim.date} is now earlier than {_text(now - claim.lifetime)} "
+            f"({_text(now)} - {claim.lifetime / 60:g} min.)"
+        )
+        raise ServiceError("InvalidSignatureException", message)
+    if date > now + WINDOW_SECONDS:
+        message = (
+            f"Signature not yet current: {claim.date} is still later than "
+            f"{_text(now + WINDOW_SECONDS)} ({_text(now)} + {WINDOW_SECONDS // 60} min.)"
+        )
+        raise ServiceError("InvalidSignatureException", message)
+
+
+def _text(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _sign(secret: str, claim: _Claim, canonical_request: str) -> str:
+    key = b"AWS4" + secret.encode()
+    scope = (claim.day, claim.caller.region, claim.caller.service, "aws4_request")
+    for part in scope:
+        key = hmac.digest(key, _bytes(part), "sha256")
+    hashed = sha256(_bytes(canonical_request)).hexdigest()
+    text = "\n".join((ALGORITHM, claim.date, "/".join(scope), hashed))
+    return hmac.digest(key, _bytes(text), "sha256").hex()
+
+
+def _canonical_path(path: str) -> str:
+    """Drop empty and dot segments, and encode what is already encoded once more."""
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    end = "/" if kept and path.endswith("/") else ""
+    return quote(_bytes("/" + "/".join(kept) + end), safe="/")
+
+
+def _canonical_queries(query: str, presigned: bool) -> list[str]:
+    """Return the canonical forms that may have been signed.
+
+    A presigned URL has two when it carries a security token: AWS IoT wants the token put there
+    after signing, other services sign it with the rest.
+    """
+    pairs = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in _pairs(query))
+    if presigned:
+        pairs = [pair for pair in pairs if pair[0] != "X-Amz-Signature"]
+    without_token = [pair for pair in pairs if pair[0] != _TOKEN]
+    forms = [pairs, without_token] if presigned and without_token != pairs else [pairs]
+    return ["&".join("=".join(pair) for pair in form) for form in forms]
+
+
+def _pairs(query: str) -> list[tuple[bytes, bytes]]:
+    """Split a query string; unlike a form's, its plus sign is a plus sign."""
+    parts = (part.partition(b"=") for part in _bytes(query).split(b"&") if part)
+    return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in parts]
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes of a piece of a request: what is not UTF-8 arrives as surrogates."""
+    return text.encode("utf-8", "surrogateescape")

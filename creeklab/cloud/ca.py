@@ -1,0 +1,384 @@
+"""The certificate authority of the local cloud: who devices trust, and whom it lets in.
+
+Two self-signed authorities with nothing in common, as at AWS. The *root* signs the certificate
+that the listeners show; its own certificate is ``ca.pem``, the file that every client is given
+in the place of Amazon Root CA 1. The *device authority* signs the certificates of Things; only
+the cloud knows it. So no certificate of a Thing, whatever its subject, can pose as the cloud.
+
+Each secret lies in one file together with its certificate (``root.pem``, ``devices.pem``,
+``server.pem``), put in place by a rename: a file is there whole or not at all, and a key never
+lies beside the certificate of another. Keys of Things are made in memory, handed out once, and
+never written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from creeklab.cloud.account import write_private
+from creeklab.cloud.errors import ServiceError
+
+CertificateKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_*.-]{1,253}")
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+
+# The last second before 2050, where X.509 changes its date format: what AWS puts in too.
+_END = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
+# Devices whose clock is a little slow shall not find a certificate that is not yet valid.
+_BACKDATE = timedelta(minutes=5)
+# Apple's TLS refuses servers with more than 825 days, browsers with more than 398.
+_SERVER_LIFE = timedelta(days=397)
+_SERVER_RENEWAL = timedelta(days=30)
+
+_ROOT_NAME = x509.Name(
+    [
+        x509.NameAttribute(NameOID.ORGANIZATION_NAME, "creeklab"),
+        x509.NameAttribute(NameOID.COMMON_NAME, "creeklab local root CA"),
+    ]
+)
+# AWS writes the whole of its issuer into one single OU.
+_DEVICE_AUTHORITY_NAME = x509.Name(
+    [
+        x509.NameAttribute(
+            NameOID.ORGANIZATIONAL_UNIT_NAME,
+            "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US",
+        )
+    ]
+)
+_DEVICE_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AWS IoT Certificate")])
+
+
+class AuthorityError(OSError):
+    """A file of the certificate authority cannot be used; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysAndCertificate:
+    """A certificate and the key pair made for it.
+
+    Attributes
+    ----------
+    certificate
+        Signed by the device authority.
+    public_key, private_key
+        PEM text: SubjectPublicKeyInfo, and PKCS#1 (``BEGIN RSA PRIVATE KEY``). The private key
+        exists nowhere else.
+    """
+
+    certificate: x509.Certificate
+    public_key: str
+    private_key: str = field(repr=False)
+
+
+def certificate_id(der: bytes) -> str:
+    """Return the id AWS IoT gives a certificate: the SHA-256 of its DER, in lower-case hex."""
+    return hashlib.sha256(der).hexdigest()
+
+
+class CertificateAuthority:
+    """The authorities and the server certificate, loaded from `folder` or made there.
+
+    Parameters
+    ----------
+    folder
+        Made with mode 0700 if missing. Must belong to one process at a time.
+    names
+        Host names and IP addresses of the server beside localhost, 127.0.0.1 and ::1. With other
+        names than last time the server certificate is made anew; the authorities stay.
+    clock
+        Seconds since the epoch.
+
+    Raises
+    ------
+    AuthorityError
+        If a file in `folder` is damaged or cannot be read or written.
+    ValueError
+        If a name can stand in no certificate.
+    """
+
+    def __init__(
+        self, folder: Path, *, names: Iterable[str] = (), clock: Callable[[], float] = time.time
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            root_key, root = self._authority("root.pem", _ROOT_NAME)
+            self._key, self._certificate = self._authority("devices.pem", _DEVICE_AUTHORITY_NAME)
+            if not self.ca_file.exists() or self.ca_file.read_text() != _pem(root):
+                write_private(self.ca_file, _pem(root))
+            self._renew_server(root_key, root, _alternative_names(names))
+        except AuthorityError:
+            raise
+        except OSError as error:
+            raise AuthorityError(
+                f"The folder {folder} of the local certificate authority cannot be used: "
+                f"{error.strerror}. Make it readable and writable for you, or choose another home "
+                "folder."
+            ) from error
+
+    @property
+    def ca_file(self) -> Path:
+        """The PEM file of the root certificate: what clients must trust."""
+        return self._folder / "ca.pem"
+
+    def issue_keys_and_certificate(self) -> KeysAndCertificate:
+        """Make an RSA 2048 key pair and a certificate for it, as CreateKeysAndCertificate does.
+
+        Takes some 40 ms, sometimes 100: the search for the primes.
+        """
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        return KeysAndCertificate(
+            self._issue(_DEVICE_NAME, key.public_key()),
+            key.public_key()
+            .public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            .decode(),
+            _key_pem(key),
+        )
+
+    def issue_from_csr(self, pem: str) -> x509.Certificate:
+        """Make a certificate for the key and the subject of a certificate signing request.
+
+        Extensions that the request asks for are not granted.
+
+        Raises
+        ------
+        ServiceError
+            ``InvalidRequestException`` if `pem` is no request, if its signature does not match,
+            or if its key is not RSA of at least 2048 bits or on P-256, P-384 or P-521
+            (API reference, CreateCertificateFromCsr).
+        """
+        try:
+            request = x509.load_pem_x509_csr(pem.encode())
+            subject, key = request.subject, request.public_key()
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise _bad_request(
+                "it could not be read as a PKCS#10 request in PEM form, from '-----BEGIN "
+                "CERTIFICATE REQUEST-----' to '-----END CERTIFICATE REQUEST-----'"
+            ) from error
+        if isinstance(key, rsa.RSAPublicKey):
+            if key.key_size < 2048:
+                raise _bad_request(f"its RSA key has {key.key_size} bits, and 2048 are the least")
+        elif not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+            raise _bad_request("its key is neither RSA nor on the curve P-256, P-384 or P-521")
+        if not _is_signed(request):
+            raise _bad_request("its signature does not match its contents and key")
+        return self._issue(subject if list(subject) else _DEVICE_NAME, key)
+
+    def server_context(self) -> ssl.SSLContext:
+        """Return TLS settings for MQTT and HTTPS with certificates of Things: TLS 1.2 and 1.3.
+
+        The handshake ends in an error for a client without a certificate or with one that the
+        device authority has not signed; whether the certificate is still registered and active is
+        for the listener to ask.
+        """
+        context = self.https_context()
+        context.load_verify_locations(cadata=_pem(self._certificate))
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def https_context(self) -> ssl.SSLContext:
+        """Return TLS settings that ask the client for no certificate: TLS 1.2 and 1.3."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # No session tickets, of 1.3 or 1.2: they cost time and would outlive a revoked certificate.
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
+        context.load_cert_chain(self._folder / "server.pem")
+        return context
+
+    def _issue(self, subject: x509.Name, key: CertificateKey) -> x509.Certificate:
+        builder = self._builder(subject, key, _END, self._certificate)
+        return _leaf(builder).sign(self._key, hashes.SHA256())
+
+    def _authority(
+        self, name: str, subject: x509.Name
+    ) -> tuple[rsa.RSAPrivateKey, x509.Certificate]:
+        """Load an authority, or make it if its file is not there."""
+        path = self._folder / name
+        if not path.exists():
+            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            certificate = (
+                self._builder(subject, key.public_key(), _END)
+                .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+                .add_extension(_key_usage(authority=True), critical=True)
+                .sign(key, hashes.SHA256())
+            )
+            write_private(path, _key_pem(key) + _pem(certificate))
+            return key, certificate
+        text = path.read_bytes()
+        try:
+            loaded = serialization.load_pem_private_key(text, password=None)
+            certificate = x509.load_pem_x509_certificate(text)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise self._damaged(path) from error
+        if (
+            not isinstance(loaded, rsa.RSAPrivateKey)
+            or loaded.public_key() != certificate.public_key()
+        ):
+            raise self._damaged(path)
+        return loaded, certificate
+
+    def _damaged(self, path: Path) -> AuthorityError:
+        return AuthorityError(
+            f"The file {path} of the local certificate authority is damaged. Put it back from a "
+            f"copy, or delete the folder {self._folder}: the cloud then makes a new authority, "
+            "every client needs the new ca.pem, and every Thing a new certificate."
+        )
+
+    def _renew_server(
+        self, root_key: rsa.RSAPrivateKey, root: x509.Certificate, names: list[x509.GeneralName]
+    ) -> None:
+        """Make the server's key and certificate unless the present ones still serve."""
+        if self._server_serves(root, names):
+            return
+        # P-256 and not RSA 2048: it saves a third of the server's part of a handshake.
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(names[0].value))])
+        builder = self._builder(subject, key.public_key(), self._now() + _SERVER_LIFE, root)
+        certificate = (
+            _leaf(builder)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(root_key, hashes.SHA256())
+        )
+        write_private(self._folder / "server.pem", _key_pem(key) + _pem(certificate))
+
+    def _server_serves(self, root: x509.Certificate, names: list[x509.GeneralName]) -> bool:
+        try:
+            text = (self._folder / "server.pem").read_bytes()
+            key = serialization.load_pem_private_key(text, password=None)
+            certificate = x509.load_pem_x509_certificate(text)
+            certificate.verify_directly_issued_by(root)
+            present = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except (
+            FileNotFoundError,
+            ValueError,
+            TypeError,
+            UnsupportedAlgorithm,
+            InvalidSignature,
+            x509.ExtensionNotFound,
+        ):
+            return False
+        now = self._now()
+        return (
+            key.public_key() == certificate.public_key()
+            and set(present.value) == set(names)
+            and certificate.not_valid_before_utc <= now
+            and certificate.not_valid_after_utc - now > _SERVER_RENEWAL
+        )
+
+    def _builder(
+        self,
+        subject: x509.Name,
+        key: CertificateKey,
+        end: datetime,
+        issuer: x509.Certificate | None = None,
+    ) -> x509.CertificateBuilder:
+        """Begin a certificate, self-signed without `issuer`, with the extensions all have.
+
+        RFC 5280 wants the two key identifiers, and Python 3.13 verifies by the letter of it.
+        """
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key)
+        issuer_identifier = (
+            issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            if issuer
+            else identifier
+        )
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer.subject if issuer else subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())  # 20 random bytes, but for the sign
+            .not_valid_before(self._now() - _BACKDATE)
+            .not_valid_after(end)
+            .add_extension(identifier, critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_identifier),
+                critical=False,
+            )
+        )
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(int(self._clock()), UTC)
+
+
+def _is_signed(request: x509.CertificateSigningRequest) -> bool:
+    try:
+        return request.is_signature_valid
+    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+        return False
+
+
+def _leaf(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
+    """Add what a certificate has that signs no other."""
+    return builder.add_extension(
+        x509.BasicConstraints(ca=False, path_length=None), critical=True
+    ).add_extension(_key_usage(authority=False), critical=True)
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
+    found: list[x509.GeneralName] = []
+    for name in dict.fromkeys((*_LOCAL_NAMES, *names)):
+        try:
+            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(
+                    f"'{name}' is neither an IP address nor a host name in ASCII, so the server "
+                    "certificate cannot hold it."
+                ) from None
+            found.append(x509.DNSName(name))
+    return found
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _key_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def _bad_request(reason: str) -> ServiceError:
+    return ServiceError(
+        "InvalidRequestException", f"The certificate signing request is refused: {reason}."
+    )

@@ -1,0 +1,285 @@
+"""The broker: sessions by client id, subscriptions, and the way of a message to all who get it.
+
+Holds no socket and reads no wire: connections (`connection.py`) hand it decoded messages, and it
+hands them back what to deliver. A reserved topic (``$aws/things/.../shadow/...``) is routed like
+any other and then handed to the service behind it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from creeklab.cloud.access import Access
+from creeklab.cloud.mqtt.fields import Properties, Reason
+from creeklab.cloud.mqtt.packets import Subscription, Will
+from creeklab.cloud.mqtt.session import Message, Session
+from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
+from creeklab.cloud.settings import Settings
+from creeklab.cloud.tape import Tape
+
+if TYPE_CHECKING:
+    from creeklab.cloud.mqtt.connection import Connection
+
+MAX_CACHED_TOPICS = 10_000
+
+# What a subscriber is told of a message beyond topic and payload; the rest stays with the sender.
+FORWARDED = (
+    "payload_format_indicator",
+    "message_expiry_interval",
+    "content_type",
+    "response_topic",
+    "correlation_data",
+    "user_properties",
+)
+MAX_MESSAGE_EXPIRY = 604_800
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection: its certificate's id and its address."""
+
+    certificate_id: str
+    source_ip: str
+    source_port: int
+
+
+class Retained(Protocol):
+    """Where retained messages are kept, one a topic."""
+
+    def put(self, message: Message, now: float) -> None:
+        """Keep `message` for its topic; an empty payload removes what is there."""
+
+    def get(self, topic: str) -> Message | None:
+        """Return the message kept for exactly this topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingWill:
+    due: float
+    will: Will
+    access: Access
+
+
+class Broker:
+    """Routes messages between the sessions of one cloud.
+
+    Attributes
+    ----------
+    service
+        Called with topic, payload and client id of each message published to ``$aws/...``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tape: Tape,
+        retained: Retained,
+        access_for: Callable[[Peer, str, tuple[str, ...]], Access],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.tape = tape
+        self.clock = clock
+        self.access_for = access_for
+        self.retained = retained
+        self.service: Callable[[str, bytes, str], None] | None = None
+        self.connections: dict[str, Connection] = {}
+        self._sessions: dict[str, Session] = {}
+        self._tree: SubscriptionTree[Session, Subscription] = SubscriptionTree(
+            settings.dollar_topics
+        )
+        self._matches: dict[str, Match[Session, Subscription]] = {}
+        self._wills: dict[str, _PendingWill] = {}
+        self._examine = False
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def open_session(self, connection: Connection, clean: bool, expiry: int) -> bool:
+        """Give `connection` the session of its client id; return whether an old one goes on.
+
+        Another connection under the same client id is closed, as AWS does it.
+        """
+        client_id = connection.client_id
+        now = self.clock()
+        other = self.connections.get(client_id)
+        if other is not None:
+            other.take_over()
+        pending = self._wills.pop(client_id, None)
+        if pending is not None and clean:
+            self._publish_will(client_id, pending.will, pending.access)
+        session = self._sessions.get(client_id)
+        if session is not None and (
+            clean or session.version != connection.version or _ended(session, now)
+        ):
+            self._end_session(session)
+            session = None
+        present = session is not None
+        if session is None:
+            session = self._sessions[client_id] = Session(client_id, connection.version)
+        session.expiry = expiry
+        session.ends_at = None
+        session.window = connection.window
+        session.requeue_in_flight()
+        connection.session = session
+        self.connections[client_id] = connection
+        return present
+
+    def leave(self, connection: Connection, will: Will | None) -> None:
+        """Take note that a connection is gone; publish its will now or when its delay is over."""
+        client_id, session = connection.client_id, connection.session
+        if session is None or self.connections.get(client_id) is not connection:
+            return
+        del self.connections[client_id]
+        now = self.clock()
+        session.ends_at = now + session.expiry
+        if session.expiry == 0:
+            self._end_session(session)
+        if will is None or connection.access is None:
+            return
+        delay = min(will.properties.get("will_delay_interval", 0), session.expiry)
+        if delay:
+            self._wills[client_id] = _PendingWill(now + delay, will, connection.access)
+        else:
+            self._publish_will(client_id, will, connection.access)
+
+    def _end_session(self, session: Session) -> None:
+        self._sessions.pop(session.client_id, None)
+        for topic_filter in session.subscriptions:
+            self._tree.remove(topic_filter, session)
+        if session.subscriptions:
+            self._matches.clear()
+
+    def _publish_will(self, client_id: str, will: Will, access: Access) -> None:
+        if access.allows("iot:Publish", "topic/" + will.topic):
+            self.publish(
+                will.topic, will.payload, will.qos, will.retain, will.properties, client_id
+            )
+
+    def tick(self) -> None:
+        """Do what time brings: keep alive, wills that are due, sessions that have ended."""
+        now = self.clock()
+        for connection in list(self.connections.values()):
+            connection.tick(now, self._examine)
+        self._examine = False
+        for client_id, pending in list(self._wills.items()):
+            if pending.due <= now:
+                del self._wills[client_id]
+                self._publish_will(client_id, pending.will, pending.access)
+        for session in list(self._sessions.values()):
+            if _ended(session, now):
+                self._end_session(session)
+
+    def forget_rights(self) -> None:
+        """Drop every answer worked out from the registry: something in it has changed."""
+        self._examine = True
+        for connection in self.connections.values():
+            if connection.access is not None:
+                connection.access.forget()
+
+    # --- subscriptions ------------------------------------------------------------------------
+
+    def subscribe(self, session: Session, subscription: Subscription) -> bool:
+        """Add or replace a subscription; return whether its filter is new to the session."""
+        new = subscription.filter not in session.subscriptions
+        session.subscriptions[subscription.filter] = subscription
+        self._tree.add(subscription.filter, session, subscription)
+        self._matches.clear()
+        return new
+
+    def unsubscribe(self, session: Session, topic_filter: str) -> None:
+        """Remove a subscription if it is there."""
+        if session.subscriptions.pop(topic_filter, None) is not None:
+            self._tree.remove(topic_filter, session)
+            self._matches.clear()
+
+    # --- messages -----------------------------------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        retain: bool = False,
+        properties: Properties | None = None,
+        client_id: str = "",
+    ) -> None:
+        """Route a message that may be published: to its subscribers, then to its service.
+
+        `client_id` is empty for what a service of the cloud or an HTTP call publishes.
+        """
+        expires_at = None
+        if properties:
+            properties = {name: properties[name] for name in FORWARDED if name in properties}
+            if "message_expiry_interval" in properties:
+                life = min(max(properties["message_expiry_interval"], 1), MAX_MESSAGE_EXPIRY)
+                properties["message_expiry_interval"] = life
+                expires_at = self.clock() + life
+        message = Message(topic, payload, qos, properties or {}, retain, expires_at)
+        if retain:
+            self.retained.put(message, self.clock())
+        self._route(message, client_id)
+        if self.service is not None and topic.startswith("$aws/"):
+            self.service(topic, payload, client_id)
+
+    def _route(self, message: Message, client_id: str) -> None:
+        match = self._matches.get(message.topic)
+        if match is None:
+            if len(self._matches) >= MAX_CACHED_TOPICS:
+                self._matches.clear()
+            match = self._matches[message.topic] = self._tree.match(message.topic)
+        for session, options in match.direct:
+            qos, retain = 0, False
+            for option in options:
+                if option.no_local and session.client_id == client_id:
+                    continue
+                break
+            else:
+                continue
+            for option in options:
+                qos = max(qos, option.qos)
+                retain = retain or option.retain_as_published
+            self._deliver(session, message, min(qos, message.qos), message.retain and retain)
+        for members in match.groups:
+            online = [member for member in members if member[0].ends_at is None]
+            session, option = random.choice(online or members)
+            self._deliver(session, message, min(option.qos, message.qos), False)
+
+    def _deliver(self, session: Session, message: Message, qos: int, retain: bool) -> None:
+        connection = self.connections.get(session.client_id)
+        if connection is not None:
+            connection.deliver(message, qos, retain)
+        elif qos and session.expiry:
+            try:
+                session.admit(message, retain)
+            except OverflowError as error:
+                self.tape.record(
+                    "dropped", client_id=session.client_id, topic=message.topic, why=str(error)
+                )
+
+    def disconnect(self, client_id: str, reason: Reason, with_will: bool = True) -> bool:
+        """Close the connection of a client id; return whether there was one."""
+        connection = self.connections.get(client_id)
+        if connection is None:
+            return False
+        connection.end(reason, with_will=with_will)
+        return True
+
+    def close(self) -> None:
+        """Close every connection: the cloud is going down."""
+        for connection in list(self.connections.values()):
+            connection.end(Reason.SERVER_SHUTTING_DOWN)
+
+    def wipe(self) -> None:
+        """Forget every session and cut every connection: the account is empty again."""
+        for connection in list(self.connections.values()):
+            connection.end(Reason.ADMINISTRATIVE_ACTION, with_will=False)
+        for session in list(self._sessions.values()):
+            self._end_session(session)
+        self._wills.clear()
+
+
+def _ended(session: Session, now: float) -> bool:
+    return session.ends_at is not None and session.ends_at <= now

@@ -1,0 +1,547 @@
+"""One client's conversation with the broker: packets in, packets out, and every rule between.
+
+The state machine of an MQTT 3.1.1 or 5 server as AWS IoT Core plays it (developer guide, "MQTT"
+and "How AWS IoT differs from MQTT version specifications"): limits, reason codes, and what a
+refusal looks like in each version. In short, a refused request of MQTT 5 gets a reason code, one
+of MQTT 3.1.1 is cut off without a word. Holds no socket: `write` and `close` are given.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from creeklab.cloud.access import Access
+from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.fields import ProtocolError, Reason
+from creeklab.cloud.mqtt.packets import (
+    Connack,
+    Connect,
+    Decoder,
+    Disconnect,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Subscription,
+    Unsuback,
+    Unsubscribe,
+    Will,
+)
+from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
+from creeklab.cloud.mqtt.topics import InvalidTopic, check_filter, check_topic, split_share
+
+MAX_PACKET = 149_504
+MAX_PAYLOAD = 131_072
+MAX_CLIENT_ID_BYTES = 128
+MAX_FILTERS = 8
+MAX_SUBSCRIPTIONS = 50
+MAX_TOPIC_ALIAS = 8
+SHORTEST_KEEP_ALIVE, LONGEST_KEEP_ALIVE = 30, 1200
+
+
+class Connection:
+    """The server's end of one MQTT connection.
+
+    Parameters
+    ----------
+    write, close
+        Send bytes to the client; close the connection after what was written.
+
+    Attributes
+    ----------
+    congested
+        Whether the client reads so slowly that QoS 0 messages for it are dropped.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        peer: Peer,
+        write: Callable[[bytes], None],
+        close: Callable[[], None],
+    ) -> None:
+        self.peer = peer
+        self.client_id = ""
+        self.version = 4
+        self.window = MAX_IN_FLIGHT
+        self.session: Session | None = None
+        self.access: Access | None = None
+        self.congested = False
+        self.open = True
+        self._broker = broker
+        self._tape = broker.tape
+        self._write = write
+        self._close = close
+        self._decoder = Decoder(max_packet_size=MAX_PACKET)
+        self._will: Will | None = None
+        self._keep_alive = 0
+        self._heard = broker.clock()
+        self._aliases: dict[int, str] = {}
+        self._largest = 0
+
+    # --- bytes in -----------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client."""
+        self._heard = self._broker.clock()
+        try:
+            for packet in self._decoder.feed(data):
+                if not self.open:
+                    return
+                if type(packet) is Publish:
+                    self._on_publish(packet)
+                elif type(packet) is Puback:
+                    self._on_puback(packet)
+                else:
+                    self._on_control(packet)
+        except ProtocolError as error:
+            if self.open:
+                self._on_protocol_error(error)
+
+    def _on_control(self, packet: packets.Packet) -> None:
+        if isinstance(packet, Connect):
+            self._on_connect(packet)
+        elif isinstance(packet, Subscribe):
+            self._on_subscribe(packet)
+        elif isinstance(packet, Unsubscribe):
+            self._on_unsubscribe(packet)
+        elif isinstance(packet, Pingreq):
+            self._send(Pingresp())
+        elif isinstance(packet, Disconnect):
+            self._on_disconnect(packet)
+        else:
+            raise ProtocolError(
+                Reason.PROTOCOL_ERROR, f"A client does not send {type(packet).__name__}."
+            )
+
+    def _on_protocol_error(self, error: ProtocolError) -> None:
+        self._refuse("protocol", error.text, reason_code=int(error.reason_code))
+        if self.session is None:
+            self.version = self._decoder.version or 4
+            if self.version == 5:
+                self._send(Connack(False, error.reason_code, {}))
+            elif error.reason_code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
+                self._send(Connack(False, 1, {}))
+            self._shut()
+        else:
+            self.end(error.reason_code)
+
+    # --- connect ------------------------------------------------------------------------------
+
+    def _on_connect(self, connect: Connect) -> None:
+        if self.session is not None:
+            raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT was sent a second time.")
+        properties = connect.properties
+        self.version = connect.version
+        self.client_id = connect.client_id or self._assigned_id(connect)
+        if not self.client_id:
+            return
+        expiry = self._expiry(connect)
+        self._keep_alive = min(
+            max(connect.keep_alive or LONGEST_KEEP_ALIVE, SHORTEST_KEEP_ALIVE), LONGEST_KEEP_ALIVE
+        )
+        self.window = min(properties.get("receive_maximum", MAX_IN_FLIGHT), MAX_IN_FLIGHT)
+        self._largest = properties.get("maximum_packet_size", 0)
+        self._will = connect.will
+        if not self._may_connect(connect, expiry):
+            return
+        resumed = self._broker.open_session(self, connect.clean_start, expiry)
+        self._send(self._connack(connect, resumed, expiry))
+        self._tape.record(
+            "connect",
+            client_id=self.client_id,
+            certificate_id=self.peer.certificate_id,
+            version="5" if self.version == 5 else "3.1.1",
+            resumed=resumed,
+        )
+        self._send_waiting()
+
+    def _assigned_id(self, connect: Connect) -> str:
+        if self.version == 4 and not connect.clean_start:
+            self._refuse("connect", "An empty client id needs a clean session in MQTT 3.1.1.")
+            self._send(Connack(False, 2, {}))
+            self._shut()
+            return ""
+        return str(uuid.uuid4())
+
+    def _expiry(self, connect: Connect) -> int:
+        if self.version == 4:
+            return 0 if connect.clean_start else self._broker.settings.session_expiry_max
+        asked: int = connect.properties.get("session_expiry_interval", 0)
+        return min(asked, self._broker.settings.session_expiry_max)
+
+    def _may_connect(self, connect: Connect, expiry: int) -> bool:
+        client_id, will = self.client_id, connect.will
+        if client_id.startswith("$") or len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
+            why = (
+                f"The client id '{client_id[:40]}' begins with $ or is longer than "
+                f"{MAX_CLIENT_ID_BYTES} bytes."
+            )
+            self._refuse("connect", why)
+            self._deny_connect(Reason.CLIENT_IDENTIFIER_NOT_VALID, return_code=2)
+            return False
+        attributes = ("PersistentConnect",) * bool(expiry) + ("LastWill",) * bool(will)
+        access = self.access = self._broker.access_for(self.peer, client_id, attributes)
+        status = access.status
+        if status != "ACTIVE":
+            # AWS drops such a connection before any CONNACK, in both versions.
+            state = f"is {status}" if status else "is not in this account's registry"
+            why = (
+                f"The certificate {self.peer.certificate_id[:12]}... {state}; only an ACTIVE one "
+                "may connect. Activate it with update_certificate, or use another."
+            )
+            self._refuse("connect", why)
+            self._shut()
+            return False
+        if not self._allowed("connect", "iot:Connect", "client/" + client_id):
+            self._deny_connect(Reason.NOT_AUTHORIZED, return_code=5)
+            return False
+        if will is not None and not self._will_allowed(will):
+            self._deny_connect(Reason.NOT_AUTHORIZED, return_code=5)
+            return False
+        return True
+
+    def _will_allowed(self, will: Will) -> bool:
+        try:
+            check_topic(will.topic)
+        except InvalidTopic as error:
+            self._refuse("connect", f"The will cannot be published. {error}")
+            return False
+        topic = "topic/" + will.topic
+        return self._allowed("connect", "iot:Publish", topic) and (
+            not will.retain or self._allowed("connect", "iot:RetainPublish", topic)
+        )
+
+    def _deny_connect(self, reason: Reason, return_code: int) -> None:
+        if self.version == 5:
+            self._send(Connack(False, reason, {}))
+        elif self._broker.settings.connect_denied_311 == "connack5":
+            self._send(Connack(False, return_code, {}))
+        self._shut()
+
+    def _connack(self, connect: Connect, resumed: bool, expiry: int) -> Connack:
+        if self.version == 4:
+            return Connack(resumed, 0, {})
+        properties: dict[str, Any] = {
+            "receive_maximum": MAX_IN_FLIGHT,
+            "maximum_qos": 1,
+            "retain_available": 1,
+            "maximum_packet_size": MAX_PACKET,
+            "topic_alias_maximum": MAX_TOPIC_ALIAS,
+            "wildcard_subscription_available": 1,
+            "subscription_identifier_available": 0,
+            "shared_subscription_available": 1,
+            "server_keep_alive": self._keep_alive,
+            "session_expiry_interval": expiry,
+        }
+        if not connect.client_id:
+            properties["assigned_client_identifier"] = self.client_id
+        return Connack(resumed, 0, properties)
+
+    # --- publish ------------------------------------------------------------------------------
+
+    def _on_publish(self, publish: Publish) -> None:
+        access = self.access
+        if access is None or self.session is None:
+            raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT comes first.")
+        properties = publish.properties
+        topic = publish.topic
+        if properties and "topic_alias" in properties:
+            topic = self._resolve_alias(topic, properties["topic_alias"])
+        if publish.qos > 1:
+            self._refuse("publish", "AWS IoT Core has no QoS 2.", topic=topic)
+            self.end(Reason.QOS_NOT_SUPPORTED)
+            return
+        refused = self._publish_refused(topic, publish, access)
+        if refused is None:
+            self._broker.publish(
+                topic, publish.payload, publish.qos, publish.retain, properties, self.client_id
+            )
+            if publish.qos:
+                self._send(Puback(publish.packet_id, 0, {}))
+        elif self.version == 5 and publish.qos and refused != Reason.PACKET_TOO_LARGE:
+            self._send(Puback(publish.packet_id, refused, {}))
+        else:
+            self.end(refused)
+
+    def _publish_refused(self, topic: str, publish: Publish, access: Access) -> Reason | None:
+        resource = "topic/" + topic
+        if not access.allows("iot:Publish", resource):
+            self._explain("publish", "iot:Publish", resource)
+            return Reason.NOT_AUTHORIZED
+        if publish.retain and not self._allowed("publish", "iot:RetainPublish", resource):
+            return Reason.NOT_AUTHORIZED
+        if len(publish.payload) > MAX_PAYLOAD:
+            why = f"The payload has {len(publish.payload)} bytes; {MAX_PAYLOAD} are the most."
+            self._refuse("publish", why, topic=topic)
+            return Reason.PACKET_TOO_LARGE
+        try:
+            check_topic(topic)
+            if topic.startswith("$"):
+                _check_reserved(topic, publish.retain)
+        except InvalidTopic as error:
+            self._refuse("publish", str(error), topic=topic)
+            return Reason.TOPIC_NAME_INVALID
+        return None
+
+    def _resolve_alias(self, topic: str, alias: int) -> str:
+        if not 1 <= alias <= MAX_TOPIC_ALIAS:
+            raise ProtocolError(
+                Reason.TOPIC_ALIAS_INVALID, f"Topic aliases go from 1 to {MAX_TOPIC_ALIAS}."
+            )
+        if topic:
+            self._aliases[alias] = topic
+            return topic
+        if alias not in self._aliases:
+            raise ProtocolError(Reason.PROTOCOL_ERROR, f"Topic alias {alias} was never set.")
+        return self._aliases[alias]
+
+    # --- subscribe ----------------------------------------------------------------------------
+
+    def _on_subscribe(self, subscribe: Subscribe) -> None:
+        session = self._connected()
+        if "subscription_identifier" in subscribe.properties:
+            self._refuse("subscribe", "AWS IoT Core has no subscription identifiers.")
+            self.end(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED)
+            return
+        if len(subscribe.entries) > MAX_FILTERS:
+            why = f"One SUBSCRIBE takes {MAX_FILTERS} topic filters at most."
+            self._refuse("subscribe", why)
+            self.end(Reason.QUOTA_EXCEEDED)
+            return
+        codes: list[int] = []
+        retained: list[tuple[Message, int]] = []
+        for entry in subscribe.entries:
+            refused = self._subscribe_refused(session, entry)
+            if refused is not None:
+                denied = self._broker.settings.subscribe_denied_311
+                if self.version == 4 and denied == "close":
+                    self._shut()
+                    return
+                codes.append(refused if self.version == 5 else 0x80)
+                continue
+            granted = Subscription(
+                entry.filter,
+                min(entry.qos, 1),
+                entry.no_local,
+                entry.retain_as_published,
+                entry.retain_handling,
+            )
+            new = self._broker.subscribe(session, granted)
+            codes.append(granted.qos)
+            self._tape.record("subscribe", client_id=self.client_id, filter=entry.filter)
+            if granted.retain_handling == 0 or (granted.retain_handling == 1 and new):
+                message = self._retained_for(granted.filter)
+                if message is not None:
+                    retained.append((message, granted.qos))
+        self._send(Suback(subscribe.packet_id, codes, {}))
+        for message, qos in retained:
+            self.deliver(message, min(qos, message.qos), True)
+
+    def _subscribe_refused(self, session: Session, entry: Subscription) -> Reason | None:
+        topic_filter = entry.filter
+        # The policy is asked for the filter as the client wrote it, without the share.
+        resource = "topicfilter/" + split_share(topic_filter)[1]
+        if not self._allowed("subscribe", "iot:Subscribe", resource):
+            return Reason.NOT_AUTHORIZED
+        try:
+            check_filter(topic_filter)
+            inner = split_share(topic_filter)[1]
+            if inner.startswith("$") and not inner.startswith("$aws/"):
+                raise InvalidTopic(f"'{inner}': no topic begins with $ but those with $aws/.")
+        except InvalidTopic as error:
+            self._refuse("subscribe", str(error), filter=topic_filter)
+            return Reason.TOPIC_FILTER_INVALID
+        if topic_filter not in session.subscriptions and (
+            len(session.subscriptions) >= MAX_SUBSCRIPTIONS
+        ):
+            why = f"One connection has {MAX_SUBSCRIPTIONS} subscriptions at most."
+            self._refuse("subscribe", why, filter=topic_filter)
+            return Reason.QUOTA_EXCEEDED
+        return None
+
+    def _retained_for(self, topic_filter: str) -> Message | None:
+        if "+" in topic_filter or "#" in topic_filter or topic_filter.startswith("$share/"):
+            return None
+        message = self._broker.retained.get(topic_filter)
+        return message and message.at(self._broker.clock())
+
+    def _on_unsubscribe(self, unsubscribe: Unsubscribe) -> None:
+        session = self._connected()
+        for topic_filter in unsubscribe.filters:
+            self._broker.unsubscribe(session, topic_filter)
+            self._tape.record("unsubscribe", client_id=self.client_id, filter=topic_filter)
+        self._send(Unsuback(unsubscribe.packet_id, [0] * len(unsubscribe.filters), {}))
+
+    # --- to the client ------------------------------------------------------------------------
+
+    def deliver(self, message: Message, qos: int, retain: bool) -> None:
+        """Send a message to the client, if its policy lets it receive it."""
+        access, session = self.access, self.session
+        if access is None or session is None or not self.open:
+            return
+        topic = message.topic
+        if not access.may_receive(topic, self._explain_receive):
+            return
+        if qos == 0:
+            if not self.congested:
+                head, tail = message.frame(self.version, 0, retain)
+                self._write_frame(head + tail)
+            return
+        try:
+            packet_id = session.admit(message, retain)
+        except OverflowError as error:
+            self._tape.record("dropped", client_id=self.client_id, topic=topic, why=str(error))
+            return
+        if packet_id:
+            head, tail = message.frame(self.version, 1, retain)
+            self._write_frame(head + packet_id.to_bytes(2, "big") + tail)
+
+    def _write_frame(self, frame: bytes) -> None:
+        # A packet larger than the client takes is treated as sent (MQTT 5, 3.1.2.11.4).
+        if not self._largest or len(frame) <= self._largest:
+            self._write(frame)
+
+    def _send_waiting(self) -> None:
+        session, access = self.session, self.access
+        while session is not None and access is not None and self.open:
+            following = session.next_waiting(self._broker.clock())
+            if following is None:
+                return
+            packet_id, message, retain = following
+            if access.may_receive(message.topic, self._explain_receive):
+                head, tail = message.frame(self.version, 1, retain)
+                self._write_frame(head + packet_id.to_bytes(2, "big") + tail)
+            else:
+                session.acknowledge(packet_id)
+
+    def _on_puback(self, puback: Puback) -> None:
+        session = self._connected()
+        session.acknowledge(puback.packet_id)
+        if session.waiting:
+            self._send_waiting()
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _on_disconnect(self, disconnect: Disconnect) -> None:
+        session = self._connected()
+        if disconnect.reason_code != Reason.DISCONNECT_WITH_WILL_MESSAGE:
+            self._will = None
+        if "session_expiry_interval" in disconnect.properties:
+            asked = disconnect.properties["session_expiry_interval"]
+            if asked and not session.expiry:
+                raise ProtocolError(
+                    Reason.PROTOCOL_ERROR, "A session that ends with its connection stays so."
+                )
+            session.expiry = min(asked, self._broker.settings.session_expiry_max)
+        self._leave("client disconnected")
+        self._close()
+
+    def take_over(self) -> None:
+        """Make way for a newer connection with the same client id."""
+        why = (
+            f"Another connection with the client id '{self.client_id}' came; AWS keeps the newer "
+            "one. Give each program a client id of its own."
+        )
+        self._refuse("disconnect", why)
+        self.end(Reason.SESSION_TAKEN_OVER)
+
+    def end(self, reason: int, *, with_will: bool = True) -> None:
+        """Close the connection from the broker's side."""
+        if self.open:
+            if not with_will:
+                self._will = None
+            if self.version == 5 and self.session is not None:
+                self._send(Disconnect(reason, {}))
+            self._shut(f"closed by the broker, reason code {int(reason)}")
+
+    def lost(self, why: str) -> None:
+        """Take note that the client has gone without a DISCONNECT."""
+        self._leave(why)
+
+    def tick(self, now: float, examine: bool) -> None:
+        """Close the connection if it was silent too long or its certificate is no longer active.
+
+        Parameters
+        ----------
+        examine
+            Whether the registry has changed since the last time.
+        """
+        if now - self._heard > 1.5 * self._keep_alive:
+            self._refuse("disconnect", f"Nothing was heard for 1.5 times {self._keep_alive} s.")
+            self.end(Reason.KEEP_ALIVE_TIMEOUT)
+        elif examine and self.access is not None and self.access.status != "ACTIVE":
+            self._refuse("disconnect", "The certificate is no longer ACTIVE.")
+            self.end(Reason.NOT_AUTHORIZED)
+
+    def _shut(self, why: str = "closed by the broker") -> None:
+        self._leave(why)
+        self._close()
+
+    def _leave(self, why: str) -> None:
+        if self.open:
+            self.open = False
+            if self.session is not None:
+                self._tape.record("disconnect", client_id=self.client_id, why=why)
+                self._broker.leave(self, self._will)
+
+    # --- small things -------------------------------------------------------------------------
+
+    def _connected(self) -> Session:
+        if self.session is None:
+            raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT comes first.")
+        return self.session
+
+    def _send(self, packet: packets.Packet) -> None:
+        self._write(packets.encode(packet, self.version))
+
+    def _allowed(self, kind: str, action: str, resource: str) -> bool:
+        if self.access is not None and self.access.allows(action, resource):
+            return True
+        self._explain(kind, action, resource)
+        return False
+
+    def _explain(self, kind: str, action: str, resource: str) -> None:
+        if self.access is None:
+            return
+        if self.access.status != "ACTIVE":
+            self._refuse(kind, "The certificate is no longer ACTIVE.", resource=resource)
+            return
+        explanation = self.access.explain(action, resource).as_dict()
+        self._tape.record(
+            kind,
+            client_id=self.client_id,
+            certificate_id=self.peer.certificate_id,
+            action=action,
+            resource=resource,
+            refusal=explanation,
+        )
+
+    def _explain_receive(self, resource: str) -> None:
+        self._explain("receive", "iot:Receive", resource)
+
+    def _refuse(self, kind: str, why: str, **members: Any) -> None:
+        self._tape.record(
+            kind,
+            client_id=self.client_id,
+            certificate_id=self.peer.certificate_id,
+            refusal={"summary": why},
+            **members,
+        )
+
+
+def _check_reserved(topic: str, retain: bool) -> None:
+    levels = topic.split("/")
+    if levels[:2] != ["$aws", "things"] or levels[3:4] != ["shadow"]:
+        raise InvalidTopic(
+            f"'{topic}' is not a reserved topic of this cloud, which has "
+            "$aws/things/<thing>/shadow/...; AWS closes the connection for a topic with $ "
+            "that it does not know."
+        )
+    if retain:
+        raise InvalidTopic("A message to a reserved topic cannot be retained.")

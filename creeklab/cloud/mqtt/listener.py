@@ -1,0 +1,174 @@
+"""The sockets: TCP, mutual TLS, and one write per connection and turn of the loop.
+
+A TLS handshake that fails never reaches a protocol of asyncio's. So that such a refusal can be
+explained as well, the TLS context is given an SSL object that tells of it (`_watch_handshakes`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from creeklab.cloud.ca import certificate_id
+from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.connection import Connection
+
+HANDSHAKE_SECONDS = 10.0
+HIGH_WATER = 1 << 20
+ALPN = "x-amzn-mqtt-ca"
+
+# Linux only.
+QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+log = logging.getLogger(__name__)
+
+
+class MqttListener:
+    """Accepts MQTT connections over mutual TLS and hands their bytes to the broker."""
+
+    def __init__(self, broker: Broker, context: ssl.SSLContext) -> None:
+        self._broker = broker
+        self._context = context
+        self._servers: list[asyncio.Server] = []
+        context.set_alpn_protocols([ALPN])
+        _watch_handshakes(context, self._refused)
+
+    async def start(self, hosts: Iterable[str], port: int) -> int:
+        """Listen on `port`, or on a free one if it is 0, of every host; return the port.
+
+        Raises
+        ------
+        OSError
+            If the port is taken.
+        """
+        loop = asyncio.get_running_loop()
+        servers: list[asyncio.Server] = []
+        try:
+            for host in hosts:
+                server = await loop.create_server(
+                    lambda: _MqttProtocol(self._broker),
+                    host,
+                    port,
+                    ssl=self._context,
+                    ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                    backlog=1024,
+                )
+                port = server.sockets[0].getsockname()[1]
+                servers.append(server)
+        except OSError:
+            for server in servers:
+                server.close()
+            raise
+        self._servers = servers
+        return port
+
+    async def stop(self) -> None:
+        """Stop listening; connections are the broker's to close."""
+        for server in self._servers:
+            server.close()
+
+    def _refused(self, error: ssl.SSLError) -> None:
+        self._broker.tape.record("tls", refusal={"summary": explain_handshake(error)})
+
+
+def _watch_handshakes(context: ssl.SSLContext, refused: Callable[[ssl.SSLError], None]) -> None:
+    class Watched(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                refused(error)
+                raise
+
+    context.sslobject_class = Watched
+
+
+def explain_handshake(error: ssl.SSLError) -> str:
+    """Say in words why a TLS handshake failed on the server's side."""
+    reason = error.reason or ""
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return (
+            "The device sent no certificate. AWS IoT Core wants one of every device: give the "
+            "client the certificate and the private key of a Thing."
+        )
+    if reason == "CERTIFICATE_VERIFY_FAILED":
+        detail = getattr(error, "verify_message", "") or "it was not signed by this account's CA"
+        return (
+            f"The device's certificate was not accepted: {detail}. Use a certificate that "
+            "create_keys_and_certificate or create_certificate_from_csr of this account made."
+        )
+    if "ALERT" in reason:
+        return (
+            f"The device broke the handshake off ({reason.lower()}): it does not trust this "
+            "cloud's certificate. Give it this cloud's CA file, and connect to the host name "
+            "that the endpoint has."
+        )
+    if reason in ("HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL"):
+        return "What came in was not TLS. MQTT without TLS does not exist on AWS IoT Core."
+    return f"The TLS handshake failed ({reason or error})."
+
+
+class _MqttProtocol(asyncio.Protocol):
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._loop = asyncio.get_running_loop()
+        self._out: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transport is asyncio's in all but its base class.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER)
+        self._socket: socket.socket = transport.get_extra_info("socket")
+        host, port = transport.get_extra_info("peername")[:2]
+        der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        peer = Peer(certificate_id(der), host, port)
+        self._connection = Connection(self._broker, peer, self._write, self._close)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._connection.receive(data)
+        except Exception:
+            # A defect of ours must cost one connection, not the broker.
+            log.exception("A connection was closed because of an error in the broker.")
+            self._connection.lost("internal error")
+            self._close()
+        if not self._out:
+            self._acknowledge_now()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.lost(f"connection lost: {exc}" if exc else "connection lost")
+
+    def pause_writing(self) -> None:
+        self._connection.congested = True
+
+    def resume_writing(self) -> None:
+        self._connection.congested = False
+
+    def _write(self, data: bytes) -> None:
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(data)
+
+    def _flush(self) -> None:
+        if self._out:
+            self._transport.write(b"".join(self._out))
+            self._out.clear()
+
+    def _close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _acknowledge_now(self) -> None:
+        """Have TCP acknowledge what came, as no answer of ours carries the acknowledgement.
+
+        The client's Nagle algorithm holds its next small packet back until then, and Linux takes
+        40 ms by itself: after each PUBACK of a client, its next PUBLISH would wait so long.
+        """
+        if QUICK_ACK is not None and not self._transport.is_closing():
+            self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)

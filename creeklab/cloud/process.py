@@ -1,0 +1,226 @@
+"""Start, find and stop the one cloud of a home folder.
+
+The cloud is a process of its own: it outlives the notebook that started it and keeps its state,
+as AWS does. Two locks say what is going on, and the operating system frees both whatever happens
+to their holder: ``running.lock`` is held by a cloud as long as it runs, ``start.lock`` by whoever
+is looking for one or starting it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+START_SECONDS = 60.0
+STOP_SECONDS = 15.0
+
+
+class CloudError(RuntimeError):
+    """The local cloud could not be started or stopped; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A cloud that runs: where it is reached, and whether this call started it."""
+
+    pid: int
+    endpoint: str
+    mqtt_port: int
+    https_port: int
+    started_here: bool = False
+
+
+def cloud_folder(home: Path) -> Path:
+    """Return the folder of a home that belongs to its cloud, made if need be, private."""
+    folder = home / "cloud"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CloudError(
+            f"The folder {folder} cannot be made ({error.strerror}). Choose another home folder "
+            "with the environment variable CREEKLAB_HOME."
+        ) from None
+    return folder
+
+
+def status(home: Path) -> Running | None:
+    """Return the cloud of `home` if it runs."""
+    if not (home / "cloud").exists():
+        return None
+    with _start_lock(home):
+        return _find(home)
+
+
+def ensure(
+    home: Path,
+    *,
+    mqtt_port: int | None = None,
+    https_port: int | None = None,
+    settings: Sequence[str] = (),
+) -> Running:
+    """Return the cloud of `home`, started if it does not run.
+
+    Parameters
+    ----------
+    mqtt_port, https_port
+        Ports for a cloud that has to be started; without them the ports of the last time, else
+        8883 and 8443, else free ones.
+    settings
+        ``name=value`` texts for a cloud that has to be started.
+
+    Raises
+    ------
+    CloudError
+        If it could not be started.
+    """
+    with _start_lock(home):
+        running = _find(home)
+        if running is not None:
+            return running
+        arguments = ["--home", str(home)]
+        if mqtt_port is not None:
+            arguments += ["--mqtt-port", str(mqtt_port)]
+        if https_port is not None:
+            arguments += ["--https-port", str(https_port)]
+        for setting in settings:
+            arguments += ["--set", setting]
+        return _spawn(cloud_folder(home), arguments)
+
+
+def stop(home: Path) -> bool:
+    """Stop the cloud of `home`; return whether there was one."""
+    if not (home / "cloud").exists():
+        return False
+    with _start_lock(home):
+        running = _find(home)
+        if running is None:
+            return False
+        _end(home, running)
+        return True
+
+
+def reset(home: Path) -> bool:
+    """Empty the account: remove the cloud's database; a cloud that ran runs again afterwards.
+
+    Its certificate authority and access key stay. Returns whether it ran.
+    """
+    if not (home / "cloud").exists():
+        return False
+    with _start_lock(home):
+        running = _find(home)
+        if running is not None:
+            _end(home, running)
+        for file in (home / "cloud").glob("cloud.db*"):
+            file.unlink()
+    if running is not None:
+        ensure(home)
+    return running is not None
+
+
+@contextlib.contextmanager
+def _start_lock(home: Path) -> Iterator[None]:
+    lock = filelock.FileLock(cloud_folder(home) / "start.lock", mode=0o600)
+    try:
+        with lock.acquire(timeout=START_SECONDS):
+            yield
+    except filelock.Timeout:
+        raise CloudError(
+            f"Another program has been starting the cloud of {home} for {START_SECONDS:.0f} s. "
+            "End it and try again."
+        ) from None
+
+
+def running_lock(home: Path) -> filelock.BaseFileLock:
+    """Return the lock that a cloud holds while it runs."""
+    return filelock.FileLock(cloud_folder(home) / "running.lock", mode=0o600)
+
+
+def _find(home: Path) -> Running | None:
+    lock = running_lock(home)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Running(**json.loads((home / "cloud" / "ready.json").read_text()))
+        raise CloudError(
+            f"A cloud holds {home / 'cloud'} but does not say where it is reached. "
+            "End that process and try again."
+        ) from None
+    lock.release()
+    return None
+
+
+def _spawn(folder: Path, arguments: Sequence[str]) -> Running:
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    log = os.open(folder / "cloud.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    flags: dict[str, object] = {"start_new_session": True}
+    if sys.platform == "win32":
+        flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "creeklab.cloud", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": path},
+            text=True,
+            **flags,  # type: ignore[call-overload]
+        )
+    finally:
+        os.close(log)
+    line = _first_line(child)
+    try:
+        said = json.loads(line)
+    except ValueError:
+        said = {"error": f"It ended while starting; {folder / 'cloud.log'} says why."}
+    if "error" in said:
+        child.wait(STOP_SECONDS)
+        raise CloudError(f"The local cloud did not start. {said['error']}")
+    # The child goes on by itself: whoever reads its exit code later is the operating system.
+    child.returncode = 0
+    return Running(**said, started_here=True)
+
+
+def _first_line(child: subprocess.Popen[str]) -> str:
+    """Return what the child says first: where it is reached, or why it did not start."""
+    lines: list[str] = []
+    stdout = child.stdout
+    assert stdout is not None
+
+    def read() -> None:
+        with stdout:
+            lines.append(stdout.readline())
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(START_SECONDS)
+    if reader.is_alive():
+        child.kill()
+        reader.join()
+        return json.dumps({"error": f"It was not ready within {START_SECONDS:.0f} s."})
+    return lines[0]
+
+
+def _end(home: Path, running: Running) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(running.pid, signal.SIGTERM)
+    lock = running_lock(home)
+    try:
+        lock.acquire(timeout=STOP_SECONDS)
+    except filelock.Timeout:
+        raise CloudError(
+            f"The cloud (process {running.pid}) did not end within {STOP_SECONDS:.0f} s."
+        ) from None
+    lock.release()

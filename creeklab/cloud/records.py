@@ -1,0 +1,124 @@
+"""What the registry keeps, as values: a Thing, a certificate, a policy and its versions.
+
+A Thing and a certificate also know the policy variables that a connection takes from them. All
+times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+# Policy variables for the parts of a certificate's subject and issuer (developer guide, "X.509
+# certificate AWS IoT Core policy variables").
+_NAME_PARTS = {
+    "DistinguishedNameQualifier": NameOID.DN_QUALIFIER,
+    "Country": NameOID.COUNTRY_NAME,
+    "Organization": NameOID.ORGANIZATION_NAME,
+    "OrganizationalUnit": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "State": NameOID.STATE_OR_PROVINCE_NAME,
+    "CommonName": NameOID.COMMON_NAME,
+    "SerialNumber": NameOID.SERIAL_NUMBER,
+    "Title": NameOID.TITLE,
+    "Surname": NameOID.SURNAME,
+    "GivenName": NameOID.GIVEN_NAME,
+    "Initials": NameOID.INITIALS,
+    "Pseudonym": NameOID.PSEUDONYM,
+    "GenerationQualifier": NameOID.GENERATION_QUALIFIER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A Thing; its version begins at 1 and grows by 1 with each update."""
+
+    name: str
+    id: str
+    version: int
+    attributes: dict[str, str]
+
+    def variables(self) -> dict[str, str]:
+        """Return the ``iot:Connection.Thing`` variables of a connection of this Thing."""
+        prefix = "iot:Connection.Thing."
+        return {
+            prefix + "ThingName": self.name,
+            **{f"{prefix}Attributes[{name}]": value for name, value in self.attributes.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A registered certificate, in PEM; `generation` tells it from any other of the same id."""
+
+    id: str
+    pem: str
+    status: str
+    generation: str
+    created: float
+    modified: float
+    not_before: float
+    not_after: float
+
+    def variables(self) -> dict[str, str | tuple[str, ...]]:
+        """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables.
+
+        Where a part of a name occurs several times, the plain variable is the first value,
+        ``.0``, ``.1`` and so on are each of them, and ``.List`` is all of them.
+        """
+        found: dict[str, str | tuple[str, ...]] = {"iot:CertificateId": self.id}
+        certificate = x509.load_pem_x509_certificate(self.pem.encode())
+        for side, name in (("Subject", certificate.subject), ("Issuer", certificate.issuer)):
+            for part, oid in _NAME_PARTS.items():
+                values = tuple(str(item.value) for item in name.get_attributes_for_oid(oid))
+                if values:
+                    variable = f"iot:Certificate.{side}.{part}"
+                    found |= {variable: values[0], f"{variable}.List": values}
+                    found |= {f"{variable}.{index}": value for index, value in enumerate(values)}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy without its documents."""
+
+    name: str
+    default_version: int
+    last_version: int
+    generation: str
+    created: float
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """One version of a policy."""
+
+    policy: str
+    version: int
+    document: str
+    created: float
+
+
+Record = TypeVar("Record", Certificate, Policy, PolicyVersion)
+
+
+def record(kind: type[Record], row: sqlite3.Row) -> Record:
+    """Make a record of the columns that bear the names of its fields."""
+    return kind(**{field.name: row[field.name] for field in fields(kind)})
+
+
+def thing_record(row: sqlite3.Row) -> Thing:
+    """Make a Thing of a row, whose attributes are JSON text."""
+    return Thing(row["name"], row["id"], row["version"], json.loads(row["attributes"]))
+
+
+def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert a row given by column names."""
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    db.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", row)

@@ -1,0 +1,81 @@
+"""What public sources leave open about AWS IoT Core, as named settings with their defaults.
+
+Each default is what most sources report. ``creeklab cloud start --set name=value`` changes one,
+so that a device can be tried against the other reading too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings of one local cloud.
+
+    Attributes
+    ----------
+    dollar_topics
+        ``"aws"``: the filters ``#`` and ``+/...`` also match ``$aws/...``, as the console's test
+        client shows it; ``"spec"``: they don't, as MQTT-4.7.2-1 has it.
+    connect_denied_311
+        A refused CONNECT of MQTT 3.1.1: ``"close"`` without a word, or ``"connack5"``.
+    subscribe_denied_311
+        A refused SUBSCRIBE of MQTT 3.1.1: ``"close"``, or ``"suback80"``.
+    session_expiry_max
+        Longest life of a persistent session without its client, in seconds.
+    shadow_first_previous
+        What ``previous`` is in the ``documents`` message of a shadow's first update.
+    shadow_first_version
+        An update with a version other than 1 for a shadow that does not exist: 400 ``"invalid"``,
+        or 409 ``"conflict"``.
+    shadow_max_bytes
+        Largest desired and reported state of a shadow together; AWS raises it to 30720 on request.
+    idle_hours
+        The cloud ends itself after so many hours without a connection or a call; 0 means never.
+    """
+
+    dollar_topics: Literal["aws", "spec"] = "aws"
+    connect_denied_311: Literal["close", "connack5"] = "close"
+    subscribe_denied_311: Literal["close", "suback80"] = "close"
+    session_expiry_max: int = 3600
+    shadow_first_previous: Literal["null", "empty"] = "null"
+    shadow_first_version: Literal["invalid", "conflict"] = "invalid"
+    shadow_max_bytes: int = 8192
+    idle_hours: float = 12.0
+
+
+def parse_settings(assignments: Iterable[str], base: Settings | None = None) -> Settings:
+    """Return `base` with ``name=value`` texts applied.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a value is not one of those the setting takes.
+    """
+    settings = base or Settings()
+    hints = get_type_hints(Settings)
+    for assignment in assignments:
+        name, sign, text = assignment.partition("=")
+        if not sign or name not in hints:
+            known = ", ".join(field.name for field in fields(Settings))
+            raise ValueError(f"'{assignment}' is not name=value with one of the settings: {known}.")
+        settings = replace(settings, **{name: _value(name, text, hints[name])})
+    return settings
+
+
+def _value(name: str, text: str, hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        if text not in get_args(hint):
+            choices = " or ".join(get_args(hint))
+            raise ValueError(f"The setting {name} takes {choices}, not '{text}'.")
+        return text
+    try:
+        number: int | float = hint(text)
+    except ValueError:
+        raise ValueError(f"The setting {name} takes a number, not '{text}'.") from None
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"The setting {name} takes a number of 0 or more, not '{text}'.")
+    return number

@@ -1,0 +1,522 @@
+"""Device Shadow documents: what an update makes of a shadow, and what the service answers.
+
+A shadow holds two sections, ``desired`` (what somebody wants) and ``reported`` (what the device
+says), each a JSON object or absent, and a version that every accepted update raises by one. An
+update is a patch as in RFC 7386: objects merge key by key, ``null`` removes what it names, anything
+else replaces, arrays as a whole. Beside each section lies its metadata, the same tree with
+``{"timestamp": s}`` where the section has a leaf; the two are always walked together, so that a key
+which happens to be called ``timestamp`` is never mistaken for one. The delta is the part of
+``desired`` that ``reported`` does not agree with; it is computed when asked for and never stored.
+
+Two invariants carry the rest. A stored section is never empty and holds no ``null``. No tree is
+changed once it is built: an update copies the objects on the way to what it changes and shares all
+others with the shadow before it, and the answers share them too. Serialise answers, do not edit
+them.
+
+Everything here is a function of its arguments: topics, policies, the store and the clock are
+elsewhere. Times are whole seconds since the epoch. Rules and texts are those of the AWS IoT
+developer guide (Device Shadow service documents, Device Shadow error messages), and where it is
+silent those of AWS's own shadow engine for Greengrass.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal, NoReturn, TypeAlias
+
+__all__ = ["Rejected", "Rules", "Shadow", "Update", "delete", "get", "update"]
+
+JsonObject: TypeAlias = dict[str, Any]
+
+CLIENT_TOKEN_BYTES = 64
+
+
+class Rejected(Exception):
+    """A request that the shadow service refuses.
+
+    Parameters
+    ----------
+    code
+        HTTP status that AWS gives for this refusal.
+    message
+        AWS's text.
+    client_token
+        Token of the request, if it had a valid one, so that its sender recognises the answer.
+    """
+
+    def __init__(self, code: int, message: str, client_token: str | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.client_token = client_token
+
+    def document(self, now: int) -> JsonObject:
+        """Body of the ``rejected`` message, as sent at `now`."""
+        return _signed(
+            {"code": self.code, "message": self.message, "timestamp": now}, self.client_token
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What public sources leave open, or what an account can have raised.
+
+    Attributes
+    ----------
+    max_depth
+        Most levels of objects and arrays; ``desired`` and ``reported`` themselves are level 1.
+    max_bytes
+        Most bytes of ``desired`` plus ``reported`` after the merge, as compact UTF-8 JSON,
+        metadata not counted. AWS raises it to 30720 on request.
+    first_previous
+        ``previous`` in the ``documents`` message of a shadow's first update: JSON ``null``, or a
+        document with empty state and no version.
+    first_version
+        An update that names a version other than 1 for a shadow that does not exist:
+        ``"invalid"`` gives 400 ``Invalid version``, ``"conflict"`` gives 409 ``Version conflict``.
+    """
+
+    max_depth: int = 6
+    max_bytes: int = 8192
+    first_previous: Literal["null", "empty"] = "null"
+    first_version: Literal["invalid", "conflict"] = "invalid"
+
+
+_DEFAULT_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A stored shadow; a value, never changed in place.
+
+    Attributes
+    ----------
+    desired, reported
+        The sections; None where the document has none.
+    desired_metadata, reported_metadata
+        ``{"timestamp": s}`` for each leaf of the section, in the same place.
+    version
+        Number of the last accepted update.
+    """
+
+    desired: JsonObject | None
+    reported: JsonObject | None
+    desired_metadata: JsonObject | None
+    reported_metadata: JsonObject | None
+    version: int
+
+    def to_json(self) -> str:
+        """Text for the store; `from_json` gives the same shadow back."""
+        return _encode(self._snapshot())
+
+    @classmethod
+    def from_json(cls, text: str) -> Shadow:
+        """Shadow from the text that `to_json` made."""
+        stored = json.loads(text)
+        state, metadata = stored["state"], stored["metadata"]
+        return cls(
+            desired=state.get("desired"),
+            reported=state.get("reported"),
+            desired_metadata=metadata.get("desired"),
+            reported_metadata=metadata.get("reported"),
+            version=stored["version"],
+        )
+
+    def document(self, now: int) -> JsonObject:
+        """Full document as GET shows it at `now`: with ``state.delta`` if there is one.
+
+        The metadata has no ``delta`` part: its timestamps are those of ``desired``.
+        """
+        document = self._snapshot()
+        delta, _ = self._delta()
+        if delta:
+            document["state"]["delta"] = delta
+        document["timestamp"] = now
+        return document
+
+    def _snapshot(self) -> JsonObject:
+        """State, metadata and version, without delta: half of a ``documents`` message."""
+        state: JsonObject = {}
+        metadata: JsonObject = {}
+        if self.desired is not None:
+            state["desired"], metadata["desired"] = self.desired, self.desired_metadata
+        if self.reported is not None:
+            state["reported"], metadata["reported"] = self.reported, self.reported_metadata
+        return {"state": state, "metadata": metadata, "version": self.version}
+
+    def _delta(self) -> tuple[JsonObject, JsonObject]:
+        """What is desired and not reported, with its metadata; both empty if nothing is."""
+        if self.desired is None or self.desired_metadata is None:
+            return {}, {}
+        return _difference(self.desired, self.desired_metadata, self.reported or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An accepted update: the shadow to store and the messages to publish.
+
+    Attributes
+    ----------
+    shadow
+        The shadow after the update.
+    accepted, documents
+        Bodies of ``update/accepted`` (also the answer over HTTP) and ``update/documents``.
+    delta
+        Body of ``update/delta``; None where reported agrees with desired, so that none is sent.
+    """
+
+    shadow: Shadow
+    accepted: JsonObject
+    delta: JsonObject | None
+    documents: JsonObject
+
+
+def update(
+    current: Shadow | None,
+    payload: bytes,
+    now: int,
+    *,
+    last_version: int = 0,
+    rules: Rules = _DEFAULT_RULES,
+) -> Update:
+    """Apply an update request.
+
+    Parameters
+    ----------
+    current
+        The stored shadow, None if there is none; it stays as it is.
+    payload
+        Request document as received.
+    now
+        Time of the update; it becomes the timestamp of every leaf that the request sets.
+    last_version
+        Version at which a shadow of this name was deleted less than 48 hours ago, else 0; the
+        numbering goes on from there (AWS IoT developer guide, Interacting with shadows).
+    rules
+        Limits and open points.
+
+    Raises
+    ------
+    Rejected
+        400, 409, 413 or 415 (AWS IoT developer guide, Device Shadow error messages).
+    """
+    if not payload:
+        raise Rejected(400, "Missing update payload")
+    request = _parse(payload, rules)
+    token = _client_token(request)
+    state = _checked(request, current, token, rules)
+    stamp = {"timestamp": now}
+    shadow = _patched(current, state, stamp, current.version if current else last_version)
+    if _size(shadow) > rules.max_bytes:
+        raise Rejected(413, "The payload exceeds the maximum size allowed", token)
+
+    accepted = {
+        "state": state,
+        "metadata": _stamped(state, stamp),
+        "version": shadow.version,
+        "timestamp": now,
+    }
+    delta, delta_metadata = shadow._delta()
+    delta_message = {
+        "version": shadow.version,
+        "timestamp": now,
+        "state": delta,
+        "metadata": delta_metadata,
+    }
+    previous: JsonObject | None = None
+    if current is not None:
+        previous = current._snapshot()
+    elif rules.first_previous == "empty":
+        previous = {"state": {}, "metadata": {}}
+    documents = {"previous": previous, "current": shadow._snapshot(), "timestamp": now}
+    return Update(
+        shadow=shadow,
+        accepted=_signed(accepted, token),
+        delta=_signed(delta_message, token) if delta else None,
+        documents=_signed(documents, token),
+    )
+
+
+def get(current: Shadow | None, payload: bytes, now: int, *, label: str) -> JsonObject:
+    """Answer a get request with the full document.
+
+    Parameters
+    ----------
+    current
+        The stored shadow, None if there is none.
+    payload
+        Empty, ``{}``, or an object with a ``clientToken``.
+    now
+        Time of the answer.
+    label
+        What the 404 names: the thing for its classic shadow, else the shadow.
+
+    Raises
+    ------
+    Rejected
+        404 if there is no shadow; 400 or 415 if the payload cannot be read.
+    """
+    request = _parse(payload, _DEFAULT_RULES) if payload else {}
+    token = _client_token(request)
+    if "clientToken" in request and token is None:
+        raise Rejected(400, "Invalid clientToken")
+    return _signed(_existing(current, label, token).document(now), token)
+
+
+def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> JsonObject:
+    """Answer a delete request with the version that is deleted.
+
+    The payload does not matter, not even its ``version`` (AWS IoT developer guide, Device Shadow
+    MQTT topics); a ``clientToken`` in it is echoed, because the SDKs wait for theirs.
+
+    Parameters
+    ----------
+    current
+        The stored shadow, None if there is none.
+    payload
+        Anything.
+    now
+        Time of the answer.
+    label
+        What the 404 names: the thing for its classic shadow, else the shadow.
+
+    Raises
+    ------
+    Rejected
+        404 if there is no shadow.
+    """
+    try:
+        token = _client_token(_parse(payload, _DEFAULT_RULES))
+    except Rejected:
+        token = None
+    version = _existing(current, label, token).version
+    return _signed({"version": version, "timestamp": now}, token)
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(digits)
+    return number
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+_decode = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant).decode
+_encode = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, separators=(",", ":"), allow_nan=False
+).encode
+
+
+def _parse(payload: bytes, rules: Rules) -> JsonObject:
+    """Read a JSON object that can also be written again; of equal keys the last one counts."""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        raise Rejected(
+            415, "Unsupported documented encoding; supported encoding is UTF-8"
+        ) from None
+    try:
+        request = _decode(text)
+        if "\\u" in text:
+            # An escape can smuggle in half a surrogate pair, which no UTF-8 answer could carry.
+            _encode(request).encode()
+    except RecursionError:
+        raise _too_deep(rules, None) from None
+    except ValueError:
+        raise Rejected(400, "Invalid JSON") from None
+    if type(request) is not dict:
+        raise Rejected(400, "Invalid JSON")
+    return request
+
+
+def _client_token(request: JsonObject) -> str | None:
+    """Token of a request; None if it has none or an invalid one."""
+    token = request.get("clientToken")
+    if type(token) is str and len(token.encode()) <= CLIENT_TOKEN_BYTES:
+        return token
+    return None
+
+
+def _checked(
+    request: JsonObject, current: Shadow | None, token: str | None, rules: Rules
+) -> JsonObject | None:
+    """State node of an update request, without a delta; the order of the checks is AWS's engine's.
+
+    `token` goes into every refusal, also of what is checked before the token itself: without it
+    the SDKs would not recognise the answer and wait in vain.
+    """
+    if "state" not in request:
+        raise Rejected(400, "Missing required node: state", token)
+    state: JsonObject | None = request["state"]
+    if state is not None:
+        if type(state) is not dict:
+            raise Rejected(400, "State node must be an object", token)
+        # Clients send back whole documents as GET gave them.
+        state.pop("delta", None)
+        for section, name in (("desired", "Desired"), ("reported", "Reported")):
+            if not isinstance(state.get(section), dict | None):
+                raise Rejected(400, f"{name} node must be an object", token)
+        if not state.keys() <= {"desired", "reported"}:
+            raise Rejected(400, "State contains an invalid node", token)
+    version = request.get("version", 0)
+    if type(version) not in (int, float) or version < 0:
+        raise Rejected(400, "Invalid version", token)
+    if "clientToken" in request and token is None:
+        raise Rejected(400, "Invalid clientToken")
+    for section in (state or {}).values():
+        if section:
+            _check_content(section, token, rules)
+    if "version" in request:
+        _check_version(version, current, token, rules)
+    return state
+
+
+def _check_content(section: JsonObject, token: str | None, rules: Rules) -> None:
+    """Refuse too many levels, and ``null`` in an array, where it could not mean removal."""
+    pending: list[tuple[Any, int, bool]] = [(section, 1, False)]
+    while pending:
+        node, level, in_array = pending.pop()
+        if level > rules.max_depth:
+            raise _too_deep(rules, token)
+        for value in node.values() if type(node) is dict else node:
+            kind = type(value)
+            if kind is dict or kind is list:
+                pending.append((value, level + 1, in_array or kind is list))
+            elif value is None and in_array:
+                raise Rejected(400, "State contains an invalid node", token)
+
+
+def _check_version(version: float, current: Shadow | None, token: str | None, rules: Rules) -> None:
+    """Refuse the version of an update unless it is the current one, or 1 for a new shadow."""
+    if version == (current.version if current else 1):
+        return
+    if current is None and rules.first_version == "invalid":
+        raise Rejected(400, "Invalid version", token)
+    raise Rejected(409, "Version conflict", token)
+
+
+def _too_deep(rules: Rules, token: str | None) -> Rejected:
+    levels = rules.max_depth
+    return Rejected(400, f"JSON contains too many levels of nesting; maximum is {levels}", token)
+
+
+def _existing(current: Shadow | None, label: str, token: str | None) -> Shadow:
+    if current is None:
+        raise Rejected(404, f"No shadow exists with name: '{label}'", token)
+    return current
+
+
+def _signed(document: JsonObject, token: str | None) -> JsonObject:
+    """`document` with the token of the request, if it had one."""
+    if token is not None:
+        document["clientToken"] = token
+    return document
+
+
+# --- trees ---------------------------------------------------------------------------------------
+
+
+def _patched(
+    current: Shadow | None, state: JsonObject | None, stamp: JsonObject, version: int
+) -> Shadow:
+    """Shadow that follows `current` and `version` when `state` is merged into it."""
+    desired = reported = desired_metadata = reported_metadata = None
+    if current is not None and state is not None:
+        desired, desired_metadata = current.desired, current.desired_metadata
+        reported, reported_metadata = current.reported, current.reported_metadata
+    if state is not None:
+        if "desired" in state:
+            desired, desired_metadata = _section(desired, desired_metadata, state["desired"], stamp)
+        if "reported" in state:
+            reported, reported_metadata = _section(
+                reported, reported_metadata, state["reported"], stamp
+            )
+    return Shadow(desired, reported, desired_metadata, reported_metadata, version + 1)
+
+
+def _section(
+    section: JsonObject | None,
+    metadata: JsonObject | None,
+    patch: JsonObject | None,
+    stamp: JsonObject,
+) -> tuple[JsonObject | None, JsonObject | None]:
+    """Merge into one section; it is absent when nothing is left of it."""
+    if patch is None:
+        return None, None
+    merged, merged_metadata = _merge(section or {}, metadata or {}, patch, stamp)
+    return (merged, merged_metadata) if merged else (None, None)
+
+
+def _merge(
+    tree: JsonObject, metadata: JsonObject, patch: JsonObject, stamp: JsonObject
+) -> tuple[JsonObject, JsonObject]:
+    """Merge `patch` into copies of an object and its metadata."""
+    tree, metadata = tree.copy(), metadata.copy()
+    for key, value in patch.items():
+        if value is None:
+            tree.pop(key, None)
+            metadata.pop(key, None)
+        elif type(value) is dict:
+            old = tree.get(key)
+            if type(old) is dict:
+                tree[key], metadata[key] = _merge(old, metadata[key], value, stamp)
+            else:
+                # Not stored as it is: it may hold nulls, which remove even where nothing is.
+                tree[key], metadata[key] = _merge({}, {}, value, stamp)
+        else:
+            tree[key], metadata[key] = value, _stamped(value, stamp)
+    return tree, metadata
+
+
+def _stamped(value: Any, stamp: JsonObject) -> Any:
+    """Metadata of a value that is set now: `stamp` in the place of each leaf."""
+    if type(value) is dict:
+        return {key: _stamped(child, stamp) for key, child in value.items()}
+    if type(value) is list:
+        return [_stamped(child, stamp) for child in value]
+    return stamp
+
+
+def _difference(
+    desired: JsonObject, metadata: JsonObject, reported: JsonObject
+) -> tuple[JsonObject, JsonObject]:
+    """Part of `desired`, and of its metadata, that `reported` lacks or has otherwise."""
+    delta: JsonObject = {}
+    delta_metadata: JsonObject = {}
+    for key, wanted in desired.items():
+        stamps = metadata[key]
+        if key in reported:
+            actual = reported[key]
+            if type(wanted) is dict and type(actual) is dict:
+                wanted, stamps = _difference(wanted, stamps, actual)
+                if not wanted:
+                    continue
+            elif _same(wanted, actual):
+                continue
+        delta[key], delta_metadata[key] = wanted, stamps
+    return delta, delta_metadata
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality of JSON values: as Python's (``1 == 1.0``), but ``true`` is not 1."""
+    if one != other:
+        return False
+    if type(one) is dict:
+        return all(_same(value, other[key]) for key, value in one.items())
+    if type(one) is list:
+        return all(map(_same, one, other))
+    return (type(one) is bool) is (type(other) is bool)
+
+
+def _size(shadow: Shadow) -> int:
+    """Bytes of the two sections, as the quota counts them."""
+    sections = (shadow.desired, shadow.reported)
+    return sum(len(_encode(section).encode()) for section in sections if section is not None)

@@ -1,0 +1,49 @@
+"""The tape: what happened in this cloud, in order, with the reason of every refusal.
+
+Bounded in memory: the oldest entries fall off. Holds no payload and no key, only what a person
+needs to see why something did or did not happen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+Entry = dict[str, Any]
+
+
+class Tape:
+    """The last `length` happenings.
+
+    Each entry is a JSON object with ``number`` (1, 2, 3, ...), ``time`` (seconds since the
+    epoch), ``kind`` (``connect``, ``refused``, ``publish``, ...) and members of its kind.
+    """
+
+    def __init__(self, length: int = 10_000, clock: Callable[[], float] = time.time) -> None:
+        self._entries: deque[Entry] = deque(maxlen=length)
+        self._clock = clock
+        self._number = 0
+
+    def record(self, kind: str, **members: Any) -> None:
+        """Append an entry."""
+        self._number += 1
+        self._entries.append(
+            {"number": self._number, "time": self._clock(), "kind": kind, **members}
+        )
+
+    def entries(self, after: int = 0) -> list[Entry]:
+        """Return the entries whose number is greater than `after`, oldest first."""
+        return [entry for entry in self._entries if entry["number"] > after]
+
+    def last_refusal(self, client_id: str | None = None) -> Entry | None:
+        """Return the newest entry that explains a refusal, of one client if named."""
+        for entry in reversed(self._entries):
+            if "refusal" in entry and client_id in (None, entry.get("client_id")):
+                return entry
+        return None
+
+    def clear(self) -> None:
+        """Forget everything but the numbering."""
+        self._entries.clear()

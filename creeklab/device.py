@@ -1,0 +1,346 @@
+"""One MQTT connection as one Thing: awsiotsdk's MQTT 5 client over mutual TLS.
+
+The SDK answers with futures and callbacks on a thread of its own. Here a call waits for AWS's
+answer, with a bound, and a refusal is an exception that says what AWS said. What arrives is put
+into an `Inbox` that a cell can wait for.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from awscrt import mqtt5
+from awscrt.exceptions import AwsCrtError
+from awsiot import mqtt5_client_builder
+
+from creeklab.cloud.mqtt.topics import matches
+from creeklab.keys import ThingFiles
+from creeklab.shadow import DeviceShadow
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 15.0
+ANSWER_SECONDS = 15.0
+
+
+class Refused(Exception):
+    """AWS IoT refused what a device asked for.
+
+    Attributes
+    ----------
+    reason_code
+        MQTT 5 reason code, such as 135 (not authorized); None if the connection was just closed.
+    """
+
+    def __init__(self, what: str, reason: str, reason_code: int | None = None) -> None:
+        code = "" if reason_code is None else f" (reason code {reason_code})"
+        super().__init__(f"{what}: {reason}{code}. lab.why() says why.")
+        self.reason_code = reason_code
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that arrived."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+    @property
+    def json(self) -> Any:
+        """The payload read as JSON."""
+        return json.loads(self.payload)
+
+    def __repr__(self) -> str:
+        text = self.payload.decode(errors="backslashreplace")
+        return f"{self.topic}  {text}"
+
+
+class Inbox:
+    """The messages that arrived for one subscription, oldest first.
+
+    May be read while messages arrive.
+    """
+
+    def __init__(self, topic_filter: str) -> None:
+        self.topic_filter = topic_filter
+        self._messages: list[Message] = []
+        self._arrived = threading.Condition()
+
+    def put(self, message: Message) -> None:
+        """Add a message."""
+        with self._arrived:
+            self._messages.append(message)
+            self._arrived.notify_all()
+
+    @property
+    def messages(self) -> list[Message]:
+        """All messages so far."""
+        with self._arrived:
+            return list(self._messages)
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics of all messages so far, in order."""
+        return [message.topic for message in self.messages]
+
+    def wait_for(self, count: int, timeout: float = 5.0) -> list[Message]:
+        """Wait until at least `count` messages are here, then return all of them.
+
+        Raises
+        ------
+        TimeoutError
+            If fewer came within `timeout` seconds.
+        """
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self._messages) >= count, timeout):
+                raise TimeoutError(
+                    f"{len(self._messages)} of {count} messages came to '{self.topic_filter}' "
+                    f"within {timeout:g} s."
+                )
+            return list(self._messages)
+
+    def clear(self) -> None:
+        """Forget the messages so far."""
+        with self._arrived:
+            self._messages.clear()
+
+    def __len__(self) -> int:
+        with self._arrived:
+            return len(self._messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages)
+
+    def __getitem__(self, position: int) -> Message:
+        return self.messages[position]
+
+    def __repr__(self) -> str:
+        count = len(self)
+        return f"Inbox of '{self.topic_filter}': {count} message{'' if count == 1 else 's'}"
+
+
+class Device:
+    """A connection as one Thing. Connects when made; `close` or ``with`` ends it.
+
+    Parameters
+    ----------
+    thing
+        Name of the Thing; its shadow is `shadow`.
+    files
+        Certificate and key to connect with.
+    client_id
+        MQTT client id; AWS keeps one connection for each.
+    own_limits
+        Whether the SDK keeps itself to AWS's default limits, 100 publishes a second among them.
+
+    Raises
+    ------
+    Refused
+        If AWS IoT does not take the connection.
+    TimeoutError
+        If no answer came.
+    """
+
+    def __init__(
+        self,
+        thing: str,
+        files: ThingFiles,
+        *,
+        endpoint: str,
+        port: int,
+        client_id: str,
+        own_limits: bool,
+        ca_file: Path | None = None,
+    ) -> None:
+        self.thing = thing
+        self.client_id = client_id
+        self._inboxes: dict[str, Inbox] = {}
+        self._connected: Future[None] = Future()
+        self._stopped = threading.Event()
+        self._closed = False
+        limits = mqtt5.ExtendedValidationAndFlowControlOptions
+        self._client = mqtt5_client_builder.mtls_from_path(
+            str(files.certificate),
+            str(files.private_key),
+            endpoint=endpoint,
+            port=port,
+            ca_filepath=str(ca_file or files.ca),
+            client_id=client_id,
+            keep_alive_interval_sec=60,
+            extended_validation_and_flow_control_options=(
+                limits.AWS_IOT_CORE_DEFAULTS if own_limits else limits.NONE
+            ),
+            on_publish_received=self._on_publish,
+            on_lifecycle_connection_success=self._on_success,
+            on_lifecycle_connection_failure=self._on_failure,
+            on_lifecycle_stopped=self._on_stopped,
+        )
+        self._client.start()
+        try:
+            self._connected.result(CONNECT_SECONDS)
+        except TimeoutError:
+            self.close()
+            raise TimeoutError(
+                f"{endpoint}:{port} did not answer within {CONNECT_SECONDS:.0f} s."
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    # --- what a device does -------------------------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        payload: Mapping[str, Any] | list[Any] | str | bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+    ) -> None:
+        """Publish a message; at QoS 1, return when AWS has acknowledged it.
+
+        Parameters
+        ----------
+        payload
+            A mapping or a list is sent as JSON, text as UTF-8, bytes as they are.
+
+        Raises
+        ------
+        Refused
+            If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
+        TimeoutError
+            If no acknowledgement came.
+        """
+        packet = mqtt5.PublishPacket(
+            topic=topic, payload=_encoded(payload), qos=mqtt5.QoS(qos), retain=retain
+        )
+        what = f"Publishing to '{topic}'"
+        done = self._answer(self._client.publish(packet), what)
+        if qos and done.puback.reason_code >= 0x80:
+            _refuse(what, done.puback.reason_code)
+
+    def subscribe(self, topic_filter: str, *, qos: int = 1) -> Inbox:
+        """Subscribe to a topic filter; return the inbox that its messages come to.
+
+        Raises
+        ------
+        Refused
+            If AWS refused it.
+        TimeoutError
+            If no acknowledgement came.
+        """
+        inbox = self._inboxes.setdefault(topic_filter, Inbox(topic_filter))
+        packet = mqtt5.SubscribePacket([mqtt5.Subscription(topic_filter, mqtt5.QoS(qos))])
+        what = f"Subscribing to '{topic_filter}'"
+        try:
+            done = self._answer(self._client.subscribe(packet), what)
+            if done.reason_codes[0] >= 0x80:
+                _refuse(what, done.reason_codes[0])
+        except Exception:
+            self._inboxes.pop(topic_filter, None)
+            raise
+        return inbox
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """End a subscription; its inbox keeps what it has."""
+        packet = mqtt5.UnsubscribePacket([topic_filter])
+        self._answer(self._client.unsubscribe(packet), f"Unsubscribing from '{topic_filter}'")
+        self._inboxes.pop(topic_filter, None)
+
+    @cached_property
+    def shadow(self) -> DeviceShadow:
+        """The Device Shadow of this Thing."""
+        return DeviceShadow(self._client, self.thing)
+
+    def close(self) -> None:
+        """Disconnect and wait until the connection has ended."""
+        if not self._closed:
+            self._closed = True
+            if "shadow" in self.__dict__:
+                self.shadow.close()
+            self._client.stop(mqtt5.DisconnectPacket())
+            self._stopped.wait(CONNECT_SECONDS)
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "connected"
+        return f"Device of Thing '{self.thing}', client id '{self.client_id}', {state}"
+
+    # --- what the SDK's thread calls ------------------------------------------------------------
+
+    def _on_publish(self, received: mqtt5.PublishReceivedData) -> None:
+        packet = received.publish_packet
+        message = Message(
+            packet.topic, bytes(packet.payload or b""), int(packet.qos), bool(packet.retain)
+        )
+        for inbox in list(self._inboxes.values()):
+            if matches(inbox.topic_filter, message.topic):
+                inbox.put(message)
+
+    def _on_success(self, _: mqtt5.LifecycleConnectSuccessData) -> None:
+        if not self._connected.done():
+            self._connected.set_result(None)
+
+    def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
+        if self._connected.done():
+            return
+        what = f"Connecting as '{self.client_id}'"
+        if failure.connack_packet is not None:
+            code = failure.connack_packet.reason_code
+            self._connected.set_exception(Refused(what, _words(code), int(code)))
+        else:
+            self._connected.set_exception(Refused(what, _sdk_words(failure.exception)))
+
+    def _on_stopped(self, _: mqtt5.LifecycleStoppedData) -> None:
+        self._stopped.set()
+
+    # --- small things ---------------------------------------------------------------------------
+
+    def _answer(self, future: Future[T], what: str) -> T:
+        if self._closed:
+            raise RuntimeError(f"{what}: this device is closed. Connect anew with lab.connect.")
+        try:
+            return future.result(ANSWER_SECONDS)
+        except TimeoutError:
+            raise TimeoutError(
+                f"{what}: no answer came within {ANSWER_SECONDS:.0f} s. lab.why() may know."
+            ) from None
+        except AwsCrtError as error:
+            raise Refused(what, _sdk_words(error)) from None
+
+
+def _encoded(payload: Mapping[str, Any] | list[Any] | str | bytes) -> bytes:
+    if isinstance(payload, bytes):
+        return payload
+    if isinstance(payload, str):
+        return payload.encode()
+    return json.dumps(payload).encode()
+
+
+def _refuse(what: str, code: Any) -> None:
+    raise Refused(what, _words(code), int(code))
+
+
+def _words(code: Any) -> str:
+    name = getattr(code, "name", "refused")
+    return str(name).replace("_", " ").lower()
+
+
+def _sdk_words(error: Exception | None) -> str:
+    if isinstance(error, AwsCrtError):
+        return f"{error.message.rstrip('.')} [{error.name}]"
+    return str(error)

@@ -1,0 +1,187 @@
+"""The certificate and key files of a Thing on disk.
+
+The private key is the Thing's identity: whoever has the file is the Thing. So it lies in a folder
+that only its owner can enter, in a file that only its owner can read, and never inside a git
+repository, where it would sooner or later be published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class ThingFiles:
+    """Where the files of one Thing lie.
+
+    Attributes
+    ----------
+    certificate, private_key, public_key
+        PEM files, named as the console names its downloads.
+    ca
+        The certificates that the Thing trusts: whose server it is willing to talk to.
+    """
+
+    folder: Path
+    ca: Path
+
+    @property
+    def certificate(self) -> Path:
+        """The device certificate."""
+        return self.folder / "certificate.pem.crt"
+
+    @property
+    def private_key(self) -> Path:
+        """The private key: not to be shown, mailed, or committed."""
+        return self.folder / "private.pem.key"
+
+    @property
+    def public_key(self) -> Path:
+        """The public key."""
+        return self.folder / "public.pem.key"
+
+    @property
+    def certificate_id(self) -> str:
+        """Id of the certificate on AWS: the SHA-256 of its DER form, in hex."""
+        return certificate_id(self.certificate.read_text())
+
+
+class Keys:
+    """The key folder of one lab.
+
+    Parameters
+    ----------
+    folder
+        Holds one folder a Thing; made when the first is saved.
+    ca
+        The CA file that every Thing of this lab trusts.
+    """
+
+    def __init__(self, folder: Path, ca: Path) -> None:
+        self.folder = folder
+        self._ca = ca
+
+    def save(
+        self, thing: str, answer: Mapping[str, Any], *, private_key: str | None = None
+    ) -> ThingFiles:
+        """Save what AWS answered, for this Thing: this is the last chance to have the key.
+
+        Files of an earlier certificate are kept beside the new ones, in a folder named after it.
+
+        Parameters
+        ----------
+        answer
+            What ``create_keys_and_certificate`` or ``create_certificate_from_csr`` returned.
+        private_key
+            PEM of the key, for a certificate made from a signing request: AWS never had it.
+
+        Raises
+        ------
+        ValueError
+            If the folder lies in a git work tree, the name is not a Thing's, or there is no key.
+        """
+        folder = self._folder(thing)
+        refuse_git_work_tree(folder)
+        pair = answer.get("keyPair", {})
+        key = private_key or pair.get("PrivateKey")
+        if not key:
+            raise ValueError(
+                "There is no private key to save. AWS answers it only once, when it makes the "
+                "keys; with a signing request it is yours: pass private_key=."
+            )
+        files = ThingFiles(folder.with_name(folder.name + ".new"), self._ca)
+        if files.folder.exists():
+            shutil.rmtree(files.folder)
+        files.folder.mkdir(mode=0o700, parents=True)
+        self.folder.chmod(0o700)
+        _write(files.certificate, answer["certificatePem"], 0o644)
+        if "PublicKey" in pair:
+            _write(files.public_key, pair["PublicKey"], 0o644)
+        _write(files.private_key, key, 0o600)
+        if folder.exists():
+            _set_aside(folder)
+        files.folder.rename(folder)
+        return ThingFiles(folder, self._ca)
+
+    def files(self, thing: str) -> ThingFiles:
+        """Return where the files of `thing` lie.
+
+        Raises
+        ------
+        FileNotFoundError
+            If none were saved.
+        """
+        files = ThingFiles(self._folder(thing), self._ca)
+        if not (files.certificate.exists() and files.private_key.exists()):
+            raise FileNotFoundError(
+                f"There is no certificate with its key for '{thing}' in {self.folder}. Make one "
+                "with create_keys_and_certificate and save the answer with lab.keys.save."
+            )
+        return files
+
+    def things(self) -> list[str]:
+        """Return the names of the Things that have files here."""
+        if not self.folder.exists():
+            return []
+        names = (folder.name.replace("%3A", ":") for folder in self.folder.iterdir())
+        return sorted(name for name in names if THING_NAME.fullmatch(name))
+
+    def remove(self, thing: str) -> None:
+        """Remove the files of `thing`, with those of its earlier certificates, if there are any."""
+        folder = self._folder(thing)
+        for old in [folder, *folder.parent.glob(folder.name + ".was-*")]:
+            if old.exists():
+                shutil.rmtree(old)
+
+    def _folder(self, thing: str) -> Path:
+        if not THING_NAME.fullmatch(thing):
+            raise ValueError(
+                f"'{thing}' is not the name of a Thing: letters, digits, : _ and - only, "
+                "128 at most."
+            )
+        return self.folder / thing.replace(":", "%3A")
+
+
+def certificate_id(pem: str) -> str:
+    """Return the id that AWS gives a certificate: the SHA-256 of its DER form, in hex."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
+
+
+def refuse_git_work_tree(folder: Path) -> None:
+    """Refuse to put keys where git would see them.
+
+    Raises
+    ------
+    ValueError
+        If `folder` lies, or would lie, inside a git work tree.
+    """
+    for parent in [folder.absolute(), *folder.absolute().parents]:
+        if (parent / ".git").exists():
+            raise ValueError(
+                f"{folder} lies in the git work tree {parent}. Keys in a repository get "
+                "published sooner or later, and whoever finds one is your Thing. Nothing was "
+                "saved: set CREEKLAB_HOME to a folder outside it and open the lab again."
+            )
+
+
+def _set_aside(folder: Path) -> None:
+    name = ThingFiles(folder, folder).certificate_id[:10]
+    target = folder.with_name(f"{folder.name}.was-{name}")
+    if target.exists():
+        shutil.rmtree(target)
+    folder.rename(target)
+
+
+def _write(file: Path, text: str, mode: int) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as stream:
+        stream.write(text)

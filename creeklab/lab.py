@@ -1,0 +1,217 @@
+"""The lab: one place to learn in, with all that a client needs to reach it.
+
+`open_lab` finds the local cloud of this home folder or starts it. From there a notebook uses
+plain boto3 (`Lab.client`) and awsiotsdk (`Lab.connect`), as it would on AWS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.httpsession import URLLib3Session
+
+from creeklab.cloud import process
+from creeklab.cloud.account import Account, load_account
+from creeklab.device import Device
+from creeklab.home import home_folder
+from creeklab.keys import Keys
+from creeklab.why import Why
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from creeklab.checks import Checks
+
+
+TAPE_COLUMNS = (
+    "number time kind client_id thing shadow verb version topic filter action resource service "
+    "operation refusal"
+).split()
+
+
+def open_lab(target: str = "local", *, home: Path | None = None) -> Lab:
+    """Open the lab: find the local cloud of the home folder, or start it.
+
+    Parameters
+    ----------
+    target
+        ``"local"``; AWS itself is not a target yet.
+    home
+        Home folder, without which it is the one that ``CREEKLAB_HOME`` names, or the user's own.
+
+    Raises
+    ------
+    ValueError
+        If `target` is not one of those.
+    creeklab.cloud.process.CloudError
+        If the local cloud could not be started.
+    """
+    if target != "local":
+        raise ValueError(f"open_lab knows the target 'local', not '{target}'.")
+    home = home or home_folder()
+    return Lab(home, process.ensure(home))
+
+
+class Lab:
+    """An open lab.
+
+    Attributes
+    ----------
+    target
+        ``"local"``.
+    account, region
+        Account number and region.
+    endpoint, mqtt_port, https_port, ca_file
+        What any MQTT or HTTPS client needs to connect: host name, ports, and the certificates
+        to trust.
+    session
+        A boto3 session of the account, all of whose clients talk to this cloud.
+    keys
+        Certificate and key files of the Things.
+    """
+
+    target = "local"
+
+    def __init__(self, home: Path, running: process.Running) -> None:
+        self.home = home
+        self._account = load_account(home / "cloud")
+        self.account = self._account.account
+        self.region = self._account.region
+        self.endpoint = running.endpoint
+        self.mqtt_port = running.mqtt_port
+        self.https_port = running.https_port
+        self.ca_file = home / "cloud" / "ca" / "ca.pem"
+        self.session = _LocalSession(self._account, self._url, self.ca_file)
+        self.keys = Keys(home / "keys", self.ca_file)
+
+    @property
+    def _url(self) -> str:
+        return f"https://{self.endpoint}:{self.https_port}"
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of this cloud, such as ``"iot"`` or ``"iot-data"``."""
+        return self.session.client(service)
+
+    def connect(self, thing: str, client_id: str | None = None) -> Device:
+        """Connect as a Thing with the certificate that was saved for it.
+
+        Parameters
+        ----------
+        client_id
+            MQTT client id, without which it is the Thing's name, as AWS recommends.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no certificate was saved for it.
+        creeklab.device.Refused
+            If the cloud does not take the connection; `why` says why.
+        """
+        return Device(
+            thing,
+            self.keys.files(thing),
+            endpoint=self.endpoint,
+            port=self.mqtt_port,
+            client_id=client_id or thing,
+            own_limits=False,
+        )
+
+    def why(self, client_id: str | None = None) -> Why:
+        """Explain the last refusal, of one client id if named."""
+        return Why(self._ask("why", {"client_id": client_id})["entry"])
+
+    def tape(self, after: int = 0) -> pd.DataFrame:
+        """Return what happened, oldest first, one row for each entry, indexed by its number.
+
+        Parameters
+        ----------
+        after
+            Only entries with a greater number.
+        """
+        import pandas as pd
+
+        entries = self._ask("tape", {"after": after})["entries"]
+        for entry in entries:
+            if "refusal" in entry:
+                entry["refusal"] = entry["refusal"]["summary"]
+        others = {name for entry in entries for name in entry} - set(TAPE_COLUMNS)
+        frame = pd.DataFrame(entries, columns=[*TAPE_COLUMNS, *sorted(others)])
+        frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
+        return frame.set_index("number")
+
+    def reset(self) -> None:
+        """Empty the account: no Thing, certificate, policy or shadow, and no key file is left.
+
+        The cloud's certificate authority and the account's access key stay.
+        """
+        process.reset(self.home)
+        for thing in self.keys.things():
+            self.keys.remove(thing)
+
+    @cached_property
+    def check(self) -> Checks:
+        """The self-checks that end each step of a notebook."""
+        from creeklab.checks import Checks
+
+        return Checks(self)
+
+    def catch_up(self, notebook: str) -> str:
+        """Bring the account to where a notebook starts, such as ``"04-policy"``.
+
+        Returns what that is, in a sentence.
+        """
+        from creeklab.catch_up import catch_up
+
+        return catch_up(self, notebook)
+
+    def _ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the door that only the local cloud has."""
+        request = AWSRequest(
+            "POST",
+            f"{self._url}/_creeklab/{verb}",
+            headers={"Content-Type": "application/json"},
+            data=json.dumps(question),
+        )
+        credentials = Credentials(self._account.access_key, self._account.secret_key)
+        SigV4Auth(credentials, "creeklab", self.region).add_auth(request)
+        # botocore takes a CA file here, though its stubs know only a bool.
+        session = URLLib3Session(verify=str(self.ca_file))  # type: ignore[arg-type]
+        answer = session.send(request.prepare())
+        if answer.status_code != 200:
+            raise RuntimeError(f"The local cloud answered {answer.status_code}: {answer.text}")
+        document: dict[str, Any] = json.loads(answer.content)
+        return document
+
+    def __repr__(self) -> str:
+        return f"Lab: {self.target} cloud, account {self.account}, region {self.region}"
+
+
+class _LocalSession(boto3.Session):
+    """A boto3 session whose clients talk to the local cloud, whatever the environment says."""
+
+    def __init__(self, account: Account, url: str, ca_file: Path) -> None:
+        super().__init__(
+            aws_access_key_id=account.access_key,
+            aws_secret_access_key=account.secret_key,
+            region_name=account.region,
+        )
+        self._url = url
+        self._ca_file = str(ca_file)
+
+    def client(self, service_name: str, **options: Any) -> Any:  # type: ignore[override]
+        """Return a client, as `boto3.Session.client` does."""
+        # A proxy of the environment must not come between two programs of one machine.
+        direct = Config(proxies={})
+        options["config"] = direct.merge(options["config"]) if "config" in options else direct
+        options = {"endpoint_url": self._url, "verify": self._ca_file, **options}
+        return cast(Any, super()).client(service_name, **options)
+

@@ -1,0 +1,679 @@
+"""The whole way with real boto3 clients over TLS, and with requests that no boto3 would send."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import io
+import ipaddress
+import json
+import socket
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import boto3
+import pytest
+from aiohttp import web
+from awscrt import auth as crt_auth
+from awscrt import http as crt_http
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creeklab.cloud.api.protocol import Service
+from creeklab.cloud.api.server import BODY_LIMIT, ApiServer
+from creeklab.cloud.api.sigv4 import Caller
+from creeklab.cloud.api.sts import Sts
+from creeklab.cloud.errors import ServiceError
+
+T = TypeVar("T")
+KEY = "AKIDEXAMPLE"
+SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+ACCOUNT = "123456789012"
+USER = f"arn:aws:iam::{ACCOUNT}:user/creeklab"
+ARN = f"arn:aws:iot:us-east-1:{ACCOUNT}:cert/" + "0a" * 32
+MOMENT = datetime.datetime(2018, 8, 31, 23, 30, tzinfo=datetime.UTC)
+
+
+class Operations:
+    """Answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.answer: dict[str, Any] | BaseException | None = None
+
+    def _operation(name: str) -> Callable[..., Any]:  # type: ignore[misc]
+        def operation(self: Operations, **members: Any) -> dict[str, Any] | None:
+            self.calls.append((name, members))
+            if isinstance(self.answer, BaseException):
+                raise self.answer
+            return self.answer
+
+        return operation
+
+    create_thing = _operation("create_thing")
+    describe_thing = _operation("describe_thing")
+    list_things = _operation("list_things")
+    list_principal_things = _operation("list_principal_things")
+    list_attached_policies = _operation("list_attached_policies")
+    attach_policy = _operation("attach_policy")
+    get_policy = _operation("get_policy")
+    list_audit_tasks = _operation("list_audit_tasks")
+    register_certificate_without_ca = _operation("register_certificate_without_ca")
+    publish = _operation("publish")
+    get_thing_shadow = _operation("get_thing_shadow")
+    update_thing_shadow = _operation("update_thing_shadow")
+
+
+class Cloud:
+    """An `ApiServer` on its own event loop, with fake operations and a clock that can be set."""
+
+    def __init__(self, context: ssl.SSLContext, ca: Path) -> None:
+        self.ca = str(ca)
+        self.offset = 0.0
+        self.operations = Operations()
+        self.records: list[dict[str, Any]] = []
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+        data = (Service("iot-data"), self.operations)
+        self.server = ApiServer(
+            {
+                "iot": (Service("iot"), self.operations),
+                "iotdata": data,
+                "iotdevicegateway": data,
+                "sts": (Service("sts"), Sts(ACCOUNT, USER)),
+            },
+            {KEY: SECRET},
+            clock=lambda: time.time() + self.offset,
+            record=lambda **entry: self.records.append(entry),
+            extra={"echo": lambda request: {"you said": request}, "refuse": self._refuse},
+            mqtt=self._mqtt,
+        )
+        self.port = self.run(self.server.start(["127.0.0.1", "127.0.0.2"], 0, context))
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        return future.result(30)
+
+    def close(self) -> None:
+        self.run(self.server.stop())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    @staticmethod
+    def _refuse(request: dict[str, Any]) -> dict[str, Any]:
+        raise ServiceError("ResourceNotFoundException", "Nothing there.")
+
+    @staticmethod
+    async def _mqtt(request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
+        socket = web.WebSocketResponse(protocols=["mqtt"])
+        await socket.prepare(request)
+        await socket.send_str(caller.service)
+        await socket.close()
+        return socket
+
+    def client(self, service: str, *, key: str = KEY, secret: str = SECRET) -> Any:
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=f"https://127.0.0.1:{self.port}",
+            region_name="us-east-1",
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            verify=self.ca,
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+
+    def send(self, raw: bytes) -> bytes:
+        """Send bytes as they are; return all that comes back."""
+        context = ssl.create_default_context(cafile=self.ca)
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+        ):
+            secured.sendall(raw)
+            received = bytearray()
+            while chunk := secured.recv(65536):
+                received += chunk
+        return bytes(received)
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", service: str | None = "iot", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Send one request, signed if it names a service; return status, headers and body."""
+        url = f"https://127.0.0.1:{self.port}{path}"
+        aws = AWSRequest(method, url, headers, body)
+        if service:
+            SigV4Auth(Credentials(KEY, SECRET), service, "us-east-1").add_auth(aws)
+        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in aws.headers.items()]
+        lines += [f"Content-Length: {len(body)}", "", ""]
+        return parse(self.send("\r\n".join(lines).encode() + body))
+
+
+def parse(raw: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    pairs = (line.partition(": ") for line in lines)
+    return int(first.split()[1]), {name.lower(): value for name, _, value in pairs}, body
+
+
+def assert_typed(status: int, headers: dict[str, str], body: bytes, code: str) -> None:
+    assert headers["x-amzn-errortype"] == code
+    assert headers["content-type"] == "application/json"
+    assert headers["x-amzn-requestid"]
+    assert json.loads(body)["message"]
+    assert 400 <= status < 500
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a self-signed certificate for 127.0.0.1, with its key in the same file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "local")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    file.write_bytes(
+        built.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return file
+
+
+@pytest.fixture(scope="module")
+def running(certificate: Path) -> Iterator[Cloud]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    cloud = Cloud(context, certificate)
+    yield cloud
+    cloud.close()
+
+
+@pytest.fixture
+def cloud(running: Cloud) -> Cloud:
+    running.offset = 0.0
+    running.operations.calls.clear()
+    running.operations.answer = None
+    running.records.clear()
+    return running
+
+
+@pytest.fixture
+def client(cloud: Cloud) -> Iterator[Callable[..., Any]]:
+    made = []
+
+    def make(service: str, **arguments: str) -> Any:
+        made.append(cloud.client(service, **arguments))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+# What boto3 sends and gets
+
+
+def test_path_and_body(cloud: Cloud, client: Callable[..., Any]) -> None:
+    cloud.operations.answer = {"thingName": "T", "thingArn": "arn", "thingId": "id"}
+    answer = client("iot").create_thing(
+        thingName="T", attributePayload={"attributes": {"site": "01581920"}, "merge": False}
+    )
+    assert cloud.operations.calls == [
+        (
+            "create_thing",
+            {
+                "thingName": "T",
+                "attributePayload": {"attributes": {"site": "01581920"}, "merge": False},
+            },
+        )
+    ]
+    metadata = answer.pop("ResponseMetadata")
+    assert answer == cloud.operations.answer
+    assert metadata["HTTPStatusCode"] == 200
+    assert metadata["RequestId"] == metadata["HTTPHeaders"]["x-amzn-requestid"]
+
+
+def test_query_parameters_and_pages(cloud: Cloud, client: Callable[..., Any]) -> None:
+    tokens = iter(["a+b/c=", None])
+
+    def pages(name: str, members: dict[str, Any]) -> dict[str, Any]:
+        return {"things": [{"thingName": "T", "version": 1}], "nextToken": next(tokens)}
+
+    class Pages(list[Any]):
+        def append(self, call: Any) -> None:
+            super().append(call)
+            cloud.operations.answer = pages(*call)
+
+    cloud.operations.calls = Pages()
+    paginator = client("iot").get_paginator("list_things")
+    found = paginator.paginate(usePrefixAttributeValue=True, maxResults=1).build_full_result()
+    assert found == {"things": [{"thingName": "T", "version": 1}] * 2}
+    first = {"usePrefixAttributeValue": True, "maxResults": 1}
+    assert cloud.operations.calls == [
+        ("list_things", first),
+        ("list_things", {**first, "nextToken": "a+b/c="}),
+    ]
+    cloud.operations.calls = []
+
+
+def test_headers_arns_and_times(cloud: Cloud, client: Callable[..., Any]) -> None:
+    iot = client("iot")
+    iot.list_principal_things(principal=ARN, maxResults=25)
+    iot.list_attached_policies(target=ARN, recursive=True)
+    iot.attach_policy(policyName="a+b=c,d.e@f-g", target=ARN)
+    iot.list_audit_tasks(startTime=MOMENT, endTime=MOMENT)
+    iot.register_certificate_without_ca(certificatePem="pem")
+    assert cloud.operations.calls == [
+        ("list_principal_things", {"principal": ARN, "maxResults": 25}),
+        ("list_attached_policies", {"target": ARN, "recursive": True}),
+        ("attach_policy", {"policyName": "a+b=c,d.e@f-g", "target": ARN}),
+        ("list_audit_tasks", {"startTime": MOMENT.timestamp(), "endTime": MOMENT.timestamp()}),
+        ("register_certificate_without_ca", {"certificatePem": "pem"}),
+    ]
+    cloud.operations.answer = {"policyName": "p", "creationDate": MOMENT.timestamp()}
+    assert iot.get_policy(policyName="p")["creationDate"] == MOMENT
+
+
+@pytest.mark.parametrize("topic", ["a/b", "$aws/things/T", "a b+ü/#?", "//", "..", "%2F", "a/../b"])
+def test_payload_in(cloud: Cloud, client: Callable[..., Any], topic: str) -> None:
+    user_properties = [{"site": "01581920"}]
+    client("iot-data").publish(
+        topic=topic,
+        payload=b"\x00\xff",
+        qos=1,
+        retain=False,
+        contentType="text/plain; ü",
+        userProperties=user_properties,
+        payloadFormatIndicator="UTF8_DATA",
+    )
+    [(name, members)] = cloud.operations.calls
+    assert name == "publish"
+    assert json.loads(members.pop("userProperties")) == user_properties
+    assert members == {
+        "topic": topic,
+        "payload": b"\x00\xff",
+        "qos": 1,
+        "retain": False,
+        "contentType": "text/plain; ü",
+        "payloadFormatIndicator": "UTF8_DATA",
+    }
+
+
+def test_payload_in_and_out(cloud: Cloud, client: Callable[..., Any]) -> None:
+    document = '{"state": {"reported": {"depth": 6.63, "note": "ü"}}}'.encode()
+    cloud.operations.answer = {"payload": document}
+    answer = client("iot-data").update_thing_shadow(
+        thingName="T", shadowName="s", payload=io.BytesIO(document)
+    )
+    with answer["payload"] as stream:
+        assert stream.read() == document
+    assert cloud.operations.calls == [
+        ("update_thing_shadow", {"thingName": "T", "shadowName": "s", "payload": document})
+    ]
+
+
+def test_who_am_i(client: Callable[..., Any]) -> None:
+    identity = client("sts").get_caller_identity()
+    assert identity["Account"] == ACCOUNT
+    assert identity["Arn"] == USER
+    assert identity["UserId"].startswith("AIDA")
+    assert len(identity["UserId"]) == 21
+    assert identity["ResponseMetadata"]["RequestId"]
+
+
+def test_every_host_and_one_port(cloud: Cloud) -> None:
+    for host in ("127.0.0.1", "127.0.0.2"):
+        socket.create_connection((host, cloud.port), timeout=10).close()
+
+
+# Refusals
+
+
+def refused(call: Callable[[], Any]) -> tuple[str, int, str]:
+    """Return code, status and message of the ClientError that a call raises."""
+    with pytest.raises(ClientError) as caught:
+        call()
+    answer: Any = caught.value.response
+    assert answer["ResponseMetadata"]["RequestId"]
+    status = answer["ResponseMetadata"]["HTTPStatusCode"]
+    return answer["Error"]["Code"], status, answer["Error"]["Message"]
+
+
+def test_an_error_with_members(cloud: Cloud, client: Callable[..., Any]) -> None:
+    cloud.operations.answer = ServiceError(
+        "ResourceAlreadyExistsException", "It exists.", resourceId="T", resourceArn="arn"
+    )
+    iot = client("iot")
+    with pytest.raises(iot.exceptions.ResourceAlreadyExistsException) as caught:
+        iot.create_thing(thingName="T")
+    assert caught.value.response["resourceId"] == "T"
+    assert caught.value.response["resourceArn"] == "arn"
+    assert caught.value.response["Error"]["Message"] == "It exists."
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
+
+
+def test_a_validation_error(cloud: Cloud, client: Callable[..., Any]) -> None:
+    iot = client("iot")
+    assert refused(lambda: iot.create_thing(thingName="my thing")) == (
+        "InvalidRequestException",
+        400,
+        "1 validation error detected: Value 'my thing' at 'thingName' failed to satisfy "
+        "constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9:_-]+",
+    )
+    assert cloud.operations.calls == []
+
+
+def test_an_operation_that_is_not_there(client: Callable[..., Any]) -> None:
+    code, status, message = refused(lambda: client("iot").list_policies())
+    assert (code, status) == ("NotImplementedException", 501)
+    assert message == (
+        "ListPolicies is an operation of AWS IoT that this local cloud does not have. "
+        "AWS itself has it."
+    )
+    code, status, message = refused(lambda: client("sts").get_session_token())
+    assert (code, status) == ("NotImplementedException", 501)
+    assert "GetSessionToken is an operation of AWS Security Token Service" in message
+
+
+def test_a_defect_in_an_operation(
+    cloud: Cloud, client: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    iot = client("iot")
+    cloud.operations.answer = KeyError("secret detail")
+    code, status, message = refused(lambda: iot.describe_thing(thingName="T"))
+    assert (code, status) == ("InternalFailureException", 500)
+    assert "secret detail" not in message
+    assert "KeyError: 'secret detail'" in caplog.text
+    cloud.operations.answer = {"thing_name": "misspelt"}
+    assert refused(lambda: iot.describe_thing(thingName="T"))[1] == 500
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "code"),
+    [
+        ("s3", lambda s3: s3.list_buckets(), "NotImplementedException"),
+        ("s3", lambda s3: s3.put_object(Bucket="b", Key="k", Body=b"x"), "NotImplementedException"),
+        ("dynamodb", lambda dynamodb: dynamodb.list_tables(), "NotImplementedException"),
+        ("iam", lambda iam: iam.list_users(), "NotImplementedException"),
+        ("ec2", lambda ec2: ec2.describe_instances(), "NotImplementedException"),
+        ("lambda", lambda lambda_: lambda_.list_functions(), "NotImplementedException"),
+        ("cloudwatch", lambda cloudwatch: cloudwatch.list_metrics(), "NotImplementedException"),
+    ],
+)
+def test_a_service_that_is_not_there(
+    client: Callable[..., Any], service: str, call: Callable[[Any], Any], code: str
+) -> None:
+    seen, status, message = refused(lambda: call(client(service)))
+    assert (seen, status) == (code, 501)
+    signed_for = {"cloudwatch": "monitoring"}.get(service, service)
+    assert message == (
+        f"This local cloud has no service '{signed_for}', only iot, iot-data, sts. "
+        "AWS itself has it."
+    )
+
+
+INVALID = ("InvalidSignatureException", "SignatureDoesNotMatch")
+
+
+@pytest.mark.parametrize("service", ["iot", "sts"])
+@pytest.mark.parametrize(
+    ("arguments", "offset", "codes", "text"),
+    [
+        ({"secret": "x"}, 0, INVALID, "The request signature we calculated does not match"),
+        ({}, 400, INVALID, "Signature expired: "),
+        ({}, -400, INVALID, "Signature not yet current: "),
+        (
+            {"key": "AKIDOTHER"},
+            0,
+            ("UnrecognizedClientException", "InvalidClientTokenId"),
+            "The security token included in the request is invalid.",
+        ),
+    ],
+)
+def test_bad_signatures(
+    cloud: Cloud,
+    client: Callable[..., Any],
+    service: str,
+    arguments: dict[str, str],
+    offset: float,
+    codes: tuple[str, str],
+    text: str,
+) -> None:
+    cloud.offset = offset
+    call = {"iot": "list_things", "sts": "get_caller_identity"}[service]
+    code, status, message = refused(getattr(client(service, **arguments), call))
+    assert (code, status) == (codes[service == "sts"], 403)
+    assert message.startswith(text)
+    assert cloud.operations.calls == []
+
+
+@pytest.mark.parametrize("path", ["/things", "/nothing", "/_creeklab/echo", "/mqtt", "/"])
+def test_nothing_is_said_to_who_does_not_sign(cloud: Cloud, path: str) -> None:
+    url = f"https://127.0.0.1:{cloud.port}{path}"
+    context = ssl.create_default_context(cafile=cloud.ca)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url, context=context)
+    with caught.value as error:
+        assert error.code == 403
+        assert error.headers["x-amzn-ErrorType"] == "MissingAuthenticationTokenException"
+        assert json.loads(error.read()) == {"message": "Missing Authentication Token"}
+
+
+def test_too_large(cloud: Cloud, client: Callable[..., Any]) -> None:
+    data = client("iot-data")
+    data.publish(topic="t", payload=b"x" * BODY_LIMIT)
+    assert len(cloud.operations.calls) == 1
+    code, status, _ = refused(lambda: data.publish(topic="t", payload=b"x" * (BODY_LIMIT + 1)))
+    assert (code, status) == ("RequestEntityTooLargeException", 413)
+    assert len(cloud.operations.calls) == 1
+
+
+# What boto3 would not send
+
+
+def test_an_unknown_path(cloud: Cloud) -> None:
+    status, headers, body = cloud.request("GET", "/nothing")
+    assert status == 404
+    assert_typed(status, headers, body, "UnknownOperationException")
+
+
+def test_an_answer_may_be_awaited_before_the_body_is_sent(cloud: Cloud) -> None:
+    raw = cloud.request("POST", "/topics/t", b"x", "iotdata", Expect="100-continue")
+    assert raw[0] == 100
+    assert b"HTTP/1.1 200 OK" in raw[2]
+
+
+def test_a_body_that_ends_too_early(cloud: Cloud) -> None:
+    aws = AWSRequest("POST", f"https://127.0.0.1:{cloud.port}/topics/t", {}, b"")
+    SigV4Auth(Credentials(KEY, SECRET), "iotdata", "us-east-1").add_auth(aws)
+    lines = ["POST /topics/t HTTP/1.1", f"Host: 127.0.0.1:{cloud.port}"]
+    lines += [f"{name}: {value}" for name, value in aws.headers.items()]
+    lines += ["Transfer-Encoding: chunked", "", "no chunk\r\n\r\n"]
+    status, headers, body = parse(cloud.send("\r\n".join(lines).encode()))
+    assert_typed(status, headers, body, "InvalidRequestException")
+    assert cloud.operations.calls == []
+
+
+@pytest.mark.parametrize("raw", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n"])
+def test_what_is_not_http(cloud: Cloud, raw: bytes) -> None:
+    assert_typed(*parse(cloud.send(raw)), "InvalidRequestException")
+
+
+@settings(deadline=None)
+@given(target=st.binary(), body=st.binary())
+def test_any_unsigned_bytes(running: Cloud, target: bytes, body: bytes) -> None:
+    head = b"POST /" + target.replace(b"\n", b"") + b" HTTP/1.1\r\nHost: x\r\nConnection: close"
+    raw = head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    status, headers, answer = parse(running.send(raw))
+    assert_typed(status, headers, answer, headers["x-amzn-errortype"])
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["GET", "POST", "PUT", "PATCH", "DELETE"]),
+    st.sampled_from(["/", "/things/", "/topics/", "/things/T/shadow?name=", "/things?nextToken="]),
+    st.text("abAB/%?&=+.;:@~0", max_size=20),
+    st.binary() | st.dictionaries(st.text(), st.text()).map(json.dumps).map(str.encode),
+    st.sampled_from(["iot", "iotdata", "iotdevicegateway", "sts", "creeklab"]),
+)
+def test_any_signed_request(
+    running: Cloud, method: str, path: str, rest: str, body: bytes, service: str
+) -> None:
+    running.operations.answer = None
+    status, headers, answer = running.request(method, path + rest, body, service)
+    assert headers["x-amzn-requestid"]
+    assert status in (200, 501) or 400 <= status < 500
+    if status != 200 and service != "sts":
+        assert headers["x-amzn-errortype"]
+        assert json.loads(answer)["message"]
+
+
+# The doors of its own
+
+
+def test_the_own_door(cloud: Cloud) -> None:
+    status, _, body = cloud.request("POST", "/_creeklab/echo", b'{"a": [1]}', "creeklab")
+    assert (status, json.loads(body)) == (200, {"you said": {"a": [1]}})
+    status, _, body = cloud.request("POST", "/_creeklab/echo", b"", "creeklab")
+    assert (status, json.loads(body)) == (200, {"you said": {}})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "service", "code"),
+    [
+        ("GET", "/_creeklab/echo", b"", "creeklab", "UnknownOperationException"),
+        ("POST", "/_creeklab/none", b"", "creeklab", "UnknownOperationException"),
+        ("POST", "/echo", b"", "creeklab", "UnknownOperationException"),
+        ("POST", "/things/T", b"", "creeklab", "UnknownOperationException"),
+        ("POST", "/_creeklab/echo", b"{}", "iot", "UnknownOperationException"),
+        ("POST", "/_creeklab/echo", b"{", "creeklab", "InvalidRequestException"),
+        ("POST", "/_creeklab/echo", b"[]", "creeklab", "InvalidRequestException"),
+        ("POST", "/_creeklab/refuse", b"", "creeklab", "ResourceNotFoundException"),
+        ("POST", "/_creeklab/echo", b"{}", None, "MissingAuthenticationTokenException"),
+        ("GET", "/mqtt", b"", "iot", "UnknownOperationException"),
+    ],
+)
+def test_refusals_at_the_own_doors(
+    cloud: Cloud, method: str, path: str, body: bytes, service: str | None, code: str
+) -> None:
+    status, headers, answer = cloud.request(method, path, body, service)
+    assert_typed(status, headers, answer, code)
+
+
+@pytest.mark.parametrize("service", ["iotdevicegateway", "iotdata"])
+def test_a_presigned_web_socket(cloud: Cloud, service: str) -> None:
+    config = crt_auth.AwsSigningConfig(
+        algorithm=crt_auth.AwsSigningAlgorithm.V4,
+        signature_type=crt_auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
+        credentials_provider=crt_auth.AwsCredentialsProvider.new_static(KEY, SECRET),
+        region="us-east-1",
+        service=service,
+    )
+    host = crt_http.HttpHeaders([("Host", f"127.0.0.1:{cloud.port}")])
+    request = crt_http.HttpRequest("GET", "/mqtt", host)
+    crt_auth.aws_sign_request(request, config).result(10)
+
+    async def talk() -> tuple[str | None, str]:
+        context = ssl.create_default_context(cafile=cloud.ca)
+        url = f"https://127.0.0.1:{cloud.port}{request.path}"
+        from yarl import URL
+
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(URL(url, encoded=True), ssl=context, protocols=["mqtt"]) as ws,
+        ):
+            return ws.protocol, await ws.receive_str()
+
+    assert asyncio.run(talk()) == ("mqtt", service)
+
+
+# On record
+
+
+def test_the_record(cloud: Cloud, client: Callable[..., Any]) -> None:
+    iot = client("iot")
+    iot.list_things()
+    cloud.operations.answer = ServiceError("ResourceNotFoundException", "No.")
+    for call in (
+        lambda: iot.describe_thing(thingName="T"),
+        lambda: iot.describe_thing(thingName="my thing"),
+        lambda: iot.list_policies(),
+        lambda: client("s3").list_buckets(),
+    ):
+        refused(call)
+    cloud.request("POST", "/_creeklab/echo", b"", "creeklab")
+    cloud.request("GET", "/things", b"", None)
+    assert all(0 <= entry.pop("duration") < 10 for entry in cloud.records)
+    assert [tuple(entry.values()) for entry in cloud.records] == [
+        ("iot", "ListThings", 200, None),
+        ("iot", "DescribeThing", 404, "ResourceNotFoundException"),
+        ("iot", "DescribeThing", 400, "InvalidRequestException"),
+        ("iot", "ListPolicies", 501, "NotImplementedException"),
+        ("s3", None, 501, "NotImplementedException"),
+        ("creeklab", "echo", 200, None),
+        (None, None, 403, "MissingAuthenticationTokenException"),
+    ]
+    assert list(cloud.records[0]) == ["service", "operation", "status", "error"]
+
+
+# Start and stop
+
+
+def test_a_port_that_is_taken() -> None:
+    async def start_two() -> None:
+        first, second = ApiServer({}, {}), ApiServer({}, {})
+        port = await first.start(["127.0.0.1"], 0, None)
+        try:
+            with pytest.raises(OSError, match="in use"):
+                await second.start(["127.0.0.2", "127.0.0.1"], port, None)
+            # What it had opened already is closed again.
+            await second.start(["127.0.0.2"], port, None)
+        finally:
+            await first.stop()
+            await second.stop()
+
+    asyncio.run(start_two())
+
+
+def test_stop_is_final_and_may_come_twice() -> None:
+    async def start_and_stop() -> None:
+        server = ApiServer({}, {})
+        port = await server.start(["127.0.0.1"], 0, None)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await server.stop()
+        await server.stop()
+        writer.close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    asyncio.run(start_and_stop())

@@ -1,0 +1,720 @@
+"""Conversations between clients and the broker, packet by packet, without a socket or a clock.
+
+Each row is a rule of AWS IoT Core: what the broker answers in MQTT 3.1.1 and in MQTT 5, and whether
+it hangs up.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.fields import Reason
+from creeklab.cloud.mqtt.packets import (
+    Connack,
+    Connect,
+    Decoder,
+    Disconnect,
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Subscription,
+    Unsuback,
+    Unsubscribe,
+    Will,
+)
+from creeklab.cloud.settings import Settings
+from creeklab.cloud.tape import Tape
+
+VERSIONS = pytest.mark.parametrize("version", [4, 5])
+
+
+@dataclass
+class Clock:
+    now: float = 1_785_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Explained:
+    action: str
+    resource: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"summary": f"{self.action} on {self.resource} is not allowed"}
+
+
+@dataclass
+class Rights:
+    """Everything is allowed but what `denied` names as (action, resource)."""
+
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    status: str | None = "ACTIVE"
+
+    def allows(self, action: str, resource: str) -> bool:
+        return self.status == "ACTIVE" and (action, resource) not in self.denied
+
+    def may_receive(self, topic: str, refused: Any) -> bool:
+        allowed = self.allows("iot:Receive", "topic/" + topic)
+        if not allowed:
+            refused("topic/" + topic)
+        return allowed
+
+    def explain(self, action: str, resource: str) -> Explained:
+        return Explained(action, resource)
+
+    def forget(self) -> None:
+        pass
+
+
+class Kept(dict[str, Any]):
+    def put(self, message: Any, now: float) -> None:
+        if message.payload:
+            self[message.topic] = replace(message, retain=True)
+        else:
+            self.pop(message.topic, None)
+
+
+class Client:
+    """A client of the broker under test: sends packets, reads what was written to it."""
+
+    def __init__(self, house: "House", version: int) -> None:
+        self.version = version
+        self.hung_up = False
+        self._written = b""
+        self._decoder = Decoder(version=version)
+        self.connection = Connection(
+            house.broker, Peer("ab" * 32, "127.0.0.1", 50000), self._write, self._close
+        )
+
+    def _write(self, data: bytes) -> None:
+        self._written += data
+
+    def _close(self) -> None:
+        self.hung_up = True
+
+    def says(self, *sent: Any) -> list[Any]:
+        for packet in sent:
+            self.connection.receive(packets.encode(packet, self.version))
+        return self.hears()
+
+    def hears(self) -> list[Any]:
+        data, self._written = self._written, b""
+        return list(self._decoder.feed(data))
+
+
+class House:
+    """A broker with everything around it that it needs."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.clock = Clock()
+        self.tape = Tape(clock=self.clock)
+        self.rights = Rights()
+        self.kept = Kept()
+        self.attributes: list[tuple[str, ...]] = []
+        self.broker = Broker(
+            Settings(**settings), self.tape, self.kept, self._access_for, self.clock
+        )
+
+    def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
+        self.attributes.append(attributes)
+        return self.rights
+
+    def client(self, version: int) -> Client:
+        return Client(self, version)
+
+    def connected(self, client_id: str, version: int, **members: Any) -> Client:
+        client = self.client(version)
+        [connack] = client.says(connect(client_id, version, **members))
+        assert connack.reason_code == 0
+        return client
+
+    @property
+    def refusal(self) -> str:
+        entry = self.tape.last_refusal()
+        assert entry is not None
+        return str(entry["refusal"]["summary"])
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def connect(
+    client_id: str,
+    version: int,
+    *,
+    clean: bool = True,
+    keep_alive: int = 60,
+    will: Will | None = None,
+    **properties: Any,
+) -> Connect:
+    return Connect(client_id, version, clean, keep_alive, None, None, will, properties)
+
+
+def subscribe(*filters: str, qos: int = 1, **options: Any) -> Subscribe:
+    return Subscribe(7, [Subscription(each, qos, **options) for each in filters], {})
+
+
+# --- connect --------------------------------------------------------------------------------------
+
+
+def test_connack_of_mqtt_5_announces_what_aws_announces(house: House) -> None:
+    [connack] = house.client(5).says(connect("a", 5, keep_alive=1000, session_expiry_interval=600))
+    assert connack == Connack(
+        False,
+        0,
+        {
+            "receive_maximum": 100,
+            "maximum_qos": 1,
+            "retain_available": 1,
+            "maximum_packet_size": 149504,
+            "topic_alias_maximum": 8,
+            "wildcard_subscription_available": 1,
+            "subscription_identifier_available": 0,
+            "shared_subscription_available": 1,
+            "server_keep_alive": 1000,
+            "session_expiry_interval": 600,
+        },
+    )
+
+
+def test_connack_of_mqtt_311_has_no_properties(house: House) -> None:
+    assert house.client(4).says(connect("a", 4)) == [Connack(False, 0, {})]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 1200), (65535, 1200), (5, 30), (30, 30)])
+def test_keep_alive_is_clamped(house: House, asked: int, given: int) -> None:
+    [connack] = house.client(5).says(connect("a", 5, keep_alive=asked))
+    assert connack.properties["server_keep_alive"] == given
+
+
+def test_session_expiry_is_clamped_to_the_hour(house: House) -> None:
+    [connack] = house.client(5).says(connect("a", 5, session_expiry_interval=0xFFFFFFFF))
+    assert connack.properties["session_expiry_interval"] == 3600
+
+
+def test_an_empty_client_id_gets_one_assigned(house: House) -> None:
+    [connack] = house.client(5).says(connect("", 5))
+    assert len(connack.properties["assigned_client_identifier"]) == 36
+    assert house.client(4).says(connect("", 4))[0].reason_code == 0
+    refused = house.client(4)
+    assert refused.says(connect("", 4, clean=False)) == [Connack(False, 2, {})]
+    assert refused.hung_up
+
+
+@VERSIONS
+def test_connect_denied(house: House, version: int) -> None:
+    house.rights.denied.add(("iot:Connect", "client/a"))
+    client = house.client(version)
+    answer = client.says(connect("a", version))
+    assert answer == ([] if version == 4 else [Connack(False, Reason.NOT_AUTHORIZED, {})])
+    assert client.hung_up
+    assert house.refusal == "iot:Connect on client/a is not allowed"
+
+
+def test_connect_denied_may_be_told_in_mqtt_311() -> None:
+    house = House(connect_denied_311="connack5")
+    house.rights.denied.add(("iot:Connect", "client/a"))
+    assert house.client(4).says(connect("a", 4)) == [Connack(False, 5, {})]
+
+
+@VERSIONS
+@pytest.mark.parametrize("status", [None, "INACTIVE", "REVOKED"])
+def test_a_certificate_that_is_not_active_is_dropped_before_any_connack(
+    house: House, version: int, status: str | None
+) -> None:
+    house.rights.status = status
+    client = house.client(version)
+    assert client.says(connect("a", version)) == []
+    assert client.hung_up
+    assert (status or "not in this account's registry") in house.refusal
+
+
+@VERSIONS
+@pytest.mark.parametrize("client_id", ["$a", "x" * 129])
+def test_client_ids_that_aws_does_not_take(house: House, version: int, client_id: str) -> None:
+    client = house.client(version)
+    answer = client.says(connect(client_id, version))
+    code = Reason.CLIENT_IDENTIFIER_NOT_VALID
+    assert answer == ([] if version == 4 else [Connack(False, code, {})])
+    assert client.hung_up
+
+
+def test_a_will_that_may_not_be_published_refuses_the_connection(house: House) -> None:
+    house.rights.denied.add(("iot:Publish", "topic/gone"))
+    will = Will("gone", b"", 0, False, {})
+    [connack] = house.client(5).says(connect("a", 5, will=will))
+    assert connack.reason_code == Reason.NOT_AUTHORIZED
+
+
+@VERSIONS
+def test_connect_attributes_tell_policies_of_session_and_will(house: House, version: int) -> None:
+    will = Will("gone", b"", 0, False, {})
+    house.connected("a", version)
+    house.connected("b", version, clean=False, session_expiry_interval=60, will=will)
+    assert house.attributes == [(), ("PersistentConnect", "LastWill")]
+
+
+@VERSIONS
+def test_the_newer_connection_of_a_client_id_stays(house: House, version: int) -> None:
+    old = house.connected("a", version)
+    new = house.connected("a", version)
+    assert old.hears() == ([] if version == 4 else [Disconnect(Reason.SESSION_TAKEN_OVER, {})])
+    assert old.hung_up
+    old.connection.lost("its socket closes a moment later")
+    assert new.says(Pingreq()) == [Pingresp()]
+    assert "client id of its own" in house.refusal
+
+
+@VERSIONS
+def test_a_second_connect_ends_the_connection(house: House, version: int) -> None:
+    client = house.connected("a", version)
+    client.says(connect("a", version))
+    assert client.hung_up
+
+
+# --- publish --------------------------------------------------------------------------------------
+
+
+@VERSIONS
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_message_reaches_its_subscribers(house: House, version: int, qos: int) -> None:
+    sender, other = house.connected("a", version), house.connected("b", version)
+    assert other.says(subscribe("creek/+")) == [Suback(7, [1], {})]
+    answer = sender.says(Publish("creek/depth", b"1.4", qos, packet_id=5 if qos else 0))
+    assert answer == ([Puback(5, 0, {})] if qos else [])
+    [message] = other.hears()
+    assert message == Publish("creek/depth", b"1.4", qos, packet_id=qos, properties={})
+
+
+@VERSIONS
+def test_publish_denied_at_qos_1(house: House, version: int) -> None:
+    house.rights.denied.add(("iot:Publish", "topic/secret"))
+    client = house.connected("a", version)
+    answer = client.says(Publish("secret", b"", 1, packet_id=5))
+    assert answer == ([] if version == 4 else [Puback(5, Reason.NOT_AUTHORIZED, {})])
+    assert client.hung_up is (version == 4)
+
+
+@VERSIONS
+def test_publish_denied_at_qos_0(house: House, version: int) -> None:
+    house.rights.denied.add(("iot:Publish", "topic/secret"))
+    client = house.connected("a", version)
+    answer = client.says(Publish("secret", b""))
+    assert answer == ([] if version == 4 else [Disconnect(Reason.NOT_AUTHORIZED, {})])
+    assert client.hung_up
+    assert house.refusal == "iot:Publish on topic/secret is not allowed"
+
+
+@VERSIONS
+def test_retain_needs_a_right_of_its_own(house: House, version: int) -> None:
+    house.rights.denied.add(("iot:RetainPublish", "topic/creek"))
+    client = house.connected("a", version)
+    client.says(Publish("creek", b"x", 1, retain=True, packet_id=5))
+    assert house.kept == {}
+    assert house.refusal == "iot:RetainPublish on topic/creek is not allowed"
+
+
+@pytest.mark.parametrize(
+    ("topic", "why"),
+    [
+        ("x" * 257, "256 bytes"),
+        ("a/b/c/d/e/f/g/h/i", "9 levels"),
+        ("$SYS/uptime", "reserved"),
+        ("$aws/rules/rule/x", "reserved"),
+    ],
+)
+def test_topics_that_aws_does_not_take(house: House, topic: str, why: str) -> None:
+    five = house.connected("a", 5)
+    code = Reason.TOPIC_NAME_INVALID
+    assert five.says(Publish(topic, b"", 1, packet_id=5)) == [Puback(5, code, {})]
+    assert not five.hung_up
+    assert five.says(Publish(topic, b"")) == [Disconnect(code, {})]
+    assert five.hung_up
+    three = house.connected("b", 4)
+    assert three.says(Publish(topic, b"", 1, packet_id=5)) == []
+    assert three.hung_up
+    assert why in house.refusal
+
+
+@VERSIONS
+def test_payload_of_128_kb_and_one_byte_more(house: House, version: int) -> None:
+    client = house.connected("a", version)
+    assert client.says(Publish("a", bytes(131072), 1, packet_id=5)) == [Puback(5, 0, {})]
+    answer = client.says(Publish("a", bytes(131073), 1, packet_id=6))
+    assert answer == ([] if version == 4 else [Disconnect(Reason.PACKET_TOO_LARGE, {})])
+    assert client.hung_up
+
+
+@VERSIONS
+def test_qos_2_is_refused(house: House, version: int) -> None:
+    client = house.connected("a", version)
+    answer = client.says(Publish("a", b"", 2, packet_id=5))
+    assert answer == ([] if version == 4 else [Disconnect(Reason.QOS_NOT_SUPPORTED, {})])
+    assert client.hung_up
+
+
+def test_topic_aliases(house: House) -> None:
+    sender, other = house.connected("a", 5), house.connected("b", 5)
+    other.says(subscribe("#", qos=0))
+    sender.says(
+        Publish("creek", b"1", properties={"topic_alias": 8}),
+        Publish("", b"2", properties={"topic_alias": 8}),
+    )
+    assert [(each.topic, each.payload, each.properties) for each in other.hears()] == [
+        ("creek", b"1", {}),
+        ("creek", b"2", {}),
+    ]
+    answer = sender.says(Publish("creek", b"3", properties={"topic_alias": 9}))
+    assert answer == [Disconnect(Reason.TOPIC_ALIAS_INVALID, {})]
+    unset = house.connected("c", 5)
+    [goodbye] = unset.says(Publish("", b"", properties={"topic_alias": 1}))
+    assert goodbye.reason_code == Reason.PROTOCOL_ERROR
+
+
+def test_properties_are_forwarded_to_mqtt_5_only(house: House) -> None:
+    sender, five, three = (house.connected(c, v) for c, v in (("a", 5), ("b", 5), ("c", 4)))
+    for client in (five, three):
+        client.says(subscribe("creek"))
+    properties = {
+        "content_type": "application/json",
+        "response_topic": "answer",
+        "correlation_data": b"1",
+        "payload_format_indicator": 1,
+        "message_expiry_interval": 700_000,
+        "user_properties": [("gauge", "1"), ("gauge", "2")],
+    }
+    sender.says(Publish("creek", b"", 1, packet_id=1, properties=dict(properties)))
+    [message] = five.hears()
+    assert message.properties == {**properties, "message_expiry_interval": 604_800}
+    assert three.hears()[0].properties == {}
+
+
+def test_receive_denied_drops_the_message_and_nothing_else(house: House) -> None:
+    house.rights.denied.add(("iot:Receive", "topic/creek/secret"))
+    client = house.connected("a", 5)
+    client.says(subscribe("creek/#"))
+    house.broker.publish("creek/secret", b"", 1)
+    house.broker.publish("creek/depth", b"", 1)
+    assert [each.topic for each in client.hears()] == ["creek/depth"]
+    assert not client.hung_up
+    assert house.refusal == "iot:Receive on topic/creek/secret is not allowed"
+
+
+def test_at_most_100_messages_are_unacknowledged(house: House) -> None:
+    client = house.connected("a", 4)
+    client.says(subscribe("#"))
+    for number in range(150):
+        house.broker.publish("creek", str(number).encode(), 1)
+    first = client.hears()
+    assert len(first) == 100
+    following = client.says(*(Puback(each.packet_id, 0, {}) for each in first[:60]))
+    assert [each.payload for each in [*first, *following]] == [
+        str(number).encode() for number in range(150)
+    ]
+
+
+def test_receive_maximum_and_packet_size_of_the_client_are_kept(house: House) -> None:
+    client = house.connected("a", 5, receive_maximum=2, maximum_packet_size=100)
+    client.says(subscribe("#"))
+    for payload in (b"1", bytes(200), b"2"):
+        house.broker.publish("creek", payload, 0)
+    assert [each.payload for each in client.hears()] == [b"1", b"2"]
+    for _ in range(3):
+        house.broker.publish("creek", b"x", 1)
+    assert len(client.hears()) == 2
+
+
+def test_congested_clients_lose_qos_0_and_keep_qos_1(house: House) -> None:
+    client = house.connected("a", 5)
+    client.says(subscribe("#"))
+    client.connection.congested = True
+    house.broker.publish("creek", b"0", 0)
+    house.broker.publish("creek", b"1", 1)
+    assert [each.payload for each in client.hears()] == [b"1"]
+
+
+# --- subscribe ------------------------------------------------------------------------------------
+
+
+@VERSIONS
+def test_subscribe_denied(house: House, version: int) -> None:
+    house.rights.denied.add(("iot:Subscribe", "topicfilter/secret/#"))
+    client = house.connected("a", version)
+    answer = client.says(subscribe("creek/#", "secret/#"))
+    assert answer == ([] if version == 4 else [Suback(7, [1, Reason.NOT_AUTHORIZED], {})])
+    assert client.hung_up is (version == 4)
+
+
+def test_subscribe_denied_may_be_told_in_mqtt_311() -> None:
+    house = House(subscribe_denied_311="suback80")
+    house.rights.denied.add(("iot:Subscribe", "topicfilter/secret"))
+    client = house.connected("a", 4)
+    assert client.says(subscribe("secret", "creek")) == [Suback(7, [0x80, 1], {})]
+    assert not client.hung_up
+
+
+@VERSIONS
+def test_qos_2_is_granted_as_1(house: House, version: int) -> None:
+    client = house.connected("a", version)
+    assert client.says(subscribe("a", qos=2)) == [Suback(7, [1], {})]
+
+
+def test_no_more_than_8_filters_at_once(house: House) -> None:
+    client = house.connected("a", 5)
+    assert client.says(subscribe(*"abcdefgh")) == [Suback(7, [1] * 8, {})]
+    assert client.says(subscribe(*"abcdefghi")) == [Disconnect(Reason.QUOTA_EXCEEDED, {})]
+
+
+def test_no_more_than_50_subscriptions(house: House) -> None:
+    client = house.connected("a", 5)
+    for number in range(50):
+        client.says(subscribe(f"creek/{number}"))
+    assert client.says(subscribe("creek/50")) == [Suback(7, [Reason.QUOTA_EXCEEDED], {})]
+    assert client.says(subscribe("creek/49")) == [Suback(7, [1], {})]
+    client.says(Unsubscribe(8, ["creek/0"], {}))
+    assert client.says(subscribe("creek/50")) == [Suback(7, [1], {})]
+
+
+@pytest.mark.parametrize("topic_filter", ["a/#/b", "$SYS/#", "a/b/c/d/e/f/g/h/i", "$share/x"])
+def test_filters_that_aws_does_not_take(house: House, topic_filter: str) -> None:
+    client = house.connected("a", 5)
+    assert client.says(subscribe(topic_filter)) == [Suback(7, [Reason.TOPIC_FILTER_INVALID], {})]
+
+
+def test_subscription_identifiers_are_refused(house: House) -> None:
+    client = house.connected("a", 5)
+    packet = Subscribe(7, [Subscription("a", 1)], {"subscription_identifier": 1})
+    code = Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
+    assert client.says(packet) == [Disconnect(code, {})]
+
+
+@VERSIONS
+def test_unsubscribe(house: House, version: int) -> None:
+    client = house.connected("a", version)
+    client.says(subscribe("creek", "rain"))
+    [unsuback] = client.says(Unsubscribe(8, ["creek", "never"], {}))
+    assert unsuback == Unsuback(8, [] if version == 4 else [0, 0], {})
+    house.broker.publish("creek", b"", 1)
+    house.broker.publish("rain", b"", 1)
+    assert [each.topic for each in client.hears()] == ["rain"]
+
+
+def test_overlapping_subscriptions_give_one_message_at_the_highest_qos(house: House) -> None:
+    client = house.connected("a", 5)
+    client.says(subscribe("creek/#", qos=0), subscribe("creek/depth", qos=1))
+    house.broker.publish("creek/depth", b"", 1)
+    assert [each.qos for each in client.hears()] == [1]
+
+
+def test_no_local(house: House) -> None:
+    client = house.connected("a", 5)
+    client.says(subscribe("creek", no_local=True))
+    assert client.says(Publish("creek", b"", 0)) == []
+    house.broker.publish("creek", b"", 0)
+    assert len(client.hears()) == 1
+
+
+def test_each_message_reaches_one_member_of_a_shared_group(house: House) -> None:
+    members = [house.connected(each, 5) for each in "abc"]
+    for member in members:
+        member.says(subscribe("$share/group/creek/#"))
+    for _ in range(60):
+        house.broker.publish("creek/depth", b"", 0)
+    heard = [len(member.hears()) for member in members]
+    assert sum(heard) == 60
+    assert min(heard) > 0
+
+
+# --- retained messages and wills ------------------------------------------------------------------
+
+
+@VERSIONS
+def test_retained_message_comes_to_the_exact_topic_only(house: House, version: int) -> None:
+    sender, early, late = (house.connected(each, version) for each in "abc")
+    early.says(subscribe("creek/depth"))
+    sender.says(Publish("creek/depth", b"1.4", 1, retain=True, packet_id=1))
+    assert [each.retain for each in early.hears()] == [False]
+    assert late.says(subscribe("creek/#")) == [Suback(7, [1], {})]
+    _, message = late.says(subscribe("creek/depth"))
+    assert (message.payload, message.retain, message.qos) == (b"1.4", True, 1)
+    sender.says(Publish("creek/depth", b"", 1, retain=True, packet_id=2))
+    assert late.says(subscribe("creek/depth"))[-1] == Suback(7, [1], {})
+
+
+def test_retain_handling_and_retain_as_published(house: House) -> None:
+    house.broker.publish("creek", b"1", 0, retain=True)
+    client = house.connected("a", 5)
+    assert len(client.says(subscribe("creek", retain_handling=2))) == 1
+    assert len(client.says(subscribe("creek", retain_handling=1))) == 1
+    assert len(client.says(subscribe("creek", retain_handling=0))) == 2
+    client.says(subscribe("creek", retain_as_published=True, retain_handling=2))
+    house.broker.publish("creek", b"2", 0, retain=True)
+    assert [each.retain for each in client.hears()] == [True]
+
+
+def test_reserved_topics_are_not_retained(house: House) -> None:
+    client = house.connected("a", 5)
+    topic = "$aws/things/Test2/shadow/update"
+    answer = client.says(Publish(topic, b"{}", 1, retain=True, packet_id=5))
+    assert answer == [Puback(5, Reason.TOPIC_NAME_INVALID, {})]
+
+
+WILL = Will("gone", b"Test2", 1, False, {})
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("goodbye", "sent"), [("disconnect", False), ("lost", True), ("taken over", True)]
+)
+def test_the_will_follows_every_end_but_a_disconnect(
+    house: House, version: int, goodbye: str, sent: bool
+) -> None:
+    watcher = house.connected("w", version)
+    watcher.says(subscribe("gone"))
+    client = house.connected("a", version, will=WILL)
+    if goodbye == "disconnect":
+        client.says(Disconnect(0, {}))
+        assert client.hung_up
+    elif goodbye == "lost":
+        client.connection.lost("connection lost")
+    else:
+        house.connected("a", version)
+    assert [each.payload for each in watcher.hears()] == [b"Test2"] * sent
+
+
+def test_disconnect_with_will(house: House) -> None:
+    watcher = house.connected("w", 5)
+    watcher.says(subscribe("gone"))
+    house.connected("a", 5, will=WILL).says(Disconnect(Reason.DISCONNECT_WITH_WILL_MESSAGE, {}))
+    assert len(watcher.hears()) == 1
+
+
+def test_will_delay_waits_and_a_return_cancels_it(house: House) -> None:
+    watcher = house.connected("w", 5)
+    watcher.says(subscribe("gone"))
+    will = Will("gone", b"", 0, False, {"will_delay_interval": 10})
+    for returns in (True, False):
+        house.connected("a", 5, will=will, session_expiry_interval=60).connection.lost("lost")
+        house.clock.now += 9
+        house.broker.tick()
+        assert watcher.hears() == []
+        if returns:
+            again = house.connected("a", 5, clean=False, session_expiry_interval=60)
+            again.says(Disconnect(0, {}))
+        house.clock.now += 2
+        house.broker.tick()
+        assert len(watcher.hears()) == (0 if returns else 1)
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+
+def test_a_persistent_session_keeps_subscriptions_and_messages(house: House) -> None:
+    first = house.connected("a", 4, clean=False)
+    first.says(subscribe("creek/#"))
+    house.broker.publish("creek/depth", b"unacknowledged", 1)
+    first.connection.lost("lost")
+    house.broker.publish("creek/depth", b"qos 0", 0)
+    house.broker.publish("creek/depth", b"while away", 1)
+    again = house.client(4)
+    connack, *messages = again.says(connect("a", 4, clean=False))
+    assert connack == Connack(True, 0, {})
+    assert [(each.payload, each.dup) for each in messages] == [
+        (b"unacknowledged", False),
+        (b"while away", False),
+    ]
+
+
+@pytest.mark.parametrize("end", ["expiry", "clean", "other version"])
+def test_a_session_ends(house: House, end: str) -> None:
+    first = house.connected("a", 5, clean=False, session_expiry_interval=60)
+    first.says(subscribe("creek"))
+    first.connection.lost("lost")
+    if end == "expiry":
+        house.clock.now += 61
+        house.broker.tick()
+    version = 4 if end == "other version" else 5
+    again = house.client(version)
+    clean = end == "clean"
+    [connack] = again.says(connect("a", version, clean=clean))
+    assert not connack.session_present
+    house.broker.publish("creek", b"", 1)
+    assert again.hears() == []
+
+
+def test_disconnect_may_change_the_expiry_but_not_from_nothing(house: House) -> None:
+    house.connected("a", 5, session_expiry_interval=60).says(
+        Disconnect(0, {"session_expiry_interval": 0})
+    )
+    assert not house.client(5).says(connect("a", 5, clean=False))[0].session_present
+    client = house.connected("b", 5)
+    [goodbye] = client.says(Disconnect(0, {"session_expiry_interval": 60}))
+    assert goodbye.reason_code == Reason.PROTOCOL_ERROR
+
+
+# --- time and the registry ------------------------------------------------------------------------
+
+
+@VERSIONS
+def test_silence_for_one_and_a_half_keep_alives(house: House, version: int) -> None:
+    client = house.connected("a", version, keep_alive=40)
+    house.clock.now += 59
+    house.broker.tick()
+    assert client.says(Pingreq()) == [Pingresp()]
+    house.clock.now += 61
+    house.broker.tick()
+    assert client.hears() == ([] if version == 4 else [Disconnect(Reason.KEEP_ALIVE_TIMEOUT, {})])
+    assert client.hung_up
+
+
+def test_a_certificate_that_leaves_active_cuts_its_connection(house: House) -> None:
+    client = house.connected("a", 5)
+    house.rights.status = "REVOKED"
+    house.broker.forget_rights()
+    house.broker.tick()
+    assert client.hears() == [Disconnect(Reason.NOT_AUTHORIZED, {})]
+    assert house.refusal == "The certificate is no longer ACTIVE."
+
+
+# --- bad bytes ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (bytes.fromhex("c000"), []),
+        (packets.encode(connect("a", 5), 5)[:-1] + b"\xff", [Connack(False, 0x81, {})]),
+    ],
+)
+def test_bytes_that_are_no_connect(house: House, data: bytes, answer: list[Any]) -> None:
+    client = house.client(5)
+    client.connection.receive(data)
+    assert client.hears() == answer
+    assert client.hung_up
+
+
+def test_an_old_protocol_is_told_so(house: House) -> None:
+    client = house.client(4)
+    client.connection.receive(bytes.fromhex("100f00064d51497364700302003c000161"))
+    assert client.hears() == [Connack(False, 1, {})]
+    assert client.hung_up
+
+
+def test_what_follows_the_end_of_a_connection_is_not_read(house: House) -> None:
+    client, watcher = house.connected("a", 5), house.connected("w", 5)
+    watcher.says(subscribe("#"))
+    data = packets.encode(Disconnect(0, {}), 5) + packets.encode(Publish("late", b""), 5)
+    client.connection.receive(data)
+    client.connection.receive(packets.encode(Publish("later", b""), 5))
+    assert watcher.hears() == []

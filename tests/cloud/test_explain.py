@@ -1,0 +1,714 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from creeklab.cloud.policy import Authorizer, Context, Explanation, Policy
+
+from .test_policy import (
+    ALLOW_ALL,
+    HERE,
+    THING,
+    actions,
+    contexts,
+    policies_of_any_kind,
+    policy,
+    resources,
+    statement,
+)
+
+TEST2: Context = {
+    "iot:ClientId": "Test2",
+    "aws:SourceIp": "127.0.0.1",
+    THING + "ThingName": "Test2",
+    THING + "IsAttached": "true",
+    "iot:Certificate.Subject.Title": "a*b",
+}
+NO_THING: Context = {"iot:ClientId": "gauge"}
+NOT_ATTACHED: Context = {"iot:ClientId": "gauge", THING + "IsAttached": "false"}
+HTTPS: Context = {"aws:SourceIp": "127.0.0.1"}
+
+PUBLISH = "iot:Publish"
+SHADOW = "topic/$aws/things/{}/shadow/update"
+THING_TOPIC = "topic/${iot:Connection.Thing.ThingName}/a"
+
+
+def explain(
+    policies: list[Policy], action: str, asked: str, context: Context = TEST2
+) -> Explanation:
+    return Authorizer(policies, context).explain(action, HERE + asked)
+
+
+def words(explanation: Explanation) -> str:
+    assert explanation.closest is not None
+    return "; also ".join(explanation.closest.differs)
+
+
+# One Allow statement for `action` on `written`, a request for `asked`: the words that say what
+# differs, and those that say what to do.
+@pytest.mark.parametrize(
+    ("action", "written", "asked", "context", "differs", "advice"),
+    [
+        pytest.param(
+            PUBLISH,
+            SHADOW.format("Test1"),
+            SHADOW.format("Test2"),
+            TEST2,
+            "the policy says 'Test1', the request says 'Test2'",
+            "write 'Test2' in place of 'Test1' in the policy, or let the client use 'Test1'",
+            id="another Thing",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/$aws/things/Test1/shadow/*",
+            "topic/$aws/things/Test2/shadow/name/a/update",
+            TEST2,
+            "the policy says 'Test1', the request says 'Test2'",
+            "write 'Test2' in place of 'Test1'",
+            id="another Thing before a wildcard",
+        ),
+        pytest.param(
+            "iot:Connect",
+            "client/Test1",
+            "client/Test2",
+            TEST2,
+            "the policy says 'Test1', the request says 'Test2'",
+            "let the client use 'Test1'",
+            id="another client id",
+        ),
+        pytest.param(
+            "iot:Connect",
+            "client/gauge-*",
+            "client/pump-1",
+            TEST2,
+            "the policy says 'gauge-*', the request says 'pump-1'",
+            "let the client use a name that fits 'gauge-*'",
+            id="another client id, wildcard",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:ClientId}/a",
+            "topic/Test3/a",
+            TEST2,
+            "the policy says 'Test2', the request says 'Test3' (${iot:ClientId} is 'Test2' here)",
+            "write 'Test3' in place of 'Test2'",
+            id="another value than the variable's",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/house/cellar",
+            "topic/creek/depth",
+            TEST2,
+            "the policy says 'house/cellar', the request says 'creek/depth'",
+            "write 'creek/depth' in the policy, or a pattern that covers it",
+            id="another topic",
+        ),
+        pytest.param(
+            "iot:Subscribe",
+            "topic/creek/*",
+            "topicfilter/creek/#",
+            TEST2,
+            "iot:Subscribe needs a resource of the kind 'topicfilter', the policy names the kind"
+            " 'topic'",
+            "write 'topicfilter' in place of 'topic'",
+            id="topic for topicfilter",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topicfilter/creek/*",
+            "topic/creek/depth",
+            TEST2,
+            "iot:Publish needs a resource of the kind 'topic', the policy names the kind"
+            " 'topicfilter'",
+            "write 'topic' in place of 'topicfilter'",
+            id="topicfilter for topic",
+        ),
+        pytest.param(
+            "iot:Connect",
+            "thing/Test2",
+            "client/Test2",
+            TEST2,
+            "iot:Connect needs a resource of the kind 'client', the policy names the kind 'thing'",
+            "write 'client' in place of 'thing'",
+            id="thing for client",
+        ),
+        pytest.param(
+            "iot:GetThingShadow",
+            "client/Test2",
+            "thing/Test2",
+            TEST2,
+            "needs a resource of the kind 'thing', the policy names the kind 'client'",
+            "write 'thing' in place of 'client'",
+            id="client for thing",
+        ),
+        pytest.param(
+            PUBLISH,
+            "creek",
+            "topic/creek",
+            TEST2,
+            "the policy says 'creek', the request says 'topic/creek'",
+            "write 'topic/creek' in the policy, or 'topic/*'",
+            id="no kind",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/building/#",
+            "topic/building/a/b",
+            TEST2,
+            "in a policy # and + are ordinary characters, the wildcard is *",
+            "write 'building/*' in the policy",
+            id="# in a policy",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/building/+/t",
+            "topic/building/a/t",
+            TEST2,
+            "in a policy # and + are ordinary characters, the wildcard is *",
+            "write 'building/*/t' in the policy",
+            id="+ in a policy",
+        ),
+        pytest.param(
+            "iot:Receive",
+            "topic/#",
+            "topic/creek",
+            TEST2,
+            "the policy says '#', the request says 'creek': in a policy # and + are ordinary",
+            "write '*' in the policy",
+            id="# alone",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/house/#",
+            "topic/creek/a",
+            TEST2,
+            "the policy says 'house/#', the request says 'creek/a': in a policy # and +",
+            "write a pattern that covers 'creek/a'",
+            id="# and another name",
+        ),
+        pytest.param(
+            "iot:Subscribe",
+            "topicfilter/creek/depth",
+            "topicfilter/creek/#",
+            TEST2,
+            "the policy says 'depth', the request says '#' (a topic filter is compared as it is"
+            " spelled, # and + too)",
+            "write '#' in place of 'depth' in the policy, or let the client use 'depth'",
+            id="wildcard in the filter",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/creek",
+            "topic/creek/depth",
+            TEST2,
+            "without a * at its end 'creek' covers only that one name",
+            "write 'creek/*' in the policy",
+            id="* needed, levels",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/creek/",
+            "topic/creek/depth",
+            TEST2,
+            "without a * at its end 'creek/' covers only that one name",
+            "write 'creek/*' in the policy",
+            id="* needed after the slash",
+        ),
+        pytest.param(
+            "iot:Connect",
+            "client/gauge",
+            "client/gauge-7",
+            TEST2,
+            "without a * at its end 'gauge' covers only that one name",
+            "write 'gauge*' in the policy",
+            id="* needed, name",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/creek/*",
+            "topic/creek",
+            TEST2,
+            "that covers what is below 'creek', but not 'creek' itself",
+            "name 'creek' as a second Resource",
+            id="the level itself",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/Creek/Depth",
+            "topic/creek/depth",
+            TEST2,
+            "upper and lower case count",
+            "spell it the same in both places",
+            id="case",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/creek/depth",
+            "topic/creek/depth/",
+            TEST2,
+            "a slash at the beginning or end counts",
+            "leave out the slash, or write it in both places",
+            id="slash at the end",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/creek/*",
+            "topic//creek/depth",
+            TEST2,
+            "a slash at the beginning or end counts",
+            "leave out the slash, or write it in both places",
+            id="slash at the beginning",
+        ),
+        pytest.param(
+            PUBLISH,
+            THING_TOPIC,
+            "topic/gauge/a",
+            NO_THING,
+            "the variable ${iot:Connection.Thing.ThingName} has no value here: the client id"
+            " 'gauge' is not the name of a Thing",
+            "connect with the Thing's name as the client id",
+            id="variable: no such Thing",
+        ),
+        pytest.param(
+            PUBLISH,
+            THING_TOPIC,
+            "topic/gauge/a",
+            NOT_ATTACHED,
+            "has no value here: the connection's certificate is not attached to a Thing named"
+            " 'gauge'",
+            "attach the certificate to the Thing 'gauge' (AttachThingPrincipal)",
+            id="variable: not attached",
+        ),
+        pytest.param(
+            PUBLISH,
+            THING_TOPIC,
+            "topic/gauge/a",
+            HTTPS,
+            "Thing variables exist on MQTT connections only",
+            "name the resource without a Thing variable",
+            id="variable: HTTPS",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:ClientId}",
+            "topic/gauge",
+            HTTPS,
+            "this request has no such value; a client id, for one, comes with MQTT only",
+            "write the value itself in the policy",
+            id="variable: no client id",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:Connection.Thing.Attributes[room]}",
+            "topic/kitchen",
+            TEST2,
+            "the Thing 'Test2' has no attribute 'room'",
+            "give it to the Thing 'Test2' (UpdateThing)",
+            id="variable: no attribute",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:Connection.Thing.ThingTypeName}",
+            "topic/kitchen",
+            TEST2,
+            "the Thing 'Test2' has no ThingTypeName",
+            "give it to the Thing 'Test2' (UpdateThing)",
+            id="variable: no Thing type",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:Certificate.Subject.CommonName}",
+            "topic/kitchen",
+            TEST2,
+            "the certificate has no Subject.CommonName",
+            "use a certificate that has it",
+            id="variable: not in the certificate",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:Certificate.Subject.CommonName.1}",
+            "topic/kitchen",
+            TEST2,
+            "the certificate has fewer values of it (.1 is the second)",
+            "use a certificate that has it",
+            id="variable: index",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:Certificate.Subject.Title}",
+            "topic/a*b",
+            TEST2,
+            "its value holds * or ?",
+            "use a certificate that has it",
+            id="variable: wildcard in the certificate",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${iot:ThingName}",
+            "topic/Test2",
+            TEST2,
+            "AWS IoT knows no variable of that name",
+            "write ${iot:Connection.Thing.ThingName}",
+            id="variable: misspelt",
+        ),
+        pytest.param(
+            PUBLISH,
+            "topic/${x}",
+            "topic/Test2",
+            TEST2,
+            "AWS IoT knows no variable of that name",
+            "look up the name",
+            id="variable: unknown",
+        ),
+    ],
+)
+def test_what_differs(
+    action: str, written: str, asked: str, context: Context, differs: str, advice: str
+) -> None:
+    # A second statement on something quite different must not be taken for the closest.
+    rules = policy(
+        statement("iot:DescribeJobExecution", HERE + "thing/other"),
+        statement(action, HERE + written, Sid="Mine"),
+        name="Test2Policy",
+    )
+    explanation = explain([rules], action, asked, context)
+    finding = explanation.closest
+    assert finding is not None
+    assert (finding.policy, finding.statement, finding.sid) == ("Test2Policy", 1, "Mine")
+    assert not finding.matched
+    assert len(finding.differs) == 1
+    assert differs in finding.differs[0]
+    assert advice in finding.advice[0]
+    assert differs in explanation.summary
+    assert f"To mend it: {finding.advice[0]}." in explanation.summary
+    assert "Statement 2 of policy 'Test2Policy' ('Mine') comes closest" in explanation.summary
+
+
+@pytest.mark.parametrize(
+    ("wrong", "label"),
+    [("eu-west-1", "region"), ("999999999999", "account"), ("aws-cn", "partition")],
+)
+def test_another_field_of_the_arn(wrong: str, label: str) -> None:
+    right = {"region": "us-east-1", "account": "123456789012", "partition": "aws"}[label]
+    resource = HERE.replace(f":{right}:", f":{wrong}:") + "topic/${iot:ClientId}"
+    explanation = explain([policy(statement(PUBLISH, resource))], PUBLISH, "topic/Test2")
+    assert words(explanation) == (
+        f"the policy's ARN has the {label} {wrong!r}, the request's has {right!r}"
+    )
+    assert f"write {right!r} as the {label}" in explanation.summary
+
+
+def test_several_differences_are_all_named() -> None:
+    resource = "arn:aws:iot:eu-west-1:123456789012:topic/${iot:ClientId}/#"
+    condition = {"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "192.168.0.0/16"]}}
+    rules = policy(statement("iot:Subscribe", resource, Condition=condition))
+    explanation = explain([rules], "iot:Subscribe", "topicfilter/Test2/a")
+    assert explanation.closest is not None
+    region, kind, name, address = explanation.closest.differs
+    assert "region 'eu-west-1'" in region
+    assert "the policy names the kind 'topic'" in kind
+    assert "in a policy # and + are ordinary characters" in name
+    assert name.endswith("(${iot:ClientId} is 'Test2' here)")
+    assert address.endswith("'10.0.0.0/8' or '192.168.0.0/16', the connection has '127.0.0.1'")
+    assert len(explanation.closest.advice) == 4
+
+
+@pytest.mark.parametrize(
+    ("condition", "context", "differs", "advice"),
+    [
+        (
+            {"Bool": {THING + "IsAttached": "true"}},
+            NOT_ATTACHED,
+            "the policy says 'true', the connection has 'false'",
+            "attach the certificate to the Thing 'gauge'",
+        ),
+        (
+            {"Bool": {THING + "IsAttached": "true"}},
+            NO_THING,
+            "the connection has no value (the client id 'gauge' is not the name of a Thing",
+            "connect with the Thing's name as the client id",
+        ),
+        (
+            {"Bool": {THING + "IsAttached": "false"}},
+            TEST2,
+            "the policy says 'false', the connection has 'true'",
+            f"connect so that {THING}IsAttached fits, or change the Condition",
+        ),
+        (
+            {"ForAllValues:StringEquals": {"iot:ConnectAttributes": "LastWill"}},
+            {"iot:ConnectAttributes": ("PersistentConnect", "LastWill")},
+            "the policy says 'LastWill', the connection has 'PersistentConnect' and 'LastWill'",
+            "connect so that iot:ConnectAttributes fits",
+        ),
+        (
+            {"StringEquals": {"iot:ClientId": "${iot:Connection.Thing.ThingName}"}},
+            {**TEST2, "iot:ClientId": "Test3"},
+            "the policy says 'Test2', the connection has 'Test3'",
+            "connect so that iot:ClientId fits",
+        ),
+        (
+            {"StringNotEquals": {"iot:ClientId": "${iot:Connection.Thing.ThingName}"}},
+            NO_THING,
+            "needs ${iot:Connection.Thing.ThingName}, which has no value here: the client id",
+            "connect with the Thing's name as the client id",
+        ),
+    ],
+)
+def test_an_unfulfilled_condition(
+    condition: dict[str, object], context: Context, differs: str, advice: str
+) -> None:
+    rules = policy(statement("iot:Connect", "*", Condition=condition))
+    explanation = explain([rules], "iot:Connect", "client/any", context)
+    assert explanation.outcome == "IMPLICIT_DENY"
+    ((operator, keys),) = condition.items()
+    assert isinstance(keys, dict)
+    assert words(explanation).startswith(f"its Condition {operator} on {next(iter(keys))} ")
+    assert differs in words(explanation)
+    assert advice in explanation.summary
+
+
+def test_variables_in_a_document_without_version() -> None:
+    in_resource = policy(statement(PUBLISH, HERE + "topic/${iot:ClientId}"), version=None)
+    in_condition = policy(
+        statement(PUBLISH, "*", Condition={"StringEquals": {"iot:ClientId": "${iot:ClientId}"}}),
+        version="2008-10-17",
+    )
+    for rules in (in_resource, in_condition):
+        explanation = explain([rules], PUBLISH, "topic/Test2")
+        assert "no Version '2012-10-17'" in words(explanation)
+        assert 'write "Version": "2012-10-17" into the document' in explanation.summary
+    without_variables = policy(statement(PUBLISH, HERE + "topic/a"), version=None)
+    assert "Version" not in explain([without_variables], PUBLISH, "topic/b").summary
+
+
+def test_no_policy_at_all() -> None:
+    explanation = explain([], "iot:Connect", "client/Test2")
+    assert (explanation.findings, explanation.closest) == ((), None)
+    assert explanation.summary == (
+        "A client asked to connect with the client id 'Test2' (iot:Connect); this was refused."
+        " No policy is attached to its certificate, and what no policy allows is refused."
+        f" To mend it: attach a policy that allows iot:Connect on {HERE}client/Test2"
+        " (AttachPolicy)."
+    )
+
+
+def test_an_action_that_no_statement_names() -> None:
+    rules = policy(
+        statement("iot:Connect", HERE + "client/Test2"),
+        statement(PUBLISH, HERE + "topic/creek/*"),
+        name="A",
+    )
+    explanation = explain([rules], "iot:Receive", "topic/creek/depth")
+    assert words(explanation) == "its Action (iot:Publish) does not include iot:Receive"
+    assert explanation.summary == (
+        "The client 'Test2' was to be sent a message on the topic 'creek/depth' (iot:Receive);"
+        " this was refused. No Allow statement of the attached policies ('A') names iot:Receive."
+        " Statement 2 of policy 'A' comes closest, but its Action (iot:Publish) does not include"
+        " iot:Receive. To mend it: add a statement that allows iot:Receive on"
+        f" {HERE}topic/creek/depth."
+    )
+    # Where the resource does not fit either, no statement is called close.
+    assert "comes closest" not in explain([rules], "iot:Receive", "topic/other").summary
+
+
+def test_an_explicit_deny() -> None:
+    deny = policy(
+        statement("iot:Connect", "*"),
+        statement(PUBLISH, HERE + "topic/creek/*", "Deny", Sid="NoCreek"),
+        name="deny",
+    )
+    explanation = explain([ALLOW_ALL, deny], PUBLISH, "topic/creek/depth")
+    assert explanation.outcome == "EXPLICIT_DENY"
+    assert explanation.closest is not None
+    assert (explanation.closest.policy, explanation.closest.statement) == ("deny", 1)
+    assert explanation.closest.matched
+    assert (
+        "Statement 2 of policy 'deny' ('NoCreek') denies it, although 'all' would allow it,"
+        " and a Deny wins over every Allow." in explanation.summary
+    )
+    assert explanation.suggestion is None
+    assert "although" not in explain([deny], PUBLISH, "topic/creek/depth").summary
+
+
+def test_only_deny_statements() -> None:
+    rules = policy(statement(PUBLISH, HERE + "topic/a", "Deny"), name="deny")
+    explanation = explain([rules], PUBLISH, "topic/b")
+    assert explanation.closest is None
+    assert "The attached policies ('deny') hold no Allow statement" in explanation.summary
+
+
+def test_an_allowed_request() -> None:
+    explanation = explain(
+        [policy(statement(PUBLISH, "*"), name="A"), ALLOW_ALL], PUBLISH, "topic/a"
+    )
+    assert explanation.summary == (
+        "The client 'Test2' asked to publish to the topic 'a' (iot:Publish); this was allowed."
+        " Statement 1 of policy 'A' allows it."
+    )
+    assert explanation.suggestion is None
+    assert [finding.matched for finding in explanation.findings] == [True, True]
+
+
+def test_a_deny_that_did_not_apply_is_pointed_out() -> None:
+    variable = statement(PUBLISH, HERE + "topic/${iot:Connection.Thing.ThingTypeName}", "Deny")
+    attached = statement(PUBLISH, HERE + "topic/other", "Deny")
+    rules = policy(statement(PUBLISH, "*"), attached, variable, name="A")
+    summary = explain([rules], PUBLISH, "topic/a").summary
+    assert (
+        "Beware: statement 3 of policy 'A', a Deny, did not apply because the variable" in summary
+    )
+    assert summary.count("Beware") == 1
+    old = policy(statement(PUBLISH, "*"), variable, name="A", version=None)
+    assert (
+        "did not apply because its document has no Version"
+        in explain([old], PUBLISH, "topic/a").summary
+    )
+
+
+def test_the_closest_of_several() -> None:
+    rules = policy(
+        statement(PUBLISH, HERE + "topic/house/cellar/damp"),
+        statement(PUBLISH, [HERE + "topic/x/y", HERE + "topic/creek/stage", "arn:aws:iot:a:b:c/d"]),
+        statement("iot:Receive", HERE + "topic/creek/depth"),
+        statement(PUBLISH, HERE + "topic/creek/depth", "Deny", Condition={"Null": {"k": "false"}}),
+    )
+    other = policy(statement(PUBLISH, HERE + "client/creek/depth/#"))
+    explanation = explain([other, rules], PUBLISH, "topic/creek/depth")
+    assert explanation.closest == explanation.findings[2]
+    assert words(explanation) == "the policy says 'stage', the request says 'depth'"
+
+
+def test_among_equals_the_closest_is_the_most_alike() -> None:
+    names = ["house/cellar", "creek/stage", "creek/height"]
+    rules = policy(*(statement(PUBLISH, f"{HERE}topic/a/{name}/b") for name in names))
+    explanation = explain([rules], PUBLISH, "topic/b/creek/heights/c")
+    assert explanation.closest == explanation.findings[2]
+
+
+def test_a_request_for_everything() -> None:
+    rules = policy(statement("iot:ListRetainedMessages", HERE + "topic/*"))
+    explanation = Authorizer([rules], HTTPS).explain("iot:ListRetainedMessages", "*")
+    assert words(explanation) == f"the policy says '{HERE}topic/*', the request says '*'"
+    assert explanation.suggestion is not None
+    assert explanation.suggestion["Resource"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("action", "asked", "sentence"),
+    [
+        ("iot:Connect", "client/a", "A client asked to connect with the client id 'a'"),
+        (PUBLISH, "topic/a/b", "The client 'Test2' asked to publish to the topic 'a/b'"),
+        (
+            "iot:RetainPublish",
+            "topic/a:b",
+            "asked to publish a retained message to the topic 'a:b'",
+        ),
+        ("iot:Subscribe", "topicfilter/#", "asked to subscribe to the topic filter '#'"),
+        ("iot:Receive", "topic/a", "was to be sent a message on the topic 'a'"),
+        ("iot:GetThingShadow", "thing/T", "asked to read the shadow of the Thing 'T'"),
+        ("iot:UpdateThingShadow", "thing/T", "asked to update the shadow of the Thing 'T'"),
+        ("iot:DeleteThingShadow", "thing/T", "asked to delete the shadow of the Thing 'T'"),
+        ("iot:AssumeRoleWithCertificate", "rolealias/r", f"asked for '{HERE}rolealias/r'"),
+    ],
+)
+def test_what_was_asked(action: str, asked: str, sentence: str) -> None:
+    summary = explain([], action, asked).summary
+    assert f"{sentence} ({action}); this was refused." in summary
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        ("topic/$aws/things/Test2/shadow/update", "topic/$aws/things/Test2/shadow/update"),
+        ("topic/a*b?", "topic/a${*}b${?}"),
+        ("topic/${iot:ClientId}$(*)", "topic/${$}{iot:ClientId}${$}(${*})"),
+    ],
+)
+def test_the_suggestion_covers_the_request_alone(asked: str, written: str) -> None:
+    suggestion = explain([], PUBLISH, asked).suggestion
+    assert suggestion == {"Effect": "Allow", "Action": PUBLISH, "Resource": HERE + written}
+    granted = Authorizer([policy(suggestion)], TEST2)
+    assert granted.decide(PUBLISH, HERE + asked).allows
+    assert not granted.decide(PUBLISH, HERE + "topic/aXbX").allows
+
+
+def test_as_dict_is_ready_for_json() -> None:
+    rules = policy(statement(PUBLISH, HERE + "topic/a", Sid="S"), name="A")
+    explanation = explain([rules], PUBLISH, "topic/b")
+    content = json.loads(json.dumps(explanation.as_dict()))
+    assert content == {
+        "action": PUBLISH,
+        "resource": HERE + "topic/b",
+        "outcome": "IMPLICIT_DENY",
+        "findings": [content["closest"]],
+        "closest": {
+            "policy": "A",
+            "statement": 0,
+            "sid": "S",
+            "effect": "Allow",
+            "matched": False,
+            "differs": ["the policy says 'a', the request says 'b'"],
+            "advice": ["write 'b' in place of 'a' in the policy, or let the client use 'a'"],
+        },
+        "summary": explanation.summary,
+        "suggestion": {"Effect": "Allow", "Action": PUBLISH, "Resource": HERE + "topic/b"},
+    }
+
+
+# --- properties --------------------------------------------------------------------------------
+
+
+@given(policies=policies_of_any_kind, context=contexts, action=actions, resource=resources)
+def test_an_explanation_agrees_with_the_decision(
+    policies: list[Policy], context: Context, action: str, resource: str
+) -> None:
+    authorizer = Authorizer(policies, context)
+    decision = authorizer.decide(action, resource)
+    explanation = authorizer.explain(action, resource)
+    assert explanation.outcome == decision.outcome
+
+    effects = {finding.effect for finding in explanation.findings if finding.matched}
+    assert ("Deny" in effects) == (decision.outcome == "EXPLICIT_DENY")
+    assert decision.allows == (effects == {"Allow"})
+    assert len(explanation.findings) == sum(len(policy.statements) for policy in policies)
+    for finding in explanation.findings:
+        assert finding.matched != bool(finding.differs)
+        assert len(finding.differs) == len(finding.advice)
+    if explanation.closest is not None:
+        assert explanation.closest.matched == (decision.outcome != "IMPLICIT_DENY")
+        assert explanation.closest.effect == (
+            "Deny" if decision.outcome == "EXPLICIT_DENY" else "Allow"
+        )
+
+
+@given(policies=policies_of_any_kind, context=contexts, action=actions, resource=resources)
+def test_the_suggestion_is_enough(
+    policies: list[Policy], context: Context, action: str, resource: str
+) -> None:
+    explanation = Authorizer(policies, context).explain(action, resource)
+    assert (explanation.suggestion is not None) == (explanation.outcome == "IMPLICIT_DENY")
+    if explanation.suggestion is not None:
+        more = [*policies, policy(explanation.suggestion)]
+        assert Authorizer(more, context).decide(action, resource).allows
+
+
+@given(policies=policies_of_any_kind, context=contexts, action=actions, resource=resources)
+def test_a_summary_has_two_to_four_sentences(
+    policies: list[Policy], context: Context, action: str, resource: str
+) -> None:
+    explanation = Authorizer(policies, context).explain(action, resource)
+    sentences = re.split(r"\. (?=[A-Z])", explanation.summary.partition(" Beware")[0])
+    assert 2 <= len(sentences) <= 4
+    assert explanation.summary.endswith(".")
+
+
+@given(asked=st.text(), written=st.text(), client=st.text())
+def test_any_text_can_be_explained(asked: str, written: str, client: str) -> None:
+    rules = policy(statement(PUBLISH, f"{HERE}topic/${{iot:ClientId}}/{written}x"[:300]))
+    authorizer = Authorizer([rules], {"iot:ClientId": client})
+    for resource in (asked, HERE + asked, f"{HERE}topic/{asked}"):
+        assert authorizer.explain(PUBLISH, resource).summary

@@ -1,0 +1,829 @@
+"""The registry and the file it is kept in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry import MAX_POLICIES, MAX_VERSIONS, Registry
+from creeklab.cloud.store import MIGRATIONS, Page, Store, StoreError
+
+ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
+DENY = ALLOW.replace("Allow", "Deny")
+KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def csr(*subject: tuple[x509.ObjectIdentifier, str]) -> str:
+    name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(KEY, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+CSR = csr()
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("authority"))
+
+
+def make_registry(store: Store, ca: CertificateAuthority) -> Registry:
+    return Registry(
+        store,
+        ca,
+        account="123456789012",
+        region="us-east-1",
+        endpoint="localhost",
+        clock=lambda: 1_800_000_000.5,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "account" / "cloud.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def registry(store: Store, ca: CertificateAuthority) -> Registry:
+    return make_registry(store, ca)
+
+
+def code_of(call: Callable[[], object]) -> str:
+    """Return the code of the refusal, or ``ok``."""
+    try:
+        call()
+    except ServiceError as error:
+        return error.code
+    return "ok"
+
+
+def certificate(registry: Registry, *, active: bool = True) -> tuple[str, str]:
+    """Make a certificate; return its id and ARN."""
+    made = registry.issue_from_csr(CSR, active=active)
+    return made.id, registry.arn("cert", made.id)
+
+
+# --- lists a page at a time -----------------------------------------------------------------------
+
+
+def all_pages(
+    read: Callable[[Page], tuple[list[Any], str | None]], size: int, ascending: bool = True
+) -> list[list[Any]]:
+    pages, token = [], None
+    while True:
+        page, token = read(Page(size, token, ascending))
+        pages.append(page)
+        if token is None:
+            return pages
+
+
+def test_pages_hold_everything_once_and_in_order(registry: Registry) -> None:
+    names = [f"thing{number:02}" for number in range(10)]
+    for name in reversed(names):
+        registry.create_thing(name, {})
+    for size, lengths in ((3, [3, 3, 3, 1]), (5, [5, 5]), (10, [10]), (250, [10])):
+        pages = all_pages(registry.things, size)
+        assert [len(page) for page in pages] == lengths
+        assert [thing.name for page in pages for thing in page] == names
+
+
+def test_an_empty_list_is_one_empty_page(registry: Registry) -> None:
+    assert registry.things(Page(25)) == ([], None)
+
+
+def test_certificates_and_policies_go_by_creation_both_ways(registry: Registry) -> None:
+    ids = [certificate(registry)[0] for _ in range(5)]
+    names = ["p", "a", "z", "b", "y"]
+    for name in names:
+        registry.create_policy(name, ALLOW)
+    for ascending, step in ((True, 1), (False, -1)):
+        pages = all_pages(registry.certificates, 2, ascending)
+        assert [found.id for page in pages for found in page] == ids[::step]
+        pages = all_pages(registry.policies, 2, ascending)
+        assert [name for page in pages for name in page] == names[::step]
+
+
+def test_a_page_begins_where_the_last_ended_whatever_happened_meanwhile(
+    registry: Registry,
+) -> None:
+    for name in "bdfh":
+        registry.create_thing(name, {})
+    first, token = registry.things(Page(2))
+    registry.delete_thing("d")  # where the page ended
+    registry.create_thing("a", {})
+    registry.create_thing("e", {})
+    second, _ = registry.things(Page(10, token))
+    assert [thing.name for thing in first + second] == ["b", "d", "e", "f", "h"]
+
+
+@pytest.mark.parametrize("token", ["", "x", "bm8=", "e30=", "WzFd", "W1tdLCBbXV0=", "é", "W" * 999])
+def test_a_made_up_token_is_refused(registry: Registry, token: str) -> None:
+    with pytest.raises(ServiceError, match="first page") as caught:
+        registry.things(Page(1, token))
+    assert caught.value.code == "InvalidRequestException"
+
+
+def test_a_token_is_good_for_its_own_list_only(registry: Registry) -> None:
+    for name in "abc":
+        registry.create_thing(name, {"color": "red"})
+        registry.create_policy(name, ALLOW)
+    _, token = registry.things(Page(1))
+    assert token is not None
+    assert code_of(lambda: registry.things(Page(2, token))) == "ok"
+    others: list[Callable[[], object]] = [
+        lambda: registry.policies(Page(1, token)),
+        lambda: registry.things(Page(1, token), "color", "red"),
+        lambda: registry.things(Page(1, token, ascending=False)),
+    ]
+    assert [code_of(other) for other in others] == ["InvalidRequestException"] * 3
+
+
+def test_things_are_found_by_attribute(registry: Registry) -> None:
+    registry.create_thing("red", {"color": "red", "size": "1"})
+    registry.create_thing("redder", {"color": "redder"})
+    registry.create_thing("blue", {"color": "blue", "size": "red"})
+    registry.create_thing("plain", {})
+
+    def found(*wanted: Any) -> list[str]:
+        return [
+            thing.name
+            for page in all_pages(lambda p: registry.things(p, *wanted), 1)
+            for thing in page
+        ]
+
+    assert found("color") == ["blue", "red", "redder"]
+    assert found("color", "red") == ["red"]
+    assert found("color", "red", True) == ["red", "redder"]
+    assert found("color", "", True) == ["blue", "red", "redder"]
+    assert found("size", "red") == ["blue"]
+    assert found("shape", "red") == []
+
+
+# --- things ---------------------------------------------------------------------------------------
+
+
+def test_creating_a_thing_again_gives_the_same_thing(registry: Registry) -> None:
+    first = registry.create_thing("Test2", {"site": "plumtree", "empty": ""})
+    assert registry.create_thing("Test2", {"site": "plumtree"}) == first
+    assert first.version == 1
+    with pytest.raises(ServiceError, match="Thing Test2 already exists in account") as caught:
+        registry.create_thing("Test2", {"site": "elsewhere"})
+    assert caught.value.members == {
+        "resourceId": first.id,
+        "resourceArn": "arn:aws:iot:us-east-1:123456789012:thing/Test2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "merge", "after"),
+    [
+        (None, False, {"a": "1", "b": "2"}),
+        ({}, False, {}),
+        ({"c": "3"}, False, {"c": "3"}),
+        ({"c": "3"}, True, {"a": "1", "b": "2", "c": "3"}),
+        ({"a": "9"}, True, {"a": "9", "b": "2"}),
+        ({"a": ""}, True, {"b": "2"}),
+        ({"a": "", "c": "3"}, False, {"c": "3"}),
+    ],
+)
+def test_updating_a_thing(
+    registry: Registry, change: dict[str, str] | None, merge: bool, after: dict[str, str]
+) -> None:
+    registry.create_thing("t", {"a": "1", "b": "2"})
+    registry.update_thing("t", change, merge=merge, expected_version=1)
+    thing = registry.thing("t")
+    assert (thing.attributes, thing.version) == (after, 2)
+
+
+def test_a_thing_has_three_attributes_at_most(registry: Registry) -> None:
+    three = {"a": "1", "b": "2", "c": "3"}
+    assert code_of(lambda: registry.create_thing("u", {**three, "d": "4"})) != "ok"
+    registry.create_thing("t", three)
+    with pytest.raises(ServiceError, match=r"at most 3 attributes.* 4: a, b, c, d"):
+        registry.update_thing("t", {"d": "4"}, merge=True)
+    registry.update_thing("t", {"d": "4", "a": ""}, merge=True)
+    assert registry.thing("t").attributes == {"b": "2", "c": "3", "d": "4"}
+
+
+# --- attachments ----------------------------------------------------------------------------------
+
+
+def test_an_exclusive_attachment_allows_no_other(registry: Registry) -> None:
+    _, arn = certificate(registry)
+    for name in ("one", "two"):
+        registry.create_thing(name, {})
+    registry.attach_principal("one", arn, "EXCLUSIVE_THING")
+    registry.attach_principal("one", arn)  # already there: nothing changes
+    assert registry.principals_of_thing("one", Page(9)) == ([(arn, "EXCLUSIVE_THING")], None)
+    refused = "InvalidRequestException"
+    for thing, kind in (("two", None), ("two", "EXCLUSIVE_THING"), ("one", "NON_EXCLUSIVE_THING")):
+        assert code_of(lambda t=thing, k=kind: registry.attach_principal(t, arn, k)) == refused
+    registry.detach_principal("one", arn)
+    registry.attach_principal("two", arn)
+    assert code_of(lambda: registry.attach_principal("one", arn, "EXCLUSIVE_THING")) == refused
+    registry.attach_principal("one", arn)
+    both = [("one", "NON_EXCLUSIVE_THING"), ("two", "NON_EXCLUSIVE_THING")]
+    assert registry.things_of_principal(arn, Page(9)) == (both, None)
+    assert registry.things_of_principal(arn, Page(9), "EXCLUSIVE_THING") == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("principal", "code", "message"),
+    [
+        ("{id}", "InvalidRequestException", "is not the ARN of a certificate"),
+        ("us-east-1:5b1c", "InvalidRequestException", "is not the ARN of a certificate"),
+        ("{arn}/", "InvalidRequestException", "The given ARN does not represent a cert"),
+        (
+            "arn:aws:iot:us-east-1:123456789012:thinggroup/g",
+            "InvalidRequestException",
+            "The given ARN does not represent a cert",
+        ),
+        ("{arn}0", "ResourceNotFoundException", "The certificate given in the principal does"),
+        (
+            "arn:aws:iot:eu-west-1:123456789012:cert/{id}",
+            "ResourceNotFoundException",
+            "The certificate given in the principal does not exist.",
+        ),
+    ],
+)
+def test_what_is_no_principal_of_this_account(
+    registry: Registry, principal: str, code: str, message: str
+) -> None:
+    key, arn = certificate(registry)
+    registry.create_thing("t", {})
+    registry.create_policy("p", ALLOW)
+    wrong = principal.format(id=key, arn=arn)
+    calls: list[Callable[[], object]] = [
+        lambda: registry.attach_policy("p", wrong),
+        lambda: registry.detach_policy("p", wrong),
+        lambda: registry.attach_principal("t", wrong),
+        lambda: registry.detach_principal("t", wrong),
+        lambda: registry.things_of_principal(wrong, Page(1)),
+        lambda: registry.attached_policies(wrong, Page(1)),
+    ]
+    for call in calls:
+        with pytest.raises(ServiceError, match=message) as caught:
+            call()
+        assert caught.value.code == code
+
+
+def test_ten_policies_are_the_most(registry: Registry) -> None:
+    _, arn = certificate(registry)
+    for number in range(MAX_POLICIES + 1):
+        registry.create_policy(f"p{number}", ALLOW)
+    for number in range(MAX_POLICIES):
+        registry.attach_policy(f"p{number}", arn)
+    registry.attach_policy("p0", arn)  # already there: no eleventh
+    with pytest.raises(ServiceError, match="at most 10 policies") as caught:
+        registry.attach_policy(f"p{MAX_POLICIES}", arn)
+    assert caught.value.code == "LimitExceededException"
+
+
+# --- what a connection may ask --------------------------------------------------------------------
+
+
+def test_policies_of_follow_every_change_at_once(registry: Registry) -> None:
+    key, arn = certificate(registry)
+
+    def effects() -> list[tuple[str, str]]:
+        return [(p.name, p.statements[0].effect) for p in registry.policies_of(key)]
+
+    assert effects() == []
+    registry.create_policy("z", ALLOW)
+    registry.create_policy("a", ALLOW)
+    registry.attach_policy("z", arn)
+    registry.attach_policy("a", arn)
+    assert effects() == [("z", "Allow"), ("a", "Allow")]
+    registry.create_policy_version("a", DENY, default=False)
+    assert effects() == [("z", "Allow"), ("a", "Allow")]
+    registry.set_default_version("a", "2")
+    assert effects() == [("z", "Allow"), ("a", "Deny")]
+    registry.detach_policy("z", arn)
+    registry.delete_policy("z")
+    registry.create_policy("z", DENY)  # the same name, another document
+    registry.attach_policy("z", arn)
+    assert effects() == [("a", "Deny"), ("z", "Deny")]
+    assert next(p.arn for p in registry.policies_of(key)) == registry.arn("policy", "a")
+    assert registry.policies_of("0" * 64) == []
+
+
+def test_status_of_a_certificate(registry: Registry) -> None:
+    key, _ = certificate(registry, active=False)
+    assert registry.certificate_status("0" * 64) is None
+    assert registry.certificate_status(key) == "INACTIVE"
+    registry.set_certificate_status(key, "ACTIVE")
+    assert registry.certificate_status(key) == "ACTIVE"
+    registry.set_certificate_status(key, "REVOKED")
+    assert registry.certificate_status(key) == "REVOKED"
+    registry.delete_certificate(key)
+    assert registry.certificate_status(key) is None
+
+
+def test_thing_context_needs_the_exact_name_and_the_attachment(registry: Registry) -> None:
+    key, arn = certificate(registry)
+    other, _ = certificate(registry)
+    registry.create_thing("Test2", {"site": "plumtree"})
+    registry.attach_principal("Test2", arn)
+    prefix = "iot:Connection.Thing."
+    assert registry.thing_context("Test2", key) == {
+        prefix + "IsAttached": "true",
+        prefix + "ThingName": "Test2",
+        prefix + "Attributes[site]": "plumtree",
+    }
+    assert registry.thing_context("Test2", other) == {prefix + "IsAttached": "false"}
+    for client_id in ("test2", "Test", "Test2 ", "%", "Test_", ""):
+        assert registry.thing_context(client_id, key) == {}
+
+
+def test_certificate_context(registry: Registry) -> None:
+    subject = (
+        (NameOID.COUNTRY_NAME, "US"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "Creeks"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, "Plumtree Run"),
+        (NameOID.COMMON_NAME, "Test2"),
+    )
+    key = registry.issue_from_csr(csr(*subject), active=True).id
+    issuer = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"
+    assert registry.certificate_context(key) == {
+        "iot:CertificateId": key,
+        "iot:Certificate.Subject.Country": "US",
+        "iot:Certificate.Subject.Country.0": "US",
+        "iot:Certificate.Subject.Country.List": ("US",),
+        "iot:Certificate.Subject.OrganizationalUnit": "Creeks",
+        "iot:Certificate.Subject.OrganizationalUnit.0": "Creeks",
+        "iot:Certificate.Subject.OrganizationalUnit.1": "Plumtree Run",
+        "iot:Certificate.Subject.OrganizationalUnit.List": ("Creeks", "Plumtree Run"),
+        "iot:Certificate.Subject.CommonName": "Test2",
+        "iot:Certificate.Subject.CommonName.0": "Test2",
+        "iot:Certificate.Subject.CommonName.List": ("Test2",),
+        "iot:Certificate.Issuer.OrganizationalUnit": issuer,
+        "iot:Certificate.Issuer.OrganizationalUnit.0": issuer,
+        "iot:Certificate.Issuer.OrganizationalUnit.List": (issuer,),
+    }
+    assert registry.certificate_context("0" * 64) == {}
+
+
+def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
+    registry: Registry, store: Store, tmp_path: Path
+) -> None:
+    key, arn = certificate(registry)
+    registry.create_policy("p", ALLOW)
+    registry.create_thing("t", {})
+    heard: list[bool] = []
+    other = sqlite3.connect(tmp_path / "account" / "cloud.db", isolation_level=None, timeout=0)
+
+    def listen() -> None:
+        other.execute("BEGIN IMMEDIATE")  # fails while a transaction is open
+        other.execute("ROLLBACK")
+        heard.append(True)
+
+    registry.listeners.append(listen)
+    changes: list[Callable[[], object]] = [
+        lambda: registry.attach_policy("p", arn),
+        lambda: registry.create_policy_version("p", DENY, default=True),
+        lambda: registry.set_default_version("p", "1"),
+        lambda: registry.delete_policy_version("p", "2"),
+        lambda: registry.attach_principal("t", arn),
+        lambda: registry.update_thing("t", {"a": "1"}),
+        lambda: registry.detach_principal("t", arn),
+        lambda: registry.delete_thing("t"),
+        lambda: registry.detach_policy("p", arn),
+        lambda: registry.delete_policy("p"),
+        lambda: registry.set_certificate_status(key, "INACTIVE"),
+        lambda: registry.delete_certificate(key),
+        lambda: registry.issue_from_csr(CSR, active=True),
+        lambda: registry.wipe(),
+    ]
+    for number, change in enumerate(changes, start=1):
+        change()
+        assert len(heard) == number
+    with pytest.raises(ServiceError):
+        registry.update_thing("t", {"a": "1"})
+    assert len(heard) == len(changes)
+    other.close()
+
+
+# --- what a failure or a death leaves -------------------------------------------------------------
+
+
+def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    tables = [row[0] for row in store.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    return {name: [tuple(row) for row in store.execute(f"SELECT * FROM {name}")] for name in tables}
+
+
+@pytest.mark.parametrize(
+    ("fails", "change"),
+    [
+        ("INSERT ON policy_versions", lambda r, arn: r.create_policy("new", ALLOW)),
+        ("UPDATE ON policies", lambda r, arn: r.create_policy_version("p", DENY, default=False)),
+        (
+            "UPDATE OF default_version ON policies",
+            lambda r, arn: r.create_policy_version("p", DENY, default=True),
+        ),
+        ("UPDATE ON policies", lambda r, arn: r.delete_policy_version("p", "2")),
+        ("DELETE ON policies", lambda r, arn: r.delete_policy("free")),
+        ("DELETE ON certificates", lambda r, arn: r.delete_certificate(arn[-64:], force=True)),
+        ("DELETE ON things", lambda r, arn: r.wipe()),
+    ],
+)
+def test_a_change_that_fails_in_its_middle_leaves_nothing(
+    registry: Registry, store: Store, fails: str, change: Callable[[Registry, str], object]
+) -> None:
+    _, arn = certificate(registry, active=False)
+    registry.create_policy("p", ALLOW)
+    registry.create_policy_version("p", DENY, default=False)
+    registry.create_policy("free", ALLOW)
+    registry.attach_policy("p", arn)
+    registry.create_thing("t", {})
+    heard: list[None] = []
+    registry.listeners.append(lambda: heard.append(None))
+    before = dump(store)
+    store.execute(
+        f"CREATE TEMP TRIGGER fail BEFORE {fails} BEGIN SELECT RAISE(ABORT, 'out of luck'); END"
+    )
+    with pytest.raises(sqlite3.IntegrityError, match="out of luck"):
+        change(registry, arn)
+    assert dump(store) == before
+    assert not heard
+    store.execute("DROP TRIGGER fail")
+    change(registry, arn)
+    assert dump(store) != before
+
+
+CREATOR = """
+import sys
+from pathlib import Path
+from creeklab.cloud.registry import Registry
+from creeklab.cloud.store import Store
+registry = Registry(Store(Path(sys.argv[1])), None, account="1", region="r", endpoint="e")
+number = 0
+while True:
+    registry.create_thing(f"{number}", {})
+    print(number, flush=True)
+    number += 1
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("acknowledged", [1, 37, 200])
+def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path, acknowledged: int) -> None:
+    path = tmp_path / "cloud.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", CREATOR, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        told = {int(process.stdout.readline()) for _ in range(acknowledged)}
+        process.send_signal(signal.SIGKILL)
+        told |= {int(line) for line in process.stdout.read().split()[:-1]}
+    assert process.returncode == -signal.SIGKILL
+    store = Store(path)
+    kept = {int(row["name"]) for row in store.execute("SELECT name FROM things")}
+    store.close()
+    assert told <= kept
+    assert kept == set(range(len(kept)))
+
+
+def test_no_file_holds_the_private_key_of_a_thing(tmp_path: Path) -> None:
+    authority = CertificateAuthority(tmp_path / "ca")
+    store = Store(tmp_path / "cloud.db")
+    registry = make_registry(store, authority)
+    made, issued = registry.issue_keys(active=True)
+    lines = [line for line in issued.private_key.splitlines() if not line.startswith("---")]
+    number = serialization.load_pem_private_key(issued.private_key.encode(), None).private_numbers()
+    secrets = [
+        lines[3].encode(),
+        number.p.to_bytes(128, "big"),
+        number.d.to_bytes(256, "big"),
+    ]
+
+    def files() -> bytes:
+        return b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    assert made.pem.splitlines()[3].encode() in files()  # the search does find what is there
+    for secret in secrets:
+        assert secret not in files()
+    store.close()
+    for secret in secrets:
+        assert secret not in files()
+
+
+# --- any sequence of operations -------------------------------------------------------------------
+
+NAMES = st.sampled_from(["a", "b", "c"])
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """Random operations beside a plain model of the rules of the developer guide."""
+
+    authority: CertificateAuthority
+    folder: Path
+    runs = 0
+
+    @initialize()
+    def start(self) -> None:
+        RegistryMachine.runs += 1
+        self.store = Store(self.folder / f"{self.runs}.db")
+        self.registry = make_registry(self.store, self.authority)
+        self.things: set[str] = set()
+        self.status: dict[str, str] = {}
+        self.versions: dict[str, list[int]] = {}
+        self.default: dict[str, int] = {}
+        self.last: dict[str, int] = {}
+        self.thing_links: set[tuple[str, str]] = set()
+        self.policy_links: set[tuple[str, str]] = set()
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.store.close()
+
+    def pick(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from([*self.status, "0" * 64]))
+
+    def expect(self, code: str, call: Callable[[], object]) -> bool:
+        assert code_of(call) == code
+        return code == "ok"
+
+    @rule(name=NAMES)
+    def create_thing(self, name: str) -> None:
+        self.registry.create_thing(name, {})
+        self.things.add(name)
+
+    @rule(name=NAMES)
+    def delete_thing(self, name: str) -> None:
+        attached = any(thing == name for thing, _ in self.thing_links)
+        code = "InvalidRequestException" if attached else "ok"
+        if self.expect(code, lambda: self.registry.delete_thing(name)):
+            self.things.discard(name)
+
+    @rule(active=st.booleans())
+    def create_certificate(self, active: bool) -> None:
+        if len(self.status) < 3:
+            key = self.registry.issue_from_csr(CSR, active=active).id
+            self.status[key] = "ACTIVE" if active else "INACTIVE"
+
+    @rule(data=st.data(), status=st.sampled_from(["ACTIVE", "INACTIVE", "REVOKED"]))
+    def update_certificate(self, data: st.DataObject, status: str) -> None:
+        key = self.pick(data)
+        code = "ok" if key in self.status else "ResourceNotFoundException"
+        if self.expect(code, lambda: self.registry.set_certificate_status(key, status)):
+            self.status[key] = status
+
+    @rule(data=st.data(), force=st.booleans())
+    def delete_certificate(self, data: st.DataObject, force: bool) -> None:
+        key = self.pick(data)
+        links = {link for link in self.policy_links if link[1] == key}
+        if key not in self.status:
+            code = "ResourceNotFoundException"
+        elif self.status[key] == "ACTIVE":
+            code = "CertificateStateException"
+        elif any(link[1] == key for link in self.thing_links) or (links and not force):
+            code = "DeleteConflictException"
+        else:
+            code = "ok"
+        if self.expect(code, lambda: self.registry.delete_certificate(key, force=force)):
+            del self.status[key]
+            self.policy_links -= links
+
+    @rule(data=st.data(), name=NAMES, attach=st.booleans())
+    def link_thing(self, data: st.DataObject, name: str, attach: bool) -> None:
+        key = self.pick(data)
+        known = name in self.things and key in self.status
+        verb = self.registry.attach_principal if attach else self.registry.detach_principal
+        arn = self.registry.arn("cert", key)
+        if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
+            (self.thing_links.add if attach else self.thing_links.discard)((name, key))
+
+    @rule(data=st.data(), name=NAMES, attach=st.booleans())
+    def link_policy(self, data: st.DataObject, name: str, attach: bool) -> None:
+        key = self.pick(data)
+        known = name in self.versions and key in self.status
+        verb = self.registry.attach_policy if attach else self.registry.detach_policy
+        arn = self.registry.arn("cert", key)
+        if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
+            (self.policy_links.add if attach else self.policy_links.discard)((name, key))
+
+    @rule(name=NAMES)
+    def create_policy(self, name: str) -> None:
+        code = "ResourceAlreadyExistsException" if name in self.versions else "ok"
+        if self.expect(code, lambda: self.registry.create_policy(name, ALLOW)):
+            self.versions[name], self.default[name], self.last[name] = [1], 1, 1
+
+    @rule(name=NAMES)
+    def delete_policy(self, name: str) -> None:
+        if name not in self.versions:
+            code = "ResourceNotFoundException"
+        elif any(link[0] == name for link in self.policy_links) or len(self.versions[name]) > 1:
+            code = "DeleteConflictException"
+        else:
+            code = "ok"
+        if self.expect(code, lambda: self.registry.delete_policy(name)):
+            del self.versions[name]
+
+    @rule(name=NAMES, default=st.booleans())
+    def create_version(self, name: str, default: bool) -> None:
+        if name not in self.versions:
+            code = "ResourceNotFoundException"
+        elif len(self.versions[name]) == MAX_VERSIONS:
+            code = "VersionsLimitExceededException"
+        else:
+            code = "ok"
+        create = self.registry.create_policy_version
+        if self.expect(code, lambda: create(name, DENY, default=default)):
+            self.last[name] += 1
+            self.versions[name].append(self.last[name])
+            if default:
+                self.default[name] = self.last[name]
+
+    @rule(name=NAMES, number=st.integers(1, 8), delete=st.booleans())
+    def choose_version(self, name: str, number: int, delete: bool) -> None:
+        if number not in self.versions.get(name, []):
+            code = "ResourceNotFoundException"
+        elif delete and number == self.default[name]:
+            code = "InvalidRequestException"
+        else:
+            code = "ok"
+        registry = self.registry
+        verb = registry.delete_policy_version if delete else registry.set_default_version
+        if self.expect(code, lambda: verb(name, str(number))):
+            if delete:
+                self.versions[name].remove(number)
+            else:
+                self.default[name] = number
+
+    @rule()
+    def restart(self) -> None:
+        path = self.folder / f"{self.runs}.db"
+        self.store.close()
+        self.store = Store(path)
+        self.registry = make_registry(self.store, self.authority)
+
+    @rule()
+    def wipe(self) -> None:
+        self.registry.wipe()
+        for kept in (self.things, self.status, self.versions, self.thing_links, self.policy_links):
+            kept.clear()
+
+    @invariant()
+    def agrees_with_the_model(self) -> None:
+        if not hasattr(self, "registry"):
+            return
+        registry, page = self.registry, Page(250)
+        assert {thing.name for thing in registry.things(page)[0]} == self.things
+        assert {c.id: c.status for c in registry.certificates(page)[0]} == self.status
+        assert set(registry.policies(page)[0]) == set(self.versions)
+        for name, numbers in self.versions.items():
+            assert [found.version for found in registry.policy_versions(name)] == numbers
+            assert registry.policy(name).default_version == self.default[name]
+            assert self.default[name] in numbers
+            targets = {arn[-64:] for arn in registry.targets_of_policy(name, page)[0]}
+            assert targets == {key for policy, key in self.policy_links if policy == name}
+        for name in self.things:
+            principals = {arn[-64:] for arn, _ in registry.principals_of_thing(name, page)[0]}
+            assert principals == {key for thing, key in self.thing_links if thing == name}
+        for key in self.status:
+            attached = {policy.name for policy in registry.policies_of(key)}
+            assert attached == {policy for policy, other in self.policy_links if other == key}
+            is_attached = {
+                name
+                for name in self.things
+                if registry.thing_context(name, key).get("iot:Connection.Thing.IsAttached")
+                == "true"
+            }
+            assert is_attached == {thing for thing, other in self.thing_links if other == key}
+
+
+def test_any_sequence_of_operations_keeps_the_rules(
+    ca: CertificateAuthority, tmp_path: Path
+) -> None:
+    RegistryMachine.authority, RegistryMachine.folder = ca, tmp_path
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        RegistryMachine,
+        settings=settings(max_examples=25, stateful_step_count=40, deadline=None),
+    )
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_the_file_and_its_log_are_for_the_owner_alone(tmp_path: Path) -> None:
+    path, before = tmp_path / "new" / "cloud.db", os.umask(0)
+    try:
+        Store(path).close()
+        path.chmod(0o666)
+        store = Store(path)
+        store.wipe()
+        files = list((tmp_path / "new").iterdir())
+        assert len(files) >= 2
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+        store.close()
+    finally:
+        os.umask(before)
+
+
+def test_wipe_empties_every_table_and_keeps_the_schema(registry: Registry, store: Store) -> None:
+    _, arn = certificate(registry)
+    registry.create_thing("t", {})
+    registry.attach_principal("t", arn)
+    registry.create_policy("p", ALLOW)
+    registry.attach_policy("p", arn)
+    with store.transaction() as db:
+        db.execute("INSERT INTO shadows VALUES ('t', '', '{}', 1, NULL)")
+        db.execute("INSERT INTO retained VALUES ('creek', x'00', 1, '{}', 0)")
+    full = {name for name, rows in dump(store).items() if rows}
+    store.wipe()
+    assert {name for name, rows in dump(store).items() if rows} == {"sqlite_sequence"}
+    assert full == set(dump(store))
+    assert registry.create_thing("t", {}).version == 1
+
+
+def test_a_file_of_a_newer_creeklab_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.db"
+    Store(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    db.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match=r"newer creeklab.*Update creeklab") as caught:
+        Store(path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["no database", "cut off", "middle"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "cloud.db"
+    store = Store(path)
+    with store.transaction() as db:
+        for number in range(500):
+            db.execute("INSERT INTO things VALUES (?, 'id', 1, '{}')", (f"thing{number}",))
+    store.close()
+    content = path.read_bytes()
+    if damage == "no database":
+        path.write_bytes(b"creek" * 1000)
+    elif damage == "cut off":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        start = content.index(b"thing250")
+        path.write_bytes(content[: start - 2000] + bytes(4000) + content[start + 2000 :])
+    with pytest.raises(StoreError, match=r"is damaged .*delete it") as caught:
+        Store(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StoreError, match="cannot be opened: ") as caught:
+        Store(tmp_path / "folder")
+    assert str(tmp_path / "folder") in str(caught.value)
+
+
+def test_a_file_from_before_a_migration_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cloud.db"
+    store = Store(path)
+    with store.transaction() as db:
+        db.execute("INSERT INTO things VALUES ('t', 'id', 1, '{}')")
+    store.close()
+    more = ("ALTER TABLE things ADD COLUMN site TEXT", "UPDATE things SET site = 'plumtree'")
+    monkeypatch.setattr("creeklab.cloud.store.MIGRATIONS", (*MIGRATIONS, more))
+    for _ in range(2):  # the second time there is nothing left to do
+        store = Store(path)
+        assert [row["site"] for row in store.execute("SELECT * FROM things")] == ["plumtree"]
+        store.close()
+
+
+def test_attributes_are_kept_as_given(registry: Registry) -> None:
+    given = {"a": "[x]=#:/@", "B-_.,": "0"}
+    registry.create_thing("t", given)
+    assert registry.thing("t").attributes == given
+    assert json.dumps(registry.thing("t").attributes) == json.dumps(given)

@@ -1,0 +1,71 @@
+"""What the broker keeps of a client: windows, packet ids, waiting messages, their expiry."""
+
+import pytest
+
+from creeklab.cloud.mqtt import session as session_module
+from creeklab.cloud.mqtt.session import Message, Session
+
+
+def message(number: int, expires_at: float | None = None) -> Message:
+    properties = {} if expires_at is None else {"message_expiry_interval": 60}
+    return Message("creek/depth", str(number).encode(), 1, properties, expires_at=expires_at)
+
+
+def test_packet_ids_count_up_skip_those_in_flight_and_wrap():
+    session = Session("Test2", 5, window=65535)
+    session._last_id = 65533
+    assert [session.admit(message(n), False) for n in range(3)] == [65534, 65535, 1]
+    session._last_id = 65533
+    assert session.admit(message(3), False) == 2
+
+
+def test_beyond_the_window_messages_wait_and_follow_in_order():
+    session = Session("Test2", 5, window=2)
+    assert [session.admit(message(n), False) for n in range(4)] == [1, 2, 0, 0]
+    assert session.next_waiting(0) is None
+    assert session.acknowledge(1)
+    packet_id, following, _ = session.next_waiting(0)
+    assert (packet_id, following.payload) == (3, b"2")
+    # A new message does not overtake those that wait.
+    session.acknowledge(2)
+    session.acknowledge(3)
+    assert session.admit(message(9), False) == 0
+    assert [session.next_waiting(0)[1].payload for _ in range(2)] == [b"3", b"9"]
+
+
+def test_acknowledging_twice_is_noticed():
+    session = Session("Test2", 5)
+    session.admit(message(0), False)
+    assert session.acknowledge(1)
+    assert not session.acknowledge(1)
+
+
+def test_away_everything_waits_and_what_was_in_flight_comes_first():
+    session = Session("Test2", 5)
+    session.admit(message(0), False)
+    session.admit(message(1), False)
+    session.ends_at = 1000.0
+    assert session.admit(message(2), False) == 0
+    session.ends_at = None
+    session.requeue_in_flight()
+    assert [session.next_waiting(0)[1].payload for _ in range(3)] == [b"0", b"1", b"2"]
+
+
+def test_expired_messages_are_not_sent_and_others_say_how_long_they_live():
+    session = Session("Test2", 5, ends_at=1000.0)
+    session.admit(message(0, expires_at=110.0), False)
+    session.admit(message(1, expires_at=160.0), False)
+    session.ends_at = None
+    _, following, _ = session.next_waiting(120.0)
+    assert following.payload == b"1"
+    assert following.properties["message_expiry_interval"] == 40
+    assert session.next_waiting(120.0) is None
+
+
+def test_the_queue_is_bounded(monkeypatch):
+    monkeypatch.setattr(session_module, "MAX_WAITING", 2)
+    session = Session("Test2", 5, ends_at=1000.0)
+    session.admit(message(0), False)
+    session.admit(message(1), False)
+    with pytest.raises(OverflowError, match="2 messages wait for 'Test2'"):
+        session.admit(message(2), False)

@@ -1,0 +1,88 @@
+"""A cloud for the tests, run as users run it: a process of its own in a home folder of its own."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creeklab.cloud import process
+from creeklab.keys import ThingFiles
+from creeklab.lab import Lab, open_lab
+
+counter = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def session_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    home = tmp_path_factory.mktemp("home")
+    lab = open_lab(home=home)
+    yield lab
+    process.stop(home)
+
+
+@pytest.fixture
+def lab(session_lab: Lab) -> Lab:
+    return session_lab
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """An empty home folder, whose cloud is stopped at the end."""
+    yield tmp_path / "home"
+    process.stop(tmp_path / "home")
+
+
+@dataclass(frozen=True)
+class NewThing:
+    """A Thing made for one test: name, certificate, files, and the ARN prefix of its account."""
+
+    name: str
+    certificate_arn: str
+    certificate_id: str
+    files: ThingFiles
+    arn: str
+    policy: str
+
+
+ALLOW_ALL = [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]
+
+
+@pytest.fixture
+def new_thing(lab: Lab) -> Callable[..., NewThing]:
+    """Make a Thing with an active certificate and a policy of these statements.
+
+    In the statements ``ARN`` stands for the account's prefix, ``THING`` for the Thing's name.
+    """
+
+    def make(statements: list[dict[str, Any]] | None = None) -> NewThing:
+        return make_thing(lab, statements)
+
+    return make
+
+
+def make_thing(lab: Lab, statements: list[dict[str, Any]] | None = None) -> NewThing:
+    name = f"thing-{next(counter)}"
+    iot = lab.client("iot")
+    arn = f"arn:aws:iot:{lab.region}:{lab.account}"
+    iot.create_thing(thingName=name)
+    answer = iot.create_keys_and_certificate(setAsActive=True)
+    files = lab.keys.save(name, answer)
+    iot.attach_thing_principal(thingName=name, principal=answer["certificateArn"])
+    document = json.dumps(
+        {"Version": "2012-10-17", "Statement": ALLOW_ALL if statements is None else statements}
+    )
+    document = document.replace("ARN", arn).replace("THING", name)
+    iot.create_policy(policyName=f"{name}-policy", policyDocument=document)
+    iot.attach_policy(policyName=f"{name}-policy", target=answer["certificateArn"])
+    return NewThing(
+        name,
+        answer["certificateArn"],
+        answer["certificateId"],
+        files,
+        arn,
+        f"{name}-policy",
+    )

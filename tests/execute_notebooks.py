@@ -1,0 +1,49 @@
+"""Execute the notebooks and store their outputs: ``python tests/execute_notebooks.py [NAME ...]``.
+
+Each notebook runs in a home folder of its own, as it does in the tests. Outputs are never written
+by hand.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from creeklab.cloud import process
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+def execute(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory(prefix="creeklab-") as folder:
+        home = Path(folder) / "home"
+        os.environ["CREEKLAB_HOME"] = str(home)
+        client = NotebookClient(
+            notebook,
+            timeout=120,
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            record_timing=False,
+        )
+        try:
+            client.execute()
+        finally:
+            process.stop(home)
+    # The Python that happened to run it is of no interest to a reader.
+    notebook.metadata.language_info = {"name": "python"}
+    nbformat.write(notebook, path)
+
+
+def main() -> None:
+    wanted = sys.argv[1:]
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        if not wanted or any(path.name.startswith(name) for name in wanted):
+            print(f"executing {path.name}", flush=True)
+            execute(path)
+
+
+if __name__ == "__main__":
+    main()
