@@ -181,7 +181,7 @@ class Environment:
         No process is started to find out. Whether that Python is still the one that the packages
         were installed for, it tells itself when it asks.
         """
-        wanted = {name: self._digest(name) for name in ([LOCK, TEST_LOCK] if tests else [LOCK])}
+        wanted = self._digests(tests)
         if self.is_current():
             wanted["python"] = PYTHON
         return self._has_python() and wanted.items() <= self._read_stamp().items()
@@ -217,24 +217,19 @@ class Environment:
 
     def _make(self, installer: Installer, tests: bool) -> None:
         started = time.monotonic()
-        stamp = self._read_stamp()
-        reuse = (
-            bool(stamp)
-            and (stamp["python"] == PYTHON or not self.is_current())
-            and self._has_python()
-            and installer.has_pip()
-        )
+        digests = self._digests(tests)
+        python = self._read_stamp().get("python")
         self._stamp.unlink(missing_ok=True)
-        if reuse:
+        fits = python is not None and (python == PYTHON or not self.is_current())
+        if fits and self._has_python() and installer.has_pip():
             say("1/3 Bringing .venv up to date")
         else:
             say(f"1/3 Making .venv with Python {sys.version.split()[0]} ({sys.executable})")
             self._clear()
             self._create(installer)
-            stamp = {"python": PYTHON}
+            python = PYTHON
         installer.install(self.clone / (TEST_LOCK if tests else LOCK))
-        for name in [LOCK, TEST_LOCK] if tests else [LOCK]:
-            stamp[name] = self._digest(name)
+        stamp = {"python": python, **digests}
         unfinished = self._stamp.with_suffix(".new")
         unfinished.write_text(json.dumps(stamp), encoding="utf-8")
         unfinished.replace(self._stamp)
@@ -294,8 +289,11 @@ class Environment:
             return {}
         return stamp
 
-    def _digest(self, name: str) -> str:
-        return hashlib.sha256((self.clone / name).read_bytes()).hexdigest()
+    def _digests(self, tests: bool) -> dict[str, str]:
+        names = [LOCK, TEST_LOCK] if tests else [LOCK]
+        return {
+            name: hashlib.sha256((self.clone / name).read_bytes()).hexdigest() for name in names
+        }
 
 
 class Installer:
@@ -365,7 +363,7 @@ class Installer:
         if code and (cause := find_cause(output)):
             raise SetupError(cause)
         names = set(re.findall(r"^[\w.-]+(?===)", pins, re.MULTILINE))
-        say(f"3/3 Installing about {len(names)} packages, some 200 MB")
+        say(f"3/3 Installing what is missing of {len(names)} packages (some 200 MB in all)")
         if code == 0:
             code = self._uv("--requirement", str(packages))
         if code:

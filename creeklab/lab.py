@@ -32,10 +32,23 @@ if TYPE_CHECKING:
     from creeklab.checks import Checks
 
 
-TAPE_COLUMNS = (
-    "number time kind client_id thing shadow verb version topic filter action resource service "
-    "operation refusal"
-).split()
+TAPE_COLUMNS = [
+    "number",
+    "time",
+    "kind",
+    "client_id",
+    "thing",
+    "shadow",
+    "verb",
+    "version",
+    "topic",
+    "filter",
+    "action",
+    "resource",
+    "service",
+    "operation",
+    "refusal",
+]
 
 
 def open_lab(target: str = "local", *, home: Path | None = None) -> Lab:
@@ -214,4 +227,3 @@ class _LocalSession(boto3.Session):
         options["config"] = direct.merge(options["config"]) if "config" in options else direct
         options = {"endpoint_url": self._url, "verify": self._ca_file, **options}
         return cast(Any, super()).client(service_name, **options)
-

@@ -42,7 +42,5 @@ class Why:
                 f"{finding['policy']}, statement {finding['statement'] + 1}, "
                 f"{finding['effect']}: {differs}"
             )
-            lines.append(
-                textwrap.fill(found, WIDTH, initial_indent="  ", subsequent_indent="    ")
-            )
+            lines.append(textwrap.fill(found, WIDTH, initial_indent="  ", subsequent_indent="    "))
         return "\n".join(lines)

@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -112,15 +112,31 @@ def started(fresh: Path) -> tuple[Path, str]:
     return clone, run(clone, "lab")
 
 
-@pytest.fixture
-def new_clone(fresh: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(fresh, tmp_path / "clone"))
+@pytest.fixture(scope="module")
+def quick_ensurepip(started: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An ``ensurepip`` that shares the pip which the real one made, for what is made after."""
+    shared = tmp_path_factory.mktemp("pip")
+    made = Path(in_venv(started[0], "import pip; print(pip.__path__[0])"))
+    shutil.copytree(made, shared / "pip")
+    return (
+        "import pathlib, sysconfig\n"
+        f"pathlib.Path(sysconfig.get_path('purelib'), 'pip.pth').write_text({str(shared)!r})\n"
+    )
 
 
 @pytest.fixture
-def old_clone(started: tuple[Path, str], tmp_path: Path) -> Path:
+def new_clone(fresh: Path, quick_ensurepip: str, tmp_path: Path) -> Path:
+    clone = Path(shutil.copytree(fresh, tmp_path / "clone"))
+    (clone / "ensurepip.py").write_text(quick_ensurepip)
+    return clone
+
+
+@pytest.fixture
+def old_clone(started: tuple[Path, str], quick_ensurepip: str, tmp_path: Path) -> Path:
     """A clone that was used, and moved since."""
-    return Path(shutil.copytree(started[0], tmp_path / "clone", symlinks=True))
+    clone = Path(shutil.copytree(started[0], tmp_path / "clone", symlinks=True))
+    (clone / "ensurepip.py").write_text(quick_ensurepip)
+    return clone
 
 
 def variables(clone: Path, **more: str) -> dict[str, str]:
@@ -158,9 +174,11 @@ def steps(printed: str) -> list[str]:
 
 def in_venv(clone: Path, code: str) -> str:
     command = [str(Environment(clone).python), "-c", code]
-    return subprocess.run(
-        command, cwd="/", env=variables(clone), check=True, capture_output=True, text=True
-    ).stdout.strip()
+    elsewhere = clone.parent
+    ended = subprocess.run(
+        command, cwd=elsewhere, env=variables(clone), check=True, capture_output=True, text=True
+    )
+    return ended.stdout.strip()
 
 
 class TestFirstStart:
@@ -282,17 +300,22 @@ class TestLaterStarts:
 
 @pytest.mark.skipif(os.name == "nt", reason="uses a named pipe, kill -9 and inherited locks")
 class TestTwoTerminals:
-    def test_a_killed_install_is_awaited_and_redone(self, new_clone: Path) -> None:
-        pipe = new_clone / "pipe"
+    @pytest.mark.parametrize("kind", ["new_clone", "old_clone"])
+    def test_a_killed_install_is_awaited_and_redone(
+        self, request: pytest.FixtureRequest, kind: str
+    ) -> None:
+        clone: Path = request.getfixturevalue(kind)
+        pipe = clone / "pipe"
         os.mkfifo(pipe)
-        first = start(new_clone, "lab", UV_WAIT=str(pipe))
+        first = start(clone, "test", UV_WAIT=str(pipe))
         read_until(first, "uv waits")
         first.send_signal(signal.SIGKILL)
-        second = start(new_clone, "lab")
+        second = start(clone, "test")
         read_until(second, "Another creeklab is preparing .venv")
         pipe.write_text("go on")  # uv, which outlives the first command, installs and ends
         printed, _ = second.communicate(timeout=SECONDS)
         first.communicate(timeout=SECONDS)
+        assert "1/3 Making .venv" in printed
         assert steps(printed) == ["1/3", "2/3", "3/3"]
         assert "carried out in" in printed
 
@@ -320,7 +343,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> None:
 
 
 class TestCompleteEnvironment:
-    VERSIONS = {"creekstone": "1.2.0", "creekrock": "2.9.0.post1"}
+    VERSIONS: ClassVar = {"creekstone": "1.2.0", "creekrock": "2.9.0.post1"}
 
     @pytest.fixture(autouse=True)
     def _installed(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,11 +98,6 @@ class Registry:
         """Return the ARN of a resource of the kind ``thing``, ``cert`` or ``policy``."""
         return f"{self._arn_prefix}{kind}/{name}"
 
-    def wipe(self) -> None:
-        """Delete all that the account has, its shadows and retained messages included."""
-        self._store.wipe()
-        self._notify()
-
     # --- things -------------------------------------------------------------------------------
 
     def create_thing(self, name: str, attributes: Mapping[str, str]) -> Thing:

@@ -210,15 +210,6 @@ class Store:
             return rows, None
         return rows[:-1], _token(rows[-2][key], of)
 
-    def wipe(self) -> None:
-        """Delete every row of every table in one transaction: an empty account."""
-        with self.transaction() as db:
-            db.execute("PRAGMA defer_foreign_keys = ON")
-            for (table,) in db.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-            ).fetchall():
-                db.execute(f'DELETE FROM "{table}"')
-
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._db.close()

@@ -43,7 +43,3 @@ class Tape:
             if "refusal" in entry and client_id in (None, entry.get("client_id")):
                 return entry
         return None
-
-    def clear(self) -> None:
-        """Forget everything but the numbering."""
-        self._entries.clear()

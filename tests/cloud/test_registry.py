@@ -419,7 +419,6 @@ def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
         lambda: registry.set_certificate_status(key, "INACTIVE"),
         lambda: registry.delete_certificate(key),
         lambda: registry.issue_from_csr(CSR, active=True),
-        lambda: registry.wipe(),
     ]
     for number, change in enumerate(changes, start=1):
         change()
@@ -450,7 +449,7 @@ def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
         ("UPDATE ON policies", lambda r, arn: r.delete_policy_version("p", "2")),
         ("DELETE ON policies", lambda r, arn: r.delete_policy("free")),
         ("DELETE ON certificates", lambda r, arn: r.delete_certificate(arn[-64:], force=True)),
-        ("DELETE ON things", lambda r, arn: r.wipe()),
+        ("DELETE ON things", lambda r, arn: r.delete_thing("t")),
     ],
 )
 def test_a_change_that_fails_in_its_middle_leaves_nothing(
@@ -684,12 +683,6 @@ class RegistryMachine(RuleBasedStateMachine):
         self.store = Store(path)
         self.registry = make_registry(self.store, self.authority)
 
-    @rule()
-    def wipe(self) -> None:
-        self.registry.wipe()
-        for kept in (self.things, self.status, self.versions, self.thing_links, self.policy_links):
-            kept.clear()
-
     @invariant()
     def agrees_with_the_model(self) -> None:
         if not hasattr(self, "registry"):
@@ -739,7 +732,8 @@ def test_the_file_and_its_log_are_for_the_owner_alone(tmp_path: Path) -> None:
         Store(path).close()
         path.chmod(0o666)
         store = Store(path)
-        store.wipe()
+        with store.transaction() as db:
+            db.execute("INSERT INTO shadows VALUES ('t', '', '{}', 1, NULL)")
         files = list((tmp_path / "new").iterdir())
         assert len(files) >= 2
         assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
@@ -747,22 +741,6 @@ def test_the_file_and_its_log_are_for_the_owner_alone(tmp_path: Path) -> None:
         store.close()
     finally:
         os.umask(before)
-
-
-def test_wipe_empties_every_table_and_keeps_the_schema(registry: Registry, store: Store) -> None:
-    _, arn = certificate(registry)
-    registry.create_thing("t", {})
-    registry.attach_principal("t", arn)
-    registry.create_policy("p", ALLOW)
-    registry.attach_policy("p", arn)
-    with store.transaction() as db:
-        db.execute("INSERT INTO shadows VALUES ('t', '', '{}', 1, NULL)")
-        db.execute("INSERT INTO retained VALUES ('creek', x'00', 1, '{}', 0)")
-    full = {name for name, rows in dump(store).items() if rows}
-    store.wipe()
-    assert {name for name, rows in dump(store).items() if rows} == {"sqlite_sequence"}
-    assert full == set(dump(store))
-    assert registry.create_thing("t", {}).version == 1
 
 
 def test_a_file_of_a_newer_creeklab_is_left_alone(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.packets import Publish, encode
 from creeklab.cloud.mqtt.topics import InvalidTopic, check_topic
 from creeklab.cloud.shadow import Rejected
 from creeklab.cloud.shadow_service import ShadowService
@@ -53,6 +54,10 @@ class IotData:
             message = "A message to a reserved topic cannot be retained."
             raise ServiceError("InvalidRequestException", message)
         properties = _properties(mqtt5)
+        try:
+            encode(Publish(topic, b"", properties=properties), 5)
+        except ValueError as error:
+            raise ServiceError("InvalidRequestException", str(error)) from None
         self._broker.publish(topic, payload, min(qos, 1), retain, properties)
 
     def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> dict[str, Any]:

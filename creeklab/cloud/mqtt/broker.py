@@ -259,26 +259,10 @@ class Broker:
                     "dropped", client_id=session.client_id, topic=message.topic, why=str(error)
                 )
 
-    def disconnect(self, client_id: str, reason: Reason, with_will: bool = True) -> bool:
-        """Close the connection of a client id; return whether there was one."""
-        connection = self.connections.get(client_id)
-        if connection is None:
-            return False
-        connection.end(reason, with_will=with_will)
-        return True
-
     def close(self) -> None:
         """Close every connection: the cloud is going down."""
         for connection in list(self.connections.values()):
             connection.end(Reason.SERVER_SHUTTING_DOWN)
-
-    def wipe(self) -> None:
-        """Forget every session and cut every connection: the account is empty again."""
-        for connection in list(self.connections.values()):
-            connection.end(Reason.ADMINISTRATIVE_ACTION, with_will=False)
-        for session in list(self._sessions.values()):
-            self._end_session(session)
-        self._wills.clear()
 
 
 def _ended(session: Session, now: float) -> bool:

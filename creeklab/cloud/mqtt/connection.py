@@ -451,11 +451,9 @@ class Connection:
         self._refuse("disconnect", why)
         self.end(Reason.SESSION_TAKEN_OVER)
 
-    def end(self, reason: int, *, with_will: bool = True) -> None:
+    def end(self, reason: int) -> None:
         """Close the connection from the broker's side."""
         if self.open:
-            if not with_will:
-                self._will = None
             if self.version == 5 and self.session is not None:
                 self._send(Disconnect(reason, {}))
             self._shut(f"closed by the broker, reason code {int(reason)}")

@@ -36,10 +36,12 @@ def check_topic(topic: str) -> None:
     Raises
     ------
     InvalidTopic
-        If it is empty, too long, too deep, or holds a wildcard.
+        If it is empty, too long, too deep, or holds a wildcard or U+0000.
     """
     if not topic:
         raise InvalidTopic("The topic is empty.")
+    if "\0" in topic:
+        raise InvalidTopic("The topic holds U+0000, which MQTT forbids.")
     if "+" in topic or "#" in topic:
         raise InvalidTopic(f"The topic '{topic}' holds a wildcard; those are for subscriptions.")
     _check_size(topic, "topic")
