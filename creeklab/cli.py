@@ -132,9 +132,10 @@ def run_lab(options: argparse.Namespace) -> int:
         try:
             ended = _run_jupyter(home, cloud, notebook, options)
         finally:
-            stopped = cloud.started_here and process.stop(home)
+            if cloud.started_here:
+                process.stop(home)
     say("JupyterLab has ended." if ended == 0 else f"JupyterLab ended with exit code {ended}.")
-    say("The local cloud is stopped." if stopped else "The local cloud runs on, as before.")
+    say("The local cloud " + ("is stopped." if cloud.started_here else "runs on, as before."))
     return ended
 
 
@@ -159,9 +160,7 @@ def find_notebook(folder: Path, name: str | None) -> str:
 
 def _check_free(port: int) -> None:
     with socket.socket() as probe:
-        if (
-            os.name != "nt"
-        ):  # a port whose last user just ended counts as free; Windows says so itself
+        if os.name != "nt":  # else a port whose last user has just ended would count as taken
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

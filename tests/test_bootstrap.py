@@ -21,6 +21,8 @@ import tomllib
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -300,33 +302,38 @@ class TestLaterStarts:
 
 @pytest.mark.skipif(os.name == "nt", reason="uses a named pipe, kill -9 and inherited locks")
 class TestTwoTerminals:
+    @pytest.fixture
+    def gate(self, tmp_path: Path) -> Iterator[Path]:
+        """A pipe that the fake uv waits at; nobody is left waiting at the end."""
+        gate = tmp_path / "gate"
+        os.mkfifo(gate)
+        yield gate
+        with suppress(OSError):  # nobody waits
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+
     @pytest.mark.parametrize("kind", ["new_clone", "old_clone"])
     def test_a_killed_install_is_awaited_and_redone(
-        self, request: pytest.FixtureRequest, kind: str
+        self, request: pytest.FixtureRequest, kind: str, gate: Path
     ) -> None:
         clone: Path = request.getfixturevalue(kind)
-        pipe = clone / "pipe"
-        os.mkfifo(pipe)
-        first = start(clone, "test", UV_WAIT=str(pipe))
+        first = start(clone, "test", UV_WAIT=str(gate))
         read_until(first, "uv waits")
         first.send_signal(signal.SIGKILL)
         second = start(clone, "test")
         read_until(second, "Another creeklab is preparing .venv")
-        pipe.write_text("go on")  # uv, which outlives the first command, installs and ends
+        gate.write_text("go on")  # uv, which outlives the first command, installs and ends
         printed, _ = second.communicate(timeout=SECONDS)
         first.communicate(timeout=SECONDS)
         assert "1/3 Making .venv" in printed
         assert steps(printed) == ["1/3", "2/3", "3/3"]
         assert "carried out in" in printed
 
-    def test_the_second_uses_what_the_first_made(self, new_clone: Path) -> None:
-        pipe = new_clone / "pipe"
-        os.mkfifo(pipe)
-        first = start(new_clone, "lab", UV_WAIT=str(pipe))
+    def test_the_second_uses_what_the_first_made(self, new_clone: Path, gate: Path) -> None:
+        first = start(new_clone, "lab", UV_WAIT=str(gate))
         read_until(first, "uv waits")
         second = start(new_clone, "lab")
         read_until(second, "Another creeklab is preparing .venv")
-        pipe.write_text("go on")
+        gate.write_text("go on")
         for process in (first, second):
             printed, _ = process.communicate(timeout=SECONDS)
             assert process.returncode == 0

@@ -3,214 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import errno
 import io
-import ipaddress
 import json
 import socket
 import ssl
-import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import aiohttp
-import boto3
 import pytest
-from aiohttp import web
 from awscrt import auth as crt_auth
 from awscrt import http as crt_http
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from yarl import URL
 
-from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import BODY_LIMIT, ApiServer
-from creeklab.cloud.api.sigv4 import Caller
-from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.errors import ServiceError
+from tests.cloud.api_harness import (
+    ACCOUNT,
+    KEY,
+    SECRET,
+    USER,
+    Cloud,
+    assert_typed,
+    make_certificate,
+    parse,
+)
 
-T = TypeVar("T")
-KEY = "AKIDEXAMPLE"
-SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-ACCOUNT = "123456789012"
-USER = f"arn:aws:iam::{ACCOUNT}:user/creeklab"
 ARN = f"arn:aws:iot:us-east-1:{ACCOUNT}:cert/" + "0a" * 32
 MOMENT = datetime.datetime(2018, 8, 31, 23, 30, tzinfo=datetime.UTC)
 
 
-class Operations:
-    """Answers what it is told to, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-        self.answer: dict[str, Any] | BaseException | None = None
-
-    def _operation(name: str) -> Callable[..., Any]:  # type: ignore[misc]
-        def operation(self: Operations, **members: Any) -> dict[str, Any] | None:
-            self.calls.append((name, members))
-            if isinstance(self.answer, BaseException):
-                raise self.answer
-            return self.answer
-
-        return operation
-
-    create_thing = _operation("create_thing")
-    describe_thing = _operation("describe_thing")
-    list_things = _operation("list_things")
-    list_principal_things = _operation("list_principal_things")
-    list_attached_policies = _operation("list_attached_policies")
-    attach_policy = _operation("attach_policy")
-    get_policy = _operation("get_policy")
-    list_audit_tasks = _operation("list_audit_tasks")
-    register_certificate_without_ca = _operation("register_certificate_without_ca")
-    publish = _operation("publish")
-    get_thing_shadow = _operation("get_thing_shadow")
-    update_thing_shadow = _operation("update_thing_shadow")
-
-
-class Cloud:
-    """An `ApiServer` on its own event loop, with fake operations and a clock that can be set."""
-
-    def __init__(self, context: ssl.SSLContext, ca: Path) -> None:
-        self.ca = str(ca)
-        self.offset = 0.0
-        self.operations = Operations()
-        self.records: list[dict[str, Any]] = []
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
-        self._thread.start()
-        data = (Service("iot-data"), self.operations)
-        self.server = ApiServer(
-            {
-                "iot": (Service("iot"), self.operations),
-                "iotdata": data,
-                "iotdevicegateway": data,
-                "sts": (Service("sts"), Sts(ACCOUNT, USER)),
-            },
-            {KEY: SECRET},
-            clock=lambda: time.time() + self.offset,
-            record=lambda **entry: self.records.append(entry),
-            extra={"echo": lambda request: {"you said": request}, "refuse": self._refuse},
-            mqtt=self._mqtt,
-        )
-        self.port = self.run(self.server.start(["127.0.0.1", "127.0.0.2"], 0, context))
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        return future.result(30)
-
-    def close(self) -> None:
-        self.run(self.server.stop())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-    @staticmethod
-    def _refuse(request: dict[str, Any]) -> dict[str, Any]:
-        raise ServiceError("ResourceNotFoundException", "Nothing there.")
-
-    @staticmethod
-    async def _mqtt(request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
-        socket = web.WebSocketResponse(protocols=["mqtt"])
-        await socket.prepare(request)
-        await socket.send_str(caller.service)
-        await socket.close()
-        return socket
-
-    def client(self, service: str, *, key: str = KEY, secret: str = SECRET) -> Any:
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=f"https://127.0.0.1:{self.port}",
-            region_name="us-east-1",
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            verify=self.ca,
-            config=Config(retries={"total_max_attempts": 1}),
-        )
-
-    def send(self, raw: bytes) -> bytes:
-        """Send bytes as they are; return all that comes back."""
-        context = ssl.create_default_context(cafile=self.ca)
-        with (
-            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
-            context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
-        ):
-            secured.sendall(raw)
-            received = bytearray()
-            while chunk := secured.recv(65536):
-                received += chunk
-        return bytes(received)
-
-    def request(
-        self, method: str, path: str, body: bytes = b"", service: str | None = "iot", **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Send one request, signed if it names a service; return status, headers and body."""
-        url = f"https://127.0.0.1:{self.port}{path}"
-        aws = AWSRequest(method, url, headers, body)
-        if service:
-            SigV4Auth(Credentials(KEY, SECRET), service, "us-east-1").add_auth(aws)
-        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in aws.headers.items()]
-        lines += [f"Content-Length: {len(body)}", "", ""]
-        return parse(self.send("\r\n".join(lines).encode() + body))
-
-
-def parse(raw: bytes) -> tuple[int, dict[str, str], bytes]:
-    head, _, body = raw.partition(b"\r\n\r\n")
-    first, *lines = head.decode().split("\r\n")
-    pairs = (line.partition(": ") for line in lines)
-    return int(first.split()[1]), {name.lower(): value for name, _, value in pairs}, body
-
-
-def assert_typed(status: int, headers: dict[str, str], body: bytes, code: str) -> None:
-    assert headers["x-amzn-errortype"] == code
-    assert headers["content-type"] == "application/json"
-    assert headers["x-amzn-requestid"]
-    assert json.loads(body)["message"]
-    assert 400 <= status < 500
-
-
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a self-signed certificate for 127.0.0.1, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "local")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    file.write_bytes(
-        built.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return file
-
-
-@pytest.fixture(scope="module")
-def running(certificate: Path) -> Iterator[Cloud]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    certificate = make_certificate(tmp_path_factory.mktemp("tls"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     cloud = Cloud(context, certificate)
@@ -264,17 +100,11 @@ def test_path_and_body(cloud: Cloud, client: Callable[..., Any]) -> None:
 
 
 def test_query_parameters_and_pages(cloud: Cloud, client: Callable[..., Any]) -> None:
-    tokens = iter(["a+b/c=", None])
+    def page(**members: Any) -> dict[str, Any]:
+        token = None if "nextToken" in members else "a+b/c="
+        return {"things": [{"thingName": "T", "version": 1}], "nextToken": token}
 
-    def pages(name: str, members: dict[str, Any]) -> dict[str, Any]:
-        return {"things": [{"thingName": "T", "version": 1}], "nextToken": next(tokens)}
-
-    class Pages(list[Any]):
-        def append(self, call: Any) -> None:
-            super().append(call)
-            cloud.operations.answer = pages(*call)
-
-    cloud.operations.calls = Pages()
+    cloud.operations.answer = page
     paginator = client("iot").get_paginator("list_things")
     found = paginator.paginate(usePrefixAttributeValue=True, maxResults=1).build_full_result()
     assert found == {"things": [{"thingName": "T", "version": 1}] * 2}
@@ -283,7 +113,6 @@ def test_query_parameters_and_pages(cloud: Cloud, client: Callable[..., Any]) ->
         ("list_things", first),
         ("list_things", {**first, "nextToken": "a+b/c="}),
     ]
-    cloud.operations.calls = []
 
 
 def test_headers_arns_and_times(cloud: Cloud, client: Callable[..., Any]) -> None:
@@ -349,11 +178,6 @@ def test_who_am_i(client: Callable[..., Any]) -> None:
     assert identity["UserId"].startswith("AIDA")
     assert len(identity["UserId"]) == 21
     assert identity["ResponseMetadata"]["RequestId"]
-
-
-def test_every_host_and_one_port(cloud: Cloud) -> None:
-    for host in ("127.0.0.1", "127.0.0.2"):
-        socket.create_connection((host, cloud.port), timeout=10).close()
 
 
 # Refusals
@@ -606,15 +430,13 @@ def test_a_presigned_web_socket(cloud: Cloud, service: str) -> None:
     async def talk() -> tuple[str | None, str]:
         context = ssl.create_default_context(cafile=cloud.ca)
         url = f"https://127.0.0.1:{cloud.port}{request.path}"
-        from yarl import URL
-
         async with (
             aiohttp.ClientSession() as session,
             session.ws_connect(URL(url, encoded=True), ssl=context, protocols=["mqtt"]) as ws,
         ):
             return ws.protocol, await ws.receive_str()
 
-    assert asyncio.run(talk()) == ("mqtt", service)
+    assert cloud.run(talk()) == ("mqtt", service)
 
 
 # On record
@@ -649,18 +471,34 @@ def test_the_record(cloud: Cloud, client: Callable[..., Any]) -> None:
 # Start and stop
 
 
-def test_a_port_that_is_taken() -> None:
+def with_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not with_ipv6(), reason="This machine has no second loopback address.")
+def test_several_hosts_and_one_port() -> None:
     async def start_two() -> None:
         first, second = ApiServer({}, {}), ApiServer({}, {})
         port = await first.start(["127.0.0.1"], 0, None)
         try:
-            with pytest.raises(OSError, match="in use"):
-                await second.start(["127.0.0.2", "127.0.0.1"], port, None)
+            with pytest.raises(OSError, match=str(port)) as caught:
+                await second.start(["::1", "127.0.0.1"], port, None)
+            assert caught.value.errno == errno.EADDRINUSE
             # What it had opened already is closed again.
-            await second.start(["127.0.0.2"], port, None)
+            assert await second.start(["::1"], port, None) == port
         finally:
             await first.stop()
             await second.stop()
+        port = await first.start(["127.0.0.1", "::1"], 0, None)
+        for host in ("127.0.0.1", "::1"):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+        await first.stop()
 
     asyncio.run(start_two())
 
@@ -669,9 +507,11 @@ def test_stop_is_final_and_may_come_twice() -> None:
     async def start_and_stop() -> None:
         server = ApiServer({}, {})
         port = await server.start(["127.0.0.1"], 0, None)
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await server.stop()
         await server.stop()
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)

@@ -17,7 +17,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
@@ -318,7 +318,7 @@ class Service:
         shape = self.shapes.get(error.code, {})
         status = shape.get("error", {}).get("httpStatusCode") or STATUSES.get(error.code, 400)
         if not self._is_query:
-            return json_error(error, status, request_id)
+            return json_error(error, request_id, status)
         code = shape.get("error", {}).get("code") or QUERY_CODES.get(error.code, error.code)
         return xml_error(code, error.message, status, request_id, self._namespace)
 
@@ -369,11 +369,11 @@ def json_answer(status: int, body: bytes, request_id: str) -> Answer:
     return Answer(status, headers, body)
 
 
-def json_error(error: ServiceError, status: int, request_id: str) -> Answer:
+def json_error(error: ServiceError, request_id: str, status: int | None = None) -> Answer:
     """Write a refusal as the protocol ``rest-json`` has it."""
     body = json.dumps({"message": error.message, **error.members}).encode()
-    answer = json_answer(status, body, request_id)
-    return Answer(status, {**answer.headers, "x-amzn-ErrorType": error.code}, body)
+    answer = json_answer(status or STATUSES.get(error.code, 400), body, request_id)
+    return replace(answer, headers={**answer.headers, "x-amzn-ErrorType": error.code})
 
 
 def xml_answer(status: int, root: str, inner: str, request_id: str, namespace: str) -> Answer:

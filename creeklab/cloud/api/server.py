@@ -38,7 +38,7 @@ from creeklab.cloud.errors import ServiceError
 
 logger = logging.getLogger(__name__)
 
-BODY_LIMIT = 1024 * 1024
+BODY_LIMIT = 1024 * 1024  # which is what aiohttp takes unless told otherwise
 CONNECTION_OPTIONS: dict[str, Any] = {
     "access_log": None,  # Requests are on record, and a presigned URL belongs in no log.
     "auto_decompress": False,  # A compressed body is signed as it travels.
@@ -52,6 +52,7 @@ MQTT_PATH = "/mqtt"
 MQTT_SERVICES = ("iotdevicegateway", "iotdata")
 
 Verb = Callable[[dict[str, Any]], dict[str, Any]]
+Refuse = Callable[[ServiceError, str], Answer]
 Upgrade = Callable[[web.BaseRequest, sigv4.Caller], Awaitable[web.StreamResponse]]
 
 
@@ -63,9 +64,7 @@ class _Call:
     service: str | None = None
     operation: str | None = None
     error: str | None = None
-    refuse: Callable[[ServiceError, str], Answer] = lambda error, request_id: json_error(
-        error, STATUSES.get(error.code, 400), request_id
-    )
+    refuse: Refuse = json_error
 
 
 class ApiServer:
@@ -134,9 +133,15 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Stop listening, let requests under way finish, close every connection."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._runner is None or self._runner.server is None:
+            return
+        transports = [connection.transport for connection in self._runner.server.connections]
+        await self._runner.cleanup()
+        for transport in transports:
+            if transport is not None:
+                pass  # closing would wait for the TLS farewell of an idle client
+        await asyncio.sleep(0)
+        self._runner = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
@@ -237,9 +242,7 @@ async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
         raise ServiceError("InvalidRequestException", message) from None
 
 
-def _foreign_refusal(
-    service: str, headers: Mapping[str, str]
-) -> Callable[[ServiceError, str], Answer]:
+def _foreign_refusal(service: str, headers: Mapping[str, str]) -> Refuse:
     """Return the way to refuse that boto3's client of a service not served here understands."""
 
     def refuse(error: ServiceError, request_id: str) -> Answer:
@@ -250,7 +253,7 @@ def _foreign_refusal(
             return Answer(status, headers, f"<Error>{text}</Error>".encode())
         if is_form:
             return xml_error(error.code, error.message, status, request_id, "")
-        return json_error(error, status, request_id)
+        return json_error(error, request_id)
 
     is_form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     return refuse
@@ -275,7 +278,7 @@ class _Connection(web.RequestHandler):
         else:
             logger.error("A request failed outside its service", exc_info=exc)
             error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
-        response = _response(json_error(error, STATUSES.get(error.code, 400), str(uuid.uuid4())))
+        response = _response(json_error(error, str(uuid.uuid4())))
         response.force_close()
         return response
 

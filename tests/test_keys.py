@@ -1,0 +1,299 @@
+"""The key files of a Thing: who may read them, where they may lie, and that none is ever lost."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from creeklab.keys import Keys, ThingFiles, certificate_id
+from creeklab.lab import Lab
+
+Answers = tuple[dict[str, Any], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def answers(session_lab: Lab) -> Answers:
+    """Two certificates with their keys, as AWS answers them."""
+    iot = session_lab.client("iot")
+    return iot.create_keys_and_certificate(), iot.create_keys_and_certificate()
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path / "home" / "keys", tmp_path / "ca.pem")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+# --- what is saved --------------------------------------------------------------------------------
+
+
+def test_what_aws_answered_is_on_disk(keys: Keys, answers: Answers, tmp_path: Path) -> None:
+    answer = answers[0]
+    files = keys.save("Test2", answer)
+    assert files == keys.files("Test2") == ThingFiles(tmp_path / "home/keys/Test2", keys._ca)
+    assert files.certificate.read_text() == answer["certificatePem"]
+    assert files.private_key.read_text() == answer["keyPair"]["PrivateKey"]
+    assert files.public_key.read_text() == answer["keyPair"]["PublicKey"]
+    assert files.ca == tmp_path / "ca.pem"
+    assert files.certificate_id == certificate_id(answer["certificatePem"])
+    assert files.certificate_id == answer["certificateId"]
+    assert names(files.folder) == ["certificate.pem.crt", "private.pem.key", "public.pem.key"]
+
+
+@pytest.fixture(params=[0, 0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_only_the_owner_gets_at_the_key(keys: Keys, answers: Answers, umask: int) -> None:
+    for answer in answers:
+        files = keys.save("Test2", answer)
+    modes = {
+        str(path.relative_to(keys.folder)): stat.S_IMODE(path.stat().st_mode)
+        for path in [keys.folder, *keys.folder.rglob("*")]
+    }
+    earlier = f"Test2.was-{answers[0]['certificateId'][:10]}"
+    assert modes.keys() >= {".", "Test2", earlier, "Test2/private.pem.key"}
+    for name, mode in modes.items():
+        if name.endswith(".key") and "private" in name:
+            assert mode == 0o600, name
+        elif name.endswith((".crt", ".key")):
+            assert mode == 0o644 & ~umask, name
+        else:
+            assert mode == 0o700, name
+    assert files.private_key.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+def test_a_key_folder_that_was_open_is_closed(keys: Keys, answers: Answers) -> None:
+    keys.folder.mkdir(parents=True)
+    keys.folder.chmod(0o755)
+    keys.save("Test2", answers[0])
+    assert stat.S_IMODE(keys.folder.stat().st_mode) == 0o700
+
+
+def test_a_key_of_ones_own_for_a_signing_request(lab: Lab, keys: Keys) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    pem = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    answer = lab.client("iot").create_certificate_from_csr(certificateSigningRequest=pem)
+    own = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    with pytest.raises(ValueError, match="pass private_key="):
+        keys.save("Test2", answer)
+    assert not keys.folder.exists()
+    files = keys.save("Test2", answer, private_key=own)
+    assert files.private_key.read_text() == own
+    assert not files.public_key.exists()
+    assert files.certificate_id == answer["certificateId"]
+
+
+def test_an_answer_without_a_key_is_refused(keys: Keys, answers: Answers) -> None:
+    keys.save("Test2", answers[0])
+    without = {name: value for name, value in answers[1].items() if name != "keyPair"}
+    for answer in (without, {**without, "keyPair": {}}):
+        with pytest.raises(ValueError, match="There is no private key to save"):
+            keys.save("Test2", answer)
+    assert keys.files("Test2").certificate_id == answers[0]["certificateId"]
+
+
+# --- where it may lie -----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["folder", "file"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A git work tree; in a linked work tree and in a submodule ``.git`` is a file."""
+    repository = tmp_path / "repository"
+    (repository / "below").mkdir(parents=True)
+    if request.param == "folder":
+        (repository / ".git").mkdir()
+    else:
+        (repository / ".git").write_text("gitdir: elsewhere\n")
+    return repository
+
+
+@pytest.mark.parametrize("below", [".", "keys", "below/home/keys"])
+def test_a_git_work_tree_is_refused_and_stays_clean(
+    repository: Path, below: str, answers: Answers
+) -> None:
+    before = sorted(repository.rglob("*"))
+    with pytest.raises(ValueError, match="lies in the git work tree") as refusal:
+        Keys(repository / below, repository / "ca.pem").save("Test2", answers[0])
+    assert str(repository) in str(refusal.value)
+    assert "CREEKLAB_HOME" in str(refusal.value)
+    assert sorted(repository.rglob("*")) == before
+
+
+def test_a_relative_folder_is_looked_at_from_here(
+    repository: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository / "below")
+    with pytest.raises(ValueError, match="lies in the git work tree"):
+        Keys(Path("keys"), Path("ca.pem")).save("Test2", answers[0])
+
+
+@pytest.mark.xfail(reason="the folder is looked at as it is written, not where it leads")
+@pytest.mark.parametrize("way", ["link", "not-yet/../repository/below"])
+def test_no_detour_leads_into_a_git_work_tree(
+    repository: Path, way: str, answers: Answers, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(repository / "below", target_is_directory=True)
+    with pytest.raises(ValueError, match="lies in the git work tree"):
+        Keys(tmp_path / way / "keys", tmp_path / "ca.pem").save("Test2", answers[0])
+    assert list((repository / "below").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../Test2",
+        "a/b",
+        "/tmp/Test2",
+        "a\\b",
+        "C:\\Test2",
+        "a b",
+        "a\n",
+        "a\0",
+        "é",
+        "%3A",
+        "Test2.new",
+        "Test2.was-0123456789",
+        "a" * 129,
+    ],
+    ids=repr,
+)
+def test_what_is_not_the_name_of_a_thing_names_no_folder(
+    keys: Keys, name: str, answers: Answers
+) -> None:
+    for use in (lambda: keys.save(name, answers[0]), lambda: keys.files(name)):
+        with pytest.raises(ValueError, match="is not the name of a Thing"):
+            use()
+    with pytest.raises(ValueError, match="is not the name of a Thing"):
+        keys.remove(name)
+    assert not keys.folder.exists()
+
+
+@pytest.mark.parametrize("name", ["Test2", "creek:elkhorn:1", ":", "-", "_", "a" * 128])
+def test_every_name_of_a_thing_has_a_folder(keys: Keys, name: str, answers: Answers) -> None:
+    files = keys.save(name, answers[0])
+    assert files.folder.parent == keys.folder
+    assert ":" not in files.folder.name  # which Windows does not take
+    assert keys.things() == [name]
+    assert keys.files(name) == files
+
+
+# --- nothing is lost ------------------------------------------------------------------------------
+
+
+def test_an_earlier_certificate_is_kept_beside_the_new_one(keys: Keys, answers: Answers) -> None:
+    first, second = answers
+    keys.save("a:b", first)
+    files = keys.save("a:b", second)
+    earlier = f"a%3Ab.was-{first['certificateId'][:10]}"
+    assert files.private_key.read_text() == second["keyPair"]["PrivateKey"]
+    assert names(keys.folder) == ["a%3Ab", earlier]
+    kept = ThingFiles(keys.folder / earlier, files.ca)
+    assert kept.private_key.read_text() == first["keyPair"]["PrivateKey"]
+    assert keys.things() == ["a:b"]
+
+
+def test_saving_the_same_again_and_again(keys: Keys, answers: Answers) -> None:
+    first, second = answers
+    for answer in (first, first, second, first, first):
+        files = keys.save("Test2", answer)
+        assert files.certificate_id == answer["certificateId"]
+    assert {name.partition(".")[0] for name in names(keys.folder)} == {"Test2"}
+    assert any(name.endswith(second["certificateId"][:10]) for name in names(keys.folder))
+
+
+def test_a_save_that_was_interrupted_does_not_stop_the_next(keys: Keys, answers: Answers) -> None:
+    keys.save("Test2", answers[0])
+    leftover = keys.folder / "Test2.new"
+    leftover.mkdir()
+    (leftover / "certificate.pem.crt").write_text("half a certifi")
+    (leftover / "private.pem.key").write_text("half a k")
+    assert keys.things() == ["Test2"]
+    assert keys.files("Test2").certificate_id == answers[0]["certificateId"]
+    keys.save("Test2", answers[1])
+    assert keys.files("Test2").certificate_id == answers[1]["certificateId"]
+    assert names(keys.folder) == ["Test2", f"Test2.was-{answers[0]['certificateId'][:10]}"]
+
+
+@pytest.mark.xfail(reason="the id of the certificate that is set aside is read from its file")
+@pytest.mark.parametrize("damage", ["missing", "empty", "garbage"])
+def test_files_that_were_damaged_do_not_stop_the_next_save(
+    keys: Keys, damage: str, answers: Answers
+) -> None:
+    certificate = keys.save("Test2", answers[0]).certificate
+    if damage == "missing":
+        certificate.unlink()
+    else:
+        certificate.write_text("" if damage == "empty" else "no certificate")
+    files = keys.save("Test2", answers[1])
+    assert files.certificate_id == answers[1]["certificateId"]
+    kept = [file.read_text() for file in keys.folder.glob("*/private.pem.key")]
+    assert answers[0]["keyPair"]["PrivateKey"] in kept
+
+
+# --- finding and removing -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["certificate", "private_key"])
+def test_files_are_only_found_whole(keys: Keys, missing: str, answers: Answers) -> None:
+    files = keys.save("Test2", answers[0])
+    getattr(files, missing).unlink()
+    with pytest.raises(FileNotFoundError, match="no certificate with its key for 'Test2'"):
+        keys.files("Test2")
+
+
+def test_where_nothing_was_saved(keys: Keys) -> None:
+    assert keys.things() == []
+    with pytest.raises(FileNotFoundError, match=r"create_keys_and_certificate .*lab\.keys\.save"):
+        keys.files("Test2")
+    keys.remove("Test2")
+    assert not keys.folder.exists()
+
+
+def test_removing_leaves_nothing_of_this_thing_and_all_of_the_others(
+    keys: Keys, answers: Answers
+) -> None:
+    for thing in ("Test", "Test2"):
+        for answer in answers:
+            keys.save(thing, answer)
+    keys.remove("Test")
+    assert keys.things() == ["Test2"]
+    assert all(name.startswith("Test2") for name in names(keys.folder))
+    assert len(names(keys.folder)) == 2
+    keys.remove("Test")
+    keys.remove("Test2")
+    assert names(keys.folder) == []
+
+
+@pytest.mark.xfail(reason="the folder of an interrupted save stays, with its key")
+def test_removing_includes_what_an_interrupted_save_left(keys: Keys) -> None:
+    leftover = keys.folder / "Test2.new"
+    leftover.mkdir(parents=True)
+    (leftover / "private.pem.key").write_text("a key")
+    keys.remove("Test2")
+    assert names(keys.folder) == []
