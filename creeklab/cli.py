@@ -392,24 +392,28 @@ def show_cloud(_: argparse.Namespace) -> int:
         say(f"The local cloud does not run. Its state: {home}")
         return NOT_RUNNING
     say(f"The local cloud runs (process {cloud.pid}). {_where(cloud)}\nIts state: {home}")
+    say(f"What clients have to trust: {process.ca_file(home)}")
     return 0
 
 
 def reset_cloud(options: argparse.Namespace) -> int:
     """Empty the account of the local cloud, after a question."""
-    from creeklab.cloud import process
     from creeklab.home import home_folder
+    from creeklab.lab import reset_account
 
     home = home_folder()
     if not options.yes:
-        say(f"This removes every Thing, certificate, policy and shadow of the cloud in {home}.")
+        say(
+            f"This removes every Thing, certificate, policy and shadow of the cloud in {home},\n"
+            "and the key files of its Things."
+        )
         try:
             answer = input("Type yes to go on: ")
         except EOFError:
             answer = ""
         if answer.strip().lower() != "yes":
             raise CommandError("Nothing was changed.")
-    running = process.reset(home)
+    running = reset_account(home)
     say("The account is empty." + (" The local cloud runs again." if running else ""))
     return 0
 

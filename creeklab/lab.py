@@ -102,7 +102,7 @@ class Lab:
         self.endpoint = running.endpoint
         self.mqtt_port = running.mqtt_port
         self.https_port = running.https_port
-        self.ca_file = home / "cloud" / "ca" / "ca.pem"
+        self.ca_file = process.ca_file(home)
         self.session = _LocalSession(self._account, self._url, self.ca_file)
         self.keys = Keys(home / "keys", self.ca_file)
 
@@ -166,9 +166,7 @@ class Lab:
 
         The cloud's certificate authority and the account's access key stay.
         """
-        process.reset(self.home)
-        for thing in self.keys.things():
-            self.keys.remove(thing)
+        reset_account(self.home)
 
     @cached_property
     def check(self) -> Checks:
@@ -206,6 +204,15 @@ class Lab:
 
     def __repr__(self) -> str:
         return f"Lab: {self.target} cloud, account {self.account}, region {self.region}"
+
+
+def reset_account(home: Path) -> bool:
+    """Empty the account of a home's cloud, as `Lab.reset` does; return whether the cloud runs."""
+    running = process.reset(home)
+    keys = Keys(home / "keys", process.ca_file(home))
+    for thing in keys.things():
+        keys.remove(thing)
+    return running
 
 
 class _LocalSession(boto3.Session):

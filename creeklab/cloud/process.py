@@ -53,6 +53,11 @@ def cloud_folder(home: Path) -> Path:
     return folder
 
 
+def ca_file(home: Path) -> Path:
+    """Return the PEM file of the certificate that clients of this home's cloud have to trust."""
+    return home / "cloud" / "ca" / "ca.pem"
+
+
 def status(home: Path) -> Running | None:
     """Return the cloud of `home` if it runs."""
     if not (home / "cloud").exists():

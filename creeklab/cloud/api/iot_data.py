@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
@@ -62,26 +64,20 @@ class IotData:
 
     def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> dict[str, Any]:
         """Return a shadow's document."""
-        try:
+        with _refusals():
             return _body(self._shadows.get(thingName, shadowName))
-        except Rejected as rejected:
-            raise _error(rejected) from None
 
     def update_thing_shadow(
         self, *, thingName: str, payload: bytes, shadowName: str = ""
     ) -> dict[str, Any]:
         """Update a shadow."""
-        try:
+        with _refusals():
             return _body(self._shadows.update(thingName, shadowName, payload))
-        except Rejected as rejected:
-            raise _error(rejected) from None
 
     def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> dict[str, Any]:
         """Delete a shadow."""
-        try:
+        with _refusals():
             return _body(self._shadows.delete(thingName, shadowName))
-        except Rejected as rejected:
-            raise _error(rejected) from None
 
     def list_named_shadows_for_thing(
         self, *, thingName: str, nextToken: str = "", pageSize: int = 25
@@ -109,8 +105,13 @@ def _body(document: dict[str, Any]) -> dict[str, Any]:
     return {"payload": json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()}
 
 
-def _error(rejected: Rejected) -> ServiceError:
-    return ServiceError(EXCEPTIONS[rejected.code], rejected.message)
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn a rejection by the shadow service into the exception that its REST API has for it."""
+    try:
+        yield
+    except Rejected as rejected:
+        raise ServiceError(EXCEPTIONS[rejected.code], rejected.message) from None
 
 
 def _properties(mqtt5: dict[str, Any]) -> dict[str, Any]:

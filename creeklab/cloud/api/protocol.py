@@ -6,8 +6,8 @@ reads one such model and does with it what a client does, the other way round. T
 enough here: ``rest-json`` (iot, iot-data) and, as far as scalars in and structures out, ``query``
 (sts).
 
-The model is read straight from botocore's data file: going through ``botocore.loaders`` and
-``botocore.model`` costs twenty times as long and three times the memory.
+The model is read straight from botocore's data file, because importing ``botocore.loaders`` and
+``botocore.model`` takes 0.2 s and 13 MB, and reading all three models 0.01 s and 5 MB.
 """
 
 from __future__ import annotations
@@ -113,8 +113,6 @@ class Service:
             _Route(name, operation["http"]["method"], operation["http"]["requestUri"].split("/"))
             for name, operation in self.operations.items()
         ]
-        # A literal segment goes before a label: /thing-groups/addThingToThingGroup is no group.
-        self._routes.sort(key=lambda route: [part.startswith("{") for part in route.segments])
 
     # Requests
 

@@ -139,7 +139,7 @@ class ApiServer:
         await self._runner.cleanup()
         for transport in transports:
             if transport is not None:
-                pass  # closing would wait for the TLS farewell of an idle client
+                transport.abort()  # closing would wait for the TLS farewell of an idle client
         await asyncio.sleep(0)
         self._runner = None
 
