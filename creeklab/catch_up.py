@@ -31,6 +31,7 @@ def catch_up(lab: Lab, notebook: str) -> str:
         If there is no such notebook.
     """
     steps = {
+        "00": _before_anything,
         "03": _before_thing,
         "04": _before_policy,
         "05": _before_mqtt,
@@ -42,6 +43,10 @@ def catch_up(lab: Lab, notebook: str) -> str:
     if step is None:
         raise ValueError(f"'{notebook}' is none of the notebooks {', '.join(steps)}.")
     return step(lab)
+
+
+def _before_anything(_: Lab) -> str:
+    return "This notebook needs nothing."
 
 
 def _before_thing(lab: Lab) -> str:

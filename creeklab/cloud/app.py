@@ -15,7 +15,7 @@ from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.api.lab import lab_door
 from creeklab.cloud.api.protocol import Service
-from creeklab.cloud.api.server import ApiServer
+from creeklab.cloud.api.server import OWN_SERVICE, ApiServer
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.mqtt.broker import Broker, Peer
@@ -86,7 +86,9 @@ class App:
 
     def _record_call(self, **call: object) -> None:
         self._busy_at = self._clock()
-        self.tape.record("call", **call)
+        # Looking at the tape is not a happening of its own.
+        if call["service"] != OWN_SERVICE:
+            self.tape.record("call", **call)
 
     async def start(self, mqtt_ports: list[int], https_ports: list[int]) -> tuple[int, int]:
         """Listen on the first port of each list that is free; return both ports.
