@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"One is running for {home} already.")
     try:
         settings = parse_settings(options.settings)
-        run(_serve(home, settings, options.mqtt_port, options.https_port))
+        run(_serve(home, settings, options))
     except (ValueError, OSError) as error:
         logging.exception("The cloud did not start.")
         return _fail(getattr(error, "strerror", None) or str(error))
@@ -57,21 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(home: Path, settings: Settings, mqtt: int | None, https: int | None) -> None:
+async def _serve(home: Path, settings: Settings, options: argparse.Namespace) -> None:
     folder = cloud_folder(home)
     ready = folder / "ready.json"
     last = _last_ports(ready)
-    ready.unlink(missing_ok=True)
+    # The ports of the last time outlive a start that fails; without a process it is not ready.
+    write_private(ready, json.dumps({"mqtt_port": last[0], "https_port": last[1]}))
     app = App(folder, settings)
     mqtt_port, https_port = await app.start(
-        _candidates(mqtt, last[0], USUAL_MQTT_PORT), _candidates(https, last[1], USUAL_HTTPS_PORT)
+        _candidates(options.mqtt_port, last[0], USUAL_MQTT_PORT),
+        _candidates(options.https_port, last[1], USUAL_HTTPS_PORT),
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-    running = asdict(Running(os.getpid(), ENDPOINT, mqtt_port, https_port))
+    running = asdict(Running(os.getpid(), ENDPOINT, mqtt_port, https_port, options.settings))
     del running["started_here"]
     write_private(ready, json.dumps(running))
     _say(running)
@@ -95,7 +98,9 @@ def _last_ports(ready: Path) -> tuple[int | None, int | None]:
 
 
 def _say(said: dict[str, object]) -> None:
-    print(json.dumps(said), flush=True)
+    # Whoever started this may be gone already.
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(said), flush=True)
 
 
 def _fail(why: str) -> int:

@@ -114,6 +114,7 @@ class App:
             except TimeoutError:
                 if self.broker.connections:
                     self._busy_at = self._clock()
+                self._busy_at = max(self._busy_at, self.tape.newest)
                 if idle and self._clock() - self._busy_at > idle:
                     return
 
@@ -137,6 +138,9 @@ async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) 
         try:
             return await start(port)
         except OSError as error:
+            if error.errno == errno.EACCES:
+                why = f"Port {port} is not open to you; ports from 1024 on are."
+                raise OSError(errno.EACCES, why) from None
             if error.errno != errno.EADDRINUSE:
                 raise
             if position == len(ports) - 1:

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ class Running:
     endpoint: str
     mqtt_port: int
     https_port: int
+    settings: Sequence[str] = ()
     started_here: bool = False
 
 
@@ -44,7 +46,8 @@ def cloud_folder(home: Path) -> Path:
     """Return the folder of a home that belongs to its cloud, made if need be, private."""
     folder = home / "cloud"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise CloudError(
             f"The folder {folder} cannot be made ({error.strerror}). Choose another home folder "
@@ -88,6 +91,9 @@ def ensure(
     CloudError
         If it could not be started.
     """
+    for port in (mqtt_port, https_port):
+        if port is not None and not 0 <= port < 1 << 16:
+            raise CloudError(f"There is no port {port}: ports go up to 65535, and 0 is a free one.")
     with _start_lock(home):
         running = _find(home)
         if running is not None:
@@ -128,7 +134,7 @@ def reset(home: Path) -> bool:
         for file in (home / "cloud").glob("cloud.db*"):
             file.unlink()
     if running is not None:
-        ensure(home)
+        ensure(home, settings=running.settings)
     return running is not None
 
 
@@ -136,13 +142,22 @@ def reset(home: Path) -> bool:
 def _start_lock(home: Path) -> Iterator[None]:
     lock = filelock.FileLock(cloud_folder(home) / "start.lock", mode=0o600)
     try:
-        with lock.acquire(timeout=START_SECONDS):
-            yield
+        lock.acquire(timeout=START_SECONDS)
     except filelock.Timeout:
         raise CloudError(
             f"Another program has been starting the cloud of {home} for {START_SECONDS:.0f} s. "
             "End it and try again."
         ) from None
+    except OSError as error:
+        raise CloudError(
+            f"The folder {home / 'cloud'} cannot be used ({error.strerror}). Make it and its files "
+            "readable and writable for you, or choose another home folder with the environment "
+            "variable CREEKLAB_HOME."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def running_lock(home: Path) -> filelock.BaseFileLock:
@@ -151,18 +166,24 @@ def running_lock(home: Path) -> filelock.BaseFileLock:
 
 
 def _find(home: Path) -> Running | None:
+    """Return the cloud that holds the lock, when it is ready: whoever started it may be gone."""
     lock = running_lock(home)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return Running(**json.loads((home / "cloud" / "ready.json").read_text()))
-        raise CloudError(
-            f"A cloud holds {home / 'cloud'} but does not say where it is reached. "
-            "End that process and try again."
-        ) from None
-    lock.release()
-    return None
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                return Running(**json.loads((home / "cloud" / "ready.json").read_text()))
+        else:
+            lock.release()
+            return None
+        if time.monotonic() > deadline:
+            raise CloudError(
+                f"A cloud holds {home / 'cloud'} but does not say where it is reached. "
+                "End that process and try again."
+            )
+        time.sleep(0.05)
 
 
 def _spawn(folder: Path, arguments: Sequence[str]) -> Running:

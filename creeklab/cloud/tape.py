@@ -37,6 +37,11 @@ class Tape:
         """Return the entries whose number is greater than `after`, oldest first."""
         return [entry for entry in self._entries if entry["number"] > after]
 
+    @property
+    def newest(self) -> float:
+        """Time of the newest entry, in seconds since the epoch; 0 if there is none."""
+        return float(self._entries[-1]["time"]) if self._entries else 0.0
+
     def last_refusal(self, client_id: str | None = None) -> Entry | None:
         """Return the newest entry that explains a refusal, of one client if named."""
         for entry in reversed(self._entries):

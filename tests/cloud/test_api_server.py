@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import errno
+import gzip
 import io
 import json
 import socket
@@ -335,6 +336,22 @@ def test_an_answer_may_be_awaited_before_the_body_is_sent(cloud: Cloud) -> None:
     raw = cloud.request("POST", "/topics/t", b"x", "iotdata", Expect="100-continue")
     assert raw[0] == 100
     assert b"HTTP/1.1 200 OK" in raw[2]
+
+
+def test_a_compressed_body_is_passed_on_as_it_is(cloud: Cloud) -> None:
+    body = gzip.compress(b"x" * 100)
+    path, headers = "/topics/t", {"Content-Encoding": "gzip"}
+    assert cloud.request("POST", path, body, "iotdata", **headers)[0] == 200
+    assert cloud.operations.calls == [("publish", {"topic": "t", "payload": body})]
+
+
+def test_as_many_user_properties_as_mqtt_has_room_for(
+    cloud: Cloud, client: Callable[..., Any]
+) -> None:
+    properties = [{"name": "x" * 8 * 1024}]
+    client("iot-data").publish(topic="t", userProperties=properties)
+    [(_, members)] = cloud.operations.calls
+    assert json.loads(members["userProperties"]) == properties
 
 
 def test_a_body_that_ends_too_early(cloud: Cloud) -> None:

@@ -687,6 +687,15 @@ def test_a_certificate_that_leaves_active_cuts_its_connection(house: House) -> N
     assert house.refusal == "The certificate is no longer ACTIVE."
 
 
+def test_a_connection_without_connect_has_little_time(house: House) -> None:
+    silent, client = house.client(5), house.connected("a", 5)
+    silent.connection.expect_connect()
+    client.connection.expect_connect()
+    assert silent.hung_up
+    assert not client.hung_up
+    assert "sent no CONNECT" in house.refusal
+
+
 # --- bad bytes ------------------------------------------------------------------------------------
 
 

@@ -4,19 +4,23 @@ One journey goes through all rounds in one home folder. It makes, changes and de
 after the other, and keeps its own account of what it was told. In each round the cloud is killed
 during one of the steps and started again, and the whole account is read: it must be exactly what
 the journey was told, but that the step under way may have been done, wholly, or not at all.
+
+And what no kill may leave behind, nor anything else: a secret in a file where it does not belong.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import copy
 import json
 import os
 import random
-import signal
+import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -27,10 +31,12 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from creeklab.cloud import process
+from creeklab.cloud.account import load_account
+from creeklab.cloud.process import CloudError
 from creeklab.device import Device, Refused
 from creeklab.lab import Lab, open_lab
 
@@ -38,8 +44,7 @@ from ..conftest import NewThing, make_thing
 
 ROUNDS = 50
 SEED = 20180831
-STEPS_BEFORE = 20  # at most, before the step around which the cloud is killed
-STEP_SECONDS = 0.006  # what a step takes, and rather more
+LONGEST = 0.15  # seconds from the first step of a round to the kill: some fifty steps
 MOST = 4  # of a kind, so that reading the account takes no longer from round to round
 SHADOWS = ("", "alarm", "limits")
 LAST_WORDS = "creek/last-words"
@@ -103,7 +108,7 @@ class Journey:
         try:
             answer = call()
         except (HTTPClientError, NoConnection, Refused, TimeoutError, RuntimeError):
-            if not self.killed.is_set():
+            if not self.killed.wait(10):
                 raise
             raise Killed from None
         change(self.state, UNKNOWN if answer is None else answer)
@@ -339,7 +344,7 @@ class Journey:
 
         def change(state: State, answer: Answer) -> None:
             assert answer["version"] == version
-            empty = {"state": {"reported": {}}, "metadata": {"reported": {}}}
+            empty: State = {"state": {"reported": {}}, "metadata": {"reported": {}}}
             shadow = state["shadows"].setdefault(name, empty)
             shadow["state"]["reported"].update(reported)
             shadow["metadata"]["reported"][key] = {"timestamp": answer["timestamp"]}
@@ -440,43 +445,98 @@ def common_name(pem: str) -> str:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_what_was_answered_outlives_fifty_kills(home: Path) -> None:
+    process.ensure(home, mqtt_port=0, https_port=0)  # not the usual ones, which others want too
     lab = open_lab(home=home)
     journey = Journey(lab, make_thing(lab))
-    chance = random.Random(SEED)
+    moments = random.Random(SEED)
     with lab.connect(journey.own.name) as journey.device:
         journey.device.publish(LAST_WORDS, "none yet", retain=True)
         journey.settle(journey.read())
-    done = undone = 0
-
+    steps = 0
     for number in range(1, ROUNDS + 1):
         running = process.ensure(home)
-        assert (running.mqtt_port, running.https_port) == (lab.mqtt_port, lab.https_port)
-        journey.killed.clear()
-        with lab.connect(journey.own.name) as journey.device:
-
-            def kill(pid: int = running.pid, device: Device = journey.device) -> None:
-                journey.killed.set()
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                device.close()  # Else the SDK would wait for the answer, and send again.
-
-            for _ in range(chance.randrange(STEPS_BEFORE)):
+        moment = moments.uniform(0, LONGEST)
+        with (
+            lab.connect(journey.own.name) as journey.device,
+            killed_after(moment, running.pid, journey),
+            contextlib.suppress(Killed),
+        ):
+            while True:
                 journey.step()
-            timer = threading.Timer(chance.uniform(0, STEP_SECONDS), kill)
-            timer.start()
-            with pytest.raises(Killed):
-                while True:
-                    journey.step()
-            timer.join()
-
-        told, maybe = journey.state, journey.maybe
-        process.ensure(home)
+                steps += 1
+        running = process.ensure(home)
+        assert (running.mqtt_port, running.https_port) == (lab.mqtt_port, lab.https_port)
         with lab.connect(journey.own.name) as journey.device:
             found = journey.read()
-        if maybe is not None and found == maybe:
-            done += 1
-        else:
-            assert found == told, f"round {number}"
-            undone += 1
+        if found != journey.maybe:
+            assert found == journey.state, f"round {number}"
         journey.settle(found)
-    print(done, undone)
+    assert steps > ROUNDS  # else there was no journey
+
+
+@contextlib.contextmanager
+def killed_after(seconds: float, pid: int, journey: Journey) -> Iterator[None]:
+    """Kill the cloud so many seconds from now, by a process that shares no lock with this one."""
+    journey.killed.clear()
+
+    def watch() -> None:
+        os.waitpid(pid, 0)
+        journey.killed.set()
+        journey.device.close()  # Else the SDK would wait for the answer, and send again.
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with subprocess.Popen(["sh", "-c", f"sleep {seconds:.4f}; kill -9 {pid}"]):
+        yield
+        watcher.join()
+
+
+def test_no_secret_lies_where_it_does_not_belong(home: Path) -> None:
+    process.ensure(home, mqtt_port=0, https_port=0)
+    lab = open_lab(home=home)
+    things = [make_thing(lab) for _ in range(2)]
+    with lab.connect(things[0].name) as device:
+        device.publish("creek/depth", {"depth": 1.4}, retain=True)
+        device.shadow.update(reported={"depth": 1.4})
+    while_it_runs = contents(home)
+    process.stop(home)
+    with pytest.raises(CloudError):
+        process.ensure(home, settings=["none=1"])  # which the log tells
+    stopped = contents(home)
+    assert b"none=1" in stopped["cloud/cloud.log"]
+    assert things[0].certificate_id.encode() in while_it_runs["cloud/cloud.db-wal"]
+    assert things[0].certificate_id.encode() in stopped["cloud/cloud.db"]
+
+    secret = load_account(home / "cloud").secret_key.encode()
+    for files in (while_it_runs, stopped):
+        for thing in things:
+            file = thing.files.private_key
+            pem, *other_forms = forms(file.read_bytes())
+            own = file.relative_to(home).as_posix()
+            assert holders(files, pem) == {own}
+            assert set().union(*(holders(files, form) for form in other_forms)) <= {own}
+        assert holders(files, secret) == {"cloud/account.json"}
+
+
+def contents(home: Path) -> dict[str, bytes]:
+    """Return what every file below `home` holds, by its path."""
+    files = [path for path in home.rglob("*") if path.is_file()]
+    return {file.relative_to(home).as_posix(): file.read_bytes() for file in files}
+
+
+def holders(files: Mapping[str, bytes], part: bytes) -> set[str]:
+    return {name for name, content in files.items() if part in content}
+
+
+def forms(pem: bytes) -> list[bytes]:
+    """Return what a private key may look like in a file: first its PEM text, then the others.
+
+    A database may tear a text of that length, so its parts count as well: the lines of the PEM
+    that hold what the public key does not, and a prime.
+    """
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    lines = pem.split()[4:-4]  # without BEGIN RSA PRIVATE KEY and END RSA PRIVATE KEY
+    body = b"".join(lines)
+    prime = key.private_numbers().p.to_bytes(128)
+    return [pem, base64.b64decode(body), body, prime, *lines[6:-1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -202,6 +203,21 @@ def test_routes(method: str, path: str, operation: str) -> None:
     assert SERVICES["iot"].route(method, path, b"")[0] == operation
 
 
+@pytest.mark.parametrize("name", ["iot", "iot-data"])
+def test_no_path_fits_two_operations(name: str) -> None:
+    """If this fails, `Service` must try a literal segment before a label."""
+    routes = [
+        (operation["http"]["method"], operation["http"]["requestUri"].split("/"))
+        for operation in SERVICES[name].operations.values()
+    ]
+    for (method, one), (other_method, other) in itertools.combinations(routes, 2):
+        if method == other_method and len(one) == len(other):
+            assert any(
+                a != b and not (a.startswith("{") and b) and not (b.startswith("{") and a)
+                for a, b in zip(one, other, strict=True)
+            )
+
+
 @pytest.mark.parametrize(
     ("name", "method", "path", "code"),
     [
@@ -302,6 +318,28 @@ def test_a_thing_name_in_the_words_of_aws() -> None:
     assert caught.value.message == (
         "1 validation error detected: Value 'my thing' at 'thingName' failed to satisfy "
         "constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9:_-]+"
+    )
+
+
+def test_attributes_in_the_words_of_aws() -> None:
+    """As the service answered in aws/aws-sdk-java#666, but for the length of a value."""
+    attributes = {'"state"': '{"reported":{"device_id":"ABCD","motion_info":"STOP"}}'}
+    body = json.dumps({"attributePayload": {"attributes": attributes}}).encode()
+    with pytest.raises(ServiceError) as caught:
+        members_of("UpdateThing", labels={"thingName": "T"}, body=body)
+    head = (
+        """Value '{"state"={"reported":{"device_id":"ABCD","motion_info":"STOP"}}}' at """
+        "'attributePayload.attributes' failed to satisfy constraint: "
+    )
+    assert caught.value.message == (
+        f"2 validation errors detected: {head}Map keys must satisfy constraint: "
+        "[Member must have length less than or equal to 128, "
+        "Member must have length greater than or equal to 0, "
+        "Member must satisfy regular expression pattern: [a-zA-Z0-9_.,@/:#-]+]; "
+        f"{head}Map value must satisfy constraint: "
+        "[Member must have length less than or equal to 800, "
+        "Member must have length greater than or equal to 0, "
+        "Member must satisfy regular expression pattern: [a-zA-Z0-9_.,@/:#=\\[\\]-]*]"
     )
 
 

@@ -462,6 +462,12 @@ class Connection:
         """Take note that the client has gone without a DISCONNECT."""
         self._leave(why)
 
+    def expect_connect(self) -> None:
+        """Close the connection if no CONNECT has come yet: its time for that is over."""
+        if self.session is None and self.open:
+            self._refuse("connect", "The device opened a connection and sent no CONNECT.")
+            self._shut()
+
     def tick(self, now: float, examine: bool) -> None:
         """Close the connection if it was silent too long or its certificate is no longer active.
 

@@ -18,6 +18,7 @@ from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 
 HANDSHAKE_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 HIGH_WATER = 1 << 20
 ALPN = "x-amzn-mqtt-ca"
 
@@ -129,6 +130,7 @@ class _MqttProtocol(asyncio.Protocol):
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         peer = Peer(certificate_id(der), host, port)
         self._connection = Connection(self._broker, peer, self._write, self._close)
+        self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -142,6 +144,7 @@ class _MqttProtocol(asyncio.Protocol):
             self._acknowledge_now()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
         self._connection.lost(f"connection lost: {exc}" if exc else "connection lost")
 
     def pause_writing(self) -> None:

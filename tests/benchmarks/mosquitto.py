@@ -1,0 +1,91 @@
+"""Mosquitto as a peer: another broker, with the same kind of certificates, mutual TLS as well."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from creeklab.cloud.ca import CertificateAuthority
+from creeklab.device import Device
+from creeklab.keys import ThingFiles
+
+START_SECONDS = 10.0
+
+
+def program() -> str | None:
+    """Where mosquitto is installed; Debian has it in a folder for administrators."""
+    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
+
+
+@dataclass(frozen=True)
+class Mosquitto:
+    """A mosquitto that runs."""
+
+    pid: int
+    port: int
+    files: ThingFiles
+
+    def connect(self) -> Device:
+        return Device(
+            "peer",
+            self.files,
+            endpoint="localhost",
+            port=self.port,
+            client_id="peer",
+            own_limits=False,
+        )
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Mosquitto]:
+    """Run mosquitto as it is when installed, but for its port and certificates."""
+    path = program()
+    assert path is not None
+    authority = CertificateAuthority(folder / "ca")
+    issued = authority.issue_keys_and_certificate()
+    files = ThingFiles(folder, authority.ca_file)
+    files.certificate.write_bytes(issued.certificate.public_bytes(Encoding.PEM))
+    files.private_key.write_text(issued.private_key)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    configuration = folder / "mosquitto.conf"
+    configuration.write_text(
+        f"user {getpass.getuser()}\n"
+        f"listener {port} localhost\n"
+        f"certfile {folder}/ca/server.pem\n"
+        f"keyfile {folder}/ca/server.pem\n"
+        f"cafile {folder}/ca/devices.pem\n"
+        "require_certificate true\n"
+        "allow_anonymous true\n"
+        "log_type error\n"
+    )
+    # It warns those who run it as root, as containers do.
+    with subprocess.Popen([path, "-c", configuration], stderr=subprocess.DEVNULL) as child:
+        try:
+            _wait_for(port)
+            yield Mosquitto(child.pid, port, files)
+        finally:
+            child.terminate()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("localhost", port), timeout=START_SECONDS).close()
+            return
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
