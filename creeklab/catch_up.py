@@ -7,6 +7,7 @@ policies named here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 THING, TEST_CLIENT = "Test2", "TestClient"
 THING_POLICY, WIDE_POLICY, SENSOR_POLICY = "Test2Policy", "policyall", "CreekSensorPolicy"
+TRIAL_POLICIES = ("HashPolicy", "OwnTopicPolicy")  # what notebook 04 makes and removes again
 
 
 def catch_up(lab: Lab, notebook: str) -> str:
@@ -56,20 +58,15 @@ def _before_thing(lab: Lab) -> str:
 
 
 def _before_policy(lab: Lab) -> str:
-    _have_thing(lab, THING)
-    _have_certificate(lab, THING)
-    _remove_policy(lab, THING_POLICY)
-    _detach_policies(lab, THING)
+    for policy in (THING_POLICY, WIDE_POLICY, *TRIAL_POLICIES):
+        _remove_policy(lab, policy)
+    _have_device(lab, THING, {})
     return f"The Thing '{THING}' has an active certificate, and the certificate no policy."
 
 
 def _before_mqtt(lab: Lab) -> str:
-    _have_thing(lab, THING)
-    _have_certificate(lab, THING)
-    _have_policy(lab, THING, THING_POLICY, thing_policy(lab))
-    _have_thing(lab, TEST_CLIENT)
-    _have_certificate(lab, TEST_CLIENT)
-    _have_policy(lab, TEST_CLIENT, WIDE_POLICY, wide_policy())
+    _have_device(lab, THING, {THING_POLICY: thing_policy(lab)})
+    _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
     return (
         f"'{THING}' may connect and publish updates of its shadow; '{TEST_CLIENT}' may do "
         "everything."
@@ -78,13 +75,15 @@ def _before_mqtt(lab: Lab) -> str:
 
 def _before_shadow(lab: Lab) -> str:
     said = _before_mqtt(lab)
-    _remove_shadow(lab, THING)
+    _remove_shadows(lab, THING)
     return f"{said} '{THING}' has no shadow yet."
 
 
 def _before_sensor(lab: Lab) -> str:
-    _before_shadow(lab)
-    _have_policy(lab, THING, SENSOR_POLICY, sensor_policy(lab))
+    policies = {THING_POLICY: thing_policy(lab), SENSOR_POLICY: sensor_policy(lab)}
+    _have_device(lab, THING, policies)
+    _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _remove_shadows(lab, THING)
     return (
         f"'{THING}' may use its own shadow; '{TEST_CLIENT}' may do everything. "
         f"'{THING}' has no shadow yet."
@@ -130,28 +129,45 @@ def _allow(action: str | list[str], resource: str) -> dict[str, Any]:
 # --- steps that may be repeated -----------------------------------------------------------------
 
 
-def _have_thing(lab: Lab, thing: str) -> None:
-    lab.client("iot").create_thing(thingName=thing)
+def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> None:
+    """See to it that the Thing has one certificate, and the certificate just these policies."""
+    iot = lab.client("iot")
+    # One that is there keeps its attributes.
+    with contextlib.suppress(iot.exceptions.ResourceAlreadyExistsException):
+        iot.create_thing(thingName=thing)
+    arn = _have_certificate(lab, thing)
+    for other in iot.list_thing_principals(thingName=thing)["principals"]:
+        if other != arn:
+            iot.detach_thing_principal(thingName=thing, principal=other)
+    iot.attach_thing_principal(thingName=thing, principal=arn)
+    for attached in iot.list_attached_policies(target=arn)["policies"]:
+        if attached["policyName"] not in policies:
+            iot.detach_policy(policyName=attached["policyName"], target=arn)
+    for name, document in policies.items():
+        _have_policy(lab, name, document)
+        iot.attach_policy(policyName=name, target=arn)
 
 
-def _have_certificate(lab: Lab, thing: str) -> None:
-    """See to it that the certificate on disk is known, active and the Thing's."""
+def _have_certificate(lab: Lab, thing: str) -> str:
+    """See to it that a certificate that is known and active is on disk; return its ARN."""
     iot = lab.client("iot")
     try:
-        certificate = iot.describe_certificate(certificateId=lab.keys.files(thing).certificate_id)[
+        files = lab.keys.files(thing)
+        files.check()
+        certificate = iot.describe_certificate(certificateId=files.certificate_id)[
             "certificateDescription"
         ]
-    except (FileNotFoundError, iot.exceptions.ResourceNotFoundException):
+    except (FileNotFoundError, ValueError, iot.exceptions.ResourceNotFoundException):
         certificate = iot.create_keys_and_certificate(setAsActive=True)
         lab.keys.save(thing, certificate)
     else:
         if certificate["status"] != "ACTIVE":
             iot.update_certificate(certificateId=certificate["certificateId"], newStatus="ACTIVE")
-    iot.attach_thing_principal(thingName=thing, principal=certificate["certificateArn"])
+    return str(certificate["certificateArn"])
 
 
-def _have_policy(lab: Lab, thing: str, policy: str, document: dict[str, Any]) -> None:
-    """See to it that the Thing's certificate has the policy, and the policy this document."""
+def _have_policy(lab: Lab, policy: str, document: dict[str, Any]) -> None:
+    """See to it that the policy is there and says this."""
     iot = lab.client("iot")
     try:
         iot.create_policy(policyName=policy, policyDocument=json.dumps(document))
@@ -161,13 +177,6 @@ def _have_policy(lab: Lab, thing: str, policy: str, document: dict[str, Any]) ->
             iot.create_policy_version(
                 policyName=policy, policyDocument=json.dumps(document), setAsDefault=True
             )
-    iot.attach_policy(policyName=policy, target=_arn(lab, thing))
-
-
-def _detach_policies(lab: Lab, thing: str) -> None:
-    iot, arn = lab.client("iot"), _arn(lab, thing)
-    for policy in iot.list_attached_policies(target=arn)["policies"]:
-        iot.detach_policy(policyName=policy["policyName"], target=arn)
 
 
 def _remove_policy(lab: Lab, policy: str) -> None:
@@ -189,12 +198,12 @@ def _drop_versions(iot: Any, policy: str) -> None:
             iot.delete_policy_version(policyName=policy, policyVersionId=version["versionId"])
 
 
-def _remove_shadow(lab: Lab, thing: str) -> None:
+def _remove_shadows(lab: Lab, thing: str) -> None:
     data = lab.client("iot-data")
-    try:
+    for name in data.list_named_shadows_for_thing(thingName=thing)["results"]:
+        data.delete_thing_shadow(thingName=thing, shadowName=name)
+    with contextlib.suppress(data.exceptions.ResourceNotFoundException):
         data.delete_thing_shadow(thingName=thing)
-    except data.exceptions.ResourceNotFoundException:
-        return
 
 
 def _remove_thing(lab: Lab, thing: str) -> None:
@@ -212,10 +221,5 @@ def _remove_thing(lab: Lab, thing: str) -> None:
         iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
         iot.delete_certificate(certificateId=certificate, forceDelete=True)
     iot.delete_thing(thingName=thing)
-    _remove_shadow(lab, thing)
+    _remove_shadows(lab, thing)
     lab.keys.remove(thing)
-
-
-def _arn(lab: Lab, thing: str) -> str:
-    certificate = lab.keys.files(thing).certificate_id
-    return f"arn:aws:iot:{lab.region}:{lab.account}:cert/{certificate}"

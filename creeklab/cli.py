@@ -121,12 +121,11 @@ def _port(text: str) -> int:
 def run_lab(options: argparse.Namespace) -> int:
     """Start the cloud and JupyterLab; wait for Ctrl-C; stop what was started here."""
     from creeklab.cloud import process
-    from creeklab.home import home_folder
 
     notebook = find_notebook(NOTEBOOKS, options.notebook)
     if options.port is not None:
         _check_free(options.port)
-    home = home_folder()
+    home = _home()
     with _one_interrupt():
         cloud = process.ensure(home)
         try:
@@ -349,9 +348,8 @@ def _run_tool(module: str, *arguments: str) -> int:
 def start_cloud(options: argparse.Namespace) -> int:
     """Start the local cloud, unless it runs."""
     from creeklab.cloud import process
-    from creeklab.home import home_folder
 
-    home = home_folder()
+    home = _home()
     cloud = process.ensure(
         home,
         mqtt_port=options.mqtt_port,
@@ -374,9 +372,8 @@ def start_cloud(options: argparse.Namespace) -> int:
 def stop_cloud(_: argparse.Namespace) -> int:
     """Stop the local cloud, if it runs."""
     from creeklab.cloud import process
-    from creeklab.home import home_folder
 
-    stopped = process.stop(home_folder())
+    stopped = process.stop(_home())
     say("The local cloud is stopped." if stopped else "The local cloud was not running.")
     return 0
 
@@ -384,9 +381,8 @@ def stop_cloud(_: argparse.Namespace) -> int:
 def show_cloud(_: argparse.Namespace) -> int:
     """Tell whether the local cloud runs; the exit code is 3 if it does not."""
     from creeklab.cloud import process
-    from creeklab.home import home_folder
 
-    home = home_folder()
+    home = _home()
     cloud = process.status(home)
     if cloud is None:
         say(f"The local cloud does not run. Its state: {home}")
@@ -398,10 +394,9 @@ def show_cloud(_: argparse.Namespace) -> int:
 
 def reset_cloud(options: argparse.Namespace) -> int:
     """Empty the account of the local cloud, after a question."""
-    from creeklab.home import home_folder
     from creeklab.lab import reset_account
 
-    home = home_folder()
+    home = _home()
     if not options.yes:
         say(
             f"This removes every Thing, certificate, policy and shadow of the cloud in {home},\n"
@@ -416,6 +411,17 @@ def reset_cloud(options: argparse.Namespace) -> int:
     running = reset_account(home)
     say("The account is empty." + (" The local cloud runs again." if running else ""))
     return 0
+
+
+def _home() -> Path:
+    from creeklab.home import home_folder, refuse_git_work_tree
+
+    home = home_folder()
+    try:
+        refuse_git_work_tree(home)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    return home
 
 
 def _where(cloud: Running) -> str:

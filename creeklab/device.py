@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
-from creeklab.cloud.mqtt.topics import matches
 from creeklab.keys import ThingFiles
 from creeklab.shadow import DeviceShadow
+from creeklab.topics import matches
 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 15.0
+MAX_PAYLOAD = 131_072
+NOBODY_THERE = "AWS_IO_SOCKET_CONNECTION_REFUSED"
 
 
 class Refused(Exception):
@@ -41,7 +42,10 @@ class Refused(Exception):
 
     def __init__(self, what: str, reason: str, reason_code: int | None = None) -> None:
         code = "" if reason_code is None else f" (reason code {reason_code})"
-        super().__init__(f"{what}: {reason}{code}. lab.why() says why.")
+        hint = "lab.why() says why."
+        if NOBODY_THERE in reason:
+            hint = "Nobody listens there: open the lab again with creeklab.open_lab()."
+        super().__init__(f"{what}: {reason}{code}. {hint}")
         self.reason_code = reason_code
 
 
@@ -70,8 +74,9 @@ class Inbox:
     May be read while messages arrive.
     """
 
-    def __init__(self, topic_filter: str) -> None:
+    def __init__(self, topic_filter: str, qos: int = 1) -> None:
         self.topic_filter = topic_filter
+        self.qos = qos
         self._messages: list[Message] = []
         self._arrived = threading.Condition()
 
@@ -139,8 +144,6 @@ class Device:
         Certificate and key to connect with.
     client_id
         MQTT client id; AWS keeps one connection for each.
-    own_limits
-        Whether the SDK keeps itself to AWS's default limits, 100 publishes a second among them.
 
     Raises
     ------
@@ -148,6 +151,8 @@ class Device:
         If AWS IoT does not take the connection.
     TimeoutError
         If no answer came.
+    ValueError
+        If the files cannot be used.
     """
 
     def __init__(
@@ -158,8 +163,6 @@ class Device:
         endpoint: str,
         port: int,
         client_id: str,
-        own_limits: bool,
-        ca_file: Path | None = None,
     ) -> None:
         self.thing = thing
         self.client_id = client_id
@@ -167,23 +170,28 @@ class Device:
         self._connected: Future[None] = Future()
         self._stopped = threading.Event()
         self._closed = False
-        limits = mqtt5.ExtendedValidationAndFlowControlOptions
-        self._client = mqtt5_client_builder.mtls_from_path(
-            str(files.certificate),
-            str(files.private_key),
-            endpoint=endpoint,
-            port=port,
-            ca_filepath=str(ca_file or files.ca),
-            client_id=client_id,
-            keep_alive_interval_sec=60,
-            extended_validation_and_flow_control_options=(
-                limits.AWS_IOT_CORE_DEFAULTS if own_limits else limits.NONE
-            ),
-            on_publish_received=self._on_publish,
-            on_lifecycle_connection_success=self._on_success,
-            on_lifecycle_connection_failure=self._on_failure,
-            on_lifecycle_stopped=self._on_stopped,
-        )
+        try:
+            self._client = mqtt5_client_builder.mtls_from_path(
+                str(files.certificate),
+                str(files.private_key),
+                endpoint=endpoint,
+                port=port,
+                ca_filepath=str(files.ca),
+                client_id=client_id,
+                keep_alive_interval_sec=60,
+                # By default the SDK holds itself to 100 publishes a second, AWS's quota.
+                extended_validation_and_flow_control_options=(
+                    mqtt5.ExtendedValidationAndFlowControlOptions.NONE
+                ),
+                on_publish_received=self._on_publish,
+                on_lifecycle_connection_success=self._on_success,
+                on_lifecycle_connection_failure=self._on_failure,
+                on_lifecycle_stopped=self._on_stopped,
+            )
+        except (AwsCrtError, RuntimeError) as error:
+            raise ValueError(
+                f"The files in {files.folder} cannot be used: {_sdk_words(error)}"
+            ) from None
         self._client.start()
         try:
             self._connected.result(CONNECT_SECONDS)
@@ -215,16 +223,21 @@ class Device:
 
         Raises
         ------
+        ValueError
+            If it is larger than AWS takes, or not what MQTT allows.
         Refused
             If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
         TimeoutError
             If no acknowledgement came.
         """
-        packet = mqtt5.PublishPacket(
-            topic=topic, payload=_encoded(payload), qos=mqtt5.QoS(qos), retain=retain
-        )
-        what = f"Publishing to '{topic}'"
-        done = self._answer(self._client.publish(packet), what)
+        what = f"Publishing to {topic!r}"
+        data = _encoded(payload)
+        if len(data) > MAX_PAYLOAD:
+            raise ValueError(
+                f"{what}: the payload has {len(data)} bytes; AWS IoT takes {MAX_PAYLOAD}."
+            )
+        packet = mqtt5.PublishPacket(topic=topic, payload=data, qos=mqtt5.QoS(qos), retain=retain)
+        done = self._answer(lambda: self._client.publish(packet), what)
         if qos and done.puback.reason_code >= 0x80:
             _refuse(what, done.puback.reason_code)
 
@@ -238,11 +251,12 @@ class Device:
         TimeoutError
             If no acknowledgement came.
         """
-        inbox = self._inboxes.setdefault(topic_filter, Inbox(topic_filter))
-        packet = mqtt5.SubscribePacket([mqtt5.Subscription(topic_filter, mqtt5.QoS(qos))])
-        what = f"Subscribing to '{topic_filter}'"
+        inbox = self._inboxes.setdefault(topic_filter, Inbox(topic_filter, qos))
+        inbox.qos = qos
+        what = f"Subscribing to {topic_filter!r}"
         try:
-            done = self._answer(self._client.subscribe(packet), what)
+            packet = _subscription(topic_filter, qos)
+            done = self._answer(lambda: self._client.subscribe(packet), what)
             if done.reason_codes[0] >= 0x80:
                 _refuse(what, done.reason_codes[0])
         except Exception:
@@ -253,12 +267,15 @@ class Device:
     def unsubscribe(self, topic_filter: str) -> None:
         """End a subscription; its inbox keeps what it has."""
         packet = mqtt5.UnsubscribePacket([topic_filter])
-        self._answer(self._client.unsubscribe(packet), f"Unsubscribing from '{topic_filter}'")
+        what = f"Unsubscribing from {topic_filter!r}"
+        self._answer(lambda: self._client.unsubscribe(packet), what)
         self._inboxes.pop(topic_filter, None)
 
     @cached_property
     def shadow(self) -> DeviceShadow:
         """The Device Shadow of this Thing."""
+        if self._closed:
+            raise RuntimeError("This device is closed. Connect anew with lab.connect.")
         return DeviceShadow(self._client, self.thing)
 
     def close(self) -> None:
@@ -291,9 +308,13 @@ class Device:
             if matches(inbox.topic_filter, message.topic):
                 inbox.put(message)
 
-    def _on_success(self, _: mqtt5.LifecycleConnectSuccessData) -> None:
+    def _on_success(self, success: mqtt5.LifecycleConnectSuccessData) -> None:
         if not self._connected.done():
             self._connected.set_result(None)
+        elif not success.connack_packet.session_present:
+            # The SDK connects again by itself, but what was subscribed went with the connection.
+            for topic_filter, inbox in list(self._inboxes.items()):
+                self._client.subscribe(_subscription(topic_filter, inbox.qos))
 
     def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
         if self._connected.done():
@@ -310,9 +331,13 @@ class Device:
 
     # --- small things ---------------------------------------------------------------------------
 
-    def _answer(self, future: Future[T], what: str) -> T:
+    def _answer(self, ask: Callable[[], Future[T]], what: str) -> T:
         if self._closed:
             raise RuntimeError(f"{what}: this device is closed. Connect anew with lab.connect.")
+        try:
+            future = ask()
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise ValueError(f"{what}: the SDK does not take this. {error}") from None
         try:
             return future.result(ANSWER_SECONDS)
         except TimeoutError:
@@ -321,6 +346,10 @@ class Device:
             ) from None
         except AwsCrtError as error:
             raise Refused(what, _sdk_words(error)) from None
+
+
+def _subscription(topic_filter: str, qos: int) -> mqtt5.SubscribePacket:
+    return mqtt5.SubscribePacket([mqtt5.Subscription(topic_filter, mqtt5.QoS(qos))])
 
 
 def _encoded(payload: Mapping[str, Any] | list[Any] | str | bytes) -> bytes:

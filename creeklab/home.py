@@ -1,7 +1,7 @@
 """The home folder: where one learner's cloud, keys and account live.
 
 ``CREEKLAB_HOME`` names it; without that it is the user's data folder, as the operating system has
-it. Nothing of it ever lies in the repository.
+it. It holds private keys, so it never lies in a git repository.
 """
 
 from __future__ import annotations
@@ -18,3 +18,20 @@ def home_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser().absolute()
     return Path(platformdirs.user_data_dir("creeklab", appauthor=False))
+
+
+def refuse_git_work_tree(folder: Path) -> None:
+    """Refuse to put keys where git would see them.
+
+    Raises
+    ------
+    ValueError
+        If `folder` lies, or would lie, inside a git work tree.
+    """
+    for parent in [folder.resolve(), *folder.resolve().parents]:
+        if (parent / ".git").exists():
+            raise ValueError(
+                f"{folder} lies in the git work tree {parent}. Keys in a repository get "
+                "published sooner or later, and whoever finds one is your Thing. Nothing was "
+                "saved: set CREEKLAB_HOME to a folder outside it and open the lab again."
+            )

@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
+
+from creeklab.home import refuse_git_work_tree
+
 THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 
@@ -54,6 +59,25 @@ class ThingFiles:
     def certificate_id(self) -> str:
         """Id of the certificate on AWS: the SHA-256 of its DER form, in hex."""
         return certificate_id(self.certificate.read_text())
+
+    def check(self) -> None:
+        """Check that certificate and private key can be read and belong together.
+
+        Raises
+        ------
+        ValueError
+            If not; the message says which of them is at fault.
+        """
+        try:
+            certificate = load_pem_x509_certificate(self.certificate.read_bytes())
+        except ValueError:
+            raise ValueError(f"{self.certificate.name} is damaged: it is no certificate.") from None
+        try:
+            key = load_pem_private_key(self.private_key.read_bytes(), None)
+        except (ValueError, TypeError):
+            raise ValueError(f"{self.private_key.name} is damaged: it is no key.") from None
+        if key.public_key() != certificate.public_key():
+            raise ValueError("the private key on disk is not the certificate's. Make both anew.")
 
 
 class Keys:
@@ -100,8 +124,8 @@ class Keys:
                 "keys; with a signing request it is yours: pass private_key=."
             )
         files = ThingFiles(folder.with_name(folder.name + ".new"), self._ca)
-        if files.folder.exists():
-            shutil.rmtree(files.folder)
+        if files.folder.exists():  # an earlier call was ended half way
+            _set_aside(files.folder, folder.name)
         files.folder.mkdir(mode=0o700, parents=True)
         self.folder.chmod(0o700)
         _write(files.certificate, answer["certificatePem"], 0o644)
@@ -109,7 +133,7 @@ class Keys:
             _write(files.public_key, pair["PublicKey"], 0o644)
         _write(files.private_key, key, 0o600)
         if folder.exists():
-            _set_aside(folder)
+            _set_aside(folder, folder.name)
         files.folder.rename(folder)
         return ThingFiles(folder, self._ca)
 
@@ -139,9 +163,15 @@ class Keys:
     def remove(self, thing: str) -> None:
         """Remove the files of `thing`, with those of its earlier certificates, if there are any."""
         folder = self._folder(thing)
-        for old in [folder, *folder.parent.glob(folder.name + ".was-*")]:
+        others = folder.parent.glob(folder.name + ".*")
+        for old in [folder, *others]:
             if old.exists():
                 shutil.rmtree(old)
+
+    def clear(self) -> None:
+        """Remove the files of every Thing."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
 
     def _folder(self, thing: str) -> Path:
         if not THING_NAME.fullmatch(thing):
@@ -157,28 +187,16 @@ def certificate_id(pem: str) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
-def refuse_git_work_tree(folder: Path) -> None:
-    """Refuse to put keys where git would see them.
-
-    Raises
-    ------
-    ValueError
-        If `folder` lies, or would lie, inside a git work tree.
-    """
-    for parent in [folder.absolute(), *folder.absolute().parents]:
-        if (parent / ".git").exists():
-            raise ValueError(
-                f"{folder} lies in the git work tree {parent}. Keys in a repository get "
-                "published sooner or later, and whoever finds one is your Thing. Nothing was "
-                "saved: set CREEKLAB_HOME to a folder outside it and open the lab again."
-            )
-
-
-def _set_aside(folder: Path) -> None:
-    name = ThingFiles(folder, folder).certificate_id[:10]
-    target = folder.with_name(f"{folder.name}.was-{name}")
-    if target.exists():
-        shutil.rmtree(target)
+def _set_aside(folder: Path, name: str) -> None:
+    """Keep a folder under another name: a private key is never deleted to make room."""
+    try:
+        old = ThingFiles(folder, folder).certificate_id[:10]
+    except (OSError, ValueError):
+        old = "unknown"
+    number, target = 1, folder.with_name(f"{name}.was-{old}")
+    while target.exists():
+        number += 1
+        target = folder.with_name(f"{name}.was-{old}-{number}")
     folder.rename(target)
 
 

@@ -7,22 +7,25 @@ plain boto3 (`Lab.client`) and awsiotsdk (`Lab.connect`), as it would on AWS.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
+import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.exceptions import EndpointConnectionError
 from botocore.httpsession import URLLib3Session
 
 from creeklab.cloud import process
 from creeklab.cloud.account import Account, load_account
 from creeklab.device import Device
-from creeklab.home import home_folder
+from creeklab.home import home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
 from creeklab.why import Why
 
@@ -64,13 +67,14 @@ def open_lab(target: str = "local", *, home: Path | None = None) -> Lab:
     Raises
     ------
     ValueError
-        If `target` is not one of those.
+        If `target` is not one of those, or the home folder lies in a git work tree.
     creeklab.cloud.process.CloudError
         If the local cloud could not be started.
     """
     if target != "local":
         raise ValueError(f"open_lab knows the target 'local', not '{target}'.")
     home = home or home_folder()
+    refuse_git_work_tree(home)
     return Lab(home, process.ensure(home))
 
 
@@ -135,7 +139,6 @@ class Lab:
             endpoint=self.endpoint,
             port=self.mqtt_port,
             client_id=client_id or thing,
-            own_limits=False,
         )
 
     def why(self, client_id: str | None = None) -> Why:
@@ -196,7 +199,13 @@ class Lab:
         SigV4Auth(credentials, "creeklab", self.region).add_auth(request)
         # botocore takes a CA file here, though its stubs know only a bool.
         session = URLLib3Session(verify=str(self.ca_file))  # type: ignore[arg-type]
-        answer = session.send(request.prepare())
+        try:
+            answer = session.send(request.prepare())
+        except EndpointConnectionError:
+            raise process.CloudError(
+                "The local cloud does not run any more. Open the lab again with "
+                "creeklab.open_lab()."
+            ) from None
         if answer.status_code != 200:
             raise RuntimeError(f"The local cloud answered {answer.status_code}: {answer.text}")
         document: dict[str, Any] = json.loads(answer.content)
@@ -209,9 +218,7 @@ class Lab:
 def reset_account(home: Path) -> bool:
     """Empty the account of a home's cloud, as `Lab.reset` does; return whether the cloud runs."""
     running = process.reset(home)
-    keys = Keys(home / "keys", process.ca_file(home))
-    for thing in keys.things():
-        keys.remove(thing)
+    Keys(home / "keys", process.ca_file(home)).clear()
     return running
 
 
@@ -219,7 +226,14 @@ class _LocalSession(boto3.Session):
     """A boto3 session whose clients talk to the local cloud, whatever the environment says."""
 
     def __init__(self, account: Account, url: str, ca_file: Path) -> None:
+        # Of AWS's own settings on this machine, in files and in the environment, none counts here.
+        nothing = {
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
         super().__init__(
+            botocore_session=botocore.session.Session(session_vars=nothing),
             aws_access_key_id=account.access_key,
             aws_secret_access_key=account.secret_key,
             region_name=account.region,
@@ -227,10 +241,12 @@ class _LocalSession(boto3.Session):
         self._url = url
         self._ca_file = str(ca_file)
 
-    def client(self, service_name: str, **options: Any) -> Any:  # type: ignore[override]
+    def client(  # type: ignore[override]
+        self, service_name: str, region_name: str | None = None, **options: Any
+    ) -> Any:
         """Return a client, as `boto3.Session.client` does."""
+        given = {name: value for name, value in options.items() if value is not None}
         # A proxy of the environment must not come between two programs of one machine.
-        direct = Config(proxies={})
-        options["config"] = direct.merge(options["config"]) if "config" in options else direct
-        options = {"endpoint_url": self._url, "verify": self._ca_file, **options}
-        return cast(Any, super()).client(service_name, **options)
+        config = Config(proxies={}).merge(given.pop("config", Config()))
+        defaults = {"endpoint_url": self._url, "verify": self._ca_file, "config": config}
+        return cast(Any, super()).client(service_name, region_name, **{**defaults, **given})

@@ -31,7 +31,7 @@ class Why:
         if self.entry is None:
             return self.summary
         entry, refusal = self.entry, self.entry["refusal"]
-        lines = [textwrap.fill(self.summary, WIDTH)]
+        lines = [_wrapped(self.summary)]
         if entry.get("client_id"):
             lines.insert(0, f"Client id '{entry['client_id']}', {entry['kind']}: refused.")
         if refusal.get("findings"):
@@ -42,5 +42,17 @@ class Why:
                 f"{finding['policy']}, statement {finding['statement'] + 1}, "
                 f"{finding['effect']}: {differs}"
             )
-            lines.append(textwrap.fill(found, WIDTH, initial_indent="  ", subsequent_indent="    "))
+            lines.append(_wrapped(found, "  ", "    "))
         return "\n".join(lines)
+
+
+def _wrapped(text: str, first: str = "", following: str = "") -> str:
+    # An ARN stays in one piece, to be copied.
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=following,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

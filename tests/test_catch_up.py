@@ -318,26 +318,11 @@ MESSES: list[Mess] = [
     named_shadow_there,
 ]
 
-# What catch_up does not mend yet.
-OPEN = {
-    *{(mess, "04") for mess in MESSES},  # notebook 4 makes policyall itself
-    (key_file_damaged, "08"),
-    (certificate_file_missing, "08"),
-    (certificate_file_damaged, "08"),
-    (thing_has_attributes, "08"),
-    (wide_policy_attached_to_the_device, "08"),
-    (foreign_policy_attached_to_the_device, "08"),
-    (policies_of_notebook_4_left_over, "08"),
-    (named_shadow_there, "03"),
-    (named_shadow_there, "08"),
-}
-
 
 def rows() -> Iterator[Any]:
     for mess in MESSES:
         for notebook in ("03", "04", "08"):
-            marks = [pytest.mark.xfail(reason="open")] if (mess, notebook) in OPEN else []
-            yield pytest.param(mess, notebook, marks=marks, id=f"{mess.__name__}-{notebook}")
+            yield pytest.param(mess, notebook, id=f"{mess.__name__}-{notebook}")
 
 
 @pytest.fixture
@@ -355,13 +340,7 @@ def test_from_a_mess(after_the_course: Lab, mess: Mess, notebook: str) -> None:
     assert_ready(after_the_course, notebook)
 
 
-@pytest.mark.parametrize(
-    "notebook",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(reason="open")] if name == "04" else [])
-        for name in NOTEBOOKS
-    ],
-)
+@pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_from_several_messes_at_once(after_the_course: Lab, notebook: str) -> None:
     for mess in (shadow_there, policy_changed_four_times, key_file_missing, thing_missing):
         mess(after_the_course)

@@ -18,7 +18,6 @@ from tests.conftest import NewThing, make_thing
 NewThings = Callable[..., NewThing]
 Step = Callable[[Lab, NewThing], object]
 Ask = Callable[[Lab, NewThing], Check]
-OPEN = pytest.mark.xfail(reason="open")
 
 
 def nothing(lab: Lab, thing: NewThing) -> None:
@@ -116,20 +115,20 @@ ROWS: list[Any] = [
     (inactive, ask_certificate, False, "is INACTIVE. Activate it: update_certificate."),
     (revoked, ask_certificate, False, "is REVOKED."),
     (detached, ask_certificate, False, "is not attached to '{}'. Attach it: attach_thing_pr"),
-    pytest.param(damaged_certificate, ask_certificate, False, "", marks=OPEN),
-    pytest.param(damaged_key, ask_certificate, False, "", marks=OPEN),
+    pytest.param(damaged_certificate, ask_certificate, False, ""),
+    pytest.param(damaged_key, ask_certificate, False, ""),
     (nothing, ask_policy, True, "'{}-policy' is attached to the certificate of '{}'."),
     (policy_detached, ask_policy, False, "(attached: none). Attach it: attach_policy."),
     (other_policy, ask_policy, False, "(attached: thing-"),
     (without_files, ask_policy, False, "no certificate with its key for '{}'"),
-    pytest.param(certificate_deleted, ask_policy, False, "certificate", marks=OPEN),
-    pytest.param(damaged_certificate, ask_policy, False, "", marks=OPEN),
+    pytest.param(certificate_deleted, ask_policy, False, "certificate"),
+    pytest.param(damaged_certificate, ask_policy, False, ""),
     (nothing, ask_connection, True, "'{}' can connect over mutual TLS."),
     (policy_detached, ask_connection, False, "Connecting as '{}': not authorized"),
     (inactive, ask_connection, False, "Connecting as '{}': The connection was closed"),
     (without_files, ask_connection, False, "no certificate with its key for '{}'"),
-    pytest.param(damaged_certificate, ask_connection, False, "", marks=OPEN),
-    pytest.param(damaged_key, ask_connection, False, "", marks=OPEN),
+    pytest.param(damaged_certificate, ask_connection, False, ""),
+    pytest.param(damaged_key, ask_connection, False, ""),
     (nothing, shadow(depth=1), False, "No shadow exists with name: '{}'. Update it first."),
     (reported(depth=1.4, a=2), shadow(depth=1.4), True, "of '{}' reports depth 1.4."),
     (reported(depth=1.4, a=2), shadow(depth=1.4, a=2), True, "reports a 2, depth 1.4."),
@@ -137,7 +136,7 @@ ROWS: list[Any] = [
     (reported(depth=1), shadow(a=1, depth=2), False, "a is missing, not 1; depth is 1, not 2."),
     (reported(), shadow(depth=2), False, "depth is missing, not 2."),
     (reported(lamp="off"), shadow(lamp="on"), False, "lamp is off, not on."),
-    pytest.param(reported(depth=1.4), shadow(), True, "'{}'", marks=OPEN),
+    pytest.param(reported(depth=1.4), shadow(), True, "'{}'"),
 ]
 
 
@@ -178,7 +177,7 @@ def test_a_thing_that_was_never_made(lab: Lab) -> None:
         ("thing", "a b"),
         ("shadow", "a b"),
         *(
-            pytest.param(check, name, marks=OPEN)
+            pytest.param(check, name)
             for check, name in (
                 ("thing", ""),
                 ("shadow", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -172,7 +173,6 @@ def test_overlapping_subscriptions_each_get_the_message_once(lab: Lab, thing: Ne
         assert [len(inbox) for inbox in (*inboxes[:3], beside)] == [1, 1, 1, 0]
 
 
-@pytest.mark.xfail(reason="the inbox takes $share/group/ for a part of the topic")
 def test_a_shared_subscription_has_an_inbox_too(lab: Lab, thing: NewThing) -> None:
     with lab.connect(thing.name) as device:
         inbox = device.subscribe("$share/group/shared/#")
@@ -314,7 +314,6 @@ def test_a_refused_publish_at_qos_0_cuts_the_connection_and_the_sdk_mends_it(
     assert mine == ["connect", "publish", "disconnect", "connect"]
 
 
-@pytest.mark.xfail(reason="a new session has no subscriptions, and nobody subscribes again")
 def test_subscriptions_outlive_a_connection_that_was_cut(
     lab: Lab, thing: NewThing, new_thing: NewThings
 ) -> None:
@@ -328,7 +327,6 @@ def test_subscriptions_outlive_a_connection_that_was_cut(
         inbox.wait_for(1, timeout=2)
 
 
-@pytest.mark.xfail(reason="the broker cuts the connection and the SDK sends it again, for ever")
 def test_a_payload_that_is_too_large_spoils_nothing(
     lab: Lab, thing: NewThing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,11 +338,10 @@ def test_a_payload_that_is_too_large_spoils_nothing(
         device.publish("large/a", "still here")
 
 
-@pytest.mark.xfail(reason="the SDK's own check of the packet, passed on as it is")
 @pytest.mark.parametrize("topic", ["", "creek/#", "creek/\0"], ids=repr)
 def test_a_topic_that_the_sdk_does_not_take_is_named(lab: Lab, thing: NewThing, topic: str) -> None:
     with lab.connect(thing.name) as device:
-        with pytest.raises((Refused, ValueError), match=f"Publishing to {topic!r}") as refusal:
+        with pytest.raises((Refused, ValueError), match=re.escape(f"Publishing to {topic!r}")) as refusal:
             device.publish(topic, "x")
         assert "lab.why()" not in str(refusal.value)  # the cloud never heard of it
 
@@ -360,6 +357,7 @@ def test_closing_ends_the_connection_once_and_for_all(lab: Lab, thing: NewThing)
     assert repr(device) == f"{name}, connected"
     device.subscribe("end/#")
     device.close()
+    assert device._stopped.is_set()
     device.close()
     assert repr(device) == f"{name}, closed"
     assert set(threading.enumerate()) <= threads
@@ -436,7 +434,6 @@ def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
     assert "closed" in repr(device)  # also when nobody is there to take leave of
 
 
-@pytest.mark.xfail(reason="lab.why() asks the very cloud that is not there")
 def test_a_cloud_that_is_not_there_is_called_so(home: Path) -> None:
     lab = open_lab(home=home)
     thing = make_thing(lab)
@@ -553,7 +550,6 @@ def test_the_shadow_of_a_closed_device_says_so(lab: Lab, thing: NewThing) -> Non
             use()
 
 
-@pytest.mark.xfail(reason="a shadow that is first asked for afterwards waits for an answer")
 def test_the_shadow_of_a_closed_device_is_closed_from_the_beginning(
     lab: Lab, thing: NewThing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,7 +150,6 @@ def test_a_relative_folder_is_looked_at_from_here(
         Keys(Path("keys"), Path("ca.pem")).save("Test2", answers[0])
 
 
-@pytest.mark.xfail(reason="the folder is looked at as it is written, not where it leads")
 @pytest.mark.parametrize("way", ["link", "not-yet/../repository/below"])
 def test_no_detour_leads_into_a_git_work_tree(
     repository: Path, way: str, answers: Answers, tmp_path: Path
@@ -237,10 +236,14 @@ def test_a_save_that_was_interrupted_does_not_stop_the_next(keys: Keys, answers:
     assert keys.files("Test2").certificate_id == answers[0]["certificateId"]
     keys.save("Test2", answers[1])
     assert keys.files("Test2").certificate_id == answers[1]["certificateId"]
-    assert names(keys.folder) == ["Test2", f"Test2.was-{answers[0]['certificateId'][:10]}"]
+    # Half a key may be a whole one: what was left over is kept as well.
+    earlier = f"Test2.was-{answers[0]['certificateId'][:10]}"
+    assert earlier in names(keys.folder)
+    kept = [path.read_text() for path in keys.folder.glob("Test2.was-*/private.pem.key")]
+    assert "half a k" in kept
+    assert not leftover.exists()
 
 
-@pytest.mark.xfail(reason="the id of the certificate that is set aside is read from its file")
 @pytest.mark.parametrize("damage", ["missing", "empty", "garbage"])
 def test_files_that_were_damaged_do_not_stop_the_next_save(
     keys: Keys, damage: str, answers: Answers
@@ -290,7 +293,6 @@ def test_removing_leaves_nothing_of_this_thing_and_all_of_the_others(
     assert names(keys.folder) == []
 
 
-@pytest.mark.xfail(reason="the folder of an interrupted save stays, with its key")
 def test_removing_includes_what_an_interrupted_save_left(keys: Keys) -> None:
     leftover = keys.folder / "Test2.new"
     leftover.mkdir(parents=True)

@@ -186,7 +186,6 @@ def test_links_lead_somewhere(path: Path) -> None:
 # --- any order ------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="open: 04 after 00, 03 or 05")
 @pytest.mark.parametrize("order", ["as numbered", "backwards"])
 @pytest.mark.filterwarnings("ignore::Warning:zmq", "ignore::Warning:jupyter_client")
 def test_any_order_works_in_one_account(

@@ -57,7 +57,6 @@ def test_long_texts_are_wrapped() -> None:
     assert lines[-1].startswith("    word")
 
 
-@pytest.mark.xfail(reason="textwrap breaks at the hyphens of us-east-1")
 @pytest.mark.parametrize("before", range(20, 60, 4))
 def test_an_arn_stays_in_one_piece_to_be_copied(before: int) -> None:
     padding = "x" * before

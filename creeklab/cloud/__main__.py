@@ -79,6 +79,8 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     write_private(ready, json.dumps(running))
     _say(running)
     await app.run_until(stopping)
+    # Whoever looks for a cloud from now on waits for the end of this one, and starts another.
+    write_private(ready, json.dumps({"mqtt_port": mqtt_port, "https_port": https_port}))
     await app.stop()
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import string
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ACCOUNT_ID = "123456789012"
@@ -24,7 +24,7 @@ class Account:
     account: str
     region: str
     access_key: str
-    secret_key: str
+    secret_key: str = field(repr=False)
 
     @property
     def user_arn(self) -> str:

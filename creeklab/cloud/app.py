@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -32,12 +33,18 @@ ENDPOINT = "localhost"
 LOOPBACK = ("127.0.0.1", "::1")
 TICK_SECONDS = 1.0
 
+log = logging.getLogger(__name__)
+
 
 class App:
     """One cloud. `start` opens its two ports, `stop` closes everything."""
 
     def __init__(
-        self, folder: Path, settings: Settings, clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.account = load_account(folder)
@@ -53,7 +60,7 @@ class App:
             clock=clock,
         )
         self.broker = Broker(
-            settings, self.tape, RetainedMessages(self.store), self._access_for, clock
+            settings, self.tape, RetainedMessages(self.store), self._access_for, clock, timer
         )
         rules = Rules(
             max_bytes=settings.shadow_max_bytes,
@@ -77,15 +84,15 @@ class App:
             record=self._record_call,
             extra=lab_door(self.tape),
         )
-        self._clock = clock
-        self._busy_at = clock()
+        self._timer = timer
+        self._calls = 0
         self._ticker: asyncio.Task[None] | None = None
 
     def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Access:
         return Access(self.registry, peer.certificate_id, client_id, peer.source_ip, attributes)
 
     def _record_call(self, **call: object) -> None:
-        self._busy_at = self._clock()
+        self._calls += 1
         # Looking at the tape is not a happening of its own.
         if call["service"] != OWN_SERVICE:
             self.tape.record("call", **call)
@@ -108,14 +115,15 @@ class App:
     async def run_until(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set or the cloud has been idle for its hours."""
         idle = self.settings.idle_hours * 3600
+        busy_at, seen = self._timer(), (0, 0)
         while not stopping.is_set():
             try:
                 await asyncio.wait_for(stopping.wait(), 60.0)
             except TimeoutError:
-                if self.broker.connections:
-                    self._busy_at = self._clock()
-                self._busy_at = max(self._busy_at, self.tape.newest)
-                if idle and self._clock() - self._busy_at > idle:
+                happened = (self._calls, self.tape.length)
+                if self.broker.connections or happened != seen:
+                    busy_at, seen = self._timer(), happened
+                if idle and self._timer() - busy_at > idle:
                     return
 
     async def stop(self) -> None:
@@ -130,7 +138,11 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.broker.tick()
+            try:
+                self.broker.tick()
+            except Exception:
+                # The next tick comes whatever happened in this one.
+                log.exception("A tick of the broker failed.")
 
 
 async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) -> int:

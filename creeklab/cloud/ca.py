@@ -185,7 +185,7 @@ class CertificateAuthority:
         return self._issue(subject if list(subject) else _DEVICE_NAME, key)
 
     def server_context(self) -> ssl.SSLContext:
-        """Return TLS settings for MQTT and HTTPS with certificates of Things: TLS 1.2 and 1.3.
+        """Return TLS settings for MQTT with certificates of Things: TLS 1.2 and 1.3.
 
         The handshake ends in an error for a client without a certificate or with one that the
         device authority has not signed; whether the certificate is still registered and active is

@@ -103,7 +103,7 @@ class Registry:
     def create_thing(self, name: str, attributes: Mapping[str, str]) -> Thing:
         """Create a Thing, or return the one that is there if its attributes are the same."""
         attributes = _checked_attributes(attributes)
-        with self._store.transaction() as db:
+        with self._changing() as db:
             thing = _find_thing(self._store, name)
             if thing is None:
                 thing = Thing(name, str(uuid.uuid4()), 1, attributes)

@@ -18,7 +18,8 @@ class Tape:
     """The last `length` happenings.
 
     Each entry is a JSON object with ``number`` (1, 2, 3, ...), ``time`` (seconds since the
-    epoch), ``kind`` (``connect``, ``refused``, ``publish``, ...) and members of its kind.
+    epoch), ``kind`` (``connect``, ``subscribe``, ``shadow``, ``call``, ...) and members of its
+    kind; a refusal of whatever kind has a member ``refusal``.
     """
 
     def __init__(self, length: int = 10_000, clock: Callable[[], float] = time.time) -> None:
@@ -38,9 +39,9 @@ class Tape:
         return [entry for entry in self._entries if entry["number"] > after]
 
     @property
-    def newest(self) -> float:
-        """Time of the newest entry, in seconds since the epoch; 0 if there is none."""
-        return float(self._entries[-1]["time"]) if self._entries else 0.0
+    def length(self) -> int:
+        """How many entries there were, those included that have fallen off."""
+        return self._number
 
     def last_refusal(self, client_id: str | None = None) -> Entry | None:
         """Return the newest entry that explains a refusal, of one client if named."""

@@ -86,13 +86,13 @@ class Kept(dict[str, Any]):
 class Client:
     """A client of the broker under test: sends packets, reads what was written to it."""
 
-    def __init__(self, house: "House", version: int) -> None:
+    def __init__(self, house: "House", version: int, certificate: str = "ab" * 32) -> None:
         self.version = version
         self.hung_up = False
         self._written = b""
         self._decoder = Decoder(version=version)
         self.connection = Connection(
-            house.broker, Peer("ab" * 32, "127.0.0.1", 50000), self._write, self._close
+            house.broker, Peer(certificate, "127.0.0.1"), self._write, self._close
         )
 
     def _write(self, data: bytes) -> None:
@@ -121,15 +121,15 @@ class House:
         self.kept = Kept()
         self.attributes: list[tuple[str, ...]] = []
         self.broker = Broker(
-            Settings(**settings), self.tape, self.kept, self._access_for, self.clock
+            Settings(**settings), self.tape, self.kept, self._access_for, self.clock, self.clock
         )
 
     def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
         self.attributes.append(attributes)
         return self.rights
 
-    def client(self, version: int) -> Client:
-        return Client(self, version)
+    def client(self, version: int, **options: Any) -> Client:
+        return Client(self, version, **options)
 
     def connected(self, client_id: str, version: int, **members: Any) -> Client:
         client = self.client(version)
@@ -352,8 +352,8 @@ def test_payload_of_128_kb_and_one_byte_more(house: House, version: int) -> None
     client = house.connected("a", version)
     assert client.says(Publish("a", bytes(131072), 1, packet_id=5)) == [Puback(5, 0, {})]
     answer = client.says(Publish("a", bytes(131073), 1, packet_id=6))
-    assert answer == ([] if version == 4 else [Disconnect(Reason.PACKET_TOO_LARGE, {})])
-    assert client.hung_up
+    assert answer == ([] if version == 4 else [Puback(6, Reason.QUOTA_EXCEEDED, {})])
+    assert client.hung_up is (version == 4)
 
 
 @VERSIONS
@@ -435,6 +435,15 @@ def test_receive_maximum_and_packet_size_of_the_client_are_kept(house: House) ->
     assert len(client.hears()) == 2
 
 
+def test_a_message_too_large_for_the_client_does_not_stop_the_others(house: House) -> None:
+    client = house.connected("a", 5, maximum_packet_size=100)
+    client.says(subscribe("#"))
+    for _ in range(150):
+        house.broker.publish("creek", bytes(200), 1)
+    house.broker.publish("creek", b"small", 1)
+    assert [each.payload for each in client.hears()] == [b"small"]
+
+
 def test_congested_clients_lose_qos_0_and_keep_qos_1(house: House) -> None:
     client = house.connected("a", 5)
     client.says(subscribe("#"))
@@ -454,6 +463,14 @@ def test_subscribe_denied(house: House, version: int) -> None:
     answer = client.says(subscribe("creek/#", "secret/#"))
     assert answer == ([] if version == 4 else [Suback(7, [1, Reason.NOT_AUTHORIZED], {})])
     assert client.hung_up is (version == 4)
+
+
+def test_a_refused_subscribe_of_mqtt_311_leaves_nothing_behind(house: House) -> None:
+    house.rights.denied.add(("iot:Subscribe", "topicfilter/secret"))
+    house.connected("a", 4, clean=False).says(subscribe("creek", "secret"))
+    house.broker.publish("creek", b"", 1)
+    again = house.client(4)
+    assert again.says(connect("a", 4, clean=False)) == [Connack(True, 0, {})]
 
 
 def test_subscribe_denied_may_be_told_in_mqtt_311() -> None:
@@ -483,7 +500,8 @@ def test_no_more_than_50_subscriptions(house: House) -> None:
     assert client.says(subscribe("creek/50")) == [Suback(7, [Reason.QUOTA_EXCEEDED], {})]
     assert client.says(subscribe("creek/49")) == [Suback(7, [1], {})]
     client.says(Unsubscribe(8, ["creek/0"], {}))
-    assert client.says(subscribe("creek/50")) == [Suback(7, [1], {})]
+    full = [1, Reason.QUOTA_EXCEEDED]
+    assert client.says(subscribe("creek/50", "creek/51")) == [Suback(7, full, {})]
 
 
 @pytest.mark.parametrize("topic_filter", ["a/#/b", "$SYS/#", "a/b/c/d/e/f/g/h/i", "$share/x"])
@@ -600,6 +618,37 @@ def test_disconnect_with_will(house: House) -> None:
     assert len(watcher.hears()) == 1
 
 
+@pytest.mark.parametrize(
+    ("will", "code"),
+    [
+        (Will("$SYS/x", b"", 0, False, {}), Reason.TOPIC_NAME_INVALID),
+        (Will("$aws/events/presence/connected/x", b"", 0, False, {}), Reason.TOPIC_NAME_INVALID),
+        (Will("$aws/things/T/shadow/update", b"", 0, True, {}), Reason.TOPIC_NAME_INVALID),
+        (Will("gone", b"", 2, False, {}), Reason.QOS_NOT_SUPPORTED),
+    ],
+)
+def test_a_will_is_held_to_the_rules_of_a_message(house: House, will: Will, code: Reason) -> None:
+    [connack] = house.client(5).says(connect("a", 5, will=will))
+    assert connack.reason_code == code
+
+
+def test_rights_lost_while_a_will_waits_count(house: House) -> None:
+    watcher = house.connected("w", 5)
+    watcher.says(subscribe("gone"))
+    delayed = Will("gone", b"", 0, False, {"will_delay_interval": 10})
+    house.connected("a", 5, will=delayed, session_expiry_interval=60).connection.lost("lost")
+    kept = house.connected("b", 5, will=Will("gone", b"", 0, True, {}))
+    house.rights.denied |= {("iot:Publish", "topic/gone")}
+    house.broker.forget_rights()
+    house.clock.now += 11
+    house.broker.tick()
+    assert watcher.hears() == []
+    house.rights.denied = {("iot:RetainPublish", "topic/gone")}
+    kept.connection.lost("lost")
+    assert watcher.hears() == []
+    assert house.kept == {}
+
+
 def test_will_delay_waits_and_a_return_cancels_it(house: House) -> None:
     watcher = house.connected("w", 5)
     watcher.says(subscribe("gone"))
@@ -636,7 +685,7 @@ def test_a_persistent_session_keeps_subscriptions_and_messages(house: House) -> 
     ]
 
 
-@pytest.mark.parametrize("end", ["expiry", "clean", "other version"])
+@pytest.mark.parametrize("end", ["expiry", "clean", "other version", "other certificate"])
 def test_a_session_ends(house: House, end: str) -> None:
     first = house.connected("a", 5, clean=False, session_expiry_interval=60)
     first.says(subscribe("creek"))
@@ -645,7 +694,8 @@ def test_a_session_ends(house: House, end: str) -> None:
         house.clock.now += 61
         house.broker.tick()
     version = 4 if end == "other version" else 5
-    again = house.client(version)
+    certificate = "cd" * 32 if end == "other certificate" else "ab" * 32
+    again = house.client(version, certificate=certificate)
     clean = end == "clean"
     [connack] = again.says(connect("a", version, clean=clean))
     assert not connack.session_present

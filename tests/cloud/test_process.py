@@ -445,7 +445,7 @@ def test_it_ends_itself_when_nobody_has_used_it_for_its_hours(
         app.broker.connections = {"device": None} if minute in connected else {}  # type: ignore
 
     minutes = Minutes(busy, last=500)
-    app = App(tmp_path, Settings(idle_hours=idle_hours), clock=minutes.now)
+    app = App(tmp_path, Settings(idle_hours=idle_hours), timer=minutes.now)
     try:
         asyncio.run(app.run_until(minutes))
     finally:

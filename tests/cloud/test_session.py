@@ -12,7 +12,7 @@ def message(number: int, expires_at: float | None = None) -> Message:
 
 
 def test_packet_ids_count_up_skip_those_in_flight_and_wrap():
-    session = Session("Test2", 5, window=65535)
+    session = Session("Test2", 5, "ab" * 32, window=65535)
     session._last_id = 65533
     assert [session.admit(message(n), False) for n in range(3)] == [65534, 65535, 1]
     session._last_id = 65533
@@ -20,7 +20,7 @@ def test_packet_ids_count_up_skip_those_in_flight_and_wrap():
 
 
 def test_beyond_the_window_messages_wait_and_follow_in_order():
-    session = Session("Test2", 5, window=2)
+    session = Session("Test2", 5, "ab" * 32, window=2)
     assert [session.admit(message(n), False) for n in range(4)] == [1, 2, 0, 0]
     assert session.next_waiting(0) is None
     assert session.acknowledge(1)
@@ -34,14 +34,14 @@ def test_beyond_the_window_messages_wait_and_follow_in_order():
 
 
 def test_acknowledging_twice_is_noticed():
-    session = Session("Test2", 5)
+    session = Session("Test2", 5, "ab" * 32)
     session.admit(message(0), False)
     assert session.acknowledge(1)
     assert not session.acknowledge(1)
 
 
 def test_away_everything_waits_and_what_was_in_flight_comes_first():
-    session = Session("Test2", 5)
+    session = Session("Test2", 5, "ab" * 32)
     session.admit(message(0), False)
     session.admit(message(1), False)
     session.ends_at = 1000.0
@@ -52,7 +52,7 @@ def test_away_everything_waits_and_what_was_in_flight_comes_first():
 
 
 def test_expired_messages_are_not_sent_and_others_say_how_long_they_live():
-    session = Session("Test2", 5, ends_at=1000.0)
+    session = Session("Test2", 5, "ab" * 32, ends_at=1000.0)
     session.admit(message(0, expires_at=110.0), False)
     session.admit(message(1, expires_at=160.0), False)
     session.ends_at = None
@@ -64,7 +64,7 @@ def test_expired_messages_are_not_sent_and_others_say_how_long_they_live():
 
 def test_the_queue_is_bounded(monkeypatch):
     monkeypatch.setattr(session_module, "MAX_WAITING", 2)
-    session = Session("Test2", 5, ends_at=1000.0)
+    session = Session("Test2", 5, "ab" * 32, ends_at=1000.0)
     session.admit(message(0), False)
     session.admit(message(1), False)
     with pytest.raises(OverflowError, match="2 messages wait for 'Test2'"):

@@ -77,7 +77,6 @@ def test_the_door_to_it() -> None:
     assert door["why"]({"client_id": "b"}) == {"entry": None}
 
 
-@pytest.mark.xfail(reason="500 where the request is at fault")
 def test_the_door_tells_who_asks_wrongly(lab: Lab) -> None:
     with pytest.raises(RuntimeError, match="The local cloud answered 400"):
         lab._ask("tape", {"after": "yesterday"})

@@ -9,9 +9,17 @@ from creeklab.cloud.mqtt.topics import (
     SubscriptionTree,
     check_filter,
     check_topic,
-    matches,
     split_share,
 )
+from creeklab.topics import matches as client_matches
+
+
+def matches(topic_filter: str, topic: str, dollar_topics: str = "aws") -> bool:
+    """The rule read naively; what a client sorts its messages by, but for the setting."""
+    if dollar_topics == "spec" and topic.startswith("$") and topic_filter[0] in "+#":
+        return False
+    return client_matches(topic_filter, topic)
+
 
 MATCHING = [
     ("creek/depth", "creek/depth", True),
@@ -56,7 +64,7 @@ def test_leading_wildcard_and_reserved_topics(topic_filter, dollar_topics, expec
 
 @pytest.mark.parametrize(
     "topic",
-    ["a", "/", "a/b/c/d/e/f/g/h", "x" * 256, "ü" * 128, "$aws/rules/r/1/2/3/4/5/6/7/8"],
+    ["a", "/", "a/b/c/d/e/f/g/h", "x" * 256, "ü" * 128, "$aws/things/t/shadow/name/n/update"],
 )
 def test_topic_is_taken(topic):
     check_topic(topic)
@@ -71,7 +79,11 @@ def test_topic_is_taken(topic):
         ("x" * 257, "256 bytes"),
         ("ü" * 129, "256 bytes"),
         ("a/b/c/d/e/f/g/h/i", "9 levels"),
+        ("a\0", "U\\+0000"),
         ("$aws/rules/r/1/2/3/4/5/6/7/8/9", "12 levels"),
+        ("$aws/rules/r/1/2/3/4/5/6/7/8", "not a reserved topic"),
+        ("$SYS/uptime", "not a reserved topic"),
+        ("$aws/events/presence/connected/a", "not a reserved topic"),
     ],
 )
 def test_topic_is_refused(topic, why):
@@ -80,7 +92,19 @@ def test_topic_is_refused(topic, why):
 
 
 @pytest.mark.parametrize(
-    "topic_filter", ["#", "+", "a/+/b/#", "/#", "$share/group/a/b/c/d/e/f/g/h", "$share/g/#"]
+    "topic_filter",
+    [
+        "#",
+        "+",
+        "a/+/b/#",
+        "/#",
+        "$share/group/a/b/c/d/e/f/g/h",
+        "$share/g/#",
+        "$aws/#",
+        "$aws/+/#",
+        "$aws/things/#",
+        "$aws/things/t/shadow/name/n/update/+",
+    ],
 )
 def test_filter_is_taken(topic_filter):
     check_filter(topic_filter)
@@ -102,11 +126,21 @@ def test_filter_is_taken(topic_filter):
         "a/b/c/d/e/f/g/h/i",
         "$share/group/a/b/c/d/e/f/g/h/i",
         "x" * 257,
+        "$SYS/#",
+        "$aws/foo/bar",
+        "$aws/events/#",
+        "$aws/things/t/jobs/#",
+        "$share/group/$SYS/#",
     ],
 )
 def test_filter_is_refused(topic_filter):
     with pytest.raises(InvalidTopic):
         check_filter(topic_filter)
+
+
+def test_a_client_knows_the_messages_of_a_shared_subscription():
+    assert client_matches("$share/group/creek/#", "creek/depth")
+    assert not client_matches("$share/group/creek/#", "rain")
 
 
 def test_split_share():

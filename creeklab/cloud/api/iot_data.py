@@ -10,8 +10,9 @@ from typing import Any
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
-from creeklab.cloud.mqtt.packets import Publish, encode
-from creeklab.cloud.mqtt.topics import InvalidTopic, check_topic
+from creeklab.cloud.mqtt.fields import ProtocolError
+from creeklab.cloud.mqtt.packets import Decoder, Publish, encode
+from creeklab.cloud.mqtt.topics import MAX_PAYLOAD, InvalidTopic, check_topic
 from creeklab.cloud.shadow import Rejected
 from creeklab.cloud.shadow_service import ShadowService
 
@@ -22,7 +23,6 @@ EXCEPTIONS = {
     413: "RequestEntityTooLargeException",
     415: "UnsupportedDocumentEncodingException",
 }
-MAX_PAYLOAD = 131_072
 
 
 class IotData:
@@ -46,19 +46,18 @@ class IotData:
     ) -> None:
         """Publish a message to a topic."""
         try:
-            check_topic(topic)
+            check_topic(topic, retain=retain)
         except InvalidTopic as error:
             raise ServiceError("InvalidRequestException", str(error)) from None
         if len(payload) > MAX_PAYLOAD:
             message = f"The payload has {len(payload)} bytes; {MAX_PAYLOAD} are the most."
             raise ServiceError("RequestEntityTooLargeException", message)
-        if topic.startswith("$") and retain:
-            message = "A message to a reserved topic cannot be retained."
-            raise ServiceError("InvalidRequestException", message)
         properties = _properties(mqtt5)
         try:
-            encode(Publish(topic, b"", properties=properties), 5)
-        except ValueError as error:
+            # What MQTT forbids must not go out to subscribers, so it is read as they would.
+            data = encode(Publish(topic, b"", properties=properties), 5)
+            list(Decoder(version=5).feed(data))
+        except (ValueError, OverflowError, ProtocolError) as error:
             raise ServiceError("InvalidRequestException", str(error)) from None
         self._broker.publish(topic, payload, min(qos, 1), retain, properties)
 
@@ -96,7 +95,7 @@ class IotData:
 
 def _after(token: str) -> str:
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError:
         raise ServiceError("InvalidRequestException", "Invalid nextToken") from None
 

@@ -43,7 +43,6 @@ class Peer:
 
     certificate_id: str
     source_ip: str
-    source_port: int
 
 
 class Retained(Protocol):
@@ -66,6 +65,15 @@ class _PendingWill:
 class Broker:
     """Routes messages between the sessions of one cloud.
 
+    Parameters
+    ----------
+    access_for
+        Gives the rights of a peer, its client id and its connect attributes.
+    clock
+        Seconds since the epoch: when a message expires.
+    timer
+        Seconds that only go forward: how long a client was silent or away.
+
     Attributes
     ----------
     service
@@ -79,10 +87,12 @@ class Broker:
         retained: Retained,
         access_for: Callable[[Peer, str, tuple[str, ...]], Access],
         clock: Callable[[], float],
+        timer: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.tape = tape
         self.clock = clock
+        self.timer = timer
         self.access_for = access_for
         self.retained = retained
         self.service: Callable[[str, bytes, str], None] | None = None
@@ -103,7 +113,7 @@ class Broker:
         Another connection under the same client id is closed, as AWS does it.
         """
         client_id = connection.client_id
-        now = self.clock()
+        now = self.timer()
         other = self.connections.get(client_id)
         if other is not None:
             other.take_over()
@@ -112,13 +122,18 @@ class Broker:
             self._publish_will(client_id, pending.will, pending.access)
         session = self._sessions.get(client_id)
         if session is not None and (
-            clean or session.version != connection.version or _ended(session, now)
+            clean
+            or session.version != connection.version
+            or session.certificate_id != connection.peer.certificate_id
+            or _ended(session, now)
         ):
             self._end_session(session)
             session = None
         present = session is not None
         if session is None:
-            session = self._sessions[client_id] = Session(client_id, connection.version)
+            session = self._sessions[client_id] = Session(
+                client_id, connection.version, connection.peer.certificate_id
+            )
         session.expiry = expiry
         session.ends_at = None
         session.window = connection.window
@@ -133,7 +148,7 @@ class Broker:
         if session is None or self.connections.get(client_id) is not connection:
             return
         del self.connections[client_id]
-        now = self.clock()
+        now = self.timer()
         session.ends_at = now + session.expiry
         if session.expiry == 0:
             self._end_session(session)
@@ -153,14 +168,17 @@ class Broker:
             self._matches.clear()
 
     def _publish_will(self, client_id: str, will: Will, access: Access) -> None:
-        if access.allows("iot:Publish", "topic/" + will.topic):
+        resource = "topic/" + will.topic
+        if access.allows("iot:Publish", resource) and (
+            not will.retain or access.allows("iot:RetainPublish", resource)
+        ):
             self.publish(
                 will.topic, will.payload, will.qos, will.retain, will.properties, client_id
             )
 
     def tick(self) -> None:
         """Do what time brings: keep alive, wills that are due, sessions that have ended."""
-        now = self.clock()
+        now = self.timer()
         for connection in list(self.connections.values()):
             connection.tick(now, self._examine)
         self._examine = False
@@ -178,6 +196,8 @@ class Broker:
         for connection in self.connections.values():
             if connection.access is not None:
                 connection.access.forget()
+        for pending in self._wills.values():
+            pending.access.forget()
 
     # --- subscriptions ------------------------------------------------------------------------
 

@@ -33,14 +33,21 @@ from creeklab.cloud.mqtt.packets import (
     Will,
 )
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
-from creeklab.cloud.mqtt.topics import InvalidTopic, check_filter, check_topic, split_share
+from creeklab.cloud.mqtt.topics import (
+    MAX_PAYLOAD,
+    InvalidTopic,
+    check_filter,
+    check_topic,
+    split_share,
+)
 
 MAX_PACKET = 149_504
-MAX_PAYLOAD = 131_072
 MAX_CLIENT_ID_BYTES = 128
 MAX_FILTERS = 8
 MAX_SUBSCRIPTIONS = 50
 MAX_TOPIC_ALIAS = 8
+# What a PUBACK tells; anything else ends the connection (developer guide, "MQTT 5 reason codes").
+PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
 SHORTEST_KEEP_ALIVE, LONGEST_KEEP_ALIVE = 30, 1200
 
 
@@ -80,7 +87,7 @@ class Connection:
         self._decoder = Decoder(max_packet_size=MAX_PACKET)
         self._will: Will | None = None
         self._keep_alive = 0
-        self._heard = broker.clock()
+        self._heard = broker.timer()
         self._aliases: dict[int, str] = {}
         self._largest = 0
 
@@ -88,7 +95,7 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
-        self._heard = self._broker.clock()
+        self._heard = self._broker.timer()
         try:
             for packet in self._decoder.feed(data):
                 if not self.open:
@@ -201,21 +208,10 @@ class Connection:
         if not self._allowed("connect", "iot:Connect", "client/" + client_id):
             self._deny_connect(Reason.NOT_AUTHORIZED, return_code=5)
             return False
-        if will is not None and not self._will_allowed(will):
-            self._deny_connect(Reason.NOT_AUTHORIZED, return_code=5)
-            return False
-        return True
-
-    def _will_allowed(self, will: Will) -> bool:
-        try:
-            check_topic(will.topic)
-        except InvalidTopic as error:
-            self._refuse("connect", f"The will cannot be published. {error}")
-            return False
-        topic = "topic/" + will.topic
-        return self._allowed("connect", "iot:Publish", topic) and (
-            not will.retain or self._allowed("connect", "iot:RetainPublish", topic)
-        )
+        refused = None if will is None else self._publish_refused("connect", will)
+        if refused is not None:
+            self._deny_connect(refused, return_code=5)
+        return refused is None
 
     def _deny_connect(self, reason: Reason, return_code: int) -> None:
         if self.version == 5:
@@ -246,46 +242,42 @@ class Connection:
     # --- publish ------------------------------------------------------------------------------
 
     def _on_publish(self, publish: Publish) -> None:
-        access = self.access
-        if access is None or self.session is None:
-            raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT comes first.")
+        self._connected()
         properties = publish.properties
         topic = publish.topic
         if properties and "topic_alias" in properties:
             topic = self._resolve_alias(topic, properties["topic_alias"])
-        if publish.qos > 1:
-            self._refuse("publish", "AWS IoT Core has no QoS 2.", topic=topic)
-            self.end(Reason.QOS_NOT_SUPPORTED)
-            return
-        refused = self._publish_refused(topic, publish, access)
+        publish.topic = topic
+        refused = self._publish_refused("publish", publish)
         if refused is None:
             self._broker.publish(
                 topic, publish.payload, publish.qos, publish.retain, properties, self.client_id
             )
             if publish.qos:
                 self._send(Puback(publish.packet_id, 0, {}))
-        elif self.version == 5 and publish.qos and refused != Reason.PACKET_TOO_LARGE:
+        elif self.version == 5 and publish.qos and refused in PUBACK_REASONS:
             self._send(Puback(publish.packet_id, refused, {}))
         else:
             self.end(refused)
 
-    def _publish_refused(self, topic: str, publish: Publish, access: Access) -> Reason | None:
-        resource = "topic/" + topic
-        if not access.allows("iot:Publish", resource):
-            self._explain("publish", "iot:Publish", resource)
+    def _publish_refused(self, kind: str, message: Publish | Will) -> Reason | None:
+        """Return why a message, or a will, may not be published; None if it may."""
+        topic = message.topic
+        if message.qos > 1:
+            self._refuse(kind, "AWS IoT Core has no QoS 2.", topic=topic)
+            return Reason.QOS_NOT_SUPPORTED
+        if not self._allowed(kind, "iot:Publish", "topic/" + topic):
             return Reason.NOT_AUTHORIZED
-        if publish.retain and not self._allowed("publish", "iot:RetainPublish", resource):
+        if message.retain and not self._allowed(kind, "iot:RetainPublish", "topic/" + topic):
             return Reason.NOT_AUTHORIZED
-        if len(publish.payload) > MAX_PAYLOAD:
-            why = f"The payload has {len(publish.payload)} bytes; {MAX_PAYLOAD} are the most."
-            self._refuse("publish", why, topic=topic)
-            return Reason.PACKET_TOO_LARGE
+        if len(message.payload) > MAX_PAYLOAD:
+            why = f"The payload has {len(message.payload)} bytes; {MAX_PAYLOAD} are the most."
+            self._refuse(kind, why, topic=topic)
+            return Reason.QUOTA_EXCEEDED
         try:
-            check_topic(topic)
-            if topic.startswith("$"):
-                _check_reserved(topic, publish.retain)
+            check_topic(topic, retain=message.retain)
         except InvalidTopic as error:
-            self._refuse("publish", str(error), topic=topic)
+            self._refuse(kind, str(error), topic=topic)
             return Reason.TOPIC_NAME_INVALID
         return None
 
@@ -314,15 +306,20 @@ class Connection:
             self._refuse("subscribe", why)
             self.end(Reason.QUOTA_EXCEEDED)
             return
+        decisions: list[Reason | None] = []
+        filters = set(session.subscriptions)
+        for entry in subscribe.entries:
+            decisions.append(self._subscribe_refused(filters, entry))
+            if decisions[-1] is None:
+                filters.add(entry.filter)
+        closing = self.version == 4 and self._broker.settings.subscribe_denied_311 == "close"
+        if closing and any(refused is not None for refused in decisions):
+            self._shut()
+            return
         codes: list[int] = []
         retained: list[tuple[Message, int]] = []
-        for entry in subscribe.entries:
-            refused = self._subscribe_refused(session, entry)
+        for entry, refused in zip(subscribe.entries, decisions, strict=True):
             if refused is not None:
-                denied = self._broker.settings.subscribe_denied_311
-                if self.version == 4 and denied == "close":
-                    self._shut()
-                    return
                 codes.append(refused if self.version == 5 else 0x80)
                 continue
             granted = Subscription(
@@ -343,7 +340,8 @@ class Connection:
         for message, qos in retained:
             self.deliver(message, min(qos, message.qos), True)
 
-    def _subscribe_refused(self, session: Session, entry: Subscription) -> Reason | None:
+    def _subscribe_refused(self, filters: set[str], entry: Subscription) -> Reason | None:
+        """Return why a subscription is refused beside those to `filters`; None if it is not."""
         topic_filter = entry.filter
         # The policy is asked for the filter as the client wrote it, without the share.
         resource = "topicfilter/" + split_share(topic_filter)[1]
@@ -351,15 +349,10 @@ class Connection:
             return Reason.NOT_AUTHORIZED
         try:
             check_filter(topic_filter)
-            inner = split_share(topic_filter)[1]
-            if inner.startswith("$") and not inner.startswith("$aws/"):
-                raise InvalidTopic(f"'{inner}': no topic begins with $ but those with $aws/.")
         except InvalidTopic as error:
             self._refuse("subscribe", str(error), filter=topic_filter)
             return Reason.TOPIC_FILTER_INVALID
-        if topic_filter not in session.subscriptions and (
-            len(session.subscriptions) >= MAX_SUBSCRIPTIONS
-        ):
+        if topic_filter not in filters and len(filters) >= MAX_SUBSCRIPTIONS:
             why = f"One connection has {MAX_SUBSCRIPTIONS} subscriptions at most."
             self._refuse("subscribe", why, filter=topic_filter)
             return Reason.QUOTA_EXCEEDED
@@ -399,13 +392,24 @@ class Connection:
             self._tape.record("dropped", client_id=self.client_id, topic=topic, why=str(error))
             return
         if packet_id:
-            head, tail = message.frame(self.version, 1, retain)
-            self._write_frame(head + packet_id.to_bytes(2, "big") + tail)
+            self._write_acknowledged(session, packet_id, message, retain)
 
-    def _write_frame(self, frame: bytes) -> None:
-        # A packet larger than the client takes is treated as sent (MQTT 5, 3.1.2.11.4).
-        if not self._largest or len(frame) <= self._largest:
-            self._write(frame)
+    def _write_acknowledged(
+        self, session: Session, packet_id: int, message: Message, retain: bool
+    ) -> None:
+        head, tail = message.frame(self.version, 1, retain)
+        if not self._write_frame(head + packet_id.to_bytes(2, "big") + tail):
+            session.acknowledge(packet_id)
+
+    def _write_frame(self, frame: bytes) -> bool:
+        """Send a message unless it is larger than the client takes: then it counts as sent.
+
+        So says MQTT 5, 3.1.2.11.4. Returns whether it was sent.
+        """
+        if self._largest and len(frame) > self._largest:
+            return False
+        self._write(frame)
+        return True
 
     def _send_waiting(self) -> None:
         session, access = self.session, self.access
@@ -415,8 +419,7 @@ class Connection:
                 return
             packet_id, message, retain = following
             if access.may_receive(message.topic, self._explain_receive):
-                head, tail = message.frame(self.version, 1, retain)
-                self._write_frame(head + packet_id.to_bytes(2, "big") + tail)
+                self._write_acknowledged(session, packet_id, message, retain)
             else:
                 session.acknowledge(packet_id)
 
@@ -537,15 +540,3 @@ class Connection:
             refusal={"summary": why},
             **members,
         )
-
-
-def _check_reserved(topic: str, retain: bool) -> None:
-    levels = topic.split("/")
-    if levels[:2] != ["$aws", "things"] or levels[3:4] != ["shadow"]:
-        raise InvalidTopic(
-            f"'{topic}' is not a reserved topic of this cloud, which has "
-            "$aws/things/<thing>/shadow/...; AWS closes the connection for a topic with $ "
-            "that it does not know."
-        )
-    if retain:
-        raise InvalidTopic("A message to a reserved topic cannot be retained.")

@@ -72,26 +72,45 @@ class MqttListener:
         for server in self._servers:
             server.close()
 
-    def _refused(self, error: ssl.SSLError) -> None:
+    def _refused(self, error: ssl.SSLError | None) -> None:
         self._broker.tape.record("tls", refusal={"summary": explain_handshake(error)})
 
 
-def _watch_handshakes(context: ssl.SSLContext, refused: Callable[[ssl.SSLError], None]) -> None:
+def _watch_handshakes(
+    context: ssl.SSLContext, refused: Callable[[ssl.SSLError | None], None]
+) -> None:
     class Watched(ssl.SSLObject):
+        steps = 0  # of a handshake that goes on: the first step only waits for the client
+        over = False
+
         def do_handshake(self) -> None:
             try:
                 super().do_handshake()
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                self.steps += 1
                 raise
             except ssl.SSLError as error:
+                self.over = True
                 refused(error)
                 raise
+            self.over = True
+
+        def __del__(self) -> None:
+            # A client that does not trust the server may just go, and nobody else learns of it.
+            if self.steps > 1 and not self.over:
+                refused(None)
 
     context.sslobject_class = Watched
 
 
-def explain_handshake(error: ssl.SSLError) -> str:
-    """Say in words why a TLS handshake failed on the server's side."""
+def explain_handshake(error: ssl.SSLError | None) -> str:
+    """Say in words why a TLS handshake failed; None stands for a client that went half way."""
+    if error is None:
+        return (
+            "A device gave the TLS handshake up half way. It may not trust this cloud's "
+            "certificate: give it this cloud's CA file, and connect to the host name that the "
+            "endpoint has."
+        )
     reason = error.reason or ""
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return (
@@ -126,9 +145,9 @@ class _MqttProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         self._socket: socket.socket = transport.get_extra_info("socket")
-        host, port = transport.get_extra_info("peername")[:2]
+        host = transport.get_extra_info("peername")[0]
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        peer = Peer(certificate_id(der), host, port)
+        peer = Peer(certificate_id(der), host)
         self._connection = Connection(self._broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
 

@@ -67,14 +67,18 @@ class Session:
     ----------
     version
         4 for MQTT 3.1.1, 5 for MQTT 5; a session is not resumed by the other one.
+    certificate_id
+        Whose it is: it is not resumed with another certificate, whose policies may not allow its
+        subscriptions. What AWS does here is not public.
     expiry
         Seconds that it outlives its connection.
     ends_at
-        When it ends, in seconds since the epoch; None while its client is connected.
+        When it ends, by the broker's timer; None while its client is connected.
     """
 
     client_id: str
     version: int
+    certificate_id: str
     expiry: int = 0
     ends_at: float | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)

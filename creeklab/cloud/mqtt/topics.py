@@ -6,6 +6,8 @@ IoT differs from MQTT version specifications"):
 - at most 256 bytes of UTF-8 and 8 levels, not counting ``$share/<name>/`` and the first three
   levels of ``$aws/rules/<rule>/``;
 - ``sensor/#`` does not match ``sensor`` itself;
+- the only reserved topics here are those of Device Shadows; AWS closes the connection for a topic
+  with ``$`` that it does not know;
 - whether ``#`` reaches ``$aws/...`` is not settled in public: a setting (`dollar_topics`).
 
 Overlapping subscriptions of one subscriber give one delivery at the highest QoS. One member of a
@@ -18,6 +20,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+MAX_PAYLOAD = 131_072
 MAX_TOPIC_BYTES = 256
 MAX_LEVELS = 8
 MAX_SHARE_NAME = 128
@@ -26,17 +29,24 @@ S = TypeVar("S", bound=Hashable)
 O = TypeVar("O")  # noqa: E741
 
 
+_UNKNOWN_RESERVED = (
+    "'{}' is not a reserved topic of this cloud, which has $aws/things/<thing>/shadow/... and no "
+    "other. AWS closes the connection for a topic with $ that it does not know."
+)
+
+
 class InvalidTopic(ValueError):
     """A topic name or filter that AWS IoT Core does not take; the message says why."""
 
 
-def check_topic(topic: str) -> None:
+def check_topic(topic: str, *, retain: bool = False) -> None:
     """Check a topic name to publish to.
 
     Raises
     ------
     InvalidTopic
-        If it is empty, too long, too deep, or holds a wildcard or U+0000.
+        If it is empty, too long, too deep, holds a wildcard or U+0000, or is a reserved topic that
+        this cloud does not have or that cannot be retained.
     """
     if not topic:
         raise InvalidTopic("The topic is empty.")
@@ -45,6 +55,12 @@ def check_topic(topic: str) -> None:
     if "+" in topic or "#" in topic:
         raise InvalidTopic(f"The topic '{topic}' holds a wildcard; those are for subscriptions.")
     _check_size(topic, "topic")
+    if topic.startswith("$"):
+        levels = topic.split("/")
+        if levels[:2] != ["$aws", "things"] or levels[3:4] != ["shadow"]:
+            raise InvalidTopic(_UNKNOWN_RESERVED.format(topic))
+        if retain:
+            raise InvalidTopic("A message to a reserved topic cannot be retained.")
 
 
 def check_filter(topic_filter: str) -> None:
@@ -69,6 +85,12 @@ def check_filter(topic_filter: str) -> None:
         if "+" in level and level != "+":
             raise InvalidTopic(f"In '{inner}' the wildcard + is not a whole level.")
     _check_size(inner, "topic filter")
+    if inner.startswith("$") and not (
+        levels[0] == "$aws"
+        and levels[1:2] in (["things"], ["+"], ["#"])
+        and levels[3:4] in ([], ["shadow"], ["+"], ["#"])
+    ):
+        raise InvalidTopic(_UNKNOWN_RESERVED.format(inner))
 
 
 def _check_size(topic: str, what: str) -> None:
@@ -86,19 +108,6 @@ def split_share(topic_filter: str) -> tuple[str, str]:
         return "", topic_filter
     share, _, inner = topic_filter.removeprefix("$share/").partition("/")
     return share, inner
-
-
-def matches(topic_filter: str, topic: str, dollar_topics: str = "aws") -> bool:
-    """Tell whether a topic filter without a share matches a topic name."""
-    wanted, given = topic_filter.split("/"), topic.split("/")
-    if dollar_topics == "spec" and topic.startswith("$") and wanted[0] in ("+", "#"):
-        return False
-    for position, level in enumerate(wanted):
-        if level == "#":
-            return len(given) > position
-        if position >= len(given) or level not in ("+", given[position]):
-            return False
-    return len(wanted) == len(given)
 
 
 @dataclass(slots=True)
