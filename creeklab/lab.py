@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -198,7 +199,10 @@ class Lab:
         credentials = Credentials(self._account.access_key, self._account.secret_key)
         SigV4Auth(credentials, "creeklab", self.region).add_auth(request)
         # botocore takes a CA file here, though its stubs know only a bool.
-        session = URLLib3Session(verify=str(self.ca_file))  # type: ignore[arg-type]
+        session = URLLib3Session(
+            verify=str(self.ca_file),  # type: ignore[arg-type]
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        )
         try:
             answer = session.send(request.prepare())
         except EndpointConnectionError:

@@ -341,7 +341,9 @@ def test_a_payload_that_is_too_large_spoils_nothing(
 @pytest.mark.parametrize("topic", ["", "creek/#", "creek/\0"], ids=repr)
 def test_a_topic_that_the_sdk_does_not_take_is_named(lab: Lab, thing: NewThing, topic: str) -> None:
     with lab.connect(thing.name) as device:
-        with pytest.raises((Refused, ValueError), match=re.escape(f"Publishing to {topic!r}")) as refusal:
+        with pytest.raises(
+            (Refused, ValueError), match=re.escape(f"Publishing to {topic!r}")
+        ) as refusal:
             device.publish(topic, "x")
         assert "lab.why()" not in str(refusal.value)  # the cloud never heard of it
 
@@ -415,6 +417,8 @@ def test_a_device_that_was_refused_leaves_no_connection_behind(
 
 
 def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
+    # Not on the usual port, which another cloud may take as soon as this one stops.
+    process.ensure(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     thing = make_thing(lab)
     with lab.connect(thing.name) as device:

@@ -197,10 +197,12 @@ class Connection:
         status = access.status
         if status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
-            state = f"is {status}" if status else "is not in this account's registry"
+            state = f"is {status}: activate it with update_certificate, or use another"
+            if status is None:
+                state = "is not in this account's registry: make a new one, and save it"
             why = (
-                f"The certificate {self.peer.certificate_id[:12]}... {state}; only an ACTIVE one "
-                "may connect. Activate it with update_certificate, or use another."
+                f"The certificate {self.peer.certificate_id[:12]}... {state}. Only an ACTIVE one "
+                "may connect."
             )
             self._refuse("connect", why)
             self._shut()

@@ -18,6 +18,7 @@ from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 
 HANDSHAKE_SECONDS = 10.0
+HALF_WAY_SECONDS = 3.0
 CONNECT_SECONDS = 10.0
 HIGH_WATER = 1 << 20
 ALPN = "x-amzn-mqtt-ca"
@@ -88,6 +89,8 @@ def _watch_handshakes(
                 super().do_handshake()
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 self.steps += 1
+                if self.steps == 2:
+                    asyncio.get_running_loop().call_later(HALF_WAY_SECONDS, self._ask_if_over)
                 raise
             except ssl.SSLError as error:
                 self.over = True
@@ -95,9 +98,9 @@ def _watch_handshakes(
                 raise
             self.over = True
 
-        def __del__(self) -> None:
-            # A client that does not trust the server may just go, and nobody else learns of it.
-            if self.steps > 1 and not self.over:
+        def _ask_if_over(self) -> None:
+            # A client that does not trust the server may say nothing, or hold it back for long.
+            if not self.over:
                 refused(None)
 
     context.sslobject_class = Watched
@@ -150,6 +153,7 @@ class _MqttProtocol(asyncio.Protocol):
         peer = Peer(certificate_id(der), host)
         self._connection = Connection(self._broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
+        self._acknowledge_now()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -190,7 +194,8 @@ class _MqttProtocol(asyncio.Protocol):
         """Have TCP acknowledge what came, as no answer of ours carries the acknowledgement.
 
         The client's Nagle algorithm holds its next small packet back until then, and Linux takes
-        40 ms by itself: after each PUBACK of a client, its next PUBLISH would wait so long.
+        40 ms by itself: so long would wait a CONNECT after the handshake of TLS 1.3, and a PUBLISH
+        after a PUBACK.
         """
         if QUICK_ACK is not None and not self._transport.is_closing():
             self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
