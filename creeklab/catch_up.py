@@ -41,7 +41,7 @@ def catch_up(lab: Lab, notebook: str) -> str:
         "07": _before_shadow,
         "08": _before_sensor,
     }
-    step = steps.get(notebook[:2])
+    step = steps.get(notebook.partition("-")[0])
     if step is None:
         raise ValueError(f"'{notebook}' is none of the notebooks {', '.join(steps)}.")
     return step(lab)

@@ -179,6 +179,9 @@ class Device:
                 ca_filepath=str(files.ca),
                 client_id=client_id,
                 keep_alive_interval_sec=60,
+                # The SDK's own longest wait is two minutes: too long beside a notebook.
+                min_reconnect_delay_ms=200,
+                max_reconnect_delay_ms=2000,
                 # By default the SDK holds itself to 100 publishes a second, AWS's quota.
                 extended_validation_and_flow_control_options=(
                     mqtt5.ExtendedValidationAndFlowControlOptions.NONE
@@ -228,7 +231,7 @@ class Device:
         Refused
             If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
         TimeoutError
-            If no acknowledgement came.
+            If no acknowledgement came; the SDK still sends it when it can connect again.
         """
         what = f"Publishing to {topic!r}"
         data = _encoded(payload)
@@ -251,8 +254,9 @@ class Device:
         TimeoutError
             If no acknowledgement came.
         """
-        inbox = self._inboxes.setdefault(topic_filter, Inbox(topic_filter, qos))
-        inbox.qos = qos
+        known = self._inboxes.get(topic_filter)
+        inbox = Inbox(topic_filter, qos) if known is None else known
+        self._inboxes[topic_filter] = inbox
         what = f"Subscribing to {topic_filter!r}"
         try:
             packet = _subscription(topic_filter, qos)
@@ -260,8 +264,10 @@ class Device:
             if done.reason_codes[0] >= 0x80:
                 _refuse(what, done.reason_codes[0])
         except Exception:
-            self._inboxes.pop(topic_filter, None)
+            if known is None:
+                del self._inboxes[topic_filter]
             raise
+        inbox.qos = qos
         return inbox
 
     def unsubscribe(self, topic_filter: str) -> None:

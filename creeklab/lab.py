@@ -10,7 +10,6 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -172,11 +171,12 @@ class Lab:
         """
         reset_account(self.home)
 
-    @cached_property
+    @property
     def check(self) -> Checks:
         """The self-checks that end each step of a notebook."""
         from creeklab.checks import Checks
 
+        self._ask("why", {})  # says so if the cloud has ended
         return Checks(self)
 
     def catch_up(self, notebook: str) -> str:
@@ -186,6 +186,7 @@ class Lab:
         """
         from creeklab.catch_up import catch_up
 
+        self._ask("why", {})  # says so if the cloud has ended
         return catch_up(self, notebook)
 
     def _ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:

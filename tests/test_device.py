@@ -189,6 +189,24 @@ def test_subscribing_again_gives_the_same_inbox(lab: Lab, thing: NewThing) -> No
         assert [each.payload for each in inbox.wait_for(2)] == [b"x", b"y"]
 
 
+def test_a_refused_second_subscription_leaves_the_first_inbox_alone(
+    lab: Lab, new_thing: Callable[..., NewThing]
+) -> None:
+    new = new_thing()
+    with lab.connect(new.name) as device:
+        inbox = device.subscribe("twice/a")
+        no_more = [allow(["iot:Publish", "iot:Receive"], "*")]
+        lab.client("iot").create_policy_version(
+            policyName=new.policy,
+            policyDocument=json.dumps({"Version": "2012-10-17", "Statement": no_more}),
+            setAsDefault=True,
+        )
+        with pytest.raises(Refused):
+            device.subscribe("twice/a")
+        device.publish("twice/a", "x")
+        inbox.wait_for(1)
+
+
 def test_after_unsubscribing_the_inbox_keeps_what_it_has(lab: Lab, thing: NewThing) -> None:
     with lab.connect(thing.name) as device:
         gone, stays = device.subscribe("gone/a"), device.subscribe("gone/+")

@@ -122,7 +122,6 @@ def test_the_rest_of_the_names(lab: Lab, new_thing: Callable[..., Any]) -> None:
     with lab.connect(thing.name, client_id="another-id") as device:
         assert (device.thing, device.client_id) == (thing.name, "another-id")
     assert isinstance(lab.check, Checks)
-    assert lab.check is lab.check
     with pytest.raises(ValueError, match="none of the notebooks"):
         lab.catch_up("98")
 

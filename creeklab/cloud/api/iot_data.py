@@ -120,7 +120,7 @@ def _properties(mqtt5: dict[str, Any]) -> dict[str, Any]:
         properties["content_type"] = mqtt5["contentType"]
     if "responseTopic" in mqtt5:
         properties["response_topic"] = mqtt5["responseTopic"]
-    if mqtt5.get("messageExpiry"):
+    if "messageExpiry" in mqtt5:
         properties["message_expiry_interval"] = mqtt5["messageExpiry"]
     if "payloadFormatIndicator" in mqtt5:
         utf8 = mqtt5["payloadFormatIndicator"] == "UTF8_DATA"
