@@ -42,7 +42,6 @@ class Mosquitto:
             endpoint="localhost",
             port=self.port,
             client_id="peer",
-            own_limits=False,
         )
 
 
