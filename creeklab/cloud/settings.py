@@ -1,7 +1,7 @@
 """What public sources leave open about AWS IoT Core, as named settings with their defaults.
 
-Each default is what most sources report. ``python -m creeklab cloud start --set name=value`` changes one,
-so that a device can be tried against the other reading too.
+Each default is what most sources report. ``python -m creeklab cloud start --set name=value``
+changes one, so that a device can be tried against the other reading too.
 """
 
 from __future__ import annotations
