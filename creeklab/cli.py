@@ -294,11 +294,21 @@ def _wait_for_address(jupyter: subprocess.Popen[bytes], token: str, notebook: st
                 fresh = file.stat().st_mtime > began - 2.0
                 server = json.loads(file.read_text(encoding="utf-8"))
                 # On Windows the server is a child of the process that was started.
-                if fresh and (server["token"] == token or server["pid"] == jupyter.pid):
+                ours = server["token"] == token or server["pid"] == jupyter.pid
+                if fresh and ours and _listens(server["port"]):
                     query = f"?token={server['token']}" if server["token"] else ""
                     return f"{server['url']}lab/tree/{notebook}{query}"
         time.sleep(0.1)
     return None
+
+
+def _listens(port: int) -> bool:
+    """Tell whether the server takes connections yet: its file is written a moment before."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
