@@ -442,12 +442,12 @@ def test_it_ends_itself_when_nobody_has_used_it_for_its_hours(
     def busy(minute: int) -> None:
         if minute in calls:
             app._record_call(service="iot", operation="ListThings")
-        app.broker.connections = {"device": None} if minute in connected else {}  # type: ignore
+        app.rooms.broker.connections = {"device": None} if minute in connected else {}  # type: ignore
 
     minutes = Minutes(busy, last=500)
     app = App(tmp_path, Settings(idle_hours=idle_hours), timer=minutes.now)
     try:
         asyncio.run(app.run_until(minutes))
     finally:
-        app.store.close()
+        app.rooms.store.close()
     assert minutes.passed == end

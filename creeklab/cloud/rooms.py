@@ -1,0 +1,99 @@
+"""The rooms of one account, wired together: the only file that knows them all.
+
+What an account has for itself: its registry, its shadows, its broker with the sessions of its
+devices, its tape. Ports, the certificate authority and time belong to the whole cloud (`app.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from creeklab.cloud.access import Access
+from creeklab.cloud.account import Account
+from creeklab.cloud.api.iot import Iot
+from creeklab.cloud.api.iot_data import IotData
+from creeklab.cloud.api.lab import lab_door
+from creeklab.cloud.api.protocol import Service
+from creeklab.cloud.api.server import OWN_SERVICE
+from creeklab.cloud.api.sts import Sts
+from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.retained import RetainedMessages
+from creeklab.cloud.registry import Registry
+from creeklab.cloud.settings import Settings
+from creeklab.cloud.shadow import Rules
+from creeklab.cloud.shadow_service import ShadowService
+from creeklab.cloud.store import Store
+from creeklab.cloud.tape import Tape
+
+
+class Rooms:
+    """Everything that belongs to one account.
+
+    Parameters
+    ----------
+    folder
+        Where its database lies.
+    endpoint
+        Host name that DescribeEndpoint answers.
+    clock, timer
+        Seconds since the epoch, and seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        account: Account,
+        settings: Settings,
+        ca: CertificateAuthority,
+        endpoint: str,
+        clock: Callable[[], float],
+        timer: Callable[[], float],
+    ) -> None:
+        self.account = account
+        self.calls = 0
+        self.tape = Tape(clock=clock)
+        self.store = Store(folder / "cloud.db")
+        self.registry = Registry(
+            self.store,
+            ca,
+            account=account.account,
+            region=account.region,
+            endpoint=endpoint,
+            clock=clock,
+        )
+        self.broker = Broker(
+            settings, self.tape, RetainedMessages(self.store), self._access_for, clock, timer
+        )
+        rules = Rules(
+            max_bytes=settings.shadow_max_bytes,
+            first_previous=settings.shadow_first_previous,
+            first_version=settings.shadow_first_version,
+        )
+        self.shadows = ShadowService(self.store, self.broker.publish, self.tape, clock, rules)
+        self.broker.service = self.shadows.on_message
+        self.registry.listeners.append(self.broker.forget_rights)
+        data = (Service("iot-data"), IotData(self.broker, self.shadows))
+        self.services: Mapping[str, tuple[Service, object]] = {
+            "iot": (Service("iot"), Iot(self.registry)),
+            "iotdata": data,
+            "iotdevicegateway": data,
+            "sts": (Service("sts"), Sts(account.account, account.user_arn)),
+        }
+        self.door = lab_door(self.tape)
+
+    def record_call(self, **call: object) -> None:
+        """Put a call to the API on the tape."""
+        self.calls += 1
+        # Looking at the tape is not a happening of its own.
+        if call["service"] != OWN_SERVICE:
+            self.tape.record("call", **call)
+
+    def close(self) -> None:
+        """Close every connection and the store."""
+        self.broker.close()
+        self.store.close()
+
+    def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Access:
+        return Access(self.registry, peer.certificate_id, client_id, peer.source_ip, attributes)
