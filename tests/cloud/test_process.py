@@ -441,7 +441,7 @@ def test_it_ends_itself_when_nobody_has_used_it_for_its_hours(
 ) -> None:
     def busy(minute: int) -> None:
         if minute in calls:
-            app._record_call(service="iot", operation="ListThings")
+            app.rooms.record_call(service="iot", operation="ListThings")
         app.rooms.broker.connections = {"device": None} if minute in connected else {}  # type: ignore
 
     minutes = Minutes(busy, last=500)
