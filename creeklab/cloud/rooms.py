@@ -96,4 +96,6 @@ class Rooms:
         self.store.close()
 
     def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Access:
-        return Access(self.registry, peer.certificate_id, client_id, peer.source_ip, attributes)
+        # No listener lets anybody in without a certificate; "" would be the id of none.
+        certificate_id = peer.certificate_id or ""
+        return Access(self.registry, certificate_id, client_id, peer.source_ip, attributes)

@@ -713,6 +713,94 @@ def test_disconnect_may_change_the_expiry_but_not_from_nothing(house: House) -> 
     assert goodbye.reason_code == Reason.PROTOCOL_ERROR
 
 
+# --- what the account may ask of the broker -------------------------------------------------------
+
+
+def test_presence_knows_where_a_client_is_and_why_it_left(house: House) -> None:
+    client = house.connected("a", 5, keep_alive=40, session_expiry_interval=60)
+    here = house.broker.presence.get("a")
+    assert here is not None
+    assert (here.connected, here.keep_alive, here.session_expiry) == (True, 40, 60)
+    client.says(Disconnect(0, {"session_expiry_interval": 30}))
+    gone = house.broker.presence.get("a")
+    assert gone is not None
+    assert (gone.connected, gone.session_expiry) == (False, 30)
+    assert gone.disconnect_reason == "CLIENT_INITIATED_DISCONNECT"
+
+
+@VERSIONS
+@pytest.mark.parametrize("clean_session", [False, True])
+@pytest.mark.parametrize("prevent_will", [False, True])
+def test_the_account_disconnects_a_client(
+    house: House, version: int, clean_session: bool, prevent_will: bool
+) -> None:
+    watcher = house.connected("w", version)
+    watcher.says(subscribe("gone"))
+    client = house.connected("a", version, clean=False, will=WILL, session_expiry_interval=60)
+    client.says(subscribe("creek", "rain"))
+    assert house.broker.disconnect("a", clean_session, prevent_will)
+    goodbye = [] if version == 4 else [Disconnect(Reason.ADMINISTRATIVE_ACTION, {})]
+    assert client.hears() == goodbye
+    assert client.hung_up
+    assert len(watcher.hears()) == (not prevent_will)
+    subscriptions = house.broker.subscriptions_of("a")
+    if clean_session:
+        assert subscriptions is None
+    else:
+        assert subscriptions is not None
+        assert [each.filter for each in subscriptions] == ["creek", "rain"]
+    gone = house.broker.presence.get("a")
+    assert gone is not None
+    assert gone.disconnect_reason == "API_INITIATED_DISCONNECT"
+    assert not house.broker.disconnect("a", clean_session, prevent_will)
+
+
+def test_a_session_is_known_until_it_ends(house: House) -> None:
+    assert house.broker.session_of("a") is None
+    house.connected("a", 5, session_expiry_interval=60).connection.lost("lost")
+    assert house.broker.session_of("a") is not None
+    house.clock.now += 60
+    assert house.broker.session_of("a") is None
+
+
+@VERSIONS
+def test_a_direct_message_needs_no_subscription(house: House, version: int) -> None:
+    client = house.connected("a", version)
+    assert house.broker.send_direct("a", "creek/alarm", b"!", {"content_type": "text/plain"})
+    [message] = client.hears()
+    assert (message.topic, message.payload, message.qos) == ("creek/alarm", b"!", 0)
+    assert message.properties == ({} if version == 4 else {"content_type": "text/plain"})
+    assert not house.broker.send_direct("nobody", "creek/alarm", b"!", {})
+
+
+def test_a_direct_message_is_confirmed_by_its_puback(house: House) -> None:
+    client = house.connected("a", 5)
+    confirmed: list[bool] = []
+    house.broker.send_direct("a", "creek", b"", {}, lambda: confirmed.append(True))
+    [message] = client.hears()
+    assert (message.qos, confirmed) == (1, [])
+    client.says(Puback(message.packet_id, 0, {}))
+    assert confirmed == [True]
+
+
+def test_a_direct_message_is_not_sent_again(house: House) -> None:
+    client = house.connected("a", 5, clean=False, session_expiry_interval=60)
+    client.says(subscribe("rain"))
+    house.broker.send_direct("a", "creek", b"", {}, lambda: None)
+    house.broker.publish("rain", b"", 1)
+    client.connection.lost("lost")
+    again = house.client(5)
+    _, message = again.says(connect("a", 5, clean=False))
+    assert message.topic == "rain"
+
+
+def test_a_direct_message_needs_the_right_to_receive_it(house: House) -> None:
+    house.rights.denied.add(("iot:Receive", "topic/creek"))
+    client = house.connected("a", 5)
+    assert not house.broker.send_direct("a", "creek", b"", {})
+    assert client.hears() == []
+
+
 # --- time and the registry ------------------------------------------------------------------------
 
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from creeklab.cloud.access import Access
 from creeklab.cloud.mqtt.fields import Properties, Reason
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import Subscription, Will
+from creeklab.cloud.mqtt.presence import Presence
 from creeklab.cloud.mqtt.session import Message, Session
 from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
 from creeklab.cloud.settings import Settings
@@ -39,10 +41,27 @@ MAX_MESSAGE_EXPIRY = 604_800
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end of a connection: its certificate's id and its address."""
+    """Who is at the other end of a connection, and its two addresses.
 
-    certificate_id: str
+    Attributes
+    ----------
+    certificate_id
+        The certificate it showed; None if it is the account itself, which signed its request.
+    user
+        Which of the account's users it is, if it is the account itself.
+    """
+
+    certificate_id: str | None
     source_ip: str
+    source_port: int = 0
+    target_ip: str = ""
+    target_port: int = 0
+    user: str = ""
+
+    @property
+    def principal(self) -> str:
+        """Whose session it is, and the ``principalIdentifier`` of events."""
+        return self.certificate_id or self.user
 
 
 class Retained(Protocol):
@@ -76,6 +95,8 @@ class Broker:
 
     Attributes
     ----------
+    presence
+        Who is connected, and why the others left.
     service
         Called with topic, payload and client id of each message published to ``$aws/...``.
     """
@@ -95,6 +116,7 @@ class Broker:
         self.timer = timer
         self.access_for = access_for
         self.retained = retained
+        self.presence = Presence(clock)
         self.service: Callable[[str, bytes, str], None] | None = None
         self.connections: dict[str, Connection] = {}
         self._sessions: dict[str, Session] = {}
@@ -124,7 +146,7 @@ class Broker:
         if session is not None and (
             clean
             or session.version != connection.version
-            or session.certificate_id != connection.peer.certificate_id
+            or session.principal != connection.peer.principal
             or _ended(session, now)
         ):
             self._end_session(session)
@@ -132,7 +154,7 @@ class Broker:
         present = session is not None
         if session is None:
             session = self._sessions[client_id] = Session(
-                client_id, connection.version, connection.peer.certificate_id
+                client_id, connection.version, connection.peer.principal
             )
         session.expiry = expiry
         session.ends_at = None
@@ -140,9 +162,17 @@ class Broker:
         session.requeue_in_flight()
         connection.session = session
         self.connections[client_id] = connection
+        peer = connection.peer
+        self.presence.arrive(
+            client_id,
+            source=(peer.source_ip, peer.source_port),
+            target=(peer.target_ip, peer.target_port),
+            keep_alive=connection.keep_alive,
+            session_expiry=expiry,
+        )
         return present
 
-    def leave(self, connection: Connection, will: Will | None) -> None:
+    def leave(self, connection: Connection, reason: DisconnectReason, will: Will | None) -> None:
         """Take note that a connection is gone; publish its will now or when its delay is over."""
         client_id, session = connection.client_id, connection.session
         if session is None or self.connections.get(client_id) is not connection:
@@ -150,6 +180,7 @@ class Broker:
         del self.connections[client_id]
         now = self.timer()
         session.ends_at = now + session.expiry
+        self.presence.leave(client_id, reason, session.expiry)
         if session.expiry == 0:
             self._end_session(session)
         if will is None or connection.access is None:
@@ -159,6 +190,37 @@ class Broker:
             self._wills[client_id] = _PendingWill(now + delay, will, connection.access)
         else:
             self._publish_will(client_id, will, connection.access)
+
+    def disconnect(self, client_id: str, clean_session: bool, prevent_will: bool) -> bool:
+        """Cut a client off because the account wants it (DeleteConnection).
+
+        Parameters
+        ----------
+        clean_session
+            Whether its session ends, too.
+        prevent_will
+            Whether its will is not published.
+
+        Returns
+        -------
+        bool
+            Whether it was connected.
+        """
+        connection = self.connections.get(client_id)
+        if connection is None:
+            return False
+        connection.cut_off_by_account(clean_session, prevent_will)
+        return True
+
+    def session_of(self, client_id: str) -> Session | None:
+        """Return the session of a client id, connected or away; None if it has none."""
+        session = self._sessions.get(client_id)
+        return None if session is None or _ended(session, self.timer()) else session
+
+    def subscriptions_of(self, client_id: str) -> list[Subscription] | None:
+        """Return a client's subscriptions in the order they were made; None without a session."""
+        session = self.session_of(client_id)
+        return None if session is None else list(session.subscriptions.values())
 
     def _end_session(self, session: Session) -> None:
         self._sessions.pop(session.client_id, None)
@@ -230,6 +292,16 @@ class Broker:
 
         `client_id` is empty for what a service of the cloud or an HTTP call publishes.
         """
+        message = self._message(topic, payload, qos, retain, properties)
+        if retain:
+            self.retained.put(message, self.clock())
+        self._route(message, client_id)
+        if self.service is not None and topic.startswith("$aws/"):
+            self.service(topic, payload, client_id)
+
+    def _message(
+        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
+    ) -> Message:
         expires_at = None
         if properties:
             properties = {name: properties[name] for name in FORWARDED if name in properties}
@@ -237,12 +309,7 @@ class Broker:
                 life = min(max(properties["message_expiry_interval"], 1), MAX_MESSAGE_EXPIRY)
                 properties["message_expiry_interval"] = life
                 expires_at = self.clock() + life
-        message = Message(topic, payload, qos, properties or {}, retain, expires_at)
-        if retain:
-            self.retained.put(message, self.clock())
-        self._route(message, client_id)
-        if self.service is not None and topic.startswith("$aws/"):
-            self.service(topic, payload, client_id)
+        return Message(topic, payload, qos, properties or {}, retain, expires_at)
 
     def _route(self, message: Message, client_id: str) -> None:
         match = self._matches.get(message.topic)
@@ -278,6 +345,35 @@ class Broker:
                 self.tape.record(
                     "dropped", client_id=session.client_id, topic=message.topic, why=str(error)
                 )
+
+    def send_direct(
+        self,
+        client_id: str,
+        topic: str,
+        payload: bytes,
+        properties: Properties,
+        confirmed: Callable[[], None] | None = None,
+    ) -> bool:
+        """Send a message to one client, subscribed or not (SendDirectMessage).
+
+        Its policy has to allow it to receive the topic, as with every message.
+
+        Parameters
+        ----------
+        confirmed
+            Called at the client's PUBACK. The message goes out at QoS 1 then, at QoS 0 without.
+
+        Returns
+        -------
+        bool
+            Whether the client is connected and may receive it. It is not kept for later.
+        """
+        connection = self.connections.get(client_id)
+        if connection is None:
+            return False
+        message = self._message(topic, payload, 0 if confirmed is None else 1, False, properties)
+        message.confirmed = confirmed
+        return connection.deliver_direct(message)
 
     def close(self) -> None:
         """Close every connection: the cloud is going down."""

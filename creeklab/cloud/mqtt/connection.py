@@ -16,6 +16,7 @@ from creeklab.cloud.access import Access
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.fields import ProtocolError, Reason
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason, reason_of
 from creeklab.cloud.mqtt.packets import (
     Connack,
     Connect,
@@ -61,6 +62,8 @@ class Connection:
 
     Attributes
     ----------
+    keep_alive
+        In seconds; after 1.5 times as long without a word the client counts as gone.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
     """
@@ -86,7 +89,7 @@ class Connection:
         self._close = close
         self._decoder = Decoder(max_packet_size=MAX_PACKET)
         self._will: Will | None = None
-        self._keep_alive = 0
+        self.keep_alive = 0
         self._heard = broker.timer()
         self._aliases: dict[int, str] = {}
         self._largest = 0
@@ -149,7 +152,7 @@ class Connection:
         if not self.client_id:
             return
         expiry = self._expiry(connect)
-        self._keep_alive = min(
+        self.keep_alive = min(
             max(connect.keep_alive or LONGEST_KEEP_ALIVE, SHORTEST_KEEP_ALIVE), LONGEST_KEEP_ALIVE
         )
         self.window = min(properties.get("receive_maximum", MAX_IN_FLIGHT), MAX_IN_FLIGHT)
@@ -201,7 +204,7 @@ class Connection:
             if status is None:
                 state = "is not in this account's registry: make a new one, and save it"
             why = (
-                f"The certificate {self.peer.certificate_id[:12]}... {state}. Only an ACTIVE one "
+                f"The certificate {self.peer.principal[:12]}... {state}. Only an ACTIVE one "
                 "may connect."
             )
             self._refuse("connect", why)
@@ -234,7 +237,7 @@ class Connection:
             "wildcard_subscription_available": 1,
             "subscription_identifier_available": 0,
             "shared_subscription_available": 1,
-            "server_keep_alive": self._keep_alive,
+            "server_keep_alive": self.keep_alive,
             "session_expiry_interval": expiry,
         }
         if not connect.client_id:
@@ -316,7 +319,8 @@ class Connection:
                 filters.add(entry.filter)
         closing = self.version == 4 and self._broker.settings.subscribe_denied_311 == "close"
         if closing and any(refused is not None for refused in decisions):
-            self._shut()
+            code = Reason.NOT_AUTHORIZED
+            self._shut(reason_of(code if code in decisions else Reason.TOPIC_FILTER_INVALID))
             return
         codes: list[int] = []
         retained: list[tuple[Message, int]] = []
@@ -427,16 +431,24 @@ class Connection:
 
     def _on_puback(self, puback: Puback) -> None:
         session = self._connected()
-        session.acknowledge(puback.packet_id)
+        message = session.acknowledge(puback.packet_id)
+        if message is not None and message.confirmed is not None:
+            message.confirmed()
         if session.waiting:
             self._send_waiting()
+
+    def deliver_direct(self, message: Message) -> bool:
+        """Send a message that the client has not subscribed to; tell whether it may have it."""
+        access = self.access
+        if access is None or not access.may_receive(message.topic, self._explain_receive):
+            return False
+        self.deliver(message, message.qos, False)
+        return True
 
     # --- the end ------------------------------------------------------------------------------
 
     def _on_disconnect(self, disconnect: Disconnect) -> None:
         session = self._connected()
-        if disconnect.reason_code != Reason.DISCONNECT_WITH_WILL_MESSAGE:
-            self._will = None
         if "session_expiry_interval" in disconnect.properties:
             asked = disconnect.properties["session_expiry_interval"]
             if asked and not session.expiry:
@@ -444,7 +456,9 @@ class Connection:
                     Reason.PROTOCOL_ERROR, "A session that ends with its connection stays so."
                 )
             session.expiry = min(asked, self._broker.settings.session_expiry_max)
-        self._leave("client disconnected")
+        if disconnect.reason_code != Reason.DISCONNECT_WITH_WILL_MESSAGE:
+            self._will = None
+        self._leave("client disconnected", DisconnectReason.CLIENT_INITIATED_DISCONNECT)
         self._close()
 
     def take_over(self) -> None:
@@ -456,16 +470,36 @@ class Connection:
         self._refuse("disconnect", why)
         self.end(Reason.SESSION_TAKEN_OVER)
 
-    def end(self, reason: int) -> None:
-        """Close the connection from the broker's side."""
+    def cut_off_by_account(self, clean_session: bool, prevent_will: bool) -> None:
+        """Close the connection because DeleteConnection was called."""
+        if clean_session and self.session is not None:
+            self.session.expiry = 0
+        if prevent_will:
+            self._will = None
+        self._refuse("disconnect", "The account closed the connection with DeleteConnection.")
+        self.end(Reason.ADMINISTRATIVE_ACTION)
+
+    def end(self, code: int, reason: DisconnectReason | None = None) -> None:
+        """Close the connection from the broker's side.
+
+        Parameters
+        ----------
+        code
+            Reason code of the DISCONNECT that an MQTT 5 client gets.
+        reason
+            What the world is told, if that is not what goes with the code.
+        """
         if self.open:
             if self.version == 5 and self.session is not None:
-                self._send(Disconnect(reason, {}))
-            self._shut(f"closed by the broker, reason code {int(reason)}")
+                self._send(Disconnect(code, {}))
+            why = f"closed by the broker, reason code {int(code)}"
+            self._shut(reason or reason_of(code), why)
 
-    def lost(self, why: str) -> None:
+    def lost(self, why: str, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST) -> None:
         """Take note that the client has gone without a DISCONNECT."""
-        self._leave(why)
+        if reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT:
+            self._will = None
+        self._leave(why, reason)
 
     def expect_connect(self) -> None:
         """Close the connection if no CONNECT has come yet: its time for that is over."""
@@ -481,23 +515,29 @@ class Connection:
         examine
             Whether the registry has changed since the last time.
         """
-        if now - self._heard > 1.5 * self._keep_alive:
-            self._refuse("disconnect", f"Nothing was heard for 1.5 times {self._keep_alive} s.")
+        if now - self._heard > 1.5 * self.keep_alive:
+            self._refuse("disconnect", f"Nothing was heard for 1.5 times {self.keep_alive} s.")
             self.end(Reason.KEEP_ALIVE_TIMEOUT)
         elif examine and self.access is not None and self.access.status != "ACTIVE":
             self._refuse("disconnect", "The certificate is no longer ACTIVE.")
             self.end(Reason.NOT_AUTHORIZED)
 
-    def _shut(self, why: str = "closed by the broker") -> None:
-        self._leave(why)
+    def _shut(
+        self,
+        reason: DisconnectReason = DisconnectReason.CLIENT_ERROR,
+        why: str = "closed by the broker",
+    ) -> None:
+        self._leave(why, reason)
         self._close()
 
-    def _leave(self, why: str) -> None:
+    def _leave(self, why: str, reason: DisconnectReason) -> None:
         if self.open:
             self.open = False
             if self.session is not None:
-                self._tape.record("disconnect", client_id=self.client_id, why=why)
-                self._broker.leave(self, self._will)
+                self._tape.record(
+                    "disconnect", client_id=self.client_id, reason=reason.value, why=why
+                )
+                self._broker.leave(self, reason, self._will)
 
     # --- small things -------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import cast
 from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 
 HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0
@@ -148,9 +149,9 @@ class _MqttProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         self._socket: socket.socket = transport.get_extra_info("socket")
-        host = transport.get_extra_info("peername")[0]
+        source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        peer = Peer(certificate_id(der), host)
+        peer = Peer(certificate_id(der), *source, *target)
         self._connection = Connection(self._broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
         self._acknowledge_now()
@@ -161,7 +162,7 @@ class _MqttProtocol(asyncio.Protocol):
         except Exception:
             # A defect of ours must cost one connection, not the broker.
             log.exception("A connection was closed because of an error in the broker.")
-            self._connection.lost("internal error")
+            self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
             self._close()
         if not self._out:
             self._acknowledge_now()

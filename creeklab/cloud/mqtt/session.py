@@ -10,6 +10,7 @@ answer with what is to be sent now.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from creeklab.cloud.mqtt import packets
@@ -28,6 +29,9 @@ class Message:
     ----------
     expires_at
         When it is no longer worth sending, in seconds since the epoch; None means never.
+    confirmed
+        Called when the client acknowledges it. A message that has it is sent to one client over
+        one connection, and not again over another.
     """
 
     topic: str
@@ -36,6 +40,7 @@ class Message:
     properties: Properties
     retain: bool = False
     expires_at: float | None = None
+    confirmed: Callable[[], None] | None = None
     _frames: dict[tuple[int, int, bool], tuple[bytes, bytes]] = field(default_factory=dict)
 
     def frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
@@ -67,8 +72,8 @@ class Session:
     ----------
     version
         4 for MQTT 3.1.1, 5 for MQTT 5; a session is not resumed by the other one.
-    certificate_id
-        Whose it is: it is not resumed with another certificate, whose policies may not allow its
+    principal
+        Whose it is: it is not resumed by another one, whose policies may not allow its
         subscriptions. What AWS does here is not public.
     expiry
         Seconds that it outlives its connection.
@@ -78,7 +83,7 @@ class Session:
 
     client_id: str
     version: int
-    certificate_id: str
+    principal: str
     expiry: int = 0
     ends_at: float | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
@@ -102,9 +107,10 @@ class Session:
         self.waiting.append((message, retain))
         return 0
 
-    def acknowledge(self, packet_id: int) -> bool:
-        """Take the client's acknowledgement; return whether it was awaited."""
-        return self.in_flight.pop(packet_id, None) is not None
+    def acknowledge(self, packet_id: int) -> Message | None:
+        """Take the client's acknowledgement; return the message, None if it was not awaited."""
+        found = self.in_flight.pop(packet_id, None)
+        return None if found is None else found[0]
 
     def next_waiting(self, now: float) -> tuple[int, Message, bool] | None:
         """Return the next message that may be sent now: packet id, message, retain flag."""
@@ -119,6 +125,7 @@ class Session:
         """Put what was sent and not acknowledged back at the head of what waits."""
         self.waiting.extendleft(reversed(self.in_flight.values()))
         self.in_flight.clear()
+        self.waiting = deque(each for each in self.waiting if each[0].confirmed is None)
 
     def _start(self, message: Message, retain: bool) -> int:
         packet_id = self._last_id
