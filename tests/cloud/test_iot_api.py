@@ -28,9 +28,7 @@ from creeklab.cloud.store import Store
 
 MODEL = botocore.session.get_session().get_service_model("iot")
 OPERATIONS = {xform_name(name): MODEL.operation_model(name) for name in MODEL.operation_names}
-METHODS = [
-    name for name, value in vars(Iot).items() if not name.startswith("_") and callable(value)
-]
+METHODS = [name for name in dir(Iot) if not name.startswith("_") and callable(getattr(Iot, name))]
 
 ARN = "arn:aws:iot:us-east-1:123456789012:"
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'

@@ -30,7 +30,9 @@ from hypothesis.stateful import (
 
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry import MAX_POLICIES, MAX_VERSIONS, Registry
+from creeklab.cloud.registry import Registry
+from creeklab.cloud.registry.policies import MAX_VERSIONS
+from creeklab.cloud.registry.targets import MAX_POLICIES
 from creeklab.cloud.store import MIGRATIONS, Page, Store, StoreError
 
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
@@ -86,7 +88,7 @@ def code_of(call: Callable[[], object]) -> str:
 
 def certificate(registry: Registry, *, active: bool = True) -> tuple[str, str]:
     """Make a certificate; return its id and ARN."""
-    made = registry.issue_from_csr(CSR, active=active)
+    made = registry.certificates.issue_from_csr(CSR, active=active)
     return made.id, registry.arn("cert", made.id)
 
 
@@ -107,26 +109,26 @@ def all_pages(
 def test_pages_hold_everything_once_and_in_order(registry: Registry) -> None:
     names = [f"thing{number:02}" for number in range(10)]
     for name in reversed(names):
-        registry.create_thing(name, {})
+        registry.things.create(name, {})
     for size, lengths in ((3, [3, 3, 3, 1]), (5, [5, 5]), (10, [10]), (250, [10])):
-        pages = all_pages(registry.things, size)
+        pages = all_pages(registry.things.page, size)
         assert [len(page) for page in pages] == lengths
         assert [thing.name for page in pages for thing in page] == names
 
 
 def test_an_empty_list_is_one_empty_page(registry: Registry) -> None:
-    assert registry.things(Page(25)) == ([], None)
+    assert registry.things.page(Page(25)) == ([], None)
 
 
 def test_certificates_and_policies_go_by_creation_both_ways(registry: Registry) -> None:
     ids = [certificate(registry)[0] for _ in range(5)]
     names = ["p", "a", "z", "b", "y"]
     for name in names:
-        registry.create_policy(name, ALLOW)
+        registry.policies.create(name, ALLOW)
     for ascending, step in ((True, 1), (False, -1)):
-        pages = all_pages(registry.certificates, 2, ascending)
+        pages = all_pages(registry.certificates.page, 2, ascending)
         assert [found.id for page in pages for found in page] == ids[::step]
-        pages = all_pages(registry.policies, 2, ascending)
+        pages = all_pages(registry.policies.page, 2, ascending)
         assert [name for page in pages for name in page] == names[::step]
 
 
@@ -134,47 +136,47 @@ def test_a_page_begins_where_the_last_ended_whatever_happened_meanwhile(
     registry: Registry,
 ) -> None:
     for name in "bdfh":
-        registry.create_thing(name, {})
-    first, token = registry.things(Page(2))
-    registry.delete_thing("d")  # where the page ended
-    registry.create_thing("a", {})
-    registry.create_thing("e", {})
-    second, _ = registry.things(Page(10, token))
+        registry.things.create(name, {})
+    first, token = registry.things.page(Page(2))
+    registry.things.delete("d")  # where the page ended
+    registry.things.create("a", {})
+    registry.things.create("e", {})
+    second, _ = registry.things.page(Page(10, token))
     assert [thing.name for thing in first + second] == ["b", "d", "e", "f", "h"]
 
 
 @pytest.mark.parametrize("token", ["", "x", "bm8=", "e30=", "WzFd", "W1tdLCBbXV0=", "é", "W" * 999])
 def test_a_made_up_token_is_refused(registry: Registry, token: str) -> None:
     with pytest.raises(ServiceError, match="first page") as caught:
-        registry.things(Page(1, token))
+        registry.things.page(Page(1, token))
     assert caught.value.code == "InvalidRequestException"
 
 
 def test_a_token_is_good_for_its_own_list_only(registry: Registry) -> None:
     for name in "abc":
-        registry.create_thing(name, {"color": "red"})
-        registry.create_policy(name, ALLOW)
-    _, token = registry.things(Page(1))
+        registry.things.create(name, {"color": "red"})
+        registry.policies.create(name, ALLOW)
+    _, token = registry.things.page(Page(1))
     assert token is not None
-    assert code_of(lambda: registry.things(Page(2, token))) == "ok"
+    assert code_of(lambda: registry.things.page(Page(2, token))) == "ok"
     others: list[Callable[[], object]] = [
-        lambda: registry.policies(Page(1, token)),
-        lambda: registry.things(Page(1, token), "color", "red"),
-        lambda: registry.things(Page(1, token, ascending=False)),
+        lambda: registry.policies.page(Page(1, token)),
+        lambda: registry.things.page(Page(1, token), "color", "red"),
+        lambda: registry.things.page(Page(1, token, ascending=False)),
     ]
     assert [code_of(other) for other in others] == ["InvalidRequestException"] * 3
 
 
 def test_things_are_found_by_attribute(registry: Registry) -> None:
-    registry.create_thing("red", {"color": "red", "size": "1"})
-    registry.create_thing("redder", {"color": "redder"})
-    registry.create_thing("blue", {"color": "blue", "size": "red"})
-    registry.create_thing("plain", {})
+    registry.things.create("red", {"color": "red", "size": "1"})
+    registry.things.create("redder", {"color": "redder"})
+    registry.things.create("blue", {"color": "blue", "size": "red"})
+    registry.things.create("plain", {})
 
     def found(*wanted: Any) -> list[str]:
         return [
             thing.name
-            for page in all_pages(lambda p: registry.things(p, *wanted), 1)
+            for page in all_pages(lambda p: registry.things.page(p, *wanted), 1)
             for thing in page
         ]
 
@@ -190,11 +192,11 @@ def test_things_are_found_by_attribute(registry: Registry) -> None:
 
 
 def test_creating_a_thing_again_gives_the_same_thing(registry: Registry) -> None:
-    first = registry.create_thing("Test2", {"site": "plumtree", "empty": ""})
-    assert registry.create_thing("Test2", {"site": "plumtree"}) == first
+    first = registry.things.create("Test2", {"site": "plumtree", "empty": ""})
+    assert registry.things.create("Test2", {"site": "plumtree"}) == first
     assert first.version == 1
     with pytest.raises(ServiceError, match="Thing Test2 already exists in account") as caught:
-        registry.create_thing("Test2", {"site": "elsewhere"})
+        registry.things.create("Test2", {"site": "elsewhere"})
     assert caught.value.members == {
         "resourceId": first.id,
         "resourceArn": "arn:aws:iot:us-east-1:123456789012:thing/Test2",
@@ -216,20 +218,20 @@ def test_creating_a_thing_again_gives_the_same_thing(registry: Registry) -> None
 def test_updating_a_thing(
     registry: Registry, change: dict[str, str] | None, merge: bool, after: dict[str, str]
 ) -> None:
-    registry.create_thing("t", {"a": "1", "b": "2"})
-    registry.update_thing("t", change, merge=merge, expected_version=1)
-    thing = registry.thing("t")
+    registry.things.create("t", {"a": "1", "b": "2"})
+    registry.things.update("t", change, merge=merge, expected_version=1)
+    thing = registry.things.get("t")
     assert (thing.attributes, thing.version) == (after, 2)
 
 
 def test_a_thing_has_three_attributes_at_most(registry: Registry) -> None:
     three = {"a": "1", "b": "2", "c": "3"}
-    assert code_of(lambda: registry.create_thing("u", {**three, "d": "4"})) != "ok"
-    registry.create_thing("t", three)
+    assert code_of(lambda: registry.things.create("u", {**three, "d": "4"})) != "ok"
+    registry.things.create("t", three)
     with pytest.raises(ServiceError, match=r"at most 3 attributes.* 4: a, b, c, d"):
-        registry.update_thing("t", {"d": "4"}, merge=True)
-    registry.update_thing("t", {"d": "4", "a": ""}, merge=True)
-    assert registry.thing("t").attributes == {"b": "2", "c": "3", "d": "4"}
+        registry.things.update("t", {"d": "4"}, merge=True)
+    registry.things.update("t", {"d": "4", "a": ""}, merge=True)
+    assert registry.things.get("t").attributes == {"b": "2", "c": "3", "d": "4"}
 
 
 # --- attachments ----------------------------------------------------------------------------------
@@ -238,20 +240,20 @@ def test_a_thing_has_three_attributes_at_most(registry: Registry) -> None:
 def test_an_exclusive_attachment_allows_no_other(registry: Registry) -> None:
     _, arn = certificate(registry)
     for name in ("one", "two"):
-        registry.create_thing(name, {})
-    registry.attach_principal("one", arn, "EXCLUSIVE_THING")
-    registry.attach_principal("one", arn)  # already there: nothing changes
-    assert registry.principals_of_thing("one", Page(9)) == ([(arn, "EXCLUSIVE_THING")], None)
+        registry.things.create(name, {})
+    registry.principals.attach("one", arn, "EXCLUSIVE_THING")
+    registry.principals.attach("one", arn)  # already there: nothing changes
+    assert registry.principals.of_thing("one", Page(9)) == ([(arn, "EXCLUSIVE_THING")], None)
     refused = "InvalidRequestException"
     for thing, kind in (("two", None), ("two", "EXCLUSIVE_THING"), ("one", "NON_EXCLUSIVE_THING")):
-        assert code_of(lambda t=thing, k=kind: registry.attach_principal(t, arn, k)) == refused
-    registry.detach_principal("one", arn)
-    registry.attach_principal("two", arn)
-    assert code_of(lambda: registry.attach_principal("one", arn, "EXCLUSIVE_THING")) == refused
-    registry.attach_principal("one", arn)
+        assert code_of(lambda t=thing, k=kind: registry.principals.attach(t, arn, k)) == refused
+    registry.principals.detach("one", arn)
+    registry.principals.attach("two", arn)
+    assert code_of(lambda: registry.principals.attach("one", arn, "EXCLUSIVE_THING")) == refused
+    registry.principals.attach("one", arn)
     both = [("one", "NON_EXCLUSIVE_THING"), ("two", "NON_EXCLUSIVE_THING")]
-    assert registry.things_of_principal(arn, Page(9)) == (both, None)
-    assert registry.things_of_principal(arn, Page(9), "EXCLUSIVE_THING") == ([], None)
+    assert registry.principals.things_of(arn, Page(9)) == (both, None)
+    assert registry.principals.things_of(arn, Page(9), "EXCLUSIVE_THING") == ([], None)
 
 
 @pytest.mark.parametrize(
@@ -277,16 +279,16 @@ def test_what_is_no_principal_of_this_account(
     registry: Registry, principal: str, code: str, message: str
 ) -> None:
     key, arn = certificate(registry)
-    registry.create_thing("t", {})
-    registry.create_policy("p", ALLOW)
+    registry.things.create("t", {})
+    registry.policies.create("p", ALLOW)
     wrong = principal.format(id=key, arn=arn)
     calls: list[Callable[[], object]] = [
-        lambda: registry.attach_policy("p", wrong),
-        lambda: registry.detach_policy("p", wrong),
-        lambda: registry.attach_principal("t", wrong),
-        lambda: registry.detach_principal("t", wrong),
-        lambda: registry.things_of_principal(wrong, Page(1)),
-        lambda: registry.attached_policies(wrong, Page(1)),
+        lambda: registry.targets.attach("p", wrong),
+        lambda: registry.targets.detach("p", wrong),
+        lambda: registry.principals.attach("t", wrong),
+        lambda: registry.principals.detach("t", wrong),
+        lambda: registry.principals.things_of(wrong, Page(1)),
+        lambda: registry.targets.policies_of(wrong, Page(1)),
     ]
     for call in calls:
         with pytest.raises(ServiceError, match=message) as caught:
@@ -297,12 +299,12 @@ def test_what_is_no_principal_of_this_account(
 def test_ten_policies_are_the_most(registry: Registry) -> None:
     _, arn = certificate(registry)
     for number in range(MAX_POLICIES + 1):
-        registry.create_policy(f"p{number}", ALLOW)
+        registry.policies.create(f"p{number}", ALLOW)
     for number in range(MAX_POLICIES):
-        registry.attach_policy(f"p{number}", arn)
-    registry.attach_policy("p0", arn)  # already there: no eleventh
+        registry.targets.attach(f"p{number}", arn)
+    registry.targets.attach("p0", arn)  # already there: no eleventh
     with pytest.raises(ServiceError, match="at most 10 policies") as caught:
-        registry.attach_policy(f"p{MAX_POLICIES}", arn)
+        registry.targets.attach(f"p{MAX_POLICIES}", arn)
     assert caught.value.code == "LimitExceededException"
 
 
@@ -316,19 +318,19 @@ def test_policies_of_follow_every_change_at_once(registry: Registry) -> None:
         return [(p.name, p.statements[0].effect) for p in registry.policies_of(key)]
 
     assert effects() == []
-    registry.create_policy("z", ALLOW)
-    registry.create_policy("a", ALLOW)
-    registry.attach_policy("z", arn)
-    registry.attach_policy("a", arn)
+    registry.policies.create("z", ALLOW)
+    registry.policies.create("a", ALLOW)
+    registry.targets.attach("z", arn)
+    registry.targets.attach("a", arn)
     assert effects() == [("z", "Allow"), ("a", "Allow")]
-    registry.create_policy_version("a", DENY, default=False)
+    registry.policies.create_version("a", DENY, default=False)
     assert effects() == [("z", "Allow"), ("a", "Allow")]
-    registry.set_default_version("a", "2")
+    registry.policies.set_default("a", "2")
     assert effects() == [("z", "Allow"), ("a", "Deny")]
-    registry.detach_policy("z", arn)
-    registry.delete_policy("z")
-    registry.create_policy("z", DENY)  # the same name, another document
-    registry.attach_policy("z", arn)
+    registry.targets.detach("z", arn)
+    registry.policies.delete("z")
+    registry.policies.create("z", DENY)  # the same name, another document
+    registry.targets.attach("z", arn)
     assert effects() == [("a", "Deny"), ("z", "Deny")]
     assert next(p.arn for p in registry.policies_of(key)) == registry.arn("policy", "a")
     assert registry.policies_of("0" * 64) == []
@@ -338,19 +340,19 @@ def test_status_of_a_certificate(registry: Registry) -> None:
     key, _ = certificate(registry, active=False)
     assert registry.certificate_status("0" * 64) is None
     assert registry.certificate_status(key) == "INACTIVE"
-    registry.set_certificate_status(key, "ACTIVE")
+    registry.certificates.set_status(key, "ACTIVE")
     assert registry.certificate_status(key) == "ACTIVE"
-    registry.set_certificate_status(key, "REVOKED")
+    registry.certificates.set_status(key, "REVOKED")
     assert registry.certificate_status(key) == "REVOKED"
-    registry.delete_certificate(key)
+    registry.certificates.delete(key)
     assert registry.certificate_status(key) is None
 
 
 def test_thing_context_needs_the_exact_name_and_the_attachment(registry: Registry) -> None:
     key, arn = certificate(registry)
     other, _ = certificate(registry)
-    registry.create_thing("Test2", {"site": "plumtree"})
-    registry.attach_principal("Test2", arn)
+    registry.things.create("Test2", {"site": "plumtree"})
+    registry.principals.attach("Test2", arn)
     prefix = "iot:Connection.Thing."
     assert registry.thing_context("Test2", key) == {
         prefix + "IsAttached": "true",
@@ -369,7 +371,7 @@ def test_certificate_context(registry: Registry) -> None:
         (NameOID.ORGANIZATIONAL_UNIT_NAME, "Plumtree Run"),
         (NameOID.COMMON_NAME, "Test2"),
     )
-    key = registry.issue_from_csr(csr(*subject), active=True).id
+    key = registry.certificates.issue_from_csr(csr(*subject), active=True).id
     issuer = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"
     assert registry.certificate_context(key) == {
         "iot:CertificateId": key,
@@ -394,8 +396,8 @@ def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
     registry: Registry, store: Store, tmp_path: Path
 ) -> None:
     key, arn = certificate(registry)
-    registry.create_policy("p", ALLOW)
-    registry.create_thing("t", {})
+    registry.policies.create("p", ALLOW)
+    registry.things.create("t", {})
     heard: list[bool] = []
     other = sqlite3.connect(tmp_path / "account" / "cloud.db", isolation_level=None, timeout=0)
 
@@ -406,25 +408,25 @@ def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
 
     registry.listeners.append(listen)
     changes: list[Callable[[], object]] = [
-        lambda: registry.attach_policy("p", arn),
-        lambda: registry.create_policy_version("p", DENY, default=True),
-        lambda: registry.set_default_version("p", "1"),
-        lambda: registry.delete_policy_version("p", "2"),
-        lambda: registry.attach_principal("t", arn),
-        lambda: registry.update_thing("t", {"a": "1"}),
-        lambda: registry.detach_principal("t", arn),
-        lambda: registry.delete_thing("t"),
-        lambda: registry.detach_policy("p", arn),
-        lambda: registry.delete_policy("p"),
-        lambda: registry.set_certificate_status(key, "INACTIVE"),
-        lambda: registry.delete_certificate(key),
-        lambda: registry.issue_from_csr(CSR, active=True),
+        lambda: registry.targets.attach("p", arn),
+        lambda: registry.policies.create_version("p", DENY, default=True),
+        lambda: registry.policies.set_default("p", "1"),
+        lambda: registry.policies.delete_version("p", "2"),
+        lambda: registry.principals.attach("t", arn),
+        lambda: registry.things.update("t", {"a": "1"}),
+        lambda: registry.principals.detach("t", arn),
+        lambda: registry.things.delete("t"),
+        lambda: registry.targets.detach("p", arn),
+        lambda: registry.policies.delete("p"),
+        lambda: registry.certificates.set_status(key, "INACTIVE"),
+        lambda: registry.certificates.delete(key),
+        lambda: registry.certificates.issue_from_csr(CSR, active=True),
     ]
     for number, change in enumerate(changes, start=1):
         change()
         assert len(heard) == number
     with pytest.raises(ServiceError):
-        registry.update_thing("t", {"a": "1"})
+        registry.things.update("t", {"a": "1"})
     assert len(heard) == len(changes)
     other.close()
 
@@ -440,27 +442,27 @@ def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
 @pytest.mark.parametrize(
     ("fails", "change"),
     [
-        ("INSERT ON policy_versions", lambda r, arn: r.create_policy("new", ALLOW)),
-        ("UPDATE ON policies", lambda r, arn: r.create_policy_version("p", DENY, default=False)),
+        ("INSERT ON policy_versions", lambda r, arn: r.policies.create("new", ALLOW)),
+        ("UPDATE ON policies", lambda r, arn: r.policies.create_version("p", DENY, default=False)),
         (
             "UPDATE OF default_version ON policies",
-            lambda r, arn: r.create_policy_version("p", DENY, default=True),
+            lambda r, arn: r.policies.create_version("p", DENY, default=True),
         ),
-        ("UPDATE ON policies", lambda r, arn: r.delete_policy_version("p", "2")),
-        ("DELETE ON policies", lambda r, arn: r.delete_policy("free")),
-        ("DELETE ON certificates", lambda r, arn: r.delete_certificate(arn[-64:], force=True)),
-        ("DELETE ON things", lambda r, arn: r.delete_thing("t")),
+        ("UPDATE ON policies", lambda r, arn: r.policies.delete_version("p", "2")),
+        ("DELETE ON policies", lambda r, arn: r.policies.delete("free")),
+        ("DELETE ON certificates", lambda r, arn: r.certificates.delete(arn[-64:], force=True)),
+        ("DELETE ON things", lambda r, arn: r.things.delete("t")),
     ],
 )
 def test_a_change_that_fails_in_its_middle_leaves_nothing(
     registry: Registry, store: Store, fails: str, change: Callable[[Registry, str], object]
 ) -> None:
     _, arn = certificate(registry, active=False)
-    registry.create_policy("p", ALLOW)
-    registry.create_policy_version("p", DENY, default=False)
-    registry.create_policy("free", ALLOW)
-    registry.attach_policy("p", arn)
-    registry.create_thing("t", {})
+    registry.policies.create("p", ALLOW)
+    registry.policies.create_version("p", DENY, default=False)
+    registry.policies.create("free", ALLOW)
+    registry.targets.attach("p", arn)
+    registry.things.create("t", {})
     heard: list[None] = []
     registry.listeners.append(lambda: heard.append(None))
     before = dump(store)
@@ -484,7 +486,7 @@ from creeklab.cloud.store import Store
 registry = Registry(Store(Path(sys.argv[1])), None, account="1", region="r", endpoint="e")
 number = 0
 while True:
-    registry.create_thing(f"{number}", {})
+    registry.things.create(f"{number}", {})
     print(number, flush=True)
     number += 1
 """
@@ -513,7 +515,7 @@ def test_no_file_holds_the_private_key_of_a_thing(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path / "ca")
     store = Store(tmp_path / "cloud.db")
     registry = make_registry(store, authority)
-    made, issued = registry.issue_keys(active=True)
+    made, issued = registry.certificates.issue_keys(active=True)
     lines = [line for line in issued.private_key.splitlines() if not line.startswith("---")]
     number = serialization.load_pem_private_key(issued.private_key.encode(), None).private_numbers()
     secrets = [
@@ -571,27 +573,27 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @rule(name=NAMES)
     def create_thing(self, name: str) -> None:
-        self.registry.create_thing(name, {})
+        self.registry.things.create(name, {})
         self.things.add(name)
 
     @rule(name=NAMES)
     def delete_thing(self, name: str) -> None:
         attached = any(thing == name for thing, _ in self.thing_links)
         code = "InvalidRequestException" if attached else "ok"
-        if self.expect(code, lambda: self.registry.delete_thing(name)):
+        if self.expect(code, lambda: self.registry.things.delete(name)):
             self.things.discard(name)
 
     @rule(active=st.booleans())
     def create_certificate(self, active: bool) -> None:
         if len(self.status) < 3:
-            key = self.registry.issue_from_csr(CSR, active=active).id
+            key = self.registry.certificates.issue_from_csr(CSR, active=active).id
             self.status[key] = "ACTIVE" if active else "INACTIVE"
 
     @rule(data=st.data(), status=st.sampled_from(["ACTIVE", "INACTIVE", "REVOKED"]))
     def update_certificate(self, data: st.DataObject, status: str) -> None:
         key = self.pick(data)
         code = "ok" if key in self.status else "ResourceNotFoundException"
-        if self.expect(code, lambda: self.registry.set_certificate_status(key, status)):
+        if self.expect(code, lambda: self.registry.certificates.set_status(key, status)):
             self.status[key] = status
 
     @rule(data=st.data(), force=st.booleans())
@@ -606,7 +608,7 @@ class RegistryMachine(RuleBasedStateMachine):
             code = "DeleteConflictException"
         else:
             code = "ok"
-        if self.expect(code, lambda: self.registry.delete_certificate(key, force=force)):
+        if self.expect(code, lambda: self.registry.certificates.delete(key, force=force)):
             del self.status[key]
             self.policy_links -= links
 
@@ -614,7 +616,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def link_thing(self, data: st.DataObject, name: str, attach: bool) -> None:
         key = self.pick(data)
         known = name in self.things and key in self.status
-        verb = self.registry.attach_principal if attach else self.registry.detach_principal
+        verb = self.registry.principals.attach if attach else self.registry.principals.detach
         arn = self.registry.arn("cert", key)
         if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
             (self.thing_links.add if attach else self.thing_links.discard)((name, key))
@@ -623,7 +625,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def link_policy(self, data: st.DataObject, name: str, attach: bool) -> None:
         key = self.pick(data)
         known = name in self.versions and key in self.status
-        verb = self.registry.attach_policy if attach else self.registry.detach_policy
+        verb = self.registry.targets.attach if attach else self.registry.targets.detach
         arn = self.registry.arn("cert", key)
         if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
             (self.policy_links.add if attach else self.policy_links.discard)((name, key))
@@ -631,7 +633,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(name=NAMES)
     def create_policy(self, name: str) -> None:
         code = "ResourceAlreadyExistsException" if name in self.versions else "ok"
-        if self.expect(code, lambda: self.registry.create_policy(name, ALLOW)):
+        if self.expect(code, lambda: self.registry.policies.create(name, ALLOW)):
             self.versions[name], self.default[name], self.last[name] = [1], 1, 1
 
     @rule(name=NAMES)
@@ -642,7 +644,7 @@ class RegistryMachine(RuleBasedStateMachine):
             code = "DeleteConflictException"
         else:
             code = "ok"
-        if self.expect(code, lambda: self.registry.delete_policy(name)):
+        if self.expect(code, lambda: self.registry.policies.delete(name)):
             del self.versions[name]
 
     @rule(name=NAMES, default=st.booleans())
@@ -653,7 +655,7 @@ class RegistryMachine(RuleBasedStateMachine):
             code = "VersionsLimitExceededException"
         else:
             code = "ok"
-        create = self.registry.create_policy_version
+        create = self.registry.policies.create_version
         if self.expect(code, lambda: create(name, DENY, default=default)):
             self.last[name] += 1
             self.versions[name].append(self.last[name])
@@ -669,7 +671,7 @@ class RegistryMachine(RuleBasedStateMachine):
         else:
             code = "ok"
         registry = self.registry
-        verb = registry.delete_policy_version if delete else registry.set_default_version
+        verb = registry.policies.delete_version if delete else registry.policies.set_default
         if self.expect(code, lambda: verb(name, str(number))):
             if delete:
                 self.versions[name].remove(number)
@@ -688,17 +690,17 @@ class RegistryMachine(RuleBasedStateMachine):
         if not hasattr(self, "registry"):
             return
         registry, page = self.registry, Page(250)
-        assert {thing.name for thing in registry.things(page)[0]} == self.things
-        assert {c.id: c.status for c in registry.certificates(page)[0]} == self.status
-        assert set(registry.policies(page)[0]) == set(self.versions)
+        assert {thing.name for thing in registry.things.page(page)[0]} == self.things
+        assert {c.id: c.status for c in registry.certificates.page(page)[0]} == self.status
+        assert set(registry.policies.page(page)[0]) == set(self.versions)
         for name, numbers in self.versions.items():
-            assert [found.version for found in registry.policy_versions(name)] == numbers
-            assert registry.policy(name).default_version == self.default[name]
+            assert [found.version for found in registry.policies.versions(name)] == numbers
+            assert registry.policies.get(name).default_version == self.default[name]
             assert self.default[name] in numbers
-            targets = {arn[-64:] for arn in registry.targets_of_policy(name, page)[0]}
+            targets = {arn[-64:] for arn in registry.targets.of(name, page)[0]}
             assert targets == {key for policy, key in self.policy_links if policy == name}
         for name in self.things:
-            principals = {arn[-64:] for arn, _ in registry.principals_of_thing(name, page)[0]}
+            principals = {arn[-64:] for arn, _ in registry.principals.of_thing(name, page)[0]}
             assert principals == {key for thing, key in self.thing_links if thing == name}
         for key in self.status:
             attached = {policy.name for policy in registry.policies_of(key)}
@@ -802,6 +804,6 @@ def test_a_file_from_before_a_migration_is_brought_up_to_date(
 
 def test_attributes_are_kept_as_given(registry: Registry) -> None:
     given = {"a": "[x]=#:/@", "B-_.,": "0"}
-    registry.create_thing("t", given)
-    assert registry.thing("t").attributes == given
-    assert json.dumps(registry.thing("t").attributes) == json.dumps(given)
+    registry.things.create("t", given)
+    assert registry.things.get("t").attributes == given
+    assert json.dumps(registry.things.get("t").attributes) == json.dumps(given)

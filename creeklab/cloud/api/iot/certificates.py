@@ -1,0 +1,82 @@
+"""Operations on certificates."""
+
+from __future__ import annotations
+
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed
+from creeklab.cloud.registry.records import Certificate
+from creeklab.cloud.store import Page
+
+
+class CertificateOperations(Operations):
+    """Certificates."""
+
+    def create_keys_and_certificate(self, *, setAsActive: bool = False) -> Answer:
+        """Make a key pair and a certificate; the private key is in this answer and nowhere else."""
+        certificate, issued = self._registry.certificates.issue_keys(active=setAsActive)
+        keys = {"PublicKey": issued.public_key, "PrivateKey": issued.private_key}
+        return {**self._issued(certificate), "keyPair": keys}
+
+    def create_certificate_from_csr(
+        self, *, certificateSigningRequest: str, setAsActive: bool = False
+    ) -> Answer:
+        """Make a certificate from a certificate signing request."""
+        return self._issued(
+            self._registry.certificates.issue_from_csr(
+                certificateSigningRequest, active=setAsActive
+            )
+        )
+
+    def _issued(self, certificate: Certificate) -> Answer:
+        return {
+            "certificateArn": self._registry.arn("cert", certificate.id),
+            "certificateId": certificate.id,
+            "certificatePem": certificate.pem,
+        }
+
+    def describe_certificate(self, *, certificateId: str) -> Answer:
+        """Return a certificate."""
+        certificate = self._registry.certificates.get(certificateId)
+        description = {
+            **self._issued(certificate),
+            "status": certificate.status,
+            "ownedBy": self._registry.account,
+            "creationDate": certificate.created,
+            "lastModifiedDate": certificate.modified,
+            "customerVersion": 1,
+            "transferData": {},
+            "generationId": certificate.generation,
+            "validity": {"notBefore": certificate.not_before, "notAfter": certificate.not_after},
+            "certificateMode": "DEFAULT",
+        }
+        return {"certificateDescription": description}
+
+    def update_certificate(self, *, certificateId: str, newStatus: str) -> Answer:
+        """Activate, deactivate or revoke a certificate."""
+        self._registry.certificates.set_status(certificateId, newStatus)
+        return {}
+
+    def delete_certificate(self, *, certificateId: str, forceDelete: bool = False) -> Answer:
+        """Delete a certificate."""
+        self._registry.certificates.delete(certificateId, force=forceDelete)
+        return {}
+
+    def list_certificates(
+        self,
+        *,
+        pageSize: int = DEFAULT_PAGE,
+        marker: str | None = None,
+        ascendingOrder: bool = False,
+    ) -> Answer:
+        """List the certificates, the newest first unless told otherwise."""
+        found, token = self._registry.certificates.page(Page(pageSize, marker, ascendingOrder))
+        certificates = (
+            {
+                "certificateArn": self._registry.arn("cert", certificate.id),
+                "certificateId": certificate.id,
+                "status": certificate.status,
+                "certificateMode": "DEFAULT",
+                "creationDate": certificate.created,
+            }
+            for certificate in found
+        )
+        return listed("certificates", certificates, nextMarker=token)

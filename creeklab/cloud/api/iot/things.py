@@ -1,0 +1,153 @@
+"""Operations on Things and the certificates attached to them."""
+
+from __future__ import annotations
+
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, no_such
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry.records import Thing
+from creeklab.cloud.store import Page
+
+
+class ThingOperations(Operations):
+    """Things and their principals."""
+
+    def create_thing(
+        self,
+        *,
+        thingName: str,
+        thingTypeName: str | None = None,
+        attributePayload: Answer | None = None,
+        billingGroupName: str | None = None,
+    ) -> Answer:
+        """Create a Thing."""
+        no_such("thing type", thingTypeName)
+        no_such("billing group", billingGroupName)
+        attributes = (attributePayload or {}).get("attributes", {})
+        thing = self._registry.things.create(thingName, attributes)
+        return {
+            "thingName": thing.name,
+            "thingArn": self._registry.arn("thing", thing.name),
+            "thingId": thing.id,
+        }
+
+    def describe_thing(self, *, thingName: str) -> Answer:
+        """Return a Thing."""
+        thing = self._registry.things.get(thingName)
+        return {
+            **self._thing(thing),
+            "thingId": thing.id,
+            "defaultClientId": thing.name,
+        }
+
+    def update_thing(
+        self,
+        *,
+        thingName: str,
+        thingTypeName: str | None = None,
+        attributePayload: Answer | None = None,
+        expectedVersion: int | None = None,
+        removeThingType: bool = False,
+    ) -> Answer:
+        """Change the attributes of a Thing."""
+        no_such("thing type", thingTypeName)
+        payload = attributePayload or {}
+        self._registry.things.update(
+            thingName,
+            payload.get("attributes"),
+            merge=payload.get("merge", False),
+            expected_version=expectedVersion,
+        )
+        return {}
+
+    def delete_thing(self, *, thingName: str, expectedVersion: int | None = None) -> Answer:
+        """Delete a Thing."""
+        self._registry.things.delete(thingName, expectedVersion)
+        return {}
+
+    def list_things(
+        self,
+        *,
+        nextToken: str | None = None,
+        maxResults: int = DEFAULT_PAGE,
+        attributeName: str | None = None,
+        attributeValue: str | None = None,
+        thingTypeName: str | None = None,
+        usePrefixAttributeValue: bool = False,
+    ) -> Answer:
+        """List the Things."""
+        if attributeName is None and attributeValue is not None:
+            raise ServiceError(
+                "InvalidRequestException", "attributeValue needs attributeName beside it."
+            )
+        if thingTypeName is not None:
+            return {"things": []}
+        things, token = self._registry.things.page(
+            Page(maxResults, nextToken), attributeName, attributeValue, usePrefixAttributeValue
+        )
+        return listed("things", map(self._thing, things), nextToken=token)
+
+    def _thing(self, thing: Thing) -> Answer:
+        return {
+            "thingName": thing.name,
+            "thingArn": self._registry.arn("thing", thing.name),
+            "attributes": thing.attributes,
+            "version": thing.version,
+        }
+
+    # --- things and their principals ----------------------------------------------------------
+
+    def attach_thing_principal(
+        self, *, thingName: str, principal: str, thingPrincipalType: str | None = None
+    ) -> Answer:
+        """Attach a certificate to a Thing."""
+        self._registry.principals.attach(thingName, principal, thingPrincipalType)
+        return {}
+
+    def detach_thing_principal(self, *, thingName: str, principal: str) -> Answer:
+        """Detach a certificate from a Thing."""
+        self._registry.principals.detach(thingName, principal)
+        return {}
+
+    def list_thing_principals(
+        self, *, thingName: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
+    ) -> Answer:
+        """List the certificates of a Thing."""
+        found, token = self._registry.principals.of_thing(thingName, Page(maxResults, nextToken))
+        return listed("principals", (principal for principal, _ in found), nextToken=token)
+
+    def list_thing_principals_v2(
+        self,
+        *,
+        thingName: str,
+        nextToken: str | None = None,
+        maxResults: int = DEFAULT_PAGE,
+        thingPrincipalType: str | None = None,
+    ) -> Answer:
+        """List the certificates of a Thing with their kind of attachment."""
+        found, token = self._registry.principals.of_thing(
+            thingName, Page(maxResults, nextToken), thingPrincipalType
+        )
+        objects = ({"principal": name, "thingPrincipalType": kind} for name, kind in found)
+        return listed("thingPrincipalObjects", objects, nextToken=token)
+
+    def list_principal_things(
+        self, *, principal: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
+    ) -> Answer:
+        """List the Things of a certificate."""
+        found, token = self._registry.principals.things_of(principal, Page(maxResults, nextToken))
+        return listed("things", (thing for thing, _ in found), nextToken=token)
+
+    def list_principal_things_v2(
+        self,
+        *,
+        principal: str,
+        nextToken: str | None = None,
+        maxResults: int = DEFAULT_PAGE,
+        thingPrincipalType: str | None = None,
+    ) -> Answer:
+        """List the Things of a certificate with their kind of attachment."""
+        found, token = self._registry.principals.things_of(
+            principal, Page(maxResults, nextToken), thingPrincipalType
+        )
+        objects = ({"thingName": name, "thingPrincipalType": kind} for name, kind in found)
+        return listed("principalThingObjects", objects, nextToken=token)

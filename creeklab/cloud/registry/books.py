@@ -1,0 +1,95 @@
+"""What the rooms of the registry share: the file, the clock, ARNs, and how a change is made.
+
+A change is one transaction, committed before the method that makes it returns. Once it is, every
+listener is called: what a connection may do may have changed.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.store import Store
+
+Item = TypeVar("Item")
+Listed = tuple[list[Item], str | None]
+"""One page of a list, and the token of the next page if there is one."""
+
+_ARN = re.compile(r"(arn:[^:]*:iot:[^:]*:[^:]*:)([a-z]+)/(.+)", re.DOTALL)
+
+
+class Books:
+    """The file of one account, and what its ARNs are made of.
+
+    Attributes
+    ----------
+    listeners
+        Called after each committed change.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        account: str,
+        region: str,
+        partition: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.listeners: list[Callable[[], None]] = []
+        self._arn_prefix = f"arn:{partition}:iot:{region}:{account}:"
+
+    def arn(self, kind: str, name: str) -> str:
+        """Return the ARN of a resource of a kind such as ``thing``, ``cert`` or ``policy``."""
+        return f"{self._arn_prefix}{kind}/{name}"
+
+    def parts(self, arn: str) -> tuple[str, str, bool] | None:
+        """Return kind and name that an ARN of AWS IoT names, and whether it is of this account.
+
+        None if it is no ARN of AWS IoT.
+        """
+        match = _ARN.fullmatch(arn)
+        return None if match is None else (match[2], match[3], match[1] == self._arn_prefix)
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """Open a transaction, and tell the listeners once it is committed."""
+        with self.store.transaction() as db:
+            yield db
+        for listener in self.listeners:
+            listener()
+
+
+def found(db: sqlite3.Connection, select: str, *keys: str) -> bool:
+    """Tell whether a query has a row."""
+    return db.execute(select, keys).fetchone() is not None
+
+
+def invalid(message: str) -> ServiceError:
+    """Return ``InvalidRequestException``."""
+    return ServiceError("InvalidRequestException", message)
+
+
+def conflict(message: str) -> ServiceError:
+    """Return ``DeleteConflictException``."""
+    return ServiceError("DeleteConflictException", message)
+
+
+def not_found(message: str) -> ServiceError:
+    """Return ``ResourceNotFoundException``."""
+    return ServiceError("ResourceNotFoundException", message)
+
+
+def check_version(kind: str, name: str, version: int, expected: int | None) -> None:
+    """Refuse a change that was meant for another version."""
+    if expected not in (None, version):
+        raise ServiceError(
+            "VersionConflictException",
+            f"The version for {kind} {name} does not match the expected version.",
+        )

@@ -1,0 +1,156 @@
+"""Policies and their versions. One version is the default: the one that is evaluated."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from dataclasses import asdict
+from functools import lru_cache
+
+from creeklab.cloud import policy as documents
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry.books import Books, Listed, conflict, found, invalid, not_found
+from creeklab.cloud.registry.records import Policy, PolicyVersion, insert, record
+from creeklab.cloud.store import Page
+
+MAX_VERSIONS = 5  # of a policy
+
+
+class Policies:
+    """The policies of one account."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    def create(self, name: str, document: str) -> PolicyVersion:
+        """Create a policy with `document` as its version 1, the default."""
+        self._check(name, document)
+        now = self._books.clock()
+        with self._books.changing() as db:
+            if found(db, "SELECT 1 FROM policies WHERE name = ?", name):
+                raise ServiceError(
+                    "ResourceAlreadyExistsException",
+                    f"Policy cannot be created - name already exists (name={name})",
+                    resourceId=name,
+                    resourceArn=self._books.arn("policy", name),
+                )
+            policy = Policy(name, 1, 1, secrets.token_hex(32), now, now)
+            version = PolicyVersion(name, 1, document, now)
+            insert(db, "policies", asdict(policy))
+            insert(db, "policy_versions", asdict(version))
+        return version
+
+    def get(self, name: str) -> Policy:
+        """Return a policy."""
+        row = self._books.store.execute("SELECT * FROM policies WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise not_found("Policy not found")
+        return record(Policy, row)
+
+    def page(self, page: Page) -> Listed[str]:
+        """List the names of the policies in the order of their creation."""
+        rows, token = self._books.store.page("SELECT number, name FROM policies", "number", page)
+        return [row["name"] for row in rows], token
+
+    def delete(self, name: str) -> None:
+        """Delete a policy that is attached to nothing and has no version but its default."""
+        with self._books.changing() as db:
+            self.get(name)
+            if found(db, "SELECT 1 FROM policy_attachments WHERE policy = ?", name):
+                raise conflict(
+                    "The policy cannot be deleted as the policy is attached to one or more "
+                    f"principals (name={name})",
+                )
+            if len(self.versions(name)) > 1:
+                raise conflict(
+                    "The policy cannot be deleted as versions other than than default version "
+                    "exist",
+                )
+            db.execute("DELETE FROM policies WHERE name = ?", (name,))
+
+    def create_version(self, name: str, document: str, *, default: bool) -> PolicyVersion:
+        """Add a version to a policy, and make it the default if asked; there can be five."""
+        self._check(name, document)
+        with self._books.changing() as db:
+            policy = self.get(name)
+            if len(self.versions(name)) >= MAX_VERSIONS:
+                raise ServiceError(
+                    "VersionsLimitExceededException",
+                    f"The policy {name} already has the maximum number of versions "
+                    f"({MAX_VERSIONS})",
+                )
+            version = PolicyVersion(name, policy.last_version + 1, document, self._books.clock())
+            insert(db, "policy_versions", asdict(version))
+            db.execute(
+                "UPDATE policies SET last_version = ?, modified = ? WHERE name = ?",
+                (version.version, version.created, name),
+            )
+            if default:
+                self._set_default(db, version)
+        return version
+
+    def version(self, name: str, version: int | str) -> PolicyVersion:
+        """Return one version of a policy."""
+        self.get(name)
+        row = self._books.store.execute(
+            "SELECT * FROM policy_versions WHERE policy = ? AND version = ?", (name, str(version))
+        ).fetchone()
+        if row is None:
+            raise not_found(f"Policy {name} has no version {version}")
+        return record(PolicyVersion, row)
+
+    def versions(self, name: str) -> list[PolicyVersion]:
+        """List the versions of a policy, oldest first."""
+        self.get(name)
+        rows = self._books.store.execute(
+            "SELECT * FROM policy_versions WHERE policy = ? ORDER BY version", (name,)
+        )
+        return [record(PolicyVersion, row) for row in rows]
+
+    def set_default(self, name: str, version: str) -> None:
+        """Make a version the default: the one that is evaluated."""
+        with self._books.changing() as db:
+            self._set_default(db, self.version(name, version))
+
+    def _set_default(self, db: sqlite3.Connection, version: PolicyVersion) -> None:
+        db.execute(
+            "UPDATE policies SET default_version = ?, modified = ? WHERE name = ?",
+            (version.version, self._books.clock(), version.policy),
+        )
+
+    def delete_version(self, name: str, version: str) -> None:
+        """Delete a version that is not the default; its number does not come back."""
+        with self._books.changing() as db:
+            wanted = self.version(name, version)
+            if wanted.version == self.get(name).default_version:
+                raise invalid("Cannot delete the default version of a policy")
+            db.execute(
+                "DELETE FROM policy_versions WHERE policy = ? AND version = ?",
+                (name, wanted.version),
+            )
+            db.execute(
+                "UPDATE policies SET modified = ? WHERE name = ?", (self._books.clock(), name)
+            )
+
+    def parsed(self, name: str) -> documents.Policy:
+        """Return the default version of a policy, parsed."""
+        return self.parse(name, self.document(name))
+
+    def document(self, name: str) -> str:
+        """Return the document of the default version of a policy."""
+        return self.version(name, self.get(name).default_version).document
+
+    def parse(self, name: str, document: str) -> documents.Policy:
+        """Return a document of the policy `name`, parsed."""
+        return _parse(document, name, self._books.arn("policy", name))
+
+    def _check(self, name: str, document: str) -> None:
+        try:
+            self.parse(name, document)
+        except documents.MalformedPolicy as error:
+            raise ServiceError("MalformedPolicyException", str(error)) from error
+
+
+@lru_cache(maxsize=256)
+def _parse(document: str, name: str, arn: str) -> documents.Policy:
+    return documents.parse(document, name=name, arn=arn)

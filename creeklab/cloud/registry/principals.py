@@ -1,0 +1,91 @@
+"""Which certificate is attached to which Thing, and whether for that Thing alone."""
+
+from __future__ import annotations
+
+from creeklab.cloud.registry.books import Books, Listed, invalid, not_found
+from creeklab.cloud.registry.certificates import Certificates
+from creeklab.cloud.registry.records import insert
+from creeklab.cloud.registry.things import Things
+from creeklab.cloud.store import Page
+
+EXCLUSIVE, NON_EXCLUSIVE = "EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"
+
+
+class Principals:
+    """The attachments of certificates to Things of one account."""
+
+    def __init__(self, books: Books, things: Things, certificates: Certificates) -> None:
+        self._books = books
+        self._things = things
+        self._certificates = certificates
+
+    def attach(self, thing: str, principal: str, kind: str | None = None) -> None:
+        """Attach a certificate to a Thing; that it is attached already is no error.
+
+        Parameters
+        ----------
+        kind
+            ``EXCLUSIVE_THING``: the certificate is for no other Thing; or
+            ``NON_EXCLUSIVE_THING``, which is what None means for a new attachment.
+        """
+        with self._books.changing() as db:
+            self._things.get(thing)
+            key = self._certificates.principal(principal)
+            attached: dict[str, str] = dict(
+                db.execute("SELECT thing, type FROM thing_principals WHERE certificate = ?", (key,))
+            )
+            present = attached.pop(thing, None)
+            if present is not None and kind in (None, present):
+                return
+            if present is not None:
+                raise invalid(
+                    f"The certificate is attached to thing {thing} as {present}. Detach it before "
+                    f"you attach it as {kind}.",
+                )
+            if attached and (kind == EXCLUSIVE or EXCLUSIVE in attached.values()):
+                raise invalid(
+                    f"The certificate is attached to thing {next(iter(attached))}, and an "
+                    "exclusive attachment allows no other. Detach it there first.",
+                )
+            attachment = {"thing": thing, "certificate": key, "type": kind or NON_EXCLUSIVE}
+            insert(db, "thing_principals", attachment)
+
+    def detach(self, thing: str, principal: str) -> None:
+        """Detach a certificate from a Thing; that it is not attached is no error."""
+        with self._books.changing() as db:
+            self._things.get(thing)
+            db.execute(
+                "DELETE FROM thing_principals WHERE thing = ? AND certificate = ?",
+                (thing, self._certificates.principal(principal)),
+            )
+
+    def of_thing(self, thing: str, page: Page, kind: str | None = None) -> Listed[tuple[str, str]]:
+        """List a Thing's certificates as ARN and kind of attachment, only of one kind if named."""
+        if self._things.find(thing) is None:
+            raise not_found(
+                f"Failed to list principals for thing {thing} because the thing does not exist in "
+                "your account"
+            )
+        rows, token = self._books.store.page(
+            "SELECT certificate, type FROM thing_principals",
+            "certificate",
+            page,
+            "thing = :thing AND coalesce(:kind, type) = type",
+            thing=thing,
+            kind=kind,
+        )
+        return [(self._books.arn("cert", row["certificate"]), row["type"]) for row in rows], token
+
+    def things_of(
+        self, principal: str, page: Page, kind: str | None = None
+    ) -> Listed[tuple[str, str]]:
+        """List a certificate's Things as name and kind of attachment, only of one kind if named."""
+        rows, token = self._books.store.page(
+            "SELECT thing, type FROM thing_principals",
+            "thing",
+            page,
+            "certificate = :certificate AND coalesce(:kind, type) = type",
+            certificate=self._certificates.principal(principal),
+            kind=kind,
+        )
+        return [(row["thing"], row["type"]) for row in rows], token
