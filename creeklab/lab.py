@@ -164,6 +164,25 @@ class Lab:
         frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
         return frame.set_index("number")
 
+    def metrics(self) -> pd.DataFrame:
+        """Return CloudWatch's counters of the devices: how often a minute each thing happened.
+
+        Returns
+        -------
+        DataFrame
+            A row for each of the last 180 minutes in which something was counted, indexed by
+            its beginning (UTC); columns (name, protocol), such as ``("PublishIn.Success",
+            "MQTT")``, for what was counted at all.
+        """
+        import pandas as pd
+
+        rows = self._ask("metrics", {})["minutes"]
+        counts = pd.DataFrame(rows, columns=["minute", "name", "protocol", "sum"])
+        counts["minute"] = pd.to_datetime(counts["minute"], unit="s", utc=True)
+        return counts.pivot_table(
+            index="minute", columns=["name", "protocol"], values="sum", aggfunc="sum", fill_value=0
+        ).astype("int64")
+
     def reset(self) -> None:
         """Empty the account: no Thing, certificate, policy or shadow, and no key file is left.
 

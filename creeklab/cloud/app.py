@@ -91,10 +91,10 @@ class App:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             try:
-                self.rooms.broker.tick()
+                self.rooms.tick()
             except Exception:
                 # The next tick comes whatever happened in this one.
-                log.exception("A tick of the broker failed.")
+                log.exception("A tick failed.")
 
 
 async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) -> int:

@@ -90,6 +90,11 @@ class Rooms:
         if call["service"] != OWN_SERVICE:
             self.tape.record("call", **call)
 
+    def tick(self) -> None:
+        """Do what time brings; call it every second or so."""
+        self.tape.metrics.tick()
+        self.broker.tick()
+
     def close(self) -> None:
         """Close every connection and the store."""
         self.broker.close()

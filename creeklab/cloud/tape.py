@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from creeklab.cloud.metrics import Metrics
+
 Entry = dict[str, Any]
 
 
@@ -20,12 +22,18 @@ class Tape:
     Each entry is a JSON object with ``number`` (1, 2, 3, ...), ``time`` (seconds since the
     epoch), ``kind`` (``connect``, ``subscribe``, ``shadow``, ``call``, ...) and members of its
     kind; a refusal of whatever kind has a member ``refusal``.
+
+    Attributes
+    ----------
+    metrics
+        Counters under CloudWatch's names, of all that happens; they never fall off.
     """
 
     def __init__(self, length: int = 10_000, clock: Callable[[], float] = time.time) -> None:
         self._entries: deque[Entry] = deque(maxlen=length)
         self._clock = clock
         self._number = 0
+        self.metrics = Metrics(clock)
 
     def record(self, kind: str, **members: Any) -> None:
         """Append an entry."""

@@ -21,9 +21,10 @@ def refusal(summary: str) -> dict[str, Any]:
 
 
 def test_entries_are_numbered_and_timed() -> None:
-    times = iter([10.5, 11.5])
-    tape = Tape(clock=lambda: next(times))
+    now = [10.5]
+    tape = Tape(clock=lambda: now[0])
     tape.record("connect", client_id="Test2")
+    now[0] = 11.5
     tape.record("publish", topic="creek/depth", qos=1)
     assert tape.entries() == [
         {"number": 1, "time": 10.5, "kind": "connect", "client_id": "Test2"},

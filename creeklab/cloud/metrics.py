@@ -1,0 +1,131 @@
+"""Counters of what an account's devices do, under the names that CloudWatch has for them.
+
+AWS IoT sends these to CloudWatch once a minute (namespace ``AWS/IoT``, dimension ``Protocol``;
+developer guide, "AWS IoT metrics and dimensions"). Counting happens on the way of every message,
+so `count` does no more than add to a total, and reads no clock: `tick`, called every second or so,
+notices that a minute is over and writes down by how much each total has grown in it. A count may
+so be put a second into the minute before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
+
+MetricProtocol = Literal["MQTT", "HTTP"]
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Connect": (
+        "Success",
+        "AuthError",
+        "ClientError",
+        "ClientIDThrottle",
+        "ServerError",
+        "Throttle",
+    ),
+    "Ping": ("Success",),
+    "PublishIn": ("Success", "AuthError", "ClientError", "ServerError", "Throttle"),
+    "PublishOut": ("Success", "AuthError", "ClientError", "Throttle"),
+    "PublishRetained": ("Success", "AuthError", "ServerError", "Throttle"),
+    "Subscribe": ("Success", "AuthError", "ClientError", "ServerError", "Throttle"),
+    "Unsubscribe": ("Success", "ClientError", "ServerError", "Throttle"),
+    "GetThingShadow": ("Accepted",),
+    "UpdateThingShadow": ("Accepted",),
+    "DeleteThingShadow": ("Accepted",),
+    "ListThingShadow": ("Accepted",),
+}
+"""What is counted: the first half of a metric's name, and the second halves that go with it."""
+
+NAMES = tuple(f"{group}.{end}" for group, ends in GROUPS.items() for end in ends)
+"""Every metric: ``"Connect.Success"``, ``"PublishIn.AuthError"``, ..."""
+
+MINUTES_KEPT = 180
+"""Of how many minutes, in which something was counted, the counts are kept."""
+
+_Counts = dict[tuple[str, str], int]
+
+
+class Metrics:
+    """The counters of one account, all 0 in the beginning.
+
+    Parameters
+    ----------
+    clock
+        Seconds since the epoch.
+
+    Attributes
+    ----------
+    mqtt
+        The totals of MQTT by name. Where messages pass by the hundred thousand,
+        ``metrics.mqtt["PublishOut.Success"] += 1`` takes a third of the time of `count`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._totals = {protocol: dict.fromkeys(NAMES, 0) for protocol in get_args(MetricProtocol)}
+        self.mqtt = self._totals["MQTT"]
+        self._written: _Counts = {}
+        self._minute = self._this_minute()
+        self._minutes: deque[tuple[int, _Counts]] = deque(maxlen=MINUTES_KEPT)
+
+    def count(self, name: str, protocol: MetricProtocol = "MQTT", number: int = 1) -> None:
+        """Add `number` to a metric of `NAMES`; for another name that is a KeyError."""
+        self._totals[protocol][name] += number
+
+    def tick(self) -> None:
+        """Write down the minute that is over, if one is."""
+        minute = self._this_minute()
+        if minute != self._minute:
+            grown = self._grown()
+            if grown:
+                self._minutes.append((self._minute, grown))
+                self._written = self._nonzero()
+            self._minute = minute
+
+    def totals(self) -> list[dict[str, Any]]:
+        """Return the counts since the cloud was started: ``name``, ``protocol``, ``sum``."""
+        return [_row(key, number) for key, number in self._nonzero().items()]
+
+    def minutes(self, after: int = 0) -> list[dict[str, Any]]:
+        """Return the counts of each minute, the one that is not over yet included.
+
+        Parameters
+        ----------
+        after
+            Only minutes that begin later, in seconds since the epoch.
+
+        Returns
+        -------
+        list
+            ``minute`` (its beginning, in seconds since the epoch), ``name``, ``protocol`` and
+            ``sum``, oldest minute first; what is 0 is left out.
+        """
+        self.tick()
+        return [
+            {"minute": minute, **_row(key, number)}
+            for minute, counts in [*self._minutes, (self._minute, self._grown())]
+            if minute > after
+            for key, number in counts.items()
+        ]
+
+    def _this_minute(self) -> int:
+        now = int(self._clock())
+        return now - now % 60
+
+    def _nonzero(self) -> _Counts:
+        return {
+            (name, protocol): number
+            for protocol, counts in self._totals.items()
+            for name, number in counts.items()
+            if number
+        }
+
+    def _grown(self) -> _Counts:
+        grown = {key: number - self._written.get(key, 0) for key, number in self._nonzero().items()}
+        return {key: number for key, number in grown.items() if number}
+
+
+def _row(key: tuple[str, str], number: int) -> dict[str, Any]:
+    return {"name": key[0], "protocol": key[1], "sum": number}

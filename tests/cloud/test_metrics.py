@@ -1,0 +1,174 @@
+"""CloudWatch's counters: names, minutes, bounds, and the way to a DataFrame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from creeklab.cloud.api.lab import lab_door
+from creeklab.cloud.metrics import MINUTES_KEPT, NAMES, Metrics
+from creeklab.cloud.tape import Tape
+from creeklab.lab import Lab
+
+NOON = 1_785_067_200
+
+
+class Clock:
+    now = NOON + 0.5
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def row(minute: int, name: str, sum: int, protocol: str = "MQTT") -> dict[str, Any]:
+    return {"minute": NOON + 60 * minute, "name": name, "protocol": protocol, "sum": sum}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Connect.Success",
+        "Connect.AuthError",
+        "Connect.ClientIDThrottle",
+        "Ping.Success",
+        "PublishIn.ServerError",
+        "PublishOut.Throttle",
+        "PublishRetained.AuthError",
+        "Subscribe.ClientError",
+        "Unsubscribe.Success",
+        "ListThingShadow.Accepted",
+    ],
+)
+def test_names_are_cloudwatchs(name: str) -> None:
+    assert name in NAMES
+
+
+def test_all_names_and_no_other_can_be_counted() -> None:
+    metrics = Metrics()
+    assert len(set(NAMES)) == len(NAMES) == 33
+    for name in NAMES:
+        metrics.count(name)
+        metrics.count(name, "HTTP", 2)
+    assert [(each["protocol"], each["sum"]) for each in metrics.totals()] == [("MQTT", 1)] * len(
+        NAMES
+    ) + [("HTTP", 2)] * len(NAMES)
+    for wrong in ("PublishOut.ServerError", "Ping", "connect.success"):
+        with pytest.raises(KeyError):
+            metrics.count(wrong)
+        with pytest.raises(KeyError):
+            metrics.mqtt[wrong] += 1
+    with pytest.raises(KeyError):
+        metrics.count("Ping.Success", "COAP")
+
+
+def test_counts_go_to_the_minute_in_which_they_were_counted(clock: Clock) -> None:
+    metrics = Metrics(clock)
+    assert metrics.minutes() == metrics.totals() == []
+    metrics.count("PublishIn.Success")
+    metrics.count("PublishIn.Success", "HTTP")
+    clock.now = NOON + 59.9
+    metrics.tick()
+    metrics.mqtt["PublishIn.Success"] += 2
+    clock.now = NOON + 60
+    metrics.tick()
+    metrics.count("Ping.Success")
+    expected = [
+        row(0, "PublishIn.Success", 3),
+        row(0, "PublishIn.Success", 1, "HTTP"),
+        row(1, "Ping.Success", 1),
+    ]
+    assert metrics.minutes() == metrics.minutes() == expected
+    assert metrics.minutes(after=NOON) == expected[2:]
+    # A minute without a count has no row.
+    clock.now = NOON + 240
+    assert metrics.minutes() == expected
+    metrics.count("Ping.Success", number=5)
+    assert metrics.minutes(after=NOON + 60) == [row(4, "Ping.Success", 5)]
+    assert metrics.totals() == [
+        {"name": "Ping.Success", "protocol": "MQTT", "sum": 6},
+        {"name": "PublishIn.Success", "protocol": "MQTT", "sum": 3},
+        {"name": "PublishIn.Success", "protocol": "HTTP", "sum": 1},
+    ]
+
+
+def test_reading_notices_the_end_of_a_minute_itself(clock: Clock) -> None:
+    metrics = Metrics(clock)
+    metrics.count("Ping.Success")
+    clock.now += 60
+    assert metrics.minutes() == [row(0, "Ping.Success", 1)]
+    metrics.count("Ping.Success")
+    assert metrics.minutes() == [row(0, "Ping.Success", 1), row(1, "Ping.Success", 1)]
+
+
+def test_the_oldest_minutes_fall_off_and_the_totals_stay(clock: Clock) -> None:
+    metrics = Metrics(clock)
+    for _ in range(MINUTES_KEPT + 10):
+        metrics.count("Ping.Success")
+        clock.now += 60
+        metrics.tick()
+    assert [each["minute"] for each in metrics.minutes()] == [
+        NOON + 60 * minute for minute in range(10, MINUTES_KEPT + 10)
+    ]
+    assert metrics.totals()[0]["sum"] == MINUTES_KEPT + 10
+
+
+def test_a_clock_that_jumps_loses_no_count(clock: Clock) -> None:
+    metrics = Metrics(clock)
+    for jump in (86_400, -90_000, 3_600):
+        metrics.count("Ping.Success")
+        clock.now += jump
+        metrics.tick()
+    assert sum(each["sum"] for each in metrics.minutes()) == 3
+
+
+def test_the_door_to_them(clock: Clock) -> None:
+    tape = Tape(clock=clock)
+    door = lab_door(tape)
+    assert door["metrics"]({}) == {"minutes": [], "totals": []}
+    tape.metrics.count("Connect.Success")
+    assert door["metrics"]({}) == {
+        "minutes": [row(0, "Connect.Success", 1)],
+        "totals": [{"name": "Connect.Success", "protocol": "MQTT", "sum": 1}],
+    }
+    assert door["metrics"]({"after": NOON})["minutes"] == []
+
+
+def test_a_table_of_them(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        row(0, "Ping.Success", 2),
+        row(3, "Ping.Success", 1),
+        row(3, "PublishIn.Success", 7, "HTTP"),
+        row(3, "Ping.Success", 4),  # as after a clock that was set back
+    ]
+    monkeypatch.setattr(lab, "_ask", lambda verb, question: {"minutes": rows})
+    table = lab.metrics()
+    assert table.columns.names == ["name", "protocol"]
+    assert table["Ping.Success", "MQTT"].tolist() == [2, 5]
+    assert table["PublishIn.Success", "HTTP"].tolist() == [0, 7]
+    assert table.index.tolist() == [
+        pd.Timestamp(NOON, unit="s", tz="UTC"),
+        pd.Timestamp(NOON + 180, unit="s", tz="UTC"),
+    ]
+
+
+def test_a_cloud_that_counted_nothing_gives_an_empty_table(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab, "_ask", lambda verb, question: {"minutes": []})
+    table = lab.metrics()
+    assert table.empty
+    assert str(table.index.tz) == "UTC"
+    assert table.columns.names == ["name", "protocol"]
+
+
+def test_a_cloud_answers_for_them(lab: Lab) -> None:
+    assert lab._ask("metrics", {}).keys() == {"minutes", "totals"}
+    with pytest.raises(RuntimeError, match="'after' is the beginning of a minute"):
+        lab._ask("metrics", {"after": "now"})
