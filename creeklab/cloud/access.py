@@ -55,6 +55,11 @@ class Access:
         """Status of the certificate, such as ``ACTIVE``; None if the registry has none of it."""
         return self._registry.certificate_status(self._certificate_id)
 
+    @property
+    def exclusive_thing(self) -> str | None:
+        """Name of the Thing that alone has the certificate, if it was attached like that."""
+        return self._registry.exclusive_thing(self._certificate_id)
+
     def allows(self, action: str, resource: str) -> bool:
         """Tell whether `action` is allowed on `resource`, such as ``topic/creek/depth``."""
         answers = self._answers.setdefault(action, {})

@@ -19,7 +19,8 @@ class Settings:
     ----------
     dollar_topics
         ``"aws"``: the filters ``#`` and ``+/...`` also match ``$aws/...``, as the console's test
-        client shows it; ``"spec"``: they don't, as MQTT-4.7.2-1 has it.
+        client shows it, but not ``$aws/events/...``, as users found; ``"all"``: those too;
+        ``"spec"``: nothing that begins with ``$``, as MQTT-4.7.2-1 has it.
     connect_denied_311
         A refused CONNECT of MQTT 3.1.1: ``"close"`` without a word, or ``"connack5"``.
     subscribe_denied_311
@@ -37,7 +38,7 @@ class Settings:
         The cloud ends itself after so many hours without a connection or a call; 0 means never.
     """
 
-    dollar_topics: Literal["aws", "spec"] = "aws"
+    dollar_topics: Literal["aws", "all", "spec"] = "aws"
     connect_denied_311: Literal["close", "connack5"] = "close"
     subscribe_denied_311: Literal["close", "suback80"] = "close"
     session_expiry_max: int = 3600

@@ -4,6 +4,7 @@ Each row is a rule of AWS IoT Core: what the broker answers in MQTT 3.1.1 and in
 it hangs up.
 """
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.fields import Reason
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import (
     Connack,
     Connect,
@@ -56,6 +58,7 @@ class Explained:
 class Rights:
     """Everything is allowed but what `denied` names as (action, resource)."""
 
+    exclusive_thing: str | None = None
     denied: set[tuple[str, str]] = field(default_factory=set)
     status: str | None = "ACTIVE"
 
@@ -331,7 +334,7 @@ def test_retain_needs_a_right_of_its_own(house: House, version: int) -> None:
         ("x" * 257, "256 bytes"),
         ("a/b/c/d/e/f/g/h/i", "9 levels"),
         ("$SYS/uptime", "reserved"),
-        ("$aws/rules/rule/x", "reserved"),
+        ("$aws/events/presence/connected/a", "for AWS to publish to"),
     ],
 )
 def test_topics_that_aws_does_not_take(house: House, topic: str, why: str) -> None:
@@ -711,6 +714,196 @@ def test_disconnect_may_change_the_expiry_but_not_from_nothing(house: House) -> 
     client = house.connected("b", 5)
     [goodbye] = client.says(Disconnect(0, {"session_expiry_interval": 60}))
     assert goodbye.reason_code == Reason.PROTOCOL_ERROR
+
+
+# --- lifecycle events -----------------------------------------------------------------------------
+
+
+def watching(house: House) -> Client:
+    watcher = house.connected("watcher", 5)
+    watcher.says(subscribe("$aws/events/#"))
+    watcher.hears()
+    return watcher
+
+
+def seen(watcher: Client) -> list[tuple[str, dict[str, Any]]]:
+    found = [(each.topic, json.loads(each.payload)) for each in watcher.hears()]
+    return [(topic.removeprefix("$aws/events/"), event) for topic, event in found]
+
+
+@VERSIONS
+def test_a_client_is_announced_when_it_comes_and_goes(house: House, version: int) -> None:
+    watcher = watching(house)
+    house.rights.exclusive_thing = "Test2"
+    client = house.connected("a", version)
+    client.says(Disconnect(0, {}))
+    house.connected("a", version)
+    (came, first), (went, end), (again, second) = seen(watcher)
+    assert came == again == "presence/connected/a"
+    assert went == "presence/disconnected/a"
+    assert first["principalIdentifier"] == "ab" * 32
+    assert first["thingName"] == "Test2"
+    assert first["ipAddress"] == "127.0.0.1"
+    assert end["clientInitiatedDisconnect"] is True
+    assert end["sessionIdentifier"] == first["sessionIdentifier"] != second["sessionIdentifier"]
+    numbers = [each["versionNumber"] for each in (first, end, second)]
+    assert numbers == [0, 0, 1]
+
+
+ENDS = {
+    "disconnect": "CLIENT_INITIATED_DISCONNECT",
+    "lost": "CONNECTION_LOST",
+    "taken over": "DUPLICATE_CLIENTID",
+    "silence": "MQTT_KEEP_ALIVE_TIMEOUT",
+    "forbidden publish": "AUTH_ERROR",
+    "certificate revoked": "AUTH_ERROR",
+    "second connect": "CLIENT_ERROR",
+    "bad bytes": "CLIENT_ERROR",
+    "DeleteConnection": "API_INITIATED_DISCONNECT",
+    "shutdown": "SERVER_INITIATED_DISCONNECT",
+    "our own fault": "SERVER_ERROR",
+}
+
+
+@VERSIONS
+@pytest.mark.parametrize("end", ENDS)
+def test_why_a_connection_ended_and_the_will_that_follows(
+    house: House, version: int, end: str
+) -> None:
+    house.rights.denied.add(("iot:Publish", "topic/secret"))
+    client = house.connected("a", version, keep_alive=40, will=WILL)
+    watcher = house.connected("w", version, keep_alive=1200)
+    watcher.says(subscribe("gone", "$aws/events/presence/disconnected/a"))
+    if end == "disconnect":
+        client.says(Disconnect(0, {}))
+    elif end == "lost":
+        client.connection.lost("lost")
+    elif end == "taken over":
+        house.connected("a", version)
+    elif end == "silence":
+        house.clock.now += 61
+        house.broker.tick()
+    elif end == "forbidden publish":
+        client.says(Publish("secret", b""))
+    elif end == "certificate revoked":
+        client.connection.access = Rights(status="REVOKED")
+        house.broker.forget_rights()
+        house.broker.tick()
+    elif end == "second connect":
+        client.says(connect("a", version))
+    elif end == "bad bytes":
+        client.connection.receive(b"\xff")
+    elif end == "DeleteConnection":
+        house.broker.disconnect("a", clean_session=False, prevent_will=False)
+    elif end == "shutdown":
+        house.broker.close()
+    else:
+        client.connection.lost("internal error", DisconnectReason.SERVER_ERROR)
+    heard = {each.topic: each.payload for each in watcher.hears() if isinstance(each, Publish)}
+    event = json.loads(heard.pop("$aws/events/presence/disconnected/a"))
+    assert event["disconnectReason"] == ENDS[end]
+    # A revoked certificate may not publish any more.
+    assert set(heard) == (set() if end in ("disconnect", "certificate revoked") else {"gone"})
+
+
+def test_a_client_that_closes_its_websocket_leaves_of_its_own_will(house: House) -> None:
+    watcher = house.connected("w", 5)
+    watcher.says(subscribe("gone"))
+    client = house.connected("a", 5, will=WILL)
+    client.connection.lost("closed", DisconnectReason.CLIENT_INITIATED_DISCONNECT)
+    assert watcher.hears() == []
+
+
+@pytest.mark.parametrize(
+    ("denied", "will"),
+    [(("iot:Connect", "client/a"), None), (("iot:Publish", "topic/gone"), WILL)],
+)
+def test_a_connect_that_is_not_authorized_is_announced(
+    house: House, denied: tuple[str, str], will: Will | None
+) -> None:
+    watcher = watching(house)
+    house.rights.denied.add(denied)
+    house.client(5).says(connect("a", 5, will=will))
+    [(topic, event)] = seen(watcher)
+    assert topic == "presence/connect_failed/a"
+    assert event["connectFailureReason"] == "AUTHORIZATION_FAILED"
+
+
+@pytest.mark.parametrize(
+    ("status", "announced"), [("INACTIVE", True), ("REVOKED", True), (None, False)]
+)
+def test_who_is_let_down_before_connack_is_announced_if_the_account_knows_it(
+    house: House, status: str | None, announced: bool
+) -> None:
+    # A watcher with rights of its own.
+    watcher = watching(house)
+    house.rights = Rights(status=status)
+    house.client(5).says(connect("a", 5))
+    assert [topic for topic, _ in seen(watcher)] == ["presence/connect_failed/a"] * announced
+
+
+def test_other_refused_connects_are_not_announced(house: House) -> None:
+    watcher = watching(house)
+    house.client(5).says(connect("$a", 5))
+    house.client(5).says(connect("a", 5, will=Will("gone", b"", 2, False, {})))
+    assert seen(watcher) == []
+
+
+@VERSIONS
+def test_subscriptions_are_announced(house: House, version: int) -> None:
+    client = house.connected("a", version)
+    watcher = watching(house)
+    client.says(subscribe("creek/#", "rain"), Unsubscribe(8, ["rain"], {}))
+    [(came, made), (went, ended)] = seen(watcher)
+    assert (came, made["topics"]) == ("subscriptions/subscribed/a", ["creek/#", "rain"])
+    assert (went, ended["topics"]) == ("subscriptions/unsubscribed/a", ["rain"])
+    assert made["sessionIdentifier"] == ended["sessionIdentifier"]
+
+
+def test_only_what_was_granted_is_announced(house: House) -> None:
+    house.rights.denied.add(("iot:Subscribe", "topicfilter/secret"))
+    client = house.connected("a", 5)
+    watcher = watching(house)
+    client.says(subscribe("secret", "creek"), subscribe("secret"))
+    assert [event["topics"] for _, event in seen(watcher)] == [["creek"]]
+
+
+# --- reserved topics ------------------------------------------------------------------------------
+
+
+def test_basic_ingest_reaches_no_subscriber() -> None:
+    house = House(dollar_topics="all")
+    client = house.connected("a", 5)
+    client.says(subscribe("#", "$aws/#", qos=0))
+    client.hears()
+    served: list[str] = []
+    house.broker.service = lambda topic, _payload, _client: served.append(topic)
+    topic = "$aws/rules/rule/creek/depth"
+    assert client.says(Publish(topic, b"", 1, packet_id=5)) == [Puback(5, 0, {})]
+    assert served == [topic]
+    assert "no rule 'rule'" in house.tape.entries()[-1]["why"]
+    assert client.says(subscribe("$aws/rules/rule/#"))[0].reason_codes == [
+        Reason.TOPIC_FILTER_INVALID
+    ]
+
+
+@pytest.mark.parametrize(
+    ("topic", "service"),
+    [
+        ("$aws/things/t/jobs/get", "AWS IoT Jobs"),
+        ("$aws/things/t/defender/metrics/json", "Device Defender"),
+        ("$aws/certificates/create/json", "fleet provisioning"),
+    ],
+)
+def test_services_that_this_cloud_does_not_have_do_not_answer(
+    house: House, topic: str, service: str
+) -> None:
+    client = house.connected("a", 5)
+    assert client.says(subscribe(topic + "/accepted")) == [Suback(7, [1], {})]
+    assert client.says(Publish(topic, b"{}", 1, packet_id=5)) == [Puback(5, 0, {})]
+    entry = house.tape.entries()[-1]
+    assert entry["kind"] == "unanswered"
+    assert service in entry["why"]
 
 
 # --- what the account may ask of the broker -------------------------------------------------------

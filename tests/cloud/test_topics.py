@@ -16,7 +16,8 @@ from creeklab.topics import matches as client_matches
 
 def matches(topic_filter: str, topic: str, dollar_topics: str = "aws") -> bool:
     """The rule read naively; what a client sorts its messages by, but for the setting."""
-    if dollar_topics == "spec" and topic.startswith("$") and topic_filter[0] in "+#":
+    hidden = {"spec": "$", "aws": "$aws/events/", "all": "nothing"}[dollar_topics]
+    if topic.startswith(hidden) and topic_filter[:1] in ("+", "#"):
         return False
     return client_matches(topic_filter, topic)
 
@@ -52,10 +53,17 @@ def test_filter_matches_topic(topic_filter, topic, expected):
     assert bool(tree.match(topic).direct) is expected
 
 
-@pytest.mark.parametrize("topic_filter", ["#", "+/things/#"])
-@pytest.mark.parametrize(("dollar_topics", "expected"), [("aws", True), ("spec", False)])
-def test_leading_wildcard_and_reserved_topics(topic_filter, dollar_topics, expected):
-    topic = "$aws/things/Test2/shadow/update/accepted"
+@pytest.mark.parametrize("topic_filter", ["#", "+/+/#"])
+@pytest.mark.parametrize(
+    ("dollar_topics", "topic", "expected"),
+    [
+        ("aws", "$aws/things/Test2/shadow/update/accepted", True),
+        ("aws", "$aws/events/things/a", False),
+        ("all", "$aws/events/things/a", True),
+        ("spec", "$aws/things/Test2/shadow/update/accepted", False),
+    ],
+)
+def test_leading_wildcard_and_reserved_topics(topic_filter, dollar_topics, topic, expected):
     tree = SubscriptionTree(dollar_topics)
     tree.add(topic_filter, "subscriber", 1)
     assert matches(topic_filter, topic, dollar_topics) is expected
@@ -64,7 +72,14 @@ def test_leading_wildcard_and_reserved_topics(topic_filter, dollar_topics, expec
 
 @pytest.mark.parametrize(
     "topic",
-    ["a", "/", "a/b/c/d/e/f/g/h", "x" * 256, "ü" * 128, "$aws/things/t/shadow/name/n/update"],
+    [
+        *("a", "/", "a/b/c/d/e/f/g/h", "x" * 256, "ü" * 128),
+        "$aws/things/t/shadow/name/n/update",
+        "$aws/things/t/jobs/get",
+        "$aws/rules/r/1/2/3/4/5/6/7/8",
+        "$aws/certificates/create/json",
+        "$aws/provisioning-templates/t/provision/json",
+    ],
 )
 def test_topic_is_taken(topic):
     check_topic(topic)
@@ -81,9 +96,11 @@ def test_topic_is_taken(topic):
         ("a/b/c/d/e/f/g/h/i", "9 levels"),
         ("a\0", "U\\+0000"),
         ("$aws/rules/r/1/2/3/4/5/6/7/8/9", "12 levels"),
-        ("$aws/rules/r/1/2/3/4/5/6/7/8", "not a reserved topic"),
         ("$SYS/uptime", "not a reserved topic"),
-        ("$aws/events/presence/connected/a", "not a reserved topic"),
+        ("$aws/events/presence/connected/a", "for AWS to publish to"),
+        ("$aws/rules", "not a reserved topic"),
+        ("$aws/things/t/tunnels/notify", "not a reserved topic"),
+        ("$aws/things/t", "not a reserved topic"),
     ],
 )
 def test_topic_is_refused(topic, why):
@@ -104,6 +121,11 @@ def test_topic_is_refused(topic, why):
         "$aws/+/#",
         "$aws/things/#",
         "$aws/things/t/shadow/name/n/update/+",
+        "$aws/things/t/jobs/#",
+        "$aws/things/t/tunnels/notify",
+        "$aws/events/#",
+        "$aws/events/presence/connected/+",
+        "$share/group/$aws/events/#",
     ],
 )
 def test_filter_is_taken(topic_filter):
@@ -128,8 +150,10 @@ def test_filter_is_taken(topic_filter):
         "x" * 257,
         "$SYS/#",
         "$aws/foo/bar",
-        "$aws/events/#",
-        "$aws/things/t/jobs/#",
+        "$aws",
+        "$aws/rules/#",
+        "$aws/rules/r/creek",
+        "$aws/things/t/what/#",
         "$share/group/$SYS/#",
     ],
 )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from creeklab.cloud.access import Access
+from creeklab.cloud.mqtt import events, reserved
 from creeklab.cloud.mqtt.fields import Properties, Reason
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import Subscription, Will
@@ -180,9 +181,11 @@ class Broker:
         del self.connections[client_id]
         now = self.timer()
         session.ends_at = now + session.expiry
-        self.presence.leave(client_id, reason, session.expiry)
+        gone = self.presence.leave(client_id, reason, session.expiry)
         if session.expiry == 0:
             self._end_session(session)
+        if gone is not None:
+            self._announce(events.disconnected(connection.subject, gone))
         if will is None or connection.access is None:
             return
         delay = min(will.properties.get("will_delay_interval", 0), session.expiry)
@@ -261,6 +264,32 @@ class Broker:
         for pending in self._wills.values():
             pending.access.forget()
 
+    # --- lifecycle events ---------------------------------------------------------------------
+
+    def announce_arrival(self, connection: Connection) -> None:
+        """Publish that a connection was accepted."""
+        here = self.presence.get(connection.client_id)
+        if here is not None:
+            self._announce(events.connected(connection.subject, here))
+
+    def announce_failure(self, connection: Connection) -> None:
+        """Publish that a connection, or its will, was not authorized."""
+        source_ip, now = connection.peer.source_ip, self.clock()
+        self._announce(events.connect_failed(connection.subject, source_ip, now))
+
+    def announce_subscriptions(
+        self, connection: Connection, verb: events.Verb, filters: list[str]
+    ) -> None:
+        """Publish what a client has subscribed to, or unsubscribed from."""
+        here = self.presence.get(connection.client_id)
+        if here is not None and filters:
+            identifier, now = here.session_identifier, self.clock()
+            self._announce(events.subscriptions(connection.subject, verb, identifier, filters, now))
+
+    def _announce(self, event: events.Event | None) -> None:
+        if event is not None:
+            self.publish(*event, 1)
+
     # --- subscriptions ------------------------------------------------------------------------
 
     def subscribe(self, session: Session, subscription: Subscription) -> bool:
@@ -295,9 +324,16 @@ class Broker:
         message = self._message(topic, payload, qos, retain, properties)
         if retain:
             self.retained.put(message, self.clock())
-        self._route(message, client_id)
-        if self.service is not None and topic.startswith("$aws/"):
+        if not topic.startswith("$aws/"):
+            self._route(message, client_id)
+            return
+        if not reserved.is_basic_ingest(topic):
+            self._route(message, client_id)
+        if self.service is not None:
             self.service(topic, payload, client_id)
+        nobody = reserved.unanswered(topic) if client_id else None
+        if nobody is not None:
+            self.tape.record("unanswered", client_id=client_id, topic=topic, why=nobody)
 
     def _message(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None

@@ -8,13 +8,19 @@ of MQTT 3.1.1 is cut off without a word. Holds no socket: `write` and `close` ar
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud.access import Access
 from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt.admission import (
+    MAX_PACKET,
+    MAX_TOPIC_ALIAS,
+    Terms,
+    client_id_fault,
+)
 from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.events import Subject
 from creeklab.cloud.mqtt.fields import ProtocolError, Reason
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason, reason_of
 from creeklab.cloud.mqtt.packets import (
@@ -42,14 +48,10 @@ from creeklab.cloud.mqtt.topics import (
     split_share,
 )
 
-MAX_PACKET = 149_504
-MAX_CLIENT_ID_BYTES = 128
 MAX_FILTERS = 8
 MAX_SUBSCRIPTIONS = 50
-MAX_TOPIC_ALIAS = 8
 # What a PUBACK tells; anything else ends the connection (developer guide, "MQTT 5 reason codes").
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
-SHORTEST_KEEP_ALIVE, LONGEST_KEEP_ALIVE = 30, 1200
 
 
 class Connection:
@@ -64,6 +66,8 @@ class Connection:
     ----------
     keep_alive
         In seconds; after 1.5 times as long without a word the client counts as gone.
+    subject
+        Whom its lifecycle events are about.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
     """
@@ -81,6 +85,7 @@ class Connection:
         self.window = MAX_IN_FLIGHT
         self.session: Session | None = None
         self.access: Access | None = None
+        self.subject = Subject("", peer.principal, None)
         self.congested = False
         self.open = True
         self._broker = broker
@@ -146,57 +151,38 @@ class Connection:
     def _on_connect(self, connect: Connect) -> None:
         if self.session is not None:
             raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT was sent a second time.")
-        properties = connect.properties
-        self.version = connect.version
-        self.client_id = connect.client_id or self._assigned_id(connect)
-        if not self.client_id:
-            return
-        expiry = self._expiry(connect)
-        self.keep_alive = min(
-            max(connect.keep_alive or LONGEST_KEEP_ALIVE, SHORTEST_KEEP_ALIVE), LONGEST_KEEP_ALIVE
-        )
-        self.window = min(properties.get("receive_maximum", MAX_IN_FLIGHT), MAX_IN_FLIGHT)
-        self._largest = properties.get("maximum_packet_size", 0)
-        self._will = connect.will
-        if not self._may_connect(connect, expiry):
-            return
-        resumed = self._broker.open_session(self, connect.clean_start, expiry)
-        self._send(self._connack(connect, resumed, expiry))
-        self._tape.record(
-            "connect",
-            client_id=self.client_id,
-            certificate_id=self.peer.certificate_id,
-            version="5" if self.version == 5 else "3.1.1",
-            resumed=resumed,
-        )
-        self._send_waiting()
-
-    def _assigned_id(self, connect: Connect) -> str:
-        if self.version == 4 and not connect.clean_start:
-            self._refuse("connect", "An empty client id needs a clean session in MQTT 3.1.1.")
-            self._send(Connack(False, 2, {}))
-            self._shut()
-            return ""
-        return str(uuid.uuid4())
-
-    def _expiry(self, connect: Connect) -> int:
-        if self.version == 4:
-            return 0 if connect.clean_start else self._broker.settings.session_expiry_max
-        asked: int = connect.properties.get("session_expiry_interval", 0)
-        return min(asked, self._broker.settings.session_expiry_max)
-
-    def _may_connect(self, connect: Connect, expiry: int) -> bool:
-        client_id, will = self.client_id, connect.will
-        if client_id.startswith("$") or len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
-            why = (
-                f"The client id '{client_id[:40]}' begins with $ or is longer than "
-                f"{MAX_CLIENT_ID_BYTES} bytes."
+        terms = Terms.of(connect, self._broker.settings.session_expiry_max)
+        self.version = terms.version
+        self.client_id = terms.client_id
+        self.keep_alive = terms.keep_alive
+        self.window = terms.window
+        self._largest = terms.largest
+        self._will = terms.will
+        fault = client_id_fault(terms.client_id)
+        if fault is not None:
+            self._refuse("connect", fault)
+            if self.version == 4 and not terms.client_id:
+                self._send(Connack(False, 2, {}))
+                self._shut()
+            else:
+                self._deny_connect(Reason.CLIENT_IDENTIFIER_NOT_VALID, return_code=2)
+        elif self._may_connect(terms):
+            resumed = self._broker.open_session(self, terms.clean, terms.expiry)
+            self._send(terms.connack(resumed))
+            self._tape.record(
+                "connect",
+                client_id=self.client_id,
+                certificate_id=self.peer.certificate_id,
+                version="5" if self.version == 5 else "3.1.1",
+                resumed=resumed,
             )
-            self._refuse("connect", why)
-            self._deny_connect(Reason.CLIENT_IDENTIFIER_NOT_VALID, return_code=2)
-            return False
-        attributes = ("PersistentConnect",) * bool(expiry) + ("LastWill",) * bool(will)
-        access = self.access = self._broker.access_for(self.peer, client_id, attributes)
+            self._broker.announce_arrival(self)
+            self._send_waiting()
+
+    def _may_connect(self, terms: Terms) -> bool:
+        client_id, will = terms.client_id, terms.will
+        access = self.access = self._broker.access_for(self.peer, client_id, terms.attributes)
+        self.subject = Subject(client_id, self.peer.principal, access.exclusive_thing)
         status = access.status
         if status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
@@ -208,15 +194,21 @@ class Connection:
                 "may connect."
             )
             self._refuse("connect", why)
+            if status is not None:
+                self._broker.announce_failure(self)
             self._shut()
             return False
+        refused = None
         if not self._allowed("connect", "iot:Connect", "client/" + client_id):
-            self._deny_connect(Reason.NOT_AUTHORIZED, return_code=5)
-            return False
-        refused = None if will is None else self._publish_refused("connect", will)
-        if refused is not None:
-            self._deny_connect(refused, return_code=5)
-        return refused is None
+            refused = Reason.NOT_AUTHORIZED
+        elif will is not None:
+            refused = self._publish_refused("connect", will)
+        if refused is None:
+            return True
+        if refused is Reason.NOT_AUTHORIZED:
+            self._broker.announce_failure(self)
+        self._deny_connect(refused, return_code=5)
+        return False
 
     def _deny_connect(self, reason: Reason, return_code: int) -> None:
         if self.version == 5:
@@ -224,25 +216,6 @@ class Connection:
         elif self._broker.settings.connect_denied_311 == "connack5":
             self._send(Connack(False, return_code, {}))
         self._shut()
-
-    def _connack(self, connect: Connect, resumed: bool, expiry: int) -> Connack:
-        if self.version == 4:
-            return Connack(resumed, 0, {})
-        properties: dict[str, Any] = {
-            "receive_maximum": MAX_IN_FLIGHT,
-            "maximum_qos": 1,
-            "retain_available": 1,
-            "maximum_packet_size": MAX_PACKET,
-            "topic_alias_maximum": MAX_TOPIC_ALIAS,
-            "wildcard_subscription_available": 1,
-            "subscription_identifier_available": 0,
-            "shared_subscription_available": 1,
-            "server_keep_alive": self.keep_alive,
-            "session_expiry_interval": expiry,
-        }
-        if not connect.client_id:
-            properties["assigned_client_identifier"] = self.client_id
-        return Connack(resumed, 0, properties)
 
     # --- publish ------------------------------------------------------------------------------
 
@@ -323,6 +296,7 @@ class Connection:
             self._shut(reason_of(code if code in decisions else Reason.TOPIC_FILTER_INVALID))
             return
         codes: list[int] = []
+        made: list[str] = []
         retained: list[tuple[Message, int]] = []
         for entry, refused in zip(subscribe.entries, decisions, strict=True):
             if refused is not None:
@@ -337,12 +311,14 @@ class Connection:
             )
             new = self._broker.subscribe(session, granted)
             codes.append(granted.qos)
+            made.append(entry.filter)
             self._tape.record("subscribe", client_id=self.client_id, filter=entry.filter)
             if granted.retain_handling == 0 or (granted.retain_handling == 1 and new):
                 message = self._retained_for(granted.filter)
                 if message is not None:
                     retained.append((message, granted.qos))
         self._send(Suback(subscribe.packet_id, codes, {}))
+        self._broker.announce_subscriptions(self, "subscribed", made)
         for message, qos in retained:
             self.deliver(message, min(qos, message.qos), True)
 
@@ -376,6 +352,7 @@ class Connection:
             self._broker.unsubscribe(session, topic_filter)
             self._tape.record("unsubscribe", client_id=self.client_id, filter=topic_filter)
         self._send(Unsuback(unsubscribe.packet_id, [0] * len(unsubscribe.filters), {}))
+        self._broker.announce_subscriptions(self, "unsubscribed", unsubscribe.filters)
 
     # --- to the client ------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ IoT differs from MQTT version specifications"):
 - at most 256 bytes of UTF-8 and 8 levels, not counting ``$share/<name>/`` and the first three
   levels of ``$aws/rules/<rule>/``;
 - ``sensor/#`` does not match ``sensor`` itself;
-- the only reserved topics here are those of Device Shadows; AWS closes the connection for a topic
-  with ``$`` that it does not know;
-- whether ``#`` reaches ``$aws/...`` is not settled in public: a setting (`dollar_topics`).
+- a topic that begins with ``$`` is reserved, and has to be one that AWS knows (`reserved.py`);
+- whether ``#`` reaches ``$aws/...`` is not settled in public: a setting (`dollar_topics`). By
+  default it does, but for the lifecycle and registry events below ``$aws/events/``.
 
 Overlapping subscriptions of one subscriber give one delivery at the highest QoS. One member of a
 shared group, picked by the caller, gets the message.
@@ -20,6 +20,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from creeklab.cloud.mqtt import reserved
+
 MAX_PAYLOAD = 131_072
 MAX_TOPIC_BYTES = 256
 MAX_LEVELS = 8
@@ -27,12 +29,6 @@ MAX_SHARE_NAME = 128
 
 S = TypeVar("S", bound=Hashable)
 O = TypeVar("O")  # noqa: E741
-
-
-_UNKNOWN_RESERVED = (
-    "'{}' is not a reserved topic of this cloud, which has $aws/things/<thing>/shadow/... and no "
-    "other. AWS closes the connection for a topic with $ that it does not know."
-)
 
 
 class InvalidTopic(ValueError):
@@ -46,7 +42,7 @@ def check_topic(topic: str, *, retain: bool = False) -> None:
     ------
     InvalidTopic
         If it is empty, too long, too deep, holds a wildcard or U+0000, or is a reserved topic that
-        this cloud does not have or that cannot be retained.
+        AWS does not have, that is not for clients, or that is to be retained.
     """
     if not topic:
         raise InvalidTopic("The topic is empty.")
@@ -56,9 +52,9 @@ def check_topic(topic: str, *, retain: bool = False) -> None:
         raise InvalidTopic(f"The topic '{topic}' holds a wildcard; those are for subscriptions.")
     _check_size(topic, "topic")
     if topic.startswith("$"):
-        levels = topic.split("/")
-        if levels[:2] != ["$aws", "things"] or levels[3:4] != ["shadow"]:
-            raise InvalidTopic(_UNKNOWN_RESERVED.format(topic))
+        fault = reserved.publish_fault(topic)
+        if fault is not None:
+            raise InvalidTopic(fault)
         if retain:
             raise InvalidTopic("A message to a reserved topic cannot be retained.")
 
@@ -69,7 +65,8 @@ def check_filter(topic_filter: str) -> None:
     Raises
     ------
     InvalidTopic
-        If it is empty, too long, too deep, or a wildcard stands in the wrong place.
+        If it is empty, too long, too deep, a wildcard stands in the wrong place, or it is for a
+        reserved topic that AWS does not have.
     """
     share, inner = split_share(topic_filter)
     if topic_filter.startswith("$share/") and (
@@ -85,12 +82,10 @@ def check_filter(topic_filter: str) -> None:
         if "+" in level and level != "+":
             raise InvalidTopic(f"In '{inner}' the wildcard + is not a whole level.")
     _check_size(inner, "topic filter")
-    if inner.startswith("$") and not (
-        levels[0] == "$aws"
-        and levels[1:2] in (["things"], ["+"], ["#"])
-        and levels[3:4] in ([], ["shadow"], ["+"], ["#"])
-    ):
-        raise InvalidTopic(_UNKNOWN_RESERVED.format(inner))
+    if inner.startswith("$"):
+        fault = reserved.subscribe_fault(inner)
+        if fault is not None:
+            raise InvalidTopic(fault)
 
 
 def _check_size(topic: str, what: str) -> None:
@@ -133,7 +128,8 @@ class SubscriptionTree(Generic[S, O]):
     """Subscriptions of subscribers `S`, each with options `O`, by the levels of their filter."""
 
     def __init__(self, dollar_topics: str = "aws") -> None:
-        self._dollar_topics = dollar_topics
+        # What a filter that begins with a wildcard does not match.
+        self._hidden = {"spec": ("$",), "aws": ("$aws/events/",), "all": ()}[dollar_topics]
         self._root: _Node[S, O] = _Node()
 
     def add(self, topic_filter: str, subscriber: S, options: O) -> None:
@@ -177,7 +173,7 @@ class SubscriptionTree(Generic[S, O]):
         """Find the subscribers of a topic name."""
         levels = topic.split("/")
         found: list[_Node[S, O]] = []
-        hidden = self._dollar_topics == "spec" and topic.startswith("$")
+        hidden = topic.startswith(self._hidden)
         branches = [self._root]
         for position, level in enumerate(levels):
             following = []

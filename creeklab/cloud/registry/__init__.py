@@ -18,7 +18,7 @@ from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.registry.books import Books
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.policies import Policies
-from creeklab.cloud.registry.principals import Principals
+from creeklab.cloud.registry.principals import EXCLUSIVE, Principals
 from creeklab.cloud.registry.targets import Targets
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.store import Store
@@ -101,6 +101,14 @@ class Registry:
         ).fetchone()
         is_attached = "iot:Connection.Thing.IsAttached"
         return {is_attached: "true", **thing.variables()} if attached else {is_attached: "false"}
+
+    def exclusive_thing(self, certificate_id: str) -> str | None:
+        """Return the Thing to which a certificate is attached as ``EXCLUSIVE_THING``, if any."""
+        row = self._store.execute(
+            "SELECT thing FROM thing_principals WHERE certificate = ? AND type = ?",
+            (certificate_id, EXCLUSIVE),
+        ).fetchone()
+        return None if row is None else str(row["thing"])
 
     def certificate_context(self, certificate_id: str) -> dict[str, str | tuple[str, ...]]:
         """Return the ``iot:CertificateId`` and ``iot:Certificate`` policy variables.

@@ -1,0 +1,112 @@
+"""Lifecycle events: what AWS IoT Core publishes when a client comes, goes or subscribes.
+
+They appear on reserved topics below ``$aws/events/`` (developer guide, "Lifecycle events"), on for
+every account. Each function makes the topic and the JSON of one event; times are milliseconds.
+There are no events of a client id that holds a wildcard: its topic could not be told from a filter.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.presence import Connectivity
+
+Event = tuple[str, bytes]
+Verb = Literal["subscribed", "unsubscribed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom an event is about.
+
+    Attributes
+    ----------
+    principal
+        Certificate id, or who the account's user is.
+    thing
+        The Thing to which alone the certificate is attached (``EXCLUSIVE_THING``), if any.
+    """
+
+    client_id: str
+    principal: str
+    thing: str | None
+
+
+def connected(subject: Subject, connectivity: Connectivity) -> Event | None:
+    """Return the event of an accepted CONNECT."""
+    return _event(
+        subject,
+        "presence/connected",
+        connectivity.since,
+        sessionIdentifier=connectivity.session_identifier,
+        principalIdentifier=subject.principal,
+        ipAddress=connectivity.source_ip,
+        versionNumber=connectivity.version_number,
+    )
+
+
+def disconnected(subject: Subject, connectivity: Connectivity) -> Event | None:
+    """Return the event of the end of a connection, whatever ended it."""
+    reason = connectivity.disconnect_reason
+    return _event(
+        subject,
+        "presence/disconnected",
+        connectivity.disconnected_at or 0.0,
+        sessionIdentifier=connectivity.session_identifier,
+        principalIdentifier=subject.principal,
+        clientInitiatedDisconnect=reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT,
+        disconnectReason=reason,
+        versionNumber=connectivity.version_number,
+    )
+
+
+def connect_failed(subject: Subject, source_ip: str, now: float) -> Event | None:
+    """Return the event of a CONNECT that was not authorized, or whose will was not."""
+    return _event(
+        subject,
+        "presence/connect_failed",
+        now,
+        connectFailureReason="AUTHORIZATION_FAILED",
+        principalIdentifier=subject.principal,
+        sessionIdentifier=str(uuid.uuid4()),
+        ipAddress=source_ip,
+    )
+
+
+def subscriptions(
+    subject: Subject,
+    verb: Verb,
+    session_identifier: str,
+    filters: Iterable[str],
+    now: float,
+) -> Event | None:
+    """Return the event of one SUBSCRIBE or UNSUBSCRIBE with the filters that took effect."""
+    return _event(
+        subject,
+        "subscriptions/" + verb,
+        now,
+        sessionIdentifier=session_identifier,
+        principalIdentifier=subject.principal,
+        topics=list(filters),
+    )
+
+
+def _event(subject: Subject, topic: str, time: float, **members: Any) -> Event | None:
+    client_id = subject.client_id
+    if "#" in client_id or "+" in client_id:
+        return None
+    thing = {} if subject.thing is None else {"thingName": subject.thing}
+    event = {
+        "clientId": client_id,
+        **thing,
+        "timestamp": int(time * 1000),
+        "eventType": topic.rpartition("/")[2],
+        **members,
+    }
+    payload = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+    return f"$aws/events/{topic}/{client_id}", payload.encode()
