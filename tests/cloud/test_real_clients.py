@@ -1078,3 +1078,29 @@ class TestOtherCaFile:
             context.wrap_socket(connection, server_hostname=lab.endpoint)
         await_this(lambda: last_refusal(lab) > number)
         assert "does not trust this cloud's certificate" in lab.why().summary
+
+
+class TestLifecycleEvents:
+    def test_who_comes_and_goes_is_told_to_who_asks(
+        self, connected: Start, new_thing: MakeThing, lab: Lab
+    ) -> None:
+        thing = new_thing()
+        iot = lab.client("iot")
+        iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
+        iot.attach_thing_principal(
+            thingName=thing.name,
+            principal=thing.certificate_arn,
+            thingPrincipalType="EXCLUSIVE_THING",
+        )
+        watcher = connected(Mqtt5Program, new_thing())
+        watcher.subscribe(f"$aws/events/+/+/{thing.name}")
+        client = connected(Mqtt5Program, thing)
+        client.subscribe("creek")
+        client.client.stop(mqtt5.DisconnectPacket())
+        events = [json.loads(payload) for _, payload in arrived(watcher, 3)]
+        kinds = [event["eventType"] for event in events]
+        assert kinds == ["connected", "subscribed", "disconnected"]
+        assert {event["thingName"] for event in events} == {thing.name}
+        assert {event["principalIdentifier"] for event in events} == {thing.certificate_id}
+        assert len({event["sessionIdentifier"] for event in events}) == 1
+        assert events[2]["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
