@@ -1,0 +1,176 @@
+"""How often such a flood: what a record can say, and what it cannot.
+
+Two ways to make a list of large floods of a record. **Annual maxima** take the highest stage of
+each year, even of a dry one. **Peaks over a threshold** take every flood that was high enough,
+which is more floods from a short record, but floods that come close on each other's heels are one
+flood with two tops: they are declustered first.
+
+Either list gets its empirical (Weibull) plotting positions and nothing more. The largest of n years
+comes out with a return period of n + 1 years. That is a position on a plot and no knowledge of the
+creek: how rare the largest of three floods really is, three floods do not tell. :func:`note` says
+how little they do. No curve is fitted here and no level extrapolated, and nobody should read a
+"100-year flood" out of a few years; for that there are decades of annual peaks of discharge, at
+the USGS for instance, and guidelines such as its Bulletin 17C.
+
+Sources: W. Weibull (1939), A statistical theory of the strength of materials; W. B. Langbein
+(1949), Annual floods and the partial-duration flood series, Transactions of the AGU 30, for the
+plotting position (N + 1) / m of a partial-duration series of N years.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from creeklab.creek.floods import spans
+from creeklab.creek.series import measured, seconds, usual_step
+
+YEAR_SECONDS = 365.25 * 86400
+
+
+def annual_maxima(
+    readings: pd.DataFrame,
+    *,
+    year: Literal["water", "calendar"] = "water",
+    complete: float = 0.9,
+) -> pd.DataFrame:
+    """Take the highest stage of each year.
+
+    Parameters
+    ----------
+    readings
+        A table of readings.
+    year
+        ``"water"`` is the USGS's: from 1 October to 30 September, named after the year it ends in,
+        so that a winter's floods stay together. ``"calendar"`` starts on 1 January. Both in UTC.
+    complete
+        The share of a year that has to be measured for its maximum to be ranked. Of a year with
+        gaps the highest flood may be missing; such a year is listed and not ranked.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``year``: ``peak_ft``, ``peak_time``, ``measured`` (share of the year, 0 to 1),
+        ``rank`` (1 is the highest), ``probability`` (that a year's maximum is as high, rank /
+        (n + 1)) and ``return_period_years`` (its inverse). NaN where the year is not ranked.
+
+    Raises
+    ------
+    ValueError
+        There is no such year, or nothing was measured.
+    """
+    if year not in ("water", "calendar"):
+        raise ValueError(f"A year is 'water' or 'calendar', not {year!r}.")
+    time, stage = measured(readings)
+    step = usual_step(seconds(time))
+    first_month = 10 if year == "water" else 1
+    named = time.year + ((time.month >= 10) if year == "water" else 0)
+    years = np.unique(named)
+    edges = np.append(np.searchsorted(named, years), named.size)
+    rows = []
+    for number, (first, last) in zip(years, pairwise(edges), strict=True):
+        peak = first + int(np.argmax(stage[first:last]))
+        begin = pd.Timestamp(int(number) - (year == "water"), first_month, 1)
+        length = (begin + pd.DateOffset(years=1) - begin).total_seconds()
+        share = (last - first) * step / length if last - first > 1 else 0.0
+        rows.append((stage[peak], time[peak], min(share, 1.0)))
+    table = pd.DataFrame(
+        rows,
+        columns=["peak_ft", "peak_time", "measured"],
+        index=pd.Index(years, name="year"),
+    )
+    ranked = table["peak_ft"].where(table["measured"] >= complete)
+    n = int(ranked.notna().sum())
+    table["rank"] = ranked.rank(ascending=False, method="first")
+    table["probability"] = table["rank"] / (n + 1)
+    table["return_period_years"] = (n + 1) / table["rank"]
+    table.attrs = {"year": year, "years": n}
+    return table
+
+
+def peaks_over_threshold(
+    readings: pd.DataFrame, threshold: float, *, apart: pd.Timedelta | str = "2D"
+) -> pd.DataFrame:
+    """Take every peak above a threshold, of floods close to each other only the highest.
+
+    Parameters
+    ----------
+    readings
+        A table of readings.
+    threshold
+        In feet above the gage's datum.
+    apart
+        Between two peaks that both count the stage is not above the threshold for at least this
+        long. The default of two days suits a small creek; a river needs weeks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``rank`` (1 is the highest): ``peak_ft``, ``peak_time`` (the first reading that
+        had it), ``rises`` (how often the stage went above the threshold in this cluster) and
+        ``return_period_years``, which is (years + 1) / rank with the years that were measured
+        (``attrs["years"]``). It may be less than one: so often the creek got that high.
+
+    Raises
+    ------
+    ValueError
+        The threshold is no number, ``apart`` no duration, or nothing was measured.
+    """
+    if not np.isfinite(threshold):
+        raise ValueError(f"The threshold is {threshold}, but it is a stage in feet.")
+    between = pd.Timedelta(apart).total_seconds()
+    if not between >= 0:
+        raise ValueError(f"apart is {apart!r}, but it is a duration such as '2D'.")
+    time, stage = measured(readings)
+    at = seconds(time)
+    first, last = spans(stage, np.zeros(at.size, dtype=bool), threshold, threshold)
+    # A cluster goes on while the next rise begins too soon after the last fall.
+    opens = np.flatnonzero(np.r_[True, at[first[1:]] - at[last[:-1]] >= between][: first.size])
+    edges = np.append(opens, first.size)
+    rows = []
+    for one, other in pairwise(edges):
+        begin, end = first[one], last[other - 1] + 1
+        peak = begin + int(np.argmax(stage[begin:end]))
+        rows.append((stage[peak], time[peak], other - one))
+    table = pd.DataFrame(rows, columns=["peak_ft", "peak_time", "rises"])
+    table["peak_time"] = pd.to_datetime(table["peak_time"], utc=True)
+    table = table.sort_values("peak_ft", ascending=False, kind="stable")
+    table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
+    years = at.size * usual_step(at) / YEAR_SECONDS if at.size > 1 else 0.0
+    table["return_period_years"] = (years + 1) / table.index.to_numpy(dtype="float64")
+    table.attrs = {"threshold_ft": threshold, "years": years}
+    return table
+
+
+def note(years: int) -> str:
+    """Say how much the largest flood of a few years tells about how rare it is.
+
+    The chance that a year's maximum is higher than the largest of n years is, whatever the creek,
+    a random number with the distribution Beta(1, n): from its 5% and 95% quantiles comes the range
+    of return periods that are all well compatible with that flood.
+
+    Parameters
+    ----------
+    years
+        How many complete years the record has.
+    """
+    if years < 1:
+        return (
+            "No year of this record is complete, so nothing can be said about how rare its floods"
+            " are."
+        )
+    short, long = (1 / (1 - (1 - q) ** (1 / years)) for q in (0.95, 0.05))
+    return (
+        f"These are empirical plotting positions (Weibull) from {years}"
+        f" {'year' if years == 1 else 'years'} of stage: the highest gets {years + 1} years because"
+        f" it is the highest of {years}. Its true return period may as well be {_years(short)} or"
+        f" {_years(long)} years (9 times out of 10 it is between these). No level is extrapolated:"
+        " a record this long, and stage alone, cannot give a 100-year flood."
+    )
+
+
+def _years(years: float) -> str:
+    return f"{years:.1f}" if years < 10 else f"{years:.0f}"
