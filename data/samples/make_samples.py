@@ -1,11 +1,12 @@
-"""Make the samples in this folder from the published file, or prove that they came from it.
+"""Make the samples in this folder from the published files, or prove that they came from them.
 
-    python data/samples/make_samples.py path/to/graphing-2.parquet
-    python data/samples/make_samples.py path/to/graphing-2.parquet --check
+    python data/samples/make_samples.py FOLDER            makes all of them
+    python data/samples/make_samples.py FOLDER --check    changes nothing, compares
 
-The published file is recognised by its SHA-256, so that nothing is ever made from another one.
-A sample is compared by the SHA-256 of what it says (column names, types, values, metadata) and not
-of its bytes, because another version of pyarrow may lay the same table out in other bytes.
+FOLDER holds the published files, at any depth. Each is recognised by its SHA-256, so that nothing
+is ever made from another file. A sample is compared by the SHA-256 of what it says (column names,
+types, values, metadata) and not of its bytes, because another version of pyarrow may lay the same
+table out in other bytes.
 """
 
 from __future__ import annotations
@@ -14,65 +15,295 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 FOLDER = Path(__file__).resolve().parent
 
-SOURCE_SHA256 = "6e51991129f0d07466d679214ca6fd69002580440e13030d9245a6a38e41221d"
-NAME = "plumtree-run-flood-2018-08-31"
-START, END = "2018-08-31 12:00", "2018-09-02 12:00"  # UTC, both included
 
-# Our column, its unit, and what the published file calls it: USGS:<site>:<parameter>:<statistic>.
-COLUMNS = {
-    "stage_ft": ("ft", "USGS:01581752:00065:00000"),
-    "water_temperature_degC": ("degC", "USGS:01581752:00010:00000"),
+@dataclass(frozen=True)
+class Published:
+    """A published file: its name, where it was published, its SHA-256."""
+
+    name: str
+    where: str
+    sha256: str
+
+    def find(self, folder: Path) -> Path:
+        """Find it in a folder, at any depth.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no file of its name.
+        ValueError
+            There is one, but with another content.
+        """
+        paths = sorted(folder.rglob(self.name))
+        if not paths:
+            raise FileNotFoundError(f"There is no {self.name} in {folder}.")
+        found = hashlib.sha256(paths[0].read_bytes()).hexdigest()
+        if found != self.sha256:
+            raise ValueError(
+                f"{paths[0]} is not the published file: its SHA-256 is {found}, expected"
+                f" {self.sha256}."
+            )
+        return paths[0]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample: from which file, how its readings are taken out of it, and what it says of itself.
+
+    ``read`` gives a table indexed by time (UTC), whose columns are those of ``units``.
+    """
+
+    name: str
+    published: Published
+    read: Callable[[Path], pd.DataFrame]
+    units: dict[str, str]
+    about: dict[str, str]
+
+    def make(self, folder: Path) -> pa.Table:
+        """Make the table from the published file in a folder."""
+        readings = self.read(self.published.find(folder))
+        columns = {"time": pa.array(readings.index, pa.timestamp("us", tz="UTC"))}
+        for column in self.units:
+            columns[column] = pa.array(readings[column], pa.float64(), from_pandas=True)
+        metadata = {
+            **self.about,
+            "units": json.dumps(self.units),
+            "source_file": self.published.where,
+            "source_sha256": self.published.sha256,
+        }
+        return pa.table(columns, metadata=metadata)
+
+    @property
+    def file(self) -> Path:
+        """Where it lies."""
+        return FOLDER / f"{self.name}.parquet"
+
+
+# --- Plumtree Run: USGS, by way of hydrofunctions -------------------------------------------------
+
+PLUMTREE = Published(
+    "graphing-2.parquet",
+    "docs/notebooks/graphing-2.parquet of hydrofunctions 0.2.4",
+    "6e51991129f0d07466d679214ca6fd69002580440e13030d9245a6a38e41221d",
+)
+PARAMETERS = {
+    "stage_ft": "00065",
+    "water_temperature_degC": "00010",
+    "discharge_ft3_s": "00060",
 }
-
-METADATA = {
-    "title": "Flood of 31 August 2018 at Plumtree Run",
+PLUMTREE_SITE = {
     "site": "USGS 01581752 Plumtree Run near Bel Air, Maryland (39.496 N, 76.347 W)",
     "source": "U.S. Geological Survey, National Water Information System",
     "licence": "Public domain (work of the United States government)",
-    "units": json.dumps({column: unit for column, (unit, _) in COLUMNS.items()}),
     "datum": (
         "stage_ft is the gage height above the station's own datum: it need not be the depth over"
         " the bed of the creek, and the elevation of the datum is not in the published file"
     ),
     "time_zone": "UTC",
-    "processing": (
-        "Rows from 2018-08-31 12:00 to 2018-09-02 12:00 UTC inclusive; gage height (USGS"
-        " parameter 00065) and temperature of the water (00010) kept and renamed; a value whose"
-        " qualifier contains hf.missing was interpolated when it was published, not measured,"
-        " and is left empty (none in these rows); values unchanged, all of them approved (A)"
-    ),
-    "source_file": "docs/notebooks/graphing-2.parquet of hydrofunctions 0.2.4",
-    "source_sha256": SOURCE_SHA256,
 }
+NOT_MEASURED = (
+    "a value whose qualifier contains hf.missing was interpolated when it was published, not"
+    " measured, and is left empty"
+)
 
 
-def make(source: Path) -> pa.Table:
-    """Make the sample from the published file.
+def plumtree(path: Path) -> pd.DataFrame:
+    """Read what was measured in Plumtree Run: what was only interpolated becomes NaN."""
+    rows = pd.read_parquet(path)
+    columns = {}
+    for column, parameter in PARAMETERS.items():
+        published = f"USGS:01581752:{parameter}:00000"
+        invented = rows[f"{published}_qualifiers"].str.contains("hf.missing", regex=False)
+        columns[column] = rows[published].mask(invented)
+    return pd.DataFrame(columns)
 
-    Raises
-    ------
-    ValueError
-        The file is not the published one.
-    """
-    found = hashlib.sha256(source.read_bytes()).hexdigest()
-    if found != SOURCE_SHA256:
-        raise ValueError(
-            f"{source} is not the published file: its SHA-256 is {found}, expected {SOURCE_SHA256}."
-        )
-    rows = pd.read_parquet(source).loc[START:END]
-    columns = {"time": pa.array(rows.index, pa.timestamp("us", tz="UTC"))}
-    for column, (_, published) in COLUMNS.items():
-        measured = ~rows[f"{published}_qualifiers"].str.contains("hf.missing", regex=False)
-        columns[column] = pa.array(rows[published].where(measured), from_pandas=True)
-    return pa.table(columns, metadata=METADATA)
+
+def plumtree_flood(name: str, title: str, start: str, end: str) -> Sample:
+    """Cut a flood out of Plumtree Run, from start to end, both included (UTC)."""
+    return Sample(
+        name,
+        PLUMTREE,
+        lambda path: plumtree(path).loc[start:end],
+        {"stage_ft": "ft", "water_temperature_degC": "degC"},
+        {
+            "title": title,
+            **PLUMTREE_SITE,
+            "processing": (
+                f"Rows from {start} to {end} UTC inclusive; gage height (USGS parameter 00065) and"
+                f" temperature of the water (00010) kept and renamed; {NOT_MEASURED} (none in these"
+                " rows); values unchanged, all of them approved (A)"
+            ),
+        },
+    )
+
+
+# --- Trout Creek: a home-made gauge with a lidar --------------------------------------------------
+
+CM_PER_FT = 30.48
+
+
+def trout(path: Path, constant: float) -> pd.DataFrame:
+    """Read a log of the gauge: stage is a constant (cm) minus the range down to the water."""
+    # The first line is the logger's own, and every row ends in a comma.
+    rows = pd.read_csv(path, header=1, index_col=False, skipinitialspace=True, na_values="NAN")
+    rows.index = pd.to_datetime(rows["Time [UTC]"], format="%Y/%m/%d %H:%M:%S", utc=True)
+    distance = rows["Range [cm]"]
+    return pd.DataFrame(
+        {
+            "stage_ft": ((constant - distance) / CM_PER_FT).round(3),
+            "range_cm": distance,
+            "box_temperature_degC": rows["TempOB [C]"],
+        }
+    )
+
+
+def trout_deployment(year: int, published: Published, months: str, constant: int) -> Sample:
+    """Make a sample of one deployment of the gauge."""
+    return Sample(
+        f"trout-creek-{year}",
+        published,
+        lambda path: trout(path, constant),
+        {"stage_ft": "ft", "range_cm": "cm", "box_temperature_degC": "degC"},
+        {
+            "title": f"Trout Creek, {months} {year}",
+            "site": "Trout Creek, Minnesota: a home-made stream gauge on a bridge",
+            "source": "Wickert et al. (2022), Trout Creek stream gauge, doi 10.5281/zenodo.7192005",
+            "licence": "CC BY 4.0 (cite the source; changes are listed under processing)",
+            "datum": (
+                f"stage_ft = ({constant} - range_cm) / 30.48. {constant} cm is the largest range"
+                " of this deployment: 0 ft is the lowest water that the lidar read in it, noise"
+                " included, and no surveyed datum. The gauge was mounted anew for each deployment,"
+                " so no stage of one can be compared with a stage of the other"
+            ),
+            "time_zone": "UTC",
+            "processing": (
+                "All rows; range down to the water (lidar) and temperature inside the logger's box"
+                " (TempOB, not of the air and not of the water) kept and renamed; NAN left empty;"
+                " stage computed from range as the datum says, rounded to 0.001 ft; nothing"
+                " smoothed: the noise of some 3 cm is the sensor's"
+            ),
+        },
+    )
+
+
+# --- Kentucky River: USGS, as text ----------------------------------------------------------------
+
+KENTUCKY = Published(
+    "03287500_uv.txt",
+    "03287500_uv.txt, retrieved from the USGS on 2014-03-13",
+    "c5e2af74a81ec0fe25b1752618a4b2dd238adaca29104aaca6f8667945920447",
+)
+# What the file calls them, and the hours that its two time zones are behind UTC.
+KENTUCKY_COLUMNS = {
+    "stage_ft": "07_00065",
+    "water_temperature_degC": "01_00010",
+    "discharge_ft3_s": "02_00060",
+}
+HOURS_BEHIND_UTC = {"EST": 5, "EDT": 4}
+
+
+def kentucky(path: Path) -> pd.DataFrame:
+    """Read the Kentucky River: each row's own time zone, and only what was measured."""
+    rows = pd.read_csv(path, sep="\t", comment="#", dtype=str).iloc[1:]  # without the row of widths
+    behind = pd.to_timedelta(rows["tz_cd"].map(HOURS_BEHIND_UTC), unit="h")
+    index = pd.DatetimeIndex(pd.to_datetime(rows["datetime"]) + behind, tz="UTC")
+    columns = {}
+    for column, published in KENTUCKY_COLUMNS.items():
+        invented = rows[f"{published}_cd"].str.contains("~", regex=False, na=False)
+        columns[column] = rows[published].mask(invented).astype("float64").to_numpy()
+    return pd.DataFrame(columns, index=index)
+
+
+# --- all of them ----------------------------------------------------------------------------------
+
+SAMPLES = [
+    Sample(
+        "plumtree-run-2016-2018",
+        PLUMTREE,
+        plumtree,
+        {"stage_ft": "ft", "water_temperature_degC": "degC", "discharge_ft3_s": "ft3/s"},
+        {
+            "title": "Plumtree Run, 2016 to 2018",
+            **PLUMTREE_SITE,
+            "processing": (
+                "All rows, 2016-01-01 05:00 to 2019-01-01 04:55 UTC; gage height (USGS parameter"
+                " 00065), temperature of the water (00010) and discharge (00060) kept and renamed;"
+                f" {NOT_MEASURED} (9690 of stage, 8024 of temperature, 10146 of discharge); values"
+                " unchanged; all of stage and discharge approved (A), but 353 of discharge are"
+                " estimates (e); 7932 of temperature are provisional (P)"
+            ),
+        },
+    ),
+    plumtree_flood(
+        "plumtree-run-flood-2018-08-31",
+        "Flood of 31 August 2018 at Plumtree Run",
+        "2018-08-31 12:00",
+        "2018-09-02 12:00",
+    ),
+    plumtree_flood(
+        "plumtree-run-flood-2018-09-09",
+        "Flood of 9 September 2018 at Plumtree Run",
+        "2018-09-09 00:00",
+        "2018-09-11 00:00",
+    ),
+    trout_deployment(
+        2021,
+        Published(
+            "Log00017.txt",
+            "Log00017.txt of doi 10.5281/zenodo.7192005",
+            "8404dd36ab7c121d060a3d668066ce01e06847343c47a78ce7bf1065a4b95094",
+        ),
+        "August to October",
+        382,
+    ),
+    trout_deployment(
+        2022,
+        Published(
+            "Log00035_mod_bridge_removal.txt",
+            "Log00035_mod_bridge_removal.txt of doi 10.5281/zenodo.7192005",
+            "edd75d8f4f425da565b3d6b350da33dafccd23ff97f36ec450290a78b77e606d",
+        ),
+        "May to September",
+        383,
+    ),
+    Sample(
+        "kentucky-river-2014",
+        KENTUCKY,
+        kentucky,
+        {"stage_ft": "ft", "water_temperature_degC": "degC", "discharge_ft3_s": "ft3/s"},
+        {
+            "title": "Kentucky River at Frankfort, January to March 2014",
+            "site": "USGS 03287500 Kentucky River at Lock 4 at Frankfort, Kentucky",
+            "source": "U.S. Geological Survey, National Water Information System",
+            "licence": "Public domain (work of the United States government)",
+            "datum": (
+                "stage_ft is the gage height above the station's own datum, whose elevation is not"
+                " in the published file; it is no depth over the bed of the river"
+            ),
+            "time_zone": (
+                "UTC; published in local time, and each row converted by its own zone: EST is UTC-5"
+                " and EDT, from 2014-03-09 07:00 UTC on, is UTC-4"
+            ),
+            "processing": (
+                "All rows; gage height (USGS parameter 00065), temperature of the water (00010) and"
+                " discharge (00060) kept and renamed, precipitation left out; a value marked ~ was"
+                " interpolated by the USGS's system, not measured, and is left empty; values"
+                " unchanged, all of them provisional (P)"
+            ),
+        },
+    ),
+]
 
 
 def fingerprint(table: pa.Table) -> str:
@@ -81,30 +312,53 @@ def fingerprint(table: pa.Table) -> str:
     said = {
         "metadata": {key.decode(): value.decode() for key, value in metadata.items()},
         "types": [[field.name, str(field.type)] for field in table.schema],
-        "values": {
-            name: [value.isoformat() if name == "time" else value for value in values]
-            for name, values in table.to_pydict().items()
-        },
+        "rows": table.num_rows,
     }
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for column in table.columns:
+        # Eight bytes a value, little-endian, and a byte to say whether there is one.
+        kind = "<i8" if pa.types.is_timestamp(column.type) else "<f8"
+        numbers = column.cast(pa.int64()) if kind == "<i8" else column
+        there = ~column.is_null().to_numpy()
+        values = numbers.fill_null(0).to_numpy().astype(kind)
+        total.update(there.astype(np.uint8).tobytes() + values.tobytes())
+    return total.hexdigest()
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a sample, small: times as differences, values as numbers of a dictionary."""
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[name for name in table.column_names if name != "time"],
+        column_encoding={"time": "DELTA_BINARY_PACKED"},
+    )
+
+
+def check(sample: Sample, folder: Path) -> bool:
+    """Say whether the sample here is what its published file gives."""
+    expected = fingerprint(sample.make(folder))
+    found = fingerprint(pq.read_table(sample.file)) if sample.file.exists() else "not here"
+    same = found == expected
+    print(f"{sample.file.name}: {found}, {'as made' if same else f'but it is made as {expected}'}")
+    return same
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make or check; return 0 when the sample is what the published file gives."""
+    """Make or check; return 0 when every sample is what its published file gives."""
     parser = argparse.ArgumentParser(description="Make the samples, or prove where they come from.")
-    parser.add_argument("source", type=Path, help="the published file, graphing-2.parquet")
+    parser.add_argument("folder", type=Path, help="where the published files are, at any depth")
     parser.add_argument("--check", action="store_true", help="change nothing, compare by hash")
     options = parser.parse_args(arguments)
-
-    sample = FOLDER / f"{NAME}.parquet"
-    made = make(options.source)
     if options.check:
-        expected, found = fingerprint(made), fingerprint(pq.read_table(sample))
-        same = found == expected
-        print(f"{sample.name}: {found}, {'as made' if same else f'but it is made as {expected}'}")
-        return 0 if same else 1
-    pq.write_table(made, sample, compression="zstd")
-    print(f"{sample.name}: {made.num_rows} readings, {fingerprint(made)}")
+        same = [check(sample, options.folder) for sample in SAMPLES]
+        return 0 if all(same) else 1
+    for sample in SAMPLES:
+        made = sample.make(options.folder)
+        write(made, sample.file)
+        print(f"{sample.file.name}: {made.num_rows} readings, {fingerprint(made)}")
     return 0
 
 

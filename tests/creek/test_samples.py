@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,67 +16,202 @@ import pytest
 
 from creeklab.creek import samples
 
+THREE_YEARS = "plumtree-run-2016-2018"
 FLOOD = "plumtree-run-flood-2018-08-31"
-PUBLISHED = samples.FOLDER.parents[2] / "shared" / "data" / "plumtree-run" / "graphing-2.parquet"
+PUBLISHED = samples.FOLDER.parents[2] / "shared" / "data"
 
 
 @pytest.fixture
-def maker() -> ModuleType:
+def maker() -> Iterator[ModuleType]:
     """Give a fresh copy of the script that makes the samples."""
     spec = importlib.util.spec_from_file_location("maker", samples.FOLDER / "make_samples.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules["maker"] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules["maker"]
 
 
-class TestTheFlood:
-    def test_known_answers(self) -> None:
+def at(text: str) -> pd.Timestamp:
+    return pd.Timestamp(text, tz="UTC")
+
+
+class TestKnownAnswers:
+    @pytest.mark.parametrize(
+        ("name", "rows", "first", "last", "lowest", "peak", "peak_time"),
+        [
+            (
+                THREE_YEARS,
+                315_648,
+                "2016-01-01 05:00",
+                "2019-01-01 04:55",
+                0.84,
+                6.63,
+                "2018-08-31 23:30",
+            ),
+            (FLOOD, 577, "2018-08-31 12:00", "2018-09-02 12:00", 1.03, 6.63, "2018-08-31 23:30"),
+            (
+                "plumtree-run-flood-2018-09-09",
+                577,
+                "2018-09-09 00:00",
+                "2018-09-11 00:00",
+                1.32,
+                3.34,
+                "2018-09-09 14:35",
+            ),
+            (
+                "trout-creek-2021",
+                15_780,
+                "2021-08-18 20:55:54",
+                "2021-10-12 15:55:09",
+                0,
+                3.806,
+                "2021-08-28 04:46:46",
+            ),
+            (
+                "trout-creek-2022",
+                31_595,
+                "2022-05-26 21:39:37",
+                "2022-09-13 14:38:24",
+                0,
+                2.493,
+                "2022-06-13 19:21:53",
+            ),
+            (
+                "kentucky-river-2014",
+                6871,
+                "2014-01-01 05:00",
+                "2014-03-13 19:30",
+                7.84,
+                26.79,
+                "2014-02-06 13:45",
+            ),
+        ],
+    )
+    def test_stage(
+        self,
+        name: str,
+        rows: int,
+        first: str,
+        last: str,
+        lowest: float,
+        peak: float,
+        peak_time: str,
+    ) -> None:
+        readings = samples.load(name)
+        assert len(readings) == rows
+        assert (readings.index[0], readings.index[-1]) == (at(first), at(last))
+        assert readings["stage_ft"].agg(["min", "max"]).tolist() == [lowest, peak]
+        assert readings["stage_ft"].idxmax() == at(peak_time)
+
+    def test_three_years_have_gaps_where_nothing_was_measured(self) -> None:
+        years = samples.load(THREE_YEARS)
+        assert (np.diff(years.index) == np.timedelta64(5, "m")).all()
+        assert years.isna().sum().to_dict() == {
+            "stage_ft": 9690,
+            "water_temperature_degC": 8024,
+            "discharge_ft3_s": 10146,
+        }
+        empty = years["stage_ft"].isna()
+        longest = empty.groupby((~empty).cumsum()).sum().max()
+        assert longest * 5 / 60 / 24 == pytest.approx(15.52, abs=0.01)
+
+    def test_the_flood_is_cut_from_the_three_years(self) -> None:
         flood = samples.load(FLOOD)
-        assert len(flood) == 577
-        assert flood.index[0] == pd.Timestamp("2018-08-31 12:00", tz="UTC")
-        assert flood.index[-1] == pd.Timestamp("2018-09-02 12:00", tz="UTC")
+        cut = samples.load(THREE_YEARS).loc[flood.index, list(flood)]
+        pd.testing.assert_frame_equal(flood, cut, check_freq=False)
         assert (np.diff(flood.index) == np.timedelta64(5, "m")).all()
-        assert flood["stage_ft"].notna().sum() == 577
-        assert flood["stage_ft"].max() == 6.63
-        assert flood["stage_ft"].idxmax() == pd.Timestamp("2018-08-31 23:30", tz="UTC")
-        assert flood["water_temperature_degC"].notna().sum() == 577
         assert flood["water_temperature_degC"].agg(["min", "max"]).tolist() == [21.4, 24.0]
 
-    def test_it_is_a_table_of_readings(self) -> None:
-        flood = samples.load(FLOOD)
-        assert flood.index.name == "time"
-        assert str(flood.index.tz) == "UTC"
-        assert list(flood) == [samples.STAGE, samples.TEMPERATURE]
+    def test_the_second_flood_crosses_its_threshold_three_times(self) -> None:
+        stage = samples.load("plumtree-run-flood-2018-09-09")["stage_ft"]
+        assert ((stage > 2.5) & (stage.shift() <= 2.5)).sum() == 3
+        rise, fall = stage[stage > 2.5].index[[0, -1]]
+        assert stage[rise:fall].min() > 1.75
 
-    def test_the_file_says_where_it_comes_from(self) -> None:
-        metadata = pq.read_schema(samples.FOLDER / f"{FLOOD}.parquet").metadata
-        about = samples.load(FLOOD).attrs
-        assert {key.decode() for key in metadata} == set(about)
-        assert about["units"] == {"stage_ft": "ft", "water_temperature_degC": "degC"}
-        assert "01581752" in about["site"]
-        assert "Geological Survey" in about["source"]
-        assert about["licence"].startswith("Public domain")
-        assert "own datum" in about["datum"]
-        assert about["time_zone"] == "UTC"
-        assert "hf.missing" in about["processing"]
-        assert about["title"]
-        assert about["source_file"].endswith("hydrofunctions 0.2.4")
+    def test_trout_creek_is_stage_above_its_own_lowest_water(self) -> None:
+        for year, constant, hottest in ((2021, 382, 75.85), (2022, 383, 83.48)):
+            creek = samples.load(f"trout-creek-{year}")
+            computed = (constant - creek["range_cm"]) / 30.48
+            np.testing.assert_allclose(creek["stage_ft"], computed, atol=5e-4)
+            assert f"({constant} - range_cm)" in creek.attrs["datum"]
+            assert creek["box_temperature_degC"].max() == hottest
+            noise = creek["range_cm"] - creek["range_cm"].rolling(25, center=True).median()
+            assert 2.5 < noise.std() < 3.5
+
+    def test_the_kentucky_river_was_put_into_utc_row_by_row(self) -> None:
+        river = samples.load("kentucky-river-2014")
+        steps = pd.Series(np.diff(river.index)).value_counts().to_dict()
+        assert steps == {pd.Timedelta(minutes=15): 6869, pd.Timedelta(minutes=75): 1}
+        local = river.index.tz_convert("America/New_York")
+        change = river.index.get_loc(at("2014-03-09 07:00"))
+        assert isinstance(change, int)
+        clock = [f"{time:%H:%M %Z}" for time in local[[change - 1, change]]]
+        assert clock == ["01:45 EST", "03:00 EDT"]
+
+    def test_the_kentucky_river_leaves_out_what_was_interpolated(self) -> None:
+        river = samples.load("kentucky-river-2014")
+        assert river.isna().sum().to_dict() == {
+            "stage_ft": 36,
+            "water_temperature_degC": 41,
+            "discharge_ft3_s": 312,
+        }
+        assert river["water_temperature_degC"].diff().abs().max() == pytest.approx(2.7)
+
+
+class TestEverySample:
+    def test_there_are_these(self) -> None:
+        assert samples.names() == [
+            "kentucky-river-2014",
+            THREE_YEARS,
+            FLOOD,
+            "plumtree-run-flood-2018-09-09",
+            "trout-creek-2021",
+            "trout-creek-2022",
+        ]
+
+    @pytest.mark.parametrize("name", samples.names())
+    def test_it_is_a_table_of_readings(self, name: str) -> None:
+        readings = samples.load(name)
+        assert readings.index.name == "time"
+        assert str(readings.index.tz) == "UTC"
+        assert samples.times(readings).equals(readings.index)
+        assert samples.STAGE in readings
+        for column in readings:
+            samples.numbers(readings, str(column))
+
+    @pytest.mark.parametrize("name", samples.names())
+    def test_the_file_says_where_it_comes_from(self, name: str) -> None:
+        about = samples.load(name).attrs
+        for key in ("title", "site", "source", "licence", "datum", "processing", "source_file"):
+            assert len(about[key]) > 5
+        assert about["time_zone"].startswith("UTC")
         assert len(about["source_sha256"]) == 64
+        assert list(about["units"]) == list(samples.load(name))
+        for column, unit in about["units"].items():
+            assert column.endswith(unit.replace("/", "_"))
+
+    @pytest.mark.parametrize("name", samples.names())
+    def test_the_readme_says_the_same(self, name: str, maker: ModuleType) -> None:
+        readme = (samples.FOLDER / "README.md").read_text(encoding="utf-8")
+        about = samples.load(name).attrs
+        assert f"### {name}\n" in readme
+        assert f"| `{name}` |" in readme
+        assert f"`{about['source_sha256']}`" in readme
+        assert (
+            f"`{maker.fingerprint(pq.read_table(samples.FOLDER / (name + '.parquet')))}`" in readme
+        )
+        for column in about["units"]:
+            assert f"| `{column}` |" in readme
+
+    def test_all_of_them_are_small(self) -> None:
+        sizes = [path.stat().st_size for path in samples.FOLDER.glob("*.parquet")]
+        assert sum(sizes) < 1_000_000
 
 
 class TestNames:
-    def test_every_sample_loads_and_is_in_the_readme(self) -> None:
-        readme = (samples.FOLDER / "README.md").read_text(encoding="utf-8")
-        assert FLOOD in samples.names()
-        for name in samples.names():
-            frame = samples.load(name)
-            assert f"## {name}" in readme
-            assert f"`{frame.attrs['source_sha256']}`" in readme
-            for column in frame:
-                assert f"`{column}`" in readme
-
     @pytest.mark.parametrize("name", ["elkhorn", "", "../samples/" + FLOOD, FLOOD + ".parquet"])
     def test_an_unknown_name_lists_those_that_there_are(self, name: str) -> None:
         with pytest.raises(FileNotFoundError, match=f"There are: .*{FLOOD}"):
@@ -87,66 +223,114 @@ class TestNames:
             samples.load(FLOOD)
 
 
-class TestWhereItComesFrom:
-    def test_the_readme_states_the_hash_of_what_is_here(self, maker: ModuleType) -> None:
-        readme = (samples.FOLDER / "README.md").read_text(encoding="utf-8")
-        table = pq.read_table(samples.FOLDER / f"{FLOOD}.parquet")
-        assert f"`{maker.fingerprint(table)}`" in readme
-
-    def test_it_is_what_the_published_file_gives(
+class TestWhereTheyComeFrom:
+    def test_they_are_what_the_published_files_give(
         self, maker: ModuleType, capsys: pytest.CaptureFixture[str]
     ) -> None:
         if not PUBLISHED.exists():
-            pytest.skip("the published file is not part of the repository and is not here")
+            pytest.skip("the published files are not part of the repository and are not here")
         assert maker.main([str(PUBLISHED), "--check"]) == 0
-        assert "as made" in capsys.readouterr().out
+        assert capsys.readouterr().out.count("as made") == len(samples.names())
+
+    def test_the_script_knows_every_sample(self, maker: ModuleType) -> None:
+        assert sorted(sample.name for sample in maker.SAMPLES) == samples.names()
 
     def test_nothing_is_made_from_another_file(self, maker: ModuleType, tmp_path: Path) -> None:
-        (tmp_path / "other.parquet").write_bytes(b"other")
+        with pytest.raises(FileNotFoundError, match=r"no graphing-2\.parquet"):
+            maker.main([str(tmp_path)])
+        (tmp_path / "graphing-2.parquet").write_bytes(b"other")
         with pytest.raises(ValueError, match="not the published file"):
-            maker.make(tmp_path / "other.parquet")
+            maker.main([str(tmp_path)])
 
-    @pytest.fixture
-    def source(self, maker: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-        """Give a small published file, with one interpolated stage, that the script accepts."""
-        index = pd.date_range("2018-08-31 11:55", periods=4, freq="5min", tz="UTC")
-        columns: dict[str, object] = {}
-        for _, published in maker.COLUMNS.values():
-            columns[published] = [1.0, 2.0, 3.0, 4.0]
-            columns[f"{published}_qualifiers"] = ["A", "A", "A", "P"]
-        stage = maker.COLUMNS[samples.STAGE][1]
-        columns[f"{stage}_qualifiers"] = ["A", "A", "A,hf.missing", "P"]
-        path = tmp_path / "source.parquet"
-        pd.DataFrame(columns, index=index).to_parquet(path)
-        monkeypatch.setattr(maker, "SOURCE_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-        monkeypatch.setattr(maker, "FOLDER", tmp_path)
-        return path
 
-    def test_an_interpolated_value_is_not_a_measurement(
-        self, maker: ModuleType, source: Path
+class TestHowTheyAreMade:
+    """From small files of the same form as the published ones."""
+
+    def published(self, maker: ModuleType, path: Path) -> object:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return maker.Published(path.name, "made up", digest)
+
+    def test_an_interpolated_value_is_no_measurement(
+        self, maker: ModuleType, tmp_path: Path
     ) -> None:
-        made = maker.make(source)
-        assert made["stage_ft"].to_pylist() == [2.0, None, 4.0]
-        assert made["water_temperature_degC"].to_pylist() == [2.0, 3.0, 4.0]
-        assert json.loads(made.schema.metadata[b"units"])["stage_ft"] == "ft"
+        index = pd.date_range("2018-08-31 12:00", periods=3, freq="5min", tz="UTC")
+        columns: dict[str, object] = {}
+        for parameter in maker.PARAMETERS.values():
+            columns[f"USGS:01581752:{parameter}:00000"] = [2.0, 3.0, 4.0]
+            columns[f"USGS:01581752:{parameter}:00000_qualifiers"] = ["A", "A,e", "P"]
+        columns["USGS:01581752:00065:00000_qualifiers"] = ["A", "A,hf.missing", "P"]
+        pd.DataFrame(columns, index=index).to_parquet(tmp_path / "source.parquet")
+        readings = maker.plumtree(tmp_path / "source.parquet")
+        np.testing.assert_array_equal(readings["stage_ft"], [2, np.nan, 4])
+        assert readings["water_temperature_degC"].tolist() == [2, 3, 4]
+
+    def test_a_log_of_the_lidar(self, maker: ModuleType, tmp_path: Path) -> None:
+        (tmp_path / "log.txt").write_text(
+            "Lib = 0.3.0 SN = 1\r\n"
+            "Time [UTC], PresOB [mBar], TempOB [C], Range [cm],Pitch [deg],\r\n"
+            "2021/08/17 18:13:06,990.44,66.42,375.00,91.11,\r\n"
+            "2021/08/17 18:14:00,990.42, NAN,344.52,91.19,\r\n"
+        )
+        readings = maker.trout(tmp_path / "log.txt", 375)
+        assert readings.index.tolist() == [at("2021-08-17 18:13:06"), at("2021-08-17 18:14:00")]
+        assert readings["stage_ft"].tolist() == [0, 1]
+        np.testing.assert_array_equal(readings["box_temperature_degC"], [66.42, np.nan])
+
+    def test_each_row_of_the_usgs_is_in_its_own_zone(
+        self, maker: ModuleType, tmp_path: Path
+    ) -> None:
+        columns = [
+            f"{name}{suffix}" for name in maker.KENTUCKY_COLUMNS.values() for suffix in ("", "_cd")
+        ]
+        lines = [
+            "# a warning",
+            "\t".join(["agency_cd", "datetime", "tz_cd", *columns]),
+            "\t".join(["5s", "20d", "6s"] + ["14n", "10s"] * 3),
+            "\t".join(["USGS", "2014-11-02 01:45", "EDT", "7.1", "P", "4.9", "P", "", ""]),
+            "\t".join(["USGS", "2014-11-02 01:00", "EST", "7.2", "P:~", "5.0", "P:h", "", ""]),
+        ]
+        (tmp_path / "uv.txt").write_text("\n".join(lines))
+        readings = maker.kentucky(tmp_path / "uv.txt")
+        assert readings.index.tolist() == [at("2014-11-02 05:45"), at("2014-11-02 06:00")]
+        np.testing.assert_array_equal(readings["stage_ft"], [7.1, np.nan])
+        assert readings["water_temperature_degC"].tolist() == [4.9, 5.0]
+        assert readings["discharge_ft3_s"].isna().all()
 
     def test_check_finds_a_changed_sample(
-        self, maker: ModuleType, source: Path, capsys: pytest.CaptureFixture[str]
+        self,
+        maker: ModuleType,
+        monkeypatch: pytest.MonkeyPatch,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        sample = source.parent / f"{FLOOD}.parquet"
-        assert maker.main([str(source)]) == 0
-        table = pq.read_table(sample)
-        pq.write_table(table, sample, compression="none")
-        assert maker.main([str(source), "--check"]) == 0, "other bytes, same content"
+        source = tmp_path / "log.txt"
+        source.write_text(
+            "Lib\nTime [UTC],TempOB [C],Range [cm],\n2021/08/17 18:13:06,1.5,300,\n"
+            "2021/08/17 18:18:06,1.5,310,\n"
+        )
+        published = self.published(maker, source)
+        sample = maker.trout_deployment(1999, published, "August", 310)
+        monkeypatch.setattr(maker, "SAMPLES", [sample])
+        monkeypatch.setattr(maker, "FOLDER", tmp_path)
+        arguments = [str(tmp_path), "--check"]
+        assert maker.main(arguments) == 1
+        assert "not here" in capsys.readouterr().out
+        assert maker.main(arguments[:1]) == 0
+        assert maker.main(arguments) == 0
+        table = pq.read_table(sample.file)
+        pq.write_table(table, sample.file, compression="none")
+        assert maker.main(arguments) == 0, "other bytes, same content"
 
+        stage = table["stage_ft"].to_pylist()
         for changed in (
             table.slice(1),
-            table.rename_columns(["time", "depth", "water_temperature_degC"]),
+            table.rename_columns(["time", "depth", *table.column_names[2:]]),
             table.replace_schema_metadata({**table.schema.metadata, b"licence": b"none"}),
-            table.set_column(1, "stage_ft", [[2.0, None, 4.01]]),
+            table.set_column(1, "stage_ft", [[stage[0] + 0.001, stage[1]]]),
+            table.set_column(1, "stage_ft", [[None, stage[1]]]),
         ):
-            pq.write_table(changed, sample)
-            assert maker.main([str(source), "--check"]) == 1
+            pq.write_table(changed, sample.file)
+            assert maker.main(arguments) == 1
             assert "but it is made as" in capsys.readouterr().out
 
 
