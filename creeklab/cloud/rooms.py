@@ -63,9 +63,8 @@ class Rooms:
             endpoint=endpoint,
             clock=clock,
         )
-        self.broker = Broker(
-            settings, self.tape, RetainedMessages(self.store), self._access_for, clock, timer
-        )
+        retained = RetainedMessages(self.store)
+        self.broker = Broker(settings, self.tape, retained, self._access_for, clock, timer)
         rules = Rules(
             max_bytes=settings.shadow_max_bytes,
             first_previous=settings.shadow_first_previous,
@@ -74,7 +73,7 @@ class Rooms:
         self.shadows = ShadowService(self.store, self.broker.publish, self.tape, clock, rules)
         self.broker.service = self.shadows.on_message
         self.registry.listeners.append(self.broker.forget_rights)
-        data = (Service("iot-data"), IotData(self.broker, self.shadows))
+        data = (Service("iot-data"), IotData(self.broker, self.shadows, retained))
         self.services: Mapping[str, tuple[Service, object]] = {
             "iot": (Service("iot"), Iot(self.registry)),
             "iotdata": data,

@@ -6,21 +6,29 @@ The shadow calls of the same service stand in `test_shadow_service.py`.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from queue import Queue
 from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.tape import Tape
 from creeklab.device import Device
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
+
+counter = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +253,402 @@ def test_properties_that_cannot_be(data: Any, members: dict[str, Any]) -> None:
     )
 
 
+# --- retained messages ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(data: Any) -> Any:
+    """The client of an account without a retained message."""
+    for page in data.get_paginator("list_retained_messages").paginate():
+        for topic in page["retainedTopics"]:
+            data.publish(topic=topic["topic"], payload=b"", retain=True)
+    return data
+
+
+def test_a_retained_message_is_read(empty: Any) -> None:
+    before = time.time() * 1000
+    empty.publish(
+        topic="retained/a b/ü",
+        payload=bytes(range(256)),
+        qos=1,
+        retain=True,
+        userProperties='[{"creek": "Elkhorn"}, {"gauge": "ü"}]',
+    )
+    answer = empty.get_retained_message(topic="retained/a b/ü")
+    assert (answer["topic"], answer["payload"], answer["qos"]) == (
+        "retained/a b/ü",
+        bytes(range(256)),
+        1,
+    )
+    assert before - 1 <= answer["lastModifiedTime"] <= time.time() * 1000
+    assert json.loads(answer["userProperties"]) == [{"creek": "Elkhorn"}, {"gauge": "ü"}]
+    empty.publish(topic="retained/a b/ü", payload=b"new", retain=True)
+    later = empty.get_retained_message(topic="retained/a b/ü")
+    assert (later["payload"], later["qos"]) == (b"new", 0)
+    assert later["lastModifiedTime"] >= answer["lastModifiedTime"]
+    assert "userProperties" not in later
+
+
+def test_retained_messages_are_listed_by_pages(empty: Any) -> None:
+    topics = sorted(f"retained/{number}/ü" for number in range(7))
+    for topic in reversed(topics):
+        empty.publish(topic=topic, payload=b"x" * len(topic), qos=1, retain=True)
+    pages = [
+        page["retainedTopics"]
+        for page in empty.get_paginator("list_retained_messages").paginate(
+            PaginationConfig={"PageSize": 3}
+        )
+    ]
+    assert [[each["topic"] for each in page] for page in pages] == [
+        topics[:3],
+        topics[3:6],
+        topics[6:],
+    ]
+    assert set(pages[0][0]) == {"topic", "payloadSize", "qos", "lastModifiedTime"}
+    assert (pages[0][0]["payloadSize"], pages[0][0]["qos"]) == (len(topics[0]), 1)
+    empty.publish(topic=topics[0], payload=b"", retain=True)
+    assert [each["topic"] for each in empty.list_retained_messages()["retainedTopics"]] == topics[
+        1:
+    ]
+
+
+def test_what_is_not_retained_cannot_be_read(empty: Any) -> None:
+    empty.publish(topic="retained/passing", payload=b"x", qos=1)
+    for topic in ("retained/passing", "retained/#", "retained"):
+        assert_refused(
+            lambda topic=topic: empty.get_retained_message(topic=topic),
+            "ResourceNotFoundException",
+            404,
+            topic,
+        )
+    assert_refused(
+        lambda: empty.list_retained_messages(nextToken="x"),
+        "InvalidRequestException",
+        400,
+        "next page",
+    )
+    assert_refused(
+        lambda: empty.list_retained_messages(maxResults=201), "InvalidRequestException", 400
+    )
+
+
+def test_a_retained_message_that_has_expired_is_gone(empty: Any) -> None:
+    empty.publish(topic="retained/brief", payload=b"x", retain=True, messageExpiry=1)
+    empty.publish(topic="retained/long", payload=b"x", retain=True, messageExpiry=600)
+    assert empty.get_retained_message(topic="retained/long")["payload"] == b"x"
+
+    def is_gone() -> bool:
+        try:
+            empty.get_retained_message(topic="retained/brief")
+        except empty.exceptions.ResourceNotFoundException:
+            return True
+        return False
+
+    wait_until(is_gone)
+    topics = [each["topic"] for each in empty.list_retained_messages()["retainedTopics"]]
+    assert topics == ["retained/long"]
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+class Guest:
+    """A client of another kind than the SDK, whose connection outlives the test's questions."""
+
+    def __init__(self, lab: Lab, thing: NewThing, client_id: str, **options: Any) -> None:
+        self.messages: Queue[paho.MQTTMessage] = Queue()
+        self.ends: Queue[Any] = Queue()
+        self.client_id = client_id
+        self._ready: Queue[None] = Queue()
+        acknowledges = options.pop("acknowledges", True)
+        expiry = options.pop("expiry", 0)
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            reconnect_on_failure=False,
+            manual_ack=not acknowledges,
+        )
+        if "will" in options:
+            self._client.will_set(*options.pop("will"), qos=1)
+        files = thing.files
+        self._client.tls_set(str(lab.ca_file), str(files.certificate), str(files.private_key))
+        self._client.on_connect = lambda *_: self._ready.put(None)
+        self._client.on_subscribe = lambda *_: self._ready.put(None)
+        self._client.on_message = lambda *arguments: self.messages.put(arguments[2])
+        self._client.on_disconnect = lambda *arguments: self.ends.put(arguments[3])
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = expiry
+        self._client.connect(lab.endpoint, lab.mqtt_port, keepalive=120, properties=properties)
+        self._client.loop_start()
+        self._ready.get(timeout=5)
+
+    def subscribe(self, *filters: tuple[str, int]) -> None:
+        self._client.subscribe(list(filters))
+        self._ready.get(timeout=5)
+
+    @property
+    def port(self) -> int:
+        own: Any = self._client.socket()
+        return int(own.getsockname()[1])
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def guest(lab: Lab, thing: NewThing) -> Iterator[Callable[..., Guest]]:
+    made: list[Guest] = []
+
+    def make(**options: Any) -> Guest:
+        client_id = f"{thing.name} guest/{next(counter)}"
+        made.append(Guest(lab, thing, client_id, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_connection_is_described(lab: Lab, data: Any, guest: Callable[..., Guest]) -> None:
+    before = time.time() * 1000
+    client = guest(expiry=600)
+    answer = data.get_connection(clientId=client.client_id)
+    del answer["ResponseMetadata"]
+    assert before - 1 <= answer.pop("connectedSince") <= time.time() * 1000
+    assert answer == {
+        "clientId": client.client_id,
+        "connected": True,
+        "cleanSession": False,
+        "sessionExpiry": 600,
+        "keepAliveDuration": 120,
+    }
+    full = data.get_connection(clientId=client.client_id, includeSocketInformation=True)
+    assert full["sourceIp"] == full["targetIp"]
+    assert (full["sourcePort"], full["targetPort"]) == (client.port, lab.mqtt_port)
+
+
+def test_a_connection_that_has_ended_is_described(data: Any, guest: Callable[..., Guest]) -> None:
+    client = guest()
+    before = time.time() * 1000
+    client.close()
+    wait_until(lambda: not data.get_connection(clientId=client.client_id)["connected"])
+    answer = data.get_connection(clientId=client.client_id)
+    assert answer["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
+    assert before - 1 <= answer["disconnectedSince"] <= time.time() * 1000
+    assert answer["cleanSession"]
+    assert "connectedSince" not in answer
+
+
+def test_the_thing_of_a_connection(lab: Lab, data: Any) -> None:
+    own, other = make_thing(lab), make_thing(lab)
+    iot = lab.client("iot")
+    iot.detach_thing_principal(thingName=own.name, principal=own.certificate_arn)
+    iot.attach_thing_principal(
+        thingName=own.name, principal=own.certificate_arn, thingPrincipalType="EXCLUSIVE_THING"
+    )
+    with lab.connect(own.name, "anyone"), lab.connect(other.name):
+        assert data.get_connection(clientId="anyone")["thingName"] == own.name
+        assert "thingName" not in data.get_connection(clientId=other.name)
+
+
+def test_subscriptions_are_listed_by_pages(data: Any, guest: Callable[..., Guest]) -> None:
+    client = guest(expiry=600)
+    filters = [("a/#", 1), ("b/+/c", 0), ("$share/g/d", 1), ("e", 0), ("ü", 1)]
+    client.subscribe(*filters)
+    pages = [
+        [(each["topicFilter"], each["qos"]) for each in page["subscriptions"]]
+        for page in data.get_paginator("list_subscriptions").paginate(
+            clientId=client.client_id, PaginationConfig={"PageSize": 2}
+        )
+    ]
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [each for page in pages for each in page] == sorted(filters)
+    client.close()
+    assert len(data.list_subscriptions(clientId=client.client_id)["subscriptions"]) == 5
+    assert_refused(
+        lambda: data.list_subscriptions(clientId=client.client_id, nextToken="%"),
+        "InvalidRequestException",
+        400,
+    )
+
+
+ADMINISTRATIVE_ACTION = 152
+
+
+@pytest.mark.parametrize("clean", [False, True])
+@pytest.mark.parametrize("prevented", [False, True])
+def test_a_connection_is_cut(
+    data: Any, listener: Device, guest: Callable[..., Guest], clean: bool, prevented: bool
+) -> None:
+    inbox = listener.subscribe("data/will")
+    client = guest(expiry=600, will=("data/will", b"gone"))
+    client.subscribe(("a", 1))
+    data.delete_connection(
+        clientId=client.client_id, cleanSession=clean, preventWillMessage=prevented
+    )
+    assert client.ends.get(timeout=5).value == ADMINISTRATIVE_ACTION
+    listener.publish("data/will", "end")
+    payloads = [b"end"] if prevented else [b"gone", b"end"]
+    assert [each.payload for each in inbox.wait_for(len(payloads))] == payloads
+    listener.unsubscribe("data/will")
+    answer = data.get_connection(clientId=client.client_id)
+    assert answer["disconnectReason"] == "API_INITIATED_DISCONNECT"
+    if clean:
+        assert_refused(
+            lambda: data.list_subscriptions(clientId=client.client_id),
+            "ResourceNotFoundException",
+            404,
+        )
+    else:
+        assert data.list_subscriptions(clientId=client.client_id)["subscriptions"]
+    assert_refused(
+        lambda: data.delete_connection(clientId=client.client_id), "ResourceNotFoundException", 404
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["get_connection", "list_subscriptions", "delete_connection", "send_direct_message"],
+)
+@pytest.mark.parametrize(
+    ("client_id", "code"),
+    [
+        ("nobody/here", "ResourceNotFoundException"),
+        ("$nobody", "InvalidRequestException"),
+        ("x" * 129, "InvalidRequestException"),
+    ],
+)
+def test_a_client_that_is_not_there(data: Any, call: str, client_id: str, code: str) -> None:
+    members = {"topic": "a"} if call == "send_direct_message" else {}
+    with pytest.raises(ClientError) as error:
+        getattr(data, call)(clientId=client_id, **members)
+    assert error.value.response["Error"]["Code"] == code
+
+
+# --- direct messages ------------------------------------------------------------------------------
+
+
+def test_a_direct_message_needs_no_subscription(data: Any, guest: Callable[..., Guest]) -> None:
+    client = guest()
+    answer = data.send_direct_message(
+        clientId=client.client_id,
+        topic="direct/ü",
+        payload=b"x",
+        contentType="text/plain",
+        responseTopic="direct/answer",
+        correlationData=base64.b64encode(b"7").decode(),
+        payloadFormatIndicator="UTF8_DATA",
+        userProperties='[{"a": "1"}]',
+    )
+    assert answer["message"] == "OK"
+    assert answer["traceId"] == answer["ResponseMetadata"]["RequestId"]
+    message: Any = client.messages.get(timeout=5)
+    assert (message.topic, message.payload, message.qos) == ("direct/ü", b"x", 0)
+    assert message.properties.ContentType == "text/plain"
+    assert message.properties.ResponseTopic == "direct/answer"
+    assert message.properties.CorrelationData == b"7"
+    assert message.properties.UserProperty == [("a", "1")]
+
+
+def test_a_direct_message_is_confirmed(data: Any, guest: Callable[..., Guest]) -> None:
+    client = guest()
+    answer = data.send_direct_message(
+        clientId=client.client_id, topic="direct", payload=b"x", confirmation=True, timeout=15
+    )
+    assert answer["message"] == "OK"
+    assert client.messages.get(timeout=5).qos == 1
+
+
+def test_a_direct_message_that_nobody_confirms(lab: Lab, guest: Callable[..., Guest]) -> None:
+    client = guest(acknowledges=False)
+    # boto3 tries again after a 504, and the message would come several times.
+    data = lab.session.client("iot-data", config=Config(retries={"total_max_attempts": 1}))
+    assert_refused(
+        lambda: data.send_direct_message(
+            clientId=client.client_id, topic="direct", confirmation=True, timeout=1
+        ),
+        "GatewayTimeoutException",
+        504,
+        "did not acknowledge",
+    )
+    assert client.messages.get(timeout=5).qos == 1
+    assert client.messages.empty()
+
+
+def test_a_direct_message_that_the_client_may_not_receive(lab: Lab, data: Any) -> None:
+    connect = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}
+    thing = make_thing(lab, [connect])
+    with lab.connect(thing.name):
+        assert_refused(
+            lambda: data.send_direct_message(clientId=thing.name, topic="direct"),
+            "ForbiddenException",
+            403,
+            "iot:Receive",
+        )
+        assert "iot:Receive" in lab.why(thing.name).summary
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"topic": "a/#"}, "InvalidRequestException"),
+        ({"topic": "$SYS/a"}, "InvalidRequestException"),
+        ({"topic": "a", "confirmation": True, "timeout": 0}, "InvalidRequestException"),
+        ({"topic": "a", "confirmation": True, "timeout": 16}, "InvalidRequestException"),
+        ({"topic": "a", "payload": b"x" * 131_073}, "RequestEntityTooLargeException"),
+        ({"topic": "a", "userProperties": "5"}, "InvalidRequestException"),
+        ({"topic": "a", "responseTopic": "a/#"}, "InvalidRequestException"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_direct_messages_that_cannot_be(
+    data: Any, listener: Device, members: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ClientError) as error:
+        data.send_direct_message(clientId=listener.client_id, **members)
+    assert error.value.response["Error"]["Code"] == code
+
+
+# --- counters -------------------------------------------------------------------------------------
+
+
+def test_what_is_counted(lab: Lab, data: Any) -> None:
+    def counts() -> dict[str, int]:
+        frame = lab.metrics()
+        http = frame.xs("HTTP", axis="columns", level="protocol") if len(frame.columns) else frame
+        return {str(name): int(number) for name, number in http.sum().items()}
+
+    before = counts()
+    data.publish(topic="data/counted", payload=b"x")
+    data.publish(topic="data/counted", payload=b"x", retain=True)
+    with pytest.raises(ClientError):
+        data.publish(topic="data/#", payload=b"x")
+    data.update_thing_shadow(thingName="counted", payload=b'{"state": {"reported": {"a": 1}}}')
+    data.get_thing_shadow(thingName="counted")
+    data.list_named_shadows_for_thing(thingName="counted")
+    data.delete_thing_shadow(thingName="counted")
+    with pytest.raises(ClientError):
+        data.get_thing_shadow(thingName="counted")
+    grown = {name: number - before.get(name, 0) for name, number in counts().items()}
+    assert {name: number for name, number in grown.items() if number} == {
+        "PublishIn.Success": 2,
+        "PublishIn.ClientError": 1,
+        "PublishRetained.Success": 1,
+        "GetThingShadow.Accepted": 1,
+        "UpdateThingShadow.Accepted": 1,
+        "DeleteThingShadow.Accepted": 1,
+        "ListThingShadow.Accepted": 1,
+    }
+
+
 # --- by itself ------------------------------------------------------------------------------------
 
 
@@ -253,6 +657,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.published: list[tuple[Any, ...]] = []
+        self.tape = Tape()
 
     def publish(self, *arguments: Any) -> None:
         self.published.append(arguments)
@@ -279,13 +684,13 @@ class Recorder:
 )
 def test_how_members_become_properties(members: dict[str, Any], properties: dict[str, Any]) -> None:
     broker: Any = Recorder()
-    IotData(broker, broker).publish(topic="a", payload=b"x", qos=1, **members)
+    IotData(broker, broker, broker).publish(topic="a", payload=b"x", qos=1, **members)
     assert broker.published == [("a", b"x", 1, False, properties)]
 
 
 def test_what_is_refused_is_not_published() -> None:
     broker: Any = Recorder()
-    service = IotData(broker, broker)
+    service = IotData(broker, broker, broker)
     for members in (
         {"topic": "a/#"},
         {"topic": "a", "payload": b"x" * 131_073},

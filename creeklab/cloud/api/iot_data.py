@@ -1,20 +1,22 @@
-"""The operations of the service ``iot-data``: publish, and the shadows over REST."""
+"""The operations of the service ``iot-data``: messages, connections, and the shadows over REST."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from creeklab.cloud.api.message import message_properties
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
-from creeklab.cloud.mqtt.fields import ProtocolError
-from creeklab.cloud.mqtt.packets import Decoder, Publish, encode
+from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD, InvalidTopic, check_topic
 from creeklab.cloud.shadow import Rejected
 from creeklab.cloud.shadow_service import ShadowService
+from creeklab.cloud.store import Page
 
 EXCEPTIONS = {
     400: "InvalidRequestException",
@@ -23,17 +25,29 @@ EXCEPTIONS = {
     413: "RequestEntityTooLargeException",
     415: "UnsupportedDocumentEncodingException",
 }
+# "This information is available for 30 minutes after the client disconnects" (API reference,
+# GetConnection).
+TOLD_SECONDS = 30 * 60
+LONGEST_CONFIRMATION = 15
+RETAINED_PAGE = 25  # the API reference does not say how long a page is unless it is told
+
+Answer = dict[str, Any]
 
 
 class IotData:
     """One method for each operation, called with the members of its request.
 
-    The caller is the account, whose rights are not limited by the policies of devices.
+    Whether the caller may have it done is not asked here: the account may, and of a device its
+    policies say so (`devices.py`).
     """
 
-    def __init__(self, broker: Broker, shadows: ShadowService) -> None:
+    def __init__(self, broker: Broker, shadows: ShadowService, retained: RetainedMessages) -> None:
         self._broker = broker
         self._shadows = shadows
+        self._retained = retained
+        self._metrics = broker.tape.metrics
+
+    # --- messages -----------------------------------------------------------------------------
 
     def publish(
         self,
@@ -43,54 +57,223 @@ class IotData:
         retain: bool = False,
         payload: bytes = b"",
         **mqtt5: Any,
-    ) -> None:
+    ) -> Answer:
         """Publish a message to a topic."""
         try:
-            check_topic(topic, retain=retain)
-        except InvalidTopic as error:
-            raise ServiceError("InvalidRequestException", str(error)) from None
-        if len(payload) > MAX_PAYLOAD:
-            message = f"The payload has {len(payload)} bytes; {MAX_PAYLOAD} are the most."
-            raise ServiceError("RequestEntityTooLargeException", message)
-        properties = _properties(mqtt5)
-        try:
-            # What MQTT forbids must not go out to subscribers, so it is read as they would.
-            data = encode(Publish(topic, b"", properties=properties), 5)
-            list(Decoder(version=5).feed(data))
-        except (ValueError, OverflowError, ProtocolError) as error:
-            raise ServiceError("InvalidRequestException", str(error)) from None
-        self._broker.publish(topic, payload, min(qos, 1), retain, properties)
+            properties = _checked(topic, payload, mqtt5, retain=retain)
+        except ServiceError:
+            self._metrics.count("PublishIn.ClientError", "HTTP")
+            raise
+        self._broker.publish(topic, payload, qos, retain, properties)
+        self._metrics.count("PublishIn.Success", "HTTP")
+        if retain:
+            self._metrics.count("PublishRetained.Success", "HTTP")
+        return {"message": "OK"}
 
-    def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> dict[str, Any]:
+    def get_retained_message(self, *, topic: str) -> Answer:
+        """Return the message that is retained for a topic."""
+        kept = self._retained.find(topic)
+        if kept is None or kept.message.at(self._broker.clock()) is None:
+            raise _not_found(f"No retained message is stored for the topic '{topic}'.")
+        message = kept.message
+        pairs = message.properties.get("user_properties")
+        user_properties = pairs and json.dumps([{name: value} for name, value in pairs]).encode()
+        return {
+            "topic": topic,
+            "payload": message.payload,
+            "qos": message.qos,
+            "lastModifiedTime": _milliseconds(kept.modified),
+            "userProperties": user_properties,
+        }
+
+    def list_retained_messages(
+        self, *, nextToken: str | None = None, maxResults: int = RETAINED_PAGE
+    ) -> Answer:
+        """Return which topics have a retained message, a page at a time."""
+        summaries, token = self._retained.page(Page(maxResults, nextToken), self._broker.clock())
+        topics = [
+            {
+                "topic": summary.topic,
+                "payloadSize": summary.size,
+                "qos": summary.qos,
+                "lastModifiedTime": _milliseconds(summary.modified),
+            }
+            for summary in summaries
+        ]
+        return {"retainedTopics": topics, "nextToken": token}
+
+    # --- connections --------------------------------------------------------------------------
+
+    def get_connection(self, *, clientId: str, includeSocketInformation: bool = False) -> Answer:
+        """Return what is known of a client's connection, or of its last one."""
+        broker = self._broker
+        found = broker.presence.get(clientId)
+        session = broker.session_of(clientId)
+        forgotten = (
+            found is None
+            or broker.clock() - (found.disconnected_at or broker.clock()) > TOLD_SECONDS
+        )
+        if found is None or forgotten:
+            if session is None:
+                raise _no_client(clientId)
+            expiry = {"cleanSession": session.expiry == 0, "sessionExpiry": session.expiry}
+            return {"clientId": clientId, "connected": False, **expiry}
+        answer: Answer = {
+            "clientId": clientId,
+            "connected": found.connected,
+            "cleanSession": found.clean_session,
+            "sessionExpiry": found.session_expiry,
+            "keepAliveDuration": found.keep_alive,
+        }
+        connection = broker.connections.get(clientId)
+        if connection is not None:
+            answer["thingName"] = connection.subject.thing
+            answer["connectedSince"] = _milliseconds(found.since)
+        else:
+            answer["disconnectedSince"] = _milliseconds(found.disconnected_at or 0.0)
+            answer["disconnectReason"] = found.disconnect_reason
+        if includeSocketInformation:
+            answer["sourceIp"], answer["sourcePort"] = found.source_ip, found.source_port
+            answer["targetIp"], answer["targetPort"] = found.target_ip, found.target_port
+        return answer
+
+    def list_subscriptions(
+        self, *, clientId: str, nextToken: str | None = None, maxResults: int = 20
+    ) -> Answer:
+        """Return what a client is subscribed to, connected or away with a session that lives on."""
+        subscriptions = self._broker.subscriptions_of(clientId)
+        if subscriptions is None:
+            raise _no_client(clientId)
+        rest = sorted(subscriptions, key=lambda each: each.filter)
+        if nextToken is not None:
+            after = _after(nextToken)
+            rest = [each for each in rest if each.filter > after]
+        shown = rest[:maxResults]
+        return {
+            "subscriptions": [{"topicFilter": each.filter, "qos": each.qos} for each in shown],
+            "nextToken": _token(shown[-1].filter) if len(rest) > len(shown) else None,
+        }
+
+    def delete_connection(
+        self, *, clientId: str, cleanSession: bool = False, preventWillMessage: bool = False
+    ) -> None:
+        """Cut a client off."""
+        if not self._broker.disconnect(clientId, cleanSession, preventWillMessage):
+            raise _no_client(clientId)
+
+    async def send_direct_message(
+        self,
+        *,
+        clientId: str,
+        topic: str,
+        payload: bytes = b"",
+        confirmation: bool = False,
+        timeout: int = 5,
+        **mqtt5: Any,
+    ) -> Answer:
+        """Send a message to one client, and wait for its acknowledgement if it is to confirm."""
+        if confirmation and not 1 <= timeout <= LONGEST_CONFIRMATION:
+            raise ServiceError(
+                "InvalidRequestException",
+                f"'timeout' is from 1 to {LONGEST_CONFIRMATION} seconds, not {timeout}.",
+            )
+        properties = _checked(topic, payload, mqtt5)
+        if clientId not in self._broker.connections:
+            raise _no_client(clientId)
+        confirmed = asyncio.Event()
+        told = confirmed.set if confirmation else None
+        if not self._broker.send_direct(clientId, topic, payload, properties, told):
+            raise ServiceError(
+                "ForbiddenException",
+                f"The policies of the client '{clientId}' do not allow it to receive messages on "
+                f"the topic '{topic}' (iot:Receive).",
+            )
+        if confirmation:
+            try:
+                await asyncio.wait_for(confirmed.wait(), timeout)
+            except TimeoutError:
+                raise ServiceError(
+                    "GatewayTimeoutException",
+                    f"The client '{clientId}' did not acknowledge the message within {timeout} s.",
+                ) from None
+        return {"message": "OK"}
+
+    # --- shadows ------------------------------------------------------------------------------
+
+    def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Answer:
         """Return a shadow's document."""
-        with _refusals():
+        with self._shadow_call("GetThingShadow"):
             return _body(self._shadows.get(thingName, shadowName))
 
     def update_thing_shadow(
         self, *, thingName: str, payload: bytes, shadowName: str = ""
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Update a shadow."""
-        with _refusals():
+        with self._shadow_call("UpdateThingShadow"):
             return _body(self._shadows.update(thingName, shadowName, payload))
 
-    def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> dict[str, Any]:
+    def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Answer:
         """Delete a shadow."""
-        with _refusals():
+        with self._shadow_call("DeleteThingShadow"):
             return _body(self._shadows.delete(thingName, shadowName))
 
     def list_named_shadows_for_thing(
         self, *, thingName: str, nextToken: str = "", pageSize: int = 25
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Return the names of a Thing's named shadows, a page at a time."""
-        after = _after(nextToken)
-        names = self._shadows.named(thingName, after, pageSize + 1)
-        answer: dict[str, Any] = {
+        with self._shadow_call("ListThingShadow"):
+            names = self._shadows.named(thingName, _after(nextToken), pageSize + 1)
+        return {
             "results": names[:pageSize],
             "timestamp": int(self._broker.clock()),
+            "nextToken": _token(names[pageSize - 1]) if len(names) > pageSize else None,
         }
-        if len(names) > pageSize:
-            answer["nextToken"] = base64.urlsafe_b64encode(names[pageSize - 1].encode()).decode()
-        return answer
+
+    @contextmanager
+    def _shadow_call(self, metric: str) -> Iterator[None]:
+        """Count a call that is accepted; name a rejection as the REST API does."""
+        try:
+            yield
+        except Rejected as rejected:
+            raise ServiceError(EXCEPTIONS[rejected.code], rejected.message) from None
+        self._metrics.count(f"{metric}.Accepted", "HTTP")
+
+
+def _checked(
+    topic: str, payload: bytes, mqtt5: dict[str, Any], *, retain: bool = False
+) -> dict[str, Any]:
+    """Return the MQTT 5 properties of a message that may go out.
+
+    Raises
+    ------
+    ServiceError
+        ``InvalidRequestException``, ``RequestEntityTooLargeException``.
+    """
+    try:
+        check_topic(topic, retain=retain)
+    except InvalidTopic as error:
+        raise ServiceError("InvalidRequestException", str(error)) from None
+    if len(payload) > MAX_PAYLOAD:
+        message = f"The payload has {len(payload)} bytes; {MAX_PAYLOAD} are the most."
+        raise ServiceError("RequestEntityTooLargeException", message)
+    return message_properties(topic, mqtt5)
+
+
+def _not_found(message: str) -> ServiceError:
+    return ServiceError("ResourceNotFoundException", message)
+
+
+def _no_client(client_id: str) -> ServiceError:
+    return _not_found(f"There is no client with the id '{client_id}'.")
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _token(last: str) -> str:
+    """Return the token of the page that follows what it names last."""
+    return base64.urlsafe_b64encode(last.encode()).decode()
 
 
 def _after(token: str) -> str:
@@ -100,45 +283,5 @@ def _after(token: str) -> str:
         raise ServiceError("InvalidRequestException", "Invalid nextToken") from None
 
 
-def _body(document: dict[str, Any]) -> dict[str, Any]:
+def _body(document: Answer) -> Answer:
     return {"payload": json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()}
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn a rejection by the shadow service into the exception that its REST API has for it."""
-    try:
-        yield
-    except Rejected as rejected:
-        raise ServiceError(EXCEPTIONS[rejected.code], rejected.message) from None
-
-
-def _properties(mqtt5: dict[str, Any]) -> dict[str, Any]:
-    """Translate the MQTT 5 members of a Publish call to MQTT 5 properties."""
-    properties: dict[str, Any] = {}
-    if "contentType" in mqtt5:
-        properties["content_type"] = mqtt5["contentType"]
-    if "responseTopic" in mqtt5:
-        properties["response_topic"] = mqtt5["responseTopic"]
-    if "messageExpiry" in mqtt5:
-        properties["message_expiry_interval"] = mqtt5["messageExpiry"]
-    if "payloadFormatIndicator" in mqtt5:
-        utf8 = mqtt5["payloadFormatIndicator"] == "UTF8_DATA"
-        properties["payload_format_indicator"] = int(utf8)
-    try:
-        if "correlationData" in mqtt5:
-            properties["correlation_data"] = base64.b64decode(
-                mqtt5["correlationData"], validate=True
-            )
-        if "userProperties" in mqtt5:
-            pairs = json.loads(mqtt5["userProperties"])
-            properties["user_properties"] = [
-                (str(name), str(value)) for pair in pairs for name, value in pair.items()
-            ]
-    except (ValueError, AttributeError, TypeError):
-        message = (
-            "correlationData is base64 text, and userProperties a JSON list of objects with one "
-            "name and value each."
-        )
-        raise ServiceError("InvalidRequestException", message) from None
-    return properties

@@ -12,6 +12,7 @@ Besides AWS's services there are two doors: ``/mqtt`` hands a WebSocket on, and
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import ssl
@@ -74,9 +75,9 @@ class ApiServer:
     ----------
     services
         By the name a request is signed for (``"iot"``, ``"iotdata"``): the model, and an object
-        with a method for each operation served, named as boto3 names it. A method gets the
-        members of the request as keyword arguments, returns those of the answer, and raises
-        `ServiceError` to refuse.
+        with a method for each operation served, named as boto3 names it, plain or async. A method
+        gets the members of the request as keyword arguments, returns those of the answer, and
+        raises `ServiceError` to refuse.
     secrets
         Secret access keys by access key id.
     clock
@@ -210,7 +211,10 @@ class ApiServer:
                 "does not have. AWS itself has it.",
             )
         members = service.members(call.operation, labels, query, headers, body)
-        return service.serialise(call.operation, method(**members), call.request_id)
+        result = method(**members)
+        if inspect.isawaitable(result):
+            result = await result
+        return service.serialise(call.operation, result, call.request_id)
 
     def _own(self, method: str, path: str, body: bytes, call: _Call) -> Answer:
         """Call a verb of this cloud's own door."""

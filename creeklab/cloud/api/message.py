@@ -1,0 +1,62 @@
+"""What a message over HTTP brings along beside its payload, as the properties of MQTT 5.
+
+The API has a member for each: text, numbers, base64 in headers. What MQTT forbids must not go out
+to subscribers, so the properties are put into a packet and read back as a subscriber would.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.mqtt.fields import ProtocolError
+from creeklab.cloud.mqtt.packets import Decoder, Publish, encode
+
+
+def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:
+    """Translate the MQTT 5 members of Publish and SendDirectMessage to MQTT 5 properties.
+
+    Raises
+    ------
+    ServiceError
+        ``InvalidRequestException`` if a member cannot be read, or MQTT does not allow it.
+    """
+    properties = _translated(mqtt5)
+    try:
+        data = encode(Publish(topic, b"", properties=properties), 5)
+        list(Decoder(version=5).feed(data))
+    except (ValueError, OverflowError, ProtocolError) as error:
+        raise ServiceError("InvalidRequestException", str(error)) from None
+    return properties
+
+
+def _translated(mqtt5: dict[str, Any]) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    if "contentType" in mqtt5:
+        properties["content_type"] = mqtt5["contentType"]
+    if "responseTopic" in mqtt5:
+        properties["response_topic"] = mqtt5["responseTopic"]
+    if "messageExpiry" in mqtt5:
+        properties["message_expiry_interval"] = mqtt5["messageExpiry"]
+    if "payloadFormatIndicator" in mqtt5:
+        utf8 = mqtt5["payloadFormatIndicator"] == "UTF8_DATA"
+        properties["payload_format_indicator"] = int(utf8)
+    try:
+        if "correlationData" in mqtt5:
+            properties["correlation_data"] = base64.b64decode(
+                mqtt5["correlationData"], validate=True
+            )
+        if "userProperties" in mqtt5:
+            pairs = json.loads(mqtt5["userProperties"])
+            properties["user_properties"] = [
+                (str(name), str(value)) for pair in pairs for name, value in pair.items()
+            ]
+    except (ValueError, AttributeError, TypeError):
+        message = (
+            "correlationData is base64 text, and userProperties a JSON list of objects with one "
+            "name and value each."
+        )
+        raise ServiceError("InvalidRequestException", message) from None
+    return properties
