@@ -46,6 +46,10 @@ TAPE_COLUMNS = [
     "version",
     "topic",
     "filter",
+    "qos",
+    "retain",
+    "payload",
+    "to",
     "action",
     "resource",
     "service",
@@ -145,17 +149,38 @@ class Lab:
         """Explain the last refusal, of one client id if named."""
         return Why(self._ask("why", {"client_id": client_id})["entry"])
 
-    def tape(self, after: int = 0) -> pd.DataFrame:
+    def tape(
+        self,
+        after: int = 0,
+        *,
+        kind: str | None = None,
+        thing: str | None = None,
+        topic: str | None = None,
+    ) -> pd.DataFrame:
         """Return what happened, oldest first, one row for each entry, indexed by its number.
+
+        The cloud keeps the last happenings of each kind in memory: ten thousand messages, two
+        thousand refusals, five thousand versions of shadows, and so on.
 
         Parameters
         ----------
         after
             Only entries with a greater number.
+        kind
+            Only of this kind: ``"connect"``, ``"disconnect"``, ``"subscribe"``,
+            ``"unsubscribe"``, ``"publish"`` (a message that came in; ``to`` says to which clients
+            it went), ``"deliver"`` (one that went out later, or a retained one), ``"receive"``
+            (a delivery that was refused), ``"dropped"``, ``"shadow"``, ``"call"``, ...
+        thing
+            Only what its client did or got, and what happened to its shadows.
+        topic
+            Only messages on this topic, or on one that this topic filter matches.
         """
         import pandas as pd
 
-        entries = self._ask("tape", {"after": after})["entries"]
+        wanted = {"after": after, "kind": kind, "thing": thing, "topic": topic}
+        question = {name: value for name, value in wanted.items() if value is not None}
+        entries = self._pages("tape", question)
         for entry in entries:
             if "refusal" in entry:
                 entry["refusal"] = entry["refusal"]["summary"]
@@ -207,6 +232,16 @@ class Lab:
 
         self._ask("why", {})  # says so if the cloud has ended
         return catch_up(self, notebook)
+
+    def _pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Ask for page after page of the tape, as far as it went at the first."""
+        page = self._ask(verb, question)
+        entries: list[dict[str, Any]] = page["entries"]
+        while page["after"] < page["until"]:
+            where = {"after": page["after"], "until": page["until"]}
+            page = self._ask(verb, {**question, **where})
+            entries += page["entries"]
+        return entries
 
     def _ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the door that only the local cloud has."""

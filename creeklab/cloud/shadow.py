@@ -109,7 +109,7 @@ class Shadow:
 
     def to_json(self) -> str:
         """Text for the store; `from_json` gives the same shadow back."""
-        return _encode(self._snapshot())
+        return _encode(self.snapshot())
 
     @classmethod
     def from_json(cls, text: str) -> Shadow:
@@ -129,14 +129,14 @@ class Shadow:
 
         The metadata has no ``delta`` part: its timestamps are those of ``desired``.
         """
-        document = self._snapshot()
+        document = self.snapshot()
         delta, _ = self._delta()
         if delta:
             document["state"]["delta"] = delta
         document["timestamp"] = now
         return document
 
-    def _snapshot(self) -> JsonObject:
+    def snapshot(self) -> JsonObject:
         """State, metadata and version, without delta: half of a ``documents`` message."""
         state: JsonObject = {}
         metadata: JsonObject = {}
@@ -227,10 +227,10 @@ def update(
     }
     previous: JsonObject | None = None
     if current is not None:
-        previous = current._snapshot()
+        previous = current.snapshot()
     elif rules.first_previous == "empty":
         previous = {"state": {}, "metadata": {}}
-    documents = {"previous": previous, "current": shadow._snapshot(), "timestamp": now}
+    documents = {"previous": previous, "current": shadow.snapshot(), "timestamp": now}
     return Update(
         shadow=shadow,
         accepted=_signed(accepted, token),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud import shadow
+from creeklab.cloud.metrics import MetricProtocol
 from creeklab.cloud.shadow import Rejected, Rules, Shadow
 from creeklab.cloud.store import Store
 from creeklab.cloud.tape import Tape
@@ -61,11 +62,11 @@ class ShadowService:
         thing, name, verb = match["thing"], match["name"] or "", match["verb"]
         try:
             if verb == "get":
-                answer = self.get(thing, name, payload)
+                answer = self.get(thing, name, payload, "MQTT")
             elif verb == "delete":
-                answer = self.delete(thing, name, payload, client_id)
+                answer = self.delete(thing, name, payload, client_id, "MQTT")
             else:
-                self.update(thing, name, payload, client_id)
+                self.update(thing, name, payload, client_id, "MQTT")
                 return
         except Rejected as rejected:
             self._answer(topic + "/rejected", rejected.document(self._now()))
@@ -75,6 +76,7 @@ class ShadowService:
                 thing=thing,
                 shadow=name,
                 verb=verb,
+                protocol="MQTT",
                 refusal={"summary": f"{rejected.code} {rejected.message}"},
             )
         else:
@@ -82,7 +84,9 @@ class ShadowService:
 
     # --- the three verbs ----------------------------------------------------------------------
 
-    def get(self, thing: str, name: str, payload: bytes = b"") -> JsonObject:
+    def get(
+        self, thing: str, name: str, payload: bytes = b"", protocol: MetricProtocol = "HTTP"
+    ) -> JsonObject:
         """Return the shadow's document.
 
         Raises
@@ -90,9 +94,19 @@ class ShadowService:
         Rejected
             404 if there is no such shadow, 400 if the payload is not what ``get`` takes.
         """
-        return shadow.get(self._load(thing, name)[0], payload, self._now(), label=name or thing)
+        current, _ = self._load(thing, name)
+        answer = shadow.get(current, payload, self._now(), label=name or thing)
+        self._tape.metrics.count("GetThingShadow.Accepted", protocol)
+        return answer
 
-    def update(self, thing: str, name: str, payload: bytes, client_id: str = "") -> JsonObject:
+    def update(
+        self,
+        thing: str,
+        name: str,
+        payload: bytes,
+        client_id: str = "",
+        protocol: MetricProtocol = "HTTP",
+    ) -> JsonObject:
         """Apply an update, publish what follows from it, and return the accepted document.
 
         Raises
@@ -111,7 +125,18 @@ class ShadowService:
                 "document = excluded.document, version = excluded.version, deleted_at = NULL",
                 (thing, name, result.shadow.to_json(), result.shadow.version),
             )
-        self._record(thing, name, "update", result.shadow.version, client_id)
+        self._tape.record(
+            "shadow",
+            client_id=client_id,
+            thing=thing,
+            shadow=name,
+            verb="update",
+            protocol=protocol,
+            version=result.shadow.version,
+            previous=current and current.snapshot(),
+            document=result.documents["current"],
+        )
+        self._tape.metrics.count("UpdateThingShadow.Accepted", protocol)
         prefix = _prefix(thing, name) + "/update"
         if result.delta is not None:
             self._answer(prefix + "/delta", result.delta)
@@ -120,7 +145,12 @@ class ShadowService:
         return result.accepted
 
     def delete(
-        self, thing: str, name: str, payload: bytes = b"", client_id: str = ""
+        self,
+        thing: str,
+        name: str,
+        payload: bytes = b"",
+        client_id: str = "",
+        protocol: MetricProtocol = "HTTP",
     ) -> JsonObject:
         """Delete a shadow; return the version that was deleted.
 
@@ -136,7 +166,18 @@ class ShadowService:
                 "UPDATE shadows SET document = '', deleted_at = ? WHERE thing = ? AND name = ?",
                 (self._clock(), thing, name),
             )
-        self._record(thing, name, "delete", answer["version"], client_id)
+        self._tape.record(
+            "shadow",
+            client_id=client_id,
+            thing=thing,
+            shadow=name,
+            verb="delete",
+            protocol=protocol,
+            version=answer["version"],
+            previous=current and current.snapshot(),
+            document=None,
+        )
+        self._tape.metrics.count("DeleteThingShadow.Accepted", protocol)
         return answer
 
     def named(self, thing: str, after: str, limit: int) -> list[str]:
@@ -146,6 +187,7 @@ class ShadowService:
             "ORDER BY name LIMIT ?",
             (thing, after, limit),
         )
+        self._tape.metrics.count("ListThingShadow.Accepted", "HTTP")
         return [row[0] for row in rows]
 
     # --- small things -------------------------------------------------------------------------
@@ -166,11 +208,6 @@ class ShadowService:
     def _answer(self, topic: str, document: JsonObject) -> None:
         payload = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
         self._publish(topic, payload.encode(), 1)
-
-    def _record(self, thing: str, name: str, verb: str, version: int, client_id: str) -> None:
-        self._tape.record(
-            "shadow", client_id=client_id, thing=thing, shadow=name, verb=verb, version=version
-        )
 
     def _now(self) -> int:
         return int(self._clock())

@@ -307,6 +307,46 @@ def test_what_is_on_the_tape(bench: Bench) -> None:
     assert entries == [(*of, "update", 1), (*of, "delete", 1)]
 
 
+def test_each_version_is_on_the_tape_with_what_was_before(bench: Bench) -> None:
+    bench.send(f"{NAMED}/update", {"state": {"desired": {"lamp": "on"}}})
+    bench.service.update("Test2", "settings", b'{"state": {"reported": {"lamp": "on"}}}')
+    bench.service.delete("Test2", "settings")
+    entries = bench.tape.entries()
+    states = [entry["document"] and entry["document"]["state"] for entry in entries]
+    assert states == [
+        {"desired": {"lamp": "on"}},
+        {"desired": {"lamp": "on"}, "reported": {"lamp": "on"}},
+        None,
+    ]
+    assert [entry["previous"] for entry in entries] == [
+        None,
+        entries[0]["document"],
+        entries[1]["document"],
+    ]
+    assert entries[1]["document"]["version"] == 2
+    assert [entry["protocol"] for entry in entries] == ["MQTT", "HTTP", "HTTP"]
+
+
+def test_what_is_accepted_is_counted(bench: Bench) -> None:
+    bench.send(f"{CLASSIC}/get")  # there is none yet
+    bench.send(f"{CLASSIC}/update", REPORT)
+    bench.send(f"{CLASSIC}/update", "no JSON")
+    bench.service.update("Test2", "", REPORT)
+    bench.service.update("Test2", "", REPORT)
+    bench.send(f"{CLASSIC}/get")
+    bench.service.named("Test2", "", 10)
+    bench.send(f"{CLASSIC}/delete")
+    bench.send(f"{CLASSIC}/delete")
+    counts = {(each["name"], each["protocol"]): each["sum"] for each in bench.tape.metrics.totals()}
+    assert counts == {
+        ("GetThingShadow.Accepted", "MQTT"): 1,
+        ("UpdateThingShadow.Accepted", "MQTT"): 1,
+        ("UpdateThingShadow.Accepted", "HTTP"): 2,
+        ("DeleteThingShadow.Accepted", "MQTT"): 1,
+        ("ListThingShadow.Accepted", "HTTP"): 1,
+    }
+
+
 # --- through boto3 and MQTT -----------------------------------------------------------------------
 
 NewThings = Callable[..., NewThing]

@@ -21,7 +21,7 @@ from creeklab.cloud.mqtt.presence import Presence
 from creeklab.cloud.mqtt.session import Message, Session
 from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.tape import Tape
+from creeklab.cloud.tape import CLOUD, Party, Tape
 
 if TYPE_CHECKING:
     from creeklab.cloud.mqtt.connection import Connection
@@ -80,6 +80,7 @@ class _PendingWill:
     due: float
     will: Will
     access: Access
+    sender: Party
 
 
 class Broker:
@@ -142,7 +143,7 @@ class Broker:
             other.take_over()
         pending = self._wills.pop(client_id, None)
         if pending is not None and clean:
-            self._publish_will(client_id, pending.will, pending.access)
+            self._publish_will(pending.sender, pending.will, pending.access)
         session = self._sessions.get(client_id)
         if session is not None and (
             clean
@@ -190,9 +191,11 @@ class Broker:
             return
         delay = min(will.properties.get("will_delay_interval", 0), session.expiry)
         if delay:
-            self._wills[client_id] = _PendingWill(now + delay, will, connection.access)
+            self._wills[client_id] = _PendingWill(
+                now + delay, will, connection.access, connection.party
+            )
         else:
-            self._publish_will(client_id, will, connection.access)
+            self._publish_will(connection.party, will, connection.access)
 
     def disconnect(self, client_id: str, clean_session: bool, prevent_will: bool) -> bool:
         """Cut a client off because the account wants it (DeleteConnection).
@@ -232,14 +235,12 @@ class Broker:
         if session.subscriptions:
             self._matches.clear()
 
-    def _publish_will(self, client_id: str, will: Will, access: Access) -> None:
+    def _publish_will(self, sender: Party, will: Will, access: Access) -> None:
         resource = "topic/" + will.topic
         if access.allows("iot:Publish", resource) and (
             not will.retain or access.allows("iot:RetainPublish", resource)
         ):
-            self.publish(
-                will.topic, will.payload, will.qos, will.retain, will.properties, client_id
-            )
+            self.publish(will.topic, will.payload, will.qos, will.retain, will.properties, sender)
 
     def tick(self) -> None:
         """Do what time brings: keep alive, wills that are due, sessions that have ended."""
@@ -250,7 +251,7 @@ class Broker:
         for client_id, pending in list(self._wills.items()):
             if pending.due <= now:
                 del self._wills[client_id]
-                self._publish_will(client_id, pending.will, pending.access)
+                self._publish_will(pending.sender, pending.will, pending.access)
         for session in list(self._sessions.values()):
             if _ended(session, now):
                 self._end_session(session)
@@ -315,13 +316,14 @@ class Broker:
         qos: int,
         retain: bool = False,
         properties: Properties | None = None,
-        client_id: str = "",
+        sender: Party = CLOUD,
     ) -> None:
-        """Route a message that may be published: to its subscribers, then to its service.
-
-        `client_id` is empty for what a service of the cloud or an HTTP call publishes.
-        """
+        """Route a message that may be published: to its subscribers, then to its service."""
         message = self._message(topic, payload, qos, retain, properties)
+        receivers: list[Party] = []
+        message.receivers = receivers
+        self.tape.published(sender, topic, payload, qos, retain, properties, receivers)
+        client_id = sender.client_id
         if retain:
             self.retained.put(message, self.clock())
         if not topic.startswith("$aws/"):

@@ -47,6 +47,7 @@ from creeklab.cloud.mqtt.topics import (
     check_topic,
     split_share,
 )
+from creeklab.cloud.tape import Party
 
 MAX_FILTERS = 8
 MAX_SUBSCRIPTIONS = 50
@@ -68,6 +69,8 @@ class Connection:
         In seconds; after 1.5 times as long without a word the client counts as gone.
     subject
         Whom its lifecycle events are about.
+    party
+        Who it is on the tape.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
     """
@@ -86,6 +89,7 @@ class Connection:
         self.session: Session | None = None
         self.access: Access | None = None
         self.subject = Subject("", peer.principal, None)
+        self.party = Party("", peer.principal, peer.source_ip, peer.source_port)
         self.congested = False
         self.open = True
         self._broker = broker
@@ -154,6 +158,7 @@ class Connection:
         terms = Terms.of(connect, self._broker.settings.session_expiry_max)
         self.version = terms.version
         self.client_id = terms.client_id
+        self.party = self.party._replace(client_id=terms.client_id)
         self.keep_alive = terms.keep_alive
         self.window = terms.window
         self._largest = terms.largest
@@ -169,10 +174,8 @@ class Connection:
         elif self._may_connect(terms):
             resumed = self._broker.open_session(self, terms.clean, terms.expiry)
             self._send(terms.connack(resumed))
-            self._tape.record(
+            self._record(
                 "connect",
-                client_id=self.client_id,
-                certificate_id=self.peer.certificate_id,
                 version="5" if self.version == 5 else "3.1.1",
                 resumed=resumed,
             )
@@ -229,7 +232,7 @@ class Connection:
         refused = self._publish_refused("publish", publish)
         if refused is None:
             self._broker.publish(
-                topic, publish.payload, publish.qos, publish.retain, properties, self.client_id
+                topic, publish.payload, publish.qos, publish.retain, properties, self.party
             )
             if publish.qos:
                 self._send(Puback(publish.packet_id, 0, {}))
@@ -312,7 +315,7 @@ class Connection:
             new = self._broker.subscribe(session, granted)
             codes.append(granted.qos)
             made.append(entry.filter)
-            self._tape.record("subscribe", client_id=self.client_id, filter=entry.filter)
+            self._record("subscribe", filter=entry.filter, qos=granted.qos)
             if granted.retain_handling == 0 or (granted.retain_handling == 1 and new):
                 message = self._retained_for(granted.filter)
                 if message is not None:
@@ -350,7 +353,7 @@ class Connection:
         session = self._connected()
         for topic_filter in unsubscribe.filters:
             self._broker.unsubscribe(session, topic_filter)
-            self._tape.record("unsubscribe", client_id=self.client_id, filter=topic_filter)
+            self._record("unsubscribe", filter=topic_filter)
         self._send(Unsuback(unsubscribe.packet_id, [0] * len(unsubscribe.filters), {}))
         self._broker.announce_subscriptions(self, "unsubscribed", unsubscribe.filters)
 
@@ -367,22 +370,34 @@ class Connection:
         if qos == 0:
             if not self.congested:
                 head, tail = message.frame(self.version, 0, retain)
-                self._write_frame(head + tail)
+                if self._write_frame(head + tail):
+                    self._note(message, 0, retain)
             return
         try:
             packet_id = session.admit(message, retain)
         except OverflowError as error:
-            self._tape.record("dropped", client_id=self.client_id, topic=topic, why=str(error))
+            self._record("dropped", topic=topic, why=str(error))
             return
-        if packet_id:
-            self._write_acknowledged(session, packet_id, message, retain)
+        if packet_id and self._write_acknowledged(session, packet_id, message, retain):
+            self._note(message, 1, retain)
+
+    def _note(self, message: Message, qos: int, retain: bool) -> None:
+        """Put on the tape that a message was sent, if need be in an entry of its own."""
+        if message.receivers is not None:
+            message.receivers.append(self.party)
+        else:
+            self._tape.delivered(
+                self.party, message.topic, message.payload, qos, retain, message.properties
+            )
 
     def _write_acknowledged(
         self, session: Session, packet_id: int, message: Message, retain: bool
-    ) -> None:
+    ) -> bool:
         head, tail = message.frame(self.version, 1, retain)
-        if not self._write_frame(head + packet_id.to_bytes(2, "big") + tail):
+        sent = self._write_frame(head + packet_id.to_bytes(2, "big") + tail)
+        if not sent:
             session.acknowledge(packet_id)
+        return sent
 
     def _write_frame(self, frame: bytes) -> bool:
         """Send a message unless it is larger than the client takes: then it counts as sent.
@@ -402,7 +417,9 @@ class Connection:
                 return
             packet_id, message, retain = following
             if access.may_receive(message.topic, self._explain_receive):
-                self._write_acknowledged(session, packet_id, message, retain)
+                message.receivers = None  # it is long after the entry of its arrival
+                if self._write_acknowledged(session, packet_id, message, retain):
+                    self._note(message, 1, retain)
             else:
                 session.acknowledge(packet_id)
 
@@ -511,9 +528,7 @@ class Connection:
         if self.open:
             self.open = False
             if self.session is not None:
-                self._tape.record(
-                    "disconnect", client_id=self.client_id, reason=reason.value, why=why
-                )
+                self._record("disconnect", reason=reason.value, why=why)
                 self._broker.leave(self, reason, self._will)
 
     # --- small things -------------------------------------------------------------------------
@@ -539,23 +554,13 @@ class Connection:
             self._refuse(kind, "The certificate is no longer ACTIVE.", resource=resource)
             return
         explanation = self.access.explain(action, resource).as_dict()
-        self._tape.record(
-            kind,
-            client_id=self.client_id,
-            certificate_id=self.peer.certificate_id,
-            action=action,
-            resource=resource,
-            refusal=explanation,
-        )
+        self._record(kind, action=action, resource=resource, refusal=explanation)
 
     def _explain_receive(self, resource: str) -> None:
         self._explain("receive", "iot:Receive", resource)
 
     def _refuse(self, kind: str, why: str, **members: Any) -> None:
-        self._tape.record(
-            kind,
-            client_id=self.client_id,
-            certificate_id=self.peer.certificate_id,
-            refusal={"summary": why},
-            **members,
-        )
+        self._record(kind, refusal={"summary": why}, **members)
+
+    def _record(self, kind: str, **members: Any) -> None:
+        self._tape.record(kind, **self.party._asdict(), **members)

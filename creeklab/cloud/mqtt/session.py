@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.fields import Properties
 from creeklab.cloud.mqtt.packets import Publish, Subscription
+from creeklab.cloud.tape import Party
 
 MAX_IN_FLIGHT = 100
 MAX_WAITING = 10_000
@@ -32,6 +33,8 @@ class Message:
     confirmed
         Called when the client acknowledges it. A message that has it is sent to one client over
         one connection, and not again over another.
+    receivers
+        Everyone it is sent to at once is added here, for the tape; None for what is not on it yet.
     """
 
     topic: str
@@ -41,6 +44,7 @@ class Message:
     retain: bool = False
     expires_at: float | None = None
     confirmed: Callable[[], None] | None = None
+    receivers: list[Party] | None = None
     _frames: dict[tuple[int, int, bool], tuple[bytes, bytes]] = field(default_factory=dict)
 
     def frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
