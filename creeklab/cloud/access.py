@@ -1,14 +1,14 @@
 """What one connection may do: the policies of its certificate, bound to who and where it is.
 
 Answers are cached per resource until something in the registry changes (`forget`). The same
-binding answers the broker and TestAuthorization, so the two cannot disagree.
+binding (`authorizer`) answers the broker and TestAuthorization, so the two cannot disagree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
-from creeklab.cloud.policy import Authorizer, Explanation
+from creeklab.cloud.policy import Authorizer, Context, Explanation, Policy
 from creeklab.cloud.registry import Registry
 
 MAX_CACHED = 4096
@@ -93,11 +93,38 @@ class Access:
 
     def _authorizer(self) -> Authorizer:
         if self._bound is None:
-            registry, certificate_id = self._registry, self._certificate_id
-            context: dict[str, str | tuple[str, ...]] = {
-                **self._connection,
-                **registry.certificate_context(certificate_id),
-                **registry.thing_context(self._client_id, certificate_id),
-            }
-            self._bound = Authorizer(registry.policies_of(certificate_id), context)
+            self._bound = authorizer(
+                self._registry, self._certificate_id, self._client_id, self._connection
+            )
         return self._bound
+
+
+def authorizer(
+    registry: Registry,
+    certificate_id: str | None,
+    client_id: str | None,
+    connection: Context,
+    *,
+    add: Iterable[Policy] = (),
+    skip: Collection[str] = (),
+) -> Authorizer:
+    """Bind the policies of a connection to what is known of it.
+
+    Parameters
+    ----------
+    certificate_id, client_id
+        None if the question leaves them open.
+    connection
+        What the connection itself brings, such as ``aws:SourceIp``.
+    add, skip
+        Policies as if they were attached too, and names of policies as if they were not.
+    """
+    policies: list[Policy] = []
+    context: dict[str, str | tuple[str, ...]] = dict(connection)
+    if certificate_id is not None:
+        policies = registry.policies_of(certificate_id, client_id)
+        context |= registry.certificate_context(certificate_id)
+        if client_id is not None:
+            context |= registry.thing_context(client_id, certificate_id)
+    kept = [policy for policy in (*policies, *add) if policy.name not in skip]
+    return Authorizer(list(dict.fromkeys(kept)), context)

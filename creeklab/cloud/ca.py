@@ -91,6 +91,24 @@ def certificate_id(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+def usable_key(key: object) -> CertificateKey:
+    """Return a public key that a device's certificate may have.
+
+    Raises
+    ------
+    ValueError
+        If it is not RSA of at least 2048 bits or on P-256, P-384 or P-521 (developer guide,
+        "X.509 client certificates"); the message says which.
+    """
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size < 2048:
+            raise ValueError(f"its RSA key has {key.key_size} bits, and 2048 are the least")
+        return key
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise ValueError("its key is neither RSA nor on the curve P-256, P-384 or P-521")
+    return key
+
+
 class CertificateAuthority:
     """The authorities and the server certificate, loaded from `folder` or made there.
 
@@ -122,6 +140,8 @@ class CertificateAuthority:
             folder.chmod(0o700)
             root_key, root = self._authority("root.pem", _ROOT_NAME)
             self._key, self._certificate = self._authority("devices.pem", _DEVICE_AUTHORITY_NAME)
+            self._contexts: list[ssl.SSLContext] = []
+            self._trusted = [_pem(self._certificate)]
             if not self.ca_file.exists() or self.ca_file.read_text() != _pem(root):
                 write_private(self.ca_file, _pem(root))
             self._renew_server(root_key, root, _alternative_names(names))
@@ -175,25 +195,60 @@ class CertificateAuthority:
                 "it could not be read as a PKCS#10 request in PEM form, from '-----BEGIN "
                 "CERTIFICATE REQUEST-----' to '-----END CERTIFICATE REQUEST-----'"
             ) from error
-        if isinstance(key, rsa.RSAPublicKey):
-            if key.key_size < 2048:
-                raise _bad_request(f"its RSA key has {key.key_size} bits, and 2048 are the least")
-        elif not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-            raise _bad_request("its key is neither RSA nor on the curve P-256, P-384 or P-521")
+        try:
+            usable = usable_key(key)
+        except ValueError as fault:
+            raise _bad_request(str(fault)) from None
         if not _is_signed(request):
             raise _bad_request("its signature does not match its contents and key")
-        return self._issue(subject if list(subject) else _DEVICE_NAME, key)
+        return self._issue(subject if list(subject) else _DEVICE_NAME, usable)
+
+    def has_signed(self, certificate: x509.Certificate) -> bool:
+        """Tell whether the device authority has signed this certificate."""
+        try:
+            certificate.verify_directly_issued_by(self._certificate)
+        except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
+            return False
+        return True
+
+    def is_authority(self, pem: str) -> bool:
+        """Tell whether this is the certificate of the device authority."""
+        try:
+            return x509.load_pem_x509_certificate(pem.encode()) == self._certificate
+        except (ValueError, UnsupportedAlgorithm):
+            return False
+
+    def is_namesake(self, certificate: x509.Certificate) -> bool:
+        """Tell whether a certificate has the subject of the device authority."""
+        return certificate.subject == self._certificate.subject
+
+    def trust(self, pems: Iterable[str]) -> None:
+        """Let clients with these certificates through the handshake, from now on.
+
+        Each is trusted for itself. One that is a certificate authority's brings those it has
+        signed through the handshake too, and nothing can take one back before the next start: the
+        registry, which every connection is looked up in, has the last word.
+        """
+        texts = list(pems)
+        self._trusted += texts
+        for context in self._contexts:
+            for text in texts:
+                context.load_verify_locations(cadata=text)
 
     def server_context(self) -> ssl.SSLContext:
-        """Return TLS settings for MQTT with certificates of Things: TLS 1.2 and 1.3.
+        """Return TLS settings for certificates of Things: TLS 1.2 and 1.3.
 
-        The handshake ends in an error for a client without a certificate or with one that the
-        device authority has not signed; whether the certificate is still registered and active is
-        for the listener to ask.
+        The handshake ends in an error for a client without a certificate, or with one that the
+        device authority has not signed and `trust` was not told of; whether the certificate is
+        still registered and active is for the listener to ask.
         """
         context = self.https_context()
-        context.load_verify_locations(cadata=_pem(self._certificate))
+        for text in self._trusted:
+            context.load_verify_locations(cadata=text)
+        # A certificate that is trusted for itself needs no chain to a root.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_mode = ssl.CERT_REQUIRED
+        self._contexts.append(context)
         return context
 
     def https_context(self) -> ssl.SSLContext:

@@ -21,6 +21,7 @@ from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.registry_events import RegistryEvents
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow import Rules
 from creeklab.cloud.shadow_service import ShadowService
@@ -73,9 +74,12 @@ class Rooms:
         self.shadows = ShadowService(self.store, self.broker.publish, self.tape, clock, rules)
         self.broker.service = self.shadows.on_message
         self.registry.listeners.append(self.broker.forget_rights)
+        events = RegistryEvents(self.registry, self.broker.publish, clock)
+        self.registry.watchers.append(events.on_news)
+        ca.trust(self.registry.certificates.brought())
         data = (Service("iot-data"), IotData(self.broker, self.shadows, retained))
         self.services: Mapping[str, tuple[Service, object]] = {
-            "iot": (Service("iot"), Iot(self.registry)),
+            "iot": (Service("iot"), Iot(self.registry, self.broker.presence.get)),
             "iotdata": data,
             "iotdevicegateway": data,
             "sts": (Service("sts"), Sts(account.account, account.user_arn)),

@@ -104,6 +104,91 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
     ),
+    (
+        """
+        CREATE TABLE thing_types (
+            name TEXT PRIMARY KEY,
+            id TEXT NOT NULL,
+            properties TEXT NOT NULL,  -- a JSON object, as it was given
+            created REAL NOT NULL,
+            deprecated REAL  -- when, if it is
+        ) WITHOUT ROWID
+        """,
+        "ALTER TABLE things ADD COLUMN type TEXT REFERENCES thing_types (name)",
+        "CREATE INDEX things_of_type ON things (type, name) WHERE type IS NOT NULL",
+        """
+        CREATE TABLE thing_groups (
+            name TEXT PRIMARY KEY,
+            id TEXT NOT NULL,
+            parent TEXT REFERENCES thing_groups (name),
+            version INTEGER NOT NULL,
+            description TEXT,
+            attributes TEXT NOT NULL,  -- a JSON object of strings
+            created REAL NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX children_of_group ON thing_groups (parent, name) WHERE parent IS NOT NULL",
+        """
+        CREATE TABLE group_members (
+            thing TEXT NOT NULL REFERENCES things (name) ON DELETE CASCADE,
+            thing_group TEXT NOT NULL REFERENCES thing_groups (name) ON DELETE CASCADE,
+            id TEXT NOT NULL,
+            PRIMARY KEY (thing, thing_group)
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX things_of_group ON group_members (thing_group, thing)",
+        # A policy can be attached to a thing group as well.
+        "ALTER TABLE policy_attachments RENAME TO old_attachments",
+        "DROP INDEX policies_of_certificate",
+        """
+        CREATE TABLE policy_attachments (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            policy TEXT NOT NULL REFERENCES policies (name),
+            certificate TEXT REFERENCES certificates (id),
+            thing_group TEXT REFERENCES thing_groups (name) ON DELETE CASCADE,
+            UNIQUE (policy, certificate),
+            UNIQUE (policy, thing_group),
+            CHECK ((certificate IS NULL) <> (thing_group IS NULL))
+        )
+        """,
+        """
+        INSERT INTO policy_attachments (number, policy, certificate)
+            SELECT number, policy, certificate FROM old_attachments
+        """,
+        "DROP TABLE old_attachments",
+        "CREATE INDEX policies_of_certificate ON policy_attachments (certificate)",
+        "CREATE INDEX policies_of_group ON policy_attachments (thing_group)",
+        "ALTER TABLE certificates ADD COLUMN mode TEXT NOT NULL DEFAULT 'DEFAULT'",
+        # Brought along by a person, so signed by no authority of ours.
+        "ALTER TABLE certificates ADD COLUMN brought INTEGER NOT NULL DEFAULT 0",
+        """
+        CREATE TABLE tags (
+            kind TEXT NOT NULL,  -- of the resource, as in its ARN
+            name TEXT NOT NULL,
+            key TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (kind, name, key)
+        ) WITHOUT ROWID
+        """,
+        # Who makes a resource of the same name again finds no tags of the old one.
+        *(
+            f"CREATE TRIGGER untag_{kind} AFTER DELETE ON {table} BEGIN "
+            f"DELETE FROM tags WHERE kind = '{kind}' AND name = OLD.name; END"
+            for kind, table in (
+                ("policy", "policies"),
+                ("thinggroup", "thing_groups"),
+                ("thingtype", "thing_types"),
+            )
+        ),
+        """
+        CREATE TABLE options (
+            name TEXT PRIMARY KEY,
+            value TEXT NOT NULL,  -- JSON
+            created REAL NOT NULL,
+            modified REAL NOT NULL
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 Parameters = Sequence[Any] | Mapping[str, Any]

@@ -263,7 +263,7 @@ def test_an_exclusive_attachment_allows_no_other(registry: Registry) -> None:
         ("us-east-1:5b1c", "InvalidRequestException", "is not the ARN of a certificate"),
         ("{arn}/", "InvalidRequestException", "The given ARN does not represent a cert"),
         (
-            "arn:aws:iot:us-east-1:123456789012:thinggroup/g",
+            "arn:aws:iot:us-east-1:123456789012:thing/t",
             "InvalidRequestException",
             "The given ARN does not represent a cert",
         ),
@@ -421,14 +421,27 @@ def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
         lambda: registry.certificates.set_status(key, "INACTIVE"),
         lambda: registry.certificates.delete(key),
         lambda: registry.certificates.issue_from_csr(CSR, active=True),
+        lambda: registry.things.create("t", {}),
+        lambda: registry.groups.add("g", "t"),
+        lambda: registry.policies.create("p", ALLOW),
+        lambda: registry.targets.attach("p", registry.arn("thinggroup", "g")),
+        lambda: registry.targets.detach("p", registry.arn("thinggroup", "g")),
+        lambda: registry.groups.remove("g", "t"),
+        lambda: registry.groups.delete("g"),
     ]
+    make_group(registry, "g")
+    assert heard == []  # nobody's rights are any different
     for number, change in enumerate(changes, start=1):
         change()
         assert len(heard) == number
     with pytest.raises(ServiceError):
-        registry.things.update("t", {"a": "1"})
+        registry.things.update("none", {"a": "1"})
     assert len(heard) == len(changes)
     other.close()
+
+
+def make_group(registry: Registry, name: str) -> None:
+    registry.groups.create(name, parent=None, description=None, attributes={}, tags={})
 
 
 # --- what a failure or a death leaves -------------------------------------------------------------
@@ -452,6 +465,9 @@ def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
         ("DELETE ON policies", lambda r, arn: r.policies.delete("free")),
         ("DELETE ON certificates", lambda r, arn: r.certificates.delete(arn[-64:], force=True)),
         ("DELETE ON things", lambda r, arn: r.things.delete("t")),
+        ("INSERT ON tags", lambda r, arn: r.policies.create("new", ALLOW, {"owner": "ann"})),
+        ("INSERT ON tags", lambda r, arn: r.thing_types.create("y", {}, {"owner": "ann"})),
+        ("DELETE ON policy_attachments", lambda r, arn: r.groups.delete("g")),
     ],
 )
 def test_a_change_that_fails_in_its_middle_leaves_nothing(
@@ -463,6 +479,9 @@ def test_a_change_that_fails_in_its_middle_leaves_nothing(
     registry.policies.create("free", ALLOW)
     registry.targets.attach("p", arn)
     registry.things.create("t", {})
+    make_group(registry, "g")
+    registry.groups.add("g", "t")
+    registry.targets.attach("p", registry.arn("thinggroup", "g"))
     heard: list[None] = []
     registry.listeners.append(lambda: heard.append(None))
     before = dump(store)
@@ -764,7 +783,7 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) ->
     store = Store(path)
     with store.transaction() as db:
         for number in range(500):
-            db.execute("INSERT INTO things VALUES (?, 'id', 1, '{}')", (f"thing{number}",))
+            db.execute("INSERT INTO things VALUES (?, 'id', 1, '{}', NULL)", (f"thing{number}",))
     store.close()
     content = path.read_bytes()
     if damage == "no database":
@@ -792,13 +811,64 @@ def test_a_file_from_before_a_migration_is_brought_up_to_date(
     path = tmp_path / "cloud.db"
     store = Store(path)
     with store.transaction() as db:
-        db.execute("INSERT INTO things VALUES ('t', 'id', 1, '{}')")
+        db.execute("INSERT INTO things VALUES ('t', 'id', 1, '{}', NULL)")
     store.close()
     more = ("ALTER TABLE things ADD COLUMN site TEXT", "UPDATE things SET site = 'plumtree'")
     monkeypatch.setattr("creeklab.cloud.store.MIGRATIONS", (*MIGRATIONS, more))
     for _ in range(2):  # the second time there is nothing left to do
         store = Store(path)
         assert [row["site"] for row in store.execute("SELECT * FROM things")] == ["plumtree"]
+        store.close()
+
+
+def test_an_account_of_the_first_schema_keeps_everything(
+    ca: CertificateAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cloud.db"
+    with monkeypatch.context() as then:
+        then.setattr("creeklab.cloud.store.MIGRATIONS", MIGRATIONS[:1])
+        store = Store(path)
+    row = (CSR, "ACTIVE", "generation", 1.0, 2.0, 3.0, 4.0)
+    with store.transaction() as db:
+        db.execute("INSERT INTO things VALUES ('t', 'id', 7, '{\"site\": \"plumtree\"}')")
+        for number, key in enumerate("ab", start=1):
+            db.execute(
+                "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (number, key * 64, *row),
+            )
+            db.execute(
+                "INSERT INTO thing_principals VALUES ('t', ?, 'NON_EXCLUSIVE_THING')", (key * 64,)
+            )
+        for number, name in enumerate("pq", start=1):
+            db.execute("INSERT INTO policies VALUES (?, ?, 2, 2, 'g', 1, 2)", (number, name))
+            for version, document in ((1, DENY), (2, ALLOW)):
+                db.execute(
+                    "INSERT INTO policy_versions VALUES (?, ?, ?, 1)", (name, version, document)
+                )
+        for number, name, key in ((3, "q", "a"), (5, "p", "a"), (9, "p", "b")):
+            db.execute("INSERT INTO policy_attachments VALUES (?, ?, ?)", (number, name, key * 64))
+        db.execute("INSERT INTO shadows VALUES ('t', '', '{}', 3, NULL)")
+        db.execute("INSERT INTO retained VALUES ('creek', x'00ff', 1, '{}', 5.0)")
+    kept = {name: rows for name, rows in dump(store).items() if name in ("shadows", "retained")}
+    store.close()
+
+    for _ in range(2):  # and once more, when there is nothing left to do
+        store = Store(path)
+        registry = make_registry(store, ca)
+        thing = registry.things.get("t")
+        assert (thing.version, thing.attributes, thing.type) == (7, {"site": "plumtree"}, None)
+        arns = [registry.arn("cert", key * 64) for key in "ab"]
+        for arn in arns:
+            found = registry.certificates.get(arn[-64:])
+            assert (found.status, found.created, found.mode) == ("ACTIVE", 1.0, "DEFAULT")
+            assert not found.brought
+        assert [arn for arn, _ in registry.principals.of_thing("t", Page(9))[0]] == arns
+        assert registry.targets.policies_of(arns[0], Page(9)) == (["q", "p"], None)
+        assert registry.targets.of("p", Page(9)) == (arns, None)
+        assert [p.statements[0].effect for p in registry.policies_of("a" * 64)] == ["Allow"] * 2
+        assert [each.version for each in registry.policies.versions("p")] == [1, 2]
+        assert {name: dump(store)[name] for name in kept} == kept
+        assert store.execute("PRAGMA foreign_key_check").fetchall() == []
         store.close()
 
 

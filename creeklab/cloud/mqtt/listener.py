@@ -125,7 +125,8 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
         detail = getattr(error, "verify_message", "") or "it was not signed by this account's CA"
         return (
             f"The device's certificate was not accepted: {detail}. Use a certificate that "
-            "create_keys_and_certificate or create_certificate_from_csr of this account made."
+            "create_keys_and_certificate or create_certificate_from_csr of this account made, or "
+            "register yours with register_certificate_without_ca."
         )
     if "ALERT" in reason:
         return (

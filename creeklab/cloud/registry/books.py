@@ -1,7 +1,8 @@
 """What the rooms of the registry share: the file, the clock, ARNs, and how a change is made.
 
-A change is one transaction, committed before the method that makes it returns. Once it is, every
-listener is called: what a connection may do may have changed.
+A change is one transaction, committed before the method that makes it returns. Once it is, those
+who must know are told: listeners that what a connection may do may have changed, watchers what
+has happened.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry.news import News
 from creeklab.cloud.store import Store
 
 Item = TypeVar("Item")
@@ -28,7 +30,9 @@ class Books:
     Attributes
     ----------
     listeners
-        Called after each committed change.
+        Called after each committed change that can alter what a connection may do.
+    watchers
+        Called with each piece of news, once it is committed.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class Books:
         self.store = store
         self.clock = clock
         self.listeners: list[Callable[[], None]] = []
+        self.watchers: list[Callable[[News], None]] = []
+        self._news: list[News] = []
         self._arn_prefix = f"arn:{partition}:iot:{region}:{account}:"
 
     def arn(self, kind: str, name: str) -> str:
@@ -58,15 +64,30 @@ class Books:
         return None if match is None else (match[2], match[3], match[1] == self._arn_prefix)
 
     @contextmanager
-    def changing(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction, and tell the listeners once it is committed."""
+    def changing(self, *, rights: bool = True) -> Iterator[sqlite3.Connection]:
+        """Open a transaction, and tell of the change once it is committed.
+
+        Parameters
+        ----------
+        rights
+            Whether it can alter what a connection may do.
+        """
+        self._news = []
         with self.store.transaction() as db:
             yield db
-        for listener in self.listeners:
-            listener()
+        if rights:
+            for listener in self.listeners:
+                listener()
+        for news in self._news:
+            for watcher in self.watchers:
+                watcher(news)
+
+    def tell(self, news: News) -> None:
+        """Have the watchers told of this if the transaction that is open goes well."""
+        self._news.append(news)
 
 
-def found(db: sqlite3.Connection, select: str, *keys: str) -> bool:
+def found(db: sqlite3.Connection | Store, select: str, *keys: str) -> bool:
     """Tell whether a query has a row."""
     return db.execute(select, keys).fetchone() is not None
 

@@ -10,12 +10,20 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from creeklab.cloud.ca import CertificateAuthority, KeysAndCertificate, certificate_id
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry import brought
 from creeklab.cloud.registry.books import Books, Listed, conflict, found, invalid, not_found
 from creeklab.cloud.registry.records import Certificate, insert, record
 from creeklab.cloud.store import Page
 
+DEFAULT, SNI_ONLY = "DEFAULT", "SNI_ONLY"
+
 # Statuses that AWS IoT itself sets (API reference, UpdateCertificate).
 _INTERNAL_STATUSES = ("PENDING_TRANSFER", "PENDING_ACTIVATION")
+_REGISTRABLE = ("ACTIVE", "INACTIVE", "REVOKED")
+_WITHOUT_CA = (
+    "Register the certificate with register_certificate_without_ca instead, which asks for no "
+    "authority"
+)
 
 
 class Certificates:
@@ -28,27 +36,96 @@ class Certificates:
     def issue_keys(self, *, active: bool) -> tuple[Certificate, KeysAndCertificate]:
         """Make a key pair and a certificate, and register the certificate."""
         issued = self._ca.issue_keys_and_certificate()
-        return self._register(issued.certificate, active), issued
+        return self._add(issued.certificate, "ACTIVE" if active else "INACTIVE"), issued
 
     def issue_from_csr(self, request: str, *, active: bool) -> Certificate:
         """Make a certificate from a certificate signing request, and register it."""
-        return self._register(self._ca.issue_from_csr(request), active)
+        return self._add(self._ca.issue_from_csr(request), "ACTIVE" if active else "INACTIVE")
 
-    def _register(self, issued: x509.Certificate, active: bool) -> Certificate:
+    def register(self, pem: str, status: str, authority: str | None = None) -> Certificate:
+        """Register a certificate that a registered authority has signed.
+
+        The one such authority here is the local one, which is registered from the start as
+        Amazon's is there: so this takes back a certificate of this cloud that was deleted.
+
+        Parameters
+        ----------
+        authority
+            The certificate of the authority, in PEM.
+
+        Raises
+        ------
+        ServiceError
+            ``CertificateValidationException`` for any other signer: AWS wants it registered, with
+            RegisterCACertificate, which this cloud does not have.
+        """
+        certificate = brought.read(pem)
+        if authority is not None and not self._ca.is_authority(authority):
+            raise brought.refused(
+                "the caCertificatePem is not that of a registered certificate authority. "
+                + _WITHOUT_CA
+            )
+        if not self._ca.has_signed(certificate):
+            raise brought.refused(
+                "no registered certificate authority has signed it. " + _WITHOUT_CA
+            )
+        return self._bring(certificate, status, DEFAULT)
+
+    def register_without_ca(self, pem: str, status: str) -> Certificate:
+        """Register a certificate whoever has signed it, the device itself for one."""
+        return self._bring(brought.read(pem), status, SNI_ONLY)
+
+    def _bring(self, certificate: x509.Certificate, status: str, mode: str) -> Certificate:
+        if status not in _REGISTRABLE:
+            raise ServiceError(
+                "CertificateStateException",
+                f"Not allowed to register certificate with {status} status",
+            )
+        if self._ca.is_namesake(certificate):
+            raise brought.refused(
+                "its subject is that of this cloud's own certificate authority, and TLS could not "
+                "tell the two apart"
+            )
+        return self._add(certificate, status, mode, brought=not self._ca.has_signed(certificate))
+
+    def _add(
+        self,
+        added: x509.Certificate,
+        status: str,
+        mode: str = DEFAULT,
+        *,
+        brought: bool = False,
+    ) -> Certificate:
         now = self._books.clock()
         certificate = Certificate(
-            id=certificate_id(issued.public_bytes(Encoding.DER)),
-            pem=issued.public_bytes(Encoding.PEM).decode(),
-            status="ACTIVE" if active else "INACTIVE",
+            id=certificate_id(added.public_bytes(Encoding.DER)),
+            pem=added.public_bytes(Encoding.PEM).decode(),
+            status=status,
             generation=secrets.token_hex(32),
             created=now,
             modified=now,
-            not_before=issued.not_valid_before_utc.timestamp(),
-            not_after=issued.not_valid_after_utc.timestamp(),
+            not_before=added.not_valid_before_utc.timestamp(),
+            not_after=added.not_valid_after_utc.timestamp(),
+            mode=mode,
+            brought=brought,
         )
         with self._books.changing() as db:
+            if self.find(certificate.id) is not None:
+                raise ServiceError(
+                    "ResourceAlreadyExistsException",
+                    "The certificate is already provisioned or registered",
+                    resourceId=certificate.id,
+                    resourceArn=self._books.arn("cert", certificate.id),
+                )
             insert(db, "certificates", asdict(certificate))
+        if brought:
+            self._ca.trust([certificate.pem])
         return certificate
+
+    def brought(self) -> list[str]:
+        """Return the PEM text of every registered certificate that was made elsewhere."""
+        rows = self._books.store.execute("SELECT pem FROM certificates WHERE brought")
+        return [row["pem"] for row in rows]
 
     def find(self, key: str) -> Certificate | None:
         """Return the certificate of this id, or None if it is not registered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ from creeklab.cloud import policy as documents
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.books import Books, Listed, conflict, found, invalid, not_found
 from creeklab.cloud.registry.records import Policy, PolicyVersion, insert, record
+from creeklab.cloud.registry.tags import NO_TAGS, Tags
 from creeklab.cloud.store import Page
 
 MAX_VERSIONS = 5  # of a policy
@@ -19,10 +21,11 @@ MAX_VERSIONS = 5  # of a policy
 class Policies:
     """The policies of one account."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, tags: Tags) -> None:
         self._books = books
+        self._tags = tags
 
-    def create(self, name: str, document: str) -> PolicyVersion:
+    def create(self, name: str, document: str, tags: Mapping[str, str] = NO_TAGS) -> PolicyVersion:
         """Create a policy with `document` as its version 1, the default."""
         self._check(name, document)
         now = self._books.clock()
@@ -38,6 +41,7 @@ class Policies:
             version = PolicyVersion(name, 1, document, now)
             insert(db, "policies", asdict(policy))
             insert(db, "policy_versions", asdict(version))
+            self._tags.put_first(db, "policy", name, tags)
         return version
 
     def get(self, name: str) -> Policy:

@@ -1,4 +1,4 @@
-"""What the registry keeps, as values: a Thing, a certificate, a policy and its versions.
+"""What the registry keeps, as values: Things, their types and groups, certificates, policies.
 
 A Thing and a certificate also know the policy variables that a connection takes from them. All
 times are seconds since the epoch.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cryptography import x509
@@ -42,19 +42,52 @@ class Thing:
     id: str
     version: int
     attributes: dict[str, str]
+    type: str | None = None
 
     def variables(self) -> dict[str, str]:
         """Return the ``iot:Connection.Thing`` variables of a connection of this Thing."""
         prefix = "iot:Connection.Thing."
         return {
             prefix + "ThingName": self.name,
+            **({prefix + "ThingTypeName": self.type} if self.type else {}),
             **{f"{prefix}Attributes[{name}]": value for name, value in self.attributes.items()},
         }
 
 
 @dataclass(frozen=True, slots=True)
+class ThingType:
+    """A thing type; `deprecated` is when it was deprecated, if it is.
+
+    `properties` are those of the API: ``thingTypeDescription``, ``searchableAttributes``,
+    ``mqtt5Configuration``.
+    """
+
+    name: str
+    id: str
+    properties: dict[str, Any]
+    created: float
+    deprecated: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ThingGroup:
+    """A static thing group; its version begins at 1 and grows by 1 with each update."""
+
+    name: str
+    id: str
+    parent: str | None
+    version: int
+    description: str | None
+    attributes: dict[str, str]
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
-    """A registered certificate, in PEM; `generation` tells it from any other of the same id."""
+    """A registered certificate, in PEM; `generation` tells it from any other of the same id.
+
+    `mode` is ``DEFAULT`` or ``SNI_ONLY``; `brought` tells that it was made elsewhere.
+    """
 
     id: str
     pem: str
@@ -64,6 +97,8 @@ class Certificate:
     modified: float
     not_before: float
     not_after: float
+    mode: str = "DEFAULT"
+    brought: bool = False
 
     def variables(self) -> dict[str, str | tuple[str, ...]]:
         """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables.
@@ -105,20 +140,23 @@ class PolicyVersion:
     created: float
 
 
-Record = TypeVar("Record", Certificate, Policy, PolicyVersion)
+Record = TypeVar("Record", Thing, ThingType, ThingGroup, Certificate, Policy, PolicyVersion)
+
+_JSON = ("attributes", "properties")
 
 
 def record(kind: type[Record], row: sqlite3.Row) -> Record:
-    """Make a record of the columns that bear the names of its fields."""
-    return kind(**{field.name: row[field.name] for field in fields(kind)})
-
-
-def thing_record(row: sqlite3.Row) -> Thing:
-    """Make a Thing of a row, whose attributes are JSON text."""
-    return Thing(row["name"], row["id"], row["version"], json.loads(row["attributes"]))
+    """Make a record of the columns that bear the names of its fields; objects are JSON text."""
+    return kind(
+        **{
+            name: json.loads(row[name]) if name in _JSON else row[name]
+            for name in kind.__dataclass_fields__
+        }
+    )
 
 
 def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
-    """Insert a row given by column names."""
+    """Insert a row given by column names; objects become JSON text."""
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
-    db.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", row)
+    plain = {name: json.dumps(value) if name in _JSON else value for name, value in row.items()}
+    db.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", plain)

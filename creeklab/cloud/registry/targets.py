@@ -1,59 +1,79 @@
-"""What a policy is attached to."""
+"""What a policy is attached to: certificates and thing groups."""
 
 from __future__ import annotations
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.books import Books, Listed
+from creeklab.cloud.registry.books import Books, Listed, not_found
 from creeklab.cloud.registry.certificates import Certificates
+from creeklab.cloud.registry.groups import ABOVE, Groups
 from creeklab.cloud.registry.policies import Policies
 from creeklab.cloud.registry.records import insert
 from creeklab.cloud.store import Page
 
 MAX_POLICIES = 10  # attached to one certificate
+MAX_GROUP_POLICIES = 2  # attached to one group (developer guide, "Static thing groups")
 
 
 class Targets:
     """The attachments of policies of one account."""
 
-    def __init__(self, books: Books, policies: Policies, certificates: Certificates) -> None:
+    def __init__(
+        self, books: Books, policies: Policies, certificates: Certificates, groups: Groups
+    ) -> None:
         self._books = books
         self._policies = policies
         self._certificates = certificates
+        self._groups = groups
 
     def attach(self, name: str, target: str) -> None:
-        """Attach a policy to a certificate; that it is attached already is no error."""
+        """Attach a policy to a certificate or group; that it is attached already is no error."""
         with self._books.changing() as db:
             self._policies.get(name)
-            key = self._certificates.principal(target)
-            rows = db.execute("SELECT policy FROM policy_attachments WHERE certificate = ?", (key,))
+            column, key = self.resolve(target)
+            rows = db.execute(f"SELECT policy FROM policy_attachments WHERE {column} = ?", (key,))
             attached = [row["policy"] for row in rows]
             if name in attached:
                 return
-            if len(attached) >= MAX_POLICIES:
+            what, most = (
+                ("certificate", MAX_POLICIES)
+                if column == "certificate"
+                else ("thing group", MAX_GROUP_POLICIES)
+            )
+            if len(attached) >= most:
                 raise ServiceError(
                     "LimitExceededException",
-                    f"A certificate can have at most {MAX_POLICIES} policies attached. Detach one "
+                    f"A {what} can have at most {most} policies attached. Detach one "
                     "first, or put more statements into fewer policies.",
                 )
-            insert(db, "policy_attachments", {"policy": name, "certificate": key})
+            insert(db, "policy_attachments", {"policy": name, column: key})
 
     def detach(self, name: str, target: str) -> None:
-        """Detach a policy from a certificate; that it is not attached is no error."""
+        """Detach a policy from a certificate or group; that it is not attached is no error."""
         with self._books.changing() as db:
             self._policies.get(name)
+            column, key = self.resolve(target)
             db.execute(
-                "DELETE FROM policy_attachments WHERE policy = ? AND certificate = ?",
-                (name, self._certificates.principal(target)),
+                f"DELETE FROM policy_attachments WHERE policy = ? AND {column} = ?", (name, key)
             )
 
-    def policies_of(self, target: str, page: Page) -> Listed[str]:
-        """List the names of the policies of a certificate in the order of their attachment."""
+    def policies_of(self, target: str, page: Page, *, recursive: bool = False) -> Listed[str]:
+        """List the names of the policies of a target in the order of their attachment.
+
+        Parameters
+        ----------
+        recursive
+            Those of the groups above a thing group as well.
+        """
+        column, key = self.resolve(target)
+        of_target = f"{column} = :group"
+        if recursive and column == "thing_group":
+            of_target = f"thing_group IN ({ABOVE})"
         rows, token = self._books.store.page(
-            "SELECT number, policy FROM policy_attachments",
+            "SELECT number, policy FROM (SELECT min(number) AS number, policy "
+            f"FROM policy_attachments WHERE {of_target} GROUP BY policy)",
             "number",
             page,
-            "certificate = :certificate",
-            certificate=self._certificates.principal(target),
+            group=key,
         )
         return [row["policy"] for row in rows], token
 
@@ -61,10 +81,25 @@ class Targets:
         """List the ARNs of the targets of a policy in the order of their attachment."""
         self._policies.get(name)
         rows, token = self._books.store.page(
-            "SELECT number, certificate FROM policy_attachments",
+            "SELECT number, certificate, thing_group FROM policy_attachments",
             "number",
             page,
             "policy = :name",
             name=name,
         )
-        return [self._books.arn("cert", row["certificate"]) for row in rows], token
+        arns = [
+            self._books.arn("cert", row["certificate"])
+            if row["certificate"]
+            else self._books.arn("thinggroup", row["thing_group"])
+            for row in rows
+        ]
+        return arns, token
+
+    def resolve(self, target: str) -> tuple[str, str]:
+        """Return the kind, ``certificate`` or ``thing_group``, and the key of an ARN's target."""
+        kind, name, ours = self._books.parts(target) or ("", "", False)
+        if kind != "thinggroup":
+            return "certificate", self._certificates.principal(target)
+        if not ours or self._groups.find(name) is None:
+            raise not_found(f"The thing group {target} does not exist.")
+        return "thing_group", name

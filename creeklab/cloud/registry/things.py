@@ -5,45 +5,55 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry import attributes as rules
 from creeklab.cloud.registry.books import Books, Listed, check_version, found, invalid, not_found
-from creeklab.cloud.registry.records import Thing, thing_record
+from creeklab.cloud.registry.news import AssociationNews, ThingNews
+from creeklab.cloud.registry.records import Thing, insert, record
+from creeklab.cloud.registry.thing_types import ThingTypes
 from creeklab.cloud.store import Page
-
-MAX_ATTRIBUTES = 3  # of a Thing without a thing type
 
 
 class Things:
     """The Things of one account."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, types: ThingTypes) -> None:
         self._books = books
+        self._types = types
 
-    def create(self, name: str, attributes: Mapping[str, str]) -> Thing:
-        """Create a Thing, or return the one that is there if its attributes are the same."""
-        attributes = _checked(attributes)
+    def create(
+        self, name: str, attributes: Mapping[str, str], thing_type: str | None = None
+    ) -> Thing:
+        """Create a Thing, or return the one that is there if it is the same."""
+        kept = rules.changed({}, attributes, merge=False)
+        rules.check(kept, rules.TYPED if thing_type else rules.PLAIN)
         with self._books.changing() as db:
-            thing = self.find(name)
-            if thing is None:
-                thing = Thing(name, str(uuid.uuid4()), 1, attributes)
-                db.execute(
-                    "INSERT INTO things (name, id, version, attributes) VALUES (?, ?, 1, ?)",
-                    (name, thing.id, json.dumps(attributes)),
-                )
-            elif thing.attributes != attributes:
+            present = self.find(name)
+            if present is not None:
+                if (present.attributes, present.type) == (kept, thing_type):
+                    return present
                 raise ServiceError(
                     "ResourceAlreadyExistsException",
                     f"Thing {name} already exists in account with different attributes",
-                    resourceId=thing.id,
+                    resourceId=present.id,
                     resourceArn=self._books.arn("thing", name),
                 )
+            if thing_type and self._types.get(thing_type).deprecated is not None:
+                # The slip of the pen is AWS's own.
+                raise invalid(f"Can not create new thing with depreated thing type:{thing_type}")
+            thing = Thing(name, str(uuid.uuid4()), 1, kept, thing_type)
+            insert(db, "things", asdict(thing))
+            self._books.tell(ThingNews("CREATED", thing))
+            if thing_type:
+                self._books.tell(AssociationNews("CREATED", thing, thing_type))
         return thing
 
     def find(self, name: str) -> Thing | None:
         """Return a Thing, or None if there is none of this name."""
         row = self._books.store.execute("SELECT * FROM things WHERE name = ?", (name,)).fetchone()
-        return None if row is None else thing_record(row)
+        return None if row is None else record(Thing, row)
 
     def get(self, name: str) -> Thing:
         """Return a Thing."""
@@ -58,6 +68,7 @@ class Things:
         attribute: str | None = None,
         value: str | None = None,
         prefix: bool = False,
+        thing_type: str | None = None,
     ) -> Listed[Thing]:
         """List Things by name.
 
@@ -66,18 +77,28 @@ class Things:
         attribute, value, prefix
             Only Things that have this attribute, with this value or, if `prefix`, with one that
             begins with it.
+        thing_type
+            Only Things of this type.
         """
-        condition = "TRUE"
+        conditions = []
+        if thing_type is not None:
+            conditions.append("type = :type")
         if attribute is not None:
             test = "substr(value, 1, length(:value)) = :value" if prefix else "value = :value"
-            condition = (
+            conditions.append(
                 "EXISTS (SELECT 1 FROM json_each(attributes) "
                 f"WHERE key = :attribute AND (:value IS NULL OR {test}))"
             )
         rows, token = self._books.store.page(
-            "SELECT * FROM things", "name", page, condition, attribute=attribute, value=value
+            "SELECT * FROM things",
+            "name",
+            page,
+            " AND ".join(conditions) or "TRUE",
+            attribute=attribute,
+            value=value,
+            type=thing_type,
         )
-        return [thing_record(row) for row in rows], token
+        return [record(Thing, row) for row in rows], token
 
     def update(
         self,
@@ -86,19 +107,38 @@ class Things:
         *,
         merge: bool = False,
         expected_version: int | None = None,
+        thing_type: str | None = None,
+        remove_type: bool = False,
     ) -> None:
-        """Replace a Thing's attributes, or add to them; one with the value '' is removed."""
+        """Change a Thing: replace its attributes or add to them, give it a type or take it away.
+
+        An attribute with the value '' is removed.
+        """
+        if thing_type and remove_type:
+            raise invalid("A request names a thingTypeName or removeThingType, not both.")
         with self._books.changing() as db:
             thing = self.get(name)
             check_version("thing", name, thing.version, expected_version)
-            if attributes is None:
-                attributes = thing.attributes
-            elif merge:
-                attributes = {**thing.attributes, **attributes}
-            db.execute(
-                "UPDATE things SET version = version + 1, attributes = ? WHERE name = ?",
-                (json.dumps(_checked(attributes)), name),
+            wanted = None if remove_type else thing_type or thing.type
+            if wanted and wanted != thing.type and self._types.get(wanted).deprecated is not None:
+                raise invalid(f"Can not update a thing to use deprecated thing type: {wanted}")
+            after = replace(
+                thing,
+                version=thing.version + 1,
+                attributes=rules.changed(thing.attributes, attributes, merge),
+                type=wanted,
             )
+            rules.check(after.attributes, rules.TYPED if wanted else rules.PLAIN)
+            db.execute(
+                "UPDATE things SET version = ?, attributes = ?, type = ? WHERE name = ?",
+                (after.version, json.dumps(after.attributes), wanted, name),
+            )
+            self._books.tell(ThingNews("UPDATED", after))
+            if wanted != thing.type:
+                if thing.type:
+                    self._books.tell(AssociationNews("DELETED", after, thing.type))
+                if wanted:
+                    self._books.tell(AssociationNews("CREATED", after, wanted))
 
     def delete(self, name: str, expected_version: int | None = None) -> None:
         """Delete a Thing that nothing is attached to; that it is not there is no error."""
@@ -112,13 +152,4 @@ class Things:
                     f"Cannot delete. Thing {name} is still attached to one or more principals",
                 )
             db.execute("DELETE FROM things WHERE name = ?", (name,))
-
-
-def _checked(attributes: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in attributes.items() if value}
-    if len(kept) > MAX_ATTRIBUTES:
-        raise invalid(
-            f"A thing without a thing type can have at most {MAX_ATTRIBUTES} attributes; this one "
-            f"would have {len(kept)}: {', '.join(kept)}.",
-        )
-    return kept
+            self._books.tell(ThingNews("DELETED", thing))

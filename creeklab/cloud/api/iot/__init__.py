@@ -7,30 +7,20 @@ The rules are in `creeklab.cloud.registry`.
 
 from __future__ import annotations
 
+from creeklab.cloud.api.iot.account import AccountOperations
 from creeklab.cloud.api.iot.authorization import AuthorizationOperations
 from creeklab.cloud.api.iot.certificates import CertificateOperations
-from creeklab.cloud.api.iot.operations import Answer
+from creeklab.cloud.api.iot.groups import GroupOperations
 from creeklab.cloud.api.iot.policies import PolicyOperations
 from creeklab.cloud.api.iot.things import ThingOperations
-from creeklab.cloud.errors import ServiceError
-
-# All of them are the one local endpoint (API reference, DescribeEndpoint).
-ENDPOINT_TYPES = (
-    "iot:Data",
-    "iot:Data-ATS",
-    "iot:CredentialProvider",
-    "iot:Jobs",
-    "iot:DeviceAdvisor",
-)
 
 
-class Iot(ThingOperations, CertificateOperations, PolicyOperations, AuthorizationOperations):
+class Iot(
+    ThingOperations,
+    GroupOperations,
+    CertificateOperations,
+    PolicyOperations,
+    AuthorizationOperations,
+    AccountOperations,
+):
     """The control plane of AWS IoT Core."""
-
-    def describe_endpoint(self, *, endpointType: str = "iot:Data") -> Answer:
-        """Return the host name of an endpoint, without a port."""
-        if endpointType not in ENDPOINT_TYPES:
-            raise ServiceError(
-                "InvalidRequestException", f"Endpoint type {endpointType} not recognized."
-            )
-        return {"endpointAddress": self._registry.endpoint}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from creeklab.cloud.access import authorizer
 from creeklab.cloud.api.iot.operations import Answer, Operations, listed, no_such
-from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.policy import Authorizer, Policy
+from creeklab.cloud.registry.books import invalid
 
 ACTIONS = {
     "CONNECT": "iot:Connect",
@@ -26,19 +27,28 @@ class AuthorizationOperations(Operations):
         cognitoIdentityPoolId: str | None = None,
         thingName: str | None = None,
     ) -> Answer:
-        """Return the policies that decide what a certificate may do; a Thing alone has none."""
+        """Return the policies that decide what a device may do.
+
+        A Thing beside a certificate stands for the client id; a Thing alone for its groups.
+        """
         no_such("Cognito identity pool", cognitoIdentityPoolId)
+        registry = self._registry
         if thingName is not None:
-            self._registry.things.get(thingName)
-        policies = (
-            self._registry.policies_of(self._registry.certificates.principal(principal))
-            if principal
-            else []
-        )
+            registry.things.get(thingName)
+        policies: list[Policy] = []
+        if principal is None:
+            if thingName is not None:
+                policies = registry.rights.policies_of_thing(thingName)
+        else:
+            kind, key = registry.targets.resolve(principal)
+            if kind == "certificate":
+                policies = registry.policies_of(key, thingName)
+            else:
+                policies = registry.rights.policies_of_group(key)
         effective = (
             {
                 **self._policy(policy.name),
-                "policyDocument": self._registry.policies.document(policy.name),
+                "policyDocument": registry.policies.document(policy.name),
             }
             for policy in policies
         )
@@ -56,27 +66,22 @@ class AuthorizationOperations(Operations):
     ) -> Answer:
         """Tell what the policies answer a connection, whatever the status of its certificate."""
         no_such("Cognito identity pool", cognitoIdentityPoolId)
-        policies = [self._registry.policies.parsed(name) for name in policyNamesToAdd]
-        context: dict[str, str | tuple[str, ...]] = {}
-        if clientId is not None:
-            context["iot:ClientId"] = clientId
-        if principal is not None:
-            key = self._registry.certificates.principal(principal)
-            policies = [*self._registry.policies_of(key), *policies]
-            context |= self._registry.certificate_context(key)
-            if clientId is not None:
-                context |= self._registry.thing_context(clientId, key)
-        kept = [policy for policy in policies if policy.name not in policyNamesToSkip]
-        authorizer = Authorizer(list(dict.fromkeys(kept)), context)
-        return listed("authResults", (self._auth_result(authorizer, info) for info in authInfos))
+        bound = authorizer(
+            self._registry,
+            None if principal is None else self._registry.certificates.principal(principal),
+            clientId,
+            {} if clientId is None else {"iot:ClientId": clientId},
+            add=[self._registry.policies.parsed(name) for name in policyNamesToAdd],
+            skip=policyNamesToSkip,
+        )
+        return listed("authResults", (self._auth_result(bound, info) for info in authInfos))
 
     def _auth_result(self, authorizer: Authorizer, info: Answer) -> Answer:
         """Decide one authInfo; several resources count as allowed if each of them is."""
         if "actionType" not in info:
-            raise ServiceError(
-                "InvalidRequestException",
-                f"Each of authInfos needs an actionType: {', '.join(ACTIONS)}.",
-            )
+            raise invalid(f"Each of authInfos needs an actionType: {', '.join(ACTIONS)}.")
+        if not info["resources"]:
+            raise invalid("Each of authInfos needs a resource: an ARN, or '*'.")
         action = ACTIONS[info["actionType"]]
         decisions = [authorizer.decide(action, resource) for resource in info["resources"]]
         outcomes = {decision.outcome for decision in decisions}

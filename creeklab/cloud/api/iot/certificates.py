@@ -26,12 +26,37 @@ class CertificateOperations(Operations):
             )
         )
 
-    def _issued(self, certificate: Certificate) -> Answer:
+    def register_certificate(
+        self,
+        *,
+        certificatePem: str,
+        caCertificatePem: str | None = None,
+        setAsActive: bool = False,
+        status: str | None = None,
+    ) -> Answer:
+        """Register a certificate that a registered certificate authority has signed."""
+        return self._named(
+            self._registry.certificates.register(
+                certificatePem,
+                status or ("ACTIVE" if setAsActive else "INACTIVE"),
+                caCertificatePem,
+            )
+        )
+
+    def register_certificate_without_ca(
+        self, *, certificatePem: str, status: str = "INACTIVE"
+    ) -> Answer:
+        """Register a certificate, whoever has signed it."""
+        return self._named(self._registry.certificates.register_without_ca(certificatePem, status))
+
+    def _named(self, certificate: Certificate) -> Answer:
         return {
             "certificateArn": self._registry.arn("cert", certificate.id),
             "certificateId": certificate.id,
-            "certificatePem": certificate.pem,
         }
+
+    def _issued(self, certificate: Certificate) -> Answer:
+        return {**self._named(certificate), "certificatePem": certificate.pem}
 
     def describe_certificate(self, *, certificateId: str) -> Answer:
         """Return a certificate."""
@@ -46,7 +71,7 @@ class CertificateOperations(Operations):
             "transferData": {},
             "generationId": certificate.generation,
             "validity": {"notBefore": certificate.not_before, "notAfter": certificate.not_after},
-            "certificateMode": "DEFAULT",
+            "certificateMode": certificate.mode,
         }
         return {"certificateDescription": description}
 
@@ -74,7 +99,7 @@ class CertificateOperations(Operations):
                 "certificateArn": self._registry.arn("cert", certificate.id),
                 "certificateId": certificate.id,
                 "status": certificate.status,
-                "certificateMode": "DEFAULT",
+                "certificateMode": certificate.mode,
                 "creationDate": certificate.created,
             }
             for certificate in found

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.registry.books import invalid
+
+if TYPE_CHECKING:
+    from creeklab.cloud.mqtt.presence import Connectivity
 
 Answer = dict[str, Any]
 
@@ -14,10 +18,19 @@ DEFAULT_PAGE = 25  # what the API reference says of certificates, here of every 
 
 
 class Operations:
-    """Some operations on a registry."""
+    """Some operations on a registry.
 
-    def __init__(self, registry: Registry) -> None:
+    Parameters
+    ----------
+    connectivity
+        Gives the connection that a client id has or last had; None if nothing is known of one.
+    """
+
+    def __init__(
+        self, registry: Registry, connectivity: Callable[[str], Connectivity | None]
+    ) -> None:
         self._registry = registry
+        self._connectivity = connectivity
 
     def _policy(self, name: str) -> Answer:
         return {"policyName": name, "policyArn": self._registry.arn("policy", name)}
@@ -29,6 +42,16 @@ def listed(member: str, items: Iterable[Any], **token: str | None) -> Answer:
 
 
 def no_such(kind: str, name: str | None) -> None:
-    """Refuse a request that names what this cloud cannot have yet."""
+    """Refuse a request that names what this cloud cannot have."""
     if name is not None:
         raise ServiceError("ResourceNotFoundException", f"The {kind} {name} does not exist.")
+
+
+def tags_of(tags: Iterable[Answer]) -> dict[str, str]:
+    """Return tags by key; a tag without a value has the value ''."""
+    found: dict[str, str] = {}
+    for tag in tags:
+        if tag["Key"] in found:
+            raise invalid(f"The tag key '{tag['Key']}' stands twice in the request.")
+        found[tag["Key"]] = tag.get("Value", "")
+    return found

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed
-from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
 from creeklab.cloud.registry.records import PolicyVersion
 from creeklab.cloud.store import Page
 
@@ -17,12 +16,7 @@ class PolicyOperations(Operations):
         self, *, policyName: str, policyDocument: str, tags: Sequence[Answer] = ()
     ) -> Answer:
         """Create a policy."""
-        if tags:
-            raise ServiceError(
-                "InvalidRequestException",
-                "This local cloud does not know tags yet. Leave the tags out.",
-            )
-        version = self._registry.policies.create(policyName, policyDocument)
+        version = self._registry.policies.create(policyName, policyDocument, tags_of(tags))
         return {"policyName": policyName, **self._version(version)}
 
     def get_policy(self, *, policyName: str) -> Answer:
@@ -110,12 +104,12 @@ class PolicyOperations(Operations):
     # --- policies and their targets -----------------------------------------------------------
 
     def attach_policy(self, *, policyName: str, target: str) -> Answer:
-        """Attach a policy to a certificate."""
+        """Attach a policy to a certificate or thing group."""
         self._registry.targets.attach(policyName, target)
         return {}
 
     def detach_policy(self, *, policyName: str, target: str) -> Answer:
-        """Detach a policy from a certificate."""
+        """Detach a policy from a certificate or thing group."""
         self._registry.targets.detach(policyName, target)
         return {}
 
@@ -135,10 +129,11 @@ class PolicyOperations(Operations):
         marker: str | None = None,
         pageSize: int = DEFAULT_PAGE,
     ) -> Answer:
-        """List the policies of a certificate; without thing groups, recursive adds nothing."""
-        return self.list_principal_policies(
-            principal=target, marker=marker, pageSize=pageSize, ascendingOrder=True
+        """List the policies of a certificate or group, and of the groups above it if recursive."""
+        names, token = self._registry.targets.policies_of(
+            target, Page(pageSize, marker), recursive=recursive
         )
+        return listed("policies", map(self._policy, names), nextMarker=token)
 
     def list_principal_policies(
         self,
@@ -156,7 +151,7 @@ class PolicyOperations(Operations):
     def list_targets_for_policy(
         self, *, policyName: str, marker: str | None = None, pageSize: int = DEFAULT_PAGE
     ) -> Answer:
-        """List the certificates of a policy."""
+        """List what a policy is attached to."""
         targets, token = self._registry.targets.of(policyName, Page(pageSize, marker))
         return listed("targets", targets, nextMarker=token)
 
@@ -168,7 +163,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
     ) -> Answer:
-        """List the certificates of a policy, the last attached first unless told otherwise."""
+        """List what a policy is attached to, the last first unless told otherwise."""
         page = Page(pageSize, marker, ascendingOrder)
         principals, token = self._registry.targets.of(policyName, page)
         return listed("principals", principals, nextMarker=token)

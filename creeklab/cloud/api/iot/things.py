@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, no_such
-from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry.books import invalid
 from creeklab.cloud.registry.records import Thing
 from creeklab.cloud.store import Page
 
@@ -20,10 +20,9 @@ class ThingOperations(Operations):
         billingGroupName: str | None = None,
     ) -> Answer:
         """Create a Thing."""
-        no_such("thing type", thingTypeName)
         no_such("billing group", billingGroupName)
         attributes = (attributePayload or {}).get("attributes", {})
-        thing = self._registry.things.create(thingName, attributes)
+        thing = self._registry.things.create(thingName, attributes, thingTypeName)
         return {
             "thingName": thing.name,
             "thingArn": self._registry.arn("thing", thing.name),
@@ -48,14 +47,15 @@ class ThingOperations(Operations):
         expectedVersion: int | None = None,
         removeThingType: bool = False,
     ) -> Answer:
-        """Change the attributes of a Thing."""
-        no_such("thing type", thingTypeName)
+        """Change the attributes of a Thing, or its type."""
         payload = attributePayload or {}
         self._registry.things.update(
             thingName,
             payload.get("attributes"),
             merge=payload.get("merge", False),
             expected_version=expectedVersion,
+            thing_type=thingTypeName,
+            remove_type=removeThingType,
         )
         return {}
 
@@ -76,22 +76,49 @@ class ThingOperations(Operations):
     ) -> Answer:
         """List the Things."""
         if attributeName is None and attributeValue is not None:
-            raise ServiceError(
-                "InvalidRequestException", "attributeValue needs attributeName beside it."
-            )
-        if thingTypeName is not None:
-            return {"things": []}
+            raise invalid("attributeValue needs attributeName beside it.")
         things, token = self._registry.things.page(
-            Page(maxResults, nextToken), attributeName, attributeValue, usePrefixAttributeValue
+            Page(maxResults, nextToken),
+            attributeName,
+            attributeValue,
+            usePrefixAttributeValue,
+            thingTypeName,
         )
         return listed("things", map(self._thing, things), nextToken=token)
 
     def _thing(self, thing: Thing) -> Answer:
         return {
+            **({"thingTypeName": thing.type} if thing.type else {}),
             "thingName": thing.name,
             "thingArn": self._registry.arn("thing", thing.name),
             "attributes": thing.attributes,
             "version": thing.version,
+        }
+
+    def get_thing_connectivity_data(
+        self, *, thingName: str, includeSocketInformation: bool = False
+    ) -> Answer:
+        """Return whether the client whose id is the Thing's name is connected, or when it was."""
+        self._registry.things.get(thingName)
+        seen = self._connectivity(thingName)
+        if seen is None:
+            return {"thingName": thingName, "connected": False}
+        sockets = {
+            "sourceIp": seen.source_ip,
+            "sourcePort": seen.source_port,
+            "targetIp": seen.target_ip,
+            "targetPort": seen.target_port,
+        }
+        return {
+            "thingName": thingName,
+            "connected": seen.connected,
+            "timestamp": seen.since if seen.disconnected_at is None else seen.disconnected_at,
+            "disconnectReason": "NONE" if seen.connected else seen.disconnect_reason,
+            "keepAliveDuration": seen.keep_alive,
+            "cleanSession": seen.clean_session,
+            "sessionExpiry": seen.session_expiry,
+            "clientId": seen.client_id,
+            **(sockets if includeSocketInformation else {}),
         }
 
     # --- things and their principals ----------------------------------------------------------

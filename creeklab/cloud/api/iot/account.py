@@ -1,0 +1,97 @@
+"""Operations on the account as a whole: endpoint, event configurations, logging, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
+from creeklab.cloud.registry.books import invalid
+from creeklab.cloud.store import Page
+
+# All of them are the one local endpoint (API reference, DescribeEndpoint).
+ENDPOINT_TYPES = (
+    "iot:Data",
+    "iot:Data-ATS",
+    "iot:CredentialProvider",
+    "iot:Jobs",
+    "iot:DeviceAdvisor",
+)
+
+
+class AccountOperations(Operations):
+    """The account as a whole."""
+
+    def describe_endpoint(self, *, endpointType: str = "iot:Data") -> Answer:
+        """Return the host name of an endpoint, without a port."""
+        if endpointType not in ENDPOINT_TYPES:
+            raise invalid(f"Endpoint type {endpointType} not recognized.")
+        return {"endpointAddress": self._registry.endpoint}
+
+    # --- what is published and logged ---------------------------------------------------------
+
+    def describe_event_configurations(self) -> Answer:
+        """Return which registry events are published."""
+        events = self._registry.options.events()
+        answer: Answer = {
+            "eventConfigurations": {
+                name: {"Enabled": enabled} for name, enabled in events.enabled.items()
+            }
+        }
+        if events.created is not None:
+            answer |= {"creationDate": events.created, "lastModifiedDate": events.modified}
+        return answer
+
+    def update_event_configurations(
+        self, *, eventConfigurations: dict[str, Answer] | None = None
+    ) -> Answer:
+        """Switch registry events on or off."""
+        changes = eventConfigurations or {}
+        self._registry.options.set_events(
+            {name: change.get("Enabled", False) for name, change in changes.items()}
+        )
+        return {}
+
+    def get_v2_logging_options(self, *, verbose: bool = False) -> Answer:
+        """Return the logging options; the event configurations only if `verbose`."""
+        options = self._registry.options.logging()
+        if not verbose:
+            options.pop("eventConfigurations", None)
+        return options
+
+    def set_v2_logging_options(
+        self,
+        *,
+        roleArn: str | None = None,
+        defaultLogLevel: str | None = None,
+        disableAllLogs: bool = False,
+        eventConfigurations: Sequence[Answer] | None = None,
+    ) -> Answer:
+        """Set the logging options; no role is needed here, nor tried."""
+        given = {
+            "roleArn": roleArn,
+            "defaultLogLevel": defaultLogLevel,
+            "disableAllLogs": disableAllLogs,
+            "eventConfigurations": eventConfigurations,
+        }
+        self._registry.options.set_logging(
+            {name: value for name, value in given.items() if value is not None}
+        )
+        return {}
+
+    # --- tags ---------------------------------------------------------------------------------
+
+    def tag_resource(self, *, resourceArn: str, tags: Sequence[Answer]) -> Answer:
+        """Put tags on a resource."""
+        self._registry.tags.put(resourceArn, tags_of(tags))
+        return {}
+
+    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> Answer:
+        """Take tags from a resource."""
+        self._registry.tags.remove(resourceArn, tagKeys)
+        return {}
+
+    def list_tags_for_resource(self, *, resourceArn: str, nextToken: str | None = None) -> Answer:
+        """List the tags of a resource."""
+        found, token = self._registry.tags.page(resourceArn, Page(DEFAULT_PAGE, nextToken))
+        tags = ({"Key": key, "Value": value} for key, value in found)
+        return listed("tags", tags, nextToken=token)

@@ -1,0 +1,80 @@
+"""Certificates that people bring: which can be registered, and what is wrong with the others.
+
+What AWS takes stands in the developer guide, "X.509 client certificates": RSA keys of at least
+2048 bits or keys on P-256, P-384 or P-521, signed with SHA-256 or better. What the TLS library
+would turn away at the door in any case is refused here already, where there are words for it.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from creeklab.cloud.ca import usable_key
+from creeklab.cloud.errors import ServiceError
+
+_DIGESTS = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_CLIENT_USES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+
+
+def read(pem: str) -> x509.Certificate:
+    """Read the certificate of a device from PEM text.
+
+    Raises
+    ------
+    ServiceError
+        ``CertificateValidationException`` if it is not one certificate, or not one that a device
+        can connect with.
+    """
+    try:
+        loaded = x509.load_pem_x509_certificates(pem.encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise refused(
+            "it could not be read as a certificate in PEM form, from '-----BEGIN CERTIFICATE-----' "
+            "to '-----END CERTIFICATE-----'"
+        ) from error
+    if len(loaded) != 1:
+        raise refused(
+            f"the text has {len(loaded)} certificates; give the device's own alone, without those "
+            "that signed it"
+        )
+    certificate = loaded[0]
+    try:
+        key, fault = certificate.public_key(), _fault(certificate)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise refused("its key or its extensions cannot be read") from error
+    try:
+        usable_key(key)
+    except ValueError as error:
+        raise refused(str(error)) from None
+    if fault:
+        raise refused(fault)
+    return certificate
+
+
+def _fault(certificate: x509.Certificate) -> str | None:
+    """Say why TLS would not take this certificate from a client."""
+    if not isinstance(certificate.signature_hash_algorithm, _DIGESTS):
+        return "it is not signed with SHA-256, SHA-384 or SHA-512"
+    extensions = certificate.extensions
+    for extension in extensions:
+        if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
+            return f"it has the critical extension {extension.oid.dotted_string}, unknown to TLS"
+    for extension in extensions:
+        if isinstance(extension.value, x509.ExtendedKeyUsage):
+            if not set(extension.value) & set(_CLIENT_USES):
+                return "its extended key usage leaves out clientAuth"
+        elif isinstance(extension.value, x509.KeyUsage):
+            use = extension.value
+            if not (use.digital_signature or use.key_agreement):
+                return "its key usage leaves out digitalSignature"
+    return None
+
+
+def refused(reason: str) -> ServiceError:
+    """Return ``CertificateValidationException`` for this reason."""
+    return ServiceError(
+        "CertificateValidationException", f"The certificate is not registered: {reason}."
+    )

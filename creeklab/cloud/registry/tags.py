@@ -1,0 +1,101 @@
+"""Tags: keys and values that people put on policies, thing groups and thing types.
+
+Things and certificates take none, here as at AWS (API reference: which create calls have ``tags``).
+What is deleted loses its tags (a trigger in the store), so that its namesake begins without.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry.books import Books, Listed, found, invalid, not_found
+from creeklab.cloud.store import Page
+
+NO_TAGS: Mapping[str, str] = {}
+MAX_TAGS = 50  # of one resource
+TABLES = {"policy": "policies", "thinggroup": "thing_groups", "thingtype": "thing_types"}
+"""Where what can be tagged is kept, by the kind in its ARN."""
+
+
+class Tags:
+    """The tags of one account."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    def put(self, arn: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a resource; one whose key is there gets the new value."""
+        kind, name = self._resource(arn)
+        _check_own(tags)
+        with self._books.changing(rights=False) as db:
+            self._put(db, kind, name, tags)
+            (count,) = db.execute(
+                "SELECT count(*) FROM tags WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+            if count > MAX_TAGS:
+                raise ServiceError(
+                    "LimitExceededException",
+                    f"A resource can have at most {MAX_TAGS} tags; this one would have {count}.",
+                )
+
+    def put_first(
+        self, db: sqlite3.Connection, kind: str, name: str, tags: Mapping[str, str]
+    ) -> None:
+        """Put tags on what is just being made, within its transaction."""
+        _check_own(tags)
+        if len(tags) > MAX_TAGS:
+            raise invalid(
+                f"A resource can have at most {MAX_TAGS} tags; this one would have {len(tags)}."
+            )
+        self._put(db, kind, name, tags)
+
+    def _put(self, db: sqlite3.Connection, kind: str, name: str, tags: Mapping[str, str]) -> None:
+        db.executemany(
+            "INSERT INTO tags (kind, name, key, value) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET value = excluded.value",
+            [(kind, name, key, value) for key, value in tags.items()],
+        )
+
+    def remove(self, arn: str, keys: Iterable[str]) -> None:
+        """Take tags from a resource; that one is not there is no error."""
+        kind, name = self._resource(arn)
+        keys = tuple(keys)
+        _check_own(keys)
+        with self._books.changing(rights=False) as db:
+            db.executemany(
+                "DELETE FROM tags WHERE kind = ? AND name = ? AND key = ?",
+                [(kind, name, key) for key in keys],
+            )
+
+    def page(self, arn: str, page: Page) -> Listed[tuple[str, str]]:
+        """List the tags of a resource as key and value, by key."""
+        kind, name = self._resource(arn)
+        rows, token = self._books.store.page(
+            "SELECT key, value FROM tags",
+            "key",
+            page,
+            "kind = :kind AND name = :name",
+            kind=kind,
+            name=name,
+        )
+        return [(row["key"], row["value"]) for row in rows], token
+
+    def _resource(self, arn: str) -> tuple[str, str]:
+        kind, name, ours = self._books.parts(arn) or ("", "", False)
+        if kind not in TABLES:
+            raise invalid(
+                f"'{arn}' is not the ARN of something that takes tags. Here these are policies, "
+                "thing groups and thing types; things and certificates take none at AWS either."
+            )
+        present = f"SELECT 1 FROM {TABLES[kind]} WHERE name = ?"
+        if not ours or not found(self._books.store, present, name):
+            raise not_found(f"The resource {arn} does not exist.")
+        return kind, name
+
+
+def _check_own(keys: Iterable[str]) -> None:
+    for key in keys:
+        if key.lower().startswith("aws:"):
+            raise invalid(f"The tag key '{key}' begins with 'aws:', which only AWS itself may use.")

@@ -1,0 +1,150 @@
+"""Registry events: messages on ``$aws/events/...`` when something in the registry has changed.
+
+Which message goes to which topic, and its members, are those of the developer guide, "Registry
+events". Each kind is off until UpdateEventConfigurations switches it on. Only what a call itself
+changes is announced: a Thing that is deleted with its memberships is one message.
+
+The switches CERTIFICATE, CA_CERTIFICATE and POLICY exist, but no message of theirs is documented
+for what can happen here (``$aws/events/certificates/registered/...`` is for certificates that
+register themselves, with a registered certificate authority); those of jobs need jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from creeklab.cloud.registry import Registry
+from creeklab.cloud.registry.news import (
+    AssociationNews,
+    GroupNews,
+    HierarchyNews,
+    MembershipNews,
+    News,
+    ThingNews,
+    TypeNews,
+)
+
+Arn = Callable[[str, str], str]
+Message = tuple[str, str, dict[str, Any]]
+"""A message: the event type that switches it, the topic after ``$aws/events/``, its members."""
+
+
+class RegistryEvents:
+    """Publishes what the registry tells; give `on_news` to its watchers.
+
+    Parameters
+    ----------
+    publish
+        Publishes topic and payload at a QoS as the service, without a policy's permission.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        publish: Callable[[str, bytes, int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._registry = registry
+        self._publish = publish
+        self._clock = clock
+
+    def on_news(self, news: News) -> None:
+        """Publish the message about `news` if its event type is switched on."""
+        event_type, topic, members = message(news, self._registry.arn)
+        if not self._registry.options.events().enabled[event_type]:
+            return
+        # The association's message has no account, in the guide.
+        account = (
+            {} if event_type == "THING_TYPE_ASSOCIATION" else {"accountId": self._registry.account}
+        )
+        payload = {
+            "eventType": f"{event_type}_EVENT",
+            "eventId": str(uuid.uuid4()),
+            "timestamp": _milliseconds(self._clock()),
+            "operation": news.operation,
+            **account,
+            **members,
+        }
+        self._publish("$aws/events/" + topic, json.dumps(payload).encode(), 1)
+
+
+def message(news: News, arn: Arn) -> Message:
+    """Return event type, topic and particular members of the message about `news`."""
+    verb = news.operation.lower()
+    match news:
+        case ThingNews(thing=thing):
+            members = {
+                "thingId": thing.id,
+                "thingName": thing.name,
+                "versionNumber": thing.version,
+                "thingTypeName": thing.type,
+                "attributes": thing.attributes,
+            }
+            return "THING", f"thing/{thing.name}/{verb}", members
+        case TypeNews(type=kind):
+            members = {
+                "thingTypeId": kind.id,
+                "thingTypeName": kind.name,
+                "isDeprecated": kind.deprecated is not None,
+                "deprecationDate": (
+                    None if kind.deprecated is None else _milliseconds(kind.deprecated)
+                ),
+                "searchableAttributes": kind.properties.get("searchableAttributes", []),
+                "description": kind.properties.get("thingTypeDescription"),
+            }
+            return "THING_TYPE", f"thingType/{kind.name}/{verb}", members
+        case AssociationNews(thing=thing, type=type_name):
+            members = {
+                "thingId": thing.id,
+                "thingName": thing.name,
+                "thingTypeName": type_name,
+            }
+            topic = f"thingTypeAssociation/thing/{thing.name}/{type_name}"
+            return "THING_TYPE_ASSOCIATION", topic, members
+        case GroupNews(group=group, lineage=lineage):
+            parent = lineage[0] if lineage else None
+            ancestors = [
+                {"groupName": above.name, "groupArn": arn("thinggroup", above.name)}
+                for above in lineage
+            ]
+            members = {
+                "thingGroupId": group.id,
+                "thingGroupName": group.name,
+                "versionNumber": group.version,
+                "parentGroupName": parent and parent.name,
+                "parentGroupId": parent and parent.id,
+                "description": group.description,
+                "rootToParentThingGroups": ancestors or None,
+                "attributes": group.attributes,
+            }
+            return "THING_GROUP", f"thingGroup/{group.name}/{verb}", members
+        case MembershipNews(thing=thing, group=group):
+            members = {
+                "groupArn": arn("thinggroup", group.name),
+                "groupId": group.id,
+                "thingArn": arn("thing", thing.name),
+                "thingId": thing.id,
+                "membershipId": news.id,
+            }
+            topic = f"thingGroupMembership/thingGroup/{group.name}/thing/{thing.name}/{verb}"
+            return "THING_GROUP_MEMBERSHIP", topic, members
+        case HierarchyNews(parent=above, child=child):
+            members = {
+                "thingGroupId": above.id,
+                "thingGroupName": above.name,
+                "childGroupId": child.id,
+                "childGroupName": child.name,
+            }
+            topic = (
+                f"thingGroupHierarchy/thingGroup/{above.name}/childThingGroup/{child.name}/{verb}"
+            )
+            return "THING_GROUP_HIERARCHY", topic, members
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,46 @@
+"""An account's registry in a file of its own, and the operations of ``iot`` on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creeklab.cloud.api.iot import Iot
+from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.registry import Registry
+from creeklab.cloud.store import Store
+from tests.cloud.iot_harness import Checked, Clock
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def iot_registry(
+    authority: CertificateAuthority, clock: Clock, tmp_path: Path
+) -> Iterator[Registry]:
+    store = Store(tmp_path / "iot.db")
+    yield Registry(
+        store,
+        authority,
+        account="123456789012",
+        region="us-east-1",
+        endpoint="localhost",
+        clock=clock,
+    )
+    store.close()
+
+
+@pytest.fixture
+def iot(iot_registry: Registry) -> Any:
+    return Checked(Iot(iot_registry, {}.get))
