@@ -57,11 +57,13 @@ class App:
         OSError
             If every port of a list is taken.
         """
+        loop = asyncio.get_running_loop()
+        self.rooms.settle_by(loop.call_soon)
         hosts = [host for host in LOOPBACK if _has(host)]
         mqtt = await _first_free(mqtt_ports, lambda port: self._listener.start(hosts, port))
         context = self._ca.https_context()
         https = await _first_free(https_ports, lambda port: self._api.start(hosts, port, context))
-        self._ticker = asyncio.get_running_loop().create_task(self._tick())
+        self._ticker = loop.create_task(self._tick())
         return mqtt, https
 
     async def run_until(self, stopping: asyncio.Event) -> None:

@@ -18,7 +18,9 @@ from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import OWN_SERVICE
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.kept_sessions import KeptSessions
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry_events import RegistryEvents
@@ -64,8 +66,18 @@ class Rooms:
             endpoint=endpoint,
             clock=clock,
         )
-        retained = RetainedMessages(self.store)
-        self.broker = Broker(settings, self.tape, retained, self._access_for, clock, timer)
+        self.commits = GroupCommit(self.store, timer)
+        retained = RetainedMessages(self.store, self.commits, settings.retained_max, clock)
+        self.broker = Broker(
+            settings,
+            self.tape,
+            retained,
+            KeptSessions(self.store, self.commits, clock, timer),
+            self.commits,
+            self._access_for,
+            clock,
+            timer,
+        )
         rules = Rules(
             max_bytes=settings.shadow_max_bytes,
             first_previous=settings.shadow_first_previous,
@@ -85,6 +97,10 @@ class Rooms:
             "sts": (Service("sts"), Sts(account.account, account.user_arn)),
         }
         self.door = lab_door(self.tape)
+
+    def settle_by(self, soon: Callable[[Callable[[], object]], object]) -> None:
+        """Have what is to be kept committed by `soon`, which calls a function in a moment."""
+        self.commits.soon = lambda: soon(self.broker.settle)
 
     def record_call(self, **call: object) -> None:
         """Put a call to the API on the tape."""

@@ -27,6 +27,8 @@ class Settings:
         A refused SUBSCRIBE of MQTT 3.1.1: ``"close"``, or ``"suback80"``.
     session_expiry_max
         Longest life of a persistent session without its client, in seconds.
+    retained_max
+        How many topics of an account may have a retained message. AWS's quota today is not public.
     shadow_first_previous
         What ``previous`` is in the ``documents`` message of a shadow's first update.
     shadow_first_version
@@ -42,6 +44,7 @@ class Settings:
     connect_denied_311: Literal["close", "connack5"] = "close"
     subscribe_denied_311: Literal["close", "suback80"] = "close"
     session_expiry_max: int = 3600
+    retained_max: int = 5000
     shadow_first_previous: Literal["null", "empty"] = "null"
     shadow_first_version: Literal["invalid", "conflict"] = "invalid"
     shadow_max_bytes: int = 8192

@@ -17,7 +17,7 @@ from creeklab.cloud.shadow import Rejected, Rules, Shadow
 from creeklab.cloud.store import Store
 from creeklab.cloud.tape import Tape
 
-Publish = Callable[[str, bytes, int], None]
+Publish = Callable[[str, bytes, int], object]
 JsonObject = dict[str, Any]
 
 TOPIC = re.compile(

@@ -189,7 +189,49 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        """
+        CREATE TABLE sessions (  -- those that outlive their connections
+            number INTEGER PRIMARY KEY,
+            client_id TEXT NOT NULL,
+            version INTEGER NOT NULL,  -- 4 is MQTT 3.1.1, 5 is MQTT 5
+            principal TEXT NOT NULL,
+            expiry INTEGER NOT NULL,  -- seconds
+            ends_at REAL,  -- NULL while the client is connected
+            subscriptions TEXT NOT NULL  -- a JSON list of lists
+        )
+        """,
+        """
+        CREATE TABLE messages (  -- that sessions are to get
+            number INTEGER PRIMARY KEY,
+            topic TEXT NOT NULL,
+            payload BLOB NOT NULL,
+            properties TEXT NOT NULL,
+            expires_at REAL
+        )
+        """,
+        """
+        CREATE TABLE queued (  -- which session is to get which message, in order of position
+            session INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            message INTEGER NOT NULL,
+            retain INTEGER NOT NULL,
+            shared TEXT NOT NULL,  -- filter of the shared subscription it came by, or ''
+            PRIMARY KEY (session, position)
+        ) WITHOUT ROWID
+        """,
+        # The first of them kept it among the properties.
+        "ALTER TABLE retained ADD COLUMN expires_at REAL",
+        """
+        UPDATE retained SET
+            expires_at = json_extract(properties, '$.expires_at'),
+            properties = json_extract(properties, '$.properties')
+        """,
+    ),
 )
+
+# No other program should write to the file. If one does, the whole cloud waits with this.
+BUSY_SECONDS = 0.5
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -225,7 +267,7 @@ class Store:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)  # SQLite gives its log the mode of its database
             self._db = sqlite3.connect(
-                path, timeout=5, isolation_level=None, check_same_thread=False
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error

@@ -5,20 +5,15 @@ it hangs up.
 """
 
 import json
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from creeklab.cloud.mqtt import packets
-from creeklab.cloud.mqtt.broker import Broker, Peer
-from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.fields import Reason
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import (
     Connack,
-    Connect,
-    Decoder,
     Disconnect,
     Pingreq,
     Pingresp,
@@ -31,141 +26,14 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from creeklab.cloud.settings import Settings
-from creeklab.cloud.tape import Tape
+from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])
-
-
-@dataclass
-class Clock:
-    now: float = 1_785_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class Explained:
-    action: str
-    resource: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"summary": f"{self.action} on {self.resource} is not allowed"}
-
-
-@dataclass
-class Rights:
-    """Everything is allowed but what `denied` names as (action, resource)."""
-
-    exclusive_thing: str | None = None
-    denied: set[tuple[str, str]] = field(default_factory=set)
-    status: str | None = "ACTIVE"
-
-    def allows(self, action: str, resource: str) -> bool:
-        return self.status == "ACTIVE" and (action, resource) not in self.denied
-
-    def may_receive(self, topic: str, refused: Any) -> bool:
-        allowed = self.allows("iot:Receive", "topic/" + topic)
-        if not allowed:
-            refused("topic/" + topic)
-        return allowed
-
-    def explain(self, action: str, resource: str) -> Explained:
-        return Explained(action, resource)
-
-    def forget(self) -> None:
-        pass
-
-
-class Kept(dict[str, Any]):
-    def put(self, message: Any, now: float) -> None:
-        if message.payload:
-            self[message.topic] = replace(message, retain=True)
-        else:
-            self.pop(message.topic, None)
-
-
-class Client:
-    """A client of the broker under test: sends packets, reads what was written to it."""
-
-    def __init__(self, house: "House", version: int, certificate: str = "ab" * 32) -> None:
-        self.version = version
-        self.hung_up = False
-        self._written = b""
-        self._decoder = Decoder(version=version)
-        self.connection = Connection(
-            house.broker, Peer(certificate, "127.0.0.1"), self._write, self._close
-        )
-
-    def _write(self, data: bytes) -> None:
-        self._written += data
-
-    def _close(self) -> None:
-        self.hung_up = True
-
-    def says(self, *sent: Any) -> list[Any]:
-        for packet in sent:
-            self.connection.receive(packets.encode(packet, self.version))
-        return self.hears()
-
-    def hears(self) -> list[Any]:
-        data, self._written = self._written, b""
-        return list(self._decoder.feed(data))
-
-
-class House:
-    """A broker with everything around it that it needs."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.clock = Clock()
-        self.tape = Tape(clock=self.clock)
-        self.rights = Rights()
-        self.kept = Kept()
-        self.attributes: list[tuple[str, ...]] = []
-        self.broker = Broker(
-            Settings(**settings), self.tape, self.kept, self._access_for, self.clock, self.clock
-        )
-
-    def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
-        self.attributes.append(attributes)
-        return self.rights
-
-    def client(self, version: int, **options: Any) -> Client:
-        return Client(self, version, **options)
-
-    def connected(self, client_id: str, version: int, **members: Any) -> Client:
-        client = self.client(version)
-        [connack] = client.says(connect(client_id, version, **members))
-        assert connack.reason_code == 0
-        return client
-
-    @property
-    def refusal(self) -> str:
-        entry = self.tape.last_refusal()
-        assert entry is not None
-        return str(entry["refusal"]["summary"])
 
 
 @pytest.fixture
 def house() -> House:
     return House()
-
-
-def connect(
-    client_id: str,
-    version: int,
-    *,
-    clean: bool = True,
-    keep_alive: int = 60,
-    will: Will | None = None,
-    **properties: Any,
-) -> Connect:
-    return Connect(client_id, version, clean, keep_alive, None, None, will, properties)
-
-
-def subscribe(*filters: str, qos: int = 1, **options: Any) -> Subscribe:
-    return Subscribe(7, [Subscription(each, qos, **options) for each in filters], {})
 
 
 # --- connect --------------------------------------------------------------------------------------

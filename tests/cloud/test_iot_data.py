@@ -23,6 +23,7 @@ from paho.mqtt.properties import Properties
 
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.mqtt.fields import Reason
 from creeklab.cloud.tape import Tape
 from creeklab.device import Device
 from creeklab.lab import Lab
@@ -659,8 +660,9 @@ class Recorder:
         self.published: list[tuple[Any, ...]] = []
         self.tape = Tape()
 
-    def publish(self, *arguments: Any) -> None:
+    def publish_and_settle(self, *arguments: Any) -> Reason:
         self.published.append(arguments)
+        return Reason.SUCCESS
 
 
 @pytest.mark.parametrize(

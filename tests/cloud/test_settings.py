@@ -11,6 +11,7 @@ TAKEN = [
     ("connect_denied_311=connack5", "connack5"),
     ("subscribe_denied_311=suback80", "suback80"),
     ("session_expiry_max=0", 0),
+    ("retained_max=0", 0),
     ("shadow_first_previous=empty", "empty"),
     ("shadow_first_version=conflict", "conflict"),
     ("shadow_max_bytes=30720", 30720),

@@ -12,6 +12,7 @@ from typing import Any
 from creeklab.cloud.api.message import message_properties
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.fields import Reason
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD, InvalidTopic, check_topic
 from creeklab.cloud.shadow import Rejected
@@ -64,7 +65,11 @@ class IotData:
         except ServiceError:
             self._metrics.count("PublishIn.ClientError", "HTTP")
             raise
-        self._broker.publish(topic, payload, qos, retain, properties)
+        code = self._broker.publish_and_settle(topic, payload, qos, retain, properties)
+        if code:
+            throttled = code == Reason.QUOTA_EXCEEDED
+            self._metrics.count("PublishIn.Throttle" if throttled else "PublishIn.ServerError", "HTTP")
+            raise _not_taken(throttled)
         self._metrics.count("PublishIn.Success", "HTTP")
         if retain:
             self._metrics.count("PublishRetained.Success", "HTTP")
@@ -265,6 +270,12 @@ def _not_found(message: str) -> ServiceError:
 
 def _no_client(client_id: str) -> ServiceError:
     return _not_found(f"There is no client with the id '{client_id}'.")
+
+
+def _not_taken(throttled: bool) -> ServiceError:
+    if throttled:
+        return ServiceError("ThrottlingException", "The account has too many retained messages.")
+    return ServiceError("InternalFailureException", "The message could not be stored.")
 
 
 def _milliseconds(seconds: float) -> int:

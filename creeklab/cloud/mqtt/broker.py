@@ -8,17 +8,19 @@ any other and then handed to the service behind it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from creeklab.cloud.access import Access
+from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt import events, reserved
 from creeklab.cloud.mqtt.fields import Properties, Reason
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import Subscription, Will
 from creeklab.cloud.mqtt.presence import Presence
-from creeklab.cloud.mqtt.session import Message, Session
+from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
 from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.tape import CLOUD, Party, Tape
@@ -68,11 +70,18 @@ class Peer:
 class Retained(Protocol):
     """Where retained messages are kept, one a topic."""
 
-    def put(self, message: Message, now: float) -> None:
+    def has_room(self, topic: str) -> bool:
+        """Tell whether a message can be kept for a topic."""
+
+    def put(self, message: Message) -> None:
         """Keep `message` for its topic; an empty payload removes what is there."""
 
     def get(self, topic: str) -> Message | None:
-        """Return the message kept for exactly this topic."""
+        """Return the message kept for exactly this topic, as it is to be sent now."""
+
+
+Members = Sequence[tuple[Session, Subscription]]
+"""The members of one shared group, each with its subscription."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,10 @@ class Broker:
 
     Parameters
     ----------
+    keeper
+        Keeps the sessions that outlive their connections; those it has are taken over.
+    commits
+        Commits what the keeper, and who keeps retained messages, have collected.
     access_for
         Gives the rights of a peer, its client id and its connect attributes.
     clock
@@ -97,6 +110,8 @@ class Broker:
 
     Attributes
     ----------
+    commits
+        While it has promises, an acknowledgement has to wait for `settle`: `hold` it.
     presence
         Who is connected, and why the others left.
     service
@@ -108,6 +123,8 @@ class Broker:
         settings: Settings,
         tape: Tape,
         retained: Retained,
+        keeper: Keeper,
+        commits: GroupCommit,
         access_for: Callable[[Peer, str, tuple[str, ...]], Access],
         clock: Callable[[], float],
         timer: Callable[[], float],
@@ -128,6 +145,13 @@ class Broker:
         self._matches: dict[str, Match[Session, Subscription]] = {}
         self._wills: dict[str, _PendingWill] = {}
         self._examine = False
+        self._keeper = keeper
+        self.commits = commits
+        self._backlog = Backlog()
+        self._held: list[tuple[Connection, int]] = []
+        self._unwritten = 0
+        for session, _ in keeper.load(clock()):
+            self._adopt(session)
 
     # --- sessions ---------------------------------------------------------------------------
 
@@ -155,13 +179,17 @@ class Broker:
             session = None
         present = session is not None
         if session is None:
-            session = self._sessions[client_id] = Session(
-                client_id, connection.version, connection.peer.principal
-            )
+            session = Session(client_id, connection.version, connection.peer.principal)
+            self._adopt(session)
         session.expiry = expiry
         session.ends_at = None
         session.window = connection.window
-        session.requeue_in_flight()
+        if not expiry and session.keeper is not None:
+            self._keeper.drop(session)
+        elif session.keeper is not None:
+            self._keeper.save(session)
+        elif expiry:
+            self._keeper.enroll(session)
         connection.session = session
         self.connections[client_id] = connection
         peer = connection.peer
@@ -182,9 +210,13 @@ class Broker:
         del self.connections[client_id]
         now = self.timer()
         session.ends_at = now + session.expiry
+        session.requeue_in_flight()
         gone = self.presence.leave(client_id, reason, session.expiry)
         if session.expiry == 0:
             self._end_session(session)
+        else:
+            self._keeper.save(session)
+            self._hand_on(session, only_to_connected=True)
         if gone is not None:
             self._announce(events.disconnected(connection.subject, gone))
         if will is None or connection.access is None:
@@ -228,12 +260,20 @@ class Broker:
         session = self.session_of(client_id)
         return None if session is None else list(session.subscriptions.values())
 
+    def _adopt(self, session: Session) -> None:
+        self._sessions[session.client_id] = session
+        session.share(self._backlog)
+        for topic_filter, subscription in session.subscriptions.items():
+            self._tree.add(topic_filter, session, subscription)
+
     def _end_session(self, session: Session) -> None:
         self._sessions.pop(session.client_id, None)
         for topic_filter in session.subscriptions:
             self._tree.remove(topic_filter, session)
         if session.subscriptions:
             self._matches.clear()
+        self._hand_on(session)
+        session.close()
 
     def _publish_will(self, sender: Party, will: Will, access: Access) -> None:
         resource = "topic/" + will.topic
@@ -244,6 +284,7 @@ class Broker:
 
     def tick(self) -> None:
         """Do what time brings: keep alive, wills that are due, sessions that have ended."""
+        self.settle()
         now = self.timer()
         for connection in list(self.connections.values()):
             connection.tick(now, self._examine)
@@ -299,6 +340,8 @@ class Broker:
         session.subscriptions[subscription.filter] = subscription
         self._tree.add(subscription.filter, session, subscription)
         self._matches.clear()
+        if session.keeper is not None:
+            self._keeper.save(session)
         return new
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
@@ -306,6 +349,9 @@ class Broker:
         if session.subscriptions.pop(topic_filter, None) is not None:
             self._tree.remove(topic_filter, session)
             self._matches.clear()
+            if session.keeper is not None:
+                self._keeper.save(session)
+            self._hand_on(session)
 
     # --- messages -----------------------------------------------------------------------------
 
@@ -317,25 +363,63 @@ class Broker:
         retain: bool = False,
         properties: Properties | None = None,
         sender: Party = CLOUD,
-    ) -> None:
-        """Route a message that may be published: to its subscribers, then to its service."""
+    ) -> Reason:
+        """Route a message that may be published: to its subscribers, then to its service.
+
+        What has to be kept of it is kept only when `settle` says so.
+
+        Parameters
+        ----------
+        sender
+            The cloud itself for what one of its services or an HTTP call publishes.
+
+        Returns
+        -------
+        Reason
+            For the PUBACK: ``SUCCESS``; ``QUOTA_EXCEEDED`` if it would be one retained message too
+            many, and went nowhere; ``UNSPECIFIED_ERROR`` if its service could not write.
+        """
+        client_id = sender.client_id
+        if retain and payload and not self.retained.has_room(topic):
+            self._note_full(topic, client_id)
+            return Reason.QUOTA_EXCEEDED
         message = self._message(topic, payload, qos, retain, properties)
         receivers: list[Party] = []
         message.receivers = receivers
         self.tape.published(sender, topic, payload, qos, retain, properties, receivers)
-        client_id = sender.client_id
         if retain:
-            self.retained.put(message, self.clock())
+            self.retained.put(message)
         if not topic.startswith("$aws/"):
             self._route(message, client_id)
-            return
+            return Reason.SUCCESS
         if not reserved.is_basic_ingest(topic):
             self._route(message, client_id)
-        if self.service is not None:
-            self.service(topic, payload, client_id)
+        try:
+            if self.service is not None:
+                self.service(topic, payload, client_id)
+        except sqlite3.Error as error:
+            self._note_storage(error, 1)
+            return Reason.UNSPECIFIED_ERROR
         nobody = reserved.unanswered(topic) if client_id else None
         if nobody is not None:
             self.tape.record("unanswered", client_id=client_id, topic=topic, why=nobody)
+        return Reason.SUCCESS
+
+    def publish_and_settle(
+        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties
+    ) -> Reason:
+        """Publish for a caller who is answered when all of it is kept."""
+        code = self.publish(topic, payload, qos, retain, properties)
+        if not code and self.commits.promises and not self.settle():
+            return Reason.UNSPECIFIED_ERROR
+        return code
+
+    def _note_full(self, topic: str, client_id: str) -> None:
+        why = (
+            f"{self.settings.retained_max} topics have a retained message, and more are not taken. "
+            "Remove one with an empty retained message on its topic."
+        )
+        self.tape.record("publish", client_id=client_id, topic=topic, refusal={"summary": why})
 
     def _message(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
@@ -368,21 +452,116 @@ class Broker:
                 retain = retain or option.retain_as_published
             self._deliver(session, message, min(qos, message.qos), message.retain and retain)
         for members in match.groups:
-            online = [member for member in members if member[0].ends_at is None]
-            session, option = random.choice(online or members)
-            self._deliver(session, message, min(option.qos, message.qos), False)
+            self._to_one_of(members, message)
 
-    def _deliver(self, session: Session, message: Message, qos: int, retain: bool) -> None:
+    def _deliver(
+        self, session: Session, message: Message, qos: int, retain: bool, group: str = ""
+    ) -> None:
         connection = self.connections.get(session.client_id)
         if connection is not None:
-            connection.deliver(message, qos, retain)
+            connection.deliver(message, qos, retain, group)
         elif qos and session.expiry:
             try:
-                session.admit(message, retain)
+                session.admit(message, retain, group)
             except OverflowError as error:
-                self.tape.record(
-                    "dropped", client_id=session.client_id, topic=message.topic, why=str(error)
+                self.note_dropped(session, message, error)
+
+    def note_dropped(self, session: Session, message: Message, error: OverflowError) -> None:
+        """Take note that a message did not find room among those that wait for a client."""
+        self.tape.record(
+            "dropped", client_id=session.client_id, topic=message.topic, why=str(error)
+        )
+
+    # --- shared subscriptions -----------------------------------------------------------------
+    #
+    # A message of a shared group goes to one of its connected members. If none is connected it
+    # waits with one whose session is kept, until any member is back or a new one joins; and what a
+    # member has not acknowledged when it leaves goes to the others (developer guide, "Shared
+    # subscriptions message queuing").
+
+    def _to_one_of(self, members: Members, message: Message) -> bool:
+        connected = [member for member in members if member[0].ends_at is None]
+        # Who has not kept up is passed over while another one has.
+        ready = [member for member in connected if not member[0].waiting]
+        choice = ready or connected or [each for each in members if each[1].qos and message.qos]
+        if not choice:
+            return False
+        session, option = random.choice(choice)
+        self._deliver(session, message, min(option.qos, message.qos), False, option.filter)
+        return True
+
+    def _hand_on(self, session: Session, only_to_connected: bool = False) -> None:
+        """Give what a session has not acknowledged of shared groups to their other members."""
+        if not session.shared:
+            return
+        heirs: dict[str, Members] = {}
+        for group in set(session.shared.values()):
+            heirs[group] = [
+                member
+                for member in self._tree.members(group)
+                if member[0] is not session and not (only_to_connected and member[0].ends_at)
+            ]
+        for entry, group in session.withdraw({group for group in heirs if heirs[group]}):
+            message = entry[0].at(self.clock())
+            if message is not None:
+                self._to_one_of(heirs[group], entry[0])
+            session.forget(entry)
+
+    def gather(self, session: Session, filters: Sequence[str]) -> None:
+        """Give a session what waits of shared groups with members that are away."""
+        for group in filters:
+            if not (group.startswith("$share/") and session.subscriptions[group].qos):
+                continue
+            for member, _ in self._tree.members(group):
+                if member is session or member.ends_at is None:
+                    continue
+                for entry, _ in member.withdraw({group}):
+                    try:
+                        session.queue(entry[0], entry[1], group)
+                    except OverflowError as error:
+                        self.note_dropped(session, entry[0], error)
+                    member.forget(entry)
+
+    # --- what has to be kept ------------------------------------------------------------------
+
+    def hold(self, connection: Connection, packet_id: int) -> None:
+        """Acknowledge a message of a client when what it promises is kept."""
+        self._held.append((connection, packet_id))
+
+    def settle(self) -> bool:
+        """Commit what has to be kept, and acknowledge what waited for that.
+
+        Called once in a turn of the event loop, before anything that promises goes out.
+
+        Returns
+        -------
+        bool
+            Whether all of it is kept.
+        """
+        error = self.commits.commit()
+        held, self._held = self._held, []
+        self._note_storage(error, len(held))
+        for connection, packet_id in held:
+            connection.acknowledge(packet_id, kept=error is None)
+        return error is None
+
+    def _note_storage(self, error: sqlite3.Error | None, lost: int) -> None:
+        if error is not None:
+            if not self._unwritten:
+                why = (
+                    f"The database could not be written ({error}). Until it can, nothing that has "
+                    "to be kept is acknowledged; in MQTT 5 its PUBACK has reason code 0x80. Free "
+                    "space on the disk, and end other programs that have the database open."
                 )
+                self.tape.record("storage", refusal={"summary": why})
+                self._unwritten = 1
+            self._unwritten += lost
+        elif self._unwritten:
+            why = f"The database is written again; {self._unwritten - 1} messages were not taken."
+            self.tape.record("storage", why=why)
+            self._unwritten = 0
+
+    # --- what the account asks for ---------------------------------------------------------------
 
     def send_direct(
         self,
@@ -417,6 +596,10 @@ class Broker:
         """Close every connection: the cloud is going down."""
         for connection in list(self.connections.values()):
             connection.end(Reason.SERVER_SHUTTING_DOWN)
+        for client_id, pending in list(self._wills.items()):
+            del self._wills[client_id]
+            self._publish_will(client_id, pending.will, pending.access)
+        self.settle()
 
 
 def _ended(session: Session, now: float) -> bool:

@@ -93,6 +93,7 @@ class Connection:
         self.congested = False
         self.open = True
         self._broker = broker
+        self._commits = broker.commits
         self._tape = broker.tape
         self._write = write
         self._close = close
@@ -101,6 +102,8 @@ class Connection:
         self.keep_alive = 0
         self._heard = broker.timer()
         self._aliases: dict[int, str] = {}
+        self._held = 0
+        self._unacknowledged = 0
         self._largest = 0
 
     # --- bytes in -----------------------------------------------------------------------------
@@ -108,6 +111,7 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
         self._heard = self._broker.timer()
+        self._unacknowledged = self._held
         try:
             for packet in self._decoder.feed(data):
                 if not self.open:
@@ -173,6 +177,7 @@ class Connection:
                 self._deny_connect(Reason.CLIENT_IDENTIFIER_NOT_VALID, return_code=2)
         elif self._may_connect(terms):
             resumed = self._broker.open_session(self, terms.clean, terms.expiry)
+            self._broker.settle()
             self._send(terms.connack(resumed))
             self._record(
                 "connect",
@@ -180,7 +185,9 @@ class Connection:
                 resumed=resumed,
             )
             self._broker.announce_arrival(self)
-            self._send_waiting()
+            if self.session is not None:
+                self._broker.gather(self.session, list(self.session.subscriptions))
+            self.send_waiting()
 
     def _may_connect(self, terms: Terms) -> bool:
         client_id, will = terms.client_id, terms.will
@@ -224,6 +231,14 @@ class Connection:
 
     def _on_publish(self, publish: Publish) -> None:
         self._connected()
+        if publish.qos:
+            self._unacknowledged += 1
+            if self._unacknowledged > MAX_IN_FLIGHT and self.version == 5:
+                raise ProtocolError(
+                    Reason.RECEIVE_MAXIMUM_EXCEEDED,
+                    f"More than {MAX_IN_FLIGHT} messages of QoS 1 came without waiting for their "
+                    "PUBACK; CONNACK said that this is the Receive Maximum.",
+                )
         properties = publish.properties
         topic = publish.topic
         if properties and "topic_alias" in properties:
@@ -231,15 +246,37 @@ class Connection:
         publish.topic = topic
         refused = self._publish_refused("publish", publish)
         if refused is None:
-            self._broker.publish(
+            code = self._broker.publish(
                 topic, publish.payload, publish.qos, publish.retain, properties, self.party
             )
-            if publish.qos:
+            if publish.qos == 0:
+                return
+            if code:
+                self._not_taken(publish.packet_id, code)
+            elif self._commits.promises:
+                self._held += 1
+                self._broker.hold(self, publish.packet_id)
+            else:
                 self._send(Puback(publish.packet_id, 0, {}))
         elif self.version == 5 and publish.qos and refused in PUBACK_REASONS:
             self._send(Puback(publish.packet_id, refused, {}))
         else:
             self.end(refused)
+
+    def acknowledge(self, packet_id: int, kept: bool) -> None:
+        """Acknowledge a message whose acknowledgement was held back until it is kept."""
+        self._held -= 1
+        if not self.open:
+            return
+        if kept:
+            self._send(Puback(packet_id, 0, {}))
+        else:
+            self._not_taken(packet_id, Reason.UNSPECIFIED_ERROR)
+
+    def _not_taken(self, packet_id: int, code: Reason) -> None:
+        # MQTT 3.1.1 has no word for it: the client sends the message again when it is back.
+        if self.version == 5:
+            self._send(Puback(packet_id, code, {}))
 
     def _publish_refused(self, kind: str, message: Publish | Will) -> Reason | None:
         """Return why a message, or a will, may not be published; None if it may."""
@@ -300,6 +337,7 @@ class Connection:
             return
         codes: list[int] = []
         made: list[str] = []
+        new: list[str] = []
         retained: list[tuple[Message, int]] = []
         for entry, refused in zip(subscribe.entries, decisions, strict=True):
             if refused is not None:
@@ -312,18 +350,28 @@ class Connection:
                 entry.retain_as_published,
                 entry.retain_handling,
             )
-            new = self._broker.subscribe(session, granted)
+            is_new = self._broker.subscribe(session, granted)
+            if is_new:
+                new.append(entry.filter)
             codes.append(granted.qos)
             made.append(entry.filter)
             self._record("subscribe", filter=entry.filter, qos=granted.qos)
-            if granted.retain_handling == 0 or (granted.retain_handling == 1 and new):
+            if granted.retain_handling == 0 or (granted.retain_handling == 1 and is_new):
                 message = self._retained_for(granted.filter)
                 if message is not None:
                     retained.append((message, granted.qos))
+        if session.keeper is not None and not self._broker.settle():
+            for topic_filter in new:
+                self._broker.unsubscribe(session, topic_filter)
+            codes = [code if code >= 0x80 else Reason.UNSPECIFIED_ERROR for code in codes]
+            self._send(Suback(subscribe.packet_id, codes, {}))
+            return
         self._send(Suback(subscribe.packet_id, codes, {}))
         self._broker.announce_subscriptions(self, "subscribed", made)
         for message, qos in retained:
             self.deliver(message, min(qos, message.qos), True)
+        self._broker.gather(session, made)
+        self.send_waiting()
 
     def _subscribe_refused(self, filters: set[str], entry: Subscription) -> Reason | None:
         """Return why a subscription is refused beside those to `filters`; None if it is not."""
@@ -346,21 +394,28 @@ class Connection:
     def _retained_for(self, topic_filter: str) -> Message | None:
         if "+" in topic_filter or "#" in topic_filter or topic_filter.startswith("$share/"):
             return None
-        message = self._broker.retained.get(topic_filter)
-        return message and message.at(self._broker.clock())
+        return self._broker.retained.get(topic_filter)
 
     def _on_unsubscribe(self, unsubscribe: Unsubscribe) -> None:
         session = self._connected()
         for topic_filter in unsubscribe.filters:
             self._broker.unsubscribe(session, topic_filter)
             self._record("unsubscribe", filter=topic_filter)
-        self._send(Unsuback(unsubscribe.packet_id, [0] * len(unsubscribe.filters), {}))
+        code = 0
+        if session.keeper is not None and not self._broker.settle():
+            if self.version == 4:
+                return
+            code = Reason.UNSPECIFIED_ERROR
+        self._send(Unsuback(unsubscribe.packet_id, [code] * len(unsubscribe.filters), {}))
         self._broker.announce_subscriptions(self, "unsubscribed", unsubscribe.filters)
 
     # --- to the client ------------------------------------------------------------------------
 
-    def deliver(self, message: Message, qos: int, retain: bool) -> None:
-        """Send a message to the client, if its policy lets it receive it."""
+    def deliver(self, message: Message, qos: int, retain: bool, group: str = "") -> None:
+        """Send a message to the client, if its policy lets it receive it.
+
+        `group` is the filter of the shared subscription that it comes by, if it does.
+        """
         access, session = self.access, self.session
         if access is None or session is None or not self.open:
             return
@@ -374,9 +429,9 @@ class Connection:
                     self._note(message, 0, retain)
             return
         try:
-            packet_id = session.admit(message, retain)
+            packet_id = session.admit(message, retain, group)
         except OverflowError as error:
-            self._record("dropped", topic=topic, why=str(error))
+            self._broker.note_dropped(session, message, error)
             return
         if packet_id and self._write_acknowledged(session, packet_id, message, retain):
             self._note(message, 1, retain)
@@ -409,7 +464,8 @@ class Connection:
         self._write(frame)
         return True
 
-    def _send_waiting(self) -> None:
+    def send_waiting(self) -> None:
+        """Send what waits, as far as the client takes it now."""
         session, access = self.session, self.access
         while session is not None and access is not None and self.open:
             following = session.next_waiting(self._broker.clock())
@@ -429,7 +485,7 @@ class Connection:
         if message is not None and message.confirmed is not None:
             message.confirmed()
         if session.waiting:
-            self._send_waiting()
+            self.send_waiting()
 
     def deliver_direct(self, message: Message) -> bool:
         """Send a message that the client has not subscribed to; tell whether it may have it."""

@@ -1,13 +1,17 @@
-"""Retained messages, one a topic, kept in SQLite."""
+"""Retained messages, one a topic, kept in SQLite.
+
+A change is written with the next group commit (`group_commit.py`); until then what is asked for is
+answered from what waits to be written.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
+import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from creeklab.cloud.mqtt.fields import Properties
+from creeklab.cloud.group_commit import GroupCommit
+from creeklab.cloud.mqtt.rows import properties_from_text, properties_to_text
 from creeklab.cloud.mqtt.session import Message
 from creeklab.cloud.store import Page, Store
 
@@ -31,45 +35,56 @@ class Summary:
 
 
 class RetainedMessages:
-    """The retained messages of one account."""
+    """The retained messages of one account.
 
-    def __init__(self, store: Store) -> None:
+    Parameters
+    ----------
+    limit
+        How many topics may have one.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self, store: Store, commits: GroupCommit, limit: int, clock: Callable[[], float]
+    ) -> None:
         self._store = store
+        self._commits = commits
+        self._limit = limit
+        self._clock = clock
+        self._fresh: dict[str, Kept | None] = {}
+        with store.transaction() as db:
+            db.execute("DELETE FROM retained WHERE expires_at <= ?", (clock(),))
+        self._count = self._counted()
+        commits.join(self)
 
-    def put(self, message: Message, now: float) -> None:
+    def has_room(self, topic: str) -> bool:
+        """Tell whether a message can be kept for a topic: there is one, or the limit is not met."""
+        return self._count < self._limit or self._exists(topic)
+
+    def put(self, message: Message) -> None:
         """Keep `message` for its topic; an empty payload removes what is there."""
-        with self._store.transaction() as db:
-            if not message.payload:
-                db.execute("DELETE FROM retained WHERE topic = ?", (message.topic,))
-                return
-            properties = json.dumps(
-                {"expires_at": message.expires_at, "properties": message.properties},
-                default=_encode_bytes,
-            )
-            db.execute(
-                "INSERT OR REPLACE INTO retained (topic, payload, qos, properties, modified) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (message.topic, message.payload, message.qos, properties, now),
-            )
+        topic = message.topic
+        self._count += bool(message.payload) - self._exists(topic)
+        self._fresh[topic] = Kept(message, self._clock()) if message.payload else None
+        self._commits.ask(promise=True)
 
     def get(self, topic: str) -> Message | None:
-        """Return the message kept for exactly this topic."""
+        """Return the message kept for exactly this topic, as it is to be sent now."""
         kept = self.find(topic)
-        return None if kept is None else kept.message
+        return None if kept is None else kept.message.at(self._clock())
 
     def find(self, topic: str) -> Kept | None:
-        """Return what is kept for exactly this topic, expired or not."""
-        row = self._store.execute(
-            "SELECT payload, qos, properties, modified FROM retained WHERE topic = ?", (topic,)
-        ).fetchone()
-        if row is None:
+        """Return what is kept for exactly this topic, unless it has expired."""
+        if topic in self._fresh:
+            kept = self._fresh[topic]
+        else:
+            row = self._store.execute("SELECT * FROM retained WHERE topic = ?", (topic,)).fetchone()
+            kept = None if row is None else _kept(row)
+        if kept is None:
             return None
-        payload, qos, text, modified = row
-        kept = json.loads(text, object_hook=_decode_bytes)
-        properties: Properties = kept["properties"]
-        if "user_properties" in properties:
-            properties["user_properties"] = [tuple(pair) for pair in properties["user_properties"]]
-        return Kept(Message(topic, payload, qos, properties, True, kept["expires_at"]), modified)
+        expires_at = kept.message.expires_at
+        return kept if expires_at is None or expires_at > self._clock() else None
 
     def page(self, page: Page, now: float) -> tuple[list[Summary], str | None]:
         """Return a part of the list of what is kept, in the order of topics, and its token.
@@ -82,8 +97,7 @@ class RetainedMessages:
             ``InvalidRequestException`` if the page's token is not one of this list.
         """
         rows, token = self._store.page(
-            "SELECT topic, length(payload) AS size, qos, modified, "
-            "json_extract(properties, '$.expires_at') AS expires_at FROM retained",
+            "SELECT topic, length(payload) AS size, qos, modified, expires_at FROM retained",
             "topic",
             page,
         )
@@ -93,10 +107,46 @@ class RetainedMessages:
             if expires_at is None or expires_at > now
         ], token
 
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write what is new, inside a transaction."""
+        gone = [(topic,) for topic, kept in self._fresh.items() if kept is None]
+        db.executemany("DELETE FROM retained WHERE topic = ?", gone)
+        db.executemany(
+            "INSERT OR REPLACE INTO retained "
+            "(topic, payload, qos, properties, expires_at, modified) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    topic,
+                    kept.message.payload,
+                    kept.message.qos,
+                    properties_to_text(kept.message.properties),
+                    kept.message.expires_at,
+                    kept.modified,
+                )
+                for topic, kept in self._fresh.items()
+                if kept is not None
+            ],
+        )
 
-def _encode_bytes(value: Any) -> dict[str, str]:
-    return {"base64": base64.b64encode(value).decode()}
+    def written(self, committed: bool) -> None:
+        """Forget what was new: it is written, or nobody was told that it is kept."""
+        if self._fresh:
+            self._fresh.clear()
+            if not committed:
+                self._count = self._counted()
+
+    def _exists(self, topic: str) -> bool:
+        if topic in self._fresh:
+            return self._fresh[topic] is not None
+        found = self._store.execute("SELECT 1 FROM retained WHERE topic = ?", (topic,))
+        return found.fetchone() is not None
+
+    def _counted(self) -> int:
+        (number,) = self._store.execute("SELECT count(*) FROM retained").fetchone()
+        return int(number)
 
 
-def _decode_bytes(value: dict[str, Any]) -> Any:
-    return base64.b64decode(value["base64"]) if set(value) == {"base64"} else value
+def _kept(row: sqlite3.Row) -> Kept:
+    properties = properties_from_text(row["properties"])
+    message = Message(row["topic"], row["payload"], row["qos"], properties, True, row["expires_at"])
+    return Kept(message, row["modified"])

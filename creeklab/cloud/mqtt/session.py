@@ -5,13 +5,17 @@ AWS IoT Core keeps a session up to its expiry interval after the client has gone
 100 messages in flight, and may give a message another packet id when it sends it again, without
 the DUP flag (developer guide, "MQTT persistent sessions"). Sends nothing itself: its methods
 answer with what is to be sent now.
+
+A session that outlives its connection has a `keeper`, which is told of every message that comes
+and goes, and keeps them where a crash does not reach (`kept_sessions.py`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.fields import Properties
@@ -20,6 +24,8 @@ from creeklab.cloud.tape import Party
 
 MAX_IN_FLIGHT = 100
 MAX_WAITING = 10_000
+MAX_BACKLOG_BYTES = 256 << 20
+BYTES_BESIDE_PAYLOAD = 500  # what a message takes in memory beside its payload, about
 
 
 @dataclass(slots=True)
@@ -35,6 +41,8 @@ class Message:
         one connection, and not again over another.
     receivers
         Everyone it is sent to at once is added here, for the tape; None for what is not on it yet.
+    number, holders
+        The keeper's number of it, 0 if it has none, and how many sessions are to get it still.
     """
 
     topic: str
@@ -45,6 +53,8 @@ class Message:
     expires_at: float | None = None
     confirmed: Callable[[], None] | None = None
     receivers: list[Party] | None = None
+    number: int = 0
+    holders: int = 0
     _frames: dict[tuple[int, int, bool], tuple[bytes, bytes]] = field(default_factory=dict)
 
     def frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
@@ -58,14 +68,50 @@ class Message:
         return frame
 
     def at(self, now: float) -> Message | None:
-        """Return the message as it is to be sent at `now`: with the time that it still has."""
+        """Return the message as it is to be sent at `now`: with the time that it still has.
+
+        Whole seconds, so that the last one is told as 0 (developer guide, "Message expiry").
+        """
         if self.expires_at is None:
             return self
         left = self.expires_at - now
         if left <= 0:
             return None
-        properties = {**self.properties, "message_expiry_interval": max(1, round(left))}
+        properties = {**self.properties, "message_expiry_interval": int(left)}
         return Message(self.topic, self.payload, self.qos, properties, self.retain, self.expires_at)
+
+
+Entry: TypeAlias = tuple[Message, bool, int]
+"""A message of a session: the message, its retain flag, and its position among the session's."""
+
+
+class Keeper(Protocol):
+    """Who keeps the sessions that outlive their connections."""
+
+    def load(self, now: float) -> list[tuple[Session, float]]:
+        """Return the sessions that were kept, and when each ends, in seconds since the epoch."""
+
+    def enroll(self, session: Session) -> None:
+        """Keep a session from now on."""
+
+    def save(self, session: Session) -> None:
+        """Take note that something about a session but its messages has changed."""
+
+    def drop(self, session: Session) -> None:
+        """Keep a session no longer."""
+
+    def add(self, session: Session, entry: Entry, group: str) -> None:
+        """Keep a message; `group` is the shared subscription that it came by, if one."""
+
+    def remove(self, session: Session, entry: Entry) -> None:
+        """Keep a message no longer."""
+
+
+@dataclass(slots=True)
+class Backlog:
+    """How many bytes wait for all clients together; it keeps the memory bounded."""
+
+    bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +129,10 @@ class Session:
         Seconds that it outlives its connection.
     ends_at
         When it ends, by the broker's timer; None while its client is connected.
+    shared
+        Of the messages that came by a shared subscription: its filter, by position.
+    keeper, number
+        Who keeps it, None for a session that ends with its connection, and under which number.
     """
 
     client_id: str
@@ -92,51 +142,144 @@ class Session:
     ends_at: float | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
     window: int = MAX_IN_FLIGHT
-    in_flight: dict[int, tuple[Message, bool]] = field(default_factory=dict)
-    waiting: deque[tuple[Message, bool]] = field(default_factory=deque)
+    in_flight: dict[int, Entry] = field(default_factory=dict)
+    waiting: deque[Entry] = field(default_factory=deque)
+    shared: dict[int, str] = field(default_factory=dict)
+    backlog: Backlog = field(default_factory=Backlog)
+    keeper: Keeper | None = None
+    number: int = 0
+    last_position: int = 0
     _last_id: int = 0
 
-    def admit(self, message: Message, retain: bool) -> int:
+    def admit(self, message: Message, retain: bool, group: str = "") -> int:
         """Take a QoS 1 message; return its packet id, or 0 if it has to wait.
+
+        Parameters
+        ----------
+        group
+            Filter of the shared subscription that it came by, if it was one.
 
         Raises
         ------
         OverflowError
-            If as many messages wait as the broker keeps for one client: this one is lost.
+            If as many messages wait as the broker keeps: this one is lost.
         """
         if self.ends_at is None and len(self.in_flight) < self.window and not self.waiting:
-            return self._start(message, retain)
+            return self._start(self._enter(message, retain, group))
+        self.queue(message, retain, group)
+        return 0
+
+    def queue(self, message: Message, retain: bool, group: str = "") -> None:
+        """Let a message wait behind the others.
+
+        Raises
+        ------
+        OverflowError
+            As `admit`.
+        """
+        size = len(message.payload) + BYTES_BESIDE_PAYLOAD
         if len(self.waiting) >= MAX_WAITING:
             raise OverflowError(f"{MAX_WAITING} messages wait for '{self.client_id}' already.")
-        self.waiting.append((message, retain))
-        return 0
+        if self.backlog.bytes + size > MAX_BACKLOG_BYTES:
+            raise OverflowError(
+                f"{MAX_BACKLOG_BYTES >> 20} MiB of messages wait already, for all clients together."
+            )
+        self.waiting.append(self._enter(message, retain, group))
+        self.backlog.bytes += size
 
     def acknowledge(self, packet_id: int) -> Message | None:
         """Take the client's acknowledgement; return the message, None if it was not awaited."""
-        found = self.in_flight.pop(packet_id, None)
-        return None if found is None else found[0]
+        entry = self.in_flight.pop(packet_id, None)
+        if entry is None:
+            return None
+        self.forget(entry)
+        return entry[0]
 
     def next_waiting(self, now: float) -> tuple[int, Message, bool] | None:
         """Return the next message that may be sent now: packet id, message, retain flag."""
         while self.waiting and len(self.in_flight) < self.window:
-            queued, retain = self.waiting.popleft()
-            message = queued.at(now)
+            entry = self._pop()
+            message = entry[0].at(now)
             if message is not None:
-                return self._start(message, retain), message, retain
+                return self._start(entry), message, entry[1]
+            self.forget(entry)
         return None
 
     def requeue_in_flight(self) -> None:
         """Put what was sent and not acknowledged back at the head of what waits."""
-        self.waiting.extendleft(reversed(self.in_flight.values()))
+        entries = [each for each in self.in_flight.values() if each[0].confirmed is None]
         self.in_flight.clear()
-        self.waiting = deque(each for each in self.waiting if each[0].confirmed is None)
+        self.waiting.extendleft(reversed(entries))
+        for entry in entries:
+            self.backlog.bytes += len(entry[0].payload) + BYTES_BESIDE_PAYLOAD
+        if any(each[0].confirmed is not None for each in self.waiting):
+            for _ in range(len(self.waiting)):
+                entry = self._pop()
+                if entry[0].confirmed is None:
+                    self._put_back(entry)
 
-    def _start(self, message: Message, retain: bool) -> int:
+    def withdraw(self, groups: Set[str]) -> list[tuple[Entry, str]]:
+        """Take out what waits of the shared subscriptions `groups`, each with its filter.
+
+        The keeper has it still: `forget` each when another session has taken it.
+        """
+        found: list[tuple[Entry, str]] = []
+        if not groups.isdisjoint(self.shared.values()):
+            for _ in range(len(self.waiting)):
+                entry = self._pop()
+                group = self.shared.get(entry[2], "")
+                if group in groups:
+                    found.append((entry, group))
+                else:
+                    self._put_back(entry)
+        return found
+
+    def forget(self, entry: Entry) -> None:
+        """Let go of a message that was acknowledged, has expired or went to another session."""
+        if self.shared:
+            self.shared.pop(entry[2], None)
+        if self.keeper is not None:
+            self.keeper.remove(self, entry)
+
+    def share(self, backlog: Backlog) -> None:
+        """Count what waits in a backlog that is shared by all sessions."""
+        for entry in self.waiting:
+            backlog.bytes += len(entry[0].payload) + BYTES_BESIDE_PAYLOAD
+        self.backlog = backlog
+
+    def close(self) -> None:
+        """End the session: nothing waits any more, and nobody keeps it."""
+        if self.keeper is not None:
+            self.keeper.drop(self)
+        while self.waiting:
+            self._pop()
+        self.in_flight.clear()
+        self.shared.clear()
+
+    def _enter(self, message: Message, retain: bool, group: str) -> Entry:
+        position = self.last_position = self.last_position + 1
+        entry = (message, retain, position)
+        if group:
+            self.shared[position] = group
+        if self.keeper is not None and message.confirmed is None:
+            self.keeper.add(self, entry, group)
+        return entry
+
+    def _start(self, entry: Entry) -> int:
         packet_id = self._last_id
         while True:
             packet_id = packet_id % 65535 + 1
             if packet_id not in self.in_flight:
                 break
         self._last_id = packet_id
-        self.in_flight[packet_id] = (message, retain)
+        self.in_flight[packet_id] = entry
         return packet_id
+
+    def _pop(self) -> Entry:
+        entry = self.waiting.popleft()
+        self.backlog.bytes -= len(entry[0].payload) + BYTES_BESIDE_PAYLOAD
+        return entry
+
+    def _put_back(self, entry: Entry) -> None:
+        self.waiting.append(entry)
+        self.backlog.bytes += len(entry[0].payload) + BYTES_BESIDE_PAYLOAD

@@ -169,6 +169,17 @@ class SubscriptionTree(Generic[S, O]):
                 break
             del parent.children[level]
 
+    def members(self, topic_filter: str) -> tuple[tuple[S, O], ...]:
+        """Return the members of the shared group of ``$share/<name>/<filter>``."""
+        share, inner = split_share(topic_filter)
+        node = self._root
+        for level in inner.split("/"):
+            child = node.children.get(level)
+            if child is None:
+                return ()
+            node = child
+        return tuple(node.shared.get(share, {}).items())
+
     def match(self, topic: str) -> Match[S, O]:
         """Find the subscribers of a topic name."""
         levels = topic.split("/")

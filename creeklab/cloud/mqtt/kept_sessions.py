@@ -1,0 +1,225 @@
+"""Sessions that outlive their connections, kept in SQLite: a crash of the cloud does not end them.
+
+A session is a row with its subscriptions; a message is a row of its own however many sessions are
+to get it; and a row for each session says that it still is to get it. A client that was connected
+when the cloud died has been away since the cloud is back. What is written is collected and
+committed together with what others have to write (`group_commit.py`).
+
+Which messages are under way does not matter here: what was not acknowledged is sent again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import astuple
+from itertools import count
+from typing import Any
+
+from creeklab.cloud.group_commit import GroupCommit
+from creeklab.cloud.mqtt.packets import Subscription
+from creeklab.cloud.mqtt.rows import properties_from_text, properties_to_text
+from creeklab.cloud.mqtt.session import Entry, Message, Session
+from creeklab.cloud.store import Store
+
+Row = tuple[Any, ...]
+
+
+class KeptSessions:
+    """The kept sessions of one account; a `session.Keeper`.
+
+    Parameters
+    ----------
+    clock, timer
+        Seconds since the epoch, in which rows tell when a session ends, and the broker's timer, in
+        which the session itself does.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        commits: GroupCommit,
+        clock: Callable[[], float],
+        timer: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._commits = commits
+        self._clock = clock
+        self._timer = timer
+        (last_session,) = store.execute("SELECT coalesce(max(number), 0) FROM sessions").fetchone()
+        (last_message,) = store.execute("SELECT coalesce(max(number), 0) FROM messages").fetchone()
+        self._session_numbers = count(last_session + 1)
+        self._message_numbers = count(last_message + 1)
+        # New: lost if they cannot be written, as nobody was promised anything yet.
+        self._new_messages: list[Message] = []
+        self._new_rows: list[Row] = []
+        self._new_entries: list[Row] = []
+        # To be made up for if they cannot be written.
+        self._changed: dict[int, Session] = {}
+        self._ended: list[Row] = []
+        self._done_entries: list[Row] = []
+        self._done_messages: list[Row] = []
+        commits.join(self)
+
+    # --- what the broker asks -----------------------------------------------------------------
+
+    def load(self, now: float) -> list[tuple[Session, float]]:
+        """Return the sessions that have not ended by `now`, and when each ends; drop the others.
+
+        Both times are in seconds since the epoch.
+        """
+        found: dict[int, tuple[Session, float]] = {}
+        for row in self._store.execute("SELECT * FROM sessions ORDER BY number"):
+            ends_at = now + row["expiry"] if row["ends_at"] is None else row["ends_at"]
+            session = Session(row["client_id"], row["version"], row["principal"], row["expiry"])
+            session.keeper, session.number = self, row["number"]
+            for fields in json.loads(row["subscriptions"]):
+                session.subscriptions[fields[0]] = Subscription(*fields)
+            found[session.number] = session, ends_at
+        messages: dict[int, Message] = {}
+        for row in self._store.execute(
+            "SELECT session, position, queued.retain, shared, messages.* FROM queued "
+            "JOIN messages ON messages.number = message ORDER BY session, position"
+        ):
+            if row["session"] not in found:
+                continue
+            message = messages.get(row["number"])
+            if message is None:
+                message = messages[row["number"]] = _message(row)
+            message.holders += 1
+            session, position = found[row["session"]][0], row["position"]
+            session.waiting.append((message, bool(row["retain"]), position))
+            session.last_position = position
+            if row["shared"]:
+                session.shared[position] = row["shared"]
+        return self._living(found, now)
+
+    def _living(
+        self, found: dict[int, tuple[Session, float]], now: float
+    ) -> list[tuple[Session, float]]:
+        living = []
+        for session, ends_at in found.values():
+            # A clock that was set back must not prolong a session.
+            left = min(ends_at - now, session.expiry)
+            if left <= 0:
+                self.drop(session)
+            else:
+                session.ends_at = self._timer() + left
+                self.save(session)
+                living.append((session, now + left))
+        return living
+
+    def enroll(self, session: Session) -> None:
+        """Keep a session from now on."""
+        session.keeper, session.number = self, next(self._session_numbers)
+        self.save(session)
+
+    def save(self, session: Session) -> None:
+        """Take note that something about a session but its messages has changed."""
+        self._changed[session.number] = session
+        self._commits.ask(promise=False)
+
+    def drop(self, session: Session) -> None:
+        """Keep a session no longer."""
+        self._changed.pop(session.number, None)
+        self._ended.append((session.number,))
+        for message, _, _ in (*session.in_flight.values(), *session.waiting):
+            self._release(message)
+        session.keeper = None
+        self._commits.ask(promise=False)
+
+    def add(self, session: Session, entry: Entry, group: str) -> None:
+        """Keep a message; `group` is the shared subscription that it came by, if one."""
+        message, retain, position = entry
+        if not message.number:
+            message.number = next(self._message_numbers)
+            self._new_messages.append(message)
+            self._new_rows.append(_message_row(message))
+        message.holders += 1
+        self._new_entries.append((session.number, position, message.number, retain, group))
+        self._commits.ask(promise=True)
+
+    def remove(self, session: Session, entry: Entry) -> None:
+        """Keep a message no longer."""
+        message, _, position = entry
+        if message.number:
+            self._done_entries.append((session.number, position))
+            self._commits.ask(promise=False)
+        self._release(message)
+
+    def _release(self, message: Message) -> None:
+        message.holders -= 1
+        if message.number and message.holders == 0:
+            self._done_messages.append((message.number,))
+            message.number = 0
+
+    # --- what the group commit asks -----------------------------------------------------------
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write all that has been collected, inside a transaction."""
+        db.executemany(
+            "INSERT OR REPLACE INTO sessions "
+            "(number, client_id, version, principal, expiry, ends_at, subscriptions) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            map(self._session_row, self._changed.values()),
+        )
+        db.executemany(
+            "INSERT INTO messages (number, topic, payload, properties, expires_at) "
+            "VALUES (?, ?, ?, ?, ?)",
+            self._new_rows,
+        )
+        db.executemany("INSERT INTO queued VALUES (?, ?, ?, ?, ?)", self._new_entries)
+        db.executemany("DELETE FROM queued WHERE session = ? AND position = ?", self._done_entries)
+        db.executemany("DELETE FROM queued WHERE session = ?", self._ended)
+        db.executemany("DELETE FROM sessions WHERE number = ?", self._ended)
+        db.executemany("DELETE FROM messages WHERE number = ?", self._done_messages)
+
+    def written(self, committed: bool) -> None:
+        """Forget what was written; if that failed, what was new is lost, the rest is kept."""
+        if committed:
+            self._changed.clear()
+            self._ended.clear()
+            self._done_entries.clear()
+            self._done_messages.clear()
+        else:
+            for message in self._new_messages:
+                message.number = 0
+        self._new_messages.clear()
+        self._new_rows.clear()
+        self._new_entries.clear()
+
+    def _session_row(self, session: Session) -> Row:
+        ends_at = session.ends_at
+        if ends_at is not None:
+            ends_at += self._clock() - self._timer()
+        return (
+            session.number,
+            session.client_id,
+            session.version,
+            session.principal,
+            session.expiry,
+            ends_at,
+            json.dumps([astuple(each) for each in session.subscriptions.values()]),
+        )
+
+
+def _message_row(message: Message) -> Row:
+    return (
+        message.number,
+        message.topic,
+        message.payload,
+        properties_to_text(message.properties),
+        message.expires_at,
+    )
+
+
+def _message(row: sqlite3.Row) -> Message:
+    return Message(
+        row["topic"],
+        row["payload"],
+        1,
+        properties_from_text(row["properties"]),
+        expires_at=row["expires_at"],
+        number=row["number"],
+    )

@@ -1,0 +1,32 @@
+"""Messages as rows: the properties of MQTT 5 as JSON text and back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from creeklab.cloud.mqtt.fields import Properties
+
+
+def properties_to_text(properties: Properties) -> str:
+    """Write properties as JSON; ``bytes`` become base64."""
+    return json.dumps(properties, default=_encode_bytes) if properties else "{}"
+
+
+def properties_from_text(text: str) -> Properties:
+    """Read what `properties_to_text` wrote."""
+    if text == "{}":
+        return {}
+    properties: Properties = json.loads(text, object_hook=_decode_bytes)
+    if "user_properties" in properties:
+        properties["user_properties"] = [tuple(pair) for pair in properties["user_properties"]]
+    return properties
+
+
+def _encode_bytes(value: Any) -> dict[str, str]:
+    return {"base64": base64.b64encode(value).decode()}
+
+
+def _decode_bytes(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["base64"]) if set(value) == {"base64"} else value

@@ -1,0 +1,186 @@
+"""A broker with everything around it that it needs, and clients that talk to it in packets.
+
+There is no socket and no clock: a test passes packets and reads what was written, and time goes on
+when it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from creeklab.cloud.group_commit import GroupCommit
+from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.kept_sessions import KeptSessions
+from creeklab.cloud.mqtt.packets import Connect, Decoder, Subscribe, Subscription, Will
+from creeklab.cloud.mqtt.retained import RetainedMessages
+from creeklab.cloud.settings import Settings
+from creeklab.cloud.store import Store
+from creeklab.cloud.tape import Tape
+
+
+@dataclass
+class Clock:
+    now: float
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Explained:
+    action: str
+    resource: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"summary": f"{self.action} on {self.resource} is not allowed"}
+
+
+@dataclass
+class Rights:
+    """Everything is allowed but what `denied` names as (action, resource)."""
+
+    exclusive_thing: str | None = None
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    status: str | None = "ACTIVE"
+
+    def allows(self, action: str, resource: str) -> bool:
+        return self.status == "ACTIVE" and (action, resource) not in self.denied
+
+    def may_receive(self, topic: str, refused: Any) -> bool:
+        allowed = self.allows("iot:Receive", "topic/" + topic)
+        if not allowed:
+            refused("topic/" + topic)
+        return allowed
+
+    def explain(self, action: str, resource: str) -> Explained:
+        return Explained(action, resource)
+
+    def forget(self) -> None:
+        pass
+
+
+class Kept(dict[str, Any]):
+    """Retained messages, kept by nobody."""
+
+    def has_room(self, topic: str) -> bool:
+        return True
+
+    def put(self, message: Any) -> None:
+        if message.payload:
+            self[message.topic] = replace(message, retain=True)
+        else:
+            self.pop(message.topic, None)
+
+
+class Keeper:
+    """Who keeps nothing."""
+
+    def load(self, now: float) -> list[Any]:
+        return []
+
+    def enroll(self, *_: Any) -> None:
+        pass
+
+    save = drop = add = remove = enroll
+
+
+class NoDatabase:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        yield
+
+
+class Client:
+    """A client of the broker under test: sends packets, reads what was written to it."""
+
+    def __init__(self, house: House, version: int, certificate: str = "ab" * 32) -> None:
+        self.version = version
+        self.hung_up = False
+        self._written = b""
+        self._decoder = Decoder(version=version)
+        self.connection = Connection(
+            house.broker, Peer(certificate, "127.0.0.1"), self._write, self._close
+        )
+        self._broker = house.broker
+
+    def _write(self, data: bytes) -> None:
+        self._written += data
+
+    def _close(self) -> None:
+        self.hung_up = True
+
+    def says(self, *sent: Any) -> list[Any]:
+        for packet in sent:
+            self.connection.receive(packets.encode(packet, self.version))
+        self._broker.settle()
+        return self.hears()
+
+    def hears(self) -> list[Any]:
+        data, self._written = self._written, b""
+        return list(self._decoder.feed(data))
+
+
+class House:
+    """A broker with everything around it that it needs, on a database if it is given one."""
+
+    def __init__(
+        self, store: Store | None = None, now: float = 1_785_000_000.0, **settings: Any
+    ) -> None:
+        self.clock = Clock(now)
+        self.tape = Tape(clock=self.clock)
+        self.rights = Rights()
+        self.kept = Kept()
+        self.attributes: list[tuple[str, ...]] = []
+        self.broker = self._broker(Settings(**settings), store)
+
+    def _broker(self, settings: Settings, store: Store | None) -> Broker:
+        clock = self.clock
+        if store is None:
+            commits = GroupCommit(cast(Store, NoDatabase()), clock)
+            kept: Any = self.kept
+            keeper: Any = Keeper()
+        else:
+            commits = GroupCommit(store, clock)
+            kept = RetainedMessages(store, commits, settings.retained_max, clock)
+            keeper = KeptSessions(store, commits, clock, clock)
+        return Broker(settings, self.tape, kept, keeper, commits, self._access_for, clock, clock)
+
+    def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
+        self.attributes.append(attributes)
+        return self.rights
+
+    def client(self, version: int, **options: Any) -> Client:
+        return Client(self, version, **options)
+
+    def connected(self, client_id: str, version: int, **members: Any) -> Client:
+        client = self.client(version)
+        [connack] = client.says(connect(client_id, version, **members))
+        assert connack.reason_code == 0
+        return client
+
+    @property
+    def refusal(self) -> str:
+        entry = self.tape.last_refusal()
+        assert entry is not None
+        return str(entry["refusal"]["summary"])
+
+
+def connect(
+    client_id: str,
+    version: int,
+    *,
+    clean: bool = True,
+    keep_alive: int = 60,
+    will: Will | None = None,
+    **properties: Any,
+) -> Connect:
+    return Connect(client_id, version, clean, keep_alive, None, None, will, properties)
+
+
+def subscribe(*filters: str, qos: int = 1, **options: Any) -> Subscribe:
+    return Subscribe(7, [Subscription(each, qos, **options) for each in filters], {})

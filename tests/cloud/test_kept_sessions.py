@@ -1,0 +1,636 @@
+"""Persistent sessions outlive the cloud: what was acknowledged comes, what came does not again.
+
+A crash is played by opening the database again while the old broker still has it open: what it had
+not committed is gone, as after ``kill -9``. The real thing is in `test_kill.py`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from creeklab.cloud.mqtt import session as sessions
+from creeklab.cloud.mqtt.fields import Reason
+from creeklab.cloud.mqtt.packets import (
+    Connack,
+    Disconnect,
+    Puback,
+    Publish,
+    Suback,
+    Unsuback,
+    Unsubscribe,
+)
+from creeklab.cloud.store import Store
+from tests.cloud.mqtt_house import Client, House, connect, subscribe
+
+VERSIONS = pytest.mark.parametrize("version", [4, 5])
+HOUR = 3600
+
+
+class Site:
+    """One home folder, and the cloud of the moment in it."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self._file = folder / "cloud.db"
+        self._settings = settings
+        self._stores: list[Store] = []
+        self.house: House
+        self.crash(now=1_785_000_000.0)
+
+    def crash(self, now: float | None = None) -> House:
+        """End the cloud without a word, and start another one."""
+        now = self.house.clock.now if now is None else now
+        self._stores.append(Store(self._file))
+        self.house = House(self._stores[-1], now=now, **self._settings)
+        return self.house
+
+    def rows(self, table: str) -> int:
+        (number,) = self._stores[-1].execute(f"SELECT count(*) FROM {table}").fetchone()
+        return int(number)
+
+    def fill_up(self) -> None:
+        """Leave no page to the database."""
+        (pages,) = self._stores[-1].execute("PRAGMA page_count").fetchone()
+        self._stores[-1].execute(f"PRAGMA max_page_count = {pages}")
+
+    def make_room(self) -> None:
+        self._stores[-1].execute("PRAGMA max_page_count = 1000000")
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    site.close()
+
+
+def kept(house: House, client_id: str = "a", version: int = 5, **members: Any) -> Client:
+    """Connect with a session that is kept for an hour."""
+    return house.connected(client_id, version, clean=False, session_expiry_interval=HOUR, **members)
+
+
+def returned(house: House, client_id: str = "a", version: int = 5) -> tuple[Connack, list[Any]]:
+    """Connect again; return the CONNACK and what follows."""
+    client = house.client(version)
+    connack, *messages = client.says(
+        connect(client_id, version, clean=False, session_expiry_interval=HOUR)
+    )
+    return connack, messages
+
+
+def publish(house: House, *payloads: bytes, topic: str = "creek") -> list[Any]:
+    """Publish over a connection; return the answers."""
+    sender = house.connected("sender", 5)
+    answers = [sender.says(Publish(topic, each, 1, packet_id=7)) for each in payloads]
+    return [each for answer in answers for each in answer]
+
+
+DONE = Puback(7, 0, {})
+
+
+@VERSIONS
+@pytest.mark.parametrize("away", [False, True])
+def test_messages_and_subscriptions_survive(site: Site, version: int, away: bool) -> None:
+    client = kept(site.house, version=version)
+    client.says(subscribe("creek", "rain/#"))
+    if away:
+        client.connection.lost("lost")
+    assert publish(site.house, b"1", b"2") == [DONE, DONE]
+    house = site.crash()
+    connack, messages = returned(house, version=version)
+    assert connack.session_present
+    assert [(each.topic, each.payload, each.dup) for each in messages] == [
+        ("creek", b"1", False),
+        ("creek", b"2", False),
+    ]
+    subscriptions = house.broker.subscriptions_of("a")
+    assert subscriptions is not None
+    assert [each.filter for each in subscriptions] == ["creek", "rain/#"]
+
+
+def test_all_of_a_message_survives(site: Site) -> None:
+    kept(site.house).says(subscribe("creek"))
+    properties = {
+        "content_type": "application/json",
+        "correlation_data": b"\0\xff",
+        "user_properties": [("gauge", "1"), ("gauge", "2")],
+        "message_expiry_interval": 60,
+    }
+    sender = site.house.connected("sender", 5)
+    sender.says(Publish("creek", b"\0\xff", 1, packet_id=7, properties=dict(properties)))
+    site.house.clock.now += 20.5
+    _, [message] = returned(site.crash())
+    assert message.payload == b"\0\xff"
+    assert message.properties == {**properties, "message_expiry_interval": 39}
+
+
+def test_all_of_a_subscription_survives(site: Site) -> None:
+    client = kept(site.house)
+    options = {"no_local": True, "retain_as_published": True, "retain_handling": 2}
+    client.says(subscribe("creek", qos=0, **options))
+    before = site.house.broker.subscriptions_of("a")
+    assert site.crash().broker.subscriptions_of("a") == before
+
+
+def test_what_was_acknowledged_does_not_come_again(site: Site) -> None:
+    client = kept(site.house)
+    client.says(subscribe("creek"))
+    publish(site.house, b"1", b"2", b"3")
+    first, second, _ = client.hears()
+    client.says(Puback(first.packet_id, 0, {}), Puback(second.packet_id, 0, {}))
+    _, messages = returned(site.crash())
+    assert [each.payload for each in messages] == [b"3"]
+
+
+def test_nothing_is_left_behind(site: Site) -> None:
+    first, second = kept(site.house), kept(site.house, "b")
+    for client in (first, second):
+        client.says(subscribe("creek"))
+    publish(site.house, b"1", b"2")
+    assert (site.rows("sessions"), site.rows("messages"), site.rows("queued")) == (2, 2, 4)
+    first.says(*(Puback(each.packet_id, 0, {}) for each in first.hears()))
+    assert (site.rows("messages"), site.rows("queued")) == (2, 2)
+    second.says(Disconnect(0, {"session_expiry_interval": 0}))
+    assert (site.rows("sessions"), site.rows("messages"), site.rows("queued")) == (1, 0, 0)
+
+
+def test_no_acknowledgement_goes_out_before_the_message_is_kept(site: Site) -> None:
+    kept(site.house).says(subscribe("creek"))
+    sender = site.house.connected("sender", 5)
+    sender.hears()
+    sender.connection.receive(bytes.fromhex("320a0005637265656b000700"))
+    assert sender.hears() == []
+    connack, messages = returned(site.crash())
+    assert (connack.session_present, messages) == (True, [])
+
+
+def test_acknowledgements_keep_their_order(site: Site) -> None:
+    kept(site.house).says(subscribe("creek"))
+    sender = site.house.connected("sender", 5)
+    topics = ["other", "creek", "other", "creek", "other"]
+    answers = sender.says(*(Publish(t, b"", 1, packet_id=i + 1) for i, t in enumerate(topics)))
+    assert [each.packet_id for each in answers] == [1, 2, 3, 4, 5]
+
+
+def test_what_concerns_no_persistent_session_writes_nothing(site: Site) -> None:
+    site.house.connected("a", 5).says(subscribe("creek"))
+    commits: list[bool] = []
+    site.house.broker.commits.soon = lambda: commits.append(True)
+    publish(site.house, b"1", b"2")
+    assert commits == []
+
+
+def test_order_is_kept(site: Site) -> None:
+    client = kept(site.house)
+    client.says(subscribe("creek"))
+    payloads = [str(number).encode() for number in range(150)]
+    for payload in payloads:
+        site.house.broker.publish("creek", payload, 1)
+    site.house.broker.settle()
+    client.hears()
+    house = site.crash()
+    again = house.client(5)
+    _, *messages = again.says(connect("a", 5, clean=False, session_expiry_interval=HOUR))
+    while len(messages) < 150:
+        messages += again.says(*(Puback(each.packet_id, 0, {}) for each in messages[-50:]))
+    assert [each.payload for each in messages] == payloads
+
+
+# --- when a session ends --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("away", "off", "present"),
+    [
+        (True, HOUR - 101, True),
+        (True, HOUR - 99, False),
+        # Connected when the cloud died: away since it is back.
+        (False, 10 * HOUR, True),
+    ],
+)
+def test_a_session_ends_by_the_clock_on_the_wall(
+    site: Site, away: bool, off: float, present: bool
+) -> None:
+    client = kept(site.house)
+    client.says(subscribe("creek"))
+    if away:
+        client.connection.lost("lost")
+        site.house.broker.settle()
+        site.house.clock.now += 100
+    house = site.crash(site.house.clock.now + off)
+    assert (house.broker.session_of("a") is not None) is present
+    house.broker.settle()
+    assert site.rows("sessions") == present
+
+
+def test_a_second_crash_does_not_prolong_a_session(site: Site) -> None:
+    kept(site.house).says(subscribe("creek"))
+    site.crash().broker.settle()
+    house = site.crash(site.house.clock.now + HOUR - 1)
+    assert house.broker.session_of("a") is not None
+    house.broker.settle()
+    assert site.crash(house.clock.now + 2).broker.session_of("a") is None
+
+
+def test_a_clock_that_was_set_back_does_not_prolong_a_session(site: Site) -> None:
+    client = kept(site.house)
+    client.connection.lost("lost")
+    site.house.broker.settle()
+    house = site.crash(site.house.clock.now - 10 * HOUR)
+    house.clock.now += HOUR + 1
+    assert house.broker.session_of("a") is None
+
+
+@VERSIONS
+@pytest.mark.parametrize("end", ["clean start", "expiry", "other certificate", "deleted"])
+def test_a_session_that_ended_does_not_come_back(site: Site, version: int, end: str) -> None:
+    client = kept(site.house, version=version)
+    client.says(subscribe("creek"))
+    publish(site.house, b"1")
+    if end == "deleted":
+        site.house.broker.disconnect("a", clean_session=True, prevent_will=False)
+    else:
+        client.connection.lost("lost")
+    if end == "clean start":
+        site.house.connected("a", version)
+    elif end == "expiry":
+        site.house.clock.now += HOUR + 1
+        site.house.broker.tick()
+    elif end == "other certificate":
+        other = site.house.client(version, certificate="cd" * 32)
+        other.says(connect("a", version, clean=False))
+    site.house.broker.settle()
+    connack, messages = returned(site.crash(), version=version)
+    assert messages == []
+    assert not connack.session_present
+
+
+def test_a_session_that_is_resumed_without_expiry_is_no_longer_kept(site: Site) -> None:
+    kept(site.house).says(subscribe("creek"))
+    publish(site.house, b"1")
+    again = site.house.client(5)
+    connack, message = again.says(connect("a", 5, clean=False))
+    assert (connack.session_present, message.payload) == (True, b"1")
+    assert [site.rows(table) for table in ("sessions", "messages", "queued")] == [0, 0, 0]
+    again.says(Puback(message.packet_id, 0, {}))
+    assert site.crash().broker.session_of("a") is None
+
+
+def test_a_disconnect_changes_how_long_a_session_is_kept(site: Site) -> None:
+    kept(site.house).says(Disconnect(0, {"session_expiry_interval": 60}))
+    assert site.crash(site.house.clock.now + 59).broker.session_of("a") is not None
+    assert site.crash(site.house.clock.now + 2).broker.session_of("a") is None
+
+
+def test_unsubscribing_survives(site: Site) -> None:
+    kept(site.house).says(subscribe("creek", "rain"), Unsubscribe(8, ["creek"], {}))
+    subscriptions = site.crash().broker.subscriptions_of("a")
+    assert subscriptions is not None
+    assert [each.filter for each in subscriptions] == ["rain"]
+
+
+def test_a_retained_message_survives(site: Site) -> None:
+    sender = site.house.connected("sender", 5)
+    properties = {"user_properties": [("a", "b")], "message_expiry_interval": 60}
+    sender.says(Publish("creek", b"1", 1, True, packet_id=7, properties=properties))
+    house = site.crash(site.house.clock.now + 10)
+    _, message = house.connected("a", 5).says(subscribe("creek"))
+    assert (message.payload, message.retain) == (b"1", True)
+    assert message.properties == {"user_properties": [("a", "b")], "message_expiry_interval": 50}
+    house = site.crash(site.house.clock.now + 51)
+    assert house.connected("a", 5).says(subscribe("creek")) == [Suback(7, [1], {})]
+    assert site.rows("retained") == 0
+
+
+# --- a database that cannot be written ------------------------------------------------------------
+
+
+@contextmanager
+def full(site: Site) -> Iterator[None]:
+    site.fill_up()
+    yield
+    site.make_room()
+
+
+@contextmanager
+def locked(site: Site) -> Iterator[None]:
+    other = sqlite3.connect(site._file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.close()
+
+
+@pytest.mark.parametrize("trouble", [full, locked])
+class TestTrouble:
+    def test_the_publisher_hears_of_it_and_the_broker_lives_on(
+        self, site: Site, trouble: Callable[[Site], Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        house = site.house
+        client = kept(house)
+        client.says(subscribe("creek"))
+        three, five = house.connected("three", 4), house.connected("five", 5)
+        big = Publish("creek", bytes(100_000), 1, packet_id=7)
+        with trouble(site):
+            assert five.says(big) == [Puback(7, Reason.UNSPECIFIED_ERROR, {})]
+            assert three.says(big) == []
+            assert five.says(big) == [Puback(7, Reason.UNSPECIFIED_ERROR, {})]
+            # What need not be kept goes on as if nothing were.
+            assert five.says(Publish("other", b"", 1, packet_id=8)) == [Puback(8, 0, {})]
+            refusals = [each for each in house.tape.entries() if each["kind"] == "storage"]
+            [entry] = refusals
+            assert "could not be written" in entry["refusal"]["summary"]
+            assert not five.hung_up
+            assert not three.hung_up
+        house.clock.now += 1
+        assert five.says(big) == [DONE]
+        assert "is written again; 3 messages" in house.tape.entries()[-1]["why"]
+        client.connection.lost("lost")
+        _, messages = returned(site.crash())
+        assert [len(each.payload) for each in messages] == [100_000]
+
+    def test_subscriptions_are_refused(self, site: Site, trouble: Callable[[Site], Any]) -> None:
+        house = site.house
+        client = kept(house)
+        client.says(subscribe("creek"))
+        fresh = kept(house, "b")
+        with trouble(site):
+            # Committed together with more than there is room for.
+            house.broker.publish("kept", bytes(100_000), 1, retain=True)
+            [suback] = client.says(subscribe("creek", "rain"))
+            assert suback.reason_codes == [Reason.UNSPECIFIED_ERROR] * 2
+            subscriptions = house.broker.subscriptions_of("a")
+            assert subscriptions is not None
+            assert [each.filter for each in subscriptions] == ["creek"]
+            answer = fresh.says(Unsubscribe(8, ["creek"], {}))
+            assert answer == [Unsuback(8, [Reason.UNSPECIFIED_ERROR], {})]
+            # Who needs nothing kept is not concerned.
+            assert house.connected("c", 5).says(subscribe("creek")) == [Suback(7, [1], {})]
+
+    def test_what_was_acknowledged_meanwhile_is_made_up_for(
+        self, site: Site, trouble: Callable[[Site], Any]
+    ) -> None:
+        house = site.house
+        client = kept(house)
+        client.says(subscribe("creek"))
+        publish(house, b"1", b"2")
+        first, _ = client.hears()
+        with trouble(site):
+            # A retained message makes sure that the commit fails.
+            house.broker.publish("kept", bytes(100_000), 1, retain=True)
+            client.says(Puback(first.packet_id, 0, {}))
+        house.clock.now += 1
+        house.broker.tick()
+        _, messages = returned(site.crash())
+        assert [each.payload for each in messages] == [b"2"]
+
+
+# --- bounds ---------------------------------------------------------------------------------------
+
+
+def test_only_so_much_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_WAITING", 3)
+    client = kept(site.house)
+    client.says(subscribe("creek"))
+    client.connection.lost("lost")
+    assert publish(site.house, *(str(each).encode() for each in range(5))) == [DONE] * 5
+    _, messages = returned(site.crash())
+    assert [each.payload for each in messages] == [b"0", b"1", b"2"]
+
+
+def test_only_so_many_bytes_wait_for_all_together(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_BACKLOG_BYTES", 10_000)
+    for client_id in "ab":
+        client = kept(site.house, client_id)
+        client.says(subscribe("creek"))
+        client.connection.lost("lost")
+    publish(site.house, bytes(4000), bytes(4000))
+    assert [len(returned(site.house, each)[1]) for each in "ab"] == [1, 1]
+    # What was sent makes room.
+    client = kept(site.house, "c")
+    client.says(subscribe("rain"))
+    client.connection.lost("lost")
+    publish(site.house, bytes(9000), topic="rain")
+    assert len(returned(site.house, "c")[1]) == 1
+
+
+def test_no_more_retained_messages_than_the_account_may_have(tmp_path: Path) -> None:
+    site = Site(tmp_path, retained_max=2)
+    five, three = site.house.connected("five", 5), site.house.connected("three", 4)
+    watcher = site.house.connected("watcher", 5)
+    watcher.says(subscribe("c"))
+
+    def retain(client: Client, topic: str, payload: bytes = b"x") -> list[Any]:
+        return client.says(Publish(topic, payload, 1, True, packet_id=7))
+
+    assert retain(five, "a") == retain(five, "b") == [DONE]
+    assert retain(five, "c") == [Puback(7, Reason.QUOTA_EXCEEDED, {})]
+    assert retain(three, "c") == []
+    assert watcher.hears() == []
+    assert not three.hung_up
+    assert "2 topics have a retained message" in site.house.refusal
+    # One that is there may be replaced; one that goes makes room; that is known after a crash, too.
+    assert retain(three, "b") == retain(five, "a", b"") == retain(five, "c") == [DONE]
+    five = site.crash().connected("five", 5)
+    assert retain(five, "d") == [Puback(7, Reason.QUOTA_EXCEEDED, {})]
+    site.close()
+
+
+# --- shared subscriptions -------------------------------------------------------------------------
+
+
+GROUP = "$share/gauges/creek"
+
+
+def payloads(messages: list[Any]) -> list[bytes]:
+    return sorted(each.payload for each in messages if isinstance(each, Publish))
+
+
+@VERSIONS
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_group_without_a_connected_member_queues_for_whoever_is_back_first(
+    site: Site, version: int, crash: bool
+) -> None:
+    for client_id in "abc":
+        kept(site.house, client_id, version).says(subscribe(GROUP))
+    for client_id in "abc":
+        site.house.broker.connections[client_id].lost("lost")
+    sent = [str(number).encode() for number in range(10)]
+    publish(site.house, *sent)
+    house = site.crash() if crash else site.house
+    _, messages = returned(house, "b", version)
+    assert payloads(messages) == sent
+    for client_id in "ac":
+        assert returned(house, client_id, version)[1] == []
+
+
+def test_a_new_member_gets_what_waits_for_the_group(site: Site) -> None:
+    kept(site.house, "a").says(subscribe(GROUP))
+    site.house.broker.connections["a"].lost("lost")
+    publish(site.house, b"1")
+    [suback, message] = site.house.connected("new", 5).says(subscribe(GROUP))
+    assert (suback.reason_codes, message.payload) == ([1], b"1")
+    assert returned(site.house, "a")[1] == []
+
+
+@pytest.mark.parametrize("end", ["lost", "unsubscribed", "expired"])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_what_a_member_did_not_acknowledge_goes_to_another(
+    site: Site, end: str, persistent: bool
+) -> None:
+    house = site.house
+    leaver = kept(house, "a") if persistent else house.connected("a", 5)
+    leaver.says(subscribe(GROUP))
+    publish(house, *(str(number).encode() for number in range(150)))
+    first = leaver.hears()
+    assert len(first) == 100
+    other = kept(house, "b")
+    other.says(subscribe(GROUP))
+    if end == "unsubscribed":
+        leaver.says(Unsubscribe(8, [GROUP], {}))
+        # What is under way to a member stays with it.
+        expected = 50
+    else:
+        leaver.connection.lost("lost")
+        expected = 150
+    messages = other.hears()
+    while len(messages) < expected:
+        more = other.says(*(Puback(each.packet_id, 0, {}) for each in messages[-50:]))
+        assert more
+        messages += more
+    assert len(payloads(messages)) == expected
+
+
+def test_a_group_of_clean_sessions_keeps_nothing(site: Site) -> None:
+    client = site.house.connected("a", 5)
+    client.says(subscribe(GROUP))
+    client.connection.lost("lost")
+    publish(site.house, b"1")
+    assert site.house.connected("b", 5).says(subscribe(GROUP)) == [Suback(7, [1], {})]
+
+
+def test_a_member_that_does_not_keep_up_is_passed_over(site: Site) -> None:
+    slow, quick = (site.house.connected(each, 5, receive_maximum=1) for each in "ab")
+    slow.says(subscribe(GROUP))
+    publish(site.house, b"1", b"2")
+    quick.says(subscribe(GROUP))
+    publish(site.house, b"3")
+    assert payloads(quick.hears()) == [b"3"]
+
+
+def test_qos_0_is_not_kept_for_a_group(site: Site) -> None:
+    kept(site.house, "a").says(subscribe(GROUP, qos=0))
+    kept(site.house, "b").says(subscribe(GROUP, qos=1))
+    for client_id in "ab":
+        site.house.broker.connections[client_id].lost("lost")
+    site.house.broker.publish("creek", b"0", 0)
+    publish(site.house, b"1")
+    assert returned(site.house, "a")[1] == []
+    assert payloads(returned(site.house, "b")[1]) == [b"1"]
+
+
+# --- any order of things --------------------------------------------------------------------------
+
+
+class Crashes(RuleBasedStateMachine):
+    """Whatever happens in whatever order: nothing that was promised is lost or comes twice.
+
+    Twice means: after its acknowledgement was committed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.site = Site(Path(self.folder.name))
+        self.due: list[bytes] = []  # acknowledged to the publisher, not by the subscriber
+        self.done: set[bytes] = set()  # acknowledged by the subscriber
+        self.number = 0
+        self.client: Client | None = None
+        self.unacknowledged: list[Publish] = []
+
+    @initialize()
+    def begin(self) -> None:
+        client = kept(self.site.house)
+        client.says(subscribe("creek"))
+        self.client = client
+
+    @rule(count=st.integers(1, 120))
+    def publish(self, count: int) -> None:
+        fresh = [str(self.number + each).encode() for each in range(count)]
+        self.number += count
+        for each in fresh:
+            self.site.house.broker.publish("creek", each, 1)
+        self.site.house.broker.settle()
+        self.due += fresh
+        self.listen()
+
+    @rule(share=st.floats(0, 1))
+    def acknowledge(self, share: float) -> None:
+        count = int(len(self.unacknowledged) * share)
+        acknowledged, self.unacknowledged = (
+            self.unacknowledged[:count],
+            self.unacknowledged[count:],
+        )
+        if self.client is not None and count:
+            self.unacknowledged += self.take(
+                self.client.says(*(Puback(each.packet_id, 0, {}) for each in acknowledged))
+            )
+            for each in acknowledged:
+                self.done.add(each.payload)
+                self.due.remove(each.payload)
+
+    @rule()
+    def leave(self) -> None:
+        if self.client is not None:
+            self.client.connection.lost("lost")
+            self.site.house.broker.settle()
+        self.client, self.unacknowledged = None, []
+
+    @rule()
+    def crash(self) -> None:
+        self.site.crash()
+        self.client, self.unacknowledged = None, []
+
+    @rule()
+    def come_back(self) -> None:
+        self.unacknowledged = []
+        self.client = client = self.site.house.client(5)
+        connack, *messages = client.says(connect("a", 5, clean=False, session_expiry_interval=HOUR))
+        assert connack.session_present
+        self.unacknowledged = self.take(messages)
+
+    def listen(self) -> None:
+        if self.client is not None:
+            self.unacknowledged += self.take(self.client.hears())
+
+    def take(self, messages: list[Any]) -> list[Publish]:
+        assert not self.done & {each.payload for each in messages}
+        return messages
+
+    def teardown(self) -> None:
+        if self.client is None:
+            self.come_back()
+        while self.unacknowledged:
+            self.acknowledge(1.0)
+        assert self.due == []
+        assert self.site.rows("queued") == self.site.rows("messages") == 0
+        self.site.close()
+        self.folder.cleanup()
+
+
+TestCrashes = Crashes.TestCase
+TestCrashes.settings = hypothesis_settings(max_examples=30, stateful_step_count=20, deadline=None)
