@@ -68,7 +68,9 @@ class IotData:
         code = self._broker.publish_and_settle(topic, payload, qos, retain, properties)
         if code:
             throttled = code == Reason.QUOTA_EXCEEDED
-            self._metrics.count("PublishIn.Throttle" if throttled else "PublishIn.ServerError", "HTTP")
+            self._metrics.count(
+                "PublishIn.Throttle" if throttled else "PublishIn.ServerError", "HTTP"
+            )
             raise _not_taken(throttled)
         self._metrics.count("PublishIn.Success", "HTTP")
         if retain:

@@ -7,9 +7,8 @@ any other and then handed to the service behind it.
 
 from __future__ import annotations
 
-import random
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +16,7 @@ from creeklab.cloud.access import Access
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt import events, reserved
 from creeklab.cloud.mqtt.fields import Properties, Reason
+from creeklab.cloud.mqtt.groups import SharedGroups
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import Subscription, Will
 from creeklab.cloud.mqtt.presence import Presence
@@ -80,10 +80,6 @@ class Retained(Protocol):
         """Return the message kept for exactly this topic, as it is to be sent now."""
 
 
-Members = Sequence[tuple[Session, Subscription]]
-"""The members of one shared group, each with its subscription."""
-
-
 @dataclass(frozen=True, slots=True)
 class _PendingWill:
     due: float
@@ -112,6 +108,8 @@ class Broker:
     ----------
     commits
         While it has promises, an acknowledgement has to wait for `settle`: `hold` it.
+    groups
+        Shared subscriptions.
     presence
         Who is connected, and why the others left.
     service
@@ -142,6 +140,7 @@ class Broker:
         self._tree: SubscriptionTree[Session, Subscription] = SubscriptionTree(
             settings.dollar_topics
         )
+        self.groups = SharedGroups(self._tree, self._deliver, self.note_dropped, clock)
         self._matches: dict[str, Match[Session, Subscription]] = {}
         self._wills: dict[str, _PendingWill] = {}
         self._examine = False
@@ -216,7 +215,7 @@ class Broker:
             self._end_session(session)
         else:
             self._keeper.save(session)
-            self._hand_on(session, only_to_connected=True)
+            self.groups.hand_on(session, only_to_connected=True)
         if gone is not None:
             self._announce(events.disconnected(connection.subject, gone))
         if will is None or connection.access is None:
@@ -272,7 +271,7 @@ class Broker:
             self._tree.remove(topic_filter, session)
         if session.subscriptions:
             self._matches.clear()
-        self._hand_on(session)
+        self.groups.hand_on(session)
         session.close()
 
     def _publish_will(self, sender: Party, will: Will, access: Access) -> None:
@@ -351,7 +350,7 @@ class Broker:
             self._matches.clear()
             if session.keeper is not None:
                 self._keeper.save(session)
-            self._hand_on(session)
+            self.groups.hand_on(session)
 
     # --- messages -----------------------------------------------------------------------------
 
@@ -452,7 +451,7 @@ class Broker:
                 retain = retain or option.retain_as_published
             self._deliver(session, message, min(qos, message.qos), message.retain and retain)
         for members in match.groups:
-            self._to_one_of(members, message)
+            self.groups.deliver(members, message)
 
     def _deliver(
         self, session: Session, message: Message, qos: int, retain: bool, group: str = ""
@@ -471,56 +470,6 @@ class Broker:
         self.tape.record(
             "dropped", client_id=session.client_id, topic=message.topic, why=str(error)
         )
-
-    # --- shared subscriptions -----------------------------------------------------------------
-    #
-    # A message of a shared group goes to one of its connected members. If none is connected it
-    # waits with one whose session is kept, until any member is back or a new one joins; and what a
-    # member has not acknowledged when it leaves goes to the others (developer guide, "Shared
-    # subscriptions message queuing").
-
-    def _to_one_of(self, members: Members, message: Message) -> bool:
-        connected = [member for member in members if member[0].ends_at is None]
-        # Who has not kept up is passed over while another one has.
-        ready = [member for member in connected if not member[0].waiting]
-        choice = ready or connected or [each for each in members if each[1].qos and message.qos]
-        if not choice:
-            return False
-        session, option = random.choice(choice)
-        self._deliver(session, message, min(option.qos, message.qos), False, option.filter)
-        return True
-
-    def _hand_on(self, session: Session, only_to_connected: bool = False) -> None:
-        """Give what a session has not acknowledged of shared groups to their other members."""
-        if not session.shared:
-            return
-        heirs: dict[str, Members] = {}
-        for group in set(session.shared.values()):
-            heirs[group] = [
-                member
-                for member in self._tree.members(group)
-                if member[0] is not session and not (only_to_connected and member[0].ends_at)
-            ]
-        for entry, group in session.withdraw({group for group in heirs if heirs[group]}):
-            message = entry[0].at(self.clock())
-            if message is not None:
-                self._to_one_of(heirs[group], entry[0])
-            session.forget(entry)
-
-    def gather(self, session: Session, filters: Sequence[str]) -> None:
-        """Give a session what waits of shared groups with members that are away."""
-        for group in filters:
-            if not (group.startswith("$share/") and session.subscriptions[group].qos):
-                continue
-            for member, _ in self._tree.members(group):
-                if member is session or member.ends_at is None:
-                    continue
-                for entry, _ in member.withdraw({group}):
-                    try:
-                        session.queue(entry[0], entry[1], group)
-                    except OverflowError as error:
-                        self.note_dropped(session, entry[0], error)
-                    member.forget(entry)
 
     # --- what has to be kept ------------------------------------------------------------------
 
@@ -598,7 +547,7 @@ class Broker:
             connection.end(Reason.SERVER_SHUTTING_DOWN)
         for client_id, pending in list(self._wills.items()):
             del self._wills[client_id]
-            self._publish_will(client_id, pending.will, pending.access)
+            self._publish_will(pending.sender, pending.will, pending.access)
         self.settle()
 
 

@@ -186,7 +186,7 @@ class Connection:
             )
             self._broker.announce_arrival(self)
             if self.session is not None:
-                self._broker.gather(self.session, list(self.session.subscriptions))
+                self._broker.groups.gather(self.session, list(self.session.subscriptions))
             self.send_waiting()
 
     def _may_connect(self, terms: Terms) -> bool:
@@ -370,7 +370,7 @@ class Connection:
         self._broker.announce_subscriptions(self, "subscribed", made)
         for message, qos in retained:
             self.deliver(message, min(qos, message.qos), True)
-        self._broker.gather(session, made)
+        self._broker.groups.gather(session, made)
         self.send_waiting()
 
     def _subscribe_refused(self, filters: set[str], entry: Subscription) -> Reason | None:
