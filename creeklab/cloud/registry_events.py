@@ -46,7 +46,7 @@ class RegistryEvents:
     def __init__(
         self,
         registry: Registry,
-        publish: Callable[[str, bytes, int], None],
+        publish: Callable[[str, bytes, int], object],
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
