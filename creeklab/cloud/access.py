@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from creeklab.cloud.policy import Authorizer, Context, Explanation, Policy
+from creeklab.cloud.policy import Authorizer, Context, Explanation, Policy, explain
 from creeklab.cloud.registry import Registry
 
 MAX_CACHED = 4096
@@ -89,7 +89,7 @@ class Access:
 
     def explain(self, action: str, resource: str) -> Explanation:
         """Explain the decision on `action` and `resource`."""
-        return self._authorizer().explain(action, self._arn + resource)
+        return explain(self._authorizer(), action, self._arn + resource)
 
     def _authorizer(self) -> Authorizer:
         if self._bound is None:

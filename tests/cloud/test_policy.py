@@ -17,12 +17,9 @@ from creeklab.cloud.policy import (
     MalformedPolicy,
     Policy,
     Statement,
-    covers,
-    fill,
-    literal,
     parse,
-    plain,
 )
+from creeklab.cloud.policy.patterns import covers, fill, literal, plain
 
 no_deadline = settings(deadline=None)  # other work may share the machine
 

@@ -1,0 +1,78 @@
+"""Patterns: what ``*``, ``?`` and ``${...}`` mean in a policy.
+
+``*`` stands for any run of characters, ``/`` included, and ``?`` for one; ``+`` and ``#`` are
+ordinary characters. ``${name}`` is a variable; ``${*}``, ``${?}``, ``${$}`` (also ``$(*)`` and so
+on) are the characters themselves. `fill` turns a pattern as written into a *filled* pattern:
+variables are replaced by their values, and every ``$``, and every ``*`` and ``?`` that came in with
+a value, is written in its ``${...}`` form. So nothing that a client chooses can act as a wildcard,
+and a filled pattern can still be split at ``:`` and ``/``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+_DOLLAR = re.compile(r"\$\{(?P<name>[^{}]+)\}|\$\((?P<char>[*?$])\)|\$")
+_PIECE = re.compile(r"\$\{(?P<char>[*?$])\}|.", re.DOTALL)
+
+
+def literal(text: str) -> str:
+    """Return the filled pattern that covers `text` and nothing else."""
+    return re.sub(r"[*?$]", r"${\g<0>}", text)
+
+
+def plain(pattern: str) -> str:
+    """Return a filled pattern as people read it, with ``${*}`` shown as ``*``."""
+    return _PIECE.sub(lambda piece: piece["char"] or piece[0], pattern)
+
+
+def fill(text: str, value_of: Callable[[str], str | None]) -> tuple[str, tuple[str, ...]]:
+    """Replace the variables of a pattern.
+
+    Returns
+    -------
+    tuple
+        The filled pattern, in which a variable without a value has become ``*``, and the names of
+        those variables. A pattern with such names must not match anything.
+    """
+    missing: list[str] = []
+
+    def replacement(found: re.Match[str]) -> str:
+        name = found["name"] or found["char"] or "$"
+        if name in ("*", "?", "$"):
+            return literal(name)
+        value = value_of(name)
+        if value is None:
+            missing.append(name)
+            return "*"
+        return literal(value)
+
+    return _DOLLAR.sub(replacement, text), tuple(missing)
+
+
+@lru_cache(maxsize=1024)
+def glob(pattern: str, flags: int = 0) -> re.Pattern[str]:
+    """Compile a filled pattern; use it with ``fullmatch``.
+
+    Each ``*`` but the last takes the shortest run that lets the text after it match, and never
+    gives it back (an atomic group). For globs that loses no match, and the time is bounded by the
+    product of the two lengths instead of growing with a power of the number of stars.
+    """
+    runs = [""]
+    for piece in _PIECE.finditer(pattern):
+        if piece[0] == "*":
+            runs.append("")
+        else:
+            runs[-1] += "." if piece[0] == "?" else re.escape(piece["char"] or piece[0])
+    first, *rest = runs
+    if rest:
+        *inner, last = rest
+        first += "".join(f"(?>.*?{run})" for run in inner if run) + ".*" + last
+    return re.compile(first, re.DOTALL | flags)
+
+
+def covers(pattern: str, text: str) -> bool:
+    """Tell whether a filled pattern matches the whole of `text`."""
+    return glob(pattern).fullmatch(text) is not None
