@@ -16,20 +16,7 @@ Make = Callable[..., pd.DataFrame]
 @pytest.fixture(scope="session")
 def three_years() -> pd.DataFrame:
     """Plumtree Run, 2016 to 2018, five minutes, what was measured. Not to be changed."""
-    published = samples.FOLDER.parents[2] / "shared/data/plumtree-run/graphing-2.parquet"
-    if not published.exists():
-        pytest.skip("the published file is not here")
-    rows = pd.read_parquet(published)
-    columns = {"stage_ft": "00065", "water_temperature_degC": "00010"}
-    readings = pd.DataFrame(
-        {
-            ours: rows[f"USGS:01581752:{theirs}:00000"].where(
-                ~rows[f"USGS:01581752:{theirs}:00000_qualifiers"].str.contains("hf.missing")
-            )
-            for ours, theirs in columns.items()
-        }
-    )
-    return readings.rename_axis("time")
+    return samples.load("plumtree-run-2016-2018")
 
 
 @pytest.fixture

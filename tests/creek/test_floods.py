@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import floods, series
+from creeklab.creek import floods, samples, series
 
 from .conftest import Make, make_record
 
@@ -26,6 +26,12 @@ class TestKnownAnswers:
         assert highest["rise_h"] == pytest.approx(55 / 60)
         assert found["begins"].unique().tolist() == ["rise"]
         assert found["ends"].value_counts().to_dict() == {"fall": 73, "record": 1}
+
+    def test_kentucky_river(self) -> None:
+        river = samples.load("kentucky-river-2014")
+        found = floods.find(river, start=20, end=15)
+        assert found["peak_ft"].max() == 26.79
+        assert river["stage_ft"].max() == 26.79
 
     @pytest.mark.parametrize("bridge", ["6min", "1h", "2D"])
     def test_no_gap_of_plumtree_run_lies_in_a_flood(
