@@ -25,6 +25,9 @@ from creeklab.topics import matches
 
 T = TypeVar("T")
 
+# Made once: json.dumps looks at its options anew for every message.
+_JSON = json.JSONEncoder()
+
 CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 15.0
 MAX_PAYLOAD = 131_072
@@ -66,6 +69,37 @@ class Message:
     def __repr__(self) -> str:
         text = self.payload.decode(errors="backslashreplace")
         return f"{self.topic}  {text}"
+
+
+class Publishing:
+    """A message that is under way to AWS IoT. To be waited for, as a future is."""
+
+    __slots__ = ("_future", "_what")
+
+    def __init__(self, what: str, future: Future[mqtt5.PublishCompletionData]) -> None:
+        self._what = what
+        self._future = future
+
+    def done(self) -> bool:
+        """Say whether the acknowledgement, or a refusal, is here."""
+        return self._future.done()
+
+    def result(self, timeout: float | None = None) -> None:
+        """Wait for the acknowledgement; at QoS 0, until the message has left.
+
+        Raises
+        ------
+        Refused
+            If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
+        TimeoutError
+            If no acknowledgement came; the SDK still sends it when it can connect again.
+        """
+        code = _answer(self._future, self._what, timeout).puback.reason_code
+        if code is not None and code >= 0x80:
+            _refuse(self._what, code)
+
+    def __repr__(self) -> str:
+        return f"{self._what}: {'done' if self.done() else 'under way'}"
 
 
 class Inbox:
@@ -233,6 +267,31 @@ class Device:
         TimeoutError
             If no acknowledgement came; the SDK still sends it when it can connect again.
         """
+        self.publish_soon(topic, payload, qos=qos, retain=retain).result()
+
+    def publish_soon(
+        self,
+        topic: str,
+        payload: Mapping[str, Any] | list[Any] | str | bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+    ) -> Publishing:
+        """Publish a message as `publish` does, but do not wait for the acknowledgement.
+
+        So many messages can be under way at once, which is much faster than one after the other.
+
+        Returns
+        -------
+        Publishing
+            What to wait for: its `result` returns when AWS has acknowledged the message, and raises
+            what `publish` raises.
+
+        Raises
+        ------
+        ValueError
+            If it is larger than AWS takes, or not what MQTT allows.
+        """
         what = f"Publishing to {topic!r}"
         data = _encoded(payload)
         if len(data) > MAX_PAYLOAD:
@@ -240,9 +299,7 @@ class Device:
                 f"{what}: the payload has {len(data)} bytes; AWS IoT takes {MAX_PAYLOAD}."
             )
         packet = mqtt5.PublishPacket(topic=topic, payload=data, qos=mqtt5.QoS(qos), retain=retain)
-        done = self._answer(lambda: self._client.publish(packet), what)
-        if qos and done.puback.reason_code >= 0x80:
-            _refuse(what, done.puback.reason_code)
+        return Publishing(what, self._ask(lambda: self._client.publish(packet), what))
 
     def subscribe(self, topic_filter: str, *, qos: int = 1) -> Inbox:
         """Subscribe to a topic filter; return the inbox that its messages come to.
@@ -260,7 +317,7 @@ class Device:
         what = f"Subscribing to {topic_filter!r}"
         try:
             packet = _subscription(topic_filter, qos)
-            done = self._answer(lambda: self._client.subscribe(packet), what)
+            done = _answer(self._ask(lambda: self._client.subscribe(packet), what), what)
             if done.reason_codes[0] >= 0x80:
                 _refuse(what, done.reason_codes[0])
         except Exception:
@@ -274,7 +331,7 @@ class Device:
         """End a subscription; its inbox keeps what it has."""
         packet = mqtt5.UnsubscribePacket([topic_filter])
         what = f"Unsubscribing from {topic_filter!r}"
-        self._answer(lambda: self._client.unsubscribe(packet), what)
+        _answer(self._ask(lambda: self._client.unsubscribe(packet), what), what)
         self._inboxes.pop(topic_filter, None)
 
     @cached_property
@@ -337,21 +394,25 @@ class Device:
 
     # --- small things ---------------------------------------------------------------------------
 
-    def _answer(self, ask: Callable[[], Future[T]], what: str) -> T:
+    def _ask(self, ask: Callable[[], Future[T]], what: str) -> Future[T]:
         if self._closed:
             raise RuntimeError(f"{what}: this device is closed. Connect anew with lab.connect.")
         try:
-            future = ask()
+            return ask()
         except (RuntimeError, ValueError, TypeError) as error:
             raise ValueError(f"{what}: the SDK does not take this. {error}") from None
-        try:
-            return future.result(ANSWER_SECONDS)
-        except TimeoutError:
-            raise TimeoutError(
-                f"{what}: no answer came within {ANSWER_SECONDS:.0f} s. lab.why() may know."
-            ) from None
-        except AwsCrtError as error:
-            raise Refused(what, _sdk_words(error)) from None
+
+
+def _answer(future: Future[T], what: str, timeout: float | None = None) -> T:
+    seconds = ANSWER_SECONDS if timeout is None else timeout
+    try:
+        return future.result(seconds)
+    except TimeoutError:
+        raise TimeoutError(
+            f"{what}: no answer came within {seconds:.0f} s. lab.why() may know."
+        ) from None
+    except AwsCrtError as error:
+        raise Refused(what, _sdk_words(error)) from None
 
 
 def _subscription(topic_filter: str, qos: int) -> mqtt5.SubscribePacket:
@@ -363,7 +424,7 @@ def _encoded(payload: Mapping[str, Any] | list[Any] | str | bytes) -> bytes:
         return payload
     if isinstance(payload, str):
         return payload.encode()
-    return json.dumps(payload).encode()
+    return _JSON.encode(payload).encode()
 
 
 def _refuse(what: str, code: Any) -> None:

@@ -234,6 +234,33 @@ def test_messages_keep_their_order_from_one_device_to_another(
     assert got == list(range(300))
 
 
+def test_many_publishes_may_be_under_way_at_once(lab: Lab, thing: NewThing) -> None:
+    with lab.connect(thing.name) as device:
+        inbox = device.subscribe("soon/a")
+        under_way = [device.publish_soon("soon/a", {"number": number}) for number in range(250)]
+        assert [each.result(10) for each in under_way] == [None] * 250
+        assert all(each.done() for each in under_way)
+        assert repr(under_way[0]) == "Publishing to 'soon/a': done"
+        assert [each.json["number"] for each in inbox.wait_for(250)] == list(range(250))
+        device.publish_soon("soon/a", "x", qos=0).result()
+
+
+def test_an_acknowledgement_that_does_not_come(home: Path) -> None:
+    process.ensure(home, mqtt_port=0, https_port=0)
+    lab = open_lab(home=home)
+    with lab.connect(make_thing(lab).name) as device:
+        process.stop(home)
+        publishing = device.publish_soon("soon/a", "x")
+        with pytest.raises(
+            TimeoutError, match=r"Publishing to 'soon/a': no answer came within 0 s"
+        ):
+            publishing.result(0.01)
+        assert not publishing.done()
+        assert repr(publishing) == "Publishing to 'soon/a': under way"
+        open_lab(home=home)
+        publishing.result()  # the SDK sends it as soon as somebody is there
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 
@@ -283,7 +310,11 @@ def test_a_refused_publish_leaves_the_device_connected(
     with lab.connect(thing.name) as device:
         with pytest.raises(Refused) as refusal:
             device.publish(topic, "x")
+        soon = device.publish_soon(topic, "x")
+        with pytest.raises(Refused) as same:
+            soon.result()
         device.publish("a/b", "x")
+    assert (str(same.value), same.value.reason_code) == (str(refusal.value), code)
     assert refusal.value.reason_code == code
     assert str(refusal.value).startswith(f"Publishing to '{topic}': {words} (reason code {code}).")
 
@@ -390,10 +421,11 @@ def test_closing_ends_the_connection_once_and_for_all(lab: Lab, thing: NewThing)
     "use",
     [
         lambda device: device.publish("end/a", "x"),
+        lambda device: device.publish_soon("end/a", "x"),
         lambda device: device.subscribe("end/a"),
         lambda device: device.unsubscribe("end/a"),
     ],
-    ids=["publish", "subscribe", "unsubscribe"],
+    ids=["publish", "publish soon", "subscribe", "unsubscribe"],
 )
 def test_a_closed_device_says_so(
     lab: Lab, thing: NewThing, use: Callable[[Device], object]

@@ -175,6 +175,15 @@ def _wrong(
     return good  # a network loss
 
 
+def leave(index: pd.DatetimeIndex, faults: Iterable[Fault]) -> pd.DatetimeIndex:
+    """Say when the reading of each time can leave the device: later only in a network loss."""
+    moments = index.to_series()
+    for fault in faults:
+        if fault.kind == "network loss":
+            moments[fault.covers(index)] = fault.end
+    return pd.DatetimeIndex(moments)
+
+
 def random_faults(
     index: pd.DatetimeIndex,
     seed: int,

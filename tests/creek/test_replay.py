@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
+import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm.auto import tqdm
 
 from creeklab.creek import replay as replay_module
 from creeklab.creek import samples
+from creeklab.creek.faults import Fault
+from creeklab.creek.place import Place
 from creeklab.creek.replay import Reading, Replay
 
 
@@ -39,6 +46,10 @@ class Time:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+
+
+def at(minute: int) -> pd.Timestamp:
+    return pd.Timestamp("2018-08-31 12:00", tz="UTC") + pd.Timedelta(minutes=minute)
 
 
 class TestReading:
@@ -238,7 +249,347 @@ class TestResume:
         assert replay.next is None
 
 
+class Answer:
+    """An acknowledgement that comes when somebody waits for it, or a refusal."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.here = False
+
+    def done(self) -> bool:
+        return self.here
+
+    def result(self, timeout: float | None = None) -> None:
+        self.here = True
+        if self.error is not None:
+            raise self.error
+
+
+class TestAcknowledgements:
+    def test_as_many_are_under_way_as_the_window_has_room_for(self) -> None:
+        answers: list[Answer] = []
+        most = 0
+
+        def send(_: Reading) -> Answer:
+            nonlocal most
+            answers.append(Answer())
+            most = max(most, sum(not answer.here for answer in answers))
+            return answers[-1]
+
+        replay = Replay(table([1.0] * 50), send, window=8, progress=False).run()
+        assert (replay.sent, most) == (50, 8)
+        assert all(answer.here for answer in answers)
+
+    def test_a_reading_counts_as_sent_when_it_is_acknowledged(self) -> None:
+        counted: list[int] = []
+
+        def send(_: Reading) -> Answer:
+            counted.append(replay.sent)
+            return Answer()
+
+        replay = Replay(table([1.0] * 3), send, progress=False)
+        replay.run()
+        assert counted == [0, 0, 0]
+        assert replay.sent == 3
+
+    def test_while_there_is_time_it_waits_for_the_acknowledgement(self) -> None:
+        time, counted = Time(), []
+
+        def send(_: Reading) -> Answer:
+            counted.append(replay.sent)
+            return Answer()
+
+        replay = Replay(
+            table([1.0] * 3), send, speed=300, progress=False, clock=time.clock, sleep=time.sleep
+        )
+        replay.run()
+        assert counted == [0, 1, 2]
+
+    def test_what_arrived_beyond_a_refused_one_is_not_sent_again(self) -> None:
+        heard: list[float | None] = []
+        refusals = [ConnectionError("cut off")]
+
+        def send(reading: Reading) -> Answer:
+            heard.append(reading.depth)
+            return Answer(refusals.pop() if reading.depth == 2.0 and refusals else None)
+
+        replay = Replay(table([0.0, 1.0, 2.0, float("nan"), 4.0, 5.0]), send, progress=False)
+        with pytest.raises(ConnectionError, match="cut off"):
+            replay.run()
+        assert repr(replay) == "Replay: 2 of 6 rows done (2 sent, 0 skipped)"
+        replay.run()
+        assert heard == [0, 1, 2, 4, 5, 2]
+        assert (replay.sent, replay.skipped) == (5, 1)
+
+    def test_one_that_never_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replay_module, "PATIENCE_SECONDS", 0.01)
+        monkeypatch.setattr(replay_module, "PARTING_SECONDS", 0.01)
+        silent: Future[None] = Future()
+        replay = Replay(table([1.0, 2.0]), lambda _: silent, progress=False)
+        with pytest.raises(TimeoutError):
+            replay.run()
+        assert replay.sent == 0
+        silent.set_result(None)
+        assert replay.run().sent == 2
+
+    def test_no_window(self) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            Replay(table([1.0]), pytest.fail, window=0)
+
+    @given(
+        measured=st.lists(st.booleans(), max_size=40),
+        fates=st.lists(st.sampled_from(["at once", "later", "refused", "raised"]), max_size=60),
+        window=st.integers(1, 9),
+    )
+    def test_each_reading_exactly_once_whatever_fails(
+        self, measured: list[bool], fates: list[str], window: int
+    ) -> None:
+        stage = [float(row) if there else np.nan for row, there in enumerate(measured)]
+        fate, heard = iter(fates), []
+
+        def send(reading: Reading) -> Answer | None:
+            what = next(fate, "later")
+            if what == "raised":
+                raise ConnectionError
+            if what == "refused":
+                return Answer(ConnectionError())
+            heard.append(reading.depth)
+            return Answer() if what == "later" else None
+
+        replay = Replay(table(stage), send, window=window, progress=False)
+        for _ in range(len(fates) + 1):
+            with contextlib.suppress(ConnectionError):
+                replay.run()
+        assert sorted(heard) == [row for row, there in enumerate(measured) if there]
+        assert (replay.sent, replay.skipped) == (len(heard), len(measured) - len(heard))
+
+
+class TestStopAndPause:
+    """Another thread, or ``send`` itself, asks; the run obeys before the next reading."""
+
+    def test_stop(self) -> None:
+        heard: list[float | None] = []
+
+        def send(reading: Reading) -> Answer:
+            heard.append(reading.depth)
+            if len(heard) == 2:
+                replay.stop()
+            return Answer()
+
+        replay = Replay(table([1.0, 2.0, 3.0]), send, progress=False)
+        assert replay.run().sent == 2
+        assert replay.run().sent == 3
+        assert heard == [1, 2, 3]
+
+    def test_stop_does_not_wait_until_the_next_reading_is_due(self) -> None:
+        heard = threading.Event()
+        replay = Replay(table([1.0, 2.0]), lambda _: heard.set(), speed=1, progress=False)
+        run = threading.Thread(target=replay.run)
+        run.start()
+        assert heard.wait(10)
+        replay.stop()
+        run.join(10)
+        assert not run.is_alive()
+        assert replay.sent == 1
+
+    @pytest.mark.parametrize("then", ["resume", "stop"])
+    def test_pause(self, then: str) -> None:
+        heard: list[float | None] = []
+        answers: list[Answer] = []
+        paused = threading.Event()
+
+        class Slow(Answer):
+            def result(self, timeout: float | None = None) -> None:
+                super().result(timeout)
+                paused.set()
+
+        def send(reading: Reading) -> Answer:
+            heard.append(reading.depth)
+            answers.append(Slow())
+            if len(heard) == 2:
+                replay.pause()
+            return answers[-1]
+
+        replay = Replay(table([1.0, 2.0, 3.0]), send, progress=False)
+        run = threading.Thread(target=replay.run)
+        run.start()
+        assert paused.wait(10)
+        assert heard == [1, 2]
+        getattr(replay, then)()
+        run.join(10)
+        assert not run.is_alive()
+        assert all(answer.here for answer in answers)
+        assert replay.sent == (3 if then == "resume" else 2)
+
+    def test_after_a_pause_the_schedule_starts_again(self) -> None:
+        time, sent_at = Time(), []
+
+        def send(_: Reading) -> None:
+            sent_at.append(time.now - 1000)
+            if len(sent_at) == 2:
+                replay.pause()
+                time.now += 50
+                threading.Timer(0.01, replay.resume).start()
+
+        replay = Replay(
+            table([1.0] * 4), send, speed=300, progress=False, clock=time.clock, sleep=time.sleep
+        )
+        replay.run()
+        assert sent_at == pytest.approx([0, 1, 51, 52])
+
+
+class TestPlace:
+    def test_another_replay_goes_on_from_it(self, tmp_path: Path) -> None:
+        readings = table([0.0, 1.0, float("nan"), 3.0, 4.0, 5.0])
+        heard: list[float | None] = []
+
+        def send(reading: Reading) -> Answer:
+            heard.append(reading.depth)
+            first = reading.depth == 3.0 and heard.count(3.0) == 1
+            return Answer(ConnectionError() if first else None)
+
+        with pytest.raises(ConnectionError):
+            Replay(readings, send, place=tmp_path / "place", progress=False).run()
+        replay = Replay(readings, send, place=tmp_path / "place", progress=False)
+        assert repr(replay) == "Replay: 3 of 6 rows done (2 sent, 1 skipped)"
+        replay.run()
+        assert heard == [0, 1, 3, 4, 5, 3]
+        assert Replay(readings, pytest.fail, place=str(tmp_path / "place")).run().next is None
+
+    def test_with_time_between_readings_it_is_never_behind(self, tmp_path: Path) -> None:
+        """So a program that is killed while it waits sends nothing a second time."""
+        time, file, places = Time(), tmp_path / "place", []
+
+        def sleep(seconds: float) -> None:
+            places.append(json.loads(file.read_text())["sent"])
+            time.sleep(seconds)
+
+        Replay(
+            table([1.0] * 4),
+            lambda _: Answer(),
+            speed=300,
+            place=file,
+            progress=False,
+            clock=time.clock,
+            sleep=sleep,
+        ).run()
+        assert places == [1, 2, 3]
+
+    def test_at_full_speed_it_is_at_most_half_a_second_behind(self, tmp_path: Path) -> None:
+        time, file, behind = Time(), tmp_path / "place", []
+
+        def send(_: Reading) -> None:
+            time.now += 0.1
+            saved = json.loads(file.read_text())["sent"] if file.exists() else 0
+            behind.append(replay.sent - saved)
+
+        replay = Replay(table([1.0] * 40), send, place=file, progress=False, clock=time.clock)
+        replay.run()
+        assert 4 <= max(behind) <= 6
+
+    def test_a_crash_while_writing_leaves_the_place_before(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "place"
+        Place("a", 1).save(file)
+
+        def crash(_: int) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("os.fsync", crash)
+        with pytest.raises(KeyboardInterrupt):
+            Place("a", 2).save(file)
+        monkeypatch.undo()
+        assert Place.load(file, "a").sent == 1
+        Place("a", 3, 1, [7]).save(file)
+        assert Place.load(file, "a") == Place("a", 3, 1, [7])
+        assert [path.name for path in tmp_path.iterdir()] == ["place"]
+
+    def test_another_recording_has_another_place(self, tmp_path: Path) -> None:
+        Replay(table([1.0, 2.0]), lambda _: None, place=tmp_path / "place", progress=False).run()
+        for other in (table([1.0, 2.1]), table([1.0]), table([1.0, 2.0], [20.0, 20.0])):
+            with pytest.raises(ValueError, match="holds the place in another recording"):
+                Replay(other, pytest.fail, place=tmp_path / "place")
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recording": "a", "rows": 1}', "\0"])
+    def test_no_place(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "place").write_text(text)
+        with pytest.raises(ValueError, match="does not hold the place of a replay"):
+            Replay(table([1.0]), pytest.fail, place=tmp_path / "place")
+
+    @settings(max_examples=30)
+    @given(
+        fates=st.lists(st.sampled_from(["later", "refused", "lost", "raised"]), max_size=40),
+        window=st.integers(1, 9),
+    )
+    def test_nothing_is_lost_and_doubled_only_is_what_lost_its_acknowledgement(
+        self, fates: list[str], window: int
+    ) -> None:
+        fate, heard, unheard = iter(fates), [], []
+
+        def send(reading: Reading) -> Answer:
+            what = next(fate, "later")
+            if what == "raised":
+                raise ConnectionError
+            if what != "refused":
+                heard.append(reading.depth)
+            if what == "lost":
+                unheard.append(reading.depth)
+            return Answer(None if what == "later" else ConnectionError())
+
+        readings = table([float(row) for row in range(20)])
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(len(fates) + 1):
+                process = Replay(
+                    readings, send, window=window, place=Path(folder, "place"), progress=False
+                )
+                with contextlib.suppress(ConnectionError):
+                    process.run()
+        assert process.sent == 20
+        assert sorted([*range(20), *unheard]) == sorted(depth or 0 for depth in heard)
+
+
+class TestFaults:
+    def test_a_network_loss_holds_back_what_is_measured_in_it(self) -> None:
+        time, sent = Time(), []
+        loss = Fault("network loss", at(5), at(14))
+        Replay(
+            table([0.0, 1.0, 2.0, 3.0]),
+            lambda reading: sent.append((time.now - 1000, reading.depth)),
+            speed=300,
+            faults=[loss],
+            progress=False,
+            clock=time.clock,
+            sleep=time.sleep,
+        ).run()
+        assert [depth for _, depth in sent] == [0, 1, 2, 3]
+        assert [moment for moment, _ in sent] == pytest.approx([0, 2.8, 2.8, 3])
+
+    def test_the_others_are_in_the_readings(self) -> None:
+        heard: list[float | None] = []
+        faults = [Fault("power cut", at(5), at(5)), Fault("spike", at(10), at(10), 5)]
+        Replay(
+            table([0.0, 1.0, 2.0]),
+            lambda reading: heard.append(reading.depth),
+            faults=faults,
+            progress=False,
+        ).run()
+        assert heard == [0, 7]
+
+
 class TestReadings:
+    @pytest.mark.parametrize("name", samples.names())
+    def test_every_sample_is_a_device(self, name: str) -> None:
+        readings = samples.load(name).iloc[:3000]
+        heard: list[Reading] = []
+        Replay(readings, heard.append, progress=False).run()
+        used = [name for name in readings if name.endswith(("stage_ft", "temperature_degC"))]
+        rows = readings[readings[used].notna().any(axis=1)]
+        assert [reading.time for reading in heard] == list(rows.index)
+        depths = [np.nan if reading.depth is None else reading.depth for reading in heard]
+        np.testing.assert_array_equal(depths, rows["stage_ft"])
+        assert any(reading.temperature is not None for reading in heard)
+
     def test_bad_readings_are_refused_before_anything_is_sent(self) -> None:
         with pytest.raises(ValueError, match="does not come after"):
             Replay(table([1.0, 2.0]).iloc[::-1], pytest.fail)
