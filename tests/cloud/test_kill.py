@@ -39,8 +39,8 @@ from creeklab.cloud.account import load_account
 from creeklab.cloud.process import CloudError
 from creeklab.device import Device, Refused
 from creeklab.lab import Lab, open_lab
-
-from ..conftest import NewThing, make_thing
+from tests.conftest import NewThing, make_thing
+from tests.hardening import kill
 
 ROUNDS = 50
 SEED = 20180831
@@ -74,13 +74,13 @@ class Journey:
         A connection of `own`, a Thing that the steps leave alone.
     """
 
-    def __init__(self, lab: Lab, own: NewThing) -> None:
+    def __init__(self, lab: Lab, own: NewThing, seed: int) -> None:
         # Repeating a call on its own account is what a client does, and would hide a loss.
         once = Config(retries={"total_max_attempts": 1})
         self.iot = lab.session.client("iot", config=once)
         self.data = lab.session.client("iot-data", config=once)
         self.own = own
-        self.random = random.Random(SEED)
+        self.random = random.Random(seed)
         self.killed = threading.Event()
         self.device: Device
         self.state: State = {}
@@ -445,15 +445,26 @@ def common_name(pem: str) -> str:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_what_was_answered_outlives_fifty_kills(home: Path) -> None:
+    assert journey_through_kills(home, ROUNDS, SEED) > ROUNDS  # else there was no journey
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_messages_of_persistent_sessions_outlive_kills_under_load(home: Path) -> None:
+    for load in kill.rounds(home, 3, SEED):
+        assert load.all.seen
+
+
+def journey_through_kills(home: Path, rounds: int, seed: int) -> int:
+    """Go through so many rounds in a new home folder; return how many changes were answered."""
     process.ensure(home, mqtt_port=0, https_port=0)  # not the usual ones, which others want too
     lab = open_lab(home=home)
-    journey = Journey(lab, make_thing(lab))
-    moments = random.Random(SEED)
+    journey = Journey(lab, make_thing(lab), seed)
+    moments = random.Random(seed)
     with lab.connect(journey.own.name) as journey.device:
         journey.device.publish(LAST_WORDS, "none yet", retain=True)
         journey.settle(journey.read())
     steps = 0
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, rounds + 1):
         running = process.ensure(home)
         moment = moments.uniform(0, LONGEST)
         with (
@@ -471,7 +482,7 @@ def test_what_was_answered_outlives_fifty_kills(home: Path) -> None:
         if found != journey.maybe:
             assert found == journey.state, f"round {number}"
         journey.settle(found)
-    assert steps > ROUNDS  # else there was no journey
+    return steps
 
 
 @contextlib.contextmanager

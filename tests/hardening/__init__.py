@@ -1,0 +1,1 @@
+"""What the cloud holds under: each command is one kind of trouble, at length."""

@@ -1,0 +1,317 @@
+"""Kill the cloud (kill -9) under load, again and again: what it acknowledged is there afterwards.
+
+Messages: two publishers with a hundred messages of QoS 1 in flight each; persistent sessions of
+MQTT 3.1.1 and 5 that take everything, that leave half unacknowledged, that are away, and a shared
+group. At a random moment the cloud is killed, then started again, and everyone comes back. Then
+
+- every message that was acknowledged to its publisher has come to every session it was due to (of
+  the group: to a member), in the order of its publisher;
+- no message comes again whose acknowledgement the cloud had taken in: the client's PUBACK was
+  followed by two pings, the second sent when the first was answered, and both were answered;
+- every session is there.
+
+And the account, as `tests/cloud/test_kill.py` does it: registry, policies, certificates, shadows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from creeklab.cloud import process
+from creeklab.cloud.mqtt.packets import (
+    Pingreq,
+    Pingresp,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Subscription,
+)
+from creeklab.lab import Lab, open_lab
+from tests.conftest import NewThing, make_thing
+from tests.hardening.wire import Wire
+
+IN_FLIGHT = 100
+MOST_OF_A_ROUND = 4000  # messages of one publisher: fewer than the cloud keeps for one client
+EXPIRY = 3600
+LONGEST = 0.8  # seconds from the start of the load to the kill
+PATIENCE = 20.0  # seconds until what is due has come
+PUBLISHERS = ("gauge-a", "gauge-b")
+GROUP = "$share/readers/load/#"
+
+NewWire = Callable[..., Wire]
+
+
+class Publisher:
+    """Publishes numbered messages as fast as it is acknowledged; knows which were.
+
+    Attributes
+    ----------
+    acknowledged
+        Payloads whose PUBACK came, in order.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.acknowledged: list[bytes] = []
+        self._number = 0
+
+    def run(self, new_wire: NewWire) -> None:
+        """Publish until the cloud has gone or the round has seen enough."""
+        wire = new_wire(self.name, 5)
+        under_way: dict[int, bytes] = {}
+        last = self._number + MOST_OF_A_ROUND
+        with contextlib.suppress(OSError), contextlib.closing(wire):
+            while self._number < last or under_way:
+                fresh: list[Publish] = []
+                while len(under_way) < IN_FLIGHT and self._number < last:
+                    self._number += 1
+                    packet_id = self._number % 65535 + 1
+                    under_way[packet_id] = payload = b"%s %d" % (self.name.encode(), self._number)
+                    topic = f"load/{self.name}/{self._number % 3}"
+                    fresh.append(Publish(topic, payload, 1, packet_id=packet_id))
+                if fresh:
+                    wire.send(*fresh)
+                for packet in wire.take():
+                    if isinstance(packet, Puback) and packet.reason_code == 0:
+                        self.acknowledged.append(under_way.pop(packet.packet_id))
+
+
+class Reader:
+    """A client with a persistent session; knows what came, and what cannot come again.
+
+    Parameters
+    ----------
+    share
+        How much of what comes it acknowledges while there is load.
+
+    Attributes
+    ----------
+    seen
+        How often each payload came.
+    first
+        Payloads in the order in which they came first.
+    """
+
+    def __init__(
+        self, name: str, version: int, topic_filter: str, random: random.Random, share: float = 1.0
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.topic_filter = topic_filter
+        self.seen: Counter[bytes] = Counter()
+        self.first: list[bytes] = []
+        self.repeated = 0
+        self._random = random
+        self._share = share
+        self._settled: set[bytes] = set()
+        self._acknowledged: set[bytes] = set()
+        self._before_ping: set[bytes] = set()
+        self._pings = 0
+
+    def subscribe(self, new_wire: NewWire) -> None:
+        """Make the session."""
+        with contextlib.closing(self._connect(new_wire, present=False)) as wire:
+            wire.send(Subscribe(1, [Subscription(self.topic_filter, 1)]))
+            [suback] = wire.take()
+            assert isinstance(suback, Suback)
+            assert suback.reason_codes == [1]
+
+    def run(self, new_wire: NewWire) -> None:
+        """Read until the cloud has gone."""
+        with (
+            contextlib.suppress(OSError),
+            contextlib.closing(self._connect(new_wire)) as wire,
+        ):
+            while True:
+                self._answer(wire, self._share)
+
+    def catch_up(self, new_wire: NewWire, missing: Callable[[], bool]) -> None:
+        """Read and acknowledge until nothing is missing, and nothing more is to come."""
+        deadline = time.monotonic() + PATIENCE
+        quiet = 0
+        with contextlib.closing(self._connect(new_wire)) as wire:
+            wire.send(Pingreq())
+            self._pings = 1
+            while missing() or quiet < 2:
+                came = self._answer(wire, 1.0)
+                quiet = 0 if came else quiet + 1
+                assert time.monotonic() < deadline, f"Not all has come to {self.name}."
+
+    def _connect(self, new_wire: NewWire, present: bool = True) -> Wire:
+        self._pings = 0
+        self._acknowledged, self._before_ping = set(), set()
+        wire = new_wire(self.name, self.version, EXPIRY)
+        assert wire.session_present is present, f"The session of {self.name} is lost."
+        return wire
+
+    def _answer(self, wire: Wire, share: float) -> bool:
+        """Take what comes and acknowledge a share of it; return whether messages came."""
+        came = False
+        answers: list[Puback | Pingreq] = []
+        for packet in wire.take():
+            if isinstance(packet, Publish):
+                came = True
+                self._take(packet.payload)
+                if self._random.random() < share:
+                    answers.append(Puback(packet.packet_id))
+                    self._acknowledged.add(packet.payload)
+            elif isinstance(packet, Pingresp):
+                self._pings += 1
+                answers.append(Pingreq())
+                if self._pings % 2:
+                    self._settled |= self._before_ping
+                    self._before_ping = set()
+        if came and not self._pings:
+            self._pings = 1
+            answers.append(Pingreq())
+        if answers:
+            wire.send(*(each for each in answers if isinstance(each, Puback)))
+            if self._pings % 2 and not self._before_ping:
+                self._before_ping, self._acknowledged = self._acknowledged, set()
+            wire.send(*(each for each in answers if isinstance(each, Pingreq)))
+        return came
+
+    def _take(self, payload: bytes) -> None:
+        assert payload not in self._settled, f"{payload!r} came again to {self.name}."
+        self.seen[payload] += 1
+        if self.seen[payload] == 1:
+            self.first.append(payload)
+        else:
+            self.repeated += 1
+
+
+class Load:
+    """The publishers and readers of one home folder.
+
+    Parameters
+    ----------
+    thing
+        Whose certificate all of them use.
+    """
+
+    def __init__(self, lab: Lab, thing: NewThing, seed: int) -> None:
+        self._lab = lab
+        self._thing = thing
+        self._random = random.Random(seed)
+        self.publishers = [Publisher(name) for name in PUBLISHERS]
+        only = f"load/{PUBLISHERS[0]}/+"
+        self.all = Reader("all", 5, "load/#", self._random)
+        self.half = Reader("half", 4, "load/#", self._random, share=0.5)
+        self.away = Reader("away", 5, only, self._random)
+        self.group = [Reader(f"member-{n}", 5, GROUP, self._random) for n in (1, 2)]
+        self.readers = [self.all, self.half, self.away, *self.group]
+        for reader in self.readers:
+            reader.subscribe(self._wire)
+
+    def round(self, home: Path) -> None:
+        """Load the cloud, kill it, start it again, and see that everything is there."""
+        running = process.ensure(home)
+        moment = self._random.uniform(0.05, LONGEST)
+        busy: list[Publisher | Reader] = [self.all, self.half, *self.group, *self.publishers]
+        errors: list[BaseException] = []
+
+        def work(one: Publisher | Reader) -> None:
+            try:
+                one.run(self._wire)
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=work, args=(one,)) for one in busy]
+        for thread in threads:
+            thread.start()
+        time.sleep(moment)
+        os.kill(running.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):  # it is another one's child, or nobody's
+            os.waitpid(running.pid, 0)
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+        process.ensure(home)
+        self._check()
+
+    def _check(self) -> None:
+        due = {each: None for publisher in self.publishers for each in publisher.acknowledged}
+        first = dict.fromkeys(self.publishers[0].acknowledged)
+        for reader, wanted in ((self.all, due), (self.half, due), (self.away, first)):
+            reader.catch_up(self._wire, lambda: any(each not in reader.seen for each in wanted))  # noqa: B023
+            for publisher in self.publishers:
+                mine = [each for each in reader.first if each.startswith(publisher.name.encode())]
+                assert mine == sorted(mine, key=_number), f"The order of {publisher.name} is lost."
+        for member in self.group:
+            member.catch_up(self._wire, lambda: False)
+        seen = self.group[0].seen + self.group[1].seen
+        lost = [each for each in due if each not in seen]
+        assert not lost, f"The shared group has lost {len(lost)} messages, such as {lost[0]!r}."
+
+    def _wire(self, client_id: str, version: int, expiry: int = 0) -> Wire:
+        files = self._thing.files
+        return Wire(
+            (self._lab.endpoint, self._lab.mqtt_port),
+            self._lab.ca_file,
+            files.certificate,
+            files.private_key,
+            client_id,
+            version,
+            expiry,
+        )
+
+    def __str__(self) -> str:
+        sent = sum(len(publisher.acknowledged) for publisher in self.publishers)
+        came = sum(sum(reader.seen.values()) for reader in self.readers)
+        repeated = sum(reader.repeated for reader in self.readers)
+        return (
+            f"{sent} messages acknowledged to their publishers, none lost; {came} came, {repeated} "
+            "of them again, as they were not acknowledged, or not in time, at the kill"
+        )
+
+
+def _number(payload: bytes) -> int:
+    return int(payload.rpartition(b" ")[2])
+
+
+def rounds(home: Path, count: int, seed: int) -> Iterator[Load]:
+    """Go through `count` rounds in a new home folder; give the load after each."""
+    process.ensure(home, mqtt_port=0, https_port=0)
+    lab = open_lab(home=home)
+    load = Load(lab, make_thing(lab), seed)
+    for _ in range(count):
+        load.round(home)
+        yield load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rounds", type=int, default=100, help="kills (default: 100)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of the moments")
+
+
+def run(options: argparse.Namespace) -> int:
+    from tests.cloud.test_kill import journey_through_kills
+
+    print(f"{options.rounds} kills under load, seed {options.seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "messages")
+        try:
+            for number, load in enumerate(rounds(home, options.rounds, options.seed), 1):
+                if number % 10 == 0 or number == options.rounds:
+                    print(f"messages, {number} kills: {load}", flush=True)
+        finally:
+            process.stop(home)
+        home = Path(folder, "account")
+        try:
+            steps = journey_through_kills(home, options.rounds, options.seed)
+            print(f"account, {options.rounds} kills: {steps} changes acknowledged, none lost")
+        finally:
+            process.stop(home)
+    return 0
