@@ -295,6 +295,7 @@ def test_a_certificate_of_one_thing_alone_is_that_thing_under_any_client_id(
 
 THINGS = ("Test2", "Test3")
 TREE = {"gauges": None, "plumtree": "gauges", "broad": "gauges", "pumps": None}
+IN = ("plumtree", "broad", "gauges", "pumps", None)
 KINDS = {"CONNECT": "client", "PUBLISH": "topic", "RECEIVE": "topic", "SUBSCRIBE": "topicfilter"}
 NAMES = ("Test2", "Test3", "creek", "creek/Test2", "creek/gauge", "creek/a/b", "+", "creek/#")
 PATTERNS = (
@@ -312,7 +313,7 @@ PATTERNS = (
 @st.composite
 def policy_documents(draw: st.DrawFn) -> str:
     statements = []
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(draw(st.integers(1, 2))):
         kind = draw(st.sampled_from(["client", "topic", "topicfilter", "topic*"]))
         statement: dict[str, Any] = {
             "Effect": draw(st.sampled_from(["Allow", "Allow", "Deny"])),
@@ -336,7 +337,7 @@ class World:
 
     policies: list[str]
     attached: list[str]  # to these Things the certificate is attached
-    members: dict[str, str]  # group of each Thing that is in one
+    members: dict[str, str | None]  # the group that each Thing is in
     of_certificate: set[int]
     of_groups: dict[str, set[int]]
     client_id: str
@@ -345,17 +346,17 @@ class World:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    policies = draw(st.lists(policy_documents(), min_size=1, max_size=4))
-    some = st.sets(st.integers(0, len(policies) - 1), max_size=2)
+    policies = [draw(policy_documents()) for _ in range(3)]
+    some = st.sampled_from([{0}, {1}, {2}, {0, 1}, {1, 2}, set[int]()])
     asked = st.tuples(st.sampled_from(list(KINDS)), st.sampled_from(NAMES))
     return World(
         policies,
-        draw(st.lists(st.sampled_from(THINGS), unique=True)),
-        draw(st.dictionaries(st.sampled_from(THINGS), st.sampled_from(list(TREE)))),
+        draw(st.sampled_from([["Test2"], ["Test3"], ["Test2", "Test3"], []])),
+        {name: draw(st.sampled_from(IN)) for name in THINGS},
         draw(some),
-        draw(st.dictionaries(st.sampled_from(list(TREE)), some)),
-        draw(st.sampled_from([*THINGS, "creek", "+"])),
-        draw(st.lists(asked, min_size=1, max_size=10)),
+        {name: draw(some) for name in TREE},
+        draw(st.sampled_from([*THINGS, *THINGS, "creek", "+"])),
+        draw(st.lists(asked, min_size=4, max_size=8)),
     )
 
 
@@ -401,6 +402,8 @@ def build(world: World, registry: Registry) -> tuple[Any, str]:
     for name in world.attached:
         iot.attach_thing_principal(thingName=name, principal=arn)
     for name, group in world.members.items():
+        if group is None:
+            continue
         iot.add_thing_to_thing_group(thingName=name, thingGroupName=group)
     for number, document in enumerate(world.policies):
         iot.create_policy(policyName=f"p{number}", policyDocument=document)
@@ -417,7 +420,7 @@ def test_what_is_answered_is_what_the_broker_then_does(
 ) -> None:
     files = itertools.count()
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(worlds())
     def check(world: World) -> None:
         store = Store(tmp_path / f"{next(files)}.db")

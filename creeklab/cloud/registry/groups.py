@@ -41,9 +41,12 @@ ABOVE = """
 """
 """The group ``:group`` and its ancestors."""
 
-AROUND = ABOVE.replace(
-    "SELECT :group", "SELECT thing_group FROM group_members WHERE thing = :thing"
-)
+AROUND = """
+    WITH RECURSIVE around (name) AS (
+        SELECT thing_group FROM group_members WHERE thing = :thing
+        UNION SELECT parent FROM thing_groups JOIN around USING (name) WHERE parent IS NOT NULL
+    ) SELECT name FROM around
+"""
 """The groups that the Thing ``:thing`` is in, and their ancestors."""
 
 
