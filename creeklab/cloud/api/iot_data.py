@@ -209,41 +209,40 @@ class IotData:
 
     def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Answer:
         """Return a shadow's document."""
-        with self._shadow_call("GetThingShadow"):
+        with _refusals():
             return _body(self._shadows.get(thingName, shadowName))
 
     def update_thing_shadow(
         self, *, thingName: str, payload: bytes, shadowName: str = ""
     ) -> Answer:
         """Update a shadow."""
-        with self._shadow_call("UpdateThingShadow"):
+        with _refusals():
             return _body(self._shadows.update(thingName, shadowName, payload))
 
     def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Answer:
         """Delete a shadow."""
-        with self._shadow_call("DeleteThingShadow"):
+        with _refusals():
             return _body(self._shadows.delete(thingName, shadowName))
 
     def list_named_shadows_for_thing(
         self, *, thingName: str, nextToken: str = "", pageSize: int = 25
     ) -> Answer:
         """Return the names of a Thing's named shadows, a page at a time."""
-        with self._shadow_call("ListThingShadow"):
-            names = self._shadows.named(thingName, _after(nextToken), pageSize + 1)
+        names = self._shadows.named(thingName, _after(nextToken), pageSize + 1)
         return {
             "results": names[:pageSize],
             "timestamp": int(self._broker.clock()),
             "nextToken": _token(names[pageSize - 1]) if len(names) > pageSize else None,
         }
 
-    @contextmanager
-    def _shadow_call(self, metric: str) -> Iterator[None]:
-        """Count a call that is accepted; name a rejection as the REST API does."""
-        try:
-            yield
-        except Rejected as rejected:
-            raise ServiceError(EXCEPTIONS[rejected.code], rejected.message) from None
-        self._metrics.count(f"{metric}.Accepted", "HTTP")
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn a rejection by the shadow service into the exception that its REST API has for it."""
+    try:
+        yield
+    except Rejected as rejected:
+        raise ServiceError(EXCEPTIONS[rejected.code], rejected.message) from None
 
 
 def _checked(
