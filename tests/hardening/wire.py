@@ -6,6 +6,7 @@ has to see the packets.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -43,15 +44,18 @@ class Wire:
         self._ready: list[Packet] = []
         context = ssl.create_default_context(cafile=str(ca))
         context.load_cert_chain(certificate, key)
-        raw = socket.create_connection(address, timeout=10)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = context.wrap_socket(raw, server_hostname=address[0])
         properties = {"session_expiry_interval": expiry} if version == 5 else {}
-        self.send(Connect(client_id, version, expiry == 0, 60, properties=properties))
-        connack = next(self.packets())
-        if not isinstance(connack, Connack) or connack.reason_code:
-            raise ConnectionError(f"Not accepted: {connack}")
-        self.session_present = connack.session_present
+        with contextlib.ExitStack() as unless_accepted:
+            raw = unless_accepted.enter_context(socket.create_connection(address, timeout=10))
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = context.wrap_socket(raw, server_hostname=address[0])
+            unless_accepted.enter_context(self._socket)
+            self.send(Connect(client_id, version, expiry == 0, 60, properties=properties))
+            connack = next(self.packets())
+            if not isinstance(connack, Connack) or connack.reason_code:
+                raise ConnectionError(f"Not accepted: {connack}")
+            self.session_present = connack.session_present
+            unless_accepted.pop_all()
 
     def send(self, *packets: Packet) -> None:
         """Send packets in one write."""
