@@ -47,7 +47,7 @@ class Mosquitto:
 
 @contextlib.contextmanager
 def running(folder: Path) -> Iterator[Mosquitto]:
-    """Run mosquitto as it is when installed, but for its port and certificates."""
+    """Run mosquitto as it is when installed, but for port, certificates and messages in flight."""
     path = program()
     assert path is not None
     authority = CertificateAuthority(folder / "ca")
@@ -67,6 +67,8 @@ def running(folder: Path) -> Iterator[Mosquitto]:
         f"cafile {folder}/ca/devices.pem\n"
         "require_certificate true\n"
         "allow_anonymous true\n"
+        # As many as AWS IoT Core has in flight; the default is 20.
+        "max_inflight_messages 100\n"
         "log_type error\n"
     )
     # It warns those who run it as root, as containers do.
