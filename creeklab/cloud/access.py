@@ -21,6 +21,14 @@ class Access:
     ----------
     attributes
         The set ``iot:ConnectAttributes``: ``PersistentConnect`` and ``LastWill`` as they apply.
+
+    Attributes
+    ----------
+    publishable
+        Topics on which nothing stands against a message that is not retained. Whoever finds that
+        out adds them, at most `MAX_CACHED`; `forget` empties it.
+    receivable
+        Topics on which `may_receive` has found that messages may be delivered.
     """
 
     def __init__(
@@ -42,13 +50,17 @@ class Access:
         self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
         self._bound: Authorizer | None = None
         self._answers: dict[str, dict[str, bool]] = {}
-        self._receive: dict[str, bool] = {}
+        self.receivable: set[str] = set()
+        self._unreceivable: set[str] = set()
+        self.publishable: set[str] = set()
 
     def forget(self) -> None:
         """Drop what was worked out: a policy, an attachment, a Thing or a certificate changed."""
         self._bound = None
         self._answers.clear()
-        self._receive.clear()
+        self.receivable.clear()
+        self._unreceivable.clear()
+        self.publishable.clear()
 
     @property
     def status(self) -> str | None:
@@ -74,18 +86,20 @@ class Access:
         return answer
 
     def may_receive(self, topic: str, refused: Callable[[str], None]) -> bool:
-        """Tell whether a message on `topic` may be delivered; the hot path of every delivery.
+        """Tell whether a message on `topic` may be delivered. It may if `receivable` has the topic.
 
         `refused` is called with the resource when a refusal is found, not each time it is met.
         """
-        answer = self._receive.get(topic)
-        if answer is None:
-            if len(self._receive) >= MAX_CACHED:
-                self._receive.clear()
-            answer = self._receive[topic] = self.allows("iot:Receive", "topic/" + topic)
-            if not answer:
-                refused("topic/" + topic)
-        return answer
+        if topic in self.receivable or topic in self._unreceivable:
+            return topic in self.receivable
+        allowed = self.allows("iot:Receive", "topic/" + topic)
+        answers = self.receivable if allowed else self._unreceivable
+        if len(answers) >= MAX_CACHED:
+            answers.clear()
+        answers.add(topic)
+        if not allowed:
+            refused("topic/" + topic)
+        return allowed
 
     def explain(self, action: str, resource: str) -> Explanation:
         """Explain the decision on `action` and `resource`."""

@@ -25,6 +25,12 @@ import filelock
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
+# uvloop has a buffer of 256 KB for each connection and uses little of it. Memory from the system
+# counts only where it was touched, but once such a block is freed, glibc would take the next ones
+# from its heap, where all of it counts. Measured with 1,000 connections that had come and gone once
+# before: 118 KB each, and 45 KB so.
+LARGE_BLOCKS_APART = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+
 
 class CloudError(RuntimeError):
     """The local cloud could not be started or stopped; the message says why and what to do."""
@@ -200,7 +206,7 @@ def _spawn(folder: Path, arguments: Sequence[str]) -> Running:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **LARGE_BLOCKS_APART},
             text=True,
             **flags,  # type: ignore[call-overload]
         )

@@ -40,9 +40,19 @@ class Explained:
         return {"summary": f"{self.action} on {self.resource} is not allowed"}
 
 
+class Forgetful(set[str]):
+    """A set that stays empty: each right is asked for anew, so that a test can change it."""
+
+    def add(self, element: str) -> None:
+        pass
+
+
 @dataclass
 class Rights:
     """Everything is allowed but what `denied` names as (action, resource)."""
+
+    publishable = Forgetful()
+    receivable = Forgetful()
 
     exclusive_thing: str | None = None
     denied: set[tuple[str, str]] = field(default_factory=set)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from creeklab.cloud.access import Access
 from creeklab.cloud.group_commit import GroupCommit
@@ -80,6 +80,30 @@ class Retained(Protocol):
         """Return the message kept for exactly this topic, as it is to be sent now."""
 
 
+class _Route(NamedTuple):
+    """Who gets the messages on one topic.
+
+    Several subscriptions of one session count as one: with the highest QoS, retained as published
+    if one of them wants it so, and not to the session itself if none of them does.
+    """
+
+    direct: tuple[tuple[Session, int, bool, bool], ...]
+    groups: tuple[tuple[tuple[Session, Subscription], ...], ...]
+
+    @classmethod
+    def of(cls, match: Match[Session, Subscription]) -> _Route:
+        direct = tuple(
+            (
+                session,
+                max(option.qos for option in options),
+                any(option.retain_as_published for option in options),
+                all(option.no_local for option in options),
+            )
+            for session, options in match.direct
+        )
+        return cls(direct, match.groups)
+
+
 @dataclass(frozen=True, slots=True)
 class _PendingWill:
     due: float
@@ -141,7 +165,7 @@ class Broker:
             settings.dollar_topics
         )
         self.groups = SharedGroups(self._tree, self._deliver, self.note_dropped, clock)
-        self._matches: dict[str, Match[Session, Subscription]] = {}
+        self._routes: dict[str, _Route] = {}
         self._wills: dict[str, _PendingWill] = {}
         self._examine = False
         self._keeper = keeper
@@ -270,7 +294,7 @@ class Broker:
         for topic_filter in session.subscriptions:
             self._tree.remove(topic_filter, session)
         if session.subscriptions:
-            self._matches.clear()
+            self._routes.clear()
         self.groups.hand_on(session)
         session.close()
 
@@ -338,7 +362,7 @@ class Broker:
         new = subscription.filter not in session.subscriptions
         session.subscriptions[subscription.filter] = subscription
         self._tree.add(subscription.filter, session, subscription)
-        self._matches.clear()
+        self._routes.clear()
         if session.keeper is not None:
             self._keeper.save(session)
         return new
@@ -347,7 +371,7 @@ class Broker:
         """Remove a subscription if it is there."""
         if session.subscriptions.pop(topic_filter, None) is not None:
             self._tree.remove(topic_filter, session)
-            self._matches.clear()
+            self._routes.clear()
             if session.keeper is not None:
                 self._keeper.save(session)
             self.groups.hand_on(session)
@@ -433,24 +457,22 @@ class Broker:
         return Message(topic, payload, qos, properties or {}, retain, expires_at)
 
     def _route(self, message: Message, client_id: str) -> None:
-        match = self._matches.get(message.topic)
-        if match is None:
-            if len(self._matches) >= MAX_CACHED_TOPICS:
-                self._matches.clear()
-            match = self._matches[message.topic] = self._tree.match(message.topic)
-        for session, options in match.direct:
-            qos, retain = 0, False
-            for option in options:
-                if option.no_local and session.client_id == client_id:
-                    continue
-                break
-            else:
+        route = self._routes.get(message.topic)
+        if route is None:
+            if len(self._routes) >= MAX_CACHED_TOPICS:
+                self._routes.clear()
+            route = self._routes[message.topic] = _Route.of(self._tree.match(message.topic))
+        granted, retain, connections = message.qos, message.retain, self.connections
+        for session, qos, as_published, not_to_itself in route.direct:
+            if not_to_itself and session.client_id == client_id:
                 continue
-            for option in options:
-                qos = max(qos, option.qos)
-                retain = retain or option.retain_as_published
-            self._deliver(session, message, min(qos, message.qos), message.retain and retain)
-        for members in match.groups:
+            qos = qos if qos < granted else granted
+            connection = connections.get(session.client_id)
+            if connection is not None:
+                connection.deliver(message, qos, retain and as_published)
+            else:
+                self._deliver(session, message, qos, retain and as_published)
+        for members in route.groups:
             self.groups.deliver(members, message)
 
     def _deliver(

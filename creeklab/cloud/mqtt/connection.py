@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from creeklab.cloud.access import Access
+from creeklab.cloud.access import MAX_CACHED, Access
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.admission import (
     MAX_PACKET,
@@ -244,7 +244,18 @@ class Connection:
         if properties and "topic_alias" in properties:
             topic = self._resolve_alias(topic, properties["topic_alias"])
         publish.topic = topic
-        refused = self._publish_refused("publish", publish)
+        access = self.access
+        refused = None
+        if (
+            access is None
+            or topic not in access.publishable
+            or publish.retain
+            or publish.qos > 1
+            or len(publish.payload) > MAX_PAYLOAD
+        ):
+            refused = self._publish_refused("publish", publish)
+            if access is not None and refused is None and len(access.publishable) < MAX_CACHED:
+                access.publishable.add(topic)
         if refused is None:
             code = self._broker.publish(
                 topic, publish.payload, publish.qos, publish.retain, properties, self.party
@@ -420,13 +431,11 @@ class Connection:
         if access is None or session is None or not self.open:
             return
         topic = message.topic
-        if not access.may_receive(topic, self._explain_receive):
+        if topic not in access.receivable and not access.may_receive(topic, self._explain_receive):
             return
         if qos == 0:
-            if not self.congested:
-                head, tail = message.frame(self.version, 0, retain)
-                if self._write_frame(head + tail):
-                    self._note(message, 0, retain)
+            if not self.congested and self._write_frame(message.frame(self.version, 0, retain)[0]):
+                self._note(message, 0, retain)
             return
         try:
             packet_id = session.admit(message, retain, group)

@@ -152,6 +152,8 @@ class _MqttProtocol(asyncio.Protocol):
         self._socket: socket.socket = transport.get_extra_info("socket")
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        # What asyncio reads out of the certificate for everybody: 4 KB, and nobody here asks.
+        transport.get_extra_info("peercert").clear()
         peer = Peer(certificate_id(der), *source, *target)
         self._connection = Connection(self._broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, TypeAlias
 
 from creeklab.cloud.mqtt.fields import (
@@ -469,14 +470,19 @@ def encode_publish_around_id(publish: Publish, version: int, qos: int) -> tuple[
 
 
 def _publish_around_id(publish: Publish, version: int, qos: int, dup: bool) -> tuple[bytes, bytes]:
-    topic = put_string(publish.topic)
+    topic = _topic_field(publish.topic)
     tail = publish.payload
     if version == 5:
-        tail = put_properties(publish.properties, PacketType.PUBLISH) + tail
-    first = put_uint8(0x30 | dup << 3 | qos << 1 | publish.retain)
-    if qos:
-        return first + put_varint(len(topic) + 2 + len(tail)) + topic, tail
-    return first + put_varint(len(topic) + len(tail)) + topic + tail, b""
+        properties = publish.properties
+        tail = (put_properties(properties, PacketType.PUBLISH) if properties else b"\0") + tail
+    first = 0x30 | dup << 3 | qos << 1 | publish.retain
+    size = len(topic) + len(tail) + (2 if qos else 0)
+    head = bytes((first, size)) if size < 0x80 else put_uint8(first) + put_varint(size)
+    return (head + topic, tail) if qos else (head + topic + tail, b"")
+
+
+# A topic that was published to is published to again.
+_topic_field = lru_cache(maxsize=4096)(put_string)
 
 
 # Reading packets ----------------------------------------------------------------------------------

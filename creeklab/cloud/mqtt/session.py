@@ -55,11 +55,11 @@ class Message:
     receivers: list[Party] | None = None
     number: int = 0
     holders: int = 0
-    _frames: dict[tuple[int, int, bool], tuple[bytes, bytes]] = field(default_factory=dict)
+    _frames: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
-        """Return the bytes before and after the packet id."""
-        key = (version, qos, retain)
+        """Return the bytes before and after the packet id; at QoS 0 all of them, and none."""
+        key = version << 2 | qos << 1 | retain
         frame = self._frames.get(key)
         if frame is None:
             publish = Publish(self.topic, self.payload, qos, retain, properties=self.properties)

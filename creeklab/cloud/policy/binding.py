@@ -1,19 +1,20 @@
 """A statement as it reads for one connection.
 
-Binding gives the variables of a statement the connection's values, compiles its patterns, and
-answers its conditions, which depend on the connection alone. What is left to ask of a bound
-statement is whether a request is among its actions and resources.
+Binding gives the variables of a statement the connection's values, and answers its conditions,
+which depend on the connection alone. What is left to ask of a bound statement is whether a request
+is among its actions and resources.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from creeklab.cloud.policy.conditions import fulfilled
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, Statement
-from creeklab.cloud.policy.patterns import fill, glob, literal
+from creeklab.cloud.policy.patterns import covers, fill, glob, literal
 
 Context = Mapping[str, str | tuple[str, ...]]
 """What is known of a connection: condition keys and variables by name, without ``${}``.
@@ -30,6 +31,7 @@ MAX_CERTIFICATE_VALUE = 1024
 "X.509 certificate policy variables")."""
 
 
+@lru_cache(maxsize=1024)  # every connection has the same few, and so the same texts
 def key(name: str) -> str:
     """Return the form of a variable or condition key in which keys are compared.
 
@@ -46,11 +48,10 @@ class BoundResource(NamedTuple):
     written: str
     pattern: str
     missing: tuple[str, ...]
-    regex: re.Pattern[str]
 
     def covers(self, resource: str) -> bool:
         """Tell whether the pattern, all its variables having values, matches `resource`."""
-        return not self.missing and self.regex.fullmatch(resource) is not None
+        return not self.missing and covers(self.pattern, resource)
 
 
 class Unmet(NamedTuple):
@@ -108,7 +109,7 @@ def bind(policy: Policy, statement: Statement, context: Context) -> BoundStateme
     resources = []
     for written in statement.resources:
         pattern, missing = filled(written)
-        resources.append(BoundResource(written, pattern, missing, glob(pattern)))
+        resources.append(BoundResource(written, pattern, missing))
     unmet = []
     for condition in statement.conditions:
         values = [filled(value) for value in condition.values]
