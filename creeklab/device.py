@@ -1,5 +1,6 @@
-"""One MQTT connection as one Thing: awsiotsdk's MQTT 5 client over mutual TLS.
+"""One MQTT connection, as one Thing or as the account: awsiotsdk's MQTT 5 client.
 
+A Thing shows its certificate, over mutual TLS; the account signs, and goes over WebSocket.
 The SDK answers with futures and callbacks on a thread of its own. Here a call waits for AWS's
 answer, with a bound, and a refusal is an exception that says what AWS said. What arrives is put
 into an `Inbox` that a cell can wait for.
@@ -11,11 +12,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
-from awscrt import mqtt5
+from awscrt import auth, mqtt5
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
@@ -167,15 +169,32 @@ class Inbox:
         return f"Inbox of '{self.topic_filter}': {count} message{'' if count == 1 else 's'}"
 
 
+@dataclass(frozen=True, slots=True)
+class AccountKey:
+    """What the account connects with: its access key, and the region that it signs for.
+
+    Attributes
+    ----------
+    ca
+        The certificates to trust; None for those that the machine trusts.
+    """
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    region: str
+    ca: Path | None
+    session_token: str | None = field(default=None, repr=False)
+
+
 class Device:
     """A connection as one Thing. Connects when made; `close` or ``with`` ends it.
 
     Parameters
     ----------
     thing
-        Name of the Thing; its shadow is `shadow`.
-    files
-        Certificate and key to connect with.
+        Name of the Thing; its shadow is `shadow`. None for the account itself.
+    identity
+        Certificate and key to connect with, or the account's access key.
     client_id
         MQTT client id; AWS keeps one connection for each.
 
@@ -186,13 +205,13 @@ class Device:
     TimeoutError
         If no answer came.
     ValueError
-        If the files cannot be used.
+        If the files, or the access key, cannot be used.
     """
 
     def __init__(
         self,
-        thing: str,
-        files: ThingFiles,
+        thing: str | None,
+        identity: ThingFiles | AccountKey,
         *,
         endpoint: str,
         port: int,
@@ -205,12 +224,9 @@ class Device:
         self._stopped = threading.Event()
         self._closed = False
         try:
-            self._client = mqtt5_client_builder.mtls_from_path(
-                str(files.certificate),
-                str(files.private_key),
+            self._client = _builder(identity)(
                 endpoint=endpoint,
                 port=port,
-                ca_filepath=str(files.ca),
                 client_id=client_id,
                 keep_alive_interval_sec=60,
                 # The SDK's own longest wait is two minutes: too long beside a notebook.
@@ -226,9 +242,10 @@ class Device:
                 on_lifecycle_stopped=self._on_stopped,
             )
         except (AwsCrtError, RuntimeError) as error:
-            raise ValueError(
-                f"The files in {files.folder} cannot be used: {_sdk_words(error)}"
-            ) from None
+            what = "The account's access key"
+            if isinstance(identity, ThingFiles):
+                what = f"The files in {identity.folder}"
+            raise ValueError(f"{what} cannot be used: {_sdk_words(error)}") from None
         self._client.start()
         try:
             self._connected.result(CONNECT_SECONDS)
@@ -337,6 +354,11 @@ class Device:
     @cached_property
     def shadow(self) -> DeviceShadow:
         """The Device Shadow of this Thing."""
+        if self.thing is None:
+            raise RuntimeError(
+                "The account is no Thing and has no shadow. Those of its Things are read and "
+                "changed with lab.client('iot-data'), or on their topics."
+            )
         if self._closed:
             raise RuntimeError("This device is closed. Connect anew with lab.connect.")
         return DeviceShadow(self._client, self.thing)
@@ -358,7 +380,8 @@ class Device:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "connected"
-        return f"Device of Thing '{self.thing}', client id '{self.client_id}', {state}"
+        owner = "the account" if self.thing is None else f"Thing '{self.thing}'"
+        return f"Device of {owner}, client id '{self.client_id}', {state}"
 
     # --- what the SDK's thread calls ------------------------------------------------------------
 
@@ -401,6 +424,24 @@ class Device:
             return ask()
         except (RuntimeError, ValueError, TypeError) as error:
             raise ValueError(f"{what}: the SDK does not take this. {error}") from None
+
+
+def _builder(identity: ThingFiles | AccountKey) -> Callable[..., mqtt5.Client]:
+    if isinstance(identity, ThingFiles):
+        return partial(
+            mqtt5_client_builder.mtls_from_path,
+            str(identity.certificate),
+            str(identity.private_key),
+            ca_filepath=str(identity.ca),
+        )
+    return partial(
+        mqtt5_client_builder.websockets_with_default_aws_signing,
+        identity.region,
+        auth.AwsCredentialsProvider.new_static(
+            identity.access_key, identity.secret_key, identity.session_token
+        ),
+        ca_filepath=None if identity.ca is None else str(identity.ca),
+    )
 
 
 def _answer(future: Future[T], what: str, timeout: float | None = None) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +25,7 @@ from botocore.httpsession import URLLib3Session
 
 from creeklab.cloud import process
 from creeklab.cloud.account import Account, load_account
-from creeklab.device import Device
+from creeklab.device import AccountKey, Device
 from creeklab.home import home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
 from creeklab.why import Why
@@ -143,6 +144,31 @@ class Lab:
             endpoint=self.endpoint,
             port=self.mqtt_port,
             client_id=client_id or thing,
+        )
+
+    def connect_account(self, client_id: str | None = None) -> Device:
+        """Connect as the account itself, as the console's MQTT test client does.
+
+        It signs with the account's access key and goes over WebSocket. No IoT policy is asked: the
+        account may publish, subscribe to and receive everything.
+
+        Parameters
+        ----------
+        client_id
+            MQTT client id, without which it is one that nobody else has.
+
+        Raises
+        ------
+        creeklab.device.Refused
+            If the cloud does not take the connection; `why` says why.
+        """
+        key = self._account
+        return Device(
+            None,
+            AccountKey(key.access_key, key.secret_key, self.region, self.ca_file),
+            endpoint=self.endpoint,
+            port=self.https_port,
+            client_id=client_id or f"account-{uuid.uuid4()}",
         )
 
     def why(self, client_id: str | None = None) -> Why:

@@ -113,6 +113,27 @@ class Access:
         return self._bound
 
 
+class AccountAccess(Access):
+    """The rights of the account itself, which signed its request: an administrator's, all of IoT.
+
+    Of it the policies of IAM are asked, and the account's one user is an administrator there.
+    """
+
+    @property
+    def status(self) -> str:
+        """It has no certificate that could be anything but active."""
+        return "ACTIVE"
+
+    @property
+    def exclusive_thing(self) -> None:
+        """It is no Thing."""
+        return None
+
+    def allows(self, action: str, resource: str) -> bool:
+        """Tell that `action` is allowed on `resource`."""
+        return True
+
+
 def authorizer(
     registry: Registry,
     certificate_id: str | None,

@@ -6,6 +6,8 @@ kept in a file that only its owner can read.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import secrets
@@ -31,6 +33,11 @@ class Account:
         """ARN of the IAM user whose access key this is."""
         return f"arn:aws:iam::{self.account}:user/creeklab"
 
+    @property
+    def user_id(self) -> str:
+        """Unique id of that user: who it is to the broker."""
+        return unique_id(self.user_arn)
+
 
 def load_account(folder: Path) -> Account:
     """Read the account kept in `folder`, or make it.
@@ -53,6 +60,12 @@ def load_account(folder: Path) -> Account:
         raise ValueError(
             f"{file} is not an account of creeklab. Delete that file to get a new access key."
         ) from None
+
+
+def unique_id(arn: str) -> str:
+    """Make an id of the form that IAM gives its users, always the same for the same ARN."""
+    letters = base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()
+    return "AIDA" + letters[:17]
 
 
 def _new_account() -> Account:

@@ -10,10 +10,14 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from aiohttp import web
+
 from creeklab.cloud.account import load_account
 from creeklab.cloud.api.server import ApiServer
+from creeklab.cloud.api.sigv4 import Caller
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.mqtt.listener import MqttListener
+from creeklab.cloud.mqtt.websocket import serve_websocket
 from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import Settings
 
@@ -46,6 +50,7 @@ class App:
             clock=clock,
             record=self.rooms.record_call,
             extra=self.rooms.door,
+            mqtt=self._open_websocket,
         )
         self._ticker: asyncio.Task[None] | None = None
 
@@ -88,6 +93,10 @@ class App:
         self.rooms.broker.close()
         await self._api.stop()
         self.rooms.close()
+
+    async def _open_websocket(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
+        user = self.rooms.account.user_id
+        return await serve_websocket(self.rooms.broker, request, user)
 
     async def _tick(self) -> None:
         while True:

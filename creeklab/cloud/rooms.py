@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from creeklab.cloud.access import Access
+from creeklab.cloud.access import Access, AccountAccess
 from creeklab.cloud.account import Account
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
@@ -120,6 +120,7 @@ class Rooms:
         self.store.close()
 
     def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Access:
-        # No listener lets anybody in without a certificate; "" would be the id of none.
-        certificate_id = peer.certificate_id or ""
-        return Access(self.registry, certificate_id, client_id, peer.source_ip, attributes)
+        source_ip, certificate_id = peer.source_ip, peer.certificate_id
+        if certificate_id is None:
+            return AccountAccess(self.registry, "", client_id, source_ip, attributes)
+        return Access(self.registry, certificate_id, client_id, source_ip, attributes)

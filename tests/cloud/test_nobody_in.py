@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPSConnection
 from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
@@ -25,10 +26,15 @@ from typing import Any, NamedTuple
 import boto3
 import paho.mqtt.client as paho
 import pytest
+from awscrt import auth as crt_auth
+from awscrt import http as crt_http
 from awscrt import mqtt5
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder, mqtt_connection_builder
+from botocore.auth import SigV4Auth, SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -558,6 +564,73 @@ WRONG = {
 }
 
 
+Signed = tuple[str, dict[str, str]]
+
+
+def _credentials(lab: Lab, wrong: Wrong) -> Credentials:
+    own = lab.session.get_credentials()
+    assert own is not None
+    return Credentials(wrong.access_key or own.access_key, wrong.secret or own.secret_key)
+
+
+def presigned(
+    lab: Lab, wrong: Wrong, *, service: str = "iotdevicegateway", path: str = "/mqtt"
+) -> Signed:
+    request = AWSRequest("GET", f"https://{lab.endpoint}:{lab.https_port}{path}")
+    SigV4QueryAuth(_credentials(lab, wrong), service, lab.region, expires=60).add_auth(request)
+    return request.url.partition(str(lab.https_port))[2], {}
+
+
+def signed_in_the_header(lab: Lab, wrong: Wrong) -> Signed:
+    request = AWSRequest("GET", f"https://{lab.endpoint}:{lab.https_port}/mqtt")
+    SigV4Auth(_credentials(lab, wrong), "iotdevicegateway", lab.region).add_auth(request)
+    return "/mqtt", dict(request.headers)
+
+
+def presigned_without_expiry(lab: Lab, wrong: Wrong) -> Signed:
+    """Sign as the SDK's builder does it."""
+    key = _credentials(lab, wrong)
+    config = crt_auth.AwsSigningConfig(
+        algorithm=crt_auth.AwsSigningAlgorithm.V4,
+        signature_type=crt_auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
+        credentials_provider=crt_auth.AwsCredentialsProvider.new_static(
+            key.access_key, key.secret_key
+        ),
+        region=lab.region,
+        service="iotdevicegateway",
+        date=importlib.import_module("botocore.auth").get_current_datetime(remove_tzinfo=False),
+    )
+    host = crt_http.HttpHeaders([("Host", f"{lab.endpoint}:{lab.https_port}")])
+    request = crt_http.HttpRequest("GET", "/mqtt", host)
+    crt_auth.aws_sign_request(request, config).result(SECONDS)
+    return request.path, {}
+
+
+SIGNERS: dict[str, Callable[[Lab, Wrong], Signed]] = {
+    "URL": presigned,
+    "URL without expiry": presigned_without_expiry,
+    "header": signed_in_the_header,
+}
+
+
+def upgrade(lab: Lab, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    """Ask for a WebSocket; return the status, and what is said about it."""
+    context = ssl.create_default_context(cafile=lab.ca_file)
+    connection = HTTPSConnection(lab.endpoint, lab.https_port, timeout=SECONDS, context=context)
+    with contextlib.closing(connection):
+        asked = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Protocol": "mqtt",
+        }
+        connection.request("GET", path, headers={**asked, **headers})
+        answer = connection.getresponse()
+        said = "" if answer.status == 101 else answer.read().decode()
+    return answer.status, json.loads(said)["message"] if said[:1] == "{" else said
+
+
 class TestHttps:
     @pytest.mark.parametrize("service", CALLS)
     @pytest.mark.parametrize("wrong", WRONG)
@@ -601,6 +674,75 @@ class TestHttps:
             assert answer.code == 403
             assert json.loads(answer.read())["message"] == "Missing Authentication Token"
         lab.client("iot").list_things()
+
+
+class TestWebSocket:
+    """Who opens ``/mqtt`` without the account's signature is told why, and so is the tape."""
+
+    @pytest.mark.parametrize("kind", SIGNERS)
+    @pytest.mark.parametrize("wrong", WRONG)
+    def test_wrong_signature(
+        self, lab: Lab, monkeypatch: pytest.MonkeyPatch, wrong: str, kind: str
+    ) -> None:
+        what = WRONG[wrong]
+        with monkeypatch.context() as patch:
+            set_clock(patch, what.minutes)
+            path, headers = SIGNERS[kind](lab, what)
+        status, answer = upgrade(lab, path, headers)
+        assert status == 403
+        assert answer in lab.why().summary
+        path, headers = SIGNERS[kind](lab, Wrong(set()))
+        assert upgrade(lab, path, headers) == (101, "")
+
+    @pytest.mark.parametrize("minutes", [-6, 6])
+    def test_five_minutes_are_the_most(
+        self, lab: Lab, monkeypatch: pytest.MonkeyPatch, minutes: int
+    ) -> None:
+        """A signature in the header, or a URL that does not say how long it is good for."""
+        for kind in ("header", "URL without expiry"):
+            for wrong, status in ((minutes, 403), (minutes // 2, 101)):
+                with monkeypatch.context() as patch:
+                    set_clock(patch, wrong)
+                    path, headers = SIGNERS[kind](lab, Wrong(set()))
+                assert upgrade(lab, path, headers)[0] == status
+
+    def test_replayed(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A URL is good as long as it says, and not a second longer, as often as one likes."""
+        url = SIGNERS["URL"](lab, Wrong(set()))
+        assert [upgrade(lab, *url)[0] for _ in range(3)] == [101] * 3
+        with monkeypatch.context() as patch:
+            set_clock(patch, -61)
+            status, answer = upgrade(lab, *SIGNERS["URL"](lab, Wrong(set())))
+        assert status == 403
+        assert "Signature expired" in answer
+
+    def test_changed(self, lab: Lab) -> None:
+        """What was signed is this request and no other."""
+        path, _ = SIGNERS["URL"](lab, Wrong(set()))
+        for changed in (
+            path.replace("X-Amz-Expires=60", "X-Amz-Expires=600000"),
+            path.replace("iotdevicegateway", "iotdata"),
+            path.replace("us-east-1", "eu-west-1"),
+            path + "&more=1",
+            path.replace("/mqtt?", "/mqtt/?"),
+            path[:-1] + ("0" if path[-1] != "0" else "1"),
+        ):
+            assert upgrade(lab, changed, {})[0] == 403, changed
+
+    @pytest.mark.parametrize("path", ["/mqtt", "/mqtt?X-Amz-Algorithm=AWS4-HMAC-SHA256"])
+    def test_no_signature(self, lab: Lab, path: str) -> None:
+        assert upgrade(lab, path, {}) == (403, "Missing Authentication Token")
+        assert "Missing Authentication Token" in lab.why().summary
+
+    @pytest.mark.parametrize("service", ["iot", "creeklab", "sts", "execute-api"])
+    def test_signed_for_another_service(self, lab: Lab, service: str) -> None:
+        path, _ = presigned(lab, Wrong(set()), service=service)
+        assert upgrade(lab, path, {})[0] in (400, 403, 404, 501)
+
+    @pytest.mark.parametrize("path", ["//mqtt", "/./mqtt", "/x/../mqtt", "/%6dqtt", "/MQTT"])
+    def test_another_path(self, lab: Lab, path: str) -> None:
+        signed, _ = presigned(lab, Wrong(set()), path=path)
+        assert upgrade(lab, signed, {})[0] in (400, 403, 404)
 
 
 def set_clock(patch: pytest.MonkeyPatch, minutes: int) -> None:

@@ -59,13 +59,17 @@ Upgrade = Callable[[web.BaseRequest, sigv4.Caller], Awaitable[web.StreamResponse
 
 @dataclass(slots=True)
 class _Call:
-    """What is known of a request so far: for its answer, and for the record."""
+    """What is known of a request so far: for its answer, and for the record.
+
+    `explain` says that it is a device's: then a refusal is told in full.
+    """
 
     request_id: str
     service: str | None = None
     operation: str | None = None
     error: str | None = None
     refuse: Refuse = json_error
+    explain: bool = False
 
 
 class ApiServer:
@@ -84,12 +88,13 @@ class ApiServer:
         Gives seconds since the epoch.
     record
         Called once for each request with ``service``, ``operation``, ``status``, ``error`` (None
-        if it went well) and ``duration`` in seconds.
+        if it went well) and ``duration`` in seconds; a refused device's with ``refusal`` as well.
     extra
         The verbs of ``POST /_creeklab/<verb>``, signed for the service ``creeklab``: JSON object
         in, JSON object out.
     mqtt
-        Takes over a request for ``/mqtt`` once its signature is checked, to open the WebSocket.
+        Takes over a request for ``/mqtt`` once its signature is checked, to open the WebSocket;
+        refuses with `ServiceError`.
     """
 
     def __init__(
@@ -147,10 +152,13 @@ class ApiServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         call = _Call(str(uuid.uuid4()))
+        refusal: dict[str, Any] = {}
         try:
             answer = await self._answer(request, call)
         except ServiceError as error:
             call.error = error.code
+            if call.explain:
+                refusal["refusal"] = {"summary": error.message}
             answer = call.refuse(error, call.request_id)
         except Exception:
             logger.exception("%s %s failed", call.service, call.operation)
@@ -165,6 +173,7 @@ class ApiServer:
                 status=answer.status,
                 error=call.error,
                 duration=time.perf_counter() - began,
+                **refusal,
             )
         return _response(answer)
 
@@ -174,6 +183,7 @@ class ApiServer:
         for name, value in request.headers.items():
             name = name.lower()
             headers[name] = f"{headers[name]},{value}" if name in headers else value
+        call.explain = path == MQTT_PATH
         claimed = sigv4.claimed_caller(query, headers)
         call.service = claimed.service
         service, operations = self._services.get(claimed.service, (None, None))

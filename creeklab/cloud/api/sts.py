@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+from creeklab.cloud.account import unique_id
 
 
 class Sts:
@@ -23,10 +22,4 @@ class Sts:
 
     def get_caller_identity(self) -> dict[str, str]:
         """Return the account, and ARN and unique id of the user who asks."""
-        return {"UserId": _unique_id(self._arn), "Account": self._account, "Arn": self._arn}
-
-
-def _unique_id(arn: str) -> str:
-    """Make an id of the form that IAM gives its users, always the same for the same ARN."""
-    letters = base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()
-    return "AIDA" + letters[:17]
+        return {"UserId": unique_id(self._arn), "Account": self._account, "Arn": self._arn}

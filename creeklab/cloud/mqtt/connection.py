@@ -51,6 +51,9 @@ from creeklab.cloud.tape import Party
 
 MAX_FILTERS = 8
 MAX_SUBSCRIPTIONS = 50
+LONGEST_SIGNED = 24 * 3600.0
+"""Longest connection of an account, which came in by a signature, in seconds (developer guide,
+"Device communication protocols")."""
 # What a PUBACK tells; anything else ends the connection (developer guide, "MQTT 5 reason codes").
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
 
@@ -100,7 +103,7 @@ class Connection:
         self._decoder = Decoder(max_packet_size=MAX_PACKET)
         self._will: Will | None = None
         self.keep_alive = 0
-        self._heard = broker.timer()
+        self._began = self._heard = broker.timer()
         self._aliases: dict[int, str] = {}
         self._held = 0
         self._unacknowledged = 0
@@ -141,6 +144,11 @@ class Connection:
             raise ProtocolError(
                 Reason.PROTOCOL_ERROR, f"A client does not send {type(packet).__name__}."
             )
+
+    def garbled(self, why: str) -> None:
+        """Take note that something came that is no MQTT."""
+        if self.open:
+            self._on_protocol_error(ProtocolError(Reason.PROTOCOL_ERROR, why))
 
     def _on_protocol_error(self, error: ProtocolError) -> None:
         self._refuse("protocol", error.text, reason_code=int(error.reason_code))
@@ -577,6 +585,9 @@ class Connection:
         if now - self._heard > 1.5 * self.keep_alive:
             self._refuse("disconnect", f"Nothing was heard for 1.5 times {self.keep_alive} s.")
             self.end(Reason.KEEP_ALIVE_TIMEOUT)
+        elif self.peer.certificate_id is None and now - self._began > LONGEST_SIGNED:
+            self._refuse("disconnect", "A connection that was signed for lasts 24 hours.")
+            self.end(Reason.ADMINISTRATIVE_ACTION, DisconnectReason.WEBSOCKET_TTL_EXPIRATION)
         elif examine and self.access is not None and self.access.status != "ACTIVE":
             self._refuse("disconnect", "The certificate is no longer ACTIVE.")
             self.end(Reason.NOT_AUTHORIZED)

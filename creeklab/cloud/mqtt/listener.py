@@ -25,9 +25,20 @@ HIGH_WATER = 1 << 20
 ALPN = "x-amzn-mqtt-ca"
 
 # Linux only.
-QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 log = logging.getLogger(__name__)
+
+
+def acknowledge_now(transport: asyncio.Transport) -> None:
+    """Have TCP acknowledge what came, as no answer of ours carries the acknowledgement.
+
+    The client's Nagle algorithm holds its next small packet back until then, and Linux takes 40 ms
+    by itself: so long would wait a CONNECT after the handshake of TLS 1.3, and a PUBLISH after a
+    PUBACK.
+    """
+    if _QUICK_ACK is not None and not transport.is_closing():
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
 
 class MqttListener:
@@ -149,7 +160,6 @@ class _MqttProtocol(asyncio.Protocol):
         # uvloop's transport is asyncio's in all but its base class.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._socket: socket.socket = transport.get_extra_info("socket")
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         # What asyncio reads out of the certificate for everybody: 4 KB, and nobody here asks.
@@ -157,7 +167,7 @@ class _MqttProtocol(asyncio.Protocol):
         peer = Peer(certificate_id(der), *source, *target)
         self._connection = Connection(self._broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
-        self._acknowledge_now()
+        acknowledge_now(self._transport)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -168,7 +178,7 @@ class _MqttProtocol(asyncio.Protocol):
             self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
             self._close()
         if not self._out:
-            self._acknowledge_now()
+            acknowledge_now(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._patience.cancel()
@@ -193,13 +203,3 @@ class _MqttProtocol(asyncio.Protocol):
     def _close(self) -> None:
         self._flush()
         self._transport.close()
-
-    def _acknowledge_now(self) -> None:
-        """Have TCP acknowledge what came, as no answer of ours carries the acknowledgement.
-
-        The client's Nagle algorithm holds its next small packet back until then, and Linux takes
-        40 ms by itself: so long would wait a CONNECT after the handshake of TLS 1.3, and a PUBLISH
-        after a PUBACK.
-        """
-        if QUICK_ACK is not None and not self._transport.is_closing():
-            self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)

@@ -1,0 +1,149 @@
+"""MQTT over WebSocket: the same conversation as over TLS, for who has signed the request.
+
+The bytes of MQTT travel in binary frames, and the borders of packets and frames have nothing to do
+with each other (MQTT 5, section 6). Such a connection has no certificate: it is the account itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, acknowledge_now
+
+SUBPROTOCOL = "mqtt"
+MAX_FRAME = 1 << 20
+"""Largest message of the WebSocket, in bytes; one that is not fragmented is a frame."""
+CLOSE_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+async def serve_websocket(
+    broker: Broker, request: web.BaseRequest, user: str
+) -> web.WebSocketResponse:
+    """Open the WebSocket that a request asks for, and talk MQTT on it to its end.
+
+    Parameters
+    ----------
+    user
+        Unique id of the user who signed the request.
+
+    Raises
+    ------
+    ServiceError
+        ``InvalidRequestException`` if the request does not ask for a WebSocket with the
+        subprotocol ``mqtt``.
+    """
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    # MQTT packets are small, and what unpacks to more than it weighs is no gift.
+    response = web.WebSocketResponse(
+        protocols=[SUBPROTOCOL], compress=False, max_msg_size=MAX_FRAME, timeout=CLOSE_SECONDS
+    )
+    if SUBPROTOCOL not in map(str.strip, offered.split(",")) or not response.can_prepare(request):
+        raise ServiceError(
+            "InvalidRequestException",
+            f"/mqtt opens a WebSocket with the subprotocol '{SUBPROTOCOL}', and nothing else.",
+        )
+    await response.prepare(request)
+    transport = request.transport
+    if transport is not None:
+        await _Conversation(broker, response, transport, user).run()
+    return response
+
+
+class _Conversation:
+    """A connection of the broker on a WebSocket."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        user: str,
+    ) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._out: list[bytes] = []
+        self._waiting = 0  # bytes
+        self._news = asyncio.Event()
+        self._over = False
+        self._code = WSCloseCode.OK
+        self._patience: asyncio.TimerHandle
+        source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
+        peer = Peer(None, source[0], source[1], target[0], target[1], user)
+        self._connection = Connection(broker, peer, self._write, self._close)
+
+    async def run(self) -> None:
+        """Talk until either end closes."""
+        sending = self._loop.create_task(self._send())
+        late = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
+        try:
+            await self._receive()
+        finally:
+            late.cancel()
+            self._connection.lost("connection lost")
+            self._close()
+            try:
+                await sending
+            finally:
+                self._patience.cancel()
+
+    async def _receive(self) -> None:
+        acknowledge_now(self._transport)
+        async for message in self._socket:
+            if message.type is WSMsgType.BINARY:
+                self._take(message.data)
+            elif message.type is WSMsgType.TEXT:
+                self._code = WSCloseCode.UNSUPPORTED_DATA
+                self._connection.garbled("MQTT travels in binary frames; this one was text.")
+            if not self._out:
+                acknowledge_now(self._transport)
+
+    def _take(self, data: bytes) -> None:
+        try:
+            self._connection.receive(data)
+        except Exception:
+            # A defect of ours must cost one connection, not the broker.
+            log.exception("A connection was closed because of an error in the broker.")
+            self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
+            self._close()
+
+    def _write(self, data: bytes) -> None:
+        self._out.append(data)
+        self._waiting += len(data)
+        if self._waiting > HIGH_WATER:
+            self._connection.congested = True
+        self._news.set()
+
+    def _close(self) -> None:
+        if not self._over:
+            self._over = True
+            self._news.set()
+            # Who does not read what is left for it is not waited for any longer.
+            self._patience = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
+
+    async def _send(self) -> None:
+        """Send what is written, one frame a turn of the loop; the last of it, and then close."""
+        with contextlib.suppress(ConnectionError):
+            while not self._over:
+                await self._news.wait()
+                self._news.clear()
+                await self._flush()
+        await self._socket.close(code=self._code)
+
+    async def _flush(self) -> None:
+        while self._out:
+            data = b"".join(self._out)
+            self._out.clear()
+            self._waiting = 0
+            await self._socket.send_bytes(data)  # waits while the client does not read
+            self._connection.congested = False
