@@ -12,8 +12,13 @@ import pytest
 from creeklab.cloud import process
 from creeklab.keys import ThingFiles
 from creeklab.lab import Lab, open_lab
+from tests.closing import close_what_is_reset
 
 counter = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    close_what_is_reset()
 
 
 @pytest.fixture(scope="session")
