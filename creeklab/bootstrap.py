@@ -387,6 +387,8 @@ class Installer:
             name: value for name, value in uv_settings(listed).items() if name not in os.environ
         }
         install = ["-m", "uv", "pip", "install", "--python", self._python, "--require-hashes"]
+        # As pip does. Else every process that may not, or is told not to, write compiles anew.
+        install += ["--compile-bytecode"]
         code, _ = self.run([self._python, *install, *arguments], settings)
         return code
 
