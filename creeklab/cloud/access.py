@@ -14,11 +14,21 @@ from creeklab.cloud.registry import Registry
 MAX_CACHED = 4096
 
 
+def not_active(certificate_id: str, status: str | None) -> str:
+    """Say that a certificate of this status, None if it has none, lets nobody in."""
+    state = f"is {status}: activate it with update_certificate, or use another"
+    if status is None:
+        state = "is not in this account's registry: make a new one, and save it"
+    return f"The certificate {certificate_id[:12]}... {state}. Only an ACTIVE one may connect."
+
+
 class Access:
     """The rights of one certificate, connected under one client id.
 
     Parameters
     ----------
+    client_id
+        None over HTTPS, where there is none.
     attributes
         The set ``iot:ConnectAttributes``: ``PersistentConnect`` and ``LastWill`` as they apply.
 
@@ -35,18 +45,19 @@ class Access:
         self,
         registry: Registry,
         certificate_id: str,
-        client_id: str,
+        client_id: str | None,
         source_ip: str,
         attributes: tuple[str, ...] = (),
     ) -> None:
         self._registry = registry
-        self._certificate_id = certificate_id
+        self.certificate_id = certificate_id
         self._client_id = client_id
         self._connection: dict[str, str | tuple[str, ...]] = {
-            "iot:ClientId": client_id,
             "aws:SourceIp": source_ip,
             "iot:ConnectAttributes": attributes,
         }
+        if client_id is not None:
+            self._connection["iot:ClientId"] = client_id
         self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
         self._bound: Authorizer | None = None
         self._answers: dict[str, dict[str, bool]] = {}
@@ -65,12 +76,12 @@ class Access:
     @property
     def status(self) -> str | None:
         """Status of the certificate, such as ``ACTIVE``; None if the registry has none of it."""
-        return self._registry.certificate_status(self._certificate_id)
+        return self._registry.certificate_status(self.certificate_id)
 
     @property
     def exclusive_thing(self) -> str | None:
         """Name of the Thing that alone has the certificate, if it was attached like that."""
-        return self._registry.exclusive_thing(self._certificate_id)
+        return self._registry.exclusive_thing(self.certificate_id)
 
     def allows(self, action: str, resource: str) -> bool:
         """Tell whether `action` is allowed on `resource`, such as ``topic/creek/depth``."""
@@ -108,7 +119,7 @@ class Access:
     def _authorizer(self) -> Authorizer:
         if self._bound is None:
             self._bound = authorizer(
-                self._registry, self._certificate_id, self._client_id, self._connection
+                self._registry, self.certificate_id, self._client_id, self._connection
             )
         return self._bound
 

@@ -6,22 +6,22 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from aiohttp import web
-
 from creeklab.cloud.account import load_account
+from creeklab.cloud.accounts import Accounts
 from creeklab.cloud.api.server import ApiServer
-from creeklab.cloud.api.sigv4 import Caller
 from creeklab.cloud.ca import CertificateAuthority
-from creeklab.cloud.mqtt.listener import MqttListener
-from creeklab.cloud.mqtt.websocket import serve_websocket
+from creeklab.cloud.mqtt.listener import MqttListener, explain_handshake, watch_handshakes
 from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import Settings
 
 ENDPOINT = "localhost"
+HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1"]
+"""The first is for devices that come to AWS's port 443, which here is the same as any other."""
 LOOPBACK = ("127.0.0.1", "::1")
 TICK_SECONDS = 1.0
 
@@ -44,14 +44,7 @@ class App:
         self._ca = CertificateAuthority(folder / "ca")
         self.rooms = Rooms(folder, account, settings, self._ca, ENDPOINT, clock, timer)
         self._listener = MqttListener(self.rooms.broker, self._ca.server_context())
-        self._api = ApiServer(
-            self.rooms.services,
-            {account.access_key: account.secret_key},
-            clock=clock,
-            record=self.rooms.record_call,
-            extra=self.rooms.door,
-            mqtt=self._open_websocket,
-        )
+        self._api = ApiServer(Accounts(self.rooms), clock=clock)
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self, mqtt_ports: list[int], https_ports: list[int]) -> tuple[int, int]:
@@ -67,6 +60,8 @@ class App:
         hosts = [host for host in LOOPBACK if _has(host)]
         mqtt = await _first_free(mqtt_ports, lambda port: self._listener.start(hosts, port))
         context = self._ca.https_context()
+        context.set_alpn_protocols(HTTPS_ALPN)
+        watch_handshakes(context, self._handshake_refused)
         https = await _first_free(https_ports, lambda port: self._api.start(hosts, port, context))
         self._ticker = loop.create_task(self._tick())
         return mqtt, https
@@ -94,9 +89,8 @@ class App:
         await self._api.stop()
         self.rooms.close()
 
-    async def _open_websocket(self, request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
-        user = self.rooms.account.user_id
-        return await serve_websocket(self.rooms.broker, request, user)
+    def _handshake_refused(self, error: ssl.SSLError | None) -> None:
+        self.rooms.tape.record("tls", refusal={"summary": explain_handshake(error)})
 
     async def _tick(self) -> None:
         while True:

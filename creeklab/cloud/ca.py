@@ -242,23 +242,25 @@ class CertificateAuthority:
         device authority has not signed and `trust` was not told of; whether the certificate is
         still registered and active is for the listener to ask.
         """
-        context = self.https_context()
-        for text in self._trusted:
-            context.load_verify_locations(cadata=text)
-        # A certificate that is trusted for itself needs no chain to a root.
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.verify_mode = ssl.CERT_REQUIRED
-        self._contexts.append(context)
-        return context
+        return self._context(ssl.CERT_REQUIRED)
 
     def https_context(self) -> ssl.SSLContext:
-        """Return TLS settings that ask the client for no certificate: TLS 1.2 and 1.3."""
+        """Return the same for clients that need not have a certificate: who has none may sign."""
+        return self._context(ssl.CERT_OPTIONAL)
+
+    def _context(self, mode: ssl.VerifyMode) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         # No session tickets, of 1.3 or 1.2: they cost time and would outlive a revoked certificate.
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
         context.load_cert_chain(self._folder / "server.pem")
+        for text in self._trusted:
+            context.load_verify_locations(cadata=text)
+        # A certificate that is trusted for itself needs no chain to a root.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.verify_mode = mode
+        self._contexts.append(context)
         return context
 
     def _issue(self, subject: x509.Name, key: CertificateKey) -> x509.Certificate:

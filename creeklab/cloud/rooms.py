@@ -7,7 +7,10 @@ devices, its tape. Ports, the certificate authority and time belong to the whole
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+
+from aiohttp import web
 
 from creeklab.cloud.access import Access, AccountAccess
 from creeklab.cloud.account import Account
@@ -15,13 +18,14 @@ from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.api.lab import lab_door
 from creeklab.cloud.api.protocol import Service
-from creeklab.cloud.api.server import OWN_SERVICE
+from creeklab.cloud.api.server import DATA_SERVICE, OWN_SERVICE
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.kept_sessions import KeptSessions
 from creeklab.cloud.mqtt.retained import RetainedMessages
+from creeklab.cloud.mqtt.websocket import serve_websocket
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry_events import RegistryEvents
 from creeklab.cloud.settings import Settings
@@ -29,6 +33,9 @@ from creeklab.cloud.shadow import Rules
 from creeklab.cloud.shadow_service import ShadowService
 from creeklab.cloud.store import Store
 from creeklab.cloud.tape import Tape
+
+model = cache(Service)
+"""The service model of a name, read once for all accounts."""
 
 
 class Rooms:
@@ -89,12 +96,12 @@ class Rooms:
         events = RegistryEvents(self.registry, self.broker.publish, clock)
         self.registry.watchers.append(events.on_news)
         ca.trust(self.registry.certificates.brought())
-        data = (Service("iot-data"), IotData(self.broker, self.shadows, retained))
+        data = (model("iot-data"), IotData(self.broker, self.shadows, retained))
         self.services: Mapping[str, tuple[Service, object]] = {
-            "iot": (Service("iot"), Iot(self.registry, self.broker.presence.get)),
-            "iotdata": data,
+            "iot": (model("iot"), Iot(self.registry, self.broker.presence.get)),
+            DATA_SERVICE: data,
             "iotdevicegateway": data,
-            "sts": (Service("sts"), Sts(account.account, account.user_arn)),
+            "sts": (model("sts"), Sts(account.account, account.user_arn)),
         }
         self.door = lab_door(self.tape)
 
@@ -102,12 +109,22 @@ class Rooms:
         """Have what is to be kept committed by `soon`, which calls a function in a moment."""
         self.commits.soon = lambda: soon(self.broker.settle)
 
+    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Talk MQTT over a WebSocket that the account has signed for."""
+        return await serve_websocket(self.broker, request, self.account.user_id)
+
+    def device(self, certificate_id: str, source_ip: str) -> Access:
+        """Return the rights of a certificate over HTTPS."""
+        return Access(self.registry, certificate_id, None, source_ip)
+
     def record_call(self, **call: object) -> None:
         """Put a call to the API on the tape."""
         self.calls += 1
         # Looking at the tape is not a happening of its own.
         if call["service"] != OWN_SERVICE:
             self.tape.record("call", **call)
+        if call.get("action") in ("iot:Publish", "iot:RetainPublish"):
+            self.tape.metrics.count("PublishIn.AuthError", "HTTP")
 
     def tick(self) -> None:
         """Do what time brings; call it every second or so."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import boto3
 from aiohttp import web
@@ -27,7 +27,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import ApiServer
-from creeklab.cloud.api.sigv4 import Caller
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.errors import ServiceError
 
@@ -74,19 +73,15 @@ class Cloud:
         self.operations = Operations()
         self.records: list[dict[str, Any]] = []
         data = (Service("iot-data"), self.operations)
-        self.server = ApiServer(
-            {
-                "iot": (Service("iot"), self.operations),
-                "iotdata": data,
-                "iotdevicegateway": data,
-                "sts": (Service("sts"), Sts(ACCOUNT, USER)),
-            },
-            {KEY: SECRET},
-            clock=lambda: time.time() + self.offset,
-            record=lambda **entry: self.records.append(entry),
-            extra={"echo": lambda request: {"you said": request}, "refuse": self._refuse},
-            mqtt=self._mqtt,
-        )
+        self.services = {
+            "iot": (Service("iot"), self.operations),
+            "iotdata": data,
+            "iotdevicegateway": data,
+            "sts": (Service("sts"), Sts(ACCOUNT, USER)),
+        }
+        self.door = {"echo": lambda request: {"you said": request}, "refuse": self._refuse}
+        self.secrets = {KEY: SECRET}
+        self.server = ApiServer(cast(Any, self), clock=lambda: time.time() + self.offset)
         started: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(context, started)))
         self._thread.start()
@@ -110,11 +105,23 @@ class Cloud:
     def _refuse(request: dict[str, Any]) -> dict[str, Any]:
         raise ServiceError("ResourceNotFoundException", "Nothing there.")
 
-    @staticmethod
-    async def _mqtt(request: web.BaseRequest, caller: Caller) -> web.StreamResponse:
+    # It is the one account of this server, too.
+
+    @property
+    def owner(self) -> Cloud:
+        return self
+
+    def of_key(self, access_key: str) -> Cloud:
+        assert access_key == KEY
+        return self
+
+    def record_call(self, **entry: Any) -> None:
+        self.records.append(entry)
+
+    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
         socket = web.WebSocketResponse(protocols=["mqtt"])
         await socket.prepare(request)
-        await socket.send_str(caller.service)
+        await socket.send_str("welcome")
         await socket.close()
         return socket
 

@@ -453,7 +453,7 @@ def test_a_presigned_web_socket(cloud: Cloud, service: str) -> None:
         ):
             return ws.protocol, await ws.receive_str()
 
-    assert cloud.run(talk()) == ("mqtt", service)
+    assert cloud.run(talk()) == ("mqtt", "welcome")
 
 
 # On record
@@ -472,6 +472,9 @@ def test_the_record(cloud: Cloud, client: Callable[..., Any]) -> None:
         refused(call)
     cloud.request("POST", "/_creeklab/echo", b"", "creeklab")
     cloud.request("GET", "/things", b"", None)
+    refusals = [entry.pop("refusal", None) for entry in cloud.records]
+    assert refusals[:-1] == [None] * 6
+    assert "Missing Authentication Token" in refusals[-1]["summary"]
     assert all(0 <= entry.pop("duration") < 10 for entry in cloud.records)
     assert [tuple(entry.values()) for entry in cloud.records] == [
         ("iot", "ListThings", 200, None),
@@ -488,6 +491,9 @@ def test_the_record(cloud: Cloud, client: Callable[..., Any]) -> None:
 # Start and stop
 
 
+NOBODY: Any = None  # accounts, of which there are none
+
+
 def with_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6) as probe:
@@ -500,7 +506,7 @@ def with_ipv6() -> bool:
 @pytest.mark.skipif(not with_ipv6(), reason="This machine has no second loopback address.")
 def test_several_hosts_and_one_port() -> None:
     async def start_two() -> None:
-        first, second = ApiServer({}, {}), ApiServer({}, {})
+        first, second = ApiServer(NOBODY), ApiServer(NOBODY)
         port = await first.start(["127.0.0.1"], 0, None)
         try:
             with pytest.raises(OSError, match=str(port)) as caught:
@@ -522,7 +528,7 @@ def test_several_hosts_and_one_port() -> None:
 
 def test_stop_is_final_and_may_come_twice() -> None:
     async def start_and_stop() -> None:
-        server = ApiServer({}, {})
+        server = ApiServer(NOBODY)
         port = await server.start(["127.0.0.1"], 0, None)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await server.stop()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import re
 import socket
 import ssl
 import time
@@ -674,6 +675,224 @@ class TestHttps:
             assert answer.code == 403
             assert json.loads(answer.read())["message"] == "Missing Authentication Token"
         lab.client("iot").list_things()
+
+
+def over_https(lab: Lab, pair: Pair | None, path: str = "/topics/a%2Fb") -> str:
+    """Publish with a client certificate; return what came of it."""
+    context = ssl.create_default_context(cafile=lab.ca_file)
+    if pair is not None:
+        context.load_cert_chain(*pair)
+    connection = HTTPSConnection(lab.endpoint, lab.https_port, timeout=SECONDS, context=context)
+    with contextlib.closing(connection):
+        try:
+            connection.request("POST", path, b"x")
+            answer = connection.getresponse()
+        except (ssl.SSLError, ConnectionError):
+            return HANGUP
+        said = json.loads(answer.read())
+        return WELCOME if answer.status == 200 else f"{answer.status} {said['message']}"
+
+
+class TestHttpsDevice:
+    @pytest.mark.parametrize("stranger", STRANGERS)
+    def test_strangers(
+        self, lab: Lab, dressed: dict[str, Pair | None], good: NewThing, stranger: str
+    ) -> None:
+        before = last_refusal(lab)
+        outcome = over_https(lab, dressed[stranger])
+        refusal = explained(lab, before)
+        if stranger == "no certificate":
+            assert outcome == "403 Missing Authentication Token"
+            assert "nor did a Thing's certificate come with it" in refusal.summary
+        elif in_the_handshake(stranger):
+            assert outcome == HANGUP
+            assert STRANGERS[stranger].explanation in refusal.summary
+        else:
+            # Without a connection there is no client id, and iot:Connect is not asked.
+            assert outcome == "403 Forbidden"
+            if stranger != "another client id":
+                assert STRANGERS[stranger].explanation in refusal.summary
+
+    def test_a_good_thing_has_no_more_than_its_policy(self, lab: Lab) -> None:
+        may = {"Effect": "Allow", "Action": "iot:Publish", "Resource": "ARN:topic/mine"}
+        pair = pair_of(make_thing(lab, [may]))
+        assert over_https(lab, pair, "/topics/mine") == WELCOME
+        with lab.connect_account() as account:
+            inbox = account.subscribe("#")
+            for path in (
+                "/topics/yours",
+                "/topics/%79ours",
+                "/topics/mine/../yours",
+                "/topics/mine%2F..%2Fyours",
+                "/topics/mine%2Fyours",
+                "/topics/./yours",
+                "//topics/yours",
+                "/topics//yours",
+                "/topics/yours/",
+                "/topics/mine%00",
+                "/topics/mine%0d%0a",
+                "/topics/%ff",
+                "/topics/MINE",
+                "/topics/mine;yours",
+                "/topics/",
+                "/topics",
+            ):
+                assert over_https(lab, pair, path)[0] == "4", path
+            assert over_https(lab, pair, "/topics/mine?topic=yours&topic=hers") == WELCOME
+            account.publish("last", "")
+            inbox.wait_for(2)
+            published = [topic for topic in inbox.topics if not topic.startswith("$aws/")]
+        assert published == ["mine", "last"]
+
+
+HEAD = b"Host: localhost\r\n"
+SMUGGLED = b"GET /things HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+LAST = SMUGGLED
+
+TRICKS = {
+    "dots": b"GET /things/../policies HTTP/1.1\r\n" + HEAD,
+    "encoded dots": b"GET /things/%2e%2e/policies HTTP/1.1\r\n" + HEAD,
+    "encoded slashes": b"GET /%2F_creeklab%2Ftape HTTP/1.1\r\n" + HEAD,
+    "double slashes": b"POST //_creeklab//tape HTTP/1.1\r\n" + HEAD,
+    "backslashes": b"GET \\things HTTP/1.1\r\n" + HEAD,
+    "not UTF-8": b"GET /\xff\xfe HTTP/1.1\r\n" + HEAD,
+    "half an escape": b"GET /things/%zz%2 HTTP/1.1\r\n" + HEAD,
+    "a null byte": b"GET /things\0 HTTP/1.1\r\n" + HEAD,
+    "an absolute target": b"GET https://iot.amazonaws.com/things HTTP/1.1\r\n" + HEAD,
+    "a target that is a host": b"CONNECT localhost:8883 HTTP/1.1\r\n" + HEAD,
+    "a star": b"OPTIONS * HTTP/1.1\r\n" + HEAD,
+    "no target": b"GET  HTTP/1.1\r\n" + HEAD,
+    "an endless path": b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n" + HEAD,
+    "no host": b"GET /things HTTP/1.1\r\n",
+    "two hosts": b"GET /things HTTP/1.1\r\nHost: a\r\nHost: b\r\n",
+    "two authorizations": b"GET /things HTTP/1.1\r\n"
+    + HEAD
+    + b"Authorization: AWS4-HMAC-SHA256 Credential=a/b/c/iot/aws4_request, SignedHeaders=host, "
+    b"Signature=0\r\nAuthorization: Basic YTpi\r\n",
+    "an empty authorization": b"GET /things HTTP/1.1\r\n" + HEAD + b"Authorization:\r\n",
+    "a large header": b"GET /things HTTP/1.1\r\n" + HEAD + b"X: " + b"x" * 100_000 + b"\r\n",
+    "many headers": b"GET /things HTTP/1.1\r\n"
+    + HEAD
+    + b"".join(b"X-%d: x\r\n" % n for n in range(20_000)),
+    "a folded header": b"GET /things HTTP/1.1\r\n" + HEAD + b"X: a\r\n b\r\n",
+    "a space before the colon": b"GET /things HTTP/1.1\r\n" + HEAD + b"X : a\r\n",
+    "a null byte in a header": b"GET /things HTTP/1.1\r\n" + HEAD + b"X: a\0b\r\n",
+    "a new version": b"PRI * HTTP/2.0\r\n",
+    "an old version": b"GET /things HTTP/1.0\r\n",
+    "length and chunks": b"POST /things/a HTTP/1.1\r\n"
+    + HEAD
+    + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "two lengths": b"POST /things/a HTTP/1.1\r\n"
+    + HEAD
+    + b"Content-Length: 0\r\nContent-Length: %d\r\n\r\n" % len(SMUGGLED)
+    + SMUGGLED,
+    "chunks in disguise": b"POST /things/a HTTP/1.1\r\n"
+    + HEAD
+    + b"Transfer-Encoding: xchunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "two encodings": b"POST /things/a HTTP/1.1\r\n"
+    + HEAD
+    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "a chunk without a size": b"POST /things/a HTTP/1.1\r\n"
+    + HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    + SMUGGLED,
+    "a chunk of endless size": b"POST /things/a HTTP/1.1\r\n"
+    + HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\n"
+    + b"f" * 100
+    + b"\r\n"
+    + SMUGGLED,
+    "a negative length": b"POST /things/a HTTP/1.1\r\n" + HEAD + b"Content-Length: -1\r\n",
+    "a length with a sign": b"POST /things/a HTTP/1.1\r\n" + HEAD + b"Content-Length: +4\r\n",
+    "lines without carriage return": b"GET /things HTTP/1.1\nHost: localhost\n",
+    "a body that nobody asked for": b"GET /things HTTP/1.1\r\n"
+    + HEAD
+    + b"Content-Length: 3\r\n\r\nabc",
+}
+
+
+def statuses(lab: Lab, data: bytes, pair: Pair | None = None) -> list[int]:
+    """Send bytes over TLS, and after them a request that is the last; return every status."""
+    context = ssl.create_default_context(cafile=lab.ca_file)
+    if pair is not None:
+        context.load_cert_chain(*pair)
+    with (
+        socket.create_connection((lab.endpoint, lab.https_port), SECONDS) as plain,
+        context.wrap_socket(plain, server_hostname=lab.endpoint) as secured,
+    ):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):  # it may be cut off before the end
+            secured.sendall(data + b"\r\n" + LAST)
+        answered = heard(secured)
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answered)]
+
+
+class TestTricks:
+    """What is not a plain request is answered with a refusal, or cut off: nothing else."""
+
+    @pytest.mark.parametrize("trick", TRICKS)
+    @pytest.mark.parametrize("who", ["nobody", "a Thing without rights"])
+    def test_on_http(self, lab: Lab, dressed: dict[str, Pair | None], trick: str, who: str) -> None:
+        pair = None if who == "nobody" else dressed["no policy"]
+        log = lab.home / "cloud" / "cloud.log"
+        before = log.read_text()
+        answers = statuses(lab, TRICKS[trick], pair)
+        assert all(400 <= status < 500 for status in answers), answers
+        assert log.read_text() == before
+        lab.client("sts").get_caller_identity()
+
+    @pytest.mark.parametrize("trick", ["length and chunks", "two lengths", "two encodings"])
+    def test_what_is_smuggled_along_with_a_signed_request(self, lab: Lab, trick: str) -> None:
+        """One request was signed; at most one answer is given to it, and none to the other."""
+        target = f"https://{lab.endpoint}:{lab.https_port}/things/smuggler"
+        request = AWSRequest("POST", target, {"Host": "localhost"}, b"{}")
+        SigV4Auth(_credentials(lab, Wrong(set())), "iot", lab.region).add_auth(request)
+        signature = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        first, _, rest = TRICKS[trick].partition(b"Host: localhost\r\n")
+        answers = statuses(lab, first + signature.encode() + rest)
+        assert all(400 <= status < 500 for status in answers), answers
+        names = [thing["thingName"] for thing in lab.client("iot").list_things()["things"]]
+        assert "smuggler" not in names
+
+
+class TestLabDoor:
+    @pytest.mark.parametrize("verb", ["tape", "why", "metrics", "nothing"])
+    @pytest.mark.parametrize("wrong", WRONG)
+    def test_wrong_signature(
+        self, lab: Lab, monkeypatch: pytest.MonkeyPatch, wrong: str, verb: str
+    ) -> None:
+        what = WRONG[wrong]
+        with monkeypatch.context() as patch:
+            set_clock(patch, what.minutes)
+            assert knock_at_the_lab(lab, f"/_creeklab/{verb}", what) == 403
+        assert knock_at_the_lab(lab, "/_creeklab/tape", Wrong(set())) == 200
+
+    @pytest.mark.parametrize("service", ["iot", "iotdata", "sts", "iotdevicegateway"])
+    def test_signed_for_another_service(self, lab: Lab, service: str) -> None:
+        assert knock_at_the_lab(lab, "/_creeklab/tape", Wrong(set()), service) in (400, 404)
+
+    @pytest.mark.parametrize(
+        "path",
+        ["//_creeklab/tape", "/_creeklab//tape", "/_creeklab/%74ape", "/x/../_creeklab/tape"],
+    )
+    def test_another_path(self, lab: Lab, path: str) -> None:
+        assert knock_at_the_lab(lab, path, Wrong(set())) in (403, 404)
+
+    def test_with_a_certificate(self, lab: Lab, good: NewThing) -> None:
+        for verb in ("tape", "why", "metrics"):
+            assert over_https(lab, pair_of(good), f"/_creeklab/{verb}")[:3] == "404"
+
+
+def knock_at_the_lab(lab: Lab, path: str, wrong: Wrong, service: str = "creeklab") -> int:
+    request = AWSRequest("POST", f"https://{lab.endpoint}:{lab.https_port}{path}", data=b"{}")
+    SigV4Auth(_credentials(lab, wrong), service, lab.region).add_auth(request)
+    context = ssl.create_default_context(cafile=lab.ca_file)
+    connection = HTTPSConnection(lab.endpoint, lab.https_port, timeout=SECONDS, context=context)
+    with contextlib.closing(connection):
+        connection.request("POST", path, b"{}", dict(request.headers))
+        return connection.getresponse().status
 
 
 class TestWebSocket:

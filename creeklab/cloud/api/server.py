@@ -2,8 +2,10 @@
 
 A request goes the same way whatever it asks for: read who claims to have signed it, which also
 names the service; check the signature; let the service's model turn it into a call of an operation;
-run that; write the answer. Nothing is said to a request that isn't signed, not even whether its
-path exists. Every answer, a refusal too, has the form that the caller's client library reads.
+run that; write the answer. A request that isn't signed may come from a device: then it is its
+certificate that counts, and what its policies allow of ``iot-data``. Nothing is said to who is
+neither, not even whether the path exists. Every answer, a refusal too, has the form that the
+caller's client library reads.
 
 Besides AWS's services there are two doors: ``/mqtt`` hands a WebSocket on, and
 ``/_creeklab/<verb>`` is a plain JSON call of this cloud's own, signed like any other.
@@ -18,15 +20,16 @@ import logging
 import ssl
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
 from aiohttp import web
 from botocore import xform_name
 
-from creeklab.cloud.api import sigv4
+from creeklab.cloud.access import Access
+from creeklab.cloud.api import devices, sigv4
 from creeklab.cloud.api.protocol import (
     STATUSES,
     Answer,
@@ -35,6 +38,7 @@ from creeklab.cloud.api.protocol import (
     json_error,
     xml_error,
 )
+from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.errors import ServiceError
 
 logger = logging.getLogger(__name__)
@@ -46,73 +50,103 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "max_field_size": 32 * 1024,  # User properties travel in a header.
 }
 INTERNAL_FAILURE = "The local cloud failed here; its log says where."
+NOBODY = (
+    "Missing Authentication Token: a request was neither signed with the account's access key nor "
+    "did a Thing's certificate come with it. Use boto3 with the account's credentials, or give "
+    "the client a certificate and its private key."
+)
 SHUTDOWN_SECONDS = 2.0
 OWN_SERVICE = "creeklab"
+DATA_SERVICE = "iotdata"
 OWN_PATH = "/_creeklab/"
 MQTT_PATH = "/mqtt"
-MQTT_SERVICES = ("iotdevicegateway", "iotdata")
+MQTT_SERVICES = ("iotdevicegateway", DATA_SERVICE)
 
 Verb = Callable[[dict[str, Any]], dict[str, Any]]
 Refuse = Callable[[ServiceError, str], Answer]
-Upgrade = Callable[[web.BaseRequest, sigv4.Caller], Awaitable[web.StreamResponse]]
+
+
+class Account(Protocol):
+    """What an account has behind the doors."""
+
+    @property
+    def services(self) -> Mapping[str, tuple[Service, object]]:
+        """What is served, by the name a request is signed for (``"iot"``, ``"iotdata"``).
+
+        The model, and an object with a method for each operation served, named as boto3 names it,
+        plain or async. A method gets the members of the request as keyword arguments, returns
+        those of the answer, and raises `ServiceError` to refuse.
+        """
+
+    @property
+    def door(self) -> Mapping[str, Verb]:
+        """The verbs of ``POST /_creeklab/<verb>``: JSON object in, JSON object out.
+
+        They are signed for the service ``creeklab``.
+        """
+
+    def record_call(self, **call: Any) -> None:
+        """Take note of a request, once for each.
+
+        Parameters
+        ----------
+        **call
+            ``service``, ``operation``, ``status``, ``error`` (None if it went well) and
+            ``duration`` in seconds; of a device's request also ``principal`` and ``source_ip``;
+            ``refusal``, with its explanation, if it was a device that was refused, or nobody.
+        """
+
+    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Take over a request for ``/mqtt`` that was signed; refuses with `ServiceError`."""
+
+    def device(self, certificate_id: str, source_ip: str) -> Access:
+        """Return the rights of a certificate."""
+
+
+class Accounts(Protocol):
+    """Whose doors these are."""
+
+    @property
+    def owner(self) -> Account:
+        """The account that the record of nobody's requests is kept with."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """Secret access keys by access key id."""
+
+    def of_key(self, access_key: str) -> Account:
+        """Return the account that has this access key."""
+
+    def of_certificate(self, certificate_id: str) -> Account:
+        """Return the account that has this certificate in its registry, else the owner."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """What is known of a request so far: for its answer, and for the record.
-
-    `explain` says that it is a device's: then a refusal is told in full.
-    """
+    """What is known of a request so far: for its answer, and for the record."""
 
     request_id: str
+    account: Account
     service: str | None = None
     operation: str | None = None
     error: str | None = None
     refuse: Refuse = json_error
-    explain: bool = False
+    explained: bool = False
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 class ApiServer:
-    """Serves the operations of several services on one port.
+    """Serves the operations of several services, for several accounts, on one port.
 
     Parameters
     ----------
-    services
-        By the name a request is signed for (``"iot"``, ``"iotdata"``): the model, and an object
-        with a method for each operation served, named as boto3 names it, plain or async. A method
-        gets the members of the request as keyword arguments, returns those of the answer, and
-        raises `ServiceError` to refuse.
-    secrets
-        Secret access keys by access key id.
     clock
         Gives seconds since the epoch.
-    record
-        Called once for each request with ``service``, ``operation``, ``status``, ``error`` (None
-        if it went well) and ``duration`` in seconds; a refused device's with ``refusal`` as well.
-    extra
-        The verbs of ``POST /_creeklab/<verb>``, signed for the service ``creeklab``: JSON object
-        in, JSON object out.
-    mqtt
-        Takes over a request for ``/mqtt`` once its signature is checked, to open the WebSocket;
-        refuses with `ServiceError`.
     """
 
-    def __init__(
-        self,
-        services: Mapping[str, tuple[Service, object]],
-        secrets: Mapping[str, str],
-        *,
-        clock: Callable[[], float] = time.time,
-        record: Callable[..., None] | None = None,
-        extra: Mapping[str, Verb] | None = None,
-        mqtt: Upgrade | None = None,
-    ) -> None:
-        self._services = services
-        self._secrets = secrets
+    def __init__(self, accounts: Accounts, *, clock: Callable[[], float] = time.time) -> None:
+        self._accounts = accounts
         self._clock = clock
-        self._record = record
-        self._extra = extra or {}
-        self._mqtt = mqtt
         self._runner: web.ServerRunner | None = None
 
     async def start(
@@ -151,14 +185,13 @@ class ApiServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
-        call = _Call(str(uuid.uuid4()))
-        refusal: dict[str, Any] = {}
+        call = _Call(str(uuid.uuid4()), self._accounts.owner)
         try:
             answer = await self._answer(request, call)
         except ServiceError as error:
             call.error = error.code
-            if call.explain:
-                refusal["refusal"] = {"summary": error.message}
+            if call.explained:
+                call.told.setdefault("refusal", {"summary": error.message})
             answer = call.refuse(error, call.request_id)
         except Exception:
             logger.exception("%s %s failed", call.service, call.operation)
@@ -166,15 +199,14 @@ class ApiServer:
             answer = call.refuse(ServiceError(call.error, INTERNAL_FAILURE), call.request_id)
         if isinstance(answer, web.StreamResponse):
             return answer
-        if self._record is not None:
-            self._record(
-                service=call.service,
-                operation=call.operation,
-                status=answer.status,
-                error=call.error,
-                duration=time.perf_counter() - began,
-                **refusal,
-            )
+        call.account.record_call(
+            service=call.service,
+            operation=call.operation,
+            status=answer.status,
+            error=call.error,
+            duration=time.perf_counter() - began,
+            **call.told,
+        )
         return _response(answer)
 
     async def _answer(self, request: web.BaseRequest, call: _Call) -> Answer | web.StreamResponse:
@@ -183,15 +215,20 @@ class ApiServer:
         for name, value in request.headers.items():
             name = name.lower()
             headers[name] = f"{headers[name]},{value}" if name in headers else value
-        call.explain = path == MQTT_PATH
+        call.explained = path == MQTT_PATH
+        if not sigv4.is_signed(query, headers):
+            certificate = _certificate(request)
+            if certificate is not None:
+                return await self._answer_device(request, certificate, headers, call)
+            call.told["refusal"] = {"summary": NOBODY}
         claimed = sigv4.claimed_caller(query, headers)
         call.service = claimed.service
-        service, operations = self._services.get(claimed.service, (None, None))
-        if service is not None:
-            call.refuse = service.serialise_error
+        services = call.account.services
+        if claimed.service in services:
+            call.refuse = services[claimed.service][0].serialise_error
         elif claimed.service != OWN_SERVICE:
             call.refuse = _foreign_refusal(claimed.service, headers)
-            served = ", ".join(sorted({service.name for service, _ in self._services.values()}))
+            served = ", ".join(sorted({service.name for service, _ in services.values()}))
             raise ServiceError(
                 "NotImplementedException",
                 f"This local cloud has no service '{claimed.service}', only {served}. "
@@ -200,7 +237,7 @@ class ApiServer:
             )
         body = await _body(request, headers)
         caller = sigv4.verify(
-            self._secrets,
+            self._accounts.secrets,
             method=request.method,
             path=path,
             query=query,
@@ -208,28 +245,43 @@ class ApiServer:
             body=body,
             now=self._clock(),
         )
-        if self._mqtt is not None and path == MQTT_PATH and caller.service in MQTT_SERVICES:
-            return await self._mqtt(request, caller)
-        if service is None:
+        account = call.account = self._accounts.of_key(caller.access_key)
+        if path == MQTT_PATH and caller.service in MQTT_SERVICES:
+            return await account.open_websocket(request)
+        if caller.service == OWN_SERVICE:
             return self._own(request.method, path, body, call)
+        service, operations = account.services[caller.service]
         call.operation, labels = service.route(request.method, path, body)
-        method = getattr(operations, xform_name(call.operation), None)
-        if method is None:
-            raise ServiceError(
-                "NotImplementedException",
-                f"{call.operation} is an operation of {service.full_name} that this local cloud "
-                "does not have. AWS itself has it.",
-            )
+        method = _method(service, operations, call.operation)
         members = service.members(call.operation, labels, query, headers, body)
-        result = method(**members)
-        if inspect.isawaitable(result):
-            result = await result
-        return service.serialise(call.operation, result, call.request_id)
+        return await _run(service, method, members, call)
+
+    async def _answer_device(
+        self, request: web.BaseRequest, certificate: bytes, headers: Mapping[str, str], call: _Call
+    ) -> Answer:
+        """Answer who has shown a certificate, and signed nothing."""
+        principal, source_ip = certificate_id(certificate), str(request.remote)
+        account = call.account = self._accounts.of_certificate(principal)
+        call.service, call.explained = DATA_SERVICE, True
+        call.told = {"principal": principal, "source_ip": source_ip}
+        service, operations = account.services[DATA_SERVICE]
+        call.refuse = lambda error, request_id: service.serialise_error(
+            ServiceError(error.code, error.message, **error.members, traceId=request_id), request_id
+        )
+        access = account.device(principal, source_ip)
+        _refuse_if(devices.refused_at_the_door(access), call)
+        path, _, query = request.raw_path.partition("?")
+        body = await _body(request, headers)
+        call.operation, labels = service.route(request.method, path, body)
+        method = _method(service, operations, call.operation)
+        members = service.members(call.operation, labels, query, headers, body)
+        _refuse_if(devices.refused(access, call.operation, members), call)
+        return await _run(service, method, members, call)
 
     def _own(self, method: str, path: str, body: bytes, call: _Call) -> Answer:
         """Call a verb of this cloud's own door."""
         verb = path.removeprefix(OWN_PATH)
-        if method != "POST" or not path.startswith(OWN_PATH) or verb not in self._extra:
+        if method != "POST" or not path.startswith(OWN_PATH) or verb not in call.account.door:
             raise ServiceError("UnknownOperationException", "There is no such verb.")
         call.operation = verb
         try:
@@ -238,8 +290,43 @@ class ApiServer:
             request = None
         if not isinstance(request, dict):
             raise ServiceError("InvalidRequestException", "The body must be a JSON object.")
-        answer = json.dumps(self._extra[verb](request)).encode()
+        answer = json.dumps(call.account.door[verb](request)).encode()
         return json_answer(200, answer, call.request_id)
+
+
+def _method(service: Service, operations: object, operation: str) -> Callable[..., Any]:
+    """Return what carries an operation out."""
+    method: Callable[..., Any] | None = getattr(operations, xform_name(operation), None)
+    if method is None:
+        raise ServiceError(
+            "NotImplementedException",
+            f"{operation} is an operation of {service.full_name} that this local cloud does not "
+            "have. AWS itself has it.",
+        )
+    return method
+
+
+async def _run(
+    service: Service, method: Callable[..., Any], members: Mapping[str, Any], call: _Call
+) -> Answer:
+    result = method(**members)
+    if inspect.isawaitable(result):
+        result = await result
+    return service.serialise(str(call.operation), result, call.request_id)
+
+
+def _certificate(request: web.BaseRequest) -> bytes | None:
+    """Return the certificate that the client has shown, in DER form."""
+    secured = request.get_extra_info("ssl_object")
+    shown: bytes | None = None if secured is None else secured.getpeercert(binary_form=True)
+    return shown
+
+
+def _refuse_if(told: devices.Told | None, call: _Call) -> None:
+    """Refuse a device for a reason that only the tape is told, as AWS does it."""
+    if told is not None:
+        call.told |= told
+        raise ServiceError("ForbiddenException", "Forbidden")
 
 
 async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:

@@ -57,6 +57,11 @@ class _Claim:
     presigned: bool
 
 
+def is_signed(query: str, headers: Mapping[str, str]) -> bool:
+    """Tell whether a request has anything of a signature, be it right or wrong."""
+    return "authorization" in headers or "Signature" in _query_fields(query)
+
+
 def claimed_caller(query: str, headers: Mapping[str, str]) -> Caller:
     """Return who a request says it comes from, unchecked: enough to choose how to answer.
 

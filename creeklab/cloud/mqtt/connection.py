@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from creeklab.cloud.access import MAX_CACHED, Access
+from creeklab.cloud.access import MAX_CACHED, Access, not_active
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.admission import (
     MAX_PACKET,
@@ -204,14 +204,7 @@ class Connection:
         status = access.status
         if status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
-            state = f"is {status}: activate it with update_certificate, or use another"
-            if status is None:
-                state = "is not in this account's registry: make a new one, and save it"
-            why = (
-                f"The certificate {self.peer.principal[:12]}... {state}. Only an ACTIVE one "
-                "may connect."
-            )
-            self._refuse("connect", why)
+            self._refuse("connect", not_active(self.peer.principal, status))
             if status is not None:
                 self._broker.announce_failure(self)
             self._shut()

@@ -1,7 +1,7 @@
 """The sockets: TCP, mutual TLS, and one write per connection and turn of the loop.
 
 A TLS handshake that fails never reaches a protocol of asyncio's. So that such a refusal can be
-explained as well, the TLS context is given an SSL object that tells of it (`_watch_handshakes`).
+explained as well, the TLS context is given an SSL object that tells of it (`watch_handshakes`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class MqttListener:
         self._context = context
         self._servers: list[asyncio.Server] = []
         context.set_alpn_protocols([ALPN])
-        _watch_handshakes(context, self._refused)
+        watch_handshakes(context, self._refused)
 
     async def start(self, hosts: Iterable[str], port: int) -> int:
         """Listen on `port`, or on a free one if it is 0, of every host; return the port.
@@ -89,9 +89,11 @@ class MqttListener:
         self._broker.tape.record("tls", refusal={"summary": explain_handshake(error)})
 
 
-def _watch_handshakes(
+def watch_handshakes(
     context: ssl.SSLContext, refused: Callable[[ssl.SSLError | None], None]
 ) -> None:
+    """Have `refused` called for each handshake of a context that fails; see `explain_handshake`."""
+
     class Watched(ssl.SSLObject):
         steps = 0  # of a handshake that goes on: the first step only waits for the client
         over = False
@@ -146,7 +148,7 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
             "that the endpoint has."
         )
     if reason in ("HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL"):
-        return "What came in was not TLS. MQTT without TLS does not exist on AWS IoT Core."
+        return "What came in was not TLS. Without TLS there is no way into AWS IoT Core."
     return f"The TLS handshake failed ({reason or error})."
 
 
