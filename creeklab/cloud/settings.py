@@ -29,6 +29,10 @@ class Settings:
         Longest life of a persistent session without its client, in seconds.
     retained_max
         How many topics of an account may have a retained message. AWS's quota today is not public.
+    publish_rate
+        How many messages a second one connection may publish; 0 is any number. AWS's quota is 100.
+    connect_rate
+        How many CONNECTs a second one client id may send; 0 is any number. AWS's quota is 1.
     shadow_first_previous
         What ``previous`` is in the ``documents`` message of a shadow's first update.
     shadow_first_version
@@ -45,6 +49,8 @@ class Settings:
     subscribe_denied_311: Literal["close", "suback80"] = "close"
     session_expiry_max: int = 3600
     retained_max: int = 5000
+    publish_rate: int = 0
+    connect_rate: int = 0
     shadow_first_previous: Literal["null", "empty"] = "null"
     shadow_first_version: Literal["invalid", "conflict"] = "invalid"
     shadow_max_bytes: int = 8192

@@ -20,6 +20,7 @@ from creeklab.cloud.mqtt.groups import SharedGroups
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import Subscription, Will
 from creeklab.cloud.mqtt.presence import Presence
+from creeklab.cloud.mqtt.rates import Rates
 from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
 from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
 from creeklab.cloud.settings import Settings
@@ -130,6 +131,8 @@ class Broker:
 
     Attributes
     ----------
+    connects
+        The quota of CONNECTs by client id.
     commits
         While it has promises, an acknowledgement has to wait for `settle`: `hold` it.
     groups
@@ -167,6 +170,7 @@ class Broker:
         self.groups = SharedGroups(self._tree, self._deliver, self.note_dropped, clock)
         self._routes: dict[str, _Route] = {}
         self._wills: dict[str, _PendingWill] = {}
+        self.connects = Rates(settings.connect_rate)
         self._examine = False
         self._keeper = keeper
         self.commits = commits
@@ -312,6 +316,7 @@ class Broker:
         for connection in list(self.connections.values()):
             connection.tick(now, self._examine)
         self._examine = False
+        self.connects.tick(now)
         for client_id, pending in list(self._wills.items()):
             if pending.due <= now:
                 del self._wills[client_id]

@@ -39,6 +39,7 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from creeklab.cloud.mqtt.rates import Rate
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
 from creeklab.cloud.mqtt.topics import (
     MAX_PAYLOAD,
@@ -104,6 +105,8 @@ class Connection:
         self._will: Will | None = None
         self.keep_alive = 0
         self._began = self._heard = broker.timer()
+        rate = broker.settings.publish_rate
+        self._rate = Rate(rate, self._began) if rate else None
         self._aliases: dict[int, str] = {}
         self._held = 0
         self._unacknowledged = 0
@@ -183,6 +186,8 @@ class Connection:
                 self._shut()
             else:
                 self._deny_connect(Reason.CLIENT_IDENTIFIER_NOT_VALID, return_code=2)
+        elif not self._broker.connects.take(terms.client_id, self._heard):
+            self._throttle_connect()
         elif self._may_connect(terms):
             resumed = self._broker.open_session(self, terms.clean, terms.expiry)
             self._broker.settle()
@@ -196,6 +201,16 @@ class Connection:
             if self.session is not None:
                 self._broker.groups.gather(self.session, list(self.session.subscriptions))
             self.send_waiting()
+
+    def _throttle_connect(self) -> None:
+        why = (
+            f"The client id '{self.client_id}' sends more than "
+            f"{self._broker.settings.connect_rate} CONNECT a second. Wait longer between attempts, "
+            "each time a little longer."
+        )
+        self._refuse("connect", why)
+        self._tape.metrics.count("Connect.ClientIDThrottle")
+        self._deny_connect(Reason.QUOTA_EXCEEDED, return_code=3)
 
     def _may_connect(self, terms: Terms) -> bool:
         client_id, will = terms.client_id, terms.will
@@ -257,7 +272,9 @@ class Connection:
             refused = self._publish_refused("publish", publish)
             if access is not None and refused is None and len(access.publishable) < MAX_CACHED:
                 access.publishable.add(topic)
-        if refused is None:
+        if self._rate is not None and refused is None and not self._rate.take(self._heard):
+            self._throttle_publish(self._rate, publish)
+        elif refused is None:
             code = self._broker.publish(
                 topic, publish.payload, publish.qos, publish.retain, properties, self.party
             )
@@ -274,6 +291,19 @@ class Connection:
             self._send(Puback(publish.packet_id, refused, {}))
         else:
             self.end(refused)
+
+    def _throttle_publish(self, rate: Rate, publish: Publish) -> None:
+        """Discard a message that came too soon; only the first of a row is on the tape."""
+        if rate.is_news():
+            why = (
+                f"More than {self._broker.settings.publish_rate} messages a second came from this "
+                "connection; those above that are discarded. Send fewer, or put several readings "
+                "into one message."
+            )
+            self._refuse("publish", why, topic=publish.topic)
+        self._tape.metrics.count("PublishIn.Throttle")
+        if publish.qos:
+            self._not_taken(publish.packet_id, Reason.QUOTA_EXCEEDED)
 
     def acknowledge(self, packet_id: int, kept: bool) -> None:
         """Acknowledge a message whose acknowledgement was held back until it is kept."""

@@ -1,0 +1,73 @@
+"""Quotas of rate: how many of something a second are taken. All of them are off unless asked for.
+
+A bucket holds the worth of one second, and is filled evenly. So whoever keeps to the rate is never
+refused, nor is one burst of a second's worth after a pause.
+"""
+
+from __future__ import annotations
+
+
+class Rate:
+    """One quota for one client.
+
+    Parameters
+    ----------
+    per_second
+        How many are taken a second, and at once.
+    now
+        Seconds that only go forward.
+    """
+
+    __slots__ = ("_at", "_left", "_per_second", "_refusing")
+
+    def __init__(self, per_second: float, now: float) -> None:
+        self._per_second = self._left = per_second
+        self._at = now
+        self._refusing = False
+
+    def take(self, now: float) -> bool:
+        """Tell whether one more is taken now."""
+        self._fill(now)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        self._refusing = False
+        return True
+
+    def is_news(self) -> bool:
+        """Tell whether the last refusal is the first one since something was taken."""
+        was, self._refusing = self._refusing, True
+        return not was
+
+    def is_full(self, now: float) -> bool:
+        """Tell whether a second has passed with nothing taken: then a new one would do as well."""
+        self._fill(now)
+        return self._left == self._per_second
+
+    def _fill(self, now: float) -> None:
+        grown = self._left + (now - self._at) * self._per_second
+        self._left = min(self._per_second, grown)
+        self._at = now
+
+
+class Rates:
+    """The same quota for each of many client ids."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._rates: dict[str, Rate] = {}
+
+    def take(self, client_id: str, now: float) -> bool:
+        """Tell whether one more is taken of a client id; always, if the quota is 0."""
+        if not self._per_second:
+            return True
+        rate = self._rates.get(client_id)
+        if rate is None:
+            rate = self._rates[client_id] = Rate(self._per_second, now)
+        return rate.take(now)
+
+    def tick(self, now: float) -> None:
+        """Forget who has not been here for a second."""
+        for client_id, rate in list(self._rates.items()):
+            if rate.is_full(now):
+                del self._rates[client_id]

@@ -1,0 +1,102 @@
+"""Quotas of rate, with time that goes on when the test says so."""
+
+from __future__ import annotations
+
+import pytest
+
+from creeklab.cloud.mqtt.packets import Connack, Puback, Publish
+from creeklab.cloud.mqtt.rates import Rate, Rates
+from tests.cloud.mqtt_house import House, connect, subscribe
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "taken"),
+    [
+        ([0, 0, 0, 0], [True, True, True, False]),  # a second's worth at once
+        ([0, 0, 0, 0.3, 0.4, 0.4], [True, True, True, False, True, False]),
+        ([0, 0, 0, 9, 9, 9, 9], [True, True, True, True, True, True, False]),  # and no more
+        ([0, 0.4, 0.8, 1.2, 1.6, 2.0], [True] * 6),  # who keeps to the rate is never refused
+    ],
+)
+def test_a_rate(asked_at: list[float], taken: list[bool]) -> None:
+    rate = Rate(3, 0.0)
+    assert [rate.take(now) for now in asked_at] == taken
+
+
+def test_rates_forget_who_stays_away() -> None:
+    rates = Rates(1)
+    assert [rates.take("a", 0.0), rates.take("b", 0.5), rates.take("a", 0.9)] == [True, True, False]
+    rates.tick(1.2)
+    assert list(rates._rates) == ["b"]
+    assert rates.take("a", 1.2)
+
+
+def test_messages_above_the_rate_are_discarded() -> None:
+    house = House(publish_rate=2)
+    listener = house.connected("listener", 5)
+    listener.says(subscribe("a"))
+    for version, answers in (
+        (5, [Puback(1, 0, {}), Puback(2, 0, {}), Puback(3, 0x97, {}), Puback(4, 0x97, {})]),
+        (4, [Puback(1, 0, {}), Puback(2, 0, {})]),
+    ):
+        client = house.connected(f"sender-{version}", version)
+        sent = [Publish("a", b"%d" % n, 1, packet_id=n) for n in range(1, 5)]
+        assert client.says(*sent) == answers
+        assert [message.payload for message in listener.hears()] == [b"1", b"2"]
+        assert "More than 2 messages a second" in house.refusal
+        house.clock.now += 0.5
+        assert client.says(Publish("a", b"5", 1, packet_id=5)) == [Puback(5, 0, {})]
+        assert not client.hung_up
+        assert len(listener.hears()) == 1
+    refusals = [entry["client_id"] for entry in house.tape.refusals()]
+    assert refusals == ["sender-4", "sender-5"]  # one each, not one a message
+    assert house.tape.metrics.mqtt["PublishIn.Throttle"] == 4
+
+
+def test_messages_of_qos_0_above_the_rate_are_discarded() -> None:
+    house = House(publish_rate=1)
+    client = house.connected("sender", 5)
+    client.says(subscribe("a"))
+    heard = client.says(Publish("a", b"1"), Publish("a", b"2"))
+    assert [message.payload for message in heard] == [b"1"]
+    assert not client.hung_up
+
+
+def test_a_rate_is_each_connection_s_own() -> None:
+    house = House(publish_rate=1)
+    for name in "ab":
+        client = house.connected(name, 5)
+        assert client.says(Publish("t", b"", 1, packet_id=1)) == [Puback(1, 0, {})]
+
+
+def test_without_the_setting_there_is_no_limit() -> None:
+    client = House().connected("sender", 5)
+    sent = [Publish("a", b"", 1, packet_id=n) for n in range(1, 2000)]
+    assert client.says(*sent) == [Puback(n, 0, {}) for n in range(1, 2000)]
+
+
+@pytest.mark.parametrize(
+    ("version", "settings", "answer"),
+    [
+        (5, {}, [Connack(False, 0x97, {})]),
+        (4, {}, []),
+        (4, {"connect_denied_311": "connack5"}, [Connack(False, 3, {})]),
+    ],
+)
+def test_connects_above_the_rate_are_refused(
+    version: int, settings: dict[str, str], answer: list[Connack]
+) -> None:
+    house = House(connect_rate=1, **settings)
+    first = house.connected("restless", version)
+    house.clock.now += 0.5
+    second = house.client(version)
+    assert second.says(connect("restless", version)) == answer
+    assert second.hung_up
+    assert "'restless' sends more than 1 CONNECT a second" in house.refusal
+    assert house.tape.metrics.mqtt["Connect.ClientIDThrottle"] == 1
+    assert not first.hung_up  # it is not taken over by who was refused
+    house.connected("calm", version)
+    house.clock.now += 0.5
+    house.broker.tick()
+    house.connected("restless", version)
+    assert first.hung_up
