@@ -95,7 +95,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="a setting of creeklab/cloud/settings.py; may be given again",
     )
+    start.add_argument(
+        "--host",
+        default="",
+        metavar="NAME",
+        help="a workshop: open it to the network, on the address of this name",
+    )
     start.set_defaults(run=start_cloud)
+    join = verbs.add_parser("join", help="use the cloud of a workshop instead of one of your own")
+    join.add_argument("file", type=Path, help="the file that who runs the workshop handed out")
+    join.add_argument("--name", required=True, help="what you want to be called there")
+    join.set_defaults(run=join_workshop)
+    verbs.add_parser("leave", help="leave the workshop").set_defaults(run=leave_workshop)
     verbs.add_parser("stop", help="stop it; its state stays").set_defaults(run=stop_cloud)
     verbs.add_parser("status", help="tell whether it runs and where").set_defaults(run=show_cloud)
     reset = verbs.add_parser("reset", help="empty its account")
@@ -365,17 +376,66 @@ def start_cloud(options: argparse.Namespace) -> int:
         mqtt_port=options.mqtt_port,
         https_port=options.https_port,
         settings=options.settings,
+        host=options.host,
     )
-    if cloud.started_here:
-        say(f"The local cloud runs now. {_where(cloud)}\nIts state: {home}")
-        return 0
-    say(f"The local cloud was running. {_where(cloud)}\nIts state: {home}")
-    ports = {options.mqtt_port: cloud.mqtt_port, options.https_port: cloud.https_port}
-    if options.settings or any(asked not in (None, has) for asked, has in ports.items()):
+    if process.joined(home) is not None:
         raise CommandError(
-            "Ports and settings are taken when the cloud starts, so these changed nothing.\n"
-            "Run creeklab cloud stop first."
+            f"You take part in a workshop, and its cloud runs. {_where(cloud)}\n"
+            "Nothing was started. For a cloud of your own run creeklab cloud leave first."
         )
+    runs = "runs now" if cloud.started_here else "was running"
+    say(f"The local cloud {runs}. {_where(cloud)}\nIts state: {home}")
+    if cloud.host:
+        say(_invitation(home, cloud))
+    if cloud.started_here:
+        return 0
+    asked = [
+        (options.mqtt_port, cloud.mqtt_port),
+        (options.https_port, cloud.https_port),
+        (options.host or None, cloud.host),
+    ]
+    if options.settings or any(wanted not in (None, has) for wanted, has in asked):
+        raise CommandError(
+            "Ports, settings and the host name are taken when the cloud starts, so these changed\n"
+            "nothing. Run creeklab cloud stop first."
+        )
+    return 0
+
+
+def _invitation(home: Path, cloud: Running) -> str:
+    from creeklab.cloud.workshop import JOIN_FILE
+
+    return (
+        f"\nIt is open to the network, for a workshop. Hand this file to those who take part, and\n"
+        f"to nobody else:\n\n    {home / 'cloud' / JOIN_FILE}\n\n"
+        f"They need to reach {cloud.host}, and run: creeklab cloud join FILE --name NAME"
+    )
+
+
+def join_workshop(options: argparse.Namespace) -> int:
+    """Join a workshop, whose cloud the lab uses from then on."""
+    from creeklab.home import base_folder
+    from creeklab.workshop import join
+
+    with _told():
+        found = join(base_folder(), options.file, options.name)
+    say(
+        f"You take part as {found.name}. From now on the lab uses the cloud on {found.host}, in\n"
+        "an account that is yours alone. Notebooks that are open: restart their kernels.\n"
+        "To go back to a cloud of your own: creeklab cloud leave"
+    )
+    return 0
+
+
+def leave_workshop(_: argparse.Namespace) -> int:
+    """Leave the workshop, if this home takes part in one."""
+    from creeklab.home import base_folder
+    from creeklab.workshop import leave
+
+    if leave(base_folder()) is None:
+        say("You did not take part in a workshop.")
+    else:
+        say("You have left the workshop. Your account there stays: joining again finds it.")
     return 0
 
 
@@ -393,13 +453,38 @@ def show_cloud(_: argparse.Namespace) -> int:
     from creeklab.cloud import process
 
     home = _home()
+    workshop = process.joined(home)
+    if workshop is not None:
+        say(f"You take part in a workshop as {workshop.name}.")
+        try:
+            say(_where(process.reach(workshop)))
+        except process.CloudError as error:
+            say(str(error))
+            return NOT_RUNNING
+        return 0
     cloud = process.status(home)
     if cloud is None:
         say(f"The local cloud does not run. Its state: {home}")
         return NOT_RUNNING
     say(f"The local cloud runs (process {cloud.pid}). {_where(cloud)}\nIts state: {home}")
     say(f"What clients have to trust: {process.ca_file(home)}")
+    if cloud.host:
+        say(_invitation(home, cloud))
+        say("\n" + _participants(home, cloud))
     return 0
+
+
+def _participants(home: Path, cloud: Running) -> str:
+    from creeklab.lab import Lab
+
+    joined = Lab(home, cloud)._ask("participants", {})["participants"]
+    if not joined:
+        return "Nobody has joined yet."
+    rows = [("name", "account", "Things", "connected")]
+    rows += [(p["name"], p["account"], str(p["things"]), str(p["connected"])) for p in joined]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([f"{len(joined)} joined:", *lines])
 
 
 def reset_cloud(options: argparse.Namespace) -> int:
@@ -409,8 +494,8 @@ def reset_cloud(options: argparse.Namespace) -> int:
     home = _home()
     if not options.yes:
         say(
-            f"This removes every Thing, certificate, policy and shadow of the cloud in {home},\n"
-            "and the key files of its Things."
+            f"This removes every Thing, certificate, policy and shadow of your account, and the\n"
+            f"key files of its Things. It belongs to {home}."
         )
         try:
             answer = input("Type yes to go on: ")
@@ -427,11 +512,18 @@ def _home() -> Path:
     from creeklab.home import home_folder, refuse_git_work_tree
 
     home = home_folder()
-    try:
+    with _told():
         refuse_git_work_tree(home)
+    return home
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Have a value that cannot be used told like any other reason not to go on."""
+    try:
+        yield
     except ValueError as error:
         raise CommandError(str(error)) from None
-    return home
 
 
 def _where(cloud: Running) -> str:

@@ -13,7 +13,19 @@ import platformdirs
 
 
 def home_folder() -> Path:
-    """Return the home folder, which need not exist yet."""
+    """Return the home folder, which need not exist yet; in a workshop the one within it."""
+    base = base_folder()
+    workshop = workshop_folder(base)
+    return workshop if (workshop / "cloud" / "joined.json").exists() else base
+
+
+def workshop_folder(base: Path) -> Path:
+    """Return the home folder that a workshop has within the home folder `base`."""
+    return base / "workshop"
+
+
+def base_folder() -> Path:
+    """Return the home folder, whether or not one takes part in a workshop."""
     chosen = os.environ.get("CREEKLAB_HOME")
     if chosen:
         return Path(chosen).expanduser().absolute()

@@ -6,9 +6,7 @@ plain boto3 (`Lab.client`) and awsiotsdk (`Lab.connect`), as it would on AWS.
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,16 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore.session
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.credentials import Credentials
 from botocore.exceptions import EndpointConnectionError
-from botocore.httpsession import URLLib3Session
 
 from creeklab.cloud import process
 from creeklab.cloud.account import Account, load_account
 from creeklab.device import AccountKey, Device
+from creeklab.door import ask
 from creeklab.home import home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
 from creeklab.why import Why
@@ -271,30 +266,13 @@ class Lab:
 
     def _ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the door that only the local cloud has."""
-        request = AWSRequest(
-            "POST",
-            f"{self._url}/_creeklab/{verb}",
-            headers={"Content-Type": "application/json"},
-            data=json.dumps(question),
-        )
-        credentials = Credentials(self._account.access_key, self._account.secret_key)
-        SigV4Auth(credentials, "creeklab", self.region).add_auth(request)
-        # Its stubs know neither of these. Without TCP_NODELAY each question would take 40 ms.
-        session = cast(Any, URLLib3Session)(
-            verify=str(self.ca_file),
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        )
         try:
-            answer = session.send(request.prepare())
+            return ask(self._url, self.ca_file, self._account, verb, question)
         except EndpointConnectionError:
             raise process.CloudError(
                 "The local cloud does not run any more. Open the lab again with "
                 "creeklab.open_lab()."
             ) from None
-        if answer.status_code != 200:
-            raise RuntimeError(f"The local cloud answered {answer.status_code}: {answer.text}")
-        document: dict[str, Any] = json.loads(answer.content)
-        return document
 
     def __repr__(self) -> str:
         return f"Lab: {self.target} cloud, account {self.account}, region {self.region}"
@@ -302,7 +280,11 @@ class Lab:
 
 def reset_account(home: Path) -> bool:
     """Empty the account of a home's cloud, as `Lab.reset` does; return whether the cloud runs."""
-    running = process.reset(home)
+    if process.joined(home) is None:
+        running = process.reset(home)
+    else:
+        open_lab(home=home)._ask("reset", {})
+        running = True
     Keys(home / "keys", process.ca_file(home)).clear()
     return running
 

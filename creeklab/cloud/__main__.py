@@ -20,7 +20,7 @@ from pathlib import Path
 import filelock
 
 from creeklab.cloud.account import write_private
-from creeklab.cloud.app import ENDPOINT, App
+from creeklab.cloud.app import App
 from creeklab.cloud.process import Running, cloud_folder, running_lock
 from creeklab.cloud.settings import Settings, parse_settings
 
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True, help="home folder")
     parser.add_argument("--mqtt-port", type=int, help="port for MQTT over TLS")
     parser.add_argument("--https-port", type=int, help="port for HTTPS")
+    parser.add_argument("--host", default="", help="name that a workshop reaches this machine by")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -64,7 +65,7 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     last = _last_ports(ready)
     # The ports of the last time outlive a start that fails; without a process it is not ready.
     write_private(ready, json.dumps({"mqtt_port": last[0], "https_port": last[1]}))
-    app = App(folder, settings)
+    app = App(folder, settings, host=options.host)
     mqtt_port, https_port = await app.start(
         _candidates(options.mqtt_port, last[0], USUAL_MQTT_PORT),
         _candidates(options.https_port, last[1], USUAL_HTTPS_PORT),
@@ -74,7 +75,9 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-    running = asdict(Running(os.getpid(), ENDPOINT, mqtt_port, https_port, options.settings))
+    running = asdict(
+        Running(os.getpid(), app.endpoint, mqtt_port, https_port, options.settings, options.host)
+    )
     del running["started_here"]
     write_private(ready, json.dumps(running))
     _say(running)

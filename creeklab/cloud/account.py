@@ -1,4 +1,4 @@
-"""The one account of a local cloud: its number, its region, and its access key.
+"""An account of a local cloud: its number, its region, and its access key.
 
 The access key is what every HTTP call is signed with. It is made at random the first time and
 kept in a file that only its owner can read.
@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import string
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,7 +40,18 @@ class Account:
         return unique_id(self.user_arn)
 
 
-def load_account(folder: Path) -> Account:
+def new_account(number: str = ACCOUNT_ID) -> Account:
+    """Make an account with an access key that nobody has."""
+    letters = string.ascii_uppercase + string.digits
+    return Account(
+        number,
+        REGION,
+        "AKIA" + "".join(secrets.choice(letters) for _ in range(16)),
+        secrets.token_urlsafe(30),
+    )
+
+
+def load_account(folder: Path, make: Callable[[], Account] = new_account) -> Account:
     """Read the account kept in `folder`, or make it.
 
     Raises
@@ -51,7 +63,7 @@ def load_account(folder: Path) -> Account:
     try:
         text = file.read_text()
     except FileNotFoundError:
-        account = _new_account()
+        account = make()
         write_private(file, json.dumps(asdict(account), indent=2) + "\n")
         return account
     try:
@@ -66,16 +78,6 @@ def unique_id(arn: str) -> str:
     """Make an id of the form that IAM gives its users, always the same for the same ARN."""
     letters = base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()
     return "AIDA" + letters[:17]
-
-
-def _new_account() -> Account:
-    letters = string.ascii_uppercase + string.digits
-    return Account(
-        ACCOUNT_ID,
-        REGION,
-        "AKIA" + "".join(secrets.choice(letters) for _ in range(16)),
-        secrets.token_urlsafe(30),
-    )
 
 
 def write_private(file: Path, text: str) -> None:

@@ -1,12 +1,35 @@
-"""The accounts of one cloud: whose access key, and whose certificate, somebody comes with."""
+"""The accounts of one cloud: whose access key, and whose certificate, somebody comes with.
+
+A cloud has one account, its owner's, and in a workshop one more for each participant. They share
+ports, the certificate authority and time, and nothing else: each has its registry, its shadows, its
+broker and its tape (`rooms.py`), in a folder and a database of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from creeklab.cloud.account import Account, load_account
+from creeklab.cloud.api import server
+from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.rooms import Rooms
+from creeklab.cloud.settings import Settings
+
+Soon = Callable[[Callable[[], object]], object]
 
 
 class Accounts:
-    """The accounts of one cloud, which is one alone unless the cloud is a workshop's.
+    """The accounts of one cloud.
+
+    Parameters
+    ----------
+    folder
+        The owner's.
+    endpoint
+        Host name that DescribeEndpoint answers.
+    clock, timer
+        Seconds since the epoch, and seconds that only go forward.
 
     Attributes
     ----------
@@ -16,24 +39,79 @@ class Accounts:
         Secret access keys by access key id.
     """
 
-    def __init__(self, owner: Rooms) -> None:
-        self.owner = owner
-        self._by_key: dict[str, Rooms] = {}
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        ca: CertificateAuthority,
+        endpoint: str,
+        clock: Callable[[], float],
+        timer: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._ca = ca
+        self._endpoint = endpoint
+        self._clocks = clock, timer
+        self._soon: Soon | None = None
+        self._rooms: dict[str, Rooms] = {}  # by account number, the owner's first
+        self._doors: dict[str, server.Account] = {}  # by access key id
         self.secrets: dict[str, str] = {}
-        self._add(owner)
+        self.owner_account = load_account(folder)
+        self.add(folder, self.owner_account)
 
-    def _add(self, rooms: Rooms) -> None:
-        account = rooms.account
-        self._by_key[account.access_key] = rooms
-        self.secrets[account.access_key] = account.secret_key
+    @property
+    def owner(self) -> Rooms:
+        """The account of who runs the cloud."""
+        return self._rooms[self.owner_account.account]
 
-    def of_key(self, access_key: str) -> Rooms:
-        """Return the account that has this access key."""
-        return self._by_key[access_key]
+    def __iter__(self) -> Iterator[Rooms]:
+        """Give all of them, the owner's first."""
+        return iter(list(self._rooms.values()))
+
+    def of_key(self, access_key: str) -> server.Account:
+        """Return what an access key opens."""
+        return self._doors[access_key]
+
+    def of_number(self, number: str) -> Rooms:
+        """Return the account of this number."""
+        return self._rooms[number]
 
     def of_certificate(self, certificate_id: str) -> Rooms:
-        """Return the account that has this certificate in its registry, else the owner."""
-        for rooms in self._by_key.values():
+        """Return the account that has this certificate in its registry, else the owner's."""
+        for rooms in self._rooms.values():
             if rooms.registry.certificate_status(certificate_id) is not None:
                 return rooms
         return self.owner
+
+    def add(self, folder: Path, account: Account) -> Rooms:
+        """Open the account kept in `folder`; what was open of this number must be closed."""
+        rooms = Rooms(folder, account, self._settings, self._ca, self._endpoint, *self._clocks)
+        rooms.registry.certificates.elsewhere = lambda certificate_id: any(
+            other.registry.certificate_status(certificate_id) is not None
+            for other in self
+            if other.account.account != account.account
+        )
+        if self._soon is not None:
+            rooms.settle_by(self._soon)
+        self._rooms[account.account] = rooms
+        self.open(account.access_key, account.secret_key, rooms)
+        return rooms
+
+    def open(self, access_key: str, secret_key: str, door: server.Account) -> None:
+        """Have an access key open a door."""
+        self._doors[access_key] = door
+        self.secrets[access_key] = secret_key
+
+    def settle_by(self, soon: Soon) -> None:
+        """Have what is to be kept committed by `soon`, which calls a function in a moment."""
+        self._soon = soon
+        for rooms in self:
+            rooms.settle_by(soon)
+
+    def connected(self) -> bool:
+        """Tell whether any client is connected."""
+        return any(rooms.broker.connections for rooms in self)
+
+    def happened(self) -> list[tuple[int, int]]:
+        """Return counts that change whenever anything happens."""
+        return [(rooms.calls, rooms.tape.length) for rooms in self]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
 import ssl
@@ -11,13 +12,12 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts import Accounts
 from creeklab.cloud.api.server import ApiServer
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.mqtt.listener import MqttListener, explain_handshake, watch_handshakes
-from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import Settings
+from creeklab.cloud.workshop import Workshop
 
 ENDPOINT = "localhost"
 HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1"]
@@ -29,7 +29,19 @@ log = logging.getLogger(__name__)
 
 
 class App:
-    """One cloud. `start` opens its two ports, `stop` closes everything."""
+    """One cloud. `start` opens its two ports, `stop` closes everything.
+
+    Parameters
+    ----------
+    host
+        A workshop's: the name that others reach this machine by. The ports are open on its
+        addresses too then; without it nobody but this machine gets there.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or none of its addresses is this machine's.
+    """
 
     def __init__(
         self,
@@ -37,14 +49,22 @@ class App:
         settings: Settings,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
+        host: str = "",
     ) -> None:
         self._settings = settings
         self._timer = timer
-        account = load_account(folder)
-        self._ca = CertificateAuthority(folder / "ca")
-        self.rooms = Rooms(folder, account, settings, self._ca, ENDPOINT, clock, timer)
-        self._listener = MqttListener(self.rooms.broker, self._ca.server_context())
-        self._api = ApiServer(Accounts(self.rooms), clock=clock)
+        self.endpoint = host or ENDPOINT
+        addresses = _addresses(host) if host else []
+        self._hosts = list(dict.fromkeys([*filter(_has, LOOPBACK), *addresses]))
+        names = [host, *addresses] if host else []
+        self._ca = CertificateAuthority(folder / "ca", names=names)
+        self.accounts = Accounts(folder, settings, self._ca, self.endpoint, clock, timer)
+        self._workshop = Workshop(folder, self.accounts, host, clock)
+        self._listener = MqttListener(
+            lambda certificate_id: self.accounts.of_certificate(certificate_id).broker,
+            self._watched(self._ca.server_context()),
+        )
+        self._api = ApiServer(self.accounts, clock=clock)
         self._ticker: asyncio.Task[None] | None = None
 
     async def start(self, mqtt_ports: list[int], https_ports: list[int]) -> tuple[int, int]:
@@ -56,26 +76,27 @@ class App:
             If every port of a list is taken.
         """
         loop = asyncio.get_running_loop()
-        self.rooms.settle_by(loop.call_soon)
-        hosts = [host for host in LOOPBACK if _has(host)]
-        mqtt = await _first_free(mqtt_ports, lambda port: self._listener.start(hosts, port))
-        context = self._ca.https_context()
+        self.accounts.settle_by(loop.call_soon)
+        mqtt = await _first_free(mqtt_ports, lambda port: self._listener.start(self._hosts, port))
+        context = self._watched(self._ca.https_context())
         context.set_alpn_protocols(HTTPS_ALPN)
-        watch_handshakes(context, self._handshake_refused)
-        https = await _first_free(https_ports, lambda port: self._api.start(hosts, port, context))
+        https = await _first_free(
+            https_ports, lambda port: self._api.start(self._hosts, port, context)
+        )
+        self._workshop.open(mqtt, https, self._ca.ca_file.read_text())
         self._ticker = loop.create_task(self._tick())
         return mqtt, https
 
     async def run_until(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set or the cloud has been idle for its hours."""
         idle = self._settings.idle_hours * 3600
-        busy_at, seen = self._timer(), (0, 0)
+        busy_at, seen = self._timer(), self.accounts.happened()
         while not stopping.is_set():
             try:
                 await asyncio.wait_for(stopping.wait(), 60.0)
             except TimeoutError:
-                happened = (self.rooms.calls, self.rooms.tape.length)
-                if self.rooms.broker.connections or happened != seen:
+                happened = self.accounts.happened()
+                if self.accounts.connected() or happened != seen:
                     busy_at, seen = self._timer(), happened
                 if idle and self._timer() - busy_at > idle:
                     return
@@ -85,21 +106,30 @@ class App:
         if self._ticker is not None:
             self._ticker.cancel()
         await self._listener.stop()
-        self.rooms.broker.close()
+        for rooms in self.accounts:
+            rooms.broker.close()
         await self._api.stop()
-        self.rooms.close()
+        for rooms in self.accounts:
+            rooms.close()
 
-    def _handshake_refused(self, error: ssl.SSLError | None) -> None:
-        self.rooms.tape.record("tls", refusal={"summary": explain_handshake(error)})
+    def _watched(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """Have each handshake that fails explained: whose it was nobody knows, so to the owner."""
+
+        def refused(error: ssl.SSLError | None) -> None:
+            self.accounts.owner.tape.record("tls", refusal={"summary": explain_handshake(error)})
+
+        watch_handshakes(context, refused)
+        return context
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            try:
-                self.rooms.tick()
-            except Exception:
-                # The next tick comes whatever happened in this one.
-                log.exception("A tick failed.")
+            for rooms in self.accounts:
+                try:
+                    rooms.tick()
+                except Exception:
+                    # The next tick comes whatever happened in this one.
+                    log.exception("A tick failed.")
 
 
 async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) -> int:
@@ -118,8 +148,34 @@ async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) 
     raise ValueError("No port was named.")
 
 
+def _addresses(host: str) -> list[str]:
+    """Return the addresses of a name that are this machine's."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError):
+        raise ValueError(
+            f"Nobody knows the host name '{host}' here. Give the name or the address that others "
+            "reach this machine by."
+        ) from None
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    own = [address for address in addresses if _has(address)]
+    if not own:
+        raise ValueError(
+            f"'{host}' has the address {addresses[0]}, which is not one of this machine's. Give "
+            "the name or the address that others reach this machine by."
+        )
+    named = host not in (*addresses, ENDPOINT)
+    if named and all(ipaddress.ip_address(address).is_loopback for address in own):
+        # So Debian and Ubuntu have it for the machine's own name.
+        raise ValueError(
+            f"'{host}' has the address {own[0]} on this machine, which nobody else can reach. Give "
+            "the address that this machine has in the network instead."
+        )
+    return own
+
+
 def _has(host: str) -> bool:
-    """Tell whether this machine has the loopback address `host`."""
+    """Tell whether this machine has the address `host`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family) as probe:

@@ -12,18 +12,20 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
+REACH_SECONDS = 5.0
 
 # uvloop has a buffer of 256 KB for each connection and uses little of it. Memory from the system
 # counts only where it was touched, but once such a block is freed, glibc would take the next ones
@@ -38,14 +40,99 @@ class CloudError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A cloud that runs: where it is reached, and whether this call started it."""
+    """A cloud that runs: where it is reached, and whether this call started it.
+
+    Attributes
+    ----------
+    pid
+        Its process; 0 if it is a workshop's and runs on somebody else's machine.
+    host
+        The name that a workshop's participants reach it by; empty if it is open to this machine
+        only.
+    """
 
     pid: int
     endpoint: str
     mqtt_port: int
     https_port: int
     settings: Sequence[str] = ()
+    host: str = ""
     started_here: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The workshop that a home takes part in: whose cloud it uses instead of one of its own.
+
+    Attributes
+    ----------
+    name
+        What the participant is called there.
+    secret
+        Proves that it is the same participant who joins again.
+    """
+
+    host: str
+    mqtt_port: int
+    https_port: int
+    name: str
+    secret: str = field(repr=False)
+
+
+def joined_file(home: Path) -> Path:
+    """Return the file that says which workshop a home takes part in, if it does."""
+    return home / "cloud" / "joined.json"
+
+
+def joined(home: Path) -> Joined | None:
+    """Return the workshop that `home` takes part in; None if it has a cloud of its own.
+
+    Raises
+    ------
+    CloudError
+        If the file that says so cannot be read.
+    """
+    file = joined_file(home)
+    try:
+        return Joined(**json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError):
+        raise CloudError(
+            f"The file {file} cannot be read. Leave the workshop with creeklab cloud leave, and "
+            "join it again."
+        ) from None
+
+
+def reach(workshop: Joined) -> Running:
+    """Return the cloud of a workshop.
+
+    Raises
+    ------
+    CloudError
+        If it is not there.
+    """
+    address = workshop.host, workshop.https_port
+    try:
+        socket.create_connection(address, REACH_SECONDS).close()
+    except OSError as error:
+        why = error.strerror or "it does not answer"
+        raise CloudError(
+            f"The workshop's cloud at {workshop.host}:{workshop.https_port} cannot be reached "
+            f"({why}). Are you in the same network, and does it run? Ask who runs the workshop. "
+            "With creeklab cloud leave you go back to a cloud of your own."
+        ) from None
+    return Running(0, workshop.host, workshop.mqtt_port, workshop.https_port, host=workshop.host)
+
+
+def _refuse_if_joined(home: Path, what: str) -> None:
+    workshop = joined(home)
+    if workshop is not None:
+        raise CloudError(
+            f"You take part in a workshop as {workshop.name}, and its cloud runs on "
+            f"{workshop.host}: only there can it be {what}. With creeklab cloud leave you go back "
+            "to a cloud of your own."
+        )
 
 
 def cloud_folder(home: Path) -> Path:
@@ -68,8 +155,13 @@ def ca_file(home: Path) -> Path:
 
 
 def status(home: Path) -> Running | None:
-    """Return the cloud of `home` if it runs."""
+    """Return the cloud of `home` if it runs; a workshop's if it can be reached."""
     if not (home / "cloud").exists():
+        return None
+    workshop = joined(home)
+    if workshop is not None:
+        with contextlib.suppress(CloudError):
+            return reach(workshop)
         return None
     with _start_lock(home):
         return _find(home)
@@ -81,8 +173,9 @@ def ensure(
     mqtt_port: int | None = None,
     https_port: int | None = None,
     settings: Sequence[str] = (),
+    host: str = "",
 ) -> Running:
-    """Return the cloud of `home`, started if it does not run.
+    """Return the cloud of `home`, started if it does not run; a workshop's is only looked for.
 
     Parameters
     ----------
@@ -91,12 +184,18 @@ def ensure(
         8883 and 8443, else free ones.
     settings
         ``name=value`` texts for a cloud that has to be started.
+    host
+        A workshop's: the name that others reach this machine by, for a cloud that has to be
+        started. Without it nobody but this machine reaches the cloud.
 
     Raises
     ------
     CloudError
-        If it could not be started.
+        If it could not be started, or a workshop's could not be reached.
     """
+    workshop = joined(home)
+    if workshop is not None:
+        return reach(workshop)
     for port in (mqtt_port, https_port):
         if port is not None and not 0 <= port < 1 << 16:
             raise CloudError(f"There is no port {port}: ports go up to 65535, and 0 is a free one.")
@@ -111,6 +210,8 @@ def ensure(
             arguments += ["--https-port", str(https_port)]
         for setting in settings:
             arguments += ["--set", setting]
+        if host:
+            arguments += ["--host", host]
         return _spawn(cloud_folder(home), arguments)
 
 
@@ -118,6 +219,7 @@ def stop(home: Path) -> bool:
     """Stop the cloud of `home`; return whether there was one."""
     if not (home / "cloud").exists():
         return False
+    _refuse_if_joined(home, "stopped")
     with _start_lock(home):
         running = _find(home)
         if running is None:
@@ -129,10 +231,12 @@ def stop(home: Path) -> bool:
 def reset(home: Path) -> bool:
     """Empty the account: remove the cloud's database; a cloud that ran runs again afterwards.
 
-    Its certificate authority and access key stay. Returns whether it ran.
+    Its certificate authority and access key stay, and so do the accounts of a workshop's
+    participants. Returns whether it ran.
     """
     if not (home / "cloud").exists():
         return False
+    _refuse_if_joined(home, "emptied")
     with _start_lock(home):
         running = _find(home)
         if running is not None:
@@ -140,7 +244,7 @@ def reset(home: Path) -> bool:
         for file in (home / "cloud").glob("cloud.db*"):
             file.unlink()
     if running is not None:
-        ensure(home, settings=running.settings)
+        ensure(home, settings=running.settings, host=running.host)
     return running is not None
 
 

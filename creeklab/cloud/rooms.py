@@ -18,7 +18,7 @@ from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.api.lab import lab_door
 from creeklab.cloud.api.protocol import Service
-from creeklab.cloud.api.server import DATA_SERVICE, OWN_SERVICE
+from creeklab.cloud.api.server import DATA_SERVICE, OWN_SERVICE, Verb
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.group_commit import GroupCommit
@@ -103,7 +103,7 @@ class Rooms:
             "iotdevicegateway": data,
             "sts": (model("sts"), Sts(account.account, account.user_arn)),
         }
-        self.door = lab_door(self.tape)
+        self.door: dict[str, Verb] = lab_door(self.tape)
 
     def settle_by(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Have what is to be kept committed by `soon`, which calls a function in a moment."""

@@ -441,13 +441,13 @@ def test_it_ends_itself_when_nobody_has_used_it_for_its_hours(
 ) -> None:
     def busy(minute: int) -> None:
         if minute in calls:
-            app.rooms.record_call(service="iot", operation="ListThings")
-        app.rooms.broker.connections = {"device": None} if minute in connected else {}  # type: ignore
+            app.accounts.owner.record_call(service="iot", operation="ListThings")
+        app.accounts.owner.broker.connections = {"device": None} if minute in connected else {}  # type: ignore
 
     minutes = Minutes(busy, last=500)
     app = App(tmp_path, Settings(idle_hours=idle_hours), timer=minutes.now)
     try:
         asyncio.run(app.run_until(minutes))
     finally:
-        app.rooms.store.close()
+        app.accounts.owner.store.close()
     assert minutes.passed == end

@@ -28,6 +28,7 @@ from creeklab.cloud.api.validation import Invalid, Shape, validated
 from creeklab.cloud.errors import ServiceError
 
 STATUSES = {
+    "AccessDeniedException": 403,
     "IncompleteSignatureException": 403,
     "InternalFailureException": 500,
     "InvalidSignatureException": 403,

@@ -250,6 +250,12 @@ class ApiServer:
             return await account.open_websocket(request)
         if caller.service == OWN_SERVICE:
             return self._own(request.method, path, body, call)
+        if caller.service not in account.services:
+            raise ServiceError(
+                "AccessDeniedException",
+                "A join key opens the way into a workshop and nothing else. Join with creeklab "
+                "cloud join FILE --name NAME, and use the account that you get.",
+            )
         service, operations = account.services[caller.service]
         call.operation, labels = service.route(request.method, path, body)
         method = _method(service, operations, call.operation)

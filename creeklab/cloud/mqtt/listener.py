@@ -42,14 +42,19 @@ def acknowledge_now(transport: asyncio.Transport) -> None:
 
 
 class MqttListener:
-    """Accepts MQTT connections over mutual TLS and hands their bytes to the broker."""
+    """Accepts MQTT connections over mutual TLS and hands their bytes to their broker.
 
-    def __init__(self, broker: Broker, context: ssl.SSLContext) -> None:
-        self._broker = broker
+    Parameters
+    ----------
+    broker_of
+        Gives the broker of the account that a certificate, named by its id, belongs to.
+    """
+
+    def __init__(self, broker_of: Callable[[str], Broker], context: ssl.SSLContext) -> None:
+        self._broker_of = broker_of
         self._context = context
         self._servers: list[asyncio.Server] = []
         context.set_alpn_protocols([ALPN])
-        watch_handshakes(context, self._refused)
 
     async def start(self, hosts: Iterable[str], port: int) -> int:
         """Listen on `port`, or on a free one if it is 0, of every host; return the port.
@@ -64,7 +69,7 @@ class MqttListener:
         try:
             for host in hosts:
                 server = await loop.create_server(
-                    lambda: _MqttProtocol(self._broker),
+                    lambda: _MqttProtocol(self._broker_of),
                     host,
                     port,
                     ssl=self._context,
@@ -84,9 +89,6 @@ class MqttListener:
         """Stop listening; connections are the broker's to close."""
         for server in self._servers:
             server.close()
-
-    def _refused(self, error: ssl.SSLError | None) -> None:
-        self._broker.tape.record("tls", refusal={"summary": explain_handshake(error)})
 
 
 def watch_handshakes(
@@ -153,8 +155,8 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
 
 
 class _MqttProtocol(asyncio.Protocol):
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, broker_of: Callable[[str], Broker]) -> None:
+        self._broker_of = broker_of
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
 
@@ -167,7 +169,8 @@ class _MqttProtocol(asyncio.Protocol):
         # What asyncio reads out of the certificate for everybody: 4 KB, and nobody here asks.
         transport.get_extra_info("peercert").clear()
         peer = Peer(certificate_id(der), *source, *target)
-        self._connection = Connection(self._broker, peer, self._write, self._close)
+        broker = self._broker_of(peer.principal)
+        self._connection = Connection(broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
         acknowledge_now(self._transport)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import asdict
 
 from cryptography import x509
@@ -27,11 +28,18 @@ _WITHOUT_CA = (
 
 
 class Certificates:
-    """The certificates of one account."""
+    """The certificates of one account.
+
+    Attributes
+    ----------
+    elsewhere
+        Tells whether another account of this cloud has the certificate of an id.
+    """
 
     def __init__(self, books: Books, ca: CertificateAuthority) -> None:
         self._books = books
         self._ca = ca
+        self.elsewhere: Callable[[str], bool] = lambda _: False
 
     def issue_keys(self, *, active: bool) -> tuple[Certificate, KeysAndCertificate]:
         """Make a key pair and a certificate, and register the certificate."""
@@ -116,6 +124,12 @@ class Certificates:
                     "The certificate is already provisioned or registered",
                     resourceId=certificate.id,
                     resourceArn=self._books.arn("cert", certificate.id),
+                )
+            if self.elsewhere(certificate.id):
+                raise ServiceError(
+                    "CertificateConflictException",
+                    "The certificate is registered in another account of this cloud, which could "
+                    "not tell whose device comes with it.",
                 )
             insert(db, "certificates", asdict(certificate))
         if brought:

@@ -55,6 +55,11 @@ class Things:
         row = self._books.store.execute("SELECT * FROM things WHERE name = ?", (name,)).fetchone()
         return None if row is None else record(Thing, row)
 
+    def count(self) -> int:
+        """Return how many there are."""
+        row = self._books.store.execute("SELECT count(*) AS number FROM things").fetchone()
+        return int(row["number"])
+
     def get(self, name: str) -> Thing:
         """Return a Thing."""
         thing = self.find(name)

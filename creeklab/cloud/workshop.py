@@ -1,0 +1,210 @@
+"""A workshop: one cloud for a room, with an account for everybody in it.
+
+Who runs the cloud hands out a file: where the cloud is, the certificate to trust, and the *join
+key*. That is an access key which opens the verb ``join`` and nothing else. Whoever joins says a
+name and a secret of their own, and gets the access key of an account that is theirs alone; with the
+same name and secret they get the same one again, and nobody else gets it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from creeklab.cloud.access import Access
+from creeklab.cloud.account import Account, load_account, new_account, write_private
+from creeklab.cloud.accounts import Accounts
+from creeklab.cloud.api.protocol import Service
+from creeklab.cloud.api.server import Verb
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.rooms import Rooms
+
+MAX_PARTICIPANTS = 100
+"""So many databases, with three open files each, fit into what a process may open."""
+MAX_NAME = 40
+SHORTEST_SECRET = 20
+JOIN_FILE = "workshop-join.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Who has joined.
+
+    Attributes
+    ----------
+    account
+        Number of the account.
+    secret
+        SHA-256 of the participant's secret, in hex: a long random text, so no more is needed.
+    joined
+        In seconds since the epoch.
+    """
+
+    name: str
+    account: str
+    secret: str
+    joined: float
+
+
+class Workshop:
+    """The participants' accounts, and the door by which they get them.
+
+    Parameters
+    ----------
+    folder
+        The owner's; the accounts lie in its folder ``accounts``.
+    host
+        Name by which the participants reach this machine; without one nobody can join, but those
+        who have can still be served.
+    clock
+        Seconds since the epoch.
+    """
+
+    def __init__(
+        self, folder: Path, accounts: Accounts, host: str, clock: Callable[[], float]
+    ) -> None:
+        self._folder = folder
+        self._accounts = accounts
+        self._host = host
+        self._clock = clock
+        self._participants: dict[str, Participant] = {}  # by name, in lower case
+        accounts.owner.door["participants"] = lambda _: {"participants": self.participants()}
+        for file in sorted(folder.glob("accounts/*/participant.json")):
+            self._open(Participant(**json.loads(file.read_text())))
+
+    def open(self, mqtt_port: int, https_port: int, ca: str) -> None:
+        """Let people join, if this machine has a name for them, and write the file to hand out.
+
+        The join key of an earlier file stays; delete the file to get a new one.
+
+        Parameters
+        ----------
+        ca
+            PEM text of the certificate to trust.
+        """
+        if not self._host:
+            return
+        file = self._folder / JOIN_FILE
+        key = _join_key(file)
+        door = JoinDoor(self._accounts.owner, {"join": self._join})
+        self._accounts.open(key.access_key, key.secret_key, door)
+        told = {
+            "host": self._host,
+            "mqtt_port": mqtt_port,
+            "https_port": https_port,
+            "ca": ca,
+            "access_key": key.access_key,
+            "secret_key": key.secret_key,
+        }
+        write_private(file, json.dumps(told, indent=2) + "\n")
+
+    def participants(self) -> list[dict[str, Any]]:
+        """Return who has joined, in that order, and what they have."""
+        told = []
+        for each in sorted(self._participants.values(), key=lambda each: each.joined):
+            rooms = self._accounts.of_number(each.account)
+            told.append(
+                {
+                    "name": each.name,
+                    "account": each.account,
+                    "joined": each.joined,
+                    "things": rooms.registry.things.count(),
+                    "connected": len(rooms.broker.connections),
+                }
+            )
+        return told
+
+    def _join(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer the verb ``join``: make an account for a name, or find it."""
+        name, secret = request.get("name"), request.get("secret")
+        if not isinstance(name, str) or not (
+            name.strip() == name and name.isprintable() and 1 <= len(name) <= MAX_NAME
+        ):
+            raise _invalid(
+                f"A name has 1 to {MAX_NAME} printable characters, with no space at either end."
+            )
+        if not isinstance(secret, str) or len(secret) < SHORTEST_SECRET:
+            raise _invalid(f"A secret has {SHORTEST_SECRET} characters or more.")
+        hashed = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+        participant = self._participants.get(name.casefold())
+        if participant is None:
+            participant = self._welcome(name, hashed)
+        elif not hmac.compare_digest(participant.secret, hashed):
+            raise ServiceError(
+                "ResourceAlreadyExistsException",
+                f"Somebody has joined as '{participant.name}' already. Take another name; or, if "
+                "it was you, join from the home folder that you joined from.",
+            )
+        return asdict(self._accounts.of_number(participant.account).account)
+
+    def _welcome(self, name: str, hashed: str) -> Participant:
+        if len(self._participants) >= MAX_PARTICIPANTS:
+            raise ServiceError(
+                "LimitExceededException",
+                f"{MAX_PARTICIPANTS} have joined this workshop, and there is no room for more.",
+            )
+        number = "".join(secrets.choice("123456789") for _ in range(12))
+        participant = Participant(name, number, hashed, self._clock())
+        folder = self._folder_of(participant)
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        load_account(folder, lambda: new_account(number))
+        # Last, as it is what counts: a folder without it is nobody's.
+        write_private(folder / "participant.json", json.dumps(asdict(participant)) + "\n")
+        self._open(participant)
+        return participant
+
+    def _open(self, participant: Participant) -> None:
+        folder = self._folder_of(participant)
+        rooms = self._accounts.add(folder, load_account(folder))
+        rooms.door["reset"] = lambda _: self._empty(participant, rooms)
+        self._participants[participant.name.casefold()] = participant
+
+    def _empty(self, participant: Participant, rooms: Rooms) -> dict[str, Any]:
+        """Answer the verb ``reset``: the participant's account is empty, and has the same key."""
+        rooms.close()
+        for file in self._folder_of(participant).glob("cloud.db*"):
+            file.unlink()
+        self._open(participant)
+        return {}
+
+    def _folder_of(self, participant: Participant) -> Path:
+        return self._folder / "accounts" / participant.account
+
+
+class JoinDoor:
+    """What the join key opens: one verb, and the record of it is with the owner."""
+
+    services: Mapping[str, tuple[Service, object]] = {}
+
+    def __init__(self, owner: Rooms, door: Mapping[str, Verb]) -> None:
+        self.door = door
+        self.record_call = owner.record_call
+
+    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Refuse to: a join key is no account."""
+        raise ServiceError("AccessDeniedException", "A join key opens no connection.")
+
+    def device(self, certificate_id: str, source_ip: str) -> Access:
+        """Say that no certificate is of this door."""
+        raise NotImplementedError
+
+
+def _join_key(file: Path) -> Account:
+    try:
+        told = json.loads(file.read_text())
+        return Account("", "", str(told["access_key"]), str(told["secret_key"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return new_account("")
+
+
+def _invalid(message: str) -> ServiceError:
+    return ServiceError("InvalidRequestException", message)

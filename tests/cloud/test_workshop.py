@@ -1,0 +1,627 @@
+"""A workshop: one cloud, many accounts, and nobody sees or touches another's.
+
+The teacher's cloud listens on a second loopback address beside the first, as it would on one of the
+network; each participant has a home folder, as on a machine of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from creeklab import cli
+from creeklab.cloud import process
+from creeklab.cloud.account import Account, load_account
+from creeklab.cloud.process import CloudError, Joined, Running
+from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
+from creeklab.device import Device, Refused
+from creeklab.door import DoorRefused, ask
+from creeklab.home import workshop_folder
+from creeklab.keys import Keys
+from creeklab.lab import Lab, open_lab
+from creeklab.workshop import join, leave
+from tests.conftest import make_thing
+
+HOST = "127.0.0.2"  # Linux has all of 127/8 as its own
+FAST = Config(proxies={}, retries={"total_max_attempts": 1})
+
+
+def has(host: str) -> bool:
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+pytestmark = pytest.mark.skipif(not has(HOST), reason="This machine has one loopback address.")
+
+
+@contextmanager
+def workshop_cloud(home: Path, host: str = HOST) -> Iterator[Path]:
+    """Run a teacher's cloud; give the file to hand out."""
+    process.ensure(home, mqtt_port=0, https_port=0, host=host)
+    try:
+        yield home / "cloud" / JOIN_FILE
+    finally:
+        process.stop(home)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("teacher")
+    with workshop_cloud(home):
+        yield home
+
+
+@pytest.fixture
+def file(teacher: Path) -> Path:
+    return teacher / "cloud" / JOIN_FILE
+
+
+def lab_of(base: Path, file: Path, name: str) -> Lab:
+    join(base, file, name)
+    return open_lab(home=workshop_folder(base))
+
+
+@pytest.fixture
+def anna(tmp_path: Path, file: Path, request: pytest.FixtureRequest) -> Lab:
+    return lab_of(tmp_path / "anna", file, f"Anna {abs(hash(request.node.nodeid))}")
+
+
+@pytest.fixture
+def ben(tmp_path: Path, file: Path, request: pytest.FixtureRequest) -> Lab:
+    return lab_of(tmp_path / "ben", file, f"Ben {abs(hash(request.node.nodeid))}")
+
+
+# --- fifty ----------------------------------------------------------------------------------------
+
+
+def issued(iot: Any) -> tuple[dict[str, Any], str]:
+    """Have a certificate made for a key of one's own, which takes less time than an RSA key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256())
+    pem = request.public_bytes(serialization.Encoding.PEM).decode()
+    answer = iot.create_certificate_from_csr(certificateSigningRequest=pem, setAsActive=True)
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return answer, private.decode()
+
+
+class Someone:
+    """A participant with plain boto3 clients and a device called Test2."""
+
+    def __init__(self, base: Path, file: Path, number: int) -> None:
+        self.number = number
+        found = join(base, file, f"participant {number}")
+        home = workshop_folder(base)
+        self.account = load_account(home / "cloud")
+        self._found = found
+        self._ca = process.ca_file(home)
+        self.keys = Keys(home / "keys", self._ca)
+
+    def connect_clients(self, session: boto3.Session) -> None:
+        self.iot, self.data = (
+            session.client(
+                service,
+                region_name=self.account.region,
+                endpoint_url=f"https://{self._found.host}:{self._found.https_port}",
+                verify=str(self._ca),
+                aws_access_key_id=self.account.access_key,
+                aws_secret_access_key=self.account.secret_key,
+                config=FAST,
+            )
+            for service in ("iot", "iot-data")
+        )
+
+    def make_test2(self) -> None:
+        arn = f"arn:aws:iot:{self.account.region}:{self.account.account}"
+        thing = self.iot.create_thing(thingName="Test2")
+        assert thing["thingArn"] == f"{arn}:thing/Test2"
+        answer, private_key = issued(self.iot)
+        self.keys.save("Test2", answer, private_key=private_key)
+        self.iot.attach_thing_principal(thingName="Test2", principal=answer["certificateArn"])
+        statement = {"Effect": "Allow", "Action": "iot:*", "Resource": f"{arn}:*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.iot.create_policy(policyName="Test2-policy", policyDocument=document)
+        self.iot.attach_policy(policyName="Test2-policy", target=answer["certificateArn"])
+        state = {"state": {"reported": {"number": self.number}}}
+        self.data.update_thing_shadow(thingName="Test2", payload=json.dumps(state))
+
+    def connect(self) -> Device:
+        found = self._found
+        return Device(
+            "Test2",
+            self.keys.files("Test2"),
+            endpoint=found.host,
+            port=found.mqtt_port,
+            client_id="Test2",
+        )
+
+
+def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    with workshop_cloud(tmp_path / "teacher") as file, ThreadPoolExecutor(4) as pool:
+        running = process.status(tmp_path / "teacher")
+        assert running is not None
+        cloud = psutil.Process(running.pid)
+        alone = cloud.memory_info().rss
+        people = [Someone(tmp_path / f"home-{n}", file, n) for n in range(50)]
+        session = boto3.Session()
+        for person in people:
+            person.connect_clients(session)
+        list(pool.map(Someone.make_test2, people))
+        for person in people:
+            things = person.iot.list_things()["things"]
+            assert [thing["thingName"] for thing in things] == ["Test2"]
+            assert len(person.iot.list_certificates()["certificates"]) == 1
+            shadow = json.loads(person.data.get_thing_shadow(thingName="Test2")["payload"].read())
+            assert (shadow["state"]["reported"]["number"], shadow["version"]) == (person.number, 1)
+        with ExitStack() as stack:
+            connected = people[:10]
+            devices = [stack.enter_context(person.connect()) for person in connected]
+            inboxes = [device.subscribe("creek/#") for device in devices]
+            for person, device in zip(connected, devices, strict=True):
+                device.publish("creek/depth", {"number": person.number})
+            for person, inbox in zip(connected, inboxes, strict=True):
+                [message] = inbox.wait_for(1)
+                assert message.json == {"number": person.number}
+            for person, device in zip(connected, devices, strict=True):
+                assert device.shadow.get()["state"]["reported"] == {"number": person.number}
+            # All have heard of all there was to hear of, and no client id was taken over.
+            for device, inbox in zip(devices, inboxes, strict=True):
+                device.publish("creek/end", "")
+                assert [message.topic for message in inbox.wait_for(2)] == [
+                    "creek/depth",
+                    "creek/end",
+                ]
+            grown = cloud.memory_info().rss - alone
+        owner = open_lab(home=tmp_path / "teacher")
+        assert owner.client("iot").list_things()["things"] == []
+        told = owner._ask("participants", {})["participants"]
+        assert [(row["name"], row["things"]) for row in told] == [
+            (f"participant {n}", 1) for n in range(50)
+        ]
+        print(
+            f"\n50 participants in {time.perf_counter() - began:.1f} s; the cloud grew from "
+            f"{alone / 1e6:.0f} MB by {grown / 1e6:.0f} MB"
+        )
+
+
+# --- apart ----------------------------------------------------------------------------------------
+
+
+class TestApart:
+    def test_topics_and_client_ids(self, anna: Lab, ben: Lab) -> None:
+        names = [make_thing(lab).name for lab in (anna, ben)]
+        with (
+            anna.connect(names[0], client_id="same") as hers,
+            ben.connect(names[1], client_id="same") as his,
+            ben.connect_account() as account,
+        ):
+            inboxes = [who.subscribe("#") for who in (his, account)]
+            hers.publish("secret", "hers", retain=True)
+            his.publish("plain", "his")
+            for inbox in inboxes:
+                inbox.wait_for(1)
+                topics = [topic for topic in inbox.topics if not topic.startswith("$aws/")]
+                assert topics == ["plain"]
+            assert "open" not in repr(hers)
+            retained = ben.client("iot-data").list_retained_messages()["retainedTopics"]
+            assert retained == []
+
+    def test_a_certificate_is_good_for_its_own_account(self, anna: Lab, ben: Lab) -> None:
+        """Under a Thing's name of the other's, with the files of one's own."""
+        only_its_name = {"Effect": "Allow", "Action": "iot:*", "Resource": "ARN:client/THING"}
+        thing = make_thing(anna, [only_its_name])
+        other = make_thing(ben)
+        iot = ben.client("iot")
+        for call in (
+            lambda: iot.attach_policy(policyName=other.policy, target=thing.certificate_arn),
+            lambda: iot.attach_thing_principal(
+                thingName=other.name, principal=thing.certificate_arn
+            ),
+            lambda: iot.describe_certificate(certificateId=thing.certificate_id),
+            lambda: iot.update_certificate(certificateId=thing.certificate_id, newStatus="ACTIVE"),
+        ):
+            with pytest.raises(ClientError):
+                call()
+        with pytest.raises(Refused) as refused:
+            anna.connect(thing.name, client_id=other.name)
+        assert refused.value.reason_code == 135
+        assert anna.why(other.name).entry is not None
+        assert ben.why(other.name).entry is None
+
+    @pytest.mark.parametrize(
+        "operation", ["register_certificate", "register_certificate_without_ca"]
+    )
+    def test_nobody_registers_the_certificate_of_another(
+        self, anna: Lab, ben: Lab, operation: str
+    ) -> None:
+        thing = make_thing(anna)
+        with pytest.raises(ClientError) as refused:
+            getattr(ben.client("iot"), operation)(
+                certificatePem=thing.files.certificate.read_text()
+            )
+        assert refused.value.response["Error"]["Code"] == "CertificateConflictException"
+        with anna.connect(thing.name) as device:
+            device.publish("still", "hers")
+
+    def test_an_access_key_opens_one_account(self, anna: Lab, ben: Lab) -> None:
+        thing = make_thing(anna)
+        for call in (
+            lambda: ben.client("iot").describe_thing(thingName=thing.name),
+            lambda: ben.client("iot").get_policy(policyName=thing.policy),
+            lambda: ben.client("iot-data").get_thing_shadow(thingName=thing.name),
+        ):
+            with pytest.raises(ClientError) as refused:
+                call()
+            assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
+        numbers = {lab.client("sts").get_caller_identity()["Account"] for lab in (anna, ben)}
+        assert numbers == {anna.account, ben.account}
+        assert len(numbers) == 2
+        mixed = Account(ben.account, ben.region, ben._account.access_key, anna._account.secret_key)
+        with pytest.raises(DoorRefused, match="does not match"):
+            ask(ben._url, ben.ca_file, mixed, "why", {})
+
+    def test_tapes(self, anna: Lab, ben: Lab, teacher: Path) -> None:
+        thing = make_thing(anna)
+        with anna.connect(thing.name) as device:
+            device.publish("hers/alone", "x")
+        assert len(anna.tape(topic="hers/alone", kind="publish")) == 1
+        for lab in (ben, open_lab(home=teacher)):
+            assert len(lab.tape(topic="hers/alone")) == 0
+            assert len(lab.tape(thing=thing.name)) == 0
+
+    def test_doors(self, anna: Lab, file: Path) -> None:
+        """What is the owner's, and what is open to who has the join file only."""
+        for verb in ("participants", "join"):
+            with pytest.raises(DoorRefused, match="no such verb"):
+                anna._ask(verb, {"name": "x", "secret": "x" * 30})
+        told = json.loads(file.read_text())
+        key = Account("", "us-east-1", told["access_key"], told["secret_key"])
+        for verb in ("tape", "why", "metrics", "participants", "reset"):
+            with pytest.raises(DoorRefused, match="no such verb"):
+                ask(anna._url, anna.ca_file, key, verb, {})
+        for service, operation in (
+            ("iot", "list_things"),
+            ("sts", "get_caller_identity"),
+            ("iot-data", "list_retained_messages"),
+        ):
+            client = anna.session.client(
+                service,
+                aws_access_key_id=key.access_key,
+                aws_secret_access_key=key.secret_key,
+                config=FAST,
+            )
+            with pytest.raises(ClientError) as refused:
+                getattr(client, operation)()
+            assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+        anna._account = key
+        with pytest.raises(Refused):
+            anna.connect_account("who has the join key")
+
+    def test_reset_empties_the_account_of_who_asks(self, anna: Lab, ben: Lab) -> None:
+        hers, his = make_thing(anna), make_thing(ben)
+        key = anna._account
+        with ben.connect(his.name) as device:
+            inbox = device.subscribe("on")
+            anna.reset()
+            device.publish("on", "and on")
+            inbox.wait_for(1)
+        assert open_lab(home=anna.home)._account == key
+        assert anna.client("iot").list_things()["things"] == []
+        with pytest.raises(FileNotFoundError):
+            anna.connect(hers.name)
+        assert len(ben.client("iot").list_things()["things"]) == 1
+        again = make_thing(anna)
+        with anna.connect(again.name) as device:
+            device.publish("as", "new")
+
+
+# --- joining --------------------------------------------------------------------------------------
+
+
+class TestJoining:
+    def test_again_from_the_same_home(self, tmp_path: Path, file: Path) -> None:
+        lab = lab_of(tmp_path / "home", file, "Cleo")
+        thing = make_thing(lab)
+        again = lab_of(tmp_path / "home", file, "Cleo")
+        assert again.account == lab.account
+        with again.connect(thing.name) as device:
+            device.publish("still", "here")
+
+    @pytest.mark.parametrize("name", ["Dora", "DORA"])
+    def test_a_name_that_somebody_has(self, tmp_path: Path, file: Path, name: str) -> None:
+        taken = f"Dora of {tmp_path.name}"
+        join(tmp_path / "first", file, taken)
+        with pytest.raises(CloudError, match=f"Somebody has joined as '{taken}' already"):
+            join(tmp_path / "second", file, taken.replace("Dora", name))
+        assert not workshop_folder(tmp_path / "second").joinpath("cloud", "joined.json").exists()
+
+    @pytest.mark.parametrize("name", ["", " ", "x" * (MAX_NAME + 1), "a\nb", " Eve", "\x1b[2J"])
+    def test_a_name_that_cannot_be(self, tmp_path: Path, file: Path, name: str) -> None:
+        with pytest.raises(CloudError, match=r"You have not joined\. A name has 1 to"):
+            join(tmp_path, file, name)
+
+    @pytest.mark.parametrize(
+        "question",
+        [{}, {"name": "F"}, {"name": "F", "secret": "short"}, {"name": 1, "secret": "x" * 30}],
+    )
+    def test_a_question_that_cannot_be(
+        self, tmp_path: Path, file: Path, question: dict[str, Any]
+    ) -> None:
+        told = json.loads(file.read_text())
+        ca = tmp_path / "ca.pem"
+        ca.write_text(told["ca"])
+        key = Account("", "us-east-1", told["access_key"], told["secret_key"])
+        with pytest.raises(DoorRefused) as refused:
+            ask(f"https://{told['host']}:{told['https_port']}", ca, key, "join", question)
+        assert refused.value.code == "InvalidRequestException"
+
+    def test_under_another_name_one_has_to_leave_first(self, tmp_path: Path, file: Path) -> None:
+        base = tmp_path / "home"
+        first = lab_of(base, file, "Gil")
+        thing = make_thing(first)
+        with pytest.raises(CloudError, match="You take part as Gil already"):
+            join(base, file, "Gila")
+        assert leave(base) == "Gil"
+        second = lab_of(base, file, "Gila")
+        assert second.account != first.account
+        # The keys of the other account are kept, and not mixed with those of this one.
+        assert second.keys.things() == []
+        old = base / f"workshop.was-{first.account}"
+        assert Keys(old / "keys", first.ca_file).things() == [thing.name]
+
+    def test_leaving_and_coming_back(
+        self, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        base = tmp_path / "home"
+        monkeypatch.setenv("CREEKLAB_HOME", str(base))
+        try:
+            own = open_lab()
+            make_thing(own)
+            join(base, file, "Hal")
+            there = open_lab()
+            assert (there.endpoint, there.account) != (own.endpoint, own.account)
+            assert there.keys.things() == []
+            assert leave(base) == "Hal"
+            assert leave(base) is None
+            back = open_lab()
+            assert (back.endpoint, back.account) == (own.endpoint, own.account)
+            assert back.keys.things() == own.keys.things()
+            join(base, file, "Hal")
+            assert open_lab().account == there.account
+        finally:
+            process.stop(base)
+
+    def test_what_lies_on_the_disk_is_private(self, tmp_path: Path, teacher: Path) -> None:
+        join(tmp_path, teacher / "cloud" / JOIN_FILE, "Ida")
+        for folder in (teacher, tmp_path / "workshop"):
+            for path in folder.rglob("*"):
+                mode = stat.S_IMODE(path.stat().st_mode)
+                assert mode & 0o077 == 0, (path, oct(mode))
+        told = [path.read_text() for path in (teacher / "cloud" / "accounts").rglob("*.json")]
+        secret = process.joined(workshop_folder(tmp_path))
+        assert secret is not None
+        assert not any(secret.secret in text for text in told)
+
+    @pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"host": 1}', "\xff"])
+    def test_a_file_that_is_none(self, tmp_path: Path, content: str | None) -> None:
+        file = tmp_path / "file.json"
+        if content is not None:
+            file.write_bytes(content.encode("latin-1"))
+        with pytest.raises(CloudError, match=r"cannot be read|is not the join file"):
+            join(tmp_path / "home", file, "Jo")
+
+    def test_a_home_in_a_git_work_tree(self, tmp_path: Path, file: Path) -> None:
+        (tmp_path / ".git").mkdir()
+        with pytest.raises(ValueError, match="git work tree"):
+            join(tmp_path, file, "Kim")
+
+    def test_a_file_that_is_out_of_date(self, tmp_path: Path, file: Path) -> None:
+        told = json.loads(file.read_text())
+        told["secret_key"] = "x" * 40
+        wrong = tmp_path / "wrong.json"
+        wrong.write_text(json.dumps(told))
+        with pytest.raises(CloudError, match="does not take the join key"):
+            join(tmp_path / "home", wrong, "Lu")
+        told["access_key"] = "AKIA" + "X" * 16
+        wrong.write_text(json.dumps(told))
+        with pytest.raises(CloudError, match="does not take the join key"):
+            join(tmp_path / "home", wrong, "Lu")
+
+    def test_another_cloud_at_the_same_place(
+        self, tmp_path: Path, file: Path, session_lab: Lab
+    ) -> None:
+        told = json.loads(file.read_text())
+        told["ca"] = session_lab.ca_file.read_text()
+        wrong = tmp_path / "wrong.json"
+        wrong.write_text(json.dumps(told))
+        with pytest.raises(CloudError, match="its certificate is another one"):
+            join(tmp_path / "home", wrong, "Mo")
+
+    def test_nobody_there(self, tmp_path: Path, file: Path) -> None:
+        told = json.loads(file.read_text())
+        with socket.create_server((HOST, 0)) as holder:
+            told["https_port"] = holder.getsockname()[1]
+        wrong = tmp_path / "wrong.json"
+        wrong.write_text(json.dumps(told))
+        with pytest.raises(CloudError, match="cannot be reached"):
+            join(tmp_path / "home", wrong, "Nic")
+
+
+# --- the cloud comes and goes ---------------------------------------------------------------------
+
+
+def test_it_stops_and_starts_again(tmp_path: Path) -> None:
+    home, base = tmp_path / "teacher", tmp_path / "home"
+    with workshop_cloud(home) as file:
+        old = file.read_text()
+        lab = lab_of(base, file, "Oda")
+        thing = make_thing(lab)
+        lab.client("iot-data").publish(topic="kept", retain=True, payload=b"x")
+    with pytest.raises(CloudError, match=rf"{HOST}:[0-9]+ cannot be reached"):
+        open_lab(home=lab.home)
+    with pytest.raises(CloudError, match="Open the lab again"):
+        lab.why()
+    assert process.status(lab.home) is None
+    # Started for this machine alone, it is not open to the network, and nobody can join.
+    process.ensure(home)
+    try:
+        with pytest.raises(CloudError, match="cannot be reached"):
+            open_lab(home=lab.home)
+    finally:
+        process.stop(home)
+    file.unlink()
+    process.ensure(home, host=HOST)
+    try:
+        with open_lab(home=lab.home).connect(thing.name) as device:
+            inbox = device.subscribe("kept")
+            assert inbox.wait_for(1)[0].retain
+        # The old join key went with its file; who has joined stays.
+        (tmp_path / "old.json").write_text(old)
+        with pytest.raises(CloudError, match="does not take the join key"):
+            join(tmp_path / "late", tmp_path / "old.json", "Pia")
+        assert lab_of(base, file, "Oda").account == lab.account
+        # An account that is emptied by its owner is the owner's own.
+        process.reset(home)
+        running = process.status(home)
+        assert running is not None
+        assert running.host == HOST
+        assert len(lab.client("iot").list_things()["things"]) == 1
+    finally:
+        process.stop(home)
+
+
+def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
+    running = process.ensure(home, mqtt_port=0, https_port=0)
+    assert running.host == ""
+    assert not (home / "cloud" / JOIN_FILE).exists()
+    for port in (running.mqtt_port, running.https_port):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((HOST, port), timeout=5)
+    assert open_lab(home=home)._ask("participants", {}) == {"participants": []}
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("no-such-host.invalid", "Nobody knows the host name 'no-such-host.invalid' here"),
+        ("192.0.2.1", "'192.0.2.1' has the address 192.0.2.1, which is not one of this machine's"),
+        ("a b", "Nobody knows the host name"),
+    ],
+)
+def test_a_name_that_cannot_be_listened_on(home: Path, host: str, why: str) -> None:
+    with pytest.raises(CloudError, match=why):
+        process.ensure(home, host=host)
+
+
+def test_a_name_beside_addresses(home: Path, tmp_path: Path) -> None:
+    with workshop_cloud(home, "localhost") as file:
+        lab = lab_of(tmp_path / "home", file, "Quin")
+        assert lab.endpoint == "localhost"
+        assert lab.client("iot").describe_endpoint()["endpointAddress"] == "localhost"
+        with lab.connect_account() as account:
+            account.publish("a", "b")
+
+
+# --- on the command line --------------------------------------------------------------------------
+
+
+class Shell:
+    """The commands, in one home folder."""
+
+    def __init__(
+        self, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._base, self._monkeypatch, self._capsys = base, monkeypatch, capsys
+
+    def __call__(self, line: str) -> tuple[int, str]:
+        self._monkeypatch.setenv("CREEKLAB_HOME", str(self._base))
+        options = cli.parse(["cloud", *line.split()])
+        try:
+            code = cli._carry_out(options)
+        except cli.CommandError as error:
+            return 1, self._capsys.readouterr().out + str(error)
+        return code, self._capsys.readouterr().out
+
+
+def test_a_workshop_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = Shell(tmp_path / "teacher", monkeypatch, capsys)
+    anna = Shell(tmp_path / "anna", monkeypatch, capsys)
+    file = tmp_path / "teacher" / "cloud" / JOIN_FILE
+    try:
+        ports = "--mqtt-port 18871 --https-port 18872"
+        code, said = teacher(f"start --host {HOST} {ports}")
+        assert (code, str(file) in said, "creeklab cloud join FILE" in said) == (0, True, True)
+        assert "Nobody has joined yet." in teacher("status")[1]
+        code, said = teacher("start --host other.local")
+        assert (code, "the host name are taken when the cloud starts" in said) == (1, True)
+
+        code, said = anna(f"join {file} --name Anna")
+        assert (code, "You take part as Anna" in said) == (0, True)
+        code, said = anna("status")
+        assert (code, f"MQTT on {HOST}:18871" in said) == (0, True)
+        row = teacher("status")[1].splitlines()[-1].split()
+        assert (row[0], row[2:]) == ("Anna", ["0", "0"])
+        code, said = anna("start")
+        assert (code, "Nothing was started" in said) == (1, True)
+        code, said = anna("stop")
+        assert (code, f"its cloud runs on {HOST}: only there can it be stopped" in said) == (
+            1,
+            True,
+        )
+        assert process.status(tmp_path / "teacher") is not None
+        assert anna("reset --yes")[0] == 0
+
+        assert teacher("stop")[0] == 0
+        code, said = anna("status")
+        assert (code, "cannot be reached" in said) == (3, True)
+        assert anna("start")[0] == 1
+        assert anna("reset --yes")[0] == 1
+        assert anna("leave") == (
+            0,
+            "You have left the workshop. Your account there stays: joining again finds it.\n",
+        )
+        assert anna("leave") == (0, "You did not take part in a workshop.\n")
+        assert anna("status")[0] == 3
+    finally:
+        process.stop(tmp_path / "teacher")
+
+
+def test_a_damaged_file_of_a_participant(tmp_path: Path, file: Path) -> None:
+    join(tmp_path, file, "Rob")
+    process.joined_file(workshop_folder(tmp_path)).write_text("{")
+    with pytest.raises(CloudError, match="creeklab cloud leave"):
+        open_lab(home=workshop_folder(tmp_path))
+    assert leave(tmp_path) == ""
+    assert leave(tmp_path) is None
+
+
+def test_secrets_are_in_no_repr() -> None:
+    assert "hush" not in repr(Joined("h", 1, 2, "n", "hush"))
+    assert "hush" not in repr(Account("1", "r", "AKIA", "hush"))
+    assert Running(0, "h", 1, 2).host == ""
