@@ -107,17 +107,23 @@ class Publishing:
 class Inbox:
     """The messages that arrived for one subscription, oldest first.
 
-    May be read while messages arrive.
+    May be read while messages arrive. With a callback, each message goes to that instead.
     """
 
-    def __init__(self, topic_filter: str, qos: int = 1) -> None:
+    def __init__(
+        self, topic_filter: str, qos: int = 1, call: Callable[[Message], object] | None = None
+    ) -> None:
         self.topic_filter = topic_filter
         self.qos = qos
+        self.call = call
         self._messages: list[Message] = []
         self._arrived = threading.Condition()
 
     def put(self, message: Message) -> None:
         """Add a message."""
+        if self.call is not None:
+            self.call(message)
+            return
         with self._arrived:
             self._messages.append(message)
             self._arrived.notify_all()
@@ -318,8 +324,20 @@ class Device:
         packet = mqtt5.PublishPacket(topic=topic, payload=data, qos=mqtt5.QoS(qos), retain=retain)
         return Publishing(what, self._ask(lambda: self._client.publish(packet), what))
 
-    def subscribe(self, topic_filter: str, *, qos: int = 1) -> Inbox:
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        qos: int = 1,
+        call: Callable[[Message], object] | None = None,
+    ) -> Inbox:
         """Subscribe to a topic filter; return the inbox that its messages come to.
+
+        Parameters
+        ----------
+        call
+            Called with each message instead, on the SDK's thread; at QoS 1 the SDK acknowledges the
+            message when it has returned. It must not wait for this device. The inbox stays empty.
 
         Raises
         ------
@@ -330,6 +348,7 @@ class Device:
         """
         known = self._inboxes.get(topic_filter)
         inbox = Inbox(topic_filter, qos) if known is None else known
+        inbox.call = call
         self._inboxes[topic_filter] = inbox
         what = f"Subscribing to {topic_filter!r}"
         try:

@@ -76,11 +76,11 @@ def tidy(table: pd.DataFrame, *, time: str | None = None, zone: str | None = Non
             f"There is no column {STAGE!r} in this table, only {_list(table)}. Rename the one that"
             " holds the stage, and turn it into feet if it is in another unit (1 m is 3.28084 ft)."
         )
-    moment = _utc(table.index if time is None else table[time], zone)
+    moment = utc(table.index if time is None else table[time], zone)
     readings = table.drop(columns=[] if time is None else [time]).set_axis(moment, axis=0)
     for column in readings:
         if str(column).endswith(("_ft", "_degC")):
-            readings[column] = _as_numbers(readings[column], str(column))
+            readings[column] = as_numbers(readings[column], str(column))
     done = []
     late = int((np.diff(moment.asi8) < 0).sum())
     if late:
@@ -173,8 +173,21 @@ def moments(at: NDArray[np.float64]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.round(at * 1e6).astype("datetime64[us]"), tz="UTC")
 
 
-def _utc(given: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
-    """Turn times of any kind into UTC."""
+def utc(given: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
+    """Turn times of any kind into UTC.
+
+    Parameters
+    ----------
+    given
+        Times, or texts that say them.
+    zone
+        The time zone of those that have none; None if each has its own.
+
+    Raises
+    ------
+    ValueError
+        As the table above says; the message names the row.
+    """
     if not isinstance(given.dtype, (np.dtype, pd.DatetimeTZDtype)) or given.dtype.kind in "OTSU":
         return _parsed(list(given), zone)
     if isinstance(given.dtype, np.dtype) and given.dtype.kind != "M":
@@ -237,8 +250,21 @@ def _no_time(index: pd.DatetimeIndex) -> None:
         raise ValueError(f"Row {unknown[0]} has no time.")
 
 
-def _as_numbers(values: pd.Series, column: str) -> pd.Series:
-    """Turn numbers written as text into numbers; refuse any other text."""
+def as_numbers(values: pd.Series, column: str) -> pd.Series:
+    """Turn numbers written as text into numbers; blanks are NaN.
+
+    Parameters
+    ----------
+    values
+        Indexed by time.
+    column
+        What a message shall call them.
+
+    Raises
+    ------
+    ValueError
+        There is any other text, or infinity; the message names column and row.
+    """
     if pd.api.types.is_bool_dtype(values):
         raise ValueError(f"Column {column!r} holds true and false instead of numbers.")
     if not pd.api.types.is_numeric_dtype(values):
