@@ -303,7 +303,8 @@ class History:
                 if name not in _TAKEN and (columns is None or name in columns)
             ]
             taken = {"time": time, **{name: ds.field(name) for name in names}}
-            table = part.to_table(columns=taken, filter=wanted)
+            # The threads are one a file, in `read`.
+            table = part.to_table(columns=taken, filter=wanted, use_threads=False)
         return table.replace_schema_metadata(schema.metadata)
 
     # --- writing ----------------------------------------------------------------------------------

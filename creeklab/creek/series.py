@@ -81,8 +81,28 @@ def tidy(table: pd.DataFrame, *, time: str | None = None, zone: str | None = Non
     for column in readings:
         if str(column).endswith(("_ft", "_degC")):
             readings[column] = as_numbers(readings[column], str(column))
+    readings.attrs = dict(table.attrs)
+    readings = in_order(readings)
+    numbers(readings, STAGE)
+    return readings
+
+
+def in_order(readings: pd.DataFrame) -> pd.DataFrame:
+    """Put readings in order, no time twice, and say so: the last step of :func:`tidy`.
+
+    Parameters
+    ----------
+    readings
+        Indexed by time (UTC).
+
+    Raises
+    ------
+    ValueError
+        Two rows give different values for one time.
+    """
     done = []
-    late = int((np.diff(moment.asi8) < 0).sum())
+    about = dict(readings.attrs)
+    late = int((np.diff(pd.DatetimeIndex(readings.index).asi8) < 0).sum())
     if late:
         done.append(f"sorted by time: {late} rows came after a later one")
         readings = readings.sort_index(kind="stable")
@@ -90,13 +110,12 @@ def tidy(table: pd.DataFrame, *, time: str | None = None, zone: str | None = Non
         before = len(readings)
         readings = _one_row_a_time(readings)
         done.append(f"{before - len(readings)} rows that repeated a time made one with it")
-    below = int((readings[STAGE] < 0).sum())
+    below = int((readings[STAGE] < 0).sum()) if STAGE in readings else 0
     if below:
         done.append(f"{below} stages below the datum (negative) kept")
-    said = [table.attrs["processing"]] if "processing" in table.attrs else []
-    readings.attrs = {**table.attrs, "processing": "; ".join(said + done)}
+    said = [about["processing"]] if "processing" in about else []
+    readings.attrs = {**about, "processing": "; ".join(said + done)}
     times(readings)
-    numbers(readings, STAGE)
     return readings
 
 
@@ -202,7 +221,14 @@ def utc(given: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
 
 
 def _parsed(given: list[Any], zone: str | None) -> pd.DatetimeIndex:
-    """Parse one time after the other: their zones may differ."""
+    """Parse times written as text: all at once if they are of one kind, else one by one."""
+    try:
+        index = pd.DatetimeIndex(pd.to_datetime(pd.Index(given), format="ISO8601"))
+    except (ValueError, TypeError):
+        pass  # Their zones differ, or one of them is none: the next lines know which.
+    else:
+        if not index.hasnans:
+            return _localised(index, zone) if index.tz is None else _named(index.tz_convert("UTC"))
     found = []
     for row, text in enumerate(given):
         try:

@@ -24,6 +24,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from creeklab.creek.readers import read_nwis_parquet, read_rdb, read_trout_creek
+
 FOLDER = Path(__file__).resolve().parent
 
 
@@ -61,7 +63,7 @@ class Published:
 class Sample:
     """A sample: from which file, how its readings are taken out of it, and what it says of itself.
 
-    ``read`` gives a table indexed by time (UTC), whose columns are those of ``units``.
+    ``read`` gives a table indexed by time (UTC), with the columns of ``units``.
     """
 
     name: str
@@ -97,11 +99,6 @@ PLUMTREE = Published(
     "docs/notebooks/graphing-2.parquet of hydrofunctions 0.2.4",
     "6e51991129f0d07466d679214ca6fd69002580440e13030d9245a6a38e41221d",
 )
-PARAMETERS = {
-    "stage_ft": "00065",
-    "water_temperature_degC": "00010",
-    "discharge_ft3_s": "00060",
-}
 PLUMTREE_SITE = {
     "site": "USGS 01581752 Plumtree Run near Bel Air, Maryland (39.496 N, 76.347 W)",
     "source": "U.S. Geological Survey, National Water Information System",
@@ -118,23 +115,12 @@ NOT_MEASURED = (
 )
 
 
-def plumtree(path: Path) -> pd.DataFrame:
-    """Read what was measured in Plumtree Run: what was only interpolated becomes NaN."""
-    rows = pd.read_parquet(path)
-    columns = {}
-    for column, parameter in PARAMETERS.items():
-        published = f"USGS:01581752:{parameter}:00000"
-        invented = rows[f"{published}_qualifiers"].str.contains("hf.missing", regex=False)
-        columns[column] = rows[published].mask(invented)
-    return pd.DataFrame(columns)
-
-
 def plumtree_flood(name: str, title: str, start: str, end: str) -> Sample:
     """Cut a flood out of Plumtree Run, from start to end, both included (UTC)."""
     return Sample(
         name,
         PLUMTREE,
-        lambda path: plumtree(path).loc[start:end],
+        lambda path: read_nwis_parquet(path).loc[start:end],
         {"stage_ft": "ft", "water_temperature_degC": "degC"},
         {
             "title": title,
@@ -150,30 +136,13 @@ def plumtree_flood(name: str, title: str, start: str, end: str) -> Sample:
 
 # --- Trout Creek: a home-made gauge with a lidar --------------------------------------------------
 
-CM_PER_FT = 30.48
-
-
-def trout(path: Path, constant: float) -> pd.DataFrame:
-    """Read a log of the gauge: stage is a constant (cm) minus the range down to the water."""
-    # The first line is the logger's own, and every row ends in a comma.
-    rows = pd.read_csv(path, header=1, index_col=False, skipinitialspace=True, na_values="NAN")
-    rows.index = pd.to_datetime(rows["Time [UTC]"], format="%Y/%m/%d %H:%M:%S", utc=True)
-    distance = rows["Range [cm]"]
-    return pd.DataFrame(
-        {
-            "stage_ft": ((constant - distance) / CM_PER_FT).round(3),
-            "range_cm": distance,
-            "box_temperature_degC": rows["TempOB [C]"],
-        }
-    )
-
 
 def trout_deployment(year: int, published: Published, months: str, constant: int) -> Sample:
     """Make a sample of one deployment of the gauge."""
     return Sample(
         f"trout-creek-{year}",
         published,
-        lambda path: trout(path, constant),
+        lambda path: read_trout_creek(path, constant),
         {"stage_ft": "ft", "range_cm": "cm", "box_temperature_degC": "degC"},
         {
             "title": f"Trout Creek, {months} {year}",
@@ -204,26 +173,6 @@ KENTUCKY = Published(
     "03287500_uv.txt, retrieved from the USGS on 2014-03-13",
     "c5e2af74a81ec0fe25b1752618a4b2dd238adaca29104aaca6f8667945920447",
 )
-# What the file calls them, and the hours that its two time zones are behind UTC.
-KENTUCKY_COLUMNS = {
-    "stage_ft": "07_00065",
-    "water_temperature_degC": "01_00010",
-    "discharge_ft3_s": "02_00060",
-}
-HOURS_BEHIND_UTC = {"EST": 5, "EDT": 4}
-
-
-def kentucky(path: Path) -> pd.DataFrame:
-    """Read the Kentucky River: each row's own time zone, and only what was measured."""
-    rows = pd.read_csv(path, sep="\t", comment="#", dtype=str).iloc[1:]  # without the row of widths
-    behind = pd.to_timedelta(rows["tz_cd"].map(HOURS_BEHIND_UTC), unit="h")
-    index = pd.DatetimeIndex(pd.to_datetime(rows["datetime"]) + behind, tz="UTC")
-    columns = {}
-    for column, published in KENTUCKY_COLUMNS.items():
-        invented = rows[f"{published}_cd"].str.contains("~", regex=False, na=False)
-        columns[column] = rows[published].mask(invented).astype("float64").to_numpy()
-    return pd.DataFrame(columns, index=index)
-
 
 # --- all of them ----------------------------------------------------------------------------------
 
@@ -231,7 +180,7 @@ SAMPLES = [
     Sample(
         "plumtree-run-2016-2018",
         PLUMTREE,
-        plumtree,
+        read_nwis_parquet,
         {"stage_ft": "ft", "water_temperature_degC": "degC", "discharge_ft3_s": "ft3/s"},
         {
             "title": "Plumtree Run, 2016 to 2018",
@@ -280,7 +229,7 @@ SAMPLES = [
     Sample(
         "kentucky-river-2014",
         KENTUCKY,
-        kentucky,
+        read_rdb,
         {"stage_ft": "ft", "water_temperature_degC": "degC", "discharge_ft3_s": "ft3/s"},
         {
             "title": "Kentucky River at Frankfort, January to March 2014",

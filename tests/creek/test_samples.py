@@ -244,57 +244,11 @@ class TestWhereTheyComeFrom:
 
 
 class TestHowTheyAreMade:
-    """From small files of the same form as the published ones."""
+    """From a small file of the same form as the published one."""
 
     def published(self, maker: ModuleType, path: Path) -> object:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return maker.Published(path.name, "made up", digest)
-
-    def test_an_interpolated_value_is_no_measurement(
-        self, maker: ModuleType, tmp_path: Path
-    ) -> None:
-        index = pd.date_range("2018-08-31 12:00", periods=3, freq="5min", tz="UTC")
-        columns: dict[str, object] = {}
-        for parameter in maker.PARAMETERS.values():
-            columns[f"USGS:01581752:{parameter}:00000"] = [2.0, 3.0, 4.0]
-            columns[f"USGS:01581752:{parameter}:00000_qualifiers"] = ["A", "A,e", "P"]
-        columns["USGS:01581752:00065:00000_qualifiers"] = ["A", "A,hf.missing", "P"]
-        pd.DataFrame(columns, index=index).to_parquet(tmp_path / "source.parquet")
-        readings = maker.plumtree(tmp_path / "source.parquet")
-        np.testing.assert_array_equal(readings["stage_ft"], [2, np.nan, 4])
-        assert readings["water_temperature_degC"].tolist() == [2, 3, 4]
-
-    def test_a_log_of_the_lidar(self, maker: ModuleType, tmp_path: Path) -> None:
-        (tmp_path / "log.txt").write_text(
-            "Lib = 0.3.0 SN = 1\r\n"
-            "Time [UTC], PresOB [mBar], TempOB [C], Range [cm],Pitch [deg],\r\n"
-            "2021/08/17 18:13:06,990.44,66.42,375.00,91.11,\r\n"
-            "2021/08/17 18:14:00,990.42, NAN,344.52,91.19,\r\n"
-        )
-        readings = maker.trout(tmp_path / "log.txt", 375)
-        assert readings.index.tolist() == [at("2021-08-17 18:13:06"), at("2021-08-17 18:14:00")]
-        assert readings["stage_ft"].tolist() == [0, 1]
-        np.testing.assert_array_equal(readings["box_temperature_degC"], [66.42, np.nan])
-
-    def test_each_row_of_the_usgs_is_in_its_own_zone(
-        self, maker: ModuleType, tmp_path: Path
-    ) -> None:
-        columns = [
-            f"{name}{suffix}" for name in maker.KENTUCKY_COLUMNS.values() for suffix in ("", "_cd")
-        ]
-        lines = [
-            "# a warning",
-            "\t".join(["agency_cd", "datetime", "tz_cd", *columns]),
-            "\t".join(["5s", "20d", "6s"] + ["14n", "10s"] * 3),
-            "\t".join(["USGS", "2014-11-02 01:45", "EDT", "7.1", "P", "4.9", "P", "", ""]),
-            "\t".join(["USGS", "2014-11-02 01:00", "EST", "7.2", "P:~", "5.0", "P:h", "", ""]),
-        ]
-        (tmp_path / "uv.txt").write_text("\n".join(lines))
-        readings = maker.kentucky(tmp_path / "uv.txt")
-        assert readings.index.tolist() == [at("2014-11-02 05:45"), at("2014-11-02 06:00")]
-        np.testing.assert_array_equal(readings["stage_ft"], [7.1, np.nan])
-        assert readings["water_temperature_degC"].tolist() == [4.9, 5.0]
-        assert readings["discharge_ft3_s"].isna().all()
 
     def test_check_finds_a_changed_sample(
         self,

@@ -1,0 +1,351 @@
+"""Files of others become tables of readings, or it is said which column and row cannot."""
+
+from __future__ import annotations
+
+import doctest
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from creeklab.creek import readers, samples
+from creeklab.creek.readers import read_csv, read_nwis_parquet, read_rdb, read_trout_creek
+
+PUBLISHED = samples.FOLDER.parents[2] / "shared" / "data"
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> Path:
+        path = tmp_path / "file"
+        path.write_bytes(text.encode())
+        return path
+
+    return write
+
+
+def at(text: str) -> pd.Timestamp:
+    return pd.Timestamp(text, tz="UTC")
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published files are not in the clone")
+class TestThePublishedFiles:
+    @pytest.mark.parametrize(
+        ("read", "file", "sample"),
+        [
+            (read_rdb, "03287500_uv.txt", "kentucky-river-2014"),
+            (read_nwis_parquet, "graphing-2.parquet", "plumtree-run-2016-2018"),
+            (read_trout_creek, "Log00017.txt", "trout-creek-2021"),
+            (read_trout_creek, "Log00035_mod_bridge_removal.txt", "trout-creek-2022"),
+        ],
+    )
+    def test_they_are_the_samples(
+        self, read: Callable[[Path], pd.DataFrame], file: str, sample: str
+    ) -> None:
+        expected = samples.load(sample)
+        readings = read(next(PUBLISHED.rglob(file)))
+        pd.testing.assert_frame_equal(readings[list(expected)], expected, check_freq=False)
+        assert expected.attrs["units"].items() <= readings.attrs["units"].items()
+        assert readings.attrs["licence"] == expected.attrs["licence"]
+
+    def test_what_the_kentucky_river_says_of_itself(self) -> None:
+        about = read_rdb(PUBLISHED / "kentucky-river" / "03287500_uv.txt").attrs
+        assert about["site"] == "USGS 03287500 KENTUCKY RIVER AT LOCK 4 AT FRANKFORT, KY"
+        assert about["processing"].startswith("Put into UTC by tz_cd; 83 values that were interp")
+        assert about["codes"]["stage_ft"] == {"P": 6835, "P:~": 36}
+        assert about["units"]["precipitation_in"] == "in"
+
+
+HEAD = "# from the USGS\n#    USGS 03287500 KENTUCKY RIVER\nagency_cd\tsite_no\tdatetime\ttz_cd"
+WIDTHS = "5s\t15s\t20d\t6s"
+
+
+def rdb(*rows: str, columns: str = "\t07_00065\t07_00065_cd", widths: str = "\t14n\t10s") -> str:
+    lines = [HEAD + columns, WIDTHS + widths, *(f"USGS\t03287500\t{row}" for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+class TestRdb:
+    def test_each_row_is_in_its_own_zone(self, write: Write) -> None:
+        path = write(
+            rdb(
+                "2014-11-02 00:45\tEDT\t7.0\tP",
+                "2014-11-02 01:45\tEDT\t7.1\tA",
+                "2014-11-02 01:00\tEST\t7.2\tP:~",
+                "2014-11-02 01:45\tEST\tEqp\tP",
+                "2014-11-02 02:00\tEST\t\t",
+            )
+        )
+        readings = read_rdb(path)
+        assert [f"{time:%H:%M}" for time in readings.index] == [
+            "04:45",
+            "05:45",
+            "06:00",
+            "06:45",
+            "07:00",
+        ]
+        np.testing.assert_array_equal(readings["stage_ft"], [7.0, 7.1, np.nan, np.nan, np.nan])
+        assert readings.attrs["site"] == "USGS 03287500 KENTUCKY RIVER"
+        assert "1 values that were interpolated (~) and 1 words" in readings.attrs["processing"]
+        assert readings.attrs["codes"] == {"stage_ft": {"P": 2, "A": 1, "P:~": 1}}
+
+    def test_a_newer_file_of_another_zone(self, write: Write) -> None:
+        columns = "\t69928_00065\t69928_00065_cd\t1_99999\t1_99999_cd"
+        row = "2024-07-01 12:00\tMST\t1.5\tA\tx\tA"
+        path = write(rdb(row, columns=columns, widths="\t14n\t10s" * 2))
+        readings = read_rdb(path)
+        assert list(readings) == ["stage_ft"]
+        assert readings.index.tolist() == [at("2024-07-01 19:00")]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "is empty"),
+            ("# nothing but a head\n", "is empty"),
+            (HEAD + "\n", "but no rows"),
+            ("a,b\n1,2\n", "no RDB file of instantaneous values.* It has 'a,b'"),
+            (rdb("2014-01-01 00:00\tEST\t7\tP").replace(WIDTHS, "USGS\t1\t2\t3"), "row of widths"),
+            (rdb("2014-01-01 00:00\tCET\t7\tP"), "Row 0 has 'CET' in column 'tz_cd'"),
+            (rdb("2014-01-01 00:00\t\t7\tP"), "Row 0 has nan in column 'tz_cd'"),
+            (rdb("noon\tEST\t7\tP"), "Row 0 has 'noon' in column 'datetime'"),
+            (rdb("\tEST\t7\tP"), "Row 0 has no time in column 'datetime'"),
+            (
+                rdb("2014-01-01 00:00\tEST\t7\tP", "2014-01-01 00:15\tEST\t7.x\tP"),
+                r"'07_00065' has '7.x' in row 1 \(2014-01-01 05:15",
+            ),
+            (
+                rdb("2014-01-01 00:00\tEST\t7\tP", "2014-01-01 00:00\tEST\t8\tP"),
+                "'stage_ft' has more than one value at 2014-01-01 05:00",
+            ),
+            (rdb("2014-01-01\tEST\t1\tP", columns="\t1_99999\t1_99999_cd"), "none of the param"),
+            (
+                rdb(
+                    "2014-01-01 00:00\tEST\t1\tP\t2\tP",
+                    columns="\t1_00065\t1_00065_cd\t2_00065\t2_00065_cd",
+                    widths="\t14n\t10s" * 2,
+                ),
+                "Parameter 00065 is in two columns, '2_00065' is one",
+            ),
+            (rdb("2014-01-01 00:00\tEST\t7\tP") + "USGS\t2\t2014-01-01\tEST\t7\tP\n", "2 sites"),
+        ],
+    )
+    def test_what_cannot_be_read(self, write: Write, text: str, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            read_rdb(write(text))
+
+
+class TestNwisParquet:
+    def table(self, **columns: Any) -> pd.DataFrame:
+        index = pd.date_range("2018-08-31 12:00", periods=3, freq="5min", tz="UTC")
+        return pd.DataFrame({"USGS:01581752:" + name: of for name, of in columns.items()}, index)
+
+    def test_an_interpolated_value_is_no_measurement(self, tmp_path: Path) -> None:
+        rows = self.table(
+            **{
+                "00010:00000": [2.0, 3, 4],
+                "00010:00000_qualifiers": ["A", "A,e", "P"],
+                "00065:00000": [2.0, 3, 4],
+                "00065:00000_qualifiers": ["A", "A,hf.missing", None],
+                "72019:00000": [1.0, 1, 1],
+            }
+        )
+        rows.tz_convert("America/New_York").to_parquet(tmp_path / "file")
+        readings = read_nwis_parquet(tmp_path / "file")
+        assert list(readings) == ["stage_ft", "water_temperature_degC"]
+        np.testing.assert_array_equal(readings["stage_ft"], [2, np.nan, 4])
+        assert readings["water_temperature_degC"].tolist() == [2, 3, 4]
+        assert readings.index[0] == at("2018-08-31 12:00")
+        assert readings.attrs["site"] == "USGS 01581752"
+
+    def test_what_cannot_be_read(self, tmp_path: Path) -> None:
+        for rows in (
+            self.table(**{"72019:00000": [1, 1, 1]}),
+            self.table(**{"00065:00000": [1, 1, 1]}).rename(columns=str.lower),
+            self.table(**{"00065:00000": [1, 1, 1]}).assign(**{"USGS:01:00065:00000": 1.0}),
+        ):
+            rows.to_parquet(tmp_path / "file")
+            with pytest.raises(ValueError, match="is no file of one site of the USGS's: it has"):
+                read_nwis_parquet(tmp_path / "file")
+
+
+class TestTroutCreek:
+    head = (
+        "Lib = 0.3.0 SN = 1\r\nTime [UTC], PresOB [mBar], TempOB [C], Range [cm],Pitch [deg],\r\n"
+    )
+
+    def test_stage_is_a_constant_minus_the_range(self, write: Write) -> None:
+        path = write(
+            self.head + "2021/08/17 18:13:06,990.44,66.42,375.00,91.11,\r\n"
+            "2021/08/17 18:14:00,990.42, NAN,344.52,91.19,\r\n"
+        )
+        readings = read_trout_creek(path)
+        assert readings.index.tolist() == [at("2021-08-17 18:13:06"), at("2021-08-17 18:14:00")]
+        assert readings["stage_ft"].tolist() == [0, 1]
+        np.testing.assert_array_equal(readings["box_temperature_degC"], [66.42, np.nan])
+        assert readings.attrs["datum"].startswith("stage_ft = (375 - range_cm)")
+        assert read_trout_creek(path, 405.48)["stage_ft"].tolist() == [1, 2]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "is empty"),
+            (head, "but no rows"),
+            ("a\nb\n1\n", "no log of that gauge: no column 'Time \\[UTC\\]'"),
+            (head + "2021-08-17 18:13:06,1,2,3,4,\n", "Row 0 has '2021-08-17 18:13:06' in column"),
+            (head + "2021/08/17 18:13:06,1,2,?,4,\n", r"'Range \[cm\]' has '\?' in row 0"),
+        ],
+    )
+    def test_what_cannot_be_read(self, write: Write, text: str, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            read_trout_creek(write(text))
+
+
+METRES = {"stage_ft": ("Level (m)", "m")}
+
+
+def rows(*lines: str, head: str = "when,Level (m)") -> str:
+    return "\n".join([head, *lines]) + "\n"
+
+
+class TestCsv:
+    @pytest.mark.parametrize(
+        ("name", "unit", "value", "column", "expected"),
+        [
+            ("Level (m)", "m", "0.3048", "stage_ft", 1),
+            ("Level [cm]", "cm", "30.48", "stage_ft", 1),
+            ("Level", "ft", "1.5", "stage_ft", 1.5),
+            ("Level (feet)", "ft", "1.5", "stage_ft", 1.5),
+            ("Temp (°F)", "degF", "68", "water_temperature_degC", 20),
+            ("Temp, °C", "degC", "20", "barn_degC", 20),
+            ("Flow (cfs)", "ft3/s", "3", "discharge_ft3_s", 3),
+        ],
+    )
+    def test_units(
+        self, write: Write, name: str, unit: str, value: str, column: str, expected: float
+    ) -> None:
+        path = write(f'when,"{name}"\n2018-08-31 12:00Z,{value}\n')
+        readings = read_csv(path, {column: (name, unit)}, time="when")
+        assert readings[column].tolist() == [expected]
+        assert readings.attrs["processing"] == f"{column} from {name!r} in {unit}"
+
+    @pytest.mark.parametrize(
+        ("times", "zone", "format"),
+        [
+            (["2018-08-31T12:00:00Z", "2018-08-31T12:05:00Z"], None, None),
+            (["2018-08-31 08:00", "2018-08-31 08:05"], "America/New_York", None),
+            (["2018-08-31 07:00", "2018-08-31 07:05"], "Etc/GMT+5", None),
+            (["2018-08-31 08:00-04:00", "2018-08-31 12:05+00:00"], None, None),
+            (["31.08.2018 12:00", "31.08.2018 12:05"], "UTC", "%d.%m.%Y %H:%M"),
+            (["08/31/18 8:00 AM -0400", "08/31/18 7:05 AM -0500"], None, "%m/%d/%y %I:%M %p %z"),
+        ],
+    )
+    def test_times(
+        self, write: Write, times: list[str], zone: str | None, format: str | None
+    ) -> None:
+        path = write(rows(*(f"{time},1" for time in times)))
+        readings = read_csv(path, METRES, time="when", zone=zone, format=format)
+        assert readings.index.tolist() == [at("2018-08-31 12:00"), at("2018-08-31 12:05")]
+        assert readings.index.name == "time"
+
+    def test_another_country_s_logger(self, write: Write) -> None:
+        path = write("Logger 7\nZeit;Pegel\n31.08.2018 12:00;0,3048\n31.08.2018 12:05;-9999\n")
+        readings = read_csv(
+            path,
+            {"stage_ft": ("Pegel", "m")},
+            time="Zeit",
+            zone="UTC",
+            format="%d.%m.%Y %H:%M",
+            about={"source": "me", "processing": "as logged"},
+            sep=";",
+            decimal=",",
+            skiprows=1,
+            na_values=["-9999"],
+        )
+        np.testing.assert_array_equal(readings["stage_ft"], [1, np.nan])
+        assert readings.attrs["source"] == "me"
+
+    @pytest.mark.parametrize(
+        ("lines", "stages", "said"),
+        [
+            (["2018-08-31,0.3048"], [1], ""),
+            (["2018-08-31 12:00,", "2018-08-31 12:05, "], [np.nan, np.nan], ""),
+            (["2018-08-31 12:05,0.6096", "2018-08-31 12:00,0.3048"], [1, 2], "sorted by time: 1"),
+            (["2018-08-31 12:05,0.3048"] * 2, [1], "1 rows that repeated a time"),
+            (["2018-08-31 12:05,", "2018-08-31 12:05,0.3048"], [1], "1 rows that repeated a time"),
+            (["2018-08-31 12:05,-0.3048"], [-1], "1 stages below the datum"),
+        ],
+        ids=["one row", "nothing measured", "unsorted", "twice", "completed", "negative"],
+    )
+    def test_what_is_handled(
+        self, write: Write, lines: list[str], stages: list[float], said: str
+    ) -> None:
+        readings = read_csv(write(rows(*lines)), METRES, time="when", zone="UTC")
+        np.testing.assert_array_equal(readings["stage_ft"], stages)
+        assert said in readings.attrs["processing"]
+        samples.times(readings)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "is empty"),
+            (rows(), "has a head, 'when', 'Level \\(m\\)', but no rows"),
+            ("a\n1\n", "no column 'when' in .*, only 'a'"),
+            ("when\n2018\n", "no column 'Level \\(m\\)' in .*, only 'when'"),
+            (rows("2018-08-31 12:00,dry"), r"'Level \(m\)' has 'dry' in row 0 \(2018-08-31 16:00"),
+            (rows("2018-08-31 12:00,1", '2018-08-31 12:05,"1,5"'), "has '1,5' in row 1"),
+            (rows("2018-08-31 12:00,NAN"), "has 'NAN' in row 0"),
+            (rows("2018-08-31 12:00,inf"), r"'Level \(m\)' is infinite in row 0"),
+            (rows("31/08/2018,1"), "Row 0 has '31/08/2018' in column 'when', .* give format"),
+            (rows("20180831,1"), "Row 0 has '20180831' in column 'when'"),
+            (rows("2018-08-31 12:00,1", ",2"), "Row 1 has no time in column 'when'"),
+            (rows("2018-13-31 12:00,1"), "Row 0 has '2018-13-31 12:00'"),
+            (rows("2018-08-31 12:00,1", "2018-08-31 12:05Z,2"), "Row 0 .* has no time zone, but"),
+            (
+                rows("2018-08-31 12:00,1", "2018-11-04 01:30,1"),
+                r"Row 1 \(2018-11-04 01:30:00\) happens twice or never",
+            ),
+            (
+                rows("2018-08-31 12:00,1", "2018-08-31 12:00,2"),
+                "'stage_ft' has more than one value at 2018-08-31 16:00",
+            ),
+            (rows("2018-08-31 12:00,1,2", "2018,1,2,3"), "cannot be read as a table"),
+        ],
+    )
+    def test_what_cannot_be_read(self, write: Write, text: str, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            read_csv(write(text), METRES, time="when", zone="America/New_York")
+
+    def test_times_without_a_zone(self, write: Write) -> None:
+        for format in (None, "%Y-%m-%d %H:%M"):
+            with pytest.raises(ValueError, match=r"have no time zone .* zone='UTC'"):
+                read_csv(write(rows("2018-08-31 12:00,1")), METRES, time="when", format=format)
+
+    def test_a_time_that_is_not_as_its_format_says(self, write: Write) -> None:
+        path = write(rows("01.09.2018,1", "31.09.2018,1"))
+        with pytest.raises(ValueError, match=r"Row 1 has '31.09.2018' in column 'when', .* '%d.%m"):
+            read_csv(path, METRES, time="when", zone="UTC", format="%d.%m.%Y")
+
+    @pytest.mark.parametrize(
+        ("columns", "message"),
+        [
+            ({}, "Which columns"),
+            ({"stage_ft": ("Level (m)", "ft")}, r"'Level \(m\)' says that it is in m, not in ft"),
+            ({"stage_ft": ("Level (m)", "degC")}, "'stage_ft' is a length in ft"),
+            ({"stage_ft": ("Level (m)", "fathoms")}, "'fathoms', for column 'stage_ft', is no"),
+            ({"stage": ("Level (m)", "m")}, "'stage' does not say its unit"),
+        ],
+    )
+    def test_wrong_units(
+        self, write: Write, columns: dict[str, tuple[str, str]], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            read_csv(write(rows("2018-08-31 12:00Z,1")), columns, time="when")
+
+
+def test_the_example() -> None:
+    assert doctest.testmod(readers, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
