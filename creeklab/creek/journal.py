@@ -103,8 +103,12 @@ class Journal:
     def _begin(self) -> IO[bytes]:
         number = int(self.files[-1].stem) + 1 if self.files else 1
         file = (self._folder / f"{number:012}.jsonl").open("xb", buffering=0)
-        _add(file, json.dumps(self._columns))
-        sync_folder(self._folder)
+        try:
+            _add(file, json.dumps(self._columns))
+            sync_folder(self._folder)
+        except BaseException:
+            file.close()
+            raise
         return file
 
 

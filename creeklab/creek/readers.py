@@ -77,7 +77,7 @@ def read_rdb(path: str | Path) -> pd.DataFrame:
     pandas.DataFrame
         A column for each parameter that is in :data:`PARAMETERS`. ``attrs`` hold ``site``,
         ``source``, ``licence``, ``datum``, ``units``, ``processing``; ``codes`` in them counts the
-        quality codes of each column, such as ``{"stage_ft": {"P": 6835, "P:~": 36}}``.
+        quality codes of each column, such as ``{"stage_ft": {"P": 6587, "P:~": 36}}``.
 
     Raises
     ------
@@ -369,7 +369,9 @@ def _local_to_utc(rows: pd.DataFrame) -> pd.DatetimeIndex:
             f" of the USGS's: {', '.join(HOURS_BEHIND_UTC)}."
         )
     behind = pd.to_timedelta(hours, unit="h")
-    return (_parsed(rows["datetime"], None, "UTC") + pd.TimedeltaIndex(behind)).as_unit("us")
+    return (
+        _parsed(rows["datetime"], None, "UTC") + pd.TimedeltaIndex(behind, name="time")
+    ).as_unit("us")
 
 
 def _parameters(rows: pd.DataFrame) -> dict[str, str]:

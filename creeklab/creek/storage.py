@@ -8,6 +8,7 @@ in one request, which S3 itself shows whole or not at all.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -45,8 +46,8 @@ class Storage:
         else:
             self._local = Path(where).expanduser().absolute()
             self._system, self._base = pyarrow.fs.LocalFileSystem(), self._local.as_posix()
-        # What a person may be shown: a URI may hold keys in its query.
-        self.name = text.partition("?")[0]
+        # What a person may be shown: a URI may hold keys.
+        self.name = re.sub("//[^/]*@", "//", text.partition("?")[0])
 
     @property
     def folder(self) -> Path | None:

@@ -56,8 +56,8 @@ class TestThePublishedFiles:
     def test_what_the_kentucky_river_says_of_itself(self) -> None:
         about = read_rdb(PUBLISHED / "kentucky-river" / "03287500_uv.txt").attrs
         assert about["site"] == "USGS 03287500 KENTUCKY RIVER AT LOCK 4 AT FRANKFORT, KY"
-        assert about["processing"].startswith("Put into UTC by tz_cd; 83 values that were interp")
-        assert about["codes"]["stage_ft"] == {"P": 6835, "P:~": 36}
+        assert about["processing"].startswith("Put into UTC by tz_cd; 77 values that were interp")
+        assert about["codes"]["stage_ft"] == {"P": 6587, "P:h": 248, "P:~": 36}
         assert about["units"]["precipitation_in"] == "in"
 
 
@@ -90,6 +90,7 @@ class TestRdb:
             "07:00",
         ]
         np.testing.assert_array_equal(readings["stage_ft"], [7.0, 7.1, np.nan, np.nan, np.nan])
+        assert readings.index.name == "time"
         assert readings.attrs["site"] == "USGS 03287500 KENTUCKY RIVER"
         assert "1 values that were interpolated (~) and 1 words" in readings.attrs["processing"]
         assert readings.attrs["codes"] == {"stage_ft": {"P": 2, "A": 1, "P:~": 1}}

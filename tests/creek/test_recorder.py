@@ -1,0 +1,415 @@
+"""A recorder loses no reading that it took and keeps none twice, whatever ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from creeklab.creek import journal, recorder, samples
+from creeklab.creek.history import History
+from creeklab.creek.recorder import Recorder
+from creeklab.creek.replay import Replay
+
+from .test_history import Crash, Crashed
+
+FLOOD = samples.load("plumtree-run-flood-2018-08-31")
+
+
+class Message(NamedTuple):
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+def messages(readings: pd.DataFrame) -> list[Message]:
+    """What a replay sends."""
+    sent: list[Message] = []
+    Replay(
+        readings,
+        lambda reading: sent.append(Message("creek", json.dumps(reading.message()).encode())),
+        progress=False,
+    ).run()
+    return sent
+
+
+def saying(**said: Any) -> Message:
+    return Message("creek", json.dumps({"time": "2018-08-31T12:00:00Z", **said}).encode())
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path / "history")
+
+
+@pytest.fixture
+def made(history: History) -> Iterator[Recorder]:
+    with Recorder(history, "Test2", every=None) as made:
+        yield made
+
+
+def aside(history: History) -> list[dict[str, Any]]:
+    assert history.storage.folder is not None
+    lines = (history.storage.folder / "_journal/aside.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+class TestRecording:
+    def test_the_flood(self, history: History, made: Recorder) -> None:
+        made.record(messages(FLOOD))
+        back = history.read()
+        pd.testing.assert_frame_equal(back, FLOOD, check_freq=False)
+        assert back.attrs == {
+            "title": "Test2, recorded",
+            "source": "Recorded from its messages",
+            "time_zone": "UTC",
+            "units": FLOOD.attrs["units"],
+        }
+        assert repr(made) == (
+            "Recorder: 577 readings, 0 ignored, 0 put aside; in the history 577 new, 0 known,"
+            " 0 values replaced"
+        )
+
+    def test_delivered_again_and_out_of_order(self, history: History, made: Recorder) -> None:
+        sent = messages(FLOOD)
+        made.record(sent[300:] + sent[:10] + sent[250:400] + sent[:300][::-1])
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+        assert (made.new, made.readings, made.replaced) == (577, 737, 0)
+
+    def test_what_measures_by_itself_is_one_reading(self, history: History, made: Recorder) -> None:
+        made.record([saying(depth=1.5), saying(temperature=68)])
+        assert history.read().to_numpy().tolist() == [[1.5, 20]]
+
+    def test_a_correction(self, history: History, made: Recorder) -> None:
+        made.record([saying(depth=1.5, temperature=68)])
+        made.record([saying(depth=2.5), saying(depth=2.5)])
+        assert history.read().to_numpy().tolist() == [[2.5, 20]]
+        assert made.replaced == 1
+        [told] = aside(history)
+        assert told["time"].startswith("2018-08-31T12:00:00")
+        del told["time"]
+        assert told == {
+            "why": "replaced",
+            "thing": "Test2",
+            "column": "stage_ft",
+            "was": 1.5,
+            "now": 2.5,
+        }
+
+    def test_without_a_time_it_is_when_it_arrived(self, history: History, made: Recorder) -> None:
+        before = pd.Timestamp.now("UTC").floor("us")
+        made.record([Message("creek", b'{"depth": 1.5}')])
+        [time] = history.read().index
+        assert before <= time <= pd.Timestamp.now("UTC")
+
+    def test_malformed_messages_are_counted_and_kept(
+        self, history: History, made: Recorder
+    ) -> None:
+        made.record(
+            [
+                Message("creek", b"\xff\x00"),
+                saying(depth="dry"),
+                Message("$aws/things/Test2/shadow/get/accepted", b"{}"),
+                saying(depth=1.5),
+            ]
+        )
+        assert (made.readings, made.ignored, made.aside) == (1, 1, 2)
+        first, second = aside(history)
+        assert first["topic"] == "creek"
+        assert first["payload"] == "\\xff\x00"
+        assert first["why"].startswith("it is no JSON")
+        assert second["why"] == "its depth is 'dry', which is no number"
+        assert pd.Timestamp(second["arrived"]).tzinfo is not None
+
+    def test_what_is_put_aside_is_bounded(
+        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recorder, "ASIDE_BYTES", 1000)
+        for number in range(100):
+            made.take(Message("creek", str(number).encode()))
+        assert made.aside == 100
+        assert history.storage.folder is not None
+        kept = sorted((history.storage.folder / "_journal").glob("aside*"))
+        assert [path.name for path in kept] == ["aside-older.jsonl", "aside.jsonl"]
+        assert sum(path.stat().st_size for path in kept) < 3000
+        assert aside(history)[-1]["payload"] == "99"
+
+    def test_several_things_fields_and_what_is_said_of_them(self, history: History) -> None:
+        with Recorder(
+            history,
+            lambda topic: topic.split("/")[1],
+            fields={"level": ("stage_ft", "m"), "air": ("air_degC", "degF")},
+            about={"datum": "the bridge", "source": "us"},
+            every=None,
+        ) as made:
+            for name in "ab":
+                made.take(Message(f"creek/{name}/level", b'{"level": 0.3048, "air": 50}'))
+        assert history.things == ["a", "b"]
+        back = history.read("b")
+        assert (list(back), back.to_numpy().tolist()) == (["stage_ft", "air_degC"], [[1, 10]])
+        assert back.attrs["datum"] == "the bridge"
+
+    def test_memory_is_bounded(
+        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However much arrives before the history is written, it is merged bit by bit."""
+        monkeypatch.setattr(recorder, "LINES", 100)
+        merged = []
+        read = journal.read
+        monkeypatch.setattr(
+            recorder, "read", lambda file: (merged.append(read(file)), merged[-1])[1]
+        )
+        made.record(messages(FLOOD))
+        assert [len(things["Test2"]) for things, _ in merged] == [100] * 5 + [77]
+        assert len(history.read()) == 577
+
+
+class TestByItself:
+    def test_it_is_in_the_history_after_a_while(self, history: History) -> None:
+        with Recorder(history, "Test2", every=0.02) as made:
+            for message in messages(FLOOD):
+                made.take(message)
+            while made.new < 577:  # The suite's own bound ends it.
+                made._closed.wait(0.01)
+            assert len(history.read()) == 577
+
+    @pytest.mark.skipif(
+        not Path("/proc/self/fd").exists(), reason="nobody says which file a descriptor is"
+    )
+    def test_it_reaches_the_disk_within_a_second(
+        self, history: History, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recorder, "SYNC_SECONDS", 0.01)
+        synced: list[str] = []
+        fsync = os.fsync
+
+        def told(descriptor: int) -> None:
+            synced.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", told)
+        with Recorder(history, "Test2", every=60) as made:
+            made.take(saying(depth=1.5))
+            while "000000000001.jsonl" not in synced:
+                made._closed.wait(0.01)
+            assert made.new == 0
+        assert len(history.read()) == 1
+
+    def test_closing_twice_and_using_it_afterwards(self, history: History) -> None:
+        made = Recorder(history, "Test2")
+        made.close()
+        made.close()
+        with pytest.raises(RuntimeError, match="This recorder is closed"):
+            made.take(saying(depth=1.5))
+        Recorder(history, "Test2").close()
+
+    def test_two_recorders_need_two_journals(self, history: History, tmp_path: Path) -> None:
+        with Recorder(history, "Test2", every=None) as one:
+            with pytest.raises(RuntimeError, match="Another recorder is at work in"):
+                Recorder(history, "Test2", every=None)
+            with Recorder(history, "Test2", every=None, journal=tmp_path / "other") as two:
+                one.record(messages(FLOOD[::2]))
+                two.record(messages(FLOOD[1::2]))
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+
+
+class TestTrouble:
+    def test_while_the_history_cannot_be_written_the_journal_keeps_it(
+        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError("No space left on device")
+
+        sent = messages(FLOOD)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(history.storage), "write", full)
+            for part in (sent[:100], sent[100:200]):
+                with pytest.raises(OSError, match="No space left"):
+                    made.record(part)
+        assert history.things == []
+        made.record(sent[200:])
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+
+    def test_its_thread_says_so_and_tries_again(
+        self, history: History, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = type(history.storage).write
+        tries: list[str] = []
+
+        def busy(self: Any, path: str, content: Any) -> None:
+            tries.append(path)
+            if len(tries) < 3:
+                raise OSError("the bucket cannot be reached")
+            write(self, path, content)
+
+        monkeypatch.setattr(type(history.storage), "write", busy)
+        with Recorder(history, "Test2", every=0.01) as made:
+            made.take(saying(depth=1.5))
+            while made.trouble is None:
+                made._closed.wait(0.001)
+            while made.new < 1:
+                made._closed.wait(0.001)
+        assert made.trouble is None
+        assert len(history.read()) == 1
+
+    def test_what_it_could_not_write_it_has_not_taken(
+        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made.take(saying(depth=1.5))
+
+        class Full:
+            """A disk that takes half a line."""
+
+            def __init__(self, file: Any) -> None:
+                self.file = file
+
+            def write(self, data: bytes) -> int:
+                return int(self.file.write(data[: len(data) // 2]))
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.file, name)
+
+        whole = made._journal._file
+        made._journal._file = Full(whole)  # type: ignore[assignment]
+        with pytest.raises(OSError, match="only part of a line"):
+            made.take(saying(temperature=68))
+        made._journal._file = whole
+        assert made.readings == 1
+        made.record([saying(temperature=50)])
+        assert history.read().to_numpy().tolist() == [[1.5, 10]]
+
+    def test_a_torn_line_is_put_aside_and_what_is_before_and_after_it_kept(
+        self, history: History
+    ) -> None:
+        with Recorder(history, "Test2", every=None):
+            pass
+        assert history.storage.folder is not None
+        (history.storage.folder / "_journal/000000000007.jsonl").write_bytes(
+            b'["stage_ft", "water_temperature_degC"]\n'
+            b'["Test2", 0, 1.5, null]\n["Test2", 60000000, 2\n'
+            b'["Test2", 120000000, 3.5, null]\n["Test2", 180'
+        )
+        with Recorder(history, "Test2", every=None):
+            pass
+        assert history.read()["stage_ft"].tolist() == [1.5, 3.5]
+        assert [told["line"] for told in aside(history)] == [
+            '["Test2", 60000000, 2',
+            '["Test2", 180',
+        ]
+
+    def test_a_history_in_a_bucket_needs_a_folder_for_the_journal(self) -> None:
+        with pytest.raises(ValueError, match="Say where the journal is to be"):
+            Recorder(History("mock:///creek"), "Test2")
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> tuple[pd.DataFrame, list[Message]]:
+    """Readings, and messages that say them in any order, some of them several times."""
+    readings = FLOOD.iloc[draw(st.integers(0, 300)) :: 40]
+    sent = messages(readings)
+    sent += draw(st.lists(st.sampled_from(sent), max_size=4))
+    return readings, draw(st.permutations(sent))
+
+
+class TestCrash:
+    @settings(deadline=None, max_examples=25)
+    @given(deliveries(), st.data())
+    def test_at_any_point(
+        self, given: tuple[pd.DataFrame, list[Message]], data: st.DataObject
+    ) -> None:
+        """What was taken is there in the end, each time once, and nobody delivers it again."""
+        readings, sent = given
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+            crash = Crash(patch)
+            left = iter(sent)
+            message: Message | None = None
+            crashes = data.draw(st.lists(st.integers(0, 25), max_size=6))
+            done = False
+            while not done:
+                made = Recorder(History(folder), "Test2", every=None)
+                if crashes:
+                    crash.after(crashes.pop())
+                try:
+                    if message is not None:
+                        made.take(message)
+                    for message in left:
+                        made.take(message)
+                        message = None
+                        if data.draw(st.integers(0, 5)) == 0:
+                            made.flush()
+                    made.flush()
+                    done = True
+                except Crashed:
+                    pass
+                finally:
+                    crash.over()
+                    made._journal._lock.release()  # as the end of a process does
+                    if made._journal._file is not None:
+                        made._journal._file.close()
+            pd.testing.assert_frame_equal(History(folder).read(), readings, check_freq=False)
+
+    program = """
+import json, sys
+from pathlib import Path
+from creeklab.creek.history import History
+from creeklab.creek import recorder
+
+recorder.LINES = 50
+class Message:
+    topic, retain = "creek", False
+    def __init__(self, payload): self.payload = payload
+made = recorder.Recorder(History(sys.argv[1]), "Test2", every=0.01)
+print("ready", flush=True)
+for line in sys.stdin.buffer:
+    made.take(Message(line))
+    print("taken", flush=True)
+made.close()
+"""
+
+    def run(self, history: History, sent: list[Message], kill_after: int | None) -> int:
+        """Let a process record, and kill it once it has taken so many. Give how many it took."""
+        command = [sys.executable, "-c", self.program, str(history.storage.folder)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            assert child.stdout.readline() == b"ready\n"
+            taken = 0
+            for message in sent:
+                child.stdin.write(message.payload + b"\n")
+                child.stdin.flush()
+                if kill_after == taken:
+                    child.kill()
+                    break
+                assert child.stdout.readline() == b"taken\n"
+                taken += 1
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+            taken += child.stdout.read().count(b"taken")
+        assert child.returncode == (0 if kill_after is None else -signal.SIGKILL)
+        return taken
+
+    def test_kill_9(self, history: History) -> None:
+        """What it took before it was killed is there, without anybody sending it again."""
+        sent = messages(FLOOD)
+        begin = 0
+        for kill_after in (0, 37, 260, None):
+            begin += self.run(history, sent[begin:], kill_after)
+            if kill_after is None:
+                break
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+        np.testing.assert_array_equal(len(list(history.months())), 2)
+        assert history.storage.folder is not None
+        assert not list((history.storage.folder / "_journal").glob("[0-9]*"))
