@@ -173,7 +173,12 @@ def _reported(document: dict[str, Any], kind: str) -> tuple[dict[str, Any], date
     """Take what was reported with this update, and when the service took it."""
     at = document.get("timestamp")
     if kind == "documents":
-        document = _inner(document, "current")
+        previous, document = _inner(document, "previous"), _inner(document, "current")
+        if all(
+            _inner(previous, part).get("reported") == _inner(document, part).get("reported")
+            for part in ("state", "metadata")
+        ):
+            return {}, None  # Something else was updated.
     said = _inner(document, "state", "reported")
     stamps = _inner(document, "metadata", "reported")
     if kind == "documents" and at is not None:

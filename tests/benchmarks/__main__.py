@@ -11,13 +11,15 @@ import os
 import platform
 import sys
 
-from . import account, broker, mosquitto, start
+from . import account, broker, creek_history, creek_replay, mosquitto, start
 from .table import new_figures, print_table
 
 PARTS = {
     "start": (start.ROWS, start.measure),
     "broker": (tuple(broker.WORK), broker.measure),
     "account": (account.ROWS, account.measure),
+    "creek-history": (creek_history.ROWS, creek_history.measure),
+    "creek-replay": (creek_replay.ROWS, creek_replay.measure),
 }
 
 
@@ -25,7 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}: all")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--only", default="", help="of the broker, rows with this in their name")
+    parser.add_argument(
+        "--only", default="", help="of the broker and creek-replay, rows with this in their name"
+    )
     parser.add_argument(
         "--set",
         action="append",

@@ -105,6 +105,10 @@ class TestShadow:
             (topic, {"state": None}),
             (topic, {}),
             (documents, {"previous": {"state": {"reported": {"depth": 3}}}}),
+            (
+                documents,
+                {key: {"state": {"reported": {"depth": 3}}} for key in ("previous", "current")},
+            ),
             ("$aws/things/Barn/shadow/update", {"state": {"reported": {"depth": 3}}}),
             ("$aws/things/Barn/shadow/get/accepted", {"state": {"reported": {"depth": 3}}}),
             ("$aws/things/Barn/shadow/update/rejected", {"code": 400}),

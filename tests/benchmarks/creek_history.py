@@ -1,0 +1,172 @@
+"""Ten years of a creek, a reading a minute, into a history and back; and messages into a recorder.
+
+Each in a process of its own, whose largest memory counts. Beside it the plain way: the same readings
+as CSV, by pandas alone. ``python -m tests.benchmarks creek-history --repeat 1``.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from creeklab.creek import samples
+from creeklab.creek.history import History
+from creeklab.creek.recorder import Recorder
+from creeklab.creek.replay import Replay
+
+from .table import Figures, Row
+
+PEER = "pandas and CSV"
+WRITE = Row("history: ten years of minutes written", "s", min, PEER)
+WRITE_MEMORY = Row("history: memory of that", "MB", min, PEER)
+READ = Row("history: ten years of minutes read", "s", min, PEER)
+READ_MEMORY = Row("history: memory of that ", "MB", min, PEER)
+MONTHS = Row("history: the same, month by month", "s", min)
+MONTHS_MEMORY = Row("history: memory of that  ", "MB", min)
+DAY = Row("history: one day out of ten years", "s", min, PEER)
+SIZE = Row("history: size on the disk", "MB", min, PEER)
+AGAIN = Row("history: a late day put into ten years", "s", min)
+RECORD = Row("recorder: messages taken, and in the history", "/s", max)
+ROWS = (
+    *(WRITE, WRITE_MEMORY, READ, READ_MEMORY, MONTHS, MONTHS_MEMORY, DAY, SIZE, AGAIN),
+    RECORD,
+)
+
+MINUTES = 5_300_000
+
+
+def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> None:
+    """Measure every row once."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, figures, rows in (
+            ("write", cloud, (WRITE, WRITE_MEMORY)),
+            ("read", cloud, (READ, READ_MEMORY)),
+            ("months", cloud, (MONTHS, MONTHS_MEMORY)),
+            ("day", cloud, (DAY,)),
+            ("again", cloud, (AGAIN,)),
+            ("record", cloud, (RECORD,)),
+            ("write_csv", peer, (WRITE, WRITE_MEMORY)),
+            ("read_csv", peer, (READ, READ_MEMORY)),
+            ("day_csv", peer, (DAY,)),
+        ):
+            command = [sys.executable, "-m", "tests.benchmarks.creek_history", name, folder]
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+            for row, value in zip(rows, json.loads(done.stdout), strict=False):
+                figures[row].append(value)
+        files = Path(folder, "history").rglob("*.parquet")
+        cloud[SIZE].append(sum(file.stat().st_size for file in files) / 1e6)
+        peer[SIZE].append(Path(folder, "creek.csv").stat().st_size / 1e6)
+
+
+def minutes() -> pd.DataFrame:
+    """Make ten years of Plumtree Run's three, a reading a minute: in between, straight lines."""
+    years = samples.load("plumtree-run-2016-2018").iloc[:, :2].ffill()
+    index = pd.date_range("2009-01-01", periods=MINUTES, freq="min", tz="UTC", name="time")
+    place = (np.arange(MINUTES) / 5) % (len(years) - 1)
+    columns = {
+        name: np.round(np.interp(place, np.arange(len(years)), values), 3)
+        for name, values in years.items()
+    }
+    return pd.DataFrame(columns, index=index.as_unit("us"))
+
+
+# --- what is measured, each in a process of its own -----------------------------------------------
+
+
+def _write(folder: Path, readings: pd.DataFrame) -> None:
+    History(folder / "history").append("plumtree", readings)
+
+
+def _read(folder: Path) -> None:
+    assert len(History(folder / "history").read()) == MINUTES
+
+
+def _months(folder: Path) -> None:
+    assert sum(map(len, History(folder / "history").months())) == MINUTES
+
+
+def _day(folder: Path) -> None:
+    assert len(History(folder / "history").read(None, "2015-06-15", "2015-06-16")) == 1440
+
+
+def _again(folder: Path, readings: pd.DataFrame) -> None:
+    late = readings["2015-06-15 00:00:30":"2015-06-16"].iloc[:1440]  # type: ignore[misc]
+    late = late.set_axis(late.index + pd.Timedelta("10s"))
+    assert History(folder / "history").append("plumtree", late).new == 1440
+
+
+def _write_csv(folder: Path, readings: pd.DataFrame) -> None:
+    readings.to_csv(folder / "creek.csv")
+
+
+def _read_csv(folder: Path) -> None:
+    frame = pd.read_csv(folder / "creek.csv", parse_dates=["time"], index_col="time")
+    assert len(frame) == MINUTES
+
+
+def _day_csv(folder: Path) -> None:
+    frame = pd.read_csv(folder / "creek.csv", parse_dates=["time"], index_col="time")
+    assert len(frame["2015-06-15":"2015-06-15"]) == 1440  # type: ignore[misc]
+
+
+class _Message(NamedTuple):
+    topic: str
+    payload: bytes
+    retain: bool = False
+
+
+def _record(folder: Path) -> list[float]:
+    messages: list[_Message] = []
+    Replay(
+        samples.load("plumtree-run-2016-2018")[:50_000],
+        lambda each: messages.append(_Message("creek", json.dumps(each.message()).encode())),
+        progress=False,
+    ).run()
+    began = time.perf_counter()
+    with Recorder(History(folder / "recorded"), "plumtree") as recorder:
+        for message in messages:
+            recorder.take(message)
+    assert recorder.new == len(messages)
+    return [len(messages) / (time.perf_counter() - began)]
+
+
+WITH_READINGS: dict[str, Callable[[Path, pd.DataFrame], None]] = {
+    "write": _write,
+    "again": _again,
+    "write_csv": _write_csv,
+}
+WITHOUT: dict[str, Callable[[Path], None]] = {
+    "read": _read,
+    "months": _months,
+    "day": _day,
+    "read_csv": _read_csv,
+    "day_csv": _day_csv,
+}
+
+
+def main(name: str, folder: Path) -> list[float]:
+    """Do one of them; give its seconds, and the largest memory of this process in MB."""
+    if name == "record":
+        return _record(folder)
+    readings = minutes() if name in WITH_READINGS else None
+    began = time.perf_counter()
+    if readings is None:
+        WITHOUT[name](folder)
+    else:
+        WITH_READINGS[name](folder, readings)
+    took = time.perf_counter() - began
+    return [took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6]
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]))))

@@ -1,0 +1,119 @@
+"""Three years of a creek through mutual TLS at QoS 1, as fast as it goes.
+
+The cloud gets them from a `Replay` that sends through a `Device`: every reading made into a message,
+a hundred under way, each counted when it is acknowledged. Its peer gets the same bytes from one
+client of awsiotsdk and nothing more: encoded beforehand, a hundred under way.
+
+``python -m tests.benchmarks creek-replay --repeat 1``; with ``--only fraction`` a part of them.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import pandas as pd
+from awscrt import mqtt5
+from awsiot import mqtt5_client_builder
+
+from creeklab.cloud import process
+from creeklab.creek import samples
+from creeklab.creek.replay import Reading, Replay
+from creeklab.lab import open_lab
+
+from . import mosquitto
+from .table import Figures, Row
+
+PEER = "mosquitto, one awsiotsdk client"
+ALL = Row("replay: three years, 305,958 readings", "/s", max, PEER, 0.7)
+FRACTION = Row("replay: a fraction, 20,000 readings", "/s", max, PEER, 0.7)
+ROWS = (FRACTION, ALL)
+
+THING, TOPIC = "bench-replay", "creek/depth"
+WINDOW = 100
+
+
+def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> None:
+    """Measure every row whose name has `wanted` in it once, first the cloud, then mosquitto."""
+    years = samples.load("plumtree-run-2016-2018")[["stage_ft"]].dropna()
+    for row in ROWS:
+        if wanted not in row.name:
+            continue
+        readings = years[:20_000] if row is FRACTION else years
+        with tempfile.TemporaryDirectory() as folder:
+            cloud[row].append(_replayed(readings, Path(folder, "home"), settings))
+            if mosquitto.program():
+                peer[row].append(_published(readings, Path(folder)))
+
+
+def _replayed(readings: pd.DataFrame, home: Path, settings: list[str]) -> float:
+    process.ensure(home, settings=settings)
+    try:
+        lab = open_lab(home=home)
+        iot = lab.client("iot")
+        iot.create_thing(thingName=THING)
+        answer = iot.create_keys_and_certificate(setAsActive=True)
+        lab.keys.save(THING, answer)
+        iot.attach_thing_principal(thingName=THING, principal=answer["certificateArn"])
+        statement = {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iot.create_policy(policyName=THING, policyDocument=document)
+        iot.attach_policy(policyName=THING, target=answer["certificateArn"])
+        with lab.connect(THING) as device:
+            began = time.perf_counter()
+            replay = Replay(
+                readings,
+                lambda reading: device.publish_soon(TOPIC, reading.message()),
+                window=WINDOW,
+                progress=False,
+            ).run()
+            took = time.perf_counter() - began
+        assert replay.sent == len(readings)
+        return replay.sent / took
+    finally:
+        process.stop(home)
+
+
+def _published(readings: pd.DataFrame, folder: Path) -> float:
+    payloads: list[bytes] = []
+
+    def encode(reading: Reading) -> None:
+        payloads.append(json.dumps(reading.message()).encode())
+
+    Replay(readings, encode, progress=False).run()
+    with mosquitto.running(folder) as peer:
+        connected, stopped = threading.Event(), threading.Event()
+        client = mqtt5_client_builder.mtls_from_path(
+            str(peer.files.certificate),
+            str(peer.files.private_key),
+            endpoint="localhost",
+            port=peer.port,
+            ca_filepath=str(peer.files.ca),
+            client_id="peer",
+            extended_validation_and_flow_control_options=(
+                mqtt5.ExtendedValidationAndFlowControlOptions.NONE
+            ),
+            on_lifecycle_connection_success=lambda _: connected.set(),
+            on_lifecycle_stopped=lambda _: stopped.set(),
+        )
+        client.start()
+        assert connected.wait(20)
+        began = time.perf_counter()
+        under_way: deque[object] = deque()
+        for payload in payloads:
+            packet = mqtt5.PublishPacket(TOPIC, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
+            under_way.append(client.publish(packet))
+            if len(under_way) == WINDOW:
+                # Half of them at once: to wake up for each would cost more.
+                for _ in range(WINDOW // 2):
+                    under_way.popleft().result(20)  # type: ignore[attr-defined]
+        for answer in under_way:
+            answer.result(20)  # type: ignore[attr-defined]
+        took = time.perf_counter() - began
+        client.stop()
+        assert stopped.wait(20)
+    return len(payloads) / took
