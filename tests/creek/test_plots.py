@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
+import re
 import struct
+from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,11 +14,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.dates import num2date
+from PIL import Image
 
-from creeklab.creek import samples
+from creeklab.creek import faults, floods, plots, quality, samples
 from creeklab.creek.plots import Picture, hydrograph
+from creeklab.creek.plots.picture import STYLES, outline
+from tests.creek.conftest import Make
+
+MARKS = {"Footpath": 3.0, "Meadow": 4.0, "Bridge deck": 7.0}
+THRESHOLDS = {"flood starts": 2.5, "flood ends": 1.75}
 
 
 @pytest.fixture
@@ -153,3 +166,308 @@ class TestPicture:
         before = plt.get_fignums()
         hydrograph(flood, temperature=True).png()
         assert plt.get_fignums() == before
+
+
+# --- every picture --------------------------------------------------------------------------------
+
+DRAWN: dict[str, Callable[[pd.DataFrame], Picture]] = {
+    "hydrograph": lambda year: hydrograph(
+        year, temperature=True, thresholds=THRESHOLDS, quality=quality.check(year)
+    ),
+    "duration curve": lambda year: plots.duration_curve(year, thresholds=THRESHOLDS),
+    "flood page": lambda year: plots.flood_page(year, floods.find(year), 2, marks=MARKS),
+    "overlay": lambda year: plots.overlay(year, floods.find(year)),
+    "rise rates": lambda year: plots.rise_rates(year, floods.find(year)),
+    "return periods": lambda year: plots.return_periods(year, 2.5),
+    "missing": plots.missing,
+    "calendar": lambda year: plots.calendar(year, 2.5),
+    "temperature": plots.temperature_cycles,
+}
+
+
+@pytest.fixture(scope="module")
+def year(three_years: pd.DataFrame) -> pd.DataFrame:
+    part = three_years["2018":"2018"]  # type: ignore[misc]
+    part.attrs = dict(three_years.attrs)
+    return part
+
+
+@pytest.fixture(scope="module", params=DRAWN)
+def picture(request: pytest.FixtureRequest, year: pd.DataFrame) -> Picture:
+    return DRAWN[request.param](year)
+
+
+class TestEveryPicture:
+    def test_its_axes_are_labelled_with_their_units(self, picture: Picture) -> None:
+        labels = [
+            label
+            for axes in picture.figure.axes
+            for label in (axes.get_xlabel(), axes.get_ylabel())
+            if label
+        ]
+        units = r"\((ft|°C|UTC|ft/h|years|% of month)\)|ft/h|°C|[Hh]ours|[Pp]ercent"
+        assert labels
+        assert all(re.search(units, label) for label in labels), labels
+        heights = [label for label in labels if label.startswith("Stage")]
+        assert all("datum" in label for label in heights)
+
+    def test_it_says_where_it_comes_from_and_what_cannot_be_said(self, picture: Picture) -> None:
+        written = texts(picture)
+        for text in ("USGS 01581752", "U.S. Geological Survey", "Public domain"):
+            assert text in written
+        small = " ".join(picture.figure.get_supxlabel().split())
+        note = small.partition("government) ")[2]
+        assert re.search(r"\bno\b|\bnot\b|nobody|cannot", note), note
+        assert picture.description.endswith(note)
+
+    def test_its_words_say_its_title_and_its_numbers(self, picture: Picture) -> None:
+        assert picture.title.split(",")[0] in picture.description
+        assert len(picture.numbers) >= 3
+        said = re.findall(r"\d[\d,.]*\d|\d", picture.description)
+        assert len(said) >= 3
+        for name, value in picture.numbers.items():
+            assert isinstance(value, int | float | str), name
+            assert value == value, f"{name} is NaN: what is not known has no name here"
+            assert not isinstance(value, np.generic), name
+
+    def test_it_can_be_drawn_and_stays_readable_in_grey(self, picture: Picture) -> None:
+        image = Image.open(io.BytesIO(picture.png())).convert("L")
+        shades = np.asarray(image)
+        assert shades.min() < 60
+        assert (shades > 250).mean() > 0.3, "on white"
+
+
+def test_lines_differ_by_more_than_their_colour() -> None:
+    assert len({str(style["linestyle"]) for style in STYLES}) == len(STYLES)
+    assert len({style["marker"] for style in STYLES}) == len(STYLES)
+    for style in STYLES:
+        red, green, blue = to_rgb(style["color"])
+        assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.55, "dark enough on white"
+
+
+@given(
+    stage=arrays(np.float64, st.integers(1, 400), elements=st.floats(0, 30) | st.just(np.nan)),
+    most=st.integers(1, 20),
+)
+def test_the_outline_of_a_long_line_loses_no_peak(stage: Any, most: int) -> None:
+    rows = outline(stage, most)
+    assert (np.diff(rows) > 0).all()
+    assert rows[0] == 0
+    assert rows[-1] == stage.size - 1
+    assert rows.size <= 5 * most
+    if not np.isnan(stage).all():
+        assert np.nanmax(stage[rows]) == np.nanmax(stage)
+        assert np.nanmin(stage[rows]) == np.nanmin(stage)
+    if np.isnan(stage).any():
+        assert np.isnan(stage[rows]).any(), "nor where it breaks"
+
+
+# --- each picture ---------------------------------------------------------------------------------
+
+
+class TestThresholdsAndQuality:
+    def test_time_above_a_threshold(self, flood: pd.DataFrame) -> None:
+        drawn = hydrograph(flood, thresholds=THRESHOLDS)
+        assert drawn.table["hours"].round(2).to_dict() == {"flood ends": 8.92, "flood starts": 3.33}
+        assert "8.9 hours above 1.75 ft (flood ends)" in drawn.description
+        assert "flood starts 2.5 ft" in texts(drawn)
+
+    def test_marks_of_what_is_not_good(
+        self, flood: pd.DataFrame, three_years: pd.DataFrame
+    ) -> None:
+        when = flood.index[40]
+        spiked = faults.inject(flood, [faults.Fault("spike", when, when, 3.0)])
+        found = quality.check(spiked, quality.derive(three_years))
+        drawn = hydrograph(spiked, quality=found)
+        assert (drawn.numbers["suspect"], drawn.numbers["fail"]) == (0, 1)
+        mark = drawn.figure.axes[0].lines[1]
+        assert mark.get_marker() == "X"
+        assert np.asarray(mark.get_ydata(orig=True)).tolist() == [4.03]
+
+    def test_quality_of_other_readings(self, flood: pd.DataFrame, record: Make) -> None:
+        with pytest.raises(ValueError, match="that of other readings"):
+            hydrograph(flood, quality=quality.check(record([1, 2, 3], start="2001-01-01")))
+
+    def test_gaps_are_hatched(self, record: Make) -> None:
+        drawn = hydrograph(record([1, 2, np.nan, np.nan, 3]))
+        assert [patch.get_hatch() for patch in drawn.figure.axes[0].patches] == ["////"]
+        assert "1 times without a reading" in drawn.description
+
+
+class TestDurationCurve:
+    def test_known_answers(self, three_years: pd.DataFrame) -> None:
+        drawn = plots.duration_curve(three_years)
+        stage = three_years["stage_ft"].dropna()
+        assert drawn.numbers["readings"] == 305_958
+        for percent in (0.1, 1, 10, 50):
+            reached = drawn.numbers[f"reached_{percent:g}_percent_ft"]
+            assert reached == pytest.approx(stage.quantile(1 - percent / 100), abs=0.01)
+
+    def test_what_the_record_is_too_short_for(self, record: Make) -> None:
+        drawn = plots.duration_curve(record([1, 2, 3]))
+        assert list(drawn.numbers) == [
+            "readings",
+            "reached_25_percent_ft",
+            "reached_50_percent_ft",
+            "reached_75_percent_ft",
+        ]
+        assert drawn.numbers["reached_50_percent_ft"] == 2
+        assert plots.duration_curve(record([1])).numbers["reached_50_percent_ft"] == 1
+
+
+class TestFloodPage:
+    def test_the_highest(self, three_years: pd.DataFrame) -> None:
+        found = floods.find(three_years)
+        drawn = plots.flood_page(three_years, found, 55, marks=MARKS)
+        assert drawn.numbers | {"rank": 1, "floods": 74, "peak_ft": 6.63} == drawn.numbers
+        assert drawn.numbers["peak_time"] == "2018-08-31 23:30 UTC"
+        assert drawn.table["after_start_h"].round(2).to_dict() == pytest.approx(
+            {"Footpath": 0.08, "Meadow": 0.25, "Bridge deck": np.nan}, nan_ok=True
+        )
+        for text in ("the highest of 74", "55 minutes later", "Footpath (3 ft) 5 minutes"):
+            assert text in drawn.description
+
+    def test_one_that_was_not_seen_whole(self, record: Make) -> None:
+        readings = record([3, 4, 3.5, 3])
+        drawn = plots.flood_page(readings, floods.find(readings), 1)
+        assert "start was not seen" in drawn.description
+        assert "end was not seen" in drawn.description
+        assert "rise_h" not in drawn.numbers
+        legend = drawn.figure.axes[0].get_legend()
+        assert legend is not None
+        assert [text.get_text() for text in legend.get_texts()] == ["peak"]
+
+    def test_no_such_flood(self, record: Make) -> None:
+        readings = record([1, 3, 1])
+        with pytest.raises(ValueError, match="no flood 2 among these 1"):
+            plots.flood_page(readings, floods.find(readings), 2)
+
+
+class TestOverlay:
+    def test_the_highest_have_lines_of_their_own(self, three_years: pd.DataFrame) -> None:
+        drawn = plots.overlay(three_years, floods.find(three_years), most=2)
+        assert drawn.numbers == {"floods": 74, "flood_55_peak_ft": 6.63, "flood_28_peak_ft": 5.02}
+        assert "The other 72 are thin and grey" in drawn.description
+        assert len(drawn.figure.axes[0].lines) == 74 + 1  # and hour 0
+        assert drawn.table["flood"].nunique() == 74
+
+    def test_a_line_breaks_in_a_gap(self, record: Make) -> None:
+        readings = record([1, 3, 4, np.nan, np.nan, 3, 1])
+        drawn = plots.overlay(readings, floods.find(readings))
+        stage = np.asarray(drawn.figure.axes[0].lines[0].get_ydata(orig=True), dtype=float)
+        np.testing.assert_array_equal(stage, [1, 3, 4, np.nan, 3, 1])
+
+
+class TestRiseRates:
+    def test_known_answers(self, three_years: pd.DataFrame) -> None:
+        drawn = plots.rise_rates(three_years, floods.find(three_years))
+        assert drawn.numbers["fastest_ft_per_h"] == 6.26
+        assert drawn.numbers["fastest_time"] == "2018-08-31 23:00 UTC"
+        assert drawn.numbers["median_flood_ft_per_h"] == 2.02
+        rates = floods.rise_rates(
+            three_years["stage_ft"].dropna().index.as_unit("s").asi8.astype(float),
+            three_years["stage_ft"].dropna().to_numpy(),
+        )
+        assert drawn.table["hours"].sum() * 12 == pytest.approx((rates > 0.05).sum())
+
+    def test_a_creek_that_never_rises(self, record: Make) -> None:
+        with pytest.raises(ValueError, match="never rises"):
+            plots.rise_rates(record([2] * 20))
+
+
+class TestReturnPeriods:
+    def test_three_years(self, three_years: pd.DataFrame) -> None:
+        drawn = plots.return_periods(three_years, 2.5)
+        assert drawn.numbers == {
+            "years": 3,
+            "measured_years": 2.91,
+            "peaks": 55,
+            "highest_ft": 6.63,
+        }
+        yearly = drawn.table[drawn.table["kind"] == "annual maximum"]
+        assert dict(zip(yearly["peak_ft"], yearly["return_period_years"], strict=True)) == {
+            4.72: 4 / 3,
+            5.02: 2,
+            6.63: 4,
+        }
+        assert "cannot give a 100-year flood" in texts(drawn)
+
+    def test_no_complete_year(self, flood: pd.DataFrame) -> None:
+        drawn = plots.return_periods(flood, 2.5)
+        assert drawn.numbers["years"] == 0
+        assert "No year of this record is complete" in drawn.description
+        assert drawn.png()
+
+    def test_nothing_above(self, flood: pd.DataFrame) -> None:
+        with pytest.raises(ValueError, match="Nothing in this record is above 7 ft"):
+            plots.return_periods(flood, 7)
+
+
+class TestMissing:
+    def test_three_years(self, three_years: pd.DataFrame) -> None:
+        drawn = plots.missing(three_years, ["stage_ft"])
+        assert drawn.numbers == {
+            "stage_ft_missing": 9_690,
+            "stage_ft_gaps": 37,
+            "stage_ft_longest_gap_h": 372.58,
+        }
+        lost = three_years["stage_ft"].isna()
+        month = three_years.index.strftime("%Y-%m")
+        expected = 100 * lost.groupby(month).mean()
+        assert drawn.table["stage_ft"].to_numpy() == pytest.approx(expected.to_numpy(), abs=0.01)
+
+    def test_missing_rows_count(self, record: Make) -> None:
+        readings = record([1.0] * 100)
+        whole = plots.missing(readings.drop(readings.index[10:30]))
+        assert whole.numbers["stage_ft_missing"] == 20
+        assert whole.table["stage_ft"].tolist() == [20]
+
+    def test_nothing_missing(self, flood: pd.DataFrame) -> None:
+        drawn = plots.missing(flood)
+        assert drawn.numbers["stage_ft_missing"] == 0
+        assert "(0.0 %) in 0 gaps" in drawn.description
+        assert drawn.png()
+
+
+class TestCalendar:
+    def test_three_years(self, three_years: pd.DataFrame) -> None:
+        drawn = plots.calendar(three_years, 2.5)
+        daily = three_years["stage_ft"].resample("D").max()
+        assert drawn.numbers == {
+            "days": int(daily.notna().sum()),
+            "days_missing": int(daily.isna().sum()),
+            "days_partly_missing": 27,
+            "highest_day": "2018-08-31",
+            "highest_ft": 6.63,
+            "days_above": int((daily > 2.5).sum()),
+        }
+        assert drawn.table.loc["2018-08", "highest_ft"] == 6.63
+        assert drawn.table["days"].sum() == drawn.numbers["days"]
+
+    def test_a_still_creek_and_one_day(self, record: Make) -> None:
+        assert plots.calendar(record([1, 1, 1])).png()
+        assert plots.calendar(record([1])).numbers["days"] == 1
+
+
+class TestTemperature:
+    def test_three_years(self, three_years: pd.DataFrame) -> None:
+        drawn = plots.temperature_cycles(three_years, zone="America/New_York")
+        assert drawn.numbers["coldest_month"] == "January"
+        assert drawn.numbers["warmest_month"] == "July"
+        assert drawn.numbers["warmest_month_degC"] == 22.6
+        assert drawn.numbers["warmest_hour_jun_to_aug"] == 17
+        assert drawn.numbers["swing_mar_to_may_degC"] == pytest.approx(3.99, abs=0.05)
+
+    def test_a_made_up_day(self) -> None:
+        index = pd.date_range("2020-03-01", "2020-03-21", freq="1h", tz="UTC", inclusive="left")
+        degc = 10 + 3 * np.cos((np.asarray(index.hour) - 14) * np.pi / 12)
+        drawn = plots.temperature_cycles(pd.DataFrame({"box_temperature_degC": degc}, index=index))
+        assert drawn.numbers["swing_mar_to_may_degC"] == 6
+        assert drawn.numbers["warmest_hour_mar_to_may"] == 14
+        assert "box temperature" in drawn.title
+
+    def test_no_whole_day_and_no_temperature(self, flood: pd.DataFrame, record: Make) -> None:
+        short = plots.temperature_cycles(flood[:50])
+        assert "No day was measured well enough" in short.description
+        with pytest.raises(ValueError, match="have no temperature"):
+            plots.temperature_cycles(record([1, 2]))

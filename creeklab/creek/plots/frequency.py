@@ -1,0 +1,130 @@
+"""How often so high: plotting positions of annual maxima and of peaks over a threshold."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.ticker import NullFormatter
+
+from creeklab.creek.frequency import annual_maxima, note, peaks_over_threshold
+from creeklab.creek.plots.picture import (
+    BLUE,
+    STAGE_LABEL,
+    STAGE_NOTE,
+    Numbers,
+    Picture,
+    finish,
+    paper,
+)
+
+
+def return_periods(
+    readings: pd.DataFrame, threshold: float, *, title: str | None = None
+) -> Picture:
+    """Draw the highest stages against their empirical return periods, and no curve through them.
+
+    Parameters
+    ----------
+    readings
+        A table of readings.
+    threshold
+        Peaks above it are drawn beside the annual maxima; in feet.
+    title
+        Above the picture.
+
+    Returns
+    -------
+    Picture
+        Its numbers: ``years`` (complete ones), ``measured_years``, ``peaks`` above the threshold,
+        ``highest_ft``. Its table: ``kind``, ``rank``, ``peak_ft``, ``peak_time`` and
+        ``return_period_years``.
+
+    Raises
+    ------
+    ValueError
+        The threshold is no number, nothing was measured, or nothing is above the threshold.
+    """
+    yearly = annual_maxima(readings, year="calendar")
+    peaks = peaks_over_threshold(readings, threshold)
+    if peaks.empty:
+        raise ValueError(f"Nothing in this record is above {threshold} ft: take a lower threshold.")
+    ranked = yearly.dropna(subset="rank")
+    title = title or "How often the creek got so high"
+    columns = ["rank", "peak_ft", "peak_time", "return_period_years"]
+    table = pd.concat(
+        [
+            each[columns].assign(kind=kind)
+            for kind, each in (
+                ("annual maximum", ranked.astype({"rank": "int64"})),
+                ("peak over threshold", peaks.reset_index()),
+            )
+            if len(each)
+        ],
+        ignore_index=True,
+    )
+    years, complete = float(peaks.attrs["years"]), int(yearly.attrs["years"])
+    shown: Numbers = {
+        "years": complete,
+        "measured_years": round(years, 2),
+        "peaks": len(peaks),
+        "highest_ft": float(peaks["peak_ft"].iloc[0]),
+    }
+    figure, (axes,) = paper(4.8)
+    axes.plot(
+        peaks["return_period_years"],
+        peaks["peak_ft"],
+        linestyle="none",
+        marker="s",
+        markersize=5,
+        markerfacecolor="none",
+        markeredgecolor=BLUE,
+        label=f"{len(peaks)} peaks above {threshold:g} ft, at least 2 days apart",
+    )
+    axes.plot(
+        ranked["return_period_years"],
+        ranked["peak_ft"],
+        linestyle="none",
+        marker="o",
+        markersize=8,
+        color="black",
+        label=f"{len(ranked)} annual maxima (calendar years)",
+    )
+    axes.set_xscale("log")
+    axes.set_xlim(left=0.8 * float(peaks["return_period_years"].min()), right=max(12.0, 3 * years))
+    axes.margins(y=0.09)
+    axes.axvspan(
+        max(years, 0.01),
+        axes.get_xlim()[1],
+        facecolor="white",
+        edgecolor="#8c8c8c",
+        hatch="//",
+        linewidth=0.0,
+        zorder=0,
+    )
+    axes.text(
+        0.985,
+        0.05,
+        "hatched: longer than the record.\nNothing is known there.",
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=8,
+        bbox={"facecolor": "white", "edgecolor": "none"},
+    )
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("Empirical (Weibull) return period (years)")
+    axes.set_ylabel(STAGE_LABEL)
+    axes.legend(loc="upper left", fontsize=8)
+    words = (
+        f"{title}: {len(peaks)} peaks above {threshold:g} ft in {years:.2f} measured years, the"
+        f" highest {shown['highest_ft']} ft; and the maxima of {complete} complete years"
+        f" ({', '.join(f'{year}: {ft:.2f} ft' for year, ft in ranked['peak_ft'].items())})."
+    )
+    return finish(
+        figure,
+        readings.attrs,
+        title=title,
+        words=words,
+        numbers=shown,
+        note=f"{note(complete)} {STAGE_NOTE}",
+        table=table,
+    )

@@ -1,0 +1,134 @@
+"""What is missing, and when: no picture of a record is honest without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from creeklab.creek.plots.picture import (
+    BLUE,
+    BROWN,
+    GREY,
+    Numbers,
+    Picture,
+    finish,
+    paper,
+    time_axis,
+)
+from creeklab.creek.samples import numbers, times
+from creeklab.creek.series import gaps, measured, seconds, usual_step
+
+_HATCHES = ("", "////", "....", "xxxx")
+_COLOURS = (BLUE, BROWN, GREY, "#3b8fc4")
+
+
+def missing(
+    readings: pd.DataFrame, columns: Sequence[str] | None = None, *, title: str | None = None
+) -> Picture:
+    """Draw when nothing was measured, and how much of each month that is.
+
+    Parameters
+    ----------
+    readings
+        A table of readings.
+    columns
+        What was to be measured; default: the first four columns of numbers.
+    title
+        Above the picture.
+
+    Returns
+    -------
+    Picture
+        Its numbers, for each column: ``<column>_missing`` readings at the usual step, of rows that
+        are there and of those that are not; ``<column>_gaps`` and ``<column>_longest_gap_h``. Its
+        table: percent missing of each month (UTC), by column.
+
+    Raises
+    ------
+    ValueError
+        The readings are no table of readings, there is no such column, or nothing of it was
+        measured.
+    """
+    time = times(readings)
+    if columns is None:
+        usable = [c for c in readings if pd.api.types.is_numeric_dtype(readings[c])]
+        columns = [str(c) for c in usable if readings[c].notna().any()][: len(_COLOURS)]
+    found = {column: gaps(readings, column) for column in columns}
+    if not found:
+        raise ValueError("There is no column in which anything was measured.")
+    title = title or "What is missing, and when"
+    shown: Numbers = {}
+    said = []
+    for column, each in found.items():
+        values = numbers(readings, column)
+        lost = int(each["readings"].sum())
+        longest = float(each["hours"].max()) if len(each) else 0.0
+        shown |= {
+            f"{column}_missing": lost,
+            f"{column}_gaps": len(each),
+            f"{column}_longest_gap_h": round(longest, 2),
+        }
+        share = 100 * lost / (lost + int((~np.isnan(values)).sum()))
+        span = f", the longest of {longest / 24:.1f} days" if len(each) else ""
+        said.append(f"{column}: {lost:,} readings ({share:.1f} %) in {len(each)} gaps{span}")
+    table = pd.DataFrame({column: _monthly(readings, column) for column in columns})
+    figure, (top, bottom) = paper(2.9 + 0.35 * len(found), [len(found), 4])
+    for row, each in enumerate(found.values()):
+        starts = each["start"].to_numpy(dtype="datetime64[us]")
+        lengths = each["end"].to_numpy(dtype="datetime64[us]") - starts
+        top.broken_barh(
+            list(zip(starts, lengths, strict=True)),
+            (row - 0.35, 0.7),
+            facecolor=_COLOURS[row],
+            edgecolor=_COLOURS[row],
+            linewidth=1,  # so that the shortest gap shows
+        )
+    top.set_yticks(range(len(found)), [_name(column) for column in found])
+    top.set_ylim(len(found) - 0.5, -0.5)
+    months = table.index.to_numpy(dtype="datetime64[D]")
+    width = 28.0 / len(found)
+    for row, column in enumerate(found):
+        left = months + np.timedelta64(round(1 + row * width), "D")
+        bottom.bar(
+            left,
+            table[column],
+            width,
+            align="edge",
+            facecolor="white" if row else _COLOURS[row],
+            edgecolor=_COLOURS[row],
+            hatch=_HATCHES[row],
+            label=_name(column),
+        )
+    bottom.set_ylabel("Missing (% of month)")
+    bottom.set_ylim(0, max(5.0, float(np.nanmax(table.to_numpy())) * 1.1))
+    if len(found) > 1:
+        bottom.legend(loc="best", fontsize=8)
+    time_axis(bottom, time)
+    words = f"{title}. {'; '.join(said)}."
+    note = "What the creek did in a gap nobody knows: a flood may be missing with the readings."
+    return finish(
+        figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
+    )
+
+
+def _monthly(readings: pd.DataFrame, column: str) -> pd.Series:
+    """Give the percent of each month, as far as it is in the record, that is missing."""
+    time = times(readings)
+    every = seconds(time)
+    step = usual_step(every) if every.size > 1 else 1.0
+    there, _ = measured(readings, column)
+    month = time.tz_localize(None).to_numpy(dtype="datetime64[M]")
+    months = np.arange(month[0], month[-1] + 1)
+    edges = np.append(months, months[-1] + 1).astype("datetime64[s]").astype(np.int64)
+    inside = np.clip(edges, every[0], every[-1] + step)
+    fits = np.diff(inside) / step
+    counted = np.histogram(seconds(there), edges)[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = np.clip(100 * (1 - counted / fits), 0, 100)
+    return pd.Series(percent.round(2), index=pd.DatetimeIndex(months, name="month").as_unit("s"))
+
+
+def _name(column: str) -> str:
+    return column.removesuffix("_ft").removesuffix("_degC").removesuffix("_ft3_s").replace("_", " ")

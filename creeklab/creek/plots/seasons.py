@@ -1,0 +1,289 @@
+"""The year and the day of a creek: a calendar of its stage, and the cycles of its temperature."""
+
+from __future__ import annotations
+
+import calendar as months_of
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import BoundaryNorm
+from matplotlib.patches import Patch, Rectangle
+
+from creeklab.creek.plots.picture import (
+    BLUE,
+    STYLES,
+    Floats,
+    Numbers,
+    Picture,
+    finish,
+    listed,
+    paper,
+)
+from creeklab.creek.samples import times
+from creeklab.creek.series import measured, seconds, usual_step
+
+_DAY = 86400.0
+_WHOLE = 0.9  # of a day that has to be measured not to be called partly missing
+_QUARTERS = ("Dec to Feb", "Mar to May", "Jun to Aug", "Sep to Nov")
+
+
+def calendar(
+    readings: pd.DataFrame, threshold: float | None = None, *, title: str | None = None
+) -> Picture:
+    """Draw the highest stage of each day, one row for a month; a day is one of UTC.
+
+    Parameters
+    ----------
+    readings
+        A table of readings.
+    threshold
+        Days above it, in feet, have a dot.
+    title
+        Above the picture.
+
+    Returns
+    -------
+    Picture
+        Its numbers: ``days`` with a reading, ``days_missing`` without, ``days_partly_missing``,
+        ``highest_day`` and ``highest_ft``, and with a threshold ``days_above``. Its table has for
+        each month ``days`` with a reading, ``median_ft`` and ``highest_ft`` of their maxima, and
+        ``days_above``.
+
+    Raises
+    ------
+    ValueError
+        The readings are no table of readings, or nothing was measured.
+    """
+    time, stage = measured(readings)
+    every = times(readings)
+    daily = pd.Series(stage, index=time).resample("D").agg(["max", "count"])
+    days = pd.date_range(every[0].floor("D"), every[-1].floor("D"), freq="D")
+    daily = daily.reindex(days)
+    highest = daily["max"].to_numpy(dtype=np.float64)
+    step = usual_step(seconds(time)) if time.size > 1 else _DAY
+    part = daily["count"].fillna(0).to_numpy() < _WHOLE * _DAY / step
+    gone = np.isnan(highest)
+    above = highest > threshold if threshold is not None else np.zeros(highest.size, dtype=bool)
+    title = title or "The highest stage of each day"
+
+    year, month = np.asarray(days.year), np.asarray(days.month)
+    row = (year - year[0]) * 12 + month - month[0]
+    column = np.asarray(days.day) - 1
+    grid = np.full((int(row[-1]) + 1, 31), np.nan)
+    grid[row, column] = highest
+    figure, (axes,) = paper(1.9 + 0.165 * len(grid))
+    axes.grid(visible=False)
+    classes = np.unique(np.nanquantile(highest, [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1]).round(2))
+    if classes.size < 2:
+        classes = np.array([classes[0], classes[0] + 0.01])
+    image = axes.pcolormesh(
+        np.arange(32) + 0.5,
+        np.arange(len(grid) + 1) - 0.5,
+        grid,
+        cmap="Blues",
+        norm=BoundaryNorm(list(classes), 256),
+        edgecolor="white",
+        linewidth=0.5,
+    )
+    for number in np.flatnonzero(gone | part):
+        axes.add_patch(
+            Rectangle(
+                (int(column[number]) + 0.5, row[number] - 0.5),
+                1,
+                1,
+                facecolor="none",
+                edgecolor="#6b6b6b",
+                hatch="xxxx" if gone[number] else "//",
+                linewidth=0,
+            )
+        )
+    dots = np.flatnonzero(above)
+    axes.plot(
+        column[dots] + 1, row[dots], "o", color="black", markeredgecolor="white", markersize=5
+    )
+    axes.set_ylim(len(grid) - 0.5, -0.5)
+    axes.set_yticks(range(len(grid)), _month_names(days))
+    axes.set_xticks([1, 5, 10, 15, 20, 25, 31])
+    axes.set_xlabel("Day of the month (UTC)")
+    axes.tick_params(length=0, labelsize=8)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    bar = figure.colorbar(image, ax=axes, ticks=classes, aspect=40, pad=0.01, spacing="uniform")
+    bar.set_label("Highest stage of the day (ft)")
+    key: list[Patch] = [
+        Patch(facecolor="white", edgecolor="#6b6b6b", hatch="xxxx", label="nothing measured"),
+        Patch(facecolor="white", edgecolor="#6b6b6b", hatch="//", label="partly missing"),
+    ]
+    dot = (
+        axes.plot([], [], "o", color="black", label=f"above {threshold:g} ft")[0]
+        if (threshold is not None)
+        else None
+    )
+    figure.legend(
+        handles=[*key, *([dot] if dot else [])],
+        loc="outside upper right",
+        ncols=3,
+        fontsize=8,
+        frameon=False,
+    )
+    period = days.tz_localize(None).to_period("M")
+    table = (
+        pd.DataFrame({"days": ~gone, "stage": highest, "above": above})
+        .groupby(pd.Index(period, name="month"))
+        .agg(
+            days=("days", "sum"),
+            median_ft=("stage", "median"),
+            highest_ft=("stage", "max"),
+            days_above=("above", "sum"),
+        )
+    )
+    top = int(np.nanargmax(highest))
+    shown: Numbers = {
+        "days": int((~gone).sum()),
+        "days_missing": int(gone.sum()),
+        "days_partly_missing": int((part & ~gone).sum()),
+        "highest_day": f"{days[top]:%Y-%m-%d}",
+        "highest_ft": float(highest[top]),
+    }
+    words = (
+        f"{title}, {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}: the highest of {shown['days']} days"
+        f" is {shown['highest_day']} with {highest[top]:.2f} ft; on half of the days the stage"
+        f" stays below {np.nanmedian(highest):.2f} ft. Nothing was measured on"
+        f" {shown['days_missing']} days (hatched), and {shown['days_partly_missing']} are partly"
+        " missing."
+    )
+    if threshold is not None:
+        shown["days_above"] = int(above.sum())
+        words += f" {int(above.sum())} days get above {threshold:g} ft (dots)."
+        if above.any():
+            wettest = pd.Series(above).groupby(month).sum()
+            name = months_of.month_name[int(wettest.index[int(wettest.argmax())])]
+            words += f" Most of them are in {name}."
+    return finish(figure, readings.attrs, title=title, words=words, numbers=shown, table=table)
+
+
+def _month_names(days: pd.DatetimeIndex) -> list[str]:
+    months = pd.period_range(days[0].tz_localize(None), days[-1].tz_localize(None), freq="M")
+    return [
+        f"{each:%Y  %b}" if each.month == 1 or not number else f"{each:%b}"
+        for number, each in enumerate(months)
+    ]
+
+
+def temperature_cycles(
+    readings: pd.DataFrame,
+    column: str | None = None,
+    *,
+    zone: str = "UTC",
+    title: str | None = None,
+) -> Picture:
+    """Draw the year and the day of a temperature.
+
+    Above: the median of each month of the year, with what lies between its lowest and its highest
+    tenth. Below: how far it is from the mean of its day at each hour, by season; only of days of
+    which nine tenths were measured.
+
+    Parameters
+    ----------
+    readings
+        A table of readings.
+    column
+        Which temperature; default: the first column whose name ends in ``temperature_degC``.
+    zone
+        The time zone of the hours and days: the sun keeps to local time.
+    title
+        Above the picture.
+
+    Returns
+    -------
+    Picture
+        Its numbers: ``coldest_month`` and ``warmest_month`` (median) with their ``_degC``, and for
+        each season that has days ``swing_<season>_degC``, from the coldest to the warmest hour, and
+        ``warmest_hour_<season>``. Its table: for each month ``low_degC``, ``median_degC``,
+        ``high_degC`` and ``readings``.
+
+    Raises
+    ------
+    ValueError
+        There is no such temperature, or nothing of it was measured.
+    """
+    if column is None:
+        found = [str(c) for c in readings if str(c).endswith("temperature_degC")]
+        if not found:
+            raise ValueError("These readings have no temperature (a column ..temperature_degC).")
+        column = found[0]
+    utc, values = measured(readings, column)
+    time = utc.tz_convert(zone)
+    what = column.removesuffix("_degC").replace("_", " ")
+    title = title or f"The year and the day of the {what}"
+    by_month = pd.Series(values).groupby(np.asarray(time.month))
+    table = by_month.quantile(np.array([0.1, 0.5, 0.9])).unstack()
+    table.columns = pd.Index(["low_degC", "median_degC", "high_degC"])
+    table["readings"] = by_month.size()
+    table.index.name = "month"
+    middle = table["median_degC"]
+    cold, warm = (int(table.index[int(row)]) for row in (middle.argmin(), middle.argmax()))
+    shown: Numbers = {
+        "coldest_month": months_of.month_name[cold],
+        "coldest_month_degC": round(float(middle[cold]), 2),
+        "warmest_month": months_of.month_name[warm],
+        "warmest_month_degC": round(float(middle[warm]), 2),
+    }
+    words = (
+        f"{title}: {shown['coldest_month']} is coldest (median {middle[cold]:.1f} °C),"
+        f" {shown['warmest_month']} warmest ({middle[warm]:.1f} °C)."
+    )
+    figure, (top, bottom) = paper(6.2, [1, 1], share=False)
+    rows = table.reindex(range(1, 13))
+    top.fill_between(
+        rows.index,
+        rows["low_degC"].to_numpy(dtype=np.float64),
+        rows["high_degC"].to_numpy(dtype=np.float64),
+        facecolor="#e4ecf4",
+        edgecolor=BLUE,
+        hatch="///",
+        linewidth=0.6,
+        label="8 of 10 readings",
+    )
+    top.plot(rows.index, rows["median_degC"], "o-", color="black", label="median")
+    top.set_xticks(range(1, 13), [months_of.month_abbr[m] for m in range(1, 13)])
+    top.set_xlim(0.5, 12.5)
+    top.set_ylabel(f"{what.capitalize()} (°C)")
+    top.legend(loc="upper left", fontsize=8)
+    swings = []
+    for style, (season, hourly) in zip(STYLES, _diel(time, values).items(), strict=False):
+        key = season.replace(" ", "_").lower()
+        swing, hour = float(np.ptp(hourly)), int(np.argmax(hourly))
+        shown |= {f"swing_{key}_degC": round(swing, 2), f"warmest_hour_{key}": hour}
+        swings.append(f"{swing:.1f} °C in {season} (warmest at {hour} h)")
+        bottom.plot(np.arange(24), hourly, markersize=4, label=season, **style)
+    bottom.axhline(0, color="black", linewidth=0.8)
+    bottom.set_xticks(range(0, 25, 3))
+    bottom.set_xlabel(f"Hour of the day ({zone})")
+    bottom.set_ylabel("Difference from\nthe mean of the day (°C)")
+    if swings:
+        bottom.legend(loc="upper left", fontsize=8, ncols=2, handlelength=4)
+        words += f" From its coldest to its warmest hour a day swings by {listed(swings)}."
+    else:
+        words += " No day was measured well enough to say how it swings."
+    note = f"This is the {what}, where that thermometer hangs, and no other temperature."
+    return finish(
+        figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
+    )
+
+
+def _diel(time: pd.DatetimeIndex, values: Floats) -> dict[str, Floats]:
+    """Give for each season 24 mean differences from the mean of the day."""
+    day = time.tz_localize(None).to_numpy(dtype="datetime64[D]")
+    at = seconds(time)
+    whole = _WHOLE * _DAY / usual_step(at) if at.size > 1 else np.inf
+    table = pd.DataFrame({"day": day, "value": values, "hour": np.asarray(time.hour)})
+    by_day = table.groupby("day")["value"]
+    table["value"] -= by_day.transform("mean")
+    table["quarter"] = np.asarray(time.month) % 12 // 3
+    kept = table[by_day.transform("size") >= whole]
+    cycles = {}
+    for quarter, each in kept.groupby("quarter"):
+        hourly = each.groupby("hour")["value"].mean()
+        if len(hourly) == 24:
+            cycles[_QUARTERS[int(str(quarter))]] = hourly.to_numpy(dtype=np.float64)
+    return cycles

@@ -1,0 +1,116 @@
+"""A span chosen by list, by date, by button; and what is left of it where nobody answers."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pandas as pd
+import pytest
+
+from creeklab.creek import floods, plots
+from creeklab.creek.plots.explore import Explorer
+from tests.creek.conftest import Make
+
+
+@pytest.fixture
+def explorer(three_years: pd.DataFrame) -> Explorer:
+    return Explorer(three_years, floods.find(three_years))
+
+
+def test_it_begins_with_the_whole_record(explorer: Explorer) -> None:
+    assert explorer.span == (date(2016, 1, 1), date(2019, 1, 1))
+    assert explorer.picture.numbers["peak_ft"] == 6.63
+    assert repr(explorer) == "<Explorer: 2016-01-01 to 2019-01-01, Plumtree Run, 2016 to 2018>"
+
+
+def test_a_flood_from_the_list(explorer: Explorer) -> None:
+    label = "Flood 55: 2018-08-31, 6.63 ft"
+    assert explorer._list.options[2] == label, "the highest comes first"
+    explorer._list.value = label
+    assert explorer.span == (date(2018, 8, 31), date(2018, 9, 1))
+    assert explorer.picture.numbers["readings"] == 576
+    assert "576 readings" in explorer._shown.value
+
+
+def test_two_dates(explorer: Explorer) -> None:
+    explorer._first.value = date(2018, 12, 30)
+    assert explorer.span == (date(2018, 12, 30), date(2019, 1, 1))
+    assert explorer._list.value == "The dates below"
+    explorer._last.value = date(2018, 12, 31)
+    assert explorer.picture.numbers["end"] == "2018-12-31 23:55 UTC"
+
+
+def test_buttons_move_and_stretch_the_span_within_the_record(explorer: Explorer) -> None:
+    earlier, later, shorter, longer = explorer._buttons
+    explorer.show(date(2018, 8, 1), date(2018, 8, 4))
+    later.click()
+    assert explorer.span == (date(2018, 8, 5), date(2018, 8, 8))
+    earlier.click()
+    longer.click()
+    assert explorer.span == (date(2018, 7, 30), date(2018, 8, 6))
+    shorter.click()
+    assert explorer.span == (date(2018, 8, 1), date(2018, 8, 4))
+    explorer.show(date(2018, 8, 1), date(2018, 8, 1))
+    shorter.click()
+    assert explorer.span == (date(2018, 8, 1), date(2018, 8, 1))
+    explorer.show(date(2018, 12, 31), date(2019, 1, 1))
+    longer.click()
+    assert explorer.span == (date(2018, 12, 30), date(2019, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        (date(2018, 9, 2), date(2018, 9, 1), "ends (2018-09-01) before it begins (2018-09-02)"),
+        (date(2018, 1, 1), date(2018, 1, 2), "no measured value"),
+        (date(2018, 1, 1), None, "A date is empty"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_and_the_picture_stays(
+    explorer: Explorer, first: date, last: date | None, message: str
+) -> None:
+    explorer.show(date(2018, 8, 1), date(2018, 8, 4))
+    before = explorer._shown.value
+    explorer._quiet = True
+    explorer._first.value = first
+    explorer._quiet = False
+    explorer._last.value = last
+    assert message in explorer._said.value
+    assert 'role="alert"' in explorer._said.value
+    assert explorer._shown.value == before
+    explorer.show(date(2018, 8, 1), date(2018, 8, 2))
+    assert explorer._said.value == ""
+
+
+def test_every_control_has_a_name_and_none_is_out_of_the_keyboards_reach(
+    explorer: Explorer,
+) -> None:
+    controls = [explorer._list, explorer._first, explorer._last, *explorer._buttons]
+    names = [each.description for each in controls]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    assert all(each.tabbable is not False for each in controls)
+
+
+def test_stored_it_is_a_picture(explorer: Explorer) -> None:
+    explorer.show(date(2018, 8, 31), date(2018, 9, 1))
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(explorer)
+    assert bundle["text/html"] == explorer.picture.html()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_another_picture(three_years: pd.DataFrame) -> None:
+    explorer = Explorer(three_years, draw=plots.duration_curve)
+    explorer.show(date(2018, 8, 31), date(2018, 9, 1))
+    assert explorer.picture.numbers["readings"] == 576
+
+
+def test_nothing_to_choose_from(record: Make) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        Explorer(record([]))
+
+
+def test_local_times_are_shown_in_utc(three_years: pd.DataFrame) -> None:
+    local = Explorer(three_years.tz_convert("Pacific/Auckland"))
+    assert local.span == (date(2016, 1, 1), date(2019, 1, 1))
