@@ -1,4 +1,4 @@
-"""The commands: ``creeklab lab``, ``creeklab test``, ``creeklab cloud``.
+"""The commands: ``creeklab lab``, ``creeklab test``, ``creeklab cloud``, ``creeklab report``.
 
 Each first makes sure of an environment (``bootstrap``). Until that exists there is only the
 standard library, so what needs more is imported inside the functions.
@@ -113,6 +113,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=reset_cloud)
 
+    report = commands.add_parser("report", help="write a page about the floods of a recording")
+    report.add_argument("readings", metavar="SAMPLE", help="a sample, or a CSV or Parquet file")
+    report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
+    report.add_argument("--start", type=float, default=2.5, help="ft above which a flood starts")
+    report.add_argument("--end", type=float, default=1.75, help="ft below which it ends")
+    report.add_argument("--zone", default="UTC", help="the place's time zone: America/New_York")
+    report.add_argument(
+        "--landmark",
+        action="append",
+        default=[],
+        type=_landmark,
+        metavar="NAME=FT",
+        help="what the creek reaches at which stage; may be given again",
+    )
+    report.set_defaults(run=write_report)
+
     if arguments[:1] == ["test"] and arguments[1:] not in (["-h"], ["--help"]):
         options = parser.parse_args(["test"])
         options.pytest_arguments = arguments[1:]
@@ -124,6 +140,14 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
     return int(text)
+
+
+def _landmark(text: str) -> tuple[str, float]:
+    name, _, height = text.rpartition("=")
+    try:
+        return name.strip(), float(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FT, such as Bank=7.6") from None
 
 
 # --- lab ------------------------------------------------------------------------------------------
@@ -528,3 +552,26 @@ def _told() -> Iterator[None]:
 
 def _where(cloud: Running) -> str:
     return f"MQTT on {cloud.endpoint}:{cloud.mqtt_port}, HTTPS on port {cloud.https_port}."
+
+
+# --- report ---------------------------------------------------------------------------------------
+
+
+def write_report(options: argparse.Namespace) -> int:
+    """Write the flood report of a recording."""
+    from creeklab.creek import report
+
+    try:
+        report.check_output(options.output)
+        page = report.page(
+            report.read(options.readings),
+            start=options.start,
+            end=options.end,
+            marks=dict(options.landmark),
+            zone=options.zone,
+        )
+        report.write(page, options.output)
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error)) from error
+    say(f"The flood report: {options.output.resolve()}")
+    return 0

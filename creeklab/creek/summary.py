@@ -60,10 +60,8 @@ class Summary:
             f"Floods above {n['flood_start_ft']:g} ft, until below {n['flood_end_ft']:g} ft:"
             f" {n['floods']}.",
         ]
-        if float(n["median_ft"]) > float(n["flood_end_ft"]):
-            lines[-1] += (
-                " But it is above the latter most of the time: these thresholds are not its own."
-            )
+        if float(n["lowest_ft"]) > float(n["flood_end_ft"]):
+            lines[-1] += " But it never is below the latter: these thresholds are not its own."
         for name in n:
             if name.endswith("_coldest_degC"):
                 what = name.removesuffix("_coldest_degC")

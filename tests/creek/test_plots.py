@@ -269,7 +269,7 @@ class TestThresholdsAndQuality:
     def test_time_above_a_threshold(self, flood: pd.DataFrame) -> None:
         drawn = hydrograph(flood, thresholds=THRESHOLDS)
         assert drawn.table["hours"].round(2).to_dict() == {"flood ends": 8.92, "flood starts": 3.33}
-        assert "8.9 hours above 1.75 ft (flood ends)" in drawn.description
+        assert "8.9 hours above flood ends (1.75 ft)" in drawn.description
         assert "flood starts 2.5 ft" in texts(drawn)
 
     def test_marks_of_what_is_not_good(
@@ -324,7 +324,7 @@ class TestFloodPage:
         assert drawn.table["after_start_h"].round(2).to_dict() == pytest.approx(
             {"Footpath": 0.08, "Meadow": 0.25, "Bridge deck": np.nan}, nan_ok=True
         )
-        for text in ("the highest of 74", "55 minutes later", "Footpath (3 ft) 5 minutes"):
+        for text in ("the highest of 74", "55 minutes later", "Footpath (3 ft) after 5 minutes"):
             assert text in drawn.description
 
     def test_one_that_was_not_seen_whole(self, record: Make) -> None:

@@ -24,11 +24,13 @@ from creeklab.creek.plots.picture import (
     finish,
     hatch_gaps,
     known,
+    landmark,
     levels,
     line,
     listed,
     moment,
     paper,
+    span,
     time_axis,
     within,
 )
@@ -128,7 +130,7 @@ def _flood_words(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | 
     if flood["begins"] == "rise":
         words.append(
             f"It starts on {moment(flood['start'])}, rises by up to"
-            f" {flood['rate_ft_per_h']:.2f} ft/h and peaks {_span(flood['rise_h'])} later at"
+            f" {flood['rate_ft_per_h']:.2f} ft/h and peaks {span(flood['rise_h'])} later at"
             f" {flood['peak_ft']:.2f} ft, on {moment(flood['peak_time'])}."
             if not np.isnan(flood["rate_ft_per_h"])
             else f"It starts on {moment(flood['start'])} and peaks at {flood['peak_ft']:.2f} ft, on"
@@ -140,7 +142,7 @@ def _flood_words(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | 
             f" {flood['peak_ft']:.2f} ft, on {moment(flood['peak_time'])}, of what was measured."
         )
     if not np.isnan(flood["half_life_h"]):
-        words.append(f"Half of its height is gone {_span(flood['half_life_h'])} after the peak.")
+        words.append(f"Half of its height is gone {span(flood['half_life_h'])} after the peak.")
     if flood["ends"] == "fall":
         words.append(f"It ends on {moment(flood['end'])}, after {flood['duration_h']:.1f} hours.")
     else:
@@ -148,15 +150,13 @@ def _flood_words(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | 
     if table is not None:
         reached = table.dropna(subset="reached")
         said = [
-            f"{name} ({each['landmark_ft']:g} ft) {_span(each['after_start_h'])} after its start"
+            f"{landmark(str(name), each['landmark_ft'])} after {span(each['after_start_h'])}"
             for name, each in reached.iterrows()
         ]
-        words.append(f"It reaches {listed(said)}." if said else "It reaches no landmark.")
+        words.append(
+            f"From its start it reaches {listed(said)}." if said else "It reaches no landmark."
+        )
     return " ".join(words)
-
-
-def _span(hours: float) -> str:
-    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
 
 
 def _reached(
@@ -374,8 +374,8 @@ def rise_rates(
     axes.set_xlabel("Rate of rise over half an hour (ft/h)")
     axes.set_ylabel("Hours in the record")
     note = (
-        "A rate of stage belongs to this place, and does not tell how much water came: the same water"
-        " rises slower where the creek is wider."
+        "A rate of stage belongs to this place, and does not tell how much water came: the same"
+        " water rises slower where the creek is wider."
     )
     return finish(
         figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table

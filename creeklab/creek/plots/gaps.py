@@ -72,7 +72,7 @@ def missing(
         }
         share = 100 * lost / (lost + int((~np.isnan(values)).sum()))
         span = f", the longest of {longest / 24:.1f} days" if len(each) else ""
-        said.append(f"{column}: {lost:,} readings ({share:.1f} %) in {len(each)} gaps{span}")
+        said.append(f"{_name(column)}: {lost:,} readings ({share:.1f} %) in {len(each)} gaps{span}")
     table = pd.DataFrame({column: _monthly(readings, column) for column in columns})
     figure, (top, bottom) = paper(2.9 + 0.35 * len(found), [len(found), 4])
     for row, each in enumerate(found.values()):

@@ -196,7 +196,7 @@ def levels(axes: Axes, marks: Mapping[str, float]) -> None:
         label = max(height, least)
         least = label + 0.055 * (high - low)
         axes.annotate(
-            f"{name} {height:g} ft" if f"{height:g} ft" not in name else name,
+            landmark(name, height, "{} {}"),
             (1, height),
             xycoords=("axes fraction", "data"),
             xytext=(1.012, label),
@@ -224,6 +224,22 @@ def hatch_gaps(axes: Axes, missing: pd.DataFrame) -> None:
 def moment(time: pd.Timestamp) -> str:
     """Give a time as text."""
     return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def landmark(name: str, height: float, form: str = "{} ({})") -> str:
+    """Give a landmark with its stage, which its name may say already."""
+    stage = f"{height:g} ft"
+    return name if stage in name else form.format(name, stage)
+
+
+def span(hours: float) -> str:
+    """Say how long something took."""
+    if hours < 2:
+        return f"{hours * 60:.0f} minutes"
+    if hours < 48:
+        return f"{hours:.1f} hours"
+    days = hours / 24
+    return f"{days:.1f} days" if days < 730 else f"{days / 365.25:.1f} years"
 
 
 def within(readings: pd.DataFrame, first: float, last: float) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from creeklab.creek.plots.picture import (
     Picture,
     finish,
     hatch_gaps,
+    landmark,
     levels,
     line,
     listed,
@@ -124,7 +125,7 @@ def hydrograph(
         levels(top, thresholds)
         table = landmarks.above(readings, thresholds)
         spans = [
-            f"{each['hours']:,.1f} hours above {each['landmark_ft']:g} ft ({name})"
+            f"{each['hours']:,.1f} hours above {landmark(str(name), each['landmark_ft'])}"
             for name, each in table.iterrows()
         ]
         words += f" It is {listed(spans)}."

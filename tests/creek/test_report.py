@@ -1,0 +1,256 @@
+"""The flood report: what it says, that it needs nothing but itself, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from creeklab import cli
+from creeklab.creek import report, samples
+from tests.creek.conftest import Make
+
+FLOOD = "plumtree-run-flood-2018-08-31"
+
+
+class Page(HTMLParser):
+    """A page taken apart: its tags with their attributes, its headings, its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.levels: list[int] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if re.fullmatch("h[1-6]", tag):
+            self.levels.append(int(tag[1]))
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, "every element is closed where it should be"
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(three_years: pd.DataFrame) -> str:
+    return report.page(three_years, zone="America/New_York", marks={"Meadow": 4, "Bridge": 7})
+
+
+@pytest.fixture(scope="module")
+def whole(html: str) -> Page:
+    return Page(html)
+
+
+class TestThePage:
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "6.63 ft, on 31 August 2018, 23:30 UTC (19:30 EDT)",
+            "74, in 3.0 years",
+            "15 in 2016, 16 in 2017, 42 in 2018 and 1 in 2019",
+            "9,690 (3.07 %)",
+            "15.5 days",
+            "6.3 ft an hour",
+            "0 fail and 33 are suspect",
+            "cannot give a 100-year flood",
+            "How much water came",
+            "no warning",
+            "USGS 01581752",
+            "Public domain",
+            "None of them lies in a flood",
+        ],
+    )
+    def test_what_it_says(self, whole: Page, said: str) -> None:
+        assert said in whole.text
+
+    def test_lead_times_to_landmarks(self, whole: Page) -> None:
+        assert "Meadow (4 ft) 6 of 74 15 minutes 5 minutes 65 minutes" in whole.text
+        assert "Bridge (7 ft) 0 of 74 not reached" in whole.text
+
+    def test_it_needs_nothing_but_itself(self, html: str, whole: Page) -> None:
+        assert not {"script", "link", "iframe", "base"} & {name for name, _ in whole.tags}
+        for _, attrs in whole.tags:
+            assert not any(name.startswith("on") for name in attrs)
+            for name in ("src", "href", "srcset"):
+                assert (attrs.get(name) or "data:image/png").startswith("data:image/png")
+        assert "url(" not in html
+        assert "@import" not in html
+        assert len(html) < 4e6
+
+    def test_every_picture_has_an_alternative_and_a_caption(self, whole: Page) -> None:
+        pictures = whole.all("img")
+        assert len(pictures) >= 6
+        assert all(len(each["alt"] or "") > 15 for each in pictures)
+        assert len(whole.all("figcaption")) == len(pictures) == len(whole.all("figure"))
+
+    def test_headings_language_and_names_are_in_order(self, whole: Page) -> None:
+        assert whole.levels[0] == 1
+        assert set(whole.levels[1:]) == {2}
+        assert whole.all("html") == [{"lang": "en"}]
+        assert len(whole.all("main")) == 1
+        assert not whole.open
+        scrolled = [attrs for attrs in whole.all("div") if attrs.get("class") == "wide"]
+        assert all(each["tabindex"] == "0" and each["aria-label"] for each in scrolled)
+        assert all(each.get("scope") in ("col", "row") for each in whole.all("th"))
+
+    def test_it_has_both_colour_schemes_a_narrow_form_and_a_printed_one(self, html: str) -> None:
+        for rule in ("prefers-color-scheme: dark", "max-width: 34rem", "@media print"):
+            assert rule in html
+
+    def test_what_comes_from_a_file_is_no_markup(self, record: Make) -> None:
+        readings = record([1, 3, 1])
+        readings.attrs = {"title": "<b>Creek</b>", "site": "a & b <script>"}
+        page = report.page(readings, marks={"<i>Bank</i>": 2.8})
+        assert "<script>" not in page
+        assert "<b>" not in page
+        assert "<i>" not in page
+        assert "&lt;b&gt;Creek&lt;/b&gt;" in page
+
+
+class TestOtherRecords:
+    def test_one_flood(self) -> None:
+        page = Page(report.page(samples.load(FLOOD)))
+        for said in (
+            "nothing to compare it with",
+            "This record is short",
+            "No year of this record is complete",
+            "No reading of the stage is missing",
+            "round numbers and not landmarks",
+            "3 ft 1 of 1 5 minutes",
+        ):
+            assert said in page.text
+
+    def test_a_river(self) -> None:
+        river = samples.load("kentucky-river-2014")
+        page = Page(report.page(river, start=20, end=15, zone="America/New_York"))
+        assert "26.79 ft, on 6 February 2014, 13:45 UTC (08:45 EST)" in page.text
+
+    def test_a_flood_that_was_not_seen_whole(self, record: Make) -> None:
+        page = Page(report.page(record([3, 4, 3, np.nan, np.nan, 3, 1.5])))
+        for said in ("How it began was not recorded", "No flood of this record was seen to begin"):
+            assert said in page.text
+        assert "1 of the floods have readings missing" in page.text
+        page = Page(report.page(record([1, 3, 4, 3])))
+        assert "How it ended was not recorded" in page.text
+
+    @pytest.mark.parametrize(
+        ("peak", "expected"),
+        [
+            (6.63, ["3 ft", "4 ft", "5 ft", "6 ft"]),
+            (2.51, ["2.52 ft"]),
+            (2.9, ["2.6 ft", "2.7 ft", "2.8 ft", "2.9 ft"]),
+            (26.0, ["5 ft", "10 ft", "15 ft", "20 ft", "25 ft"]),
+        ],
+    )
+    def test_round_stages_where_there_are_no_landmarks(
+        self, peak: float, expected: list[str]
+    ) -> None:
+        assert list(report._levels(2.5, peak)) == expected
+
+
+class TestRefused:
+    def test_no_flood(self) -> None:
+        with pytest.raises(ValueError, match=r"no flood .* 2.49 ft, on 2022-06-13 .* 0.8 ft"):
+            report.page(samples.load("trout-creek-2022"))
+
+    def test_thresholds_of_another_creek(self) -> None:
+        with pytest.raises(ValueError, match=r"never is below 1.75 ft,.* start of 26.1 ft"):
+            report.page(samples.load("kentucky-river-2014"))
+
+    def test_no_such_zone(self, record: Make) -> None:
+        with pytest.raises(ValueError, match="no time zone 'Mars/Sea'"):
+            report.page(record([1, 3, 1]), zone="Mars/Sea")
+
+    def test_nothing_measured(self, record: Make) -> None:
+        with pytest.raises(ValueError, match="no measured value"):
+            report.page(record([np.nan]))
+
+    def test_no_such_sample(self) -> None:
+        with pytest.raises(FileNotFoundError, match=r"called 'elkhorn'\. Samples: kentucky-river"):
+            report.read("elkhorn")
+
+
+class TestFiles:
+    def test_csv_and_parquet(self, tmp_path: Path, record: Make) -> None:
+        readings = record([1, 3, 1])
+        readings.to_csv(tmp_path / "mine.csv")
+        readings.to_parquet(tmp_path / "mine.parquet")
+        for name in ("mine.csv", "mine.parquet"):
+            read = report.read(str(tmp_path / name))
+            assert read["stage_ft"].tolist() == [1, 3, 1]
+            assert read.index.equals(readings.index)
+            assert read.attrs["title"] == "mine"
+
+    def test_what_is_wrong_with_a_file_is_said_with_its_name(self, tmp_path: Path) -> None:
+        file = tmp_path / "mine.csv"
+        file.write_text("time,depth\n2018-08-31T12:00Z,1\n")
+        with pytest.raises(ValueError, match=r"mine.csv: There is no column 'stage_ft'"):
+            report.read(str(file))
+        file.write_text("")
+        with pytest.raises(ValueError, match=r"mine.csv: "):
+            report.read(str(file))
+
+    def test_an_older_report_is_replaced_and_nothing_else(self, tmp_path: Path, html: str) -> None:
+        file = tmp_path / "report.html"
+        report.write(html, file)
+        report.write(html, file)
+        assert file.read_text(encoding="utf-8") == html
+        file.write_text("my notes")
+        with pytest.raises(FileExistsError, match="no flood report, so it was left alone"):
+            report.write(html, file)
+        assert file.read_text() == "my notes"
+        with pytest.raises(FileExistsError, match="is a folder"):
+            report.write(html, tmp_path)
+        with pytest.raises(FileNotFoundError, match="Make it first"):
+            report.write(html, tmp_path / "nowhere" / "report.html")
+        assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+class TestTheCommand:
+    def test_it_writes_a_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "report.html"
+        options = cli.parse(
+            ["report", FLOOD, "-o", str(file), "--landmark", "Low road=3.5", "--start", "3"]
+        )
+        assert options.run(options) == 0
+        assert str(file) in capsys.readouterr().out
+        assert "Low road (3.5 ft)" in Page(file.read_text(encoding="utf-8")).text
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["elkhorn"], "no sample and no file"),
+            ([FLOOD, "-o", "nowhere/report.html"], "no folder nowhere"),
+            ([FLOOD, "--start", "9"], "no flood in this record"),
+            ([FLOOD, "--start", "1", "--end", "2"], "not above the start"),
+        ],
+    )
+    def test_what_it_refuses(
+        self, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        options = cli.parse(["report", *arguments])
+        with pytest.raises(cli.CommandError, match=message):
+            options.run(options)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_landmark_needs_a_stage(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            cli.parse(["report", FLOOD, "--landmark", "Bank"])
+        assert "'Bank' is not NAME=FT" in capsys.readouterr().err
