@@ -237,6 +237,25 @@ class TestTheyAreTheLibrarysOwn:
         np.testing.assert_array_equal(clean.flags["spike"][left], np.asarray(whole)[left])
 
     @given(
+        stages=st.lists(
+            st.one_of(st.just(np.nan), st.integers(0, 40).map(lambda n: n / 8)),
+            min_size=3,
+            max_size=60,
+        )
+    )
+    def test_spike_of_any_readings(self, stages: list[float]) -> None:
+        stage = np.array(stages)
+        ours = qartod._spike(np.arange(stage.size) * 300.0, stage, LIMITS)
+        whole = np.asarray(
+            ioos_qc.qartod.spike_test(
+                stage, LIMITS.spike_suspect_ft, LIMITS.spike_fail_ft, method="differential"
+            )
+        )
+        # What is missing the caller marks.
+        there = ~np.isnan(stage)
+        np.testing.assert_array_equal(ours[there], whole[there])
+
+    @given(
         lengths=st.lists(st.integers(1, 40), min_size=1, max_size=8),
         suspect=st.integers(3, 20),
     )
