@@ -40,6 +40,7 @@ def catch_up(lab: Lab, notebook: str) -> str:
         "06": _before_shadow,
         "07": _before_shadow,
         "08": _before_sensor,
+        "09": _before_sensor,
     }
     step = steps.get(notebook.partition("-")[0])
     if step is None:

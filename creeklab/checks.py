@@ -118,6 +118,12 @@ class Checks:
         values = ", ".join(f"{name} {value}" for name, value in sorted(reported.items()))
         return Check(True, f"the shadow of '{thing}' reports {values}.")
 
+    def equal(self, found: Any, expected: Any) -> Check:
+        """Check an answer that was worked out against the one it should be."""
+        if found != expected:
+            return Check(False, f"{found!r} is not {expected!r}. Go through the steps once more.")
+        return Check(True, f"{found!r} is right.")
+
 
 def _message(error: ClientError | BotoCoreError) -> str:
     said = error.response["Error"]["Message"] if isinstance(error, ClientError) else str(error)

@@ -90,7 +90,7 @@ def test_what_fails_is_meant_to_and_what_is_meant_to_fails(path: Path) -> None:
 @every_notebook
 def test_nothing_is_kept_from_comparison(path: Path) -> None:
     for cell in cells(path, "code"):
-        assert set(tags(cell)) <= {"raises-exception"}, cell.source
+        assert set(tags(cell)) <= {"raises-exception", "solution"}, cell.source
         assert not re.search(r"NBVAL_|nbval-", cell.source, re.IGNORECASE), cell.source
 
 

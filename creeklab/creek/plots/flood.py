@@ -272,7 +272,9 @@ def overlay(
     axes.set_xlabel(f"Hours from the {'peak' if align == 'peak' else 'start'}")
     shown: Numbers = {"floods": len(floods)}
     shown |= {f"flood_{n}_peak_ft": float(floods.loc[n, "peak_ft"]) for n in own}
-    peaks = [f"{floods.loc[n, 'peak_ft']:.2f} ft ({floods.loc[n, 'start']:%Y-%m-%d})" for n in own]
+    peaks = [
+        f"{floods.loc[n, 'peak_ft']:.2f} ft ({floods.loc[n, 'peak_time']:%Y-%m-%d})" for n in own
+    ]
     words = f"{title}. With lines of their own: {listed(peaks)}."
     if len(floods) > len(own):
         words += f" The other {len(floods) - len(own)} are thin and grey."
