@@ -1,0 +1,104 @@
+"""What all tools have in common: drawn by their renderer, shown as a page, closed for good."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from ipywidgets import HTML, Button
+from ipywidgets.widgets.widget import _instances
+
+from creeklab.widgets.view import View
+
+
+class Counter(View):
+    """A view of one number."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.broken = False
+        self.ended = 0
+        self.shown = HTML()
+        self.button = Button(description="Count")
+        self.button.on_click(lambda _: self.act(self.count))
+        super().__init__(self.shown, self.button)
+
+    def count(self) -> None:
+        if self.number == 3:
+            raise ValueError("<b>Three</b> is enough.")
+        self.number += 1
+
+    def _draw(self) -> None:
+        if self.broken:
+            raise RuntimeError("<i>broken</i>")
+        self.show(self.shown, f"<b>{self.number}</b>")
+
+    def _static(self) -> str:
+        return f"<p>{self.number}</p>"
+
+    def _words(self) -> str:
+        return f"Counter at {self.number}"
+
+    def _end(self) -> None:
+        self.ended += 1
+
+
+def notice(view: View) -> str:
+    return str(view._notice.value)
+
+
+def test_a_click_is_drawn_and_what_fails_is_said() -> None:
+    with Counter() as view:
+        for _ in range(4):
+            view.button.click()
+        view.settle()
+        assert view.shown.value == "<b>3</b>"
+        assert "&lt;b&gt;Three&lt;/b&gt; is enough." in notice(view)
+        assert 'role="alert"' in notice(view)
+        view.say("All is well.")
+        view.settle()
+        assert 'role="status"' in notice(view)
+        view.say("")
+        view.settle()
+        assert notice(view) == ""
+
+
+def test_a_view_that_cannot_be_drawn_says_so_and_goes_on() -> None:
+    with Counter() as view:
+        view.broken = True
+        view.changed()
+        view.settle()
+        assert "could not be drawn (RuntimeError: &lt;i&gt;broken&lt;/i&gt;)" in notice(view)
+        view.broken = False
+        view.button.click()
+        view.settle()
+        assert view.shown.value == "<b>1</b>"
+        assert notice(view) == ""
+
+
+def test_it_is_one_line_a_page_and_a_widget() -> None:
+    with Counter() as view:
+        bundle: dict[str, Any] = view._repr_mimebundle_(include=None, exclude=None)
+        assert repr(view) == bundle["text/plain"] == "Counter at 0"
+        assert "<p>0</p>" in bundle["text/html"]
+        assert "<style>" in bundle["text/html"]
+        shown = bundle["application/vnd.jupyter.widget-view+json"]
+        assert shown["model_id"] == view.widget.model_id
+    assert set(view._repr_mimebundle_()) == {"text/plain", "text/html"}
+    assert repr(view) == "Counter at 0 (closed)"
+
+
+def test_closing_leaves_no_thread_and_no_widget() -> None:
+    threads = threading.active_count()
+    before = set(_instances)
+    view = Counter()
+    assert threading.active_count() == threads + 1
+    view.close()
+    view.close()
+    assert view.ended == 1
+    assert threading.active_count() == threads
+    assert set(_instances) == before
+    view.changed()
+    with pytest.raises(TimeoutError):
+        view.settle(0.05)
