@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -26,6 +26,7 @@ from creeklab.shadow import DeviceShadow
 from creeklab.topics import matches
 
 T = TypeVar("T")
+UserProperties = Mapping[str, str] | Iterable[tuple[str, str]]
 
 # Made once: json.dumps looks at its options anew for every message.
 _JSON = json.JSONEncoder()
@@ -56,12 +57,22 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that arrived."""
+    """A message that arrived: topic, payload, and MQTT's flags and properties under their names.
+
+    A property that it does not have is None. The expiry interval is in seconds; a payload format
+    indicator of 1 says that the payload is text.
+    """
 
     topic: str
     payload: bytes
     qos: int
     retain: bool
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    payload_format_indicator: int | None = None
+    message_expiry_interval: int | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
 
     @property
     def json(self) -> Any:
@@ -204,6 +215,12 @@ class Device:
     client_id
         MQTT client id; AWS keeps one connection for each.
 
+    Attributes
+    ----------
+    on_connection
+        Called, if set, on the SDK's thread when the connection was lost (False, and why) and when
+        the SDK has connected again (True).
+
     Raises
     ------
     Refused
@@ -229,6 +246,7 @@ class Device:
         self._connected: Future[None] = Future()
         self._stopped = threading.Event()
         self._closed = False
+        self.on_connection: Callable[[bool, str], None] | None = None
         try:
             self._client = _builder(identity)(
                 endpoint=endpoint,
@@ -245,6 +263,7 @@ class Device:
                 on_publish_received=self._on_publish,
                 on_lifecycle_connection_success=self._on_success,
                 on_lifecycle_connection_failure=self._on_failure,
+                on_lifecycle_disconnection=self._on_disconnection,
                 on_lifecycle_stopped=self._on_stopped,
             )
         except (AwsCrtError, RuntimeError) as error:
@@ -273,6 +292,7 @@ class Device:
         *,
         qos: int = 1,
         retain: bool = False,
+        user_properties: UserProperties = (),
     ) -> None:
         """Publish a message; at QoS 1, return when AWS has acknowledged it.
 
@@ -280,6 +300,8 @@ class Device:
         ----------
         payload
             A mapping or a list is sent as JSON, text as UTF-8, bytes as they are.
+        user_properties
+            Names and values that go with the message; a name may come several times.
 
         Raises
         ------
@@ -290,7 +312,9 @@ class Device:
         TimeoutError
             If no acknowledgement came; the SDK still sends it when it can connect again.
         """
-        self.publish_soon(topic, payload, qos=qos, retain=retain).result()
+        self.publish_soon(
+            topic, payload, qos=qos, retain=retain, user_properties=user_properties
+        ).result()
 
     def publish_soon(
         self,
@@ -299,6 +323,7 @@ class Device:
         *,
         qos: int = 1,
         retain: bool = False,
+        user_properties: UserProperties = (),
     ) -> Publishing:
         """Publish a message as `publish` does, but do not wait for the acknowledgement.
 
@@ -322,6 +347,8 @@ class Device:
                 f"{what}: the payload has {len(data)} bytes; AWS IoT takes {MAX_PAYLOAD}."
             )
         packet = mqtt5.PublishPacket(topic=topic, payload=data, qos=mqtt5.QoS(qos), retain=retain)
+        if user_properties:
+            packet.user_properties = _properties(user_properties)
         return Publishing(what, self._ask(lambda: self._client.publish(packet), what))
 
     def subscribe(
@@ -405,10 +432,7 @@ class Device:
     # --- what the SDK's thread calls ------------------------------------------------------------
 
     def _on_publish(self, received: mqtt5.PublishReceivedData) -> None:
-        packet = received.publish_packet
-        message = Message(
-            packet.topic, bytes(packet.payload or b""), int(packet.qos), bool(packet.retain)
-        )
+        message = _message(received.publish_packet)
         for inbox in list(self._inboxes.values()):
             if matches(inbox.topic_filter, message.topic):
                 inbox.put(message)
@@ -420,6 +444,15 @@ class Device:
             # The SDK connects again by itself, but what was subscribed went with the connection.
             for topic_filter, inbox in list(self._inboxes.items()):
                 self._client.subscribe(_subscription(topic_filter, inbox.qos))
+
+        if self.on_connection is not None:
+            self.on_connection(True, "")
+
+    def _on_disconnection(self, ended: mqtt5.LifecycleDisconnectData) -> None:
+        if self.on_connection is not None and not self._closed:
+            packet = ended.disconnect_packet
+            words = _sdk_words(ended.exception) if packet is None else _words(packet.reason_code)
+            self.on_connection(False, words)
 
     def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
         if self._connected.done():
@@ -485,6 +518,26 @@ def _encoded(payload: Mapping[str, Any] | list[Any] | str | bytes) -> bytes:
     if isinstance(payload, str):
         return payload.encode()
     return _JSON.encode(payload).encode()
+
+
+def _message(packet: mqtt5.PublishPacket) -> Message:
+    return Message(
+        packet.topic,
+        bytes(packet.payload or b""),
+        int(packet.qos),
+        bool(packet.retain),
+        packet.content_type,
+        packet.response_topic,
+        packet.correlation_data_bytes,
+        packet.payload_format_indicator,
+        packet.message_expiry_interval_sec,
+        tuple((each.name, each.value) for each in packet.user_properties or ()),
+    )
+
+
+def _properties(given: UserProperties) -> list[mqtt5.UserProperty]:
+    pairs = given.items() if isinstance(given, Mapping) else given
+    return [mqtt5.UserProperty(name=name, value=value) for name, value in pairs]
 
 
 def _refuse(what: str, code: Any) -> None:

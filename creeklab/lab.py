@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from creeklab.checks import Checks
+    from creeklab.widgets.mqtt_test_client import MqttTestClient
 
 
 TAPE_COLUMNS = [
@@ -253,6 +254,16 @@ class Lab:
 
         self._ask("why", {})  # says so if the cloud has ended
         return catch_up(self, notebook)
+
+    def test_client(self) -> MqttTestClient:
+        """Open the MQTT test client: the page *Test* of the console, in the notebook.
+
+        It connects as the account itself. Make it a cell's last line to see it; `close` ends it.
+        """
+        from creeklab.widgets.mqtt_test_client import MqttTestClient
+
+        device = self.connect_account()
+        return MqttTestClient(device, lambda: self.why(device.client_id).summary)
 
     def _pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Ask for page after page of the tape, as far as it went at the first."""

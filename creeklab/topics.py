@@ -1,4 +1,4 @@
-"""Which topics a topic filter matches, for a client that sorts what arrives into inboxes."""
+"""Topics and topic filters as a client sees them: which match, and what is wrong with one."""
 
 from __future__ import annotations
 
@@ -17,3 +17,28 @@ def matches(topic_filter: str, topic: str) -> bool:
         if position >= len(given) or level not in ("+", given[position]):
             return False
     return len(wanted) == len(given)
+
+
+def filter_fault(topic_filter: str) -> str | None:
+    """Say what keeps any MQTT client from sending this as a topic filter; None if nothing does.
+
+    The SDK does not send such a one, and says no more than that it is not valid.
+    """
+    if not topic_filter:
+        return "The topic filter is empty."
+    levels = topic_filter.split("/")
+    for position, level in enumerate(levels):
+        if "#" in level and (level != "#" or position < len(levels) - 1):
+            return f"'{topic_filter}': '#' stands by itself and at the end, as in creek/#."
+        if "+" in level and level != "+":
+            return f"'{topic_filter}': '+' stands by itself between two slashes, as in creek/+/a."
+    return None
+
+
+def topic_fault(topic: str) -> str | None:
+    """Say what keeps any MQTT client from publishing to this topic; None if nothing does."""
+    if not topic:
+        return "The topic is empty."
+    if "#" in topic or "+" in topic:
+        return f"'{topic}' holds a wildcard. Those are for subscribing; a message has one topic."
+    return None

@@ -612,3 +612,38 @@ def test_the_shadow_of_a_closed_device_is_closed_from_the_beginning(
     device.close()
     with pytest.raises(RuntimeError, match="This device is closed"):
         device.shadow.get()
+
+
+# --- what the tools in the notebook need ----------------------------------------------------------
+
+
+def test_user_properties_go_with_a_message(lab: Lab, thing: NewThing) -> None:
+    with lab.connect(thing.name, client_id="properties") as device:
+        inbox = device.subscribe("properties/#")
+        pairs = [("a", "1"), ("ü", "2"), ("a", "3")]
+        device.publish("properties/many", "x", user_properties=pairs)
+        device.publish("properties/one", "x", user_properties={"b": "4"})
+        device.publish("properties/none", "x")
+        found = {each.topic: each.user_properties for each in inbox.wait_for(3)}
+    assert found == {
+        "properties/many": tuple(pairs),
+        "properties/one": (("b", "4"),),
+        "properties/none": (),
+    }
+
+
+def test_a_lost_connection_is_told_and_so_is_the_next(lab: Lab, thing: NewThing) -> None:
+    told: list[tuple[bool, str]] = []
+    back = threading.Event()
+    with lab.connect(thing.name, client_id="lost") as device:
+
+        def listen(connected: bool, words: str) -> None:
+            told.append((connected, words))
+            if connected:
+                back.set()
+
+        device.on_connection = listen
+        device.publish("$secret/a", "x", qos=0)  # AWS closes the connection for it
+        assert back.wait(20)
+    assert [connected for connected, _ in told] == [False, True]
+    assert told[0][1]

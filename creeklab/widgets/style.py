@@ -35,6 +35,7 @@ _STATIC = """
 .creeklab-notice { border-left: 4px solid var(--jp-info-color1, #0277bd);
   background: var(--jp-layout-color2, #eee); padding: 0.3em 0.6em; overflow-wrap: anywhere; }
 .creeklab-alert { border-left-color: var(--jp-error-color1, #c62828); }
+.creeklab-property { margin-left: 0.5em; }
 """
 
 # ipywidgets cuts texts off and gives its rows a fixed height.
@@ -49,15 +50,21 @@ _LIVE = """
   background: var(--jp-layout-color2, #eee); border: 1px solid var(--jp-border-color1, #777);
   border-radius: 2px; overflow-wrap: anywhere; }
 .creeklab .jupyter-button.mod-primary { color: #fff; background: #1565c0; border-color: #1565c0; }
-.creeklab .jupyter-button.mod-active { box-shadow: none;
-  border-left: 4px solid var(--jp-brand-color1, #1976d2); background: var(--jp-layout-color3, #ddd);
+.creeklab .jupyter-button.mod-active, .creeklab .jupyter-button.mod-info { box-shadow: none;
+  border-left: 5px solid var(--jp-brand-color1, #1976d2); background: var(--jp-layout-color3, #ddd);
   color: var(--jp-ui-font-color1, #1a1a1a); }
 .creeklab .jupyter-button:disabled { opacity: 0.55; }
 .creeklab .jupyter-button:focus-visible, .creeklab input:focus-visible,
 .creeklab select:focus-visible, .creeklab textarea:focus-visible,
 .creeklab [tabindex]:focus-visible {
   outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
-.creeklab-scroll { overflow: auto; }
+.creeklab article { border-top: 1px solid var(--jp-border-color2, #ccc); padding: 0.4em 0; }
+.creeklab-tree { list-style: none; margin: 0.2em 0; padding: 0; }
+.creeklab-sparkline svg { vertical-align: middle; color: var(--jp-brand-color1, #1976d2); }
+.creeklab .jupyter-button.creeklab-subscription { flex: 1 1 auto; font-weight: 700; }
+/* A cross to look at, a sentence to hear. */
+.creeklab .jupyter-button.creeklab-cross { font-size: 0; flex: 0 0 auto; padding: 0 0.6rem; }
+.creeklab .jupyter-button.creeklab-cross::before { content: "✕"; font-size: 1rem; }
 """
 
 

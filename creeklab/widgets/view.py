@@ -94,7 +94,7 @@ class View:
             atexit.unregister(self.close)
             self._renderer.close()
             self._end()
-            _close(self.widget)
+            close_widgets(self.widget)
 
     def __enter__(self) -> Any:
         return self
@@ -135,9 +135,11 @@ class View:
         )
 
 
-def _close(widget: Widget) -> None:
-    parts = [getattr(widget, name, None) for name in ("layout", "style")]
-    for part in (*getattr(widget, "children", ()), *parts):
-        if isinstance(part, Widget):
-            _close(part)
-    widget.close()
+def close_widgets(*widgets: Widget) -> None:
+    """Close widgets with all that belongs to them."""
+    for widget in widgets:
+        parts = [getattr(widget, name, None) for name in ("layout", "style")]
+        for part in (*getattr(widget, "children", ()), *parts):
+            if isinstance(part, Widget):
+                close_widgets(part)
+        widget.close()

@@ -1,0 +1,76 @@
+"""What a client saw, as a table, as JSON Lines, and as CSV.
+
+Each row has number, time, topic, payload, QoS, retained, and MQTT 5's properties. A payload that is
+no UTF-8 is in ``payload_base64`` instead, as on the tape.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from creeklab.device import Message
+from creeklab.widgets.messages import Arrived
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ["number", "time", "topic", "payload", "payload_base64", "qos", "retain"]
+PROPERTIES = [
+    "content_type",
+    "response_topic",
+    "correlation_data",
+    "payload_format_indicator",
+    "message_expiry_interval",
+    "user_properties",
+]
+
+
+def properties(message: Message) -> dict[str, Any]:
+    """Return those of MQTT 5's properties that a message has, as JSON can hold them."""
+    found = {name: getattr(message, name) for name in PROPERTIES}
+    if message.correlation_data is not None:
+        found["correlation_data"] = base64.b64encode(message.correlation_data).decode()
+    # A list of pairs, as a name may come several times.
+    found["user_properties"] = [list(pair) for pair in message.user_properties]
+    return {name: value for name, value in found.items() if value not in (None, [])}
+
+
+def row(arrived: Arrived) -> dict[str, Any]:
+    """Return a message as a JSON object."""
+    message = arrived.message
+    at = datetime.fromtimestamp(arrived.time, UTC).isoformat(timespec="milliseconds")
+    found = {"number": arrived.number, "time": at, "topic": message.topic}
+    try:
+        found["payload"] = message.payload.decode()
+    except UnicodeDecodeError:
+        found["payload_base64"] = base64.b64encode(message.payload).decode()
+    return {**found, "qos": message.qos, "retain": message.retain, **properties(message)}
+
+
+def to_frame(messages: Iterable[Arrived]) -> pd.DataFrame:
+    """Return the messages as a table, indexed by their number; times are UTC."""
+    import pandas as pd
+
+    rows = [row(each) for each in messages]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *PROPERTIES])
+    frame["time"] = pd.to_datetime(frame["time"], utc=True)
+    return frame.set_index("number")
+
+
+def to_json_lines(messages: Iterable[Arrived]) -> str:
+    """Return the messages as JSON Lines: one JSON object a line."""
+    return "".join(json.dumps(row(each), ensure_ascii=False) + "\n" for each in messages)
+
+
+def to_csv(messages: Iterable[Arrived]) -> str:
+    """Return the messages as CSV with a heading; user properties are JSON in their column."""
+    frame = to_frame(messages)
+    frame["user_properties"] = [
+        value if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+        for value in frame["user_properties"]
+    ]
+    return frame.to_csv(date_format="%Y-%m-%dT%H:%M:%S.%fZ")

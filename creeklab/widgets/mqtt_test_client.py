@@ -1,0 +1,532 @@
+"""The MQTT test client: the page *Test* of the AWS console, in the notebook.
+
+It subscribes, shows what arrives, and publishes; what the page can do, a cell can do as well, with
+the same connection. Model and pages are in files of their own (`messages.py`, `message_page.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ipywidgets import (  # type: ignore[import-untyped]
+    HTML,
+    Box,
+    Button,
+    Checkbox,
+    Dropdown,
+    HBox,
+    Layout,
+    Text,
+    Textarea,
+    VBox,
+)
+
+from creeklab.device import Device, Message, Refused, UserProperties
+from creeklab.topics import filter_fault, topic_fault
+from creeklab.widgets import export, message_page
+from creeklab.widgets.html import heading, muted
+from creeklab.widgets.messages import LIMIT, Arrived, Limit, MessageLog, Subscription
+from creeklab.widgets.view import View, close_widgets
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE = 20
+TREE_LINES = 60
+RECENT = 5
+HELLO = '{\n  "message": "Hello from the creek"\n}'
+
+
+class _Sent(NamedTuple):
+    """What was published, to be published again."""
+
+    topic: str
+    payload: str
+    qos: int
+    retain: bool
+    properties: str
+
+
+class MqttTestClient(View):
+    """Subscribe to topics, see what arrives, and publish. Made by `Lab.test_client`.
+
+    Parameters
+    ----------
+    device
+        The connection; it is closed with the test client.
+    explain
+        Says why AWS refused something last, if there is a way to know.
+    limit
+        How much is kept for each subscription.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        explain: Callable[[], str] | None = None,
+        *,
+        limit: Limit = LIMIT,
+    ) -> None:
+        self._device = device
+        self._explain = explain
+        self._log = MessageLog(lambda: self.changed(), limit=limit)
+        self._recent: list[_Sent] = []
+        self._offered: list[_Sent] = []
+        self._frozen: tuple[Subscription, list[Arrived], int] | None = None
+        self._page = 0
+        self._search = ""
+        self._lost: str | None = None
+        self._pages: dict[int, str] = {}
+        self._rows: dict[str, tuple[HBox, Button]] = {}
+        super().__init__(self._make())
+        device.on_connection = self._on_connection
+
+    # --- for a cell -----------------------------------------------------------------------------
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id of its connection."""
+        return self._device.client_id
+
+    def subscribe(self, topic_filter: str, *, qos: int = 1) -> Subscription:
+        """Subscribe to a topic filter, such as ``creek/#``; return what its messages come to.
+
+        Raises
+        ------
+        ValueError
+            If it is none that MQTT knows.
+        creeklab.device.Refused
+            If AWS refused it.
+        TimeoutError
+            If no acknowledgement came.
+        """
+        fault = filter_fault(topic_filter)
+        if fault is not None:
+            raise ValueError(fault)
+        try:
+            subscription = self._log.subscription(topic_filter)
+        except LookupError:
+            subscription = Subscription(topic_filter, qos, self._log)
+        self._device.subscribe(topic_filter, qos=qos, call=subscription.put)
+        subscription.qos = qos
+        self._log.add(subscription)
+        self._resume()
+        return subscription
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """End a subscription, and forget what came for it.
+
+        Raises
+        ------
+        LookupError
+            If there is no subscription to this topic filter.
+        """
+        self._log.subscription(topic_filter)
+        self._device.unsubscribe(topic_filter)
+        self._log.remove(topic_filter)
+        self._resume()
+
+    def publish(
+        self,
+        topic: str,
+        payload: Mapping[str, Any] | list[Any] | str | bytes,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        user_properties: UserProperties = (),
+    ) -> None:
+        """Publish a message, as `creeklab.device.Device.publish` does.
+
+        Raises
+        ------
+        ValueError
+            If it is larger than AWS takes, or not what MQTT allows.
+        creeklab.device.Refused
+            If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
+        TimeoutError
+            If no acknowledgement came.
+        """
+        fault = topic_fault(topic)
+        if fault is not None:
+            raise ValueError(fault)
+        self._device.publish(
+            topic, payload, qos=qos, retain=retain, user_properties=user_properties
+        )
+
+    def wait_for(
+        self, count: int = 1, topic_filter: str | None = None, timeout: float = 5.0
+    ) -> list[Message]:
+        """Wait until at least `count` messages have come, of one subscription or of all.
+
+        Returns
+        -------
+        list of Message
+            Those that are kept, oldest first.
+
+        Raises
+        ------
+        TimeoutError
+            If fewer came within `timeout` seconds.
+        LookupError
+            If there is no subscription to this topic filter.
+        """
+        if topic_filter is not None:
+            return self._log.subscription(topic_filter).wait_for(count, timeout)
+        self._log.wait(lambda: self._log.count, count, "the test client", timeout)
+        return self.messages()
+
+    def messages(self, topic_filter: str | None = None) -> list[Message]:
+        """Return the messages that are kept, of one subscription or of all, oldest first."""
+        return [each.message for each in self._kept(topic_filter)]
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that messages came on, sorted."""
+        with self._log.lock:
+            return self._log.tree.topics
+
+    def clear(self) -> None:
+        """Forget all messages and topics so far; the subscriptions stay."""
+        self._log.clear()
+        self._resume()
+
+    def to_frame(self, topic_filter: str | None = None) -> pd.DataFrame:
+        """Return the messages that are kept as a table, oldest first, indexed by their number."""
+        return export.to_frame(self._kept(topic_filter))
+
+    def to_json_lines(self, topic_filter: str | None = None) -> str:
+        """Return the messages that are kept as JSON Lines, oldest first."""
+        return export.to_json_lines(self._kept(topic_filter))
+
+    def to_csv(self, topic_filter: str | None = None) -> str:
+        """Return the messages that are kept as CSV, oldest first."""
+        return export.to_csv(self._kept(topic_filter))
+
+    def _kept(self, topic_filter: str | None) -> list[Arrived]:
+        if topic_filter is None:
+            return self._log.arrived()
+        return self._log.subscription(topic_filter).arrived
+
+    # --- the connection -------------------------------------------------------------------------
+
+    def _on_connection(self, connected: bool, words: str) -> None:
+        if connected:
+            self.say("Connected again. What was published meanwhile was missed.")
+        else:
+            # The renderer asks why; this thread is the SDK's.
+            self._lost = words
+            self.changed()
+
+    def _refused(self, what: str) -> str:
+        """Return what AWS said, and why if that can be known."""
+        what = what.removesuffix(" lab.why() says why.")
+        why = ""
+        if self._explain is not None:
+            try:
+                why = f" Why: {self._explain()}"
+            except Exception as error:  # the cloud may have ended
+                why = f" Why is not known: {error}"
+        return what + why
+
+    def act(self, action: Callable[[], object]) -> None:
+        """Do what a click asks for; say what AWS refused, and why."""
+
+        def explained() -> None:
+            self.say("")
+            try:
+                action()
+            except Refused as refused:
+                self.say(self._refused(str(refused)), alert=True)
+
+        super().act(explained)
+
+    def _end(self) -> None:
+        self._device.on_connection = None
+        self._device.close()
+
+    # --- what is on the page --------------------------------------------------------------------
+
+    def _make(self) -> HBox:
+        wide = {"layout": Layout(width="auto"), "style": {"description_width": "initial"}}
+        narrow = {"layout": Layout(width="8em"), "style": {"description_width": "initial"}}
+        choice = [("0", 0), ("1", 1)]
+        self._filter = Text(description="Topic filter", placeholder="creek/#", **wide)
+        self._filter_qos = Dropdown(description="QoS", options=choice, value=1, **narrow)
+        self._topic = Text(description="Topic", placeholder="creek/elkhorn/depth", **wide)
+        self._payload = Textarea(description="Payload", value=HELLO, rows=3, **wide)
+        self._qos = Dropdown(description="QoS", options=choice, value=1, **narrow)
+        self._retain = Checkbox(description="Retain", indent=False, layout=Layout(width="auto"))
+        self._user = Textarea(
+            description="User properties", placeholder="name=value, one a line", rows=1, **wide
+        )
+        self._find = Text(description="Search", placeholder="in topics and payloads", **wide)
+        self._list, self._recents = VBox(), VBox()
+        self._tree, self._status, self._curves, self._shown = HTML(), HTML(), HTML(), HTML()
+        self._none = HTML()
+        self._pause = self._button("Pause", self._toggle)
+        buttons = [
+            self._pause,
+            self._button("Clear", self._clear_selected),
+            self._button("Newer", lambda: self._turn(-1)),
+            self._button("Older", lambda: self._turn(1)),
+            self._button("Save as CSV", lambda: self._save("csv", self.to_csv)),
+            self._button("Save as JSON Lines", lambda: self._save("jsonl", self.to_json_lines)),
+        ]
+        self._find.observe(self._on_search, "value")
+        self._filter.on_msg(self._on_enter(self._subscribe_typed))
+        self._topic.on_msg(self._on_enter(self._publish_typed))
+        left = [
+            HTML(heading("Subscribe to a topic")),
+            self._filter,
+            HBox([self._filter_qos, self._button("Subscribe", self._subscribe_typed, "primary")]),
+            HTML(heading("Subscriptions")),
+            self._none,
+            self._list,
+            HTML(heading("Topics seen")),
+            _scrolled(self._tree, "20em"),
+        ]
+        right = [
+            HTML(heading("Publish to a topic")),
+            self._topic,
+            self._payload,
+            self._user,
+            _row(
+                [self._qos, self._retain, self._button("Publish", self._publish_typed, "primary")]
+            ),
+            self._recents,
+            HTML(heading("Messages")),
+            self._status,
+            _row(buttons),
+            self._find,
+            self._curves,
+            _scrolled(self._shown, "32em"),
+        ]
+        columns = [
+            VBox(left, layout=Layout(flex="1 1 16em", min_width="14em")),
+            VBox(right, layout=Layout(flex="3 1 24em", min_width="14em")),
+        ]
+        return HBox(columns, layout=Layout(flex_flow="row wrap", grid_gap="0 1.2em"))
+
+    def _button(self, words: str, action: Callable[[], object], style: str = "") -> Button:
+        made = Button(description=words, button_style=style)
+        made.on_click(lambda _: self.act(action))
+        return made
+
+    def _on_enter(self, action: Callable[[], object]) -> Callable[..., None]:
+        def on_message(_: Any, content: dict[str, Any], __: Any) -> None:
+            if content.get("event") == "submit":
+                self.act(action)
+
+        return on_message
+
+    # --- clicks ---------------------------------------------------------------------------------
+
+    def _subscribe_typed(self) -> None:
+        self.subscribe(self._filter.value.strip(), qos=self._filter_qos.value)
+
+    def _publish_typed(self) -> None:
+        sent = _Sent(
+            self._topic.value.strip(),
+            self._payload.value,
+            self._qos.value,
+            self._retain.value,
+            self._user.value,
+        )
+        self.publish(
+            sent.topic,
+            sent.payload,
+            qos=sent.qos,
+            retain=sent.retain,
+            user_properties=_pairs(sent.properties),
+        )
+        self._recent = [sent, *(one for one in self._recent if one != sent)][:RECENT]
+
+    def _fill(self, sent: _Sent) -> None:
+        self._topic.value, self._payload.value = sent.topic, sent.payload
+        self._qos.value, self._retain.value = sent.qos, sent.retain
+        self._user.value = sent.properties
+
+    def _select(self, topic_filter: str) -> None:
+        self._log.select(self._log.subscription(topic_filter))
+        self._resume()
+
+    def _toggle(self) -> None:
+        if self._frozen is None:
+            self._freeze()
+        else:
+            self._resume()
+
+    def _freeze(self) -> None:
+        with self._log.lock:
+            selected = self._log.selected
+            if selected is not None:
+                self._frozen = (selected, selected.arrived, selected.count)
+
+    def _resume(self) -> None:
+        self._frozen, self._page = None, 0
+        self.changed()
+
+    def _turn(self, pages: int) -> None:
+        if self._frozen is None:
+            self._freeze()  # else what is read would move on
+        self._page = max(0, self._page + pages)
+
+    def _clear_selected(self) -> None:
+        if self._log.selected is not None:
+            self._log.selected.clear()
+        self._resume()
+
+    def _on_search(self, change: dict[str, Any]) -> None:
+        self._search, self._page = change["new"].strip(), 0
+        self.changed()
+
+    def _save(self, ending: str, written: Callable[[str | None], str]) -> None:
+        selected = self._log.selected
+        if selected is None:
+            raise LookupError("There is no subscription whose messages could be saved.")
+        file = _new_file(ending)
+        file.write_text(written(selected.topic_filter), encoding="utf-8")
+        self.say(f"Saved what is kept of {selected.topic_filter} to {file.name}, in this folder.")
+
+    # --- drawing, on the renderer's thread ------------------------------------------------------
+
+    def _draw(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            self.say(self._refused(f"AWS closed the connection ({lost})."), alert=True)
+        search, frozen = self._search, self._frozen
+        with self._log.lock:
+            subscriptions = [(each.topic_filter, each.unread) for each in self._log.subscriptions]
+            selected = self._log.selected
+            kept = selected.arrived if selected is not None else []
+            count = selected.count if selected is not None else 0
+            rows = self._log.tree.rows(TREE_LINES, search)
+            tree = message_page.tree(rows, self._log.tree, search)
+        waiting = None
+        if frozen is not None and selected is frozen[0]:
+            _, kept, then = frozen
+            waiting, count = count - then, then
+        self._draw_list(subscriptions, selected)
+        self._draw_recent()
+        self._draw_messages(selected, kept, count, search, waiting)
+        self.show(self._tree, tree)
+        self._pause.description = "Pause" if frozen is None else "Resume"
+
+    def _draw_list(
+        self, subscriptions: list[tuple[str, int]], selected: Subscription | None
+    ) -> None:
+        names = [name for name, _ in subscriptions]
+        if list(self._rows) != names:
+            rows = {name: self._rows.get(name) or self._row_of(name) for name in names}
+            gone = [row for name, row in self._rows.items() if name not in rows]
+            self._rows = rows
+            self._list.children = [row for row, _ in rows.values()]
+            close_widgets(*(row for row, _ in gone))
+        self.show(self._none, "" if names else muted("None yet."))
+        for name, unread in subscriptions:
+            _, button = self._rows[name]
+            looked_at = selected is not None and selected.topic_filter == name
+            button.description = f"● {name} ({unread:,} new)" if unread else name
+            button.tooltip = "On show" if looked_at else f"Show the messages of {name}"
+            button.button_style = "info" if looked_at else ""
+
+    def _row_of(self, name: str) -> tuple[HBox, Button]:
+        chosen = self._button(name, lambda: self._select(name))
+        chosen.add_class("creeklab-subscription")
+        gone = self._button(f"Unsubscribe from {name}", lambda: self.unsubscribe(name))
+        gone.add_class("creeklab-cross")
+        gone.tooltip = f"Unsubscribe from {name}"
+        return HBox([chosen, gone]), chosen
+
+    def _draw_recent(self) -> None:
+        recent = self._recent
+        if recent != self._offered:
+            gone, self._offered = self._recents.children, recent
+            label = HTML(muted("Published recently, to fill in again:"))
+            buttons = [self._button(_brief(sent), partial(self._fill, sent)) for sent in recent]
+            self._recents.children = [label, *buttons]
+            close_widgets(*gone)
+
+    def _draw_messages(
+        self,
+        selected: Subscription | None,
+        kept: list[Arrived],
+        count: int,
+        search: str,
+        waiting: int | None,
+    ) -> None:
+        if selected is None:
+            self.show(self._status, muted("Subscribe to a topic to see messages."))
+            self.show(self._curves, "")
+            self.show(self._shown, "")
+            return
+        newest = kept[::-1]
+        if search:
+            newest = [each for each in newest if _holds(each.message, search.lower())]
+        self._page = min(self._page, max(0, (len(newest) - 1) // PAGE))
+        first = self._page * PAGE
+        page = newest[first : first + PAGE]
+        # A message never changes: what of it is on the page was made once.
+        self._pages = {
+            each.number: self._pages.get(each.number) or message_page.message(each) for each in page
+        }
+        status = message_page.status(
+            selected.topic_filter, count, len(kept), len(newest), search, waiting
+        )
+        if len(newest) > PAGE:
+            status += muted(
+                f"On show: {first + 1:,} to {first + len(page):,} of {len(newest):,}, newest first."
+            )
+        self.show(self._status, status)
+        self.show(self._curves, message_page.curves(newest))
+        self.show(self._shown, "".join(self._pages.values()))
+
+    def _static(self) -> str:
+        return message_page.static(self._log.subscriptions)
+
+    def _words(self) -> str:
+        names = ", ".join(f"'{each.topic_filter}'" for each in self._log.subscriptions)
+        return f"MQTT test client, subscribed to {names or 'nothing yet'}"
+
+
+def _row(children: list[Any]) -> HBox:
+    return HBox(children, layout=Layout(flex_flow="row wrap", align_items="center"))
+
+
+def _scrolled(shown: HTML, height: str) -> Box:
+    box = Box([shown], layout=Layout(max_height=height, overflow="auto", display="block"))
+    box.add_class("creeklab-scroll")
+    box.tabbable = True  # so that the keyboard scrolls it
+    return box
+
+
+def _holds(message: Message, search: str) -> bool:
+    return search in message.topic.lower() or search.encode() in message.payload.lower()
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Return the user properties of lines ``name=value``."""
+    pairs = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise ValueError(f"The user property '{line}' is not name=value.")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _brief(sent: _Sent) -> str:
+    text = " ".join(sent.payload.split())
+    return f"{sent.topic}  {text if len(text) <= 60 else text[:59] + '…'}"
+
+
+def _new_file(ending: str) -> Path:
+    """Return the path of a file in this folder that is not there yet."""
+    number, file = 1, Path(f"mqtt-messages.{ending}")
+    while file.exists():
+        number += 1
+        file = Path(f"mqtt-messages-{number}.{ending}")
+    return file

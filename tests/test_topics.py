@@ -1,0 +1,30 @@
+"""What is wrong with a topic filter or a topic, in words, where the SDK has only a number."""
+
+import pytest
+
+from creeklab.topics import filter_fault, topic_fault
+
+
+@pytest.mark.parametrize("name", ["#", "+", "a/+/b", "a/#", "+/+", "a", "/", "$aws/things/+/#"])
+def test_a_filter_that_mqtt_knows_has_no_fault(name: str) -> None:
+    assert filter_fault(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "The topic filter is empty."),
+        ("a#", "'a#': '#' stands by itself"),
+        ("#/a", "'#/a': '#' stands by itself and at the end"),
+        ("a/+b", "'a/+b': '+' stands by itself"),
+    ],
+)
+def test_the_fault_of_a_filter_is_told(name: str, words: str) -> None:
+    assert (filter_fault(name) or "").startswith(words)
+
+
+def test_a_topic_is_not_empty_and_holds_no_wildcard() -> None:
+    assert topic_fault("a/$b") is None
+    assert topic_fault("") == "The topic is empty."
+    assert "wildcard" in (topic_fault("a/+") or "")
+    assert "wildcard" in (topic_fault("#") or "")

@@ -1,0 +1,73 @@
+"""What was seen, taken along: nothing of it is lost on the way."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+
+from creeklab.device import Message
+from creeklab.widgets.export import to_csv, to_frame, to_json_lines
+from creeklab.widgets.messages import Arrived
+
+SEEN = [
+    Arrived(3, 1_700_000_000.25, Message("creek/ü", b'{"depth": 1.4}', 1, True)),
+    Arrived(5, 1_700_000_001.0, Message("creek/b", b"\xc8\x01", 0, False)),
+    Arrived(
+        6,
+        1_700_000_002.0,
+        Message(
+            "creek/c",
+            b'two\nlines, "quoted"',
+            1,
+            False,
+            content_type="text/plain",
+            response_topic="answer",
+            correlation_data=b"\xff\x00",
+            payload_format_indicator=1,
+            message_expiry_interval=60,
+            user_properties=(("a", "1"), ("a", "2")),
+        ),
+    ),
+]
+
+
+def test_json_lines_hold_every_message_whole() -> None:
+    rows = [json.loads(line) for line in to_json_lines(SEEN).splitlines()]
+    assert rows[0] == {
+        "number": 3,
+        "time": "2023-11-14T22:13:20.250+00:00",
+        "topic": "creek/ü",
+        "payload": '{"depth": 1.4}',
+        "qos": 1,
+        "retain": True,
+    }
+    assert base64.b64decode(rows[1]["payload_base64"]) == b"\xc8\x01"
+    assert "payload" not in rows[1]
+    assert rows[2]["user_properties"] == [["a", "1"], ["a", "2"]]
+    assert base64.b64decode(rows[2]["correlation_data"]) == b"\xff\x00"
+    assert (rows[2]["content_type"], rows[2]["message_expiry_interval"]) == ("text/plain", 60)
+    assert to_json_lines([]) == ""
+
+
+def test_the_table_has_times_and_a_row_for_each_message() -> None:
+    frame = to_frame(SEEN)
+    assert list(frame.index) == [3, 5, 6]
+    assert str(frame["time"].dt.tz) == "UTC"
+    assert frame["time"].iloc[0].isoformat() == "2023-11-14T22:13:20.250000+00:00"
+    assert frame["payload"].iloc[2] == 'two\nlines, "quoted"'
+    assert frame["payload"].isna().tolist() == [False, True, False]
+    empty = to_frame([])
+    assert len(empty) == 0
+    assert list(empty.columns) == list(frame.columns)
+
+
+def test_csv_can_be_read_again() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(SEEN))))
+    assert [row["topic"] for row in rows] == ["creek/ü", "creek/b", "creek/c"]
+    assert rows[0]["time"] == "2023-11-14T22:13:20.250000Z"
+    assert rows[2]["payload"] == 'two\nlines, "quoted"'
+    assert json.loads(rows[2]["user_properties"]) == [["a", "1"], ["a", "2"]]
+    assert rows[0]["user_properties"] == ""
+    assert len(list(csv.DictReader(io.StringIO(to_csv([]))))) == 0

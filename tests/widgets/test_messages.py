@@ -1,0 +1,181 @@
+"""What the test client keeps: the newest messages of each subscription, all of them counted."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from creeklab.device import Message
+from creeklab.widgets.messages import Limit, MessageLog, Subscription
+
+
+def message(topic: str, payload: bytes = b"1") -> Message:
+    return Message(topic, payload, 1, False)
+
+
+class Watched(MessageLog):
+    """A log with a clock that counts, and a count of changes."""
+
+    def __init__(self, limit: Limit | None = None) -> None:
+        self.seconds = 0.0
+        self.changes = 0
+        super().__init__(self._changed, limit=limit or Limit(100, 1_000), clock=self._tick)
+
+    def _tick(self) -> float:
+        self.seconds += 1
+        return self.seconds
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def subscribed(self, topic_filter: str) -> Subscription:
+        made = Subscription(topic_filter, 1, self)
+        self.add(made)
+        return made
+
+
+def test_each_subscription_has_what_came_for_it() -> None:
+    log = Watched()
+    depth, everything = log.subscribed("creek/depth"), log.subscribed("#")
+    first, second = message("creek/depth"), message("other")
+    depth.put(first)
+    everything.put(first)
+    everything.put(second)
+    assert depth.messages == [first]
+    assert everything.messages == [first, second]
+    assert everything.topics == ["creek/depth", "other"]
+    # The same message has the same number and time in both, and counts once.
+    assert depth.arrived[0] is everything.arrived[0]
+    assert [(each.number, each.time) for each in log.arrived()] == [(1, 1.0), (2, 2.0)]
+    assert log.count == 2
+    assert log.tree.topics == ["creek/depth", "other"]
+
+
+def test_what_is_not_looked_at_is_unread() -> None:
+    log = Watched()
+    depth, everything = log.subscribed("creek/depth"), log.subscribed("#")
+    for each in (depth, everything, depth):
+        each.put(message("creek/depth"))
+    assert log.selected is everything  # the last one that was made
+    assert (depth.unread, everything.unread) == (2, 0)
+    log.select(depth)
+    assert depth.unread == 0
+    everything.put(message("other"))
+    assert everything.unread == 1
+
+
+def test_removing_what_is_looked_at_shows_the_last_of_the_others() -> None:
+    log = Watched()
+    first, second, third = (log.subscribed(name) for name in ("a", "b", "c"))
+    first.put(message("a"))
+    log.remove("c")
+    assert log.selected is second
+    log.remove("b")
+    assert log.selected is first
+    assert first.unread == 0
+    log.remove("a")
+    assert log.selected is None
+    assert log.subscriptions == []
+    third.put(message("c"))  # one that was under way
+    with pytest.raises(LookupError, match=r"^There is no subscription to 'c'\.$"):
+        log.subscription("c")
+
+
+@pytest.mark.parametrize(
+    ("limit", "sent", "kept"),
+    [
+        (Limit(3, 1_000), [b"x"] * 5, 3),
+        (Limit(100, 10), [b"xxxx"] * 5, 2),
+        (Limit(100, 10), [b"x" * 11], 0),  # larger than all that may be kept
+    ],
+)
+def test_the_oldest_make_room_and_are_counted(limit: Limit, sent: list[bytes], kept: int) -> None:
+    log = Watched(limit)
+    inbox = log.subscribed("#")
+    for number, payload in enumerate(sent):
+        inbox.put(message(str(number), payload))
+    assert inbox.count == len(sent)
+    assert len(inbox) == kept
+    assert inbox.topics == [str(number) for number in range(len(sent) - kept, len(sent))]
+
+
+def test_clearing_forgets_and_counts_anew() -> None:
+    log = Watched(Limit(100, 10))
+    inbox, other = log.subscribed("#"), log.subscribed("a")
+    inbox.put(message("a", b"x" * 9))
+    inbox.clear()
+    assert (inbox.count, inbox.unread, len(inbox)) == (0, 0, 0)
+    inbox.put(message("a", b"x" * 9))  # there is room for it again
+    assert len(inbox) == 1
+    other.put(message("a"))
+    log.clear()
+    assert (log.count, other.count, inbox.count, len(log.tree)) == (0, 0, 0, 0)
+    inbox.put(message("a"))
+    assert inbox.arrived[0].number == 4  # a number is never given twice
+
+
+def test_waiting_is_bounded_and_counts_what_is_no_longer_kept() -> None:
+    log = Watched(Limit(2, 1_000))
+    inbox = log.subscribed("#")
+    for number in range(5):
+        inbox.put(message(str(number)))
+    assert [each.topic for each in inbox.wait_for(5)] == ["3", "4"]
+    with pytest.raises(TimeoutError, match=r"^5 of 6 messages came to '#' within 0\.05 s\.$"):
+        inbox.wait_for(6, timeout=0.05)
+    threading.Timer(0.02, inbox.put, [message("late")]).start()
+    assert inbox.wait_for(6, timeout=30)[-1].topic == "late"
+
+
+def test_every_change_is_told() -> None:
+    log = Watched()
+    inbox = log.subscribed("#")
+    before = log.changes
+    inbox.put(message("a"))
+    log.select(inbox)
+    log.clear()
+    log.remove("#")
+    assert log.changes >= before + 4
+
+
+def test_messages_from_one_thread_while_others_read_select_clear_and_remove() -> None:
+    log = Watched(Limit(50, 1_000_000))
+    stays = log.subscribed("#")
+    total = 20_000
+    done = threading.Event()
+    faults: list[BaseException] = []
+
+    def arrive() -> None:
+        for number in range(total):
+            one = message(f"creek/{number % 300}", b"%d" % number)
+            stays.put(one)
+            for other in log.subscriptions:
+                if other is not stays:
+                    other.put(one)
+        done.set()
+
+    def disturb(name: str) -> None:
+        try:
+            while not done.is_set():
+                mine = log.subscribed(name)
+                log.select(stays)
+                assert len(mine.arrived) <= 50
+                numbers = [each.number for each in log.arrived()]
+                assert numbers == sorted(set(numbers))
+                with log.lock:
+                    log.tree.rows(40)
+                mine.clear()
+                log.remove(name)
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=disturb, args=(f"filter-{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    arrive()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert stays.count == log.count == total
+    assert log.subscriptions == [stays]
+    assert [int(each.payload) for each in stays.messages] == list(range(total - 50, total))
