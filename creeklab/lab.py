@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from creeklab.checks import Checks
     from creeklab.widgets.mqtt_test_client import MqttTestClient
+    from creeklab.widgets.shadow_view import ShadowView
 
 
 TAPE_COLUMNS = [
@@ -264,6 +265,23 @@ class Lab:
 
         device = self.connect_account()
         return MqttTestClient(device, lambda: self.why(device.client_id).summary)
+
+    def shadow_view(self, thing: str, name: str = "") -> ShadowView:
+        """Open the view of a Thing's shadow: as it is, as it was, and who wrote it.
+
+        It connects as the account itself. Make it a cell's last line to see it; `close` ends it.
+
+        Parameters
+        ----------
+        name
+            Of a named shadow, without which it is the classic one.
+        """
+        from creeklab.widgets.shadow_view import ShadowView
+
+        def entries(after: int) -> list[dict[str, Any]]:
+            return self._pages("tape", {"kind": "shadow", "thing": thing, "after": after})
+
+        return ShadowView(self.connect_account(), thing, name, entries)
 
     def _pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Ask for page after page of the tape, as far as it went at the first."""
