@@ -278,10 +278,20 @@ class Lab:
         """
         from creeklab.widgets.shadow_view import ShadowView
 
+        data = self.client("iot-data")
+        which = {"thingName": thing, "shadowName": name} if name else {"thingName": thing}
+
+        def read() -> dict[str, Any] | None:
+            try:
+                found: dict[str, Any] = json.load(data.get_thing_shadow(**which)["payload"])
+            except data.exceptions.ResourceNotFoundException:
+                return None
+            return found
+
         def entries(after: int) -> list[dict[str, Any]]:
             return self._pages("tape", {"kind": "shadow", "thing": thing, "after": after})
 
-        return ShadowView(self.connect_account(), thing, name, entries)
+        return ShadowView(self.connect_account(), thing, name, read, entries)
 
     def _pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Ask for page after page of the tape, as far as it went at the first."""

@@ -27,7 +27,7 @@ from creeklab.widgets.html import (
 from creeklab.widgets.messages import Arrived, Subscription
 from creeklab.widgets.topic_tree import Row, TopicTree
 
-CURVES = 5
+CURVES = 4
 CURVE_MESSAGES = 200
 STATIC_MESSAGES = 20
 
@@ -131,6 +131,7 @@ def curves(newest: Iterable[Arrived]) -> str:
     some = [each.message for each in islice(newest, CURVE_MESSAGES)]
     found = numbers.series(reversed(some))
     drawn = [(name, values) for name, values in sorted(found.items()) if len(values) > 1]
+    drawn.sort(key=lambda one: len(set(one[1])) == 1)  # what never changes comes last
     lines = [numbers.sparkline(topic, place, values) for (topic, place), values in drawn[:CURVES]]
     if len(drawn) > CURVES:
         lines.append(muted(f"and {len(drawn) - CURVES} more; search for a topic to see others"))

@@ -23,7 +23,7 @@ def series(messages: Iterable[Message]) -> Series:
     """Return the numbers of JSON messages, oldest first, by topic and place in the document.
 
     The place is written with dots, as in ``state.reported.depth``. Only the last `VALUES` of each
-    are returned, and only of messages of at most `LARGEST` bytes.
+    are returned, and only of messages of at most `LARGEST` bytes. A ``timestamp`` is no number.
     """
     found: Series = {}
     for message in messages:
@@ -40,6 +40,8 @@ def series(messages: Iterable[Message]) -> Series:
 def _numbers(value: Any, place: str) -> Iterator[tuple[str, float]]:
     if isinstance(value, dict):
         for name, part in value.items():
+            if name == "timestamp":
+                continue
             yield from _numbers(part, f"{place}.{name}" if place else str(name))
     # NaN, infinity, and integers beyond any float cannot be drawn.
     elif type(value) in (int, float) and abs(value) < 1e300:

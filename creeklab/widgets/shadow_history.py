@@ -26,6 +26,7 @@ from creeklab.widgets.shadow_document import JsonObject, section
 ANSWER_SECONDS = 10.0
 MOST = 1_000
 
+Read = Callable[[], JsonObject | None]
 Entries = Callable[[int], Sequence[JsonObject]]
 
 
@@ -60,6 +61,8 @@ class ShadowHistory:
     ----------
     name
         Of a named shadow; empty for the classic one.
+    read
+        Gives the document that is there now, None if there is none, without a message to anybody.
     entries
         Gives the tape's entries of this Thing's shadows after a number; None where there is no
         tape.
@@ -72,6 +75,7 @@ class ShadowHistory:
         device: Device,
         thing: str,
         name: str,
+        read: Read,
         entries: Entries | None,
         changed: Callable[[], None],
     ) -> None:
@@ -90,7 +94,7 @@ class ShadowHistory:
         listener = _Listener(f"{self.prefix}/+/+", self._on_message)
         device.subscribe(listener.topic_filter, inbox=listener)
         self.refresh()
-        self._begin()
+        self._begin(read())
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -154,18 +158,6 @@ class ShadowHistory:
 
     # --- asking the service ---------------------------------------------------------------------
 
-    def get(self) -> JsonObject:
-        """Ask for the document, as a device does.
-
-        Raises
-        ------
-        creeklab.shadow.ShadowRejected
-            With code 404 if there is no such shadow.
-        TimeoutError
-            If no answer came.
-        """
-        return self._ask("get", {})
-
     def update(
         self,
         *,
@@ -214,14 +206,12 @@ class ShadowHistory:
 
     # --- what comes in --------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Have the version that is there now, also if the tape does not reach back to it."""
-        try:
-            document = self.get()
-        except ShadowRejected:
+    def _begin(self, document: JsonObject | None) -> None:
+        """Begin with the version that is there now, if the tape does not reach back to it."""
+        if document is None:
             return
-        document.get("state", {}).pop("delta", None)
-        kept = {name: document[name] for name in ("state", "metadata", "version")}
+        document["state"].pop("delta", None)
+        kept = {name: document.get(name, {}) for name in ("state", "metadata", "version")}
         with self._lock:
             if all(each.version < document["version"] for each in self._versions):
                 self._append(Version(document["version"], kept, 0.0, None))

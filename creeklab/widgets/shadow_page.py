@@ -34,13 +34,21 @@ def title(thing: str, name: str) -> str:
     return f"Shadow '{name}' of {thing}" if name else f"Shadow of {thing}"
 
 
-def writer(version: Version, *, whole: bool = True) -> str:
-    """Return who wrote a version; without `whole`, no id that differs at each run."""
+def writer(version: Version, own: str | None) -> str:
+    """Return who wrote a version.
+
+    Parameters
+    ----------
+    own
+        Client id of the view itself; None in the static form, where no id differs at each run.
+    """
     if version.writer is None:
         return "not known"
     if not version.writer:
         return "a call over HTTP"
-    if not whole and ACCOUNT.fullmatch(version.writer):
+    if version.writer == own:
+        return "this view"
+    if own is None and ACCOUNT.fullmatch(version.writer):
         return "the account"
     return version.writer
 
@@ -50,7 +58,7 @@ def clock(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%H:%M:%S") if seconds else "not known"
 
 
-def status(version: Version, position: int, count: int) -> str:
+def status(version: Version, position: int, count: int, own: str) -> str:
     """Return which version is on show."""
     place = "the newest" if position == count - 1 else f"an earlier one, {position + 1} of {count}"
     said = f"Version {version.version}, {place}. "
@@ -58,7 +66,7 @@ def status(version: Version, position: int, count: int) -> str:
         said = f"The shadow was deleted at version {version.version}. "
     if version.time:
         done = "Deleted" if version.document is None else "Written"
-        by = "; by whom is not told" if version.writer is None else f" by {writer(version)}"
+        by = "; by whom is not told" if version.writer is None else f" by {writer(version, own)}"
         said += f"{done} at {clock(version.time)}{by}."
     else:
         said += "Who wrote it, and when, is not known."
@@ -102,8 +110,12 @@ def _leaf(found: dict[Path, object], path: Path, became: str | None, at: int | N
         kind = "new" if path in found else "plain"
         words += " " + mark(became, kind)
     if at is not None:
-        words += " " + muted(clock(at))
+        words += " " + _at(at)
     return words
+
+
+def _at(seconds: float) -> str:
+    return tag("span", escape(clock(seconds)), class_="creeklab-muted creeklab-time")
 
 
 def whole(version: Version) -> str:
@@ -114,22 +126,23 @@ def whole(version: Version) -> str:
     return tag("details", tag("summary", "The whole document, with its metadata"), text)
 
 
-def history(versions: Sequence[Version], position: int | None, *, times: bool = True) -> str:
+def history(versions: Sequence[Version], position: int | None, own: str | None) -> str:
     """Return the versions as a table, the newest first, with who wrote them and what they changed.
 
     Parameters
     ----------
-    position
-        Which of them is on show; None in the static form.
+    position, own
+        Which of them is on show, and the client id of the view itself; None in the static form.
     """
+    times = own is not None
     most = SHOWN if times else STATIC_VERSIONS
     rows = []
     for at in range(len(versions) - 1, max(-1, len(versions) - 1 - most), -1):
         one = versions[at]
         cells = [escape(one.version) + (" " + mark("on show", "plain") if at == position else "")]
         if times:
-            cells.append(escape(clock(one.time)))
-        cells.append(code(writer(one, whole=times)))
+            cells.append(_at(one.time))
+        cells.append(escape(writer(one, own)))
         cells.append(escape(_what(one, versions[at - 1] if at else None)))
         rows.append(cells)
     columns = ["Version", *(["Time"] if times else []), "Written by", "What changed"]
@@ -180,10 +193,10 @@ class Conflict(NamedTuple):
         return update_document(given.get("desired"), given.get("reported"), self.stale.version)
 
 
-def conflict(told_of: Conflict, *, whole: bool = True) -> str:
+def conflict(told_of: Conflict, own: str | None) -> str:
     """Return the story of a version conflict."""
     stale, newer, before, answer = told_of
-    by, what = writer(newer, whole=whole), _what(newer, before)
+    by, what = writer(newer, own), _what(newer, before)
     steps = [
         f"Somebody read version {stale.version} and goes on from it.",
         f"Meanwhile version {newer.version} was written, by {by}: {what}.",
@@ -223,6 +236,6 @@ def static(
         heading(f"{title(thing, name)}, version {shown.version}")
         + document(shown, before, times=False)
         + heading("Versions", 4)
-        + history(versions, None, times=False)
-        + ("" if told_of is None else conflict(told_of, whole=False))
+        + history(versions, None, None)
+        + ("" if told_of is None else conflict(told_of, None))
     )

@@ -27,6 +27,7 @@ from creeklab.widgets.html import heading, muted, pretty
 from creeklab.widgets.shadow_document import JsonObject, smallest_update
 from creeklab.widgets.shadow_history import (
     Entries,
+    Read,
     ShadowHistory,
     Version,
     parse_section,
@@ -46,6 +47,8 @@ class ShadowView(View):
         The connection; it is closed with the view.
     thing, name
         Whose shadow; `name` is that of a named one, empty for the classic one.
+    read
+        Gives the document that is there now, None if there is none.
     entries
         Gives the tape's entries of this Thing's shadows after a number; None where there is no
         tape, as on AWS.
@@ -57,15 +60,19 @@ class ShadowView(View):
     """
 
     def __init__(
-        self, device: Device, thing: str, name: str = "", entries: Entries | None = None
+        self, device: Device, thing: str, name: str, read: Read, entries: Entries | None = None
     ) -> None:
         self._device = device
         try:
-            self._history = ShadowHistory(device, thing, name, entries, lambda: self.changed())
+            self._history = ShadowHistory(
+                device, thing, name, read, entries, lambda: self.changed()
+            )
         except BaseException:
             device.close()
             raise
         self._position: int | None = None  # None is the newest, whichever that is
+        # What was put where a person types, so long as it follows what is desired.
+        self._offered: str | None = "{}"
         self._conflict: shadow_page.Conflict | None = None
         super().__init__(*self._make())
 
@@ -191,11 +198,9 @@ class ShadowView(View):
 
     def _make(self) -> list[Any]:
         wide = {"layout": Layout(width="auto"), "style": {"description_width": "initial"}}
-        versions, position = self._now()
-        now = versions[position].section("desired") if versions else {}
         self._status, self._document, self._whole = HTML(), HTML(), HTML()
         self._versions, self._preview, self._told = HTML(), HTML(), HTML()
-        self._desired = Textarea(description="Desired", value=pretty(now), rows=6, **wide)
+        self._desired = Textarea(description="Desired", value=self._offered, rows=6, **wide)
         self._checked = Checkbox(
             description="Only if the shadow is still at the version on show",
             indent=False,
@@ -277,33 +282,37 @@ class ShadowView(View):
 
     def _take_over(self) -> None:
         shown = self.shown
+        self._offered = None  # it is that person's from now on
         self._desired.value = pretty(shown.section("desired") if shown else {})
 
     # --- drawing, on the renderer's thread ------------------------------------------------------
 
     def _draw(self) -> None:
         versions, position = self._now()
-        last = len(versions) - 1
+        last, own = len(versions) - 1, self._device.client_id
         self._earlier.disabled = position <= 0
         self._later.disabled = self._newest.disabled = position >= last
         if versions:
             shown = versions[position]
             before = versions[position - 1] if position else None
-            self.show(self._status, shadow_page.status(shown, position, len(versions)))
+            self.show(self._status, shadow_page.status(shown, position, len(versions), own))
             self.show(self._document, shadow_page.document(shown, before))
             self.show(self._whole, shadow_page.whole(shown))
-            self.show(self._versions, shadow_page.history(versions, position))
+            self.show(self._versions, shadow_page.history(versions, position, own))
         else:
             self.show(
                 self._status, muted("There is no such shadow yet: its first update makes it.")
             )
+        if self._desired.value == self._offered:  # nobody has typed there yet
+            newest = versions[-1].section("desired") if versions else {}
+            self._offered = self._desired.value = pretty(newest)
         try:
             preview = shadow_page.preview(self._history.prefix, self._to_send())
         except ValueError as error:
             preview = muted(error)
         self.show(self._preview, preview)
         conflict = self._conflict
-        self.show(self._told, "" if conflict is None else shadow_page.conflict(conflict))
+        self.show(self._told, "" if conflict is None else shadow_page.conflict(conflict, own))
 
     def _static(self) -> str:
         versions, position = self._now()

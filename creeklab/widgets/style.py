@@ -35,6 +35,7 @@ _STATIC = """
 .creeklab-notice { border-left: 4px solid var(--jp-info-color1, #0277bd);
   background: var(--jp-layout-color2, #eee); padding: 0.3em 0.6em; overflow-wrap: anywhere; }
 .creeklab-alert { border-left-color: var(--jp-error-color1, #c62828); }
+.creeklab-time { white-space: nowrap; }
 .creeklab-property { margin-left: 0.5em; }
 """
 

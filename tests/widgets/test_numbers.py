@@ -19,7 +19,14 @@ def sent(topic: str, document: Any) -> Message:
 
 def test_numbers_are_found_by_topic_and_place() -> None:
     messages = [
-        sent("a", {"state": {"reported": {"depth": 1.4, "ok": True, "name": "x", "list": [3]}}}),
+        sent(
+            "a",
+            {
+                "state": {
+                    "reported": {"depth": 1.4, "ok": True, "name": "x", "list": [3], "timestamp": 9}
+                }
+            },
+        ),
         sent("b", 7),
         sent("a", {"state": {"reported": {"depth": 1.5}}}),
         sent("b", 8),
