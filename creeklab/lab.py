@@ -6,6 +6,7 @@ plain boto3 (`Lab.client`) and awsiotsdk (`Lab.connect`), as it would on AWS.
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Mapping

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from creeklab.device import Device, Inbox, Message
+from creeklab.device import Device, Message
 from creeklab.shadow import ShadowRejected
 from creeklab.widgets.shadow_document import JsonObject, section
 
@@ -91,8 +91,7 @@ class ShadowHistory:
         self._waiting: dict[str, Future[JsonObject]] = {}
         self._number = 0
         self._stale = entries is not None
-        listener = _Listener(f"{self.prefix}/+/+", self._on_message)
-        device.subscribe(listener.topic_filter, inbox=listener)
+        device.subscribe(f"{self.prefix}/+/+", call=self._on_message)
         self.refresh()
         self._begin(read())
 
@@ -282,18 +281,6 @@ class ShadowHistory:
         ]
         self._versions.append(version)
         del self._versions[:-MOST]
-
-
-class _Listener(Inbox):
-    """An inbox that keeps nothing and hands each message on."""
-
-    def __init__(self, topic_filter: str, hand_on: Callable[[Message], None]) -> None:
-        super().__init__(topic_filter, 1)
-        self._hand_on = hand_on
-
-    def put(self, message: Message) -> None:
-        """Hand a message on."""
-        self._hand_on(message)
 
 
 def update_document(

@@ -1,7 +1,7 @@
 """Ten years of a creek, a reading a minute, into a history and back; and messages into a recorder.
 
-Each in a process of its own, whose largest memory counts. Beside it the plain way: the same readings
-as CSV, by pandas alone. ``python -m tests.benchmarks creek-history --repeat 1``.
+Each in a process of its own, whose largest memory counts. Beside it the plain way: the same
+readings as CSV, by pandas alone. ``python -m tests.benchmarks creek-history --repeat 1``.
 """
 
 from __future__ import annotations

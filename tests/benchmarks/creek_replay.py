@@ -1,8 +1,8 @@
 """Three years of a creek through mutual TLS at QoS 1, as fast as it goes.
 
-The cloud gets them from a `Replay` that sends through a `Device`: every reading made into a message,
-a hundred under way, each counted when it is acknowledged. Its peer gets the same bytes from one
-client of awsiotsdk and nothing more: encoded beforehand, a hundred under way.
+The cloud gets them from a `Replay` that sends through a `Device`: every reading made into a
+message, a hundred under way, each counted when it is acknowledged. Its peer gets the same bytes
+from one client of awsiotsdk and nothing more: encoded beforehand, a hundred under way.
 
 ``python -m tests.benchmarks creek-replay --repeat 1``; with ``--only fraction`` a part of them.
 """
