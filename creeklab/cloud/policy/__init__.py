@@ -12,7 +12,8 @@ three steps, and each has its file:
    Deny refuses, else a matching Allow allows, else the request is refused.
 
 `explain` (`explain.py`) says in words what `decide` says with one; what differs between a statement
-and a request is found in `differences.py`.
+and a request is found in `differences.py`,
+and the smallest change that would allow a request in `mend.py`.
 
 Sources: AWS IoT developer guide, pages on policies, policy variables, and policy examples; IAM
 user guide, policy grammar, condition operators and policy variables, which AWS IoT follows.
@@ -32,6 +33,7 @@ from creeklab.cloud.policy.document import (
     parse,
 )
 from creeklab.cloud.policy.explain import Explanation, Finding, Idle, Surroundings, explain
+from creeklab.cloud.policy.mend import Mend, mend
 
 __all__ = [
     "LENIENT_GRAMMAR",
@@ -46,10 +48,12 @@ __all__ = [
     "Grammar",
     "Idle",
     "MalformedPolicy",
+    "Mend",
     "Outcome",
     "Policy",
     "Statement",
     "Surroundings",
     "explain",
+    "mend",
     "parse",
 ]
