@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from creeklab.cloud.policy import Authorizer, Context, Explanation, Policy, explain
+from creeklab.cloud.policy import (
+    Authorizer,
+    Context,
+    Explanation,
+    Idle,
+    Policy,
+    Surroundings,
+    explain,
+)
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.store import Page
 
 MAX_CACHED = 4096
+MAX_AROUND = 20
+"""How many Things of a certificate, and policies of the account, an explanation looks at."""
 
 
 def not_active(certificate_id: str, status: str | None) -> str:
@@ -60,6 +71,7 @@ class Access:
             self._connection["iot:ClientId"] = client_id
         self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
         self._bound: Authorizer | None = None
+        self._around: Surroundings | None = None
         self._answers: dict[str, dict[str, bool]] = {}
         self.receivable: set[str] = set()
         self._unreceivable: set[str] = set()
@@ -68,6 +80,7 @@ class Access:
     def forget(self) -> None:
         """Drop what was worked out: a policy, an attachment, a Thing or a certificate changed."""
         self._bound = None
+        self._around = None
         self._answers.clear()
         self.receivable.clear()
         self._unreceivable.clear()
@@ -114,7 +127,10 @@ class Access:
 
     def explain(self, action: str, resource: str) -> Explanation:
         """Explain the decision on `action` and `resource`."""
-        return explain(self._authorizer(), action, self._arn + resource)
+        bound = self._authorizer()
+        if self._around is None:
+            self._around = surroundings(self._registry, self._certificate_id, bound.policies)
+        return explain(bound, action, self._arn + resource, self._around)
 
     def _authorizer(self) -> Authorizer:
         if self._bound is None:
@@ -174,3 +190,45 @@ def authorizer(
             context |= registry.thing_context(client_id, certificate_id)
     kept = [policy for policy in (*policies, *add) if policy.name not in skip]
     return Authorizer(list(dict.fromkeys(kept)), context)
+
+
+def surroundings(
+    registry: Registry, certificate_id: str, policies: Iterable[Policy]
+) -> Surroundings:
+    """Return what lies around a connection to which `policies` apply.
+
+    Of the policies that do not apply those are named which a slip keeps from it: another version
+    of one that does, one of a group of the certificate's Things, one that nobody attached.
+    """
+    if registry.certificate_status(certificate_id) is None:
+        return Surroundings()
+    arn = registry.arn("cert", certificate_id)
+    things = tuple(name for name, _ in registry.principals.things_of(arn, Page(MAX_AROUND))[0])
+    applying = {policy.name for policy in policies}
+    idle = [one for name in sorted(applying) for one in _other_versions(registry, name)]
+    for thing in things:
+        for policy in registry.rights.policies_of_thing(thing):
+            if policy.name not in applying:
+                applying.add(policy.name)
+                why = f"is attached to a group of the Thing {thing!r} and would allow it"
+                advice = f"connect with {thing!r} as client id, so that its groups count"
+                idle.append(Idle(policy, "group", why, advice))
+    for name in registry.policies.page(Page(MAX_AROUND))[0]:
+        policy = registry.policies.parsed(name)
+        # One that allows everything would always help, and is no advice.
+        wide = any("*" in statement.resources for statement in policy.statements)
+        if name not in applying and not wide:
+            why = "would allow it, but is not attached to the certificate"
+            advice = "attach it (AttachPolicy), if all else that it allows is meant as well"
+            idle.append(Idle(policy, "detached", why, advice))
+    return Surroundings(idle, things)
+
+
+def _other_versions(registry: Registry, name: str) -> Iterable[Idle]:
+    default = registry.policies.get(name).default_version
+    for version in reversed(registry.policies.versions(name)):
+        if version.version != default:
+            policy = registry.policies.parse(name, version.document)
+            why = f"would allow it in its version {version.version}, but version {default} counts"
+            advice = "make that one the default (SetDefaultPolicyVersion)"
+            yield Idle(policy, "version", why, advice)
