@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from creeklab.cloud import process
 from creeklab.cloud.account import Account, load_account
@@ -24,12 +24,12 @@ from creeklab.device import AccountKey, Device
 from creeklab.door import ask
 from creeklab.home import home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
-from creeklab.why import Why
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from creeklab.checks import Checks
+    from creeklab.why import Why
     from creeklab.widgets.mqtt_test_client import MqttTestClient
     from creeklab.widgets.shadow_view import ShadowView
 
@@ -169,9 +169,43 @@ class Lab:
             client_id=client_id or f"account-{uuid.uuid4()}",
         )
 
-    def why(self, client_id: str | None = None) -> Why:
-        """Explain the last refusal, of one client id if named."""
-        return Why(self._ask("why", {"client_id": client_id})["entry"])
+    def why(
+        self, of: str | None = None, *, action: str | None = None, resource: str | None = None
+    ) -> Why:
+        """Explain the last refusal, or answer whether a Thing may do something.
+
+        Parameters
+        ----------
+        of
+            Only what was refused to this client id, or to the certificate of this Thing.
+        action, resource
+            A question instead, such as ``action="iot:Publish", resource="creek/depth"``. On AWS,
+            which keeps no refusals, there is always a question: without these two, whether `of` may
+            connect.
+
+        Raises
+        ------
+        ValueError
+            If a question is not whole, or its action is none of a device's.
+        """
+        from creeklab.why import why
+
+        return why(self, of, action, resource)
+
+    def last_refusal(self, of: str | None = None) -> dict[str, Any] | None:
+        """Return the tape's last entry with a refusal, of one client id or Thing if named."""
+        question: dict[str, Any] = {"client_id": of}
+        if of is not None:
+            question["principals"] = self._certificates_of(of)
+        entry: dict[str, Any] | None = self._ask("why", question)["entry"]
+        return entry
+
+    def _certificates_of(self, thing: str) -> list[str]:
+        try:
+            answer = self.client("iot").list_thing_principals(thingName=thing)
+        except ClientError:
+            return []  # there is no such Thing
+        return [arn.rpartition("/")[2] for arn in answer["principals"]]
 
     def tape(
         self,

@@ -1,24 +1,72 @@
-"""The answer to "why was I refused?", as the local cloud's tape has it."""
+"""Why something was refused, in plain words, and the smallest change that would allow it.
+
+Of the local cloud the tape tells the last refusal, as it was decided then. What the account says by
+now is looked up (`creeklab.standing`): whether the same would still be refused, and which change of
+which policy would allow it. AWS keeps no such tape; there one asks about an action and a resource,
+and ``TestAuthorization`` decides. The same question may be put to the local cloud.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from creeklab.cloud.policy import Mend, explain, mend
+from creeklab.cloud.policy.explain import Surroundings
+from creeklab.standing import Standing, certificate_of, full_resource, standing, tested
+
+if TYPE_CHECKING:
+    from creeklab.lab import Lab
 
 WIDTH = 96
+OLD_SECONDS = 120.0
+"""From this age on a refusal says how old it is, so that an old one does not look new."""
+
+
+@dataclass(frozen=True)
+class Now:
+    """What holds by the time one asks.
+
+    Attributes
+    ----------
+    standing
+        What the account says of the connection.
+    decision
+        ``"ALLOWED"``, ``"IMPLICIT_DENY"`` or ``"EXPLICIT_DENY"``; None if policies do not decide.
+    mends
+        The changes that together would allow the request.
+    """
+
+    standing: Standing
+    decision: str | None
+    mends: tuple[Mend, ...] = ()
 
 
 class Why:
-    """The last refusal, explained.
+    """A refusal, explained.
 
     Attributes
     ----------
     entry
-        The tape's entry as a JSON object; None if nothing was refused.
+        The tape's entry as a JSON object, or one of the same form that tells of a question; None if
+        nothing was refused.
+    asked
+        When `lab.why` was called, in seconds since the epoch.
+    now
+        What holds by then; None if it does not depend on the account.
     """
 
-    def __init__(self, entry: dict[str, Any] | None) -> None:
+    def __init__(
+        self, entry: dict[str, Any] | None, now: Now | None = None, asked: float | None = None
+    ) -> None:
         self.entry = entry
+        self.now = now
+        self.asked = time.time() if asked is None else asked
+
+    # --- what it is about ---------------------------------------------------------------------
 
     @property
     def summary(self) -> str:
@@ -27,23 +75,181 @@ class Why:
             return "Nothing was refused."
         return str(self.entry["refusal"]["summary"])
 
+    @property
+    def time(self) -> datetime | None:
+        """When it was refused (UTC); None if it was only asked about."""
+        at = None if self.entry is None else self.entry.get("time")
+        return None if at is None else datetime.fromtimestamp(at, UTC)
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago it was, when it was asked; 0 if it was only asked about."""
+        at = None if self.entry is None else self.entry.get("time")
+        return 0.0 if at is None else max(0.0, self.asked - at)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it would be allowed by now."""
+        now = self.now
+        return now is not None and now.decision == "ALLOWED" and now.standing.status == "ACTIVE"
+
+    @property
+    def mends(self) -> tuple[Mend, ...]:
+        """The smallest changes to policies that together would allow it."""
+        return () if self.now is None else self.now.mends
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """Every statement that was looked at, and what differs in it."""
+        return [] if self.entry is None else list(self.entry["refusal"].get("findings", []))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to mind before making the change: what it gives or takes beside the request."""
+        told = [text for each in self.mends for text in each.warnings]
+        for each in self.mends:
+            targets = 0 if self.now is None else self.now.standing.targets.get(each.policy, 0)
+            if targets > 1:
+                told.append(
+                    f"Policy {each.policy!r} is attached to {targets} certificates and groups; the "
+                    "change holds for all of them."
+                )
+        return list(dict.fromkeys(told))
+
+    # --- in words -----------------------------------------------------------------------------
+
     def __repr__(self) -> str:
         if self.entry is None:
             return self.summary
-        entry, refusal = self.entry, self.entry["refusal"]
-        lines = [_wrapped(self.summary)]
-        if entry.get("client_id"):
-            lines.insert(0, f"Client id '{entry['client_id']}', {entry['kind']}: refused.")
-        if refusal.get("findings"):
+        lines = [self._headline()] if self.entry.get("client_id") else []
+        lines += [_wrapped(text) for text in (self.summary, *self._by_now())]
+        if self.findings:
             lines.append("Statements that were looked at:")
-        for finding in refusal.get("findings", []):
-            differs = "; ".join(finding["differs"]) or "matches"
-            found = (
-                f"{finding['policy']}, statement {finding['statement'] + 1}, "
-                f"{finding['effect']}: {differs}"
-            )
-            lines.append(_wrapped(found, "  ", "    "))
+        lines += [_wrapped(f"{label}: {text}", "  ", "    ") for label, text, _ in self._looks()]
+        for each in self.mends:
+            lines.append(_wrapped(self._change(each)))
+            lines += [f"  {line}" for line in each.diff.split("\n")]
+        lines += [_wrapped(f"Mind: {text}", "", "  ") for text in self.warnings]
         return "\n".join(lines)
+
+    def _headline(self) -> str:
+        assert self.entry is not None
+        client_id, kind = self.entry["client_id"], self.entry["kind"]
+        thing = None if self.now is None else self.now.standing.thing
+        of = f" of the Thing '{thing}'" if thing not in (None, client_id) else ""
+        verdict = "allowed" if self.entry["refusal"].get("outcome") == "ALLOWED" else "refused"
+        return f"Client id '{client_id}'{of}, {kind}: {verdict}{self._ago()}."
+
+    def _ago(self) -> str:
+        return f", {ago(self.age)}" if self.age >= OLD_SECONDS else ""
+
+    def _by_now(self) -> list[str]:
+        """Say what has changed since."""
+        now = self.now
+        if now is None or self.entry is None or self.time is None:
+            return []
+        status = now.standing.status
+        if self.allowed:
+            return ["By now it would be allowed: nothing is left to mend."]
+        if now.decision == "ALLOWED":
+            state = "not in this account any more" if status is None else status
+            return [f"By now the policies allow it, but the certificate is {state}."]
+        return []
+
+    def _looks(self) -> list[tuple[str, str, bool]]:
+        """Give each statement: which, what differs in it, and whether it is the closest."""
+        closest = {} if self.entry is None else self.entry["refusal"].get("closest") or {}
+        return [
+            (
+                f"{each['policy']}, statement {each['statement'] + 1}, {each['effect']}",
+                "; ".join(each["differs"]) or "matches",
+                (each["policy"], each["statement"])
+                == (closest.get("policy"), closest.get("statement")),
+            )
+            for each in self.findings
+        ]
+
+    def _change(self, each: Mend) -> str:
+        where = "a new policy" if each.before is None else f"policy '{each.policy}'"
+        return f"The smallest change that allows it, in {where}: {each.how}."
+
+    def _repr_html_(self) -> str:
+        from creeklab.widgets.why import why_html
+
+        return why_html(self)
+
+
+def why(
+    lab: Lab, of: str | None = None, action: str | None = None, resource: str | None = None
+) -> Why:
+    """Explain the last refusal, or answer a question; see `creeklab.lab.Lab.why`."""
+    if action is None and resource is None and lab.target == "local":
+        return _last(lab, of)
+    if of is None or (action is None) != (resource is None):
+        raise ValueError(
+            "Name who asks, the action and the resource, as in lab.why('Test2', "
+            "action='iot:Publish', resource='creek/depth')."
+        )
+    return _question(lab, of, action or "iot:Connect", of if resource is None else resource)
+
+
+def ago(seconds: float) -> str:
+    """Say how long ago something was."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
+
+
+def _last(lab: Lab, of: str | None) -> Why:
+    """Explain the last refusal on the tape."""
+    iot = lab.client("iot")
+    entry = lab.last_refusal(of)
+    if entry is None or not entry.get("principal"):
+        return Why(entry)
+    arn = f"arn:aws:iot:{lab.region}:{lab.account}:cert/{entry['principal']}"
+    known = standing(iot, entry["client_id"], arn, source_ip=entry.get("source_ip", ""))
+    refusal = entry["refusal"]
+    if "outcome" not in refusal:
+        return Why(entry, Now(known, None))
+    return Why(entry, _now(iot, known, refusal["action"], refusal["resource"]))
+
+
+def _question(lab: Lab, of: str, action: str, resource: str) -> Why:
+    """Answer whether a Thing may do something, and why not."""
+    iot = lab.client("iot")
+    certificate = certificate_of(lab, of)
+    known = standing(iot, of, certificate)
+    prefix = f"arn:aws:iot:{lab.region}:{lab.account}"
+    if certificate is not None:
+        prefix = certificate.rpartition(":")[0]
+    asked = full_resource(prefix, action, resource)
+    about = {"kind": action.partition(":")[2].lower(), "client_id": of, "action": action}
+    entry = {**about, "resource": asked.split(":", 5)[-1]}
+    if certificate is None or known.status != "ACTIVE":
+        state = f"is {known.status}: only an ACTIVE one may connect. Activate it"
+        if certificate is None:
+            state = "does not exist: no certificate is attached to a Thing of that name. Make one"
+        why = f"{of!r} cannot even connect, as its certificate {state}."
+        return Why({**entry, "refusal": {"summary": why}}, Now(known, None))
+    found = explain(known.authorizer(), action, asked, Surroundings(things=known.things)).as_dict()
+    now = _now(iot, known, action, asked)
+    if now.decision != found["outcome"]:
+        found["summary"] += (
+            f" But TestAuthorization answers {now.decision}, and its answer counts: a change may "
+            "not have arrived everywhere yet, or something beside these policies decides."
+        )
+    return Why({**entry, "refusal": {**found, "outcome": now.decision}}, now)
+
+
+def _now(iot: Any, known: Standing, action: str, resource: str) -> Now:
+    decision = tested(iot, known, action, resource)
+    if decision is None:
+        decision = known.authorizer().decide(action, resource).outcome
+    if decision == "ALLOWED":
+        return Now(known, decision)
+    return Now(known, decision, mend(known.documents, known.context, action, resource))
 
 
 def _wrapped(text: str, first: str = "", following: str = "") -> str:

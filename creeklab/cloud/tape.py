@@ -19,7 +19,7 @@ import base64
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import chain, takewhile
 from operator import itemgetter
@@ -192,16 +192,29 @@ class Tape:
         for kept in merge(*lanes, key=_number):
             yield kept.entry() if isinstance(kept, _Text) else _message(kept)
 
-    def refusals(self, client_id: str | None = None) -> Iterator[Entry]:
-        """Give the entries with a refusal, of one client if named, newest first."""
+    def refusals(
+        self, client_id: str | None = None, principals: Collection[str] = ()
+    ) -> Iterator[Entry]:
+        """Give the entries with a refusal, newest first.
+
+        Parameters
+        ----------
+        client_id
+            Only of this client, or of a shadow of the Thing of this name.
+        principals
+            And of these certificates.
+        """
         for text in reversed(self._refusals.kept):
             entry = text.entry()
-            if client_id in (None, entry.get("client_id")):
+            of = (entry.get("client_id"), entry.get("thing"))
+            if client_id is None or client_id in of or entry.get("principal") in principals:
                 yield entry
 
-    def last_refusal(self, client_id: str | None = None) -> Entry | None:
-        """Return the newest entry with a refusal, of one client if named."""
-        return next(self.refusals(client_id), None)
+    def last_refusal(
+        self, client_id: str | None = None, principals: Collection[str] = ()
+    ) -> Entry | None:
+        """Return the newest entry that `refusals` gives."""
+        return next(self.refusals(client_id, principals), None)
 
 
 # --- the lanes ----------------------------------------------------------------------------------

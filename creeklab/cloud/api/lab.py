@@ -23,7 +23,8 @@ def lab_door(tape: Tape) -> dict[str, Verb]:
     - ``tape``: a page of the tape, of the entries after the number ``after`` and up to the number
       ``until``, only those of a ``kind``, a ``thing``, a ``topic`` if named. The answer's ``after``
       says where to go on, and so long as it is less than the answer's ``until`` there is more.
-    - ``why``: the last refusal, of one ``client_id`` if named.
+    - ``why``: the last refusal, of one ``client_id`` if named, or of one of the certificates
+      ``principals``.
     - ``metrics``: counts by the minute, of the minutes after ``after``, and since the start.
     """
 
@@ -50,7 +51,8 @@ def lab_door(tape: Tape) -> dict[str, Verb]:
         return {"minutes": minutes, "totals": tape.metrics.totals()}
 
     def why(request: dict[str, Any]) -> dict[str, Any]:
-        return {"entry": tape.last_refusal(request.get("client_id"))}
+        principals = request.get("principals", [])
+        return {"entry": tape.last_refusal(request.get("client_id"), principals)}
 
     return {"tape": read_tape, "metrics": read_metrics, "why": why}
 

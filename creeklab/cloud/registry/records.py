@@ -101,21 +101,26 @@ class Certificate:
     brought: bool = False
 
     def variables(self) -> dict[str, str | tuple[str, ...]]:
-        """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables.
+        """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables."""
+        return certificate_variables(self.id, self.pem)
 
-        Where a part of a name occurs several times, the plain variable is the first value,
-        ``.0``, ``.1`` and so on are each of them, and ``.List`` is all of them.
-        """
-        found: dict[str, str | tuple[str, ...]] = {"iot:CertificateId": self.id}
-        certificate = x509.load_pem_x509_certificate(self.pem.encode())
-        for side, name in (("Subject", certificate.subject), ("Issuer", certificate.issuer)):
-            for part, oid in _NAME_PARTS.items():
-                values = tuple(str(item.value) for item in name.get_attributes_for_oid(oid))
-                if values:
-                    variable = f"iot:Certificate.{side}.{part}"
-                    found |= {variable: values[0], f"{variable}.List": values}
-                    found |= {f"{variable}.{index}": value for index, value in enumerate(values)}
-        return found
+
+def certificate_variables(certificate_id: str, pem: str) -> dict[str, str | tuple[str, ...]]:
+    """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables of a certificate.
+
+    Where a part of a name occurs several times, the plain variable is the first value, ``.0``,
+    ``.1`` and so on are each of them, and ``.List`` is all of them.
+    """
+    found: dict[str, str | tuple[str, ...]] = {"iot:CertificateId": certificate_id}
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    for side, name in (("Subject", certificate.subject), ("Issuer", certificate.issuer)):
+        for part, oid in _NAME_PARTS.items():
+            values = tuple(str(item.value) for item in name.get_attributes_for_oid(oid))
+            if values:
+                variable = f"iot:Certificate.{side}.{part}"
+                found |= {variable: values[0], f"{variable}.List": values}
+                found |= {f"{variable}.{index}": value for index, value in enumerate(values)}
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,258 @@
+"""What the account says of one connection: its certificate, Things, policies; read through boto3.
+
+So it works the same on AWS and on the local cloud. AWS itself answers what is allowed
+(``TestAuthorization``); why, and what would change it, is worked out here with the local cloud's
+own reading of policies (`creeklab.cloud.policy`), from the same documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from creeklab.cloud.policy import Authorizer, MalformedPolicy, parse
+from creeklab.cloud.registry.records import certificate_variables
+
+Context = dict[str, str | tuple[str, ...]]
+
+KINDS = {
+    "iot:Connect": "client",
+    "iot:Publish": "topic",
+    "iot:Receive": "topic",
+    "iot:RetainPublish": "topic",
+    "iot:GetRetainedMessage": "topic",
+    "iot:Subscribe": "topicfilter",
+    "iot:GetThingShadow": "thing",
+    "iot:UpdateThingShadow": "thing",
+    "iot:DeleteThingShadow": "thing",
+}
+"""Kind of the resource that each action is about."""
+
+TESTED = {
+    "iot:Connect": "CONNECT",
+    "iot:Publish": "PUBLISH",
+    "iot:Receive": "RECEIVE",
+    "iot:Subscribe": "SUBSCRIBE",
+}
+"""What ``TestAuthorization`` can be asked, and by which name."""
+
+_PREFIX = "iot:Connection.Thing."
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One connection, as the account knows it.
+
+    Attributes
+    ----------
+    client_id
+        Under which it connects.
+    certificate
+        ARN; None if there is none.
+    status
+        Of the certificate: ``"ACTIVE"``, ...; None if the account has no such certificate.
+    things
+        Names of the Things that the certificate is attached to.
+    thing
+        The one of them that the connection stands for, if any: the one whose name is the client id.
+    documents
+        The policies that apply, by name, those attached to the certificate itself first.
+    targets
+        How many certificates and groups each of those policies is attached to.
+    context
+        Values of the policy variables.
+    """
+
+    client_id: str
+    certificate: str | None = None
+    status: str | None = None
+    things: tuple[str, ...] = ()
+    thing: str | None = None
+    documents: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, int] = field(default_factory=dict)
+    context: Context = field(default_factory=dict)
+
+    def authorizer(self, changed: Mapping[str, str] | None = None) -> Authorizer:
+        """Bind the policies, or `changed` ones, to what is known of the connection."""
+        documents = self.documents if changed is None else changed
+        return Authorizer(
+            [parse(text, name=name) for name, text in documents.items()], self.context
+        )
+
+
+def standing(iot: Any, client_id: str, certificate: str | None, *, source_ip: str = "") -> Standing:
+    """Look up what the account says of a connection.
+
+    Parameters
+    ----------
+    iot
+        The boto3 client ``"iot"``.
+    certificate
+        ARN of its certificate.
+    """
+    context: Context = {"iot:ClientId": client_id}
+    if source_ip:
+        context["aws:SourceIp"] = source_ip
+    known = (
+        None
+        if certificate is None
+        else _found(lambda: iot.describe_certificate(certificateId=certificate.rpartition("/")[2]))
+    )
+    if certificate is None or known is None:
+        return Standing(client_id, certificate, context=context)
+    description = known["certificateDescription"]
+    context |= certificate_variables(description["certificateId"], description["certificatePem"])
+    attached = {
+        each["thingName"]: each.get("thingPrincipalType", "")
+        for each in _pages(
+            iot.list_principal_things_v2, "principalThingObjects", principal=certificate
+        )
+    }
+    exclusive = [name for name, kind in attached.items() if kind == "EXCLUSIVE_THING"]
+    thing = exclusive[0] if exclusive else client_id if client_id in attached else None
+    context |= _thing_context(iot, client_id, thing)
+    documents, targets = _policies(iot, certificate, client_id if client_id in attached else None)
+    return Standing(
+        client_id,
+        certificate,
+        description["status"],
+        tuple(attached),
+        thing,
+        documents,
+        targets,
+        context,
+    )
+
+
+def certificate_of(lab: Any, name: str) -> str | None:
+    """Return the ARN of the certificate that a Thing connects with; None if it has none.
+
+    That is the one whose files the lab has saved, else the first active one attached to the Thing.
+    """
+    iot = lab.client("iot")
+    answer = _found(lambda: iot.list_thing_principals(thingName=name))
+    attached = [] if answer is None else answer["principals"]
+    found = {arn.rpartition("/")[2]: arn for arn in attached if ":cert/" in arn}
+    try:
+        saved = lab.keys.files(name).certificate_id
+    except (FileNotFoundError, ValueError):
+        saved = None
+    if saved is not None:
+        known = _found(lambda: iot.describe_certificate(certificateId=saved))
+        if known is not None:
+            arn: str = known["certificateDescription"]["certificateArn"]
+            return arn
+    for number, arn in found.items():
+        known = _found(lambda number=number: iot.describe_certificate(certificateId=number))
+        if known is not None and known["certificateDescription"]["status"] == "ACTIVE":
+            return arn
+    return next(iter(found.values()), None)
+
+
+def tested(iot: Any, of: Standing, action: str, resource: str) -> str | None:
+    """Return the decision of ``TestAuthorization``; None if it cannot be asked this."""
+    name = next((TESTED[each] for each in TESTED if each.lower() == action.lower()), None)
+    if name is None or of.certificate is None:
+        return None
+    answer = _found(
+        lambda: iot.test_authorization(
+            principal=of.certificate,
+            clientId=of.client_id,
+            authInfos=[{"actionType": name, "resources": [resource]}],
+        )
+    )
+    return None if answer is None else answer["authResults"][0]["authDecision"]
+
+
+def full_resource(prefix: str, action: str, resource: str) -> str:
+    """Return the ARN that an action is about.
+
+    Parameters
+    ----------
+    prefix
+        What the account's ARNs begin with: ``"arn:aws:iot:us-east-1:123456789012"``.
+    resource
+        An ARN already, or a topic, topic filter, client id or Thing name, as the action needs, with
+        or without ``topic/`` and so on before it.
+
+    Raises
+    ------
+    ValueError
+        If the action is none of a device's.
+    """
+    if resource == "*" or resource.startswith("arn:"):
+        return resource
+    kind = next((KINDS[each] for each in KINDS if each.lower() == action.lower()), None)
+    if kind is None:
+        raise ValueError(f"{action!r} is none of the actions {', '.join(KINDS)}.")
+    start = "" if resource.startswith(f"{kind}/") else f"{kind}/"
+    return f"{prefix}:{start}{resource}"
+
+
+def _thing_context(iot: Any, client_id: str, thing: str | None) -> Context:
+    name = thing or client_id
+    known = _found(lambda: iot.describe_thing(thingName=name))
+    if known is None:
+        return {}
+    if thing is None:
+        return {_PREFIX + "IsAttached": "false"}
+    kind = known.get("thingTypeName")
+    return {
+        _PREFIX + "IsAttached": "true",
+        _PREFIX + "ThingName": thing,
+        **({_PREFIX + "ThingTypeName": kind} if kind else {}),
+        **{f"{_PREFIX}Attributes[{key}]": value for key, value in known["attributes"].items()},
+    }
+
+
+def _policies(
+    iot: Any, certificate: str, thing: str | None
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Return the documents that apply, and how many targets each of their policies has."""
+    of_thing = {} if thing is None else {"thingName": thing}
+    found = iot.get_effective_policies(principal=certificate, **of_thing)["effectivePolicies"]
+    documents = {each["policyName"]: each["policyDocument"] for each in found}
+    attached = {
+        each["policyName"]
+        for each in _pages(iot.list_attached_policies, "policies", "marker", target=certificate)
+    }
+    names = sorted(documents, key=lambda name: name not in attached)
+    readable = {}
+    for name in names:
+        try:
+            parse(documents[name])
+        except MalformedPolicy:
+            continue
+        readable[name] = documents[name]
+    targets = {
+        name: sum(
+            1 for _ in _pages(iot.list_targets_for_policy, "targets", "marker", policyName=name)
+        )
+        for name in readable
+    }
+    return readable, targets
+
+
+def _pages(call: Any, member: str, token: str = "nextToken", **question: Any) -> Iterator[Any]:
+    answer = call(**question)
+    yield from answer[member]
+    following = "nextMarker" if token == "marker" else token
+    while answer.get(following):
+        answer = call(**question, **{token: answer[following]})
+        yield from answer[member]
+
+
+def _found(call: Any) -> Any:
+    """Return what a call answers; None if the account has no such thing."""
+    try:
+        return call()
+    except ClientError as error:
+        if error.response["Error"]["Code"] in (
+            "ResourceNotFoundException",
+            "InvalidRequestException",
+        ):
+            return None
+        raise
