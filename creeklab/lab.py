@@ -188,12 +188,13 @@ class Lab:
         ValueError
             If a question is not whole, or its action is none of a device's.
         """
-        from creeklab.why import why
+        from creeklab.why import why_of, why_refused
 
-        return why(self, of, action, resource)
+        if action is None and resource is None and self.target == "local":
+            return why_refused(self, self._last_refusal(of))
+        return why_of(self, of, action, resource)
 
-    def last_refusal(self, of: str | None = None) -> dict[str, Any] | None:
-        """Return the tape's last entry with a refusal, of one client id or Thing if named."""
+    def _last_refusal(self, of: str | None) -> dict[str, Any] | None:
         question: dict[str, Any] = {"client_id": of}
         if of is not None:
             question["principals"] = self._certificates_of(of)

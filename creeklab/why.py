@@ -104,6 +104,30 @@ class Why:
         return [] if self.entry is None else list(self.entry["refusal"].get("findings", []))
 
     @property
+    def looks(self) -> list[tuple[str, str, bool]]:
+        """Each statement: which, what differs in it in words, and whether it is the closest."""
+        closest = {} if self.entry is None else self.entry["refusal"].get("closest") or {}
+        nearest = (closest.get("policy"), closest.get("statement"))
+        return [
+            (
+                f"{each['policy']}, statement {each['statement'] + 1}, {each['effect']}",
+                "; ".join(each["differs"]) or "matches",
+                (each["policy"], each["statement"]) == nearest,
+            )
+            for each in self.findings
+        ]
+
+    def change(self, each: Mend) -> str:
+        """Say in a sentence what a change is."""
+        where = "a new policy" if each.before is None else f"policy {each.policy!r}"
+        return f"The smallest change that allows it, in {where}: {each.how}."
+
+    @property
+    def old(self) -> str:
+        """How long ago it was, in words; empty as long as that is just now."""
+        return ago(self.age) if self.age >= OLD_SECONDS else ""
+
+    @property
     def warnings(self) -> list[str]:
         """What to mind before making the change: what it gives or takes beside the request."""
         told = [text for each in self.mends for text in each.warnings]
@@ -125,9 +149,9 @@ class Why:
         lines += [_wrapped(text) for text in (self.summary, *self._by_now())]
         if self.findings:
             lines.append("Statements that were looked at:")
-        lines += [_wrapped(f"{label}: {text}", "  ", "    ") for label, text, _ in self._looks()]
+        lines += [_wrapped(f"{label}: {text}", "  ", "    ") for label, text, _ in self.looks]
         for each in self.mends:
-            lines.append(_wrapped(self._change(each)))
+            lines.append(_wrapped(self.change(each)))
             lines += [f"  {line}" for line in each.diff.split("\n")]
         lines += [_wrapped(f"Mind: {text}", "", "  ") for text in self.warnings]
         return "\n".join(lines)
@@ -138,10 +162,8 @@ class Why:
         thing = None if self.now is None else self.now.standing.thing
         of = f" of the Thing '{thing}'" if thing not in (None, client_id) else ""
         verdict = "allowed" if self.entry["refusal"].get("outcome") == "ALLOWED" else "refused"
-        return f"Client id '{client_id}'{of}, {kind}: {verdict}{self._ago()}."
-
-    def _ago(self) -> str:
-        return f", {ago(self.age)}" if self.age >= OLD_SECONDS else ""
+        when = f", {self.old}" if self.old else ""
+        return f"Client id '{client_id}'{of}, {kind}: {verdict}{when}."
 
     def _by_now(self) -> list[str]:
         """Say what has changed since."""
@@ -156,58 +178,17 @@ class Why:
             return [f"By now the policies allow it, but the certificate is {state}."]
         return []
 
-    def _looks(self) -> list[tuple[str, str, bool]]:
-        """Give each statement: which, what differs in it, and whether it is the closest."""
-        closest = {} if self.entry is None else self.entry["refusal"].get("closest") or {}
-        return [
-            (
-                f"{each['policy']}, statement {each['statement'] + 1}, {each['effect']}",
-                "; ".join(each["differs"]) or "matches",
-                (each["policy"], each["statement"])
-                == (closest.get("policy"), closest.get("statement")),
-            )
-            for each in self.findings
-        ]
-
-    def _change(self, each: Mend) -> str:
-        where = "a new policy" if each.before is None else f"policy '{each.policy}'"
-        return f"The smallest change that allows it, in {where}: {each.how}."
-
     def _repr_html_(self) -> str:
         from creeklab.widgets.why import why_html
 
         return why_html(self)
 
 
-def why(
-    lab: Lab, of: str | None = None, action: str | None = None, resource: str | None = None
-) -> Why:
-    """Explain the last refusal, or answer a question; see `creeklab.lab.Lab.why`."""
-    if action is None and resource is None and lab.target == "local":
-        return _last(lab, of)
-    if of is None or (action is None) != (resource is None):
-        raise ValueError(
-            "Name who asks, the action and the resource, as in lab.why('Test2', "
-            "action='iot:Publish', resource='creek/depth')."
-        )
-    return _question(lab, of, action or "iot:Connect", of if resource is None else resource)
-
-
-def ago(seconds: float) -> str:
-    """Say how long ago something was."""
-    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
-    return "just now"
-
-
-def _last(lab: Lab, of: str | None) -> Why:
-    """Explain the last refusal on the tape."""
-    iot = lab.client("iot")
-    entry = lab.last_refusal(of)
+def why_refused(lab: Lab, entry: dict[str, Any] | None) -> Why:
+    """Explain an entry of the tape that has a refusal, with what holds by now."""
     if entry is None or not entry.get("principal"):
         return Why(entry)
+    iot = lab.client("iot")
     arn = f"arn:aws:iot:{lab.region}:{lab.account}:cert/{entry['principal']}"
     known = standing(iot, entry["client_id"], arn, source_ip=entry.get("source_ip", ""))
     refusal = entry["refusal"]
@@ -216,8 +197,14 @@ def _last(lab: Lab, of: str | None) -> Why:
     return Why(entry, _now(iot, known, refusal["action"], refusal["resource"]))
 
 
-def _question(lab: Lab, of: str, action: str, resource: str) -> Why:
+def why_of(lab: Lab, of: str | None, action: str | None, resource: str | None) -> Why:
     """Answer whether a Thing may do something, and why not."""
+    if of is None or (action is None) != (resource is None):
+        raise ValueError(
+            "Name who asks, the action and the resource, as in lab.why('Test2', "
+            "action='iot:Publish', resource='creek/depth')."
+        )
+    action, resource = action or "iot:Connect", of if resource is None else resource
     iot = lab.client("iot")
     certificate = certificate_of(lab, of)
     known = standing(iot, of, certificate)
@@ -250,6 +237,15 @@ def _now(iot: Any, known: Standing, action: str, resource: str) -> Now:
     if decision == "ALLOWED":
         return Now(known, decision)
     return Now(known, decision, mend(known.documents, known.context, action, resource))
+
+
+def ago(seconds: float) -> str:
+    """Say how long ago something was."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
 
 
 def _wrapped(text: str, first: str = "", following: str = "") -> str:

@@ -1,0 +1,397 @@
+"""Why, asked of a real lab: what holds by now, what would mend it, and questions as on AWS."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from creeklab.device import Refused
+from creeklab.lab import Lab
+from creeklab.why import Why
+
+CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]
+SLIP = [
+    *CONNECT_ONLY,
+    {
+        "Effect": "Allow",
+        "Action": "iot:Publish",
+        "Resource": "ARN:topic/$aws/things/Test1/shadow/update",
+    },
+]
+
+
+class OnAws:
+    """The lab as it is on AWS: the same clients, and no tape."""
+
+    target = "aws"
+
+    def __init__(self, lab: Lab) -> None:
+        self.client, self.keys = lab.client, lab.keys
+        self.account, self.region = lab.account, lab.region
+
+    why = Lab.why
+
+
+def mend(lab: Lab, why: Why) -> None:
+    """Do what is proposed."""
+    iot = lab.client("iot")
+    assert why.mends
+    for each in why.mends:
+        if each.before is None:
+            iot.create_policy(policyName=each.policy, policyDocument=each.document)
+            certificate = why.now.standing.certificate if why.now else None
+            iot.attach_policy(policyName=each.policy, target=certificate)
+        else:
+            iot.create_policy_version(
+                policyName=each.policy, policyDocument=each.document, setAsDefault=True
+            )
+
+
+def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing(SLIP)
+    topic = f"$aws/things/{thing.name}/shadow/update"
+    with lab.connect(thing.name) as device:
+        with pytest.raises(Refused):
+            device.publish(topic, "x")
+        why = lab.why(thing.name)
+        assert not why.allowed
+        text = repr(why)
+        assert f"Client id '{thing.name}', publish: refused.\n" in text
+        assert f'  -      "Resource": "{thing.arn}:topic/$aws/things/Test1/shadow/update"\n' in text
+        assert f'  +      "Resource": "{thing.arn}:topic/{topic}"\n' in text
+        assert "Mind: It takes away what that line allowed" in text
+        mend(lab, why)
+        device.publish(topic, {"state": {"reported": {"depth": 1.4}}})
+        by_now = lab.why(thing.name)
+        assert by_now.allowed
+        assert by_now.mends == ()
+        assert "By now it would be allowed" in repr(by_now)
+        with pytest.raises(Refused):
+            device.subscribe("creek/#")
+        again = lab.why(thing.name)
+        assert "add a statement that allows iot:Subscribe" in repr(again)
+        mend(lab, again)
+        device.subscribe("creek/#")
+
+
+def test_without_a_policy_the_change_is_a_new_one(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing(SLIP)
+    iot = lab.client("iot")
+    iot.detach_policy(policyName=thing.policy, target=thing.certificate_arn)
+    with pytest.raises(Refused):
+        lab.connect(thing.name)
+    why = lab.why(thing.name)
+    assert "in a new policy" in repr(why)
+    mend(lab, why)
+    lab.connect(thing.name).close()
+    iot.detach_policy(policyName="NewPolicy", target=thing.certificate_arn)
+    iot.delete_policy(policyName="NewPolicy")
+
+
+def test_a_refusal_is_found_by_client_id_and_by_thing(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    thing = new_thing(CONNECT_ONLY)
+    with lab.connect(thing.name, client_id="pump") as device, pytest.raises(Refused):
+        device.publish("creek/depth", "x")
+    by_client, by_thing = lab.why("pump"), lab.why(thing.name)
+    assert by_client.entry == by_thing.entry is not None
+    assert by_thing.now is not None
+    assert by_thing.now.standing.things == (thing.name,)
+
+
+def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    own = "ARN:topic/creek/${iot:Connection.Thing.ThingName}/depth"
+    thing = new_thing(
+        [*CONNECT_ONLY, {"Effect": "Allow", "Action": "iot:Publish", "Resource": own}]
+    )
+    with lab.connect(thing.name, client_id="nobody") as device, pytest.raises(Refused):
+        device.publish("creek/nobody/depth", "x")
+    text = " ".join(repr(lab.why("nobody")).split())
+    assert "the client id 'nobody' is not the name of a Thing" in text
+    assert f"this certificate is attached to '{thing.name}'" in text
+    assert "Mind: Better mend the cause" in text
+
+
+def test_a_policy_for_many_is_not_changed_unawares(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing, other = new_thing(CONNECT_ONLY), new_thing(CONNECT_ONLY)
+    lab.client("iot").attach_policy(policyName=thing.policy, target=other.certificate_arn)
+    with lab.connect(thing.name) as device, pytest.raises(Refused):
+        device.publish("creek/depth", "x")
+    assert any("2 certificates and groups" in text for text in lab.why(thing.name).warnings)
+
+
+# --- refusals that no policy makes ---------------------------------------------------------------
+
+
+def test_an_inactive_certificate(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    iot = lab.client("iot")
+    iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
+    with pytest.raises(Refused):
+        lab.connect(thing.name)
+    why = lab.why(thing.name)
+    assert "is INACTIVE: activate it" in why.summary
+    assert why.now is not None
+    assert why.now.standing.status == "INACTIVE"
+    assert why.mends == ()
+
+
+def test_a_certificate_that_is_not_registered(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    iot = lab.client("iot")
+    iot.detach_policy(policyName=thing.policy, target=thing.certificate_arn)
+    iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
+    iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
+    iot.delete_certificate(certificateId=thing.certificate_id)
+    with pytest.raises(Refused):
+        lab.connect(thing.name)
+    why = lab.why(thing.name)
+    assert "not in this account's registry" in why.summary
+    assert "not in this account" in why._repr_html_()
+
+
+def shake_hands(lab: Lab, certificate: Path | None = None, key: Path | None = None) -> None:
+    """Try to get in by TLS, and wait until the cloud has closed the line."""
+    context = ssl.create_default_context(cafile=str(lab.ca_file))
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    with (
+        socket.create_connection((lab.endpoint, lab.mqtt_port), 5) as raw,
+        contextlib.suppress(OSError),
+        context.wrap_socket(raw, server_hostname=lab.endpoint) as secure,
+    ):
+        assert secure.recv(1) == b""
+
+
+def test_no_certificate_at_all(lab: Lab) -> None:
+    shake_hands(lab)
+    why = lab.why()
+    assert why.entry is not None
+    assert "sent no certificate" in repr(why)
+    assert why.now is None
+    assert "sent no certificate" in why._repr_html_()
+
+
+def test_a_certificate_of_another_authority(lab: Lab, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "elsewhere")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "both.pem"
+    kind = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption())
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM) + secret)
+    shake_hands(lab, pem)
+    assert "certificate was not accepted" in lab.why().summary
+
+
+def test_a_client_id_that_another_took_over(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    first = lab.connect(thing.name)
+    second = lab.connect(thing.name)
+    try:
+        why = lab.why(thing.name)
+        assert f"Another connection with the client id '{thing.name}' came" in why.summary
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_topic_that_is_too_deep(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name) as device, pytest.raises(Refused):
+        device.publish("a/b/c/d/e/f/g/h/i", "x")
+    why = lab.why(thing.name)
+    assert "has 9 levels; 8 are the most" in why.summary
+    assert why.mends == ()
+
+
+# --- how old it is -------------------------------------------------------------------------------
+
+
+ENTRY = {
+    "kind": "publish",
+    "client_id": "Test2",
+    "time": 1_800_000_000.0,
+    "refusal": {"summary": "No."},
+}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, ""),
+        (119, ""),
+        (120, ", 2 minutes ago"),
+        (3_600, ", 1 hour ago"),
+        (200_000, ", 2 days ago"),
+    ],
+)
+def test_an_old_refusal_does_not_look_new(seconds: float, words: str) -> None:
+    why = Why(ENTRY, asked=1_800_000_000.0 + seconds)
+    assert repr(why).startswith(f"Client id 'Test2', publish: refused{words}.")
+    assert ("2027-01-15 08:00:00 UTC" in why._repr_html_()) == bool(words)
+    assert why.time == datetime(2027, 1, 15, 8, tzinfo=UTC)
+    assert why.age == seconds
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def test_the_page_escapes_what_comes_from_outside(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing(CONNECT_ONLY)
+    with lab.connect(thing.name) as device, pytest.raises(Refused):
+        device.publish("creek/<img src=x onerror=alert(1)>", "x")
+    why = lab.why(thing.name)
+    page = why._repr_html_()
+    assert "<img" not in page
+    assert "&lt;img src=x" in page
+    assert thing.certificate_id in page
+    assert "ACTIVE" in page
+    # Nothing in it differs from run to run but the certificate's id, which nbval knows.
+    assert not re.search(r"\d\d:\d\d", page)
+    assert page == lab.why(thing.name)._repr_html_()
+
+
+def test_nothing_was_refused_has_a_page_too() -> None:
+    assert "Nothing was refused." in Why(None)._repr_html_()
+
+
+# --- questions, as on AWS ------------------------------------------------------------------------
+
+
+def test_a_question_is_answered_by_test_authorization(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    thing = new_thing(SLIP)
+    aws: Any = OnAws(lab)
+    topic = f"$aws/things/{thing.name}/shadow/update"
+    for place in (lab, aws):
+        why = place.why(thing.name, action="iot:Publish", resource=topic)
+        assert why.entry["refusal"]["outcome"] == "IMPLICIT_DENY"
+        assert repr(why).startswith(f"Client id '{thing.name}', publish: refused.\n")
+        assert why.time is None
+    by_arn = aws.why(thing.name, action="iot:Publish", resource=f"{thing.arn}:topic/{topic}")
+    assert repr(by_arn) == repr(why)
+    mend(lab, why)
+    allowed = aws.why(thing.name, action="iot:Publish", resource=topic)
+    assert allowed.allowed
+    assert repr(allowed).startswith(f"Client id '{thing.name}', publish: allowed.\n")
+    connect = aws.why(thing.name)
+    assert connect.allowed
+    assert connect.entry["resource"] == f"client/{thing.name}"
+
+
+def test_a_question_about_an_action_that_test_authorization_does_not_know(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    thing = new_thing(CONNECT_ONLY)
+    why = lab.why(thing.name, action="iot:GetThingShadow", resource=thing.name)
+    assert why.entry is not None
+    assert why.entry["resource"] == f"thing/{thing.name}"
+    assert why.mends
+
+
+def test_who_has_no_certificate_cannot_ask(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    lab.client("iot").update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
+    aws: Any = OnAws(lab)
+    assert "certificate is INACTIVE" in aws.why(thing.name).summary
+    assert "no certificate is attached" in aws.why("never-seen").summary
+
+
+@pytest.mark.parametrize(
+    ("of", "question", "message"),
+    [
+        (None, {"action": "iot:Publish", "resource": "a"}, "Name who asks"),
+        ("Test2", {"action": "iot:Publish"}, "Name who asks"),
+    ],
+)
+def test_half_a_question(lab: Lab, of: str | None, question: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lab.why(of, **question)
+
+
+def test_an_action_that_does_not_exist(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    with pytest.raises(ValueError, match="'iot:Publsh' is none of the actions"):
+        lab.why(thing.name, action="iot:Publsh", resource="a")
+
+
+def test_what_is_worked_out_here_is_what_the_account_decides(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    """The standing read through boto3 decides as TestAuthorization does."""
+    from creeklab.standing import standing, tested
+
+    iot = lab.client("iot")
+    variables = [
+        *("iot:ClientId", "iot:CertificateId", "iot:Certificate.Subject.CommonName"),
+        *("iot:Connection.Thing.ThingName", "iot:Connection.Thing.Attributes[site]"),
+    ]
+    statements = [
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": f"ARN:topic/{n}/${{{name}}}"}
+        for n, name in enumerate(variables)
+    ]
+    thing = new_thing(statements)
+    iot.update_thing(thingName=thing.name, attributePayload={"attributes": {"site": "elkhorn"}})
+    iot.create_thing_group(thingGroupName=f"{thing.name}-group")
+    iot.add_thing_to_thing_group(thingGroupName=f"{thing.name}-group", thingName=thing.name)
+    group = json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "iot:Publish", "Resource": f"{thing.arn}:topic/group"}
+            ],
+        }
+    )
+    iot.create_policy(policyName=f"{thing.name}-g", policyDocument=group)
+    target = iot.describe_thing_group(thingGroupName=f"{thing.name}-group")["thingGroupArn"]
+    iot.attach_policy(policyName=f"{thing.name}-g", target=target)
+    values = [thing.name, thing.certificate_id, "AWS IoT Certificate", thing.name, "elkhorn"]
+    topics = [f"{n}/{value}" for n, value in enumerate(values)] + ["0/other", "group"]
+    seen = set()
+    for client in (thing.name, "other"):
+        known = standing(iot, client, thing.certificate_arn)
+        for topic in topics:
+            resource = f"{thing.arn}:topic/{topic}"
+            decision = known.authorizer().decide("iot:Publish", resource).outcome
+            assert decision == tested(iot, known, "iot:Publish", resource)
+            seen.add((client == "other", topic, decision))
+    assert (False, "group", "ALLOWED") in seen
+    assert (True, "group", "IMPLICIT_DENY") in seen
+    assert (False, f"4/{values[4]}", "ALLOWED") in seen
+    assert (True, "0/other", "ALLOWED") in seen
+
+
+def test_a_question_on_aws_needs_no_door(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    aws: Any = OnAws(lab)
+    with pytest.raises(ValueError, match="Name who asks"):
+        aws.why()
+    with pytest.raises(ClientError):
+        lab.client("iot").describe_thing(thingName="never-seen")
