@@ -34,29 +34,6 @@ if TYPE_CHECKING:
     from creeklab.widgets.shadow_view import ShadowView
 
 
-TAPE_COLUMNS = [
-    "number",
-    "time",
-    "kind",
-    "client_id",
-    "thing",
-    "shadow",
-    "verb",
-    "version",
-    "topic",
-    "filter",
-    "qos",
-    "retain",
-    "payload",
-    "to",
-    "action",
-    "resource",
-    "service",
-    "operation",
-    "refusal",
-]
-
-
 def open_lab(target: str = "local", *, home: Path | None = None) -> Lab:
     """Open the lab: find the local cloud of the home folder, or start it.
 
@@ -235,18 +212,11 @@ class Lab:
         topic
             Only messages on this topic, or on one that this topic filter matches.
         """
-        import pandas as pd
+        from creeklab.tape import table
 
         wanted = {"after": after, "kind": kind, "thing": thing, "topic": topic}
         question = {name: value for name, value in wanted.items() if value is not None}
-        entries = self._pages("tape", question)
-        for entry in entries:
-            if "refusal" in entry:
-                entry["refusal"] = entry["refusal"]["summary"]
-        others = {name for entry in entries for name in entry} - set(TAPE_COLUMNS)
-        frame = pd.DataFrame(entries, columns=[*TAPE_COLUMNS, *sorted(others)])
-        frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
-        return frame.set_index("number")
+        return table(self._pages("tape", question))
 
     def metrics(self) -> pd.DataFrame:
         """Return CloudWatch's counters of the devices: how often a minute each thing happened.

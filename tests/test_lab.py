@@ -27,7 +27,8 @@ from creeklab.checks import Checks
 from creeklab.cloud import process
 from creeklab.device import Refused
 from creeklab.home import home_folder
-from creeklab.lab import TAPE_COLUMNS, Lab, open_lab
+from creeklab.lab import Lab, open_lab
+from creeklab.tape import COLUMNS
 
 HEAVY = ["boto3", "botocore", "awscrt", "awsiot", "pandas", "matplotlib", "cryptography", "aiohttp"]
 NOWHERE = "http://127.0.0.1:9"
@@ -223,7 +224,7 @@ def test_the_tape_is_a_table_of_what_happened(lab: Lab, new_thing: Callable[...,
         device.publish("creek/depth", {"depth": 1.4})
     tape = lab.tape(after=last)
     mine = tape[tape["client_id"] == thing.name]
-    assert before.columns[: len(TAPE_COLUMNS) - 1].tolist() == TAPE_COLUMNS[1:]
+    assert before.columns[: len(COLUMNS) - 1].tolist() == COLUMNS[1:]
     assert mine["kind"].tolist()[:2] == ["connect", "publish"]
     assert tape.index.is_monotonic_increasing
     assert tape.index[0] > last
@@ -237,7 +238,7 @@ def test_the_tape_is_a_table_of_what_happened(lab: Lab, new_thing: Callable[...,
 def test_a_tape_without_entries_has_the_same_columns(lab: Lab) -> None:
     tape = lab.tape(after=10**9)
     assert len(tape) == 0
-    assert tape.columns.tolist() == TAPE_COLUMNS[1:]
+    assert tape.columns.tolist() == COLUMNS[1:]
     assert str(tape["time"].dt.tz) == "UTC"
 
 

@@ -1,0 +1,167 @@
+"""The tape on this side of the cloud: as a table, as a file, as a chart, and played again.
+
+`creeklab.lab.Lab.tape` returns the table. With it::
+
+    from creeklab import tape
+
+    tape.chart(lab.tape(after=100))            # a sequence chart of a stretch of it
+    tape.save(lab.tape(), "morning.jsonl")     # one JSON object a line
+    tape.load("morning.jsonl")                 # the same table again
+    tape.replay(tape.load("morning.jsonl"), lab)   # the devices do it all once more
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from creeklab.lab import Lab
+    from creeklab.tape_replay import TapeReplay
+    from creeklab.widgets.sequence_chart import SequenceChart
+
+Entry = dict[str, Any]
+
+COLUMNS = [
+    "number",
+    "time",
+    "kind",
+    "client_id",
+    "thing",
+    "shadow",
+    "verb",
+    "version",
+    "topic",
+    "filter",
+    "qos",
+    "retain",
+    "payload",
+    "to",
+    "action",
+    "resource",
+    "service",
+    "operation",
+    "refusal",
+]
+
+
+def table(entries: Iterable[Entry]) -> pd.DataFrame:
+    """Return entries of the tape as a table, indexed by their number.
+
+    Of a refusal the table has the summary; `creeklab.lab.Lab.why` tells all of it.
+    """
+    import pandas as pd
+
+    rows = [
+        {**entry, "refusal": entry["refusal"]["summary"]}
+        if isinstance(entry.get("refusal"), dict)
+        else entry
+        for entry in entries
+    ]
+    others = {name for row in rows for name in row} - set(COLUMNS)
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *sorted(others)])
+    frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
+    return frame.set_index("number")
+
+
+def entries(tape: pd.DataFrame) -> list[Entry]:
+    """Return a table's rows as JSON objects, each with the members it has a value for.
+
+    `time` is in seconds since the epoch.
+    """
+    found: list[Entry] = []
+    for number, row in zip(tape.index, tape.to_dict("records"), strict=True):
+        entry = {str(name): _plain(value) for name, value in row.items() if _is_value(value)}
+        found.append({"number": int(number), **entry, "time": row["time"].timestamp()})
+    return found
+
+
+def save(tape: pd.DataFrame, path: str | Path) -> int:
+    """Write a table as JSON Lines, one entry a line; return how many.
+
+    Parameters
+    ----------
+    path
+        The file; what it held is gone.
+    """
+    lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries(tape)]
+    Path(path).write_text("".join(lines), encoding="utf-8")
+    return len(lines)
+
+
+def load(path: str | Path) -> pd.DataFrame:
+    """Read a table that `save` has written.
+
+    Raises
+    ------
+    ValueError
+        If a line is no entry of a tape; the message says which.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number} is not JSON: {error}.") from None
+        if not isinstance(entry, dict) or not {"number", "time", "kind"} <= entry.keys():
+            raise ValueError(
+                f"{path}, line {number} is no entry of a tape: it needs number, time and kind."
+            )
+        found.append(entry)
+    return table(found)
+
+
+def chart(tape: pd.DataFrame, *, most: int = 40, title: str = "") -> SequenceChart:
+    """Draw who sent what to whom, in order, as a sequence chart.
+
+    Parameters
+    ----------
+    tape
+        The stretch to draw, such as ``lab.tape(after=100, thing="Test2")``.
+    most
+        How many entries; of a longer stretch the last ones.
+    title
+        What it shows, in a few words.
+    """
+    from creeklab.widgets.sequence_chart import SequenceChart
+
+    found = entries(tape.tail(most))
+    return SequenceChart(found, left_out=len(tape) - len(found), title=title)
+
+
+def replay(tape: pd.DataFrame, lab: Lab) -> TapeReplay:
+    """Have the devices of a tape do it all once more, and compare what comes of it.
+
+    Connections, subscriptions and messages are made anew through awsiotsdk, with the certificates
+    that are saved in this lab for the Things, one after the other as on the tape and without its
+    pauses. What the cloud does by itself, such as the answers of the shadow service, is not sent
+    but expected. Wills, persistent sessions and MQTT 5 properties are not on a tape's table in
+    full, and left out.
+
+    Returns
+    -------
+    TapeReplay
+        What each of them did and what differs; on AWS, which has no tape, only whether it was
+        allowed.
+    """
+    from creeklab.tape_replay import replay as play
+
+    return play(entries(tape), lab)
+
+
+def _is_value(value: Any) -> bool:
+    # NaN and NaT differ from themselves.
+    return value is not None and (isinstance(value, (list, dict)) or bool(value == value))
+
+
+def _plain(value: Any) -> Any:
+    # A column with gaps makes floats of whole numbers.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,166 @@
+"""The sequence chart of a stretch of the tape: its steps, its SVG, its words."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creeklab import tape
+from creeklab.device import Refused
+from creeklab.lab import Lab
+from creeklab.sequence import Step, parties, steps
+from creeklab.widgets.sequence_chart import SequenceChart
+
+UPDATE = "$aws/things/Test2/shadow/update"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def words(*entries: dict[str, Any]) -> list[str]:
+    return [str(step) for step in steps(entries)]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"kind": "connect", "client_id": "Test2"}, ["Test2 -> Broker: CONNECT"]),
+        (
+            {"kind": "connect", "client_id": "Test2", "resource": "client/Test2", "refusal": "No."},
+            ["Test2 -> Broker: REFUSED CONNECT Test2  No."],
+        ),
+        (
+            {"kind": "subscribe", "client_id": "w", "filter": "creek/#"},
+            ["w -> Broker: SUBSCRIBE creek/#"],
+        ),
+        (
+            {"kind": "publish", "client_id": "Test2", "topic": "a", "payload": "1", "to": ["w"]},
+            ["Test2 -> Broker: PUBLISH a  1", "Broker -> w: PUBLISH a"],
+        ),
+        (
+            {"kind": "publish", "client_id": "Test2", "topic": "a", "retain": True, "size": 3},
+            ["Test2 -> Broker: PUBLISH a (retained)  3 bytes, not kept"],
+        ),
+        (
+            {"kind": "publish", "client_id": "Test2", "resource": "topic/a", "refusal": "No."},
+            ["Test2 -> Broker: REFUSED PUBLISH a  No."],
+        ),
+        (
+            {"kind": "publish", "client_id": "Test2", "topic": UPDATE, "payload": "{}"},
+            [
+                f"Test2 -> Broker: PUBLISH {UPDATE}  {{}}",
+                f"Broker -> Shadow service: PUBLISH {UPDATE}",
+            ],
+        ),
+        (
+            {"kind": "publish", "client_id": "", "topic": f"{UPDATE}/delta", "to": ["Test2"]},
+            [
+                f"Shadow service -> Broker: PUBLISH {UPDATE}/delta",
+                f"Broker -> Test2: PUBLISH {UPDATE}/delta",
+            ],
+        ),
+        (
+            {"kind": "publish", "client_id": "", "topic": "$aws/events/presence/connected/a"},
+            ["Broker: PUBLISH $aws/events/presence/connected/a"],
+        ),
+        (
+            {"kind": "shadow", "thing": "Test2", "verb": "update", "version": 3},
+            ["Shadow service: update Test2: version 3"],
+        ),
+        (
+            {"kind": "shadow", "thing": "a", "shadow": "x", "verb": "get", "refusal": "404 No"},
+            ["Shadow service: REFUSED get a, shadow 'x'  404 No"],
+        ),
+        (
+            {"kind": "receive", "client_id": "w", "resource": "topic/a", "refusal": "No."},
+            ["Broker -> w: REFUSED PUBLISH a  No."],
+        ),
+        (
+            {"kind": "disconnect", "client_id": "w", "reason": "CLIENT_INITIATED_DISCONNECT"},
+            ["w -> Broker: DISCONNECT"],
+        ),
+        (
+            {"kind": "disconnect", "client_id": "w", "reason": "DUPLICATE_CLIENTID"},
+            ["Broker -> w: DISCONNECT  DUPLICATE_CLIENTID"],
+        ),
+        (
+            {"kind": "call", "operation": "CreateThing", "service": "iot"},
+            ["Account -> Broker: CreateThing"],
+        ),
+        (
+            {"kind": "call", "operation": "DeleteThing", "error": "ConflictException"},
+            ["Account -> Broker: REFUSED DeleteThing  ConflictException"],
+        ),
+        ({"kind": "tls", "refusal": "No certificate."}, ["Broker: REFUSED tls  No certificate."]),
+    ],
+)
+def test_what_an_entry_says(entry: dict[str, Any], said: list[str]) -> None:
+    assert words(entry) == said
+
+
+def test_who_publishes_stands_left_of_the_cloud_and_who_listens_right() -> None:
+    found = [
+        Step("watcher", "Broker", "SUBSCRIBE creek/#"),
+        Step("Test2", "Broker", "PUBLISH a"),
+        Step("Broker", "Shadow service", "PUBLISH a"),
+        Step("Broker", "watcher", "PUBLISH a"),
+    ]
+    assert parties(found) == ["Test2", "Broker", "Shadow service", "watcher"]
+    assert parties(found[:1]) == ["watcher", "Broker"]
+    assert parties([]) == []
+
+
+def test_a_real_stretch(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path) -> None:
+    thing = new_thing()
+    watcher = new_thing(
+        [
+            {"Effect": "Allow", "Action": ["iot:Connect", "iot:Receive"], "Resource": "*"},
+            {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": "ARN:topicfilter/creek/*"},
+        ]
+    )
+    begin = int(lab.tape().index.max())
+    with lab.connect(thing.name) as device, lab.connect(watcher.name) as other:
+        inbox = other.subscribe("creek/depth")
+        device.publish("creek/depth", '<b onclick="x">1</b>')
+        inbox.wait_for(1)
+        device.shadow.update(reported={"depth": 1.4})
+        with pytest.raises(Refused):
+            other.publish("creek/depth", "x")
+    stretch = lab.tape(after=begin)
+    chart = tape.chart(stretch, title="A & B")
+    lines = chart.text.split("\n")
+    assert len(lines) == len(chart.steps) > 8
+    assert any(f"{watcher.name} -> Broker: REFUSED PUBLISH creek/depth" in line for line in lines)
+    assert any(f"Shadow service: update {thing.name}: version 1" in line for line in lines)
+    root = ET.fromstring(chart.svg)
+    assert root.tag == f"{SVG}svg"
+    ids = root.attrib["aria-labelledby"].split()
+    titles = {each.attrib.get("id"): each.text for each in root}
+    assert titles[ids[0]] == "A & B"
+    assert "1 refused" in str(titles[ids[1]])
+    shown = [each.text or "" for each in root.iter(f"{SVG}text")]
+    assert any(text.startswith("refused: PUBLISH creek/depth") for text in shown)
+    assert {thing.name, watcher.name, "Broker", "Shadow service"} <= set(shown)
+    chart.save(tmp_path / "chart.svg")
+    ET.fromstring((tmp_path / "chart.svg").read_text())
+    page = chart._repr_html_()
+    assert "<b onclick" not in page
+    assert page == tape.chart(stretch, title="A & B")._repr_html_()
+
+
+def test_a_long_stretch_shows_its_end() -> None:
+    entries = [
+        {"number": n, "kind": "publish", "client_id": "a", "topic": f"t/{n}"} for n in range(3)
+    ]
+    chart = SequenceChart(entries, left_out=97)
+    assert chart.text.startswith("97 earlier entries are not shown.\n1  a -> Broker: PUBLISH t/0")
+    assert "97 earlier entries are not shown." in chart.svg
+    assert SequenceChart(entries, left_out=1).text.startswith("1 earlier entry is not shown.")
+
+
+def test_an_empty_stretch(lab: Lab) -> None:
+    chart = tape.chart(lab.tape(after=10**9))
+    assert repr(chart) == "Nothing happened."
+    assert "Nothing happened." in chart._repr_html_()

@@ -1,0 +1,172 @@
+"""The tape as a file, and played again against a cloud."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from creeklab import tape
+from creeklab.device import Refused
+from creeklab.lab import Lab
+
+NO_CELLAR = [
+    {"Effect": "Allow", "Action": "iot:*", "Resource": "*"},
+    {"Effect": "Deny", "Action": ["iot:Publish", "iot:Subscribe"], "Resource": "ARN:topic*/cellar"},
+]
+
+
+def last(lab: Lab) -> int:
+    return int(lab.tape().index.max())
+
+
+def morning(lab: Lab, sensor: Any, watcher: Any) -> pd.DataFrame:
+    """Have two devices do a bit of everything; return the stretch of the tape."""
+    begin = last(lab)
+    with lab.connect(watcher.name) as listening, lab.connect(sensor.name) as device:
+        inbox = listening.subscribe(f"creek/{sensor.name}/#")
+        device.publish(f"creek/{sensor.name}/depth", {"depth": 1.4})
+        device.publish(f"creek/{sensor.name}/raw", b"\xff\x00")
+        device.publish(f"creek/{sensor.name}/empty", b"", qos=0)
+        inbox.wait_for(3)
+        with pytest.raises(Refused):
+            device.publish("creek/cellar", "x")
+        with pytest.raises(Refused):
+            device.subscribe("creek/cellar")
+        device.shadow.update(reported={"depth": 1.4})
+        listening.unsubscribe(f"creek/{sensor.name}/#")
+    stretch = lab.tape(after=begin)
+    ours = stretch["client_id"].isin([sensor.name, watcher.name, ""])
+    return stretch[ours | (stretch["thing"] == sensor.name)]
+
+
+@pytest.fixture
+def devices(new_thing: Callable[..., Any]) -> tuple[Any, Any]:
+    return new_thing(NO_CELLAR), new_thing()
+
+
+def test_a_file_holds_all_of_it(lab: Lab, devices: tuple[Any, Any], tmp_path: Path) -> None:
+    stretch = morning(lab, *devices)
+    path = tmp_path / "morning.jsonl"
+    assert tape.save(stretch, path) == len(stretch)
+    again = tape.load(path)
+    assert again.index.tolist() == stretch.index.tolist()
+    assert tape.entries(again) == tape.entries(stretch)
+    first = json.loads(path.read_text().splitlines()[0])
+    assert first["kind"] == "connect"
+    assert "topic" not in first
+    assert (again["time"] - stretch["time"]).abs().max() < pd.Timedelta(microseconds=1)
+    assert tape.save(stretch.iloc[:0], path) == 0
+    assert len(tape.load(path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("{", "line 2 is not JSON"), ("[1]", "line 2 is no entry"), ("{}", "line 2 is no entry")],
+)
+def test_a_file_that_is_no_tape(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "tape.jsonl"
+    path.write_text('{"number": 1, "time": 0, "kind": "connect"}\n' + line + "\n")
+    with pytest.raises(ValueError, match=message):
+        tape.load(path)
+
+
+def test_played_again_all_comes_out_as_before(
+    lab: Lab, devices: tuple[Any, Any], tmp_path: Path
+) -> None:
+    stretch = morning(lab, *devices)
+    tape.save(stretch, tmp_path / "tape.jsonl")
+    begin = last(lab)
+    done = tape.replay(tape.load(tmp_path / "tape.jsonl"), lab)
+    assert done.differences == []
+    assert repr(done).endswith("of 2 clients played again: all came out as before.")
+    assert {"connect", "subscribe", "publish", "disconnect", "unsubscribe"} <= set(
+        done.table["kind"]
+    )
+    told = done.table.set_index("what")["now"]
+    sensor, watcher = (device.name for device in devices)
+    assert told[f"creek/{sensor}/depth"] == f"accepted, to {watcher}"
+    assert set(told["creek/cellar"]) == {"refused"}
+    # The devices did it through the real clients: it is all on the tape once more.
+    copy = lab.tape(after=begin)
+    assert f"creek/{sensor}/raw" in set(copy["topic"])
+    shadows = copy[(copy["kind"] == "shadow") & (copy["thing"] == sensor)]
+    assert shadows["version"].tolist() == [2]
+    for name in (sensor, watcher):
+        assert copy[copy["client_id"] == name]["kind"].tolist()[-1] == "disconnect"
+
+
+def test_what_differs_is_said(lab: Lab, devices: tuple[Any, Any]) -> None:
+    stretch = morning(lab, *devices)
+    sensor, watcher = devices
+    iot = lab.client("iot")
+    everything = [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]
+    lonely = [
+        *everything,
+        {"Effect": "Deny", "Action": "iot:Receive", "Resource": "arn:aws:iot:*:*:topic/*/depth"},
+    ]
+    for policy, statements in ((sensor.policy, everything), (watcher.policy, lonely)):
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iot.create_policy_version(policyName=policy, policyDocument=document, setAsDefault=True)
+    done = tape.replay(stretch, lab)
+    told = {one.what: (one.then, one.now) for one in done.differences}
+    depth = f"creek/{sensor.name}/depth"
+    assert told == {
+        "creek/cellar": ("refused", "accepted"),
+        depth: (f"accepted, to {watcher.name}", "accepted"),
+    }
+    assert len(done.differences) == 3
+    assert f"publish {depth}: then accepted, to {watcher.name}, now accepted" in repr(done)
+
+
+def test_a_device_without_a_key_is_left_out(
+    lab: Lab, devices: tuple[Any, Any], tmp_path: Path
+) -> None:
+    stretch = morning(lab, *devices)
+    foreign = stretch.assign(
+        client_id=stretch["client_id"].replace(devices[0].name, "stranger"),
+        principal=stretch["principal"].replace(devices[0].certificate_id, "0" * 64),
+    )
+    done = tape.replay(foreign, lab)
+    left = [one for one in done.outcomes if one.now == "left out"]
+    assert {one.client_id for one in left} == {"stranger"}
+    assert "no certificate and key" in repr(done)
+
+
+def test_a_payload_that_was_not_kept_is_left_out(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    begin = last(lab)
+    with lab.connect(thing.name) as device:
+        device.publish("creek/long", "x" * 20_000)
+    done = tape.replay(lab.tape(after=begin, thing=thing.name), lab)
+    (left,) = done.differences
+    assert (left.what, left.now) == ("creek/long", "left out")
+    assert "not on the tape" in left.why
+
+
+def test_on_aws_only_acceptance_is_compared(lab: Lab, devices: tuple[Any, Any]) -> None:
+    class OnAws:
+        target = "aws"
+        keys = lab.keys
+        connect = staticmethod(lab.connect)
+
+    stretch = morning(lab, *devices)
+    aws: Any = OnAws()
+    done = tape.replay(stretch, aws)
+    assert done.differences == []
+    assert set(done.table["now"]) == {"accepted", "refused"}
+
+
+def test_the_tape_is_filtered_by_kind_thing_and_topic(lab: Lab, devices: tuple[Any, Any]) -> None:
+    begin = last(lab)
+    morning(lab, *devices)
+    sensor = devices[0].name
+    assert set(lab.tape(begin, kind="connect")["client_id"]) == {d.name for d in devices}
+    on_topic = lab.tape(begin, topic=f"creek/{sensor}/+")
+    assert on_topic["topic"].dropna().nunique() == 3
+    of_thing = lab.tape(begin, thing=sensor)
+    assert sensor in set(of_thing["client_id"])
