@@ -1,8 +1,9 @@
 """Who sent what to whom: the steps of a sequence chart, from entries of the tape.
 
 The parties are the devices (by client id), the broker, the shadow service, and the account, which
-calls the API. A message is one step to the broker and one more to each client that got it. A
-message that the cloud publishes on a shadow's topics comes from the shadow service.
+calls the API; calls that only look at something are left out. A message is one step to the broker
+and one more to each client that got it. A message that the cloud publishes on a shadow's topics
+comes from the shadow service.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _steps(entry: Entry) -> Iterator[Step]:
         yield Step(BROKER, client, f"PUBLISH {entry['topic']}", _payload(entry), "answered")
     elif kind == "shadow":
         yield _shadow(entry, refusal)
-    elif kind == "call":
+    elif kind == "call" and (entry.get("error") or not _only_looks(entry)):
         name = entry.get("operation") or entry.get("service") or "call"
         code = entry.get("error") or ""
         yield Step(ACCOUNT, BROKER, str(name), str(code), "refused" if code else "asked")
@@ -83,8 +84,13 @@ def _steps(entry: Entry) -> Iterator[Step]:
         source, target = (client, BROKER) if own else (BROKER, client)
         detail = refusal or ("" if own else str(entry.get("reason", "")))
         yield Step(source, target, "DISCONNECT", detail, "refused" if refusal else "asked")
-    else:
+    elif kind != "call":
         yield Step(BROKER, BROKER, kind, refusal or str(entry.get("why", "")), _look(refusal))
+
+
+def _only_looks(entry: Entry) -> bool:
+    """Tell whether a call changes nothing, as most calls of tools do."""
+    return str(entry.get("operation", "")).startswith(("Describe", "Get", "List", "Test"))
 
 
 def _message(entry: Entry, client: str, refusal: str) -> Iterator[Step]:

@@ -93,6 +93,7 @@ def words(*entries: dict[str, Any]) -> list[str]:
             {"kind": "call", "operation": "DeleteThing", "error": "ConflictException"},
             ["Account -> Broker: REFUSED DeleteThing  ConflictException"],
         ),
+        ({"kind": "call", "operation": "ListThings", "service": "iot"}, []),
         ({"kind": "tls", "refusal": "No certificate."}, ["Broker: REFUSED tls  No certificate."]),
     ],
 )

@@ -15,7 +15,7 @@ from creeklab.sequence import Step, parties, steps
 from creeklab.widgets.html import escape, tag
 from creeklab.widgets.style import static_style
 
-COLUMN, ROW, HEAD, MARGIN = 230, 40, 46, 24
+COLUMN, ROW, HEAD, MARGIN = 250, 36, 46, 16
 LETTER = 6.4
 """Width of a letter of the chart's text, about, in its units."""
 
@@ -25,6 +25,8 @@ _INK = {
     "refused": "var(--jp-error-color1, #c62828)",
 }
 _LETTERS = "font-family:var(--jp-code-font-family, monospace);font-size:11px"
+# Letters stay readable where a line crosses them.
+_HALO = "paint-order:stroke;stroke:var(--jp-layout-color0, #fff);stroke-width:4px"
 _numbers = itertools.count(1)
 
 
@@ -115,7 +117,8 @@ class SequenceChart:
 
     def _column(self, name: str, x: float, height: float) -> str:
         box = min(COLUMN - 16.0, max(80.0, LETTER * len(name) + 20))
-        shown = _clipped(name, COLUMN - 30)
+        most = int((COLUMN - 30) / LETTER)
+        shown = name if len(name) <= most else f"{name[: most - 1]}…"
         frame = _shape("rect", x=x - box / 2, y=6, width=box, height=26, rx=3, fill="none")
         line = _shape("line", x1=x, y1=32, x2=x, y2=height - 8, stroke_dasharray="2 4", opacity=0.6)
         label = _text(shown, x, 23, weight="600")
@@ -133,7 +136,7 @@ class SequenceChart:
         return tag("g", told, *parts, style=f"color:{ink}" if ink != "currentColor" else None)
 
     def _note(self, step: Step, x: float, y: float) -> list[str]:
-        text = _clipped(_words(step), COLUMN - 24)
+        text = _words(step, COLUMN - 24)
         width = max(60.0, min(COLUMN - 10.0, LETTER * len(text) + 14))
         frame = _shape("rect", x=x - width / 2, y=y - 12, width=width, height=20, rx=8, fill="none")
         return [frame, _text(text, x, y + 2)]
@@ -153,19 +156,22 @@ class SequenceChart:
             points = f"{tip:g},{y:g} {tip - way * 8:g},{y - 4:g} {tip - way * 8:g},{y + 4:g}"
             head = tag("polygon", points=points, fill="currentColor")
         room = abs(end - start) - 24
-        text = _clipped(_words(step), room)
+        text = _words(step, room)
         return [line, head, _text(text, (start + end) / 2, y - 6)]
 
 
-def _words(step: Step) -> str:
-    said = f"{'refused: ' * (step.look == 'refused')}{step.label}"
-    return f"{said}  {step.detail}" if step.detail and step.look != "refused" else said
-
-
-def _clipped(text: str, room: float) -> str:
-    flat = " ".join(text.split())
-    most = max(4, int(room / LETTER))
-    return flat if len(flat) <= most else flat[: most - 1] + "…"
+def _words(step: Step, room: float) -> str:
+    """Return what is written on a step: of a long topic the end, which says what it is for."""
+    verb, _, topic = step.label.partition(" ")
+    verb = f"refused: {verb}" if step.look == "refused" else verb
+    letters = max(4, int(room / LETTER))
+    spare = letters - len(verb) - 1
+    if len(topic) > spare > 4:
+        return f"{verb} …{topic[1 - spare :]}"
+    text = f"{verb} {topic}".rstrip()
+    if step.detail and step.look != "refused":
+        text += f"  {' '.join(step.detail.split())}"
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def _shape(name: str, **attributes: float | str) -> str:
@@ -184,4 +190,5 @@ def _text(text: str, x: float, y: float, weight: str | None = None) -> str:
         text_anchor="middle",
         fill="currentColor",
         font_weight=weight,
+        style=_HALO,
     )
