@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from creeklab.checks import Checks
     from creeklab.why import Why
     from creeklab.widgets.mqtt_test_client import MqttTestClient
+    from creeklab.widgets.policy_lab import PolicyLab
     from creeklab.widgets.shadow_view import ShadowView
 
 
@@ -243,6 +244,20 @@ class Lab:
         The cloud's certificate authority and the account's access key stay.
         """
         reset_account(self.home)
+
+    def policy_lab(self, thing: str | None = None, policy: str | None = None) -> PolicyLab:
+        """Open the policy playground: edit a policy and see what it decides as you type.
+
+        Parameters
+        ----------
+        thing
+            Whose requests are decided, without which it is the first Thing with files here.
+        policy
+            Which policy is edited, without which it is the first one of the Thing.
+        """
+        from creeklab.widgets.policy_lab import PolicyLab
+
+        return PolicyLab(self, thing, policy)
 
     @property
     def check(self) -> Checks:

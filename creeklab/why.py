@@ -8,6 +8,7 @@ and ``TestAuthorization`` decides. The same question may be put to the local clo
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from creeklab.lab import Lab
 
 WIDTH = 96
+_CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 OLD_SECONDS = 120.0
 """From this age on a refusal says how old it is, so that an old one does not look new."""
 
@@ -186,8 +188,8 @@ class Why:
 
 def why_refused(lab: Lab, entry: dict[str, Any] | None) -> Why:
     """Explain an entry of the tape that has a refusal, with what holds by now."""
-    if entry is None or not entry.get("principal"):
-        return Why(entry)
+    if entry is None or not _CERTIFICATE.fullmatch(entry.get("principal", "")):
+        return Why(entry)  # of a shadow, of TLS, or of the account itself, which no policy binds
     iot = lab.client("iot")
     arn = f"arn:aws:iot:{lab.region}:{lab.account}:cert/{entry['principal']}"
     known = standing(iot, entry["client_id"], arn, source_ip=entry.get("source_ip", ""))
