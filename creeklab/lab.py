@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from creeklab.checks import Checks
     from creeklab.why import Why
+    from creeklab.widgets.console import Console
     from creeklab.widgets.mqtt_test_client import MqttTestClient
     from creeklab.widgets.policy_lab import PolicyLab
     from creeklab.widgets.shadow_view import ShadowView
@@ -244,6 +245,15 @@ class Lab:
         The cloud's certificate authority and the account's access key stay.
         """
         reset_account(self.home)
+
+    def console(self) -> Console:
+        """Open the console: Things, certificates and policies, and what the devices did.
+
+        Make it a cell's last line to see it; `close` ends it.
+        """
+        from creeklab.widgets.console import Console
+
+        return Console(self)
 
     def policy_lab(self, thing: str | None = None, policy: str | None = None) -> PolicyLab:
         """Open the policy playground: edit a policy and see what it decides as you type.

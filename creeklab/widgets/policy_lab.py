@@ -154,7 +154,9 @@ class PolicyLab(View):
         for text in (self._document, self._requests):
             text.add_class("creeklab-code")
         buttons = HBox([self._save, self._check, self._again], layout=Layout(flex_flow="row wrap"))
-        sides = Box([left, right], layout=Layout(display="flex", flex_flow="row wrap", grid_gap="0.5em 1em"))
+        sides = Box(
+            [left, right], layout=Layout(display="flex", flex_flow="row wrap", grid_gap="0.5em 1em")
+        )
         return VBox([HTML(heading("Policy playground")), sides, buttons])
 
     def _on_typing(self) -> None:

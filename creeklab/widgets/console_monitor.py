@@ -1,0 +1,102 @@
+"""The console's first page: what the devices did, minute by minute, as small bar charts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from creeklab.widgets.html import escape, muted, tag
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MINUTES = 60
+WIDTH, HEIGHT = 300.0, 64.0
+
+SERIES: dict[str, Callable[[str], bool]] = {
+    "Connections": lambda name: name == "Connect.Success",
+    "Messages in": lambda name: name == "PublishIn.Success",
+    "Messages out": lambda name: name == "PublishOut.Success",
+    "Refusals": lambda name: name.endswith((".AuthError", ".ClientError")),
+    "Shadow updates": lambda name: name == "UpdateThingShadow.Accepted",
+}
+"""The charts, and which of CloudWatch's metrics each adds up, over MQTT and HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Counts of one kind, one for each of the last `MINUTES` minutes, the oldest first."""
+
+    name: str
+    counts: tuple[int, ...]
+
+
+def series(metrics: pd.DataFrame, now: pd.Timestamp) -> list[Series]:
+    """Return the series that the charts show.
+
+    Parameters
+    ----------
+    metrics
+        What `creeklab.lab.Lab.metrics` returns.
+    """
+    import pandas as pd
+
+    minutes = pd.date_range(end=now.floor("min"), periods=MINUTES, freq="min")
+    found = []
+    for name, wanted in SERIES.items():
+        columns = [column for column in metrics.columns if wanted(column[0])]
+        summed = metrics[columns].sum(axis=1).reindex(minutes, fill_value=0)
+        found.append(Series(name, tuple(int(count) for count in summed)))
+    return found
+
+
+def page(found: list[Series]) -> str:
+    """Return the charts beside each other, as many as fit."""
+    look = "display:flex;flex-wrap:wrap;gap:0.8em 1.2em"
+    return tag("div", *(_card(each) for each in found), style=look)
+
+
+def _card(each: Series) -> str:
+    total, last = sum(each.counts), each.counts[-1]
+    head = tag("div", tag("b", escape(each.name)))
+    said = tag("div", f"{total:,} in the last hour, {last:,} in this minute")
+    return tag("div", head, chart(each), said, style="flex:0 1 20em;min-width:14em")
+
+
+def chart(each: Series) -> str:
+    """Return the bars of a series as SVG, with a title and a description."""
+    most = max(1, *each.counts)
+    step = WIDTH / len(each.counts)
+    bars = "".join(
+        tag(
+            "rect",
+            x=f"{n * step:.1f}",
+            y=f"{HEIGHT - HEIGHT * count / most:.1f}",
+            width=f"{step - 1:.1f}",
+            height=f"{HEIGHT * count / most:.1f}",
+            fill="currentColor",
+        )
+        for n, count in enumerate(each.counts)
+        if count
+    )
+    base = tag(
+        "line", x1="0", x2=f"{WIDTH:g}", y1=f"{HEIGHT:g}", y2=f"{HEIGHT:g}", stroke="currentColor"
+    )
+    busiest = max(range(len(each.counts)), key=each.counts.__getitem__)
+    ago = len(each.counts) - 1 - busiest
+    told = f"{sum(each.counts)} in {len(each.counts)} minutes"
+    if sum(each.counts):
+        told += f"; most in one minute, {max(each.counts)}, {ago} minutes ago"
+    drawn = tag(
+        "svg",
+        tag("title", escape(f"{each.name} in each of the last {len(each.counts)} minutes")),
+        tag("desc", escape(f"{told}.")),
+        bars,
+        base,
+        viewBox=f"0 -2 {WIDTH:g} {HEIGHT + 4:g}",
+        role="img",
+        aria_label=f"{each.name}: {told}",
+        style="width:100%;max-width:20em;display:block;color:var(--jp-info-color1, #0277bd)",
+    )
+    return drawn + tag("div", muted(f"most in a minute: {max(each.counts):,}"))
