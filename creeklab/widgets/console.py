@@ -170,7 +170,7 @@ class Console(View):
             return self._rows(part)
         if isinstance(part, Line):
             words = [HTML(muted(part.label))] if part.label else []
-            return HBox([*words, *map(self._cell, part.parts)], layout=_row())
+            return HBox([*words, *map(self._button_of, part.parts)], layout=_row())
         if isinstance(part, Form):
             return self._form(part)
         return self._tool(part)
@@ -183,22 +183,30 @@ class Console(View):
         cells = [self._cell(cell) for row in part.rows for cell in row]
         columns = " ".join(["minmax(0, max-content)"] * (count - 1) + ["minmax(0, 1fr)"])
         layout = Layout(
-            grid_template_columns=columns, grid_gap="0.2em 1.2em", align_items="baseline"
+            grid_template_columns=columns,
+            grid_gap="0.2em 1.2em",
+            align_items="baseline",
+            justify_items="flex-start",
         )
         grid = GridBox([*head, *cells], layout=layout)
         caption = [HTML(heading(part.caption, 4))] if part.caption else []
         return VBox([*caption, grid])
 
     def _cell(self, cell: Cell) -> DOMWidget:
-        if isinstance(cell, Link):
-            button = self._button(cell.label, partial(self._follow, cell.to))
-            button.tooltip = f"Go to {cell.to.page} {cell.to.name}".strip()
-            button.add_class("creeklab-link")
-            _mark_here(button, cell.here)
+        if isinstance(cell, (Link, Deed)):
+            button = self._button_of(cell)
+            if isinstance(cell, Link):
+                button.add_class("creeklab-link")
             return button
-        if isinstance(cell, Deed):
-            return self._deed(cell)
         return HTML(cell.html if isinstance(cell, Live) else cell)
+
+    def _button_of(self, part: Link | Deed) -> Button:
+        if isinstance(part, Deed):
+            return self._deed(part)
+        button = self._button(part.label, partial(self._follow, part.to))
+        button.tooltip = f"Go to {part.to.page} {part.to.name}".strip()
+        _mark_here(button, part.here)
+        return button
 
     def _deed(self, deed: Deed) -> Button:
         button = Button(description=deed.label)
@@ -223,6 +231,9 @@ class Console(View):
             if isinstance(field, Text):
                 field.on_msg(self._on_enter(do))
         title = [HTML(heading(form.title, 4))] if form.title else []
+        if len(fields) == 1 and not isinstance(fields[0], Textarea):
+            fields[0].layout.flex = "0 1 28em"
+            return VBox([*title, HBox([*fields, button], layout=_row())])
         return VBox([*title, *fields, HBox([button])], layout=Layout(max_width="52em"))
 
     def _tool(self, part: Tool) -> DOMWidget:
@@ -279,7 +290,9 @@ def _field(field: Field) -> DOMWidget:
     if field.options is not None:
         return Dropdown(options=list(field.options), **wide)
     if field.rows > 1:
-        return Textarea(value=field.value, placeholder=field.hint, rows=field.rows, **wide)
+        area = Textarea(value=field.value, placeholder=field.hint, rows=field.rows, **wide)
+        area.add_class("creeklab-code")
+        return area
     return Text(value=field.value, placeholder=field.hint, **wide)
 
 

@@ -44,6 +44,8 @@ class ConsoleAccount:
     ----------
     local
         Whether it is the local cloud, which keeps counters and a tape.
+    endpoint
+        Host, and if it is not the usual one port, of HTTPS.
     prefix
         What its ARNs begin with.
     """
@@ -54,7 +56,7 @@ class ConsoleAccount:
         self._data: Any = None
         self.local = lab.target == "local"
         self.name = f"{lab.account}, region {lab.region}"
-        self.endpoint = lab.endpoint
+        self.endpoint = f"{lab.endpoint}:{lab.https_port}" if self.local else lab.endpoint
         self.prefix = f"arn:aws:iot:{lab.region}:{lab.account}"
 
     # --- lists --------------------------------------------------------------------------------
@@ -81,8 +83,8 @@ class ConsoleAccount:
         """Count Things, certificates and policies, as far as `COUNTED`."""
         answers = {
             "Things": self._iot.list_things(maxResults=COUNTED),
-            "certificates": self._iot.list_certificates(pageSize=COUNTED),
-            "policies": self._iot.list_policies(pageSize=COUNTED),
+            "Certificates": self._iot.list_certificates(pageSize=COUNTED),
+            "Policies": self._iot.list_policies(pageSize=COUNTED),
         }
         return {
             name: f"{len(answer[name.lower()])}"

@@ -81,8 +81,8 @@ class ConsolePages:
     # --- monitor, test ------------------------------------------------------------------------
 
     def _monitor(self, place: Place) -> Page:
-        counts = ", ".join(f"{count} {name}" for name, count in self._account.counts().items())
-        parts: list[Part] = [Words(tag("p", escape(f"In this account: {counts}.")))]
+        counts = ", ".join(f"{name}: {count}" for name, count in self._account.counts().items())
+        parts: list[Part] = [Words(tag("p", escape(f"{counts}.")))]
         if self._account.local:
             parts.append(Tool("monitor"))
         else:

@@ -18,16 +18,20 @@ _STATIC = """
   color: inherit; background: var(--jp-layout-color2, #eee); border-radius: 2px;
   margin: 0.2em 0; padding: 0.3em 0.5em; white-space: pre-wrap; overflow-wrap: anywhere;
   line-height: 1.35; }
-.creeklab code { font-family: var(--jp-code-font-family, monospace); color: inherit;
+div.creeklab code { font-family: var(--jp-code-font-family, monospace); color: inherit;
   background: none; padding: 0; overflow-wrap: anywhere; }
 .creeklab-table { border-collapse: collapse; max-width: 100%; margin: 0.2em 0; }
 .creeklab-table caption { text-align: left; padding: 0.2em 0; }
-.creeklab-table th, .creeklab-table td { text-align: left; vertical-align: top;
+.creeklab .creeklab-table th, .creeklab .creeklab-table td { text-align: left; vertical-align: top;
   padding: 0.25em 0.7em 0.25em 0; border-bottom: 1px solid var(--jp-border-color2, #ccc);
   color: inherit; background: none; white-space: normal; overflow-wrap: anywhere; }
 .creeklab-table th { font-weight: 600; }
 .creeklab-mark { display: inline-block; padding: 0 0.4em; border-radius: 2px;
-  border: 1px solid var(--jp-border-color1, #777); border-left-width: 4px; font-size: 0.95em; }
+  border: 1px solid var(--jp-border-color1, #777); border-left-width: 4px; font-size: 0.95em;
+  white-space: nowrap; }
+.creeklab .creeklab-table thead th { overflow-wrap: normal; }
+/* JupyterLab has stripes for tables. */
+.creeklab .creeklab-table tbody tr:nth-child(n) { background: none; }
 .creeklab-good { border-color: var(--jp-success-color1, #2e7d32); }
 .creeklab-bad { border-color: var(--jp-error-color1, #c62828); }
 .creeklab-new { border-color: var(--jp-warn-color1, #ef6c00); }
@@ -54,6 +58,10 @@ _LIVE = """
 .creeklab .jupyter-button.mod-active, .creeklab .jupyter-button.mod-info { box-shadow: none;
   border-left: 5px solid var(--jp-brand-color1, #1976d2); background: var(--jp-layout-color3, #ddd);
   color: var(--jp-ui-font-color1, #1a1a1a); }
+.creeklab .jupyter-button.creeklab-link { background: none; border-color: transparent; padding: 0;
+  min-height: 0; text-decoration: underline; color: var(--jp-content-link-color, #0b57a4); }
+.creeklab .creeklab-code textarea { font-family: var(--jp-code-font-family, monospace);
+  white-space: pre; overflow-x: auto; }
 .creeklab .jupyter-button:disabled { opacity: 0.55; }
 .creeklab .jupyter-button:focus-visible, .creeklab input:focus-visible,
 .creeklab select:focus-visible, .creeklab textarea:focus-visible,

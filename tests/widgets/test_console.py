@@ -90,7 +90,7 @@ def test_the_tutorial_by_clicks(home: Any) -> None:
     """An empty account, a Thing, a certificate, a policy; and then the device connects."""
     lab = open_lab(home=home)
     with lab.console() as console:
-        assert "0 Things, 0 certificates, 0 policies" in shown(console)
+        assert "Things: 0, Certificates: 0, Policies: 0." in shown(console)
         click(console, "Things")
         assert "There are no Things yet" in shown(console)
         fill(console, "Name", "Test2")
@@ -129,12 +129,12 @@ def test_the_tutorial_by_clicks(home: Any) -> None:
         assert "$aws/things/Test2/shadow/update" in shown(console)
         click(console, "Interact")
         page = shown(console)
-        assert f"https://{lab.endpoint}/things/Test2/shadow" in page
+        assert f"https://{lab.endpoint}:{lab.https_port}/things/Test2/shadow" in page
         assert "$aws/things/Test2/shadow/update/delta" in page
         click(console, "Details")
         assert "site" in shown(console)
         click(console, "Monitor")
-        assert "1 Things, 1 certificates, 1 policies" in shown(console)
+        assert "Things: 1, Certificates: 1, Policies: 1." in shown(console)
 
 
 # --- AWS's guards, and what cannot be undone ------------------------------------------------------
