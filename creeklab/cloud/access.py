@@ -129,7 +129,7 @@ class Access:
         """Explain the decision on `action` and `resource`."""
         bound = self._authorizer()
         if self._around is None:
-            self._around = surroundings(self._registry, self._certificate_id, bound.policies)
+            self._around = surroundings(self._registry, self.certificate_id, bound.policies)
         return explain(bound, action, self._arn + resource, self._around)
 
     def _authorizer(self) -> Authorizer:
