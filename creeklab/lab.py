@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def open_lab(target: str = "local", *, home: Path | None = None) -> Lab:
-    """Open the lab: find the local cloud of the home folder, or start it.
+    """Open the lab: find the local cloud of the home folder, or start it; in a workshop, use its.
 
     Parameters
     ----------

@@ -157,12 +157,13 @@ def _addresses(host: str) -> list[str]:
             f"Nobody knows the host name '{host}' here. Give the name or the address that others "
             "reach this machine by."
         ) from None
-    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    # An address with a % is of one network card alone, and no certificate can name it.
+    addresses = list(dict.fromkeys(str(to[0]) for *_, to in found if "%" not in str(to[0])))
     own = [address for address in addresses if _has(address)]
     if not own:
         raise ValueError(
-            f"'{host}' has the address {addresses[0]}, which is not one of this machine's. Give "
-            "the name or the address that others reach this machine by."
+            f"'{host}' has no address that is one of this machine's ({', '.join(addresses)}). "
+            "Give the name or the address that others reach this machine by."
         )
     named = host not in (*addresses, ENDPOINT)
     if named and all(ipaddress.ip_address(address).is_loopback for address in own):

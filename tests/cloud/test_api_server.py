@@ -28,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
+from creeklab.cloud.api import server
 from creeklab.cloud.api.server import BODY_LIMIT, ApiServer
 from creeklab.cloud.errors import ServiceError
 from tests.cloud.api_harness import (
@@ -352,6 +353,24 @@ def test_as_many_user_properties_as_mqtt_has_room_for(
     client("iot-data").publish(topic="t", userProperties=properties)
     [(_, members)] = cloud.operations.calls
     assert json.loads(members["userProperties"]) == properties
+
+
+def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
+    signature = (
+        f"AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/iot/aws4_request, "
+        "SignedHeaders=host, Signature=0"
+    )
+    lines = ["POST /things/T HTTP/1.1", "Host: h", f"Authorization: {signature}"]
+    lines += ["X-Amz-Date: 20260101T000000Z", "Connection: close", "Content-Length: 9", "", "{}"]
+    status, headers, body = parse(cloud.send("\r\n".join(lines).encode()))
+    assert_typed(status, headers, body, "InvalidRequestException")
+    assert b"did not come within 0.2 s" in body
+
+
+def test_a_head_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(server.CONNECTION_OPTIONS, "keepalive_timeout", 0.2)
+    assert cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: ") == b""
 
 
 def test_a_body_that_ends_too_early(cloud: Cloud) -> None:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -205,6 +206,19 @@ class TestTheAccount:
             with pytest.raises(Refused) as refused:
                 account.subscribe("limit/50")
             assert refused.value.reason_code == 151
+
+    def test_with_a_wrong_key(self, home: Path) -> None:
+        lab = open_lab(home=home)
+        lab._account = replace(lab._account, secret_key="x" * 40)
+        with pytest.raises(Refused, match="WEBSOCKET_UPGRADE_FAILURE"):
+            lab.connect_account()
+        assert "signature we calculated does not match" in open_lab(home=home).why().summary
+
+    def test_nobody_there(self, home: Path) -> None:
+        lab = open_lab(home=home)
+        process.stop(home)
+        with pytest.raises(Refused, match="Nobody listens there"):
+            lab.connect_account()
 
     def test_it_lasts_24_hours(self) -> None:
         house = House()

@@ -28,7 +28,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from creeklab import cli
 from creeklab.cloud import process
 from creeklab.cloud.account import Account, load_account
+from creeklab.cloud.app import App
 from creeklab.cloud.process import CloudError, Joined, Running
+from creeklab.cloud.settings import Settings
 from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
 from creeklab.device import Device, Refused
 from creeklab.door import DoorRefused, ask
@@ -528,13 +530,24 @@ def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
     ("host", "why"),
     [
         ("no-such-host.invalid", "Nobody knows the host name 'no-such-host.invalid' here"),
-        ("192.0.2.1", "'192.0.2.1' has the address 192.0.2.1, which is not one of this machine's"),
+        ("192.0.2.1", r"'192.0.2.1' has no address that is one of this machine's \(192.0.2.1\)"),
         ("a b", "Nobody knows the host name"),
     ],
 )
 def test_a_name_that_cannot_be_listened_on(home: Path, host: str, why: str) -> None:
     with pytest.raises(CloudError, match=why):
         process.ensure(home, host=host)
+
+
+def test_a_name_that_is_loopback_here_is_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Debian and Ubuntu have it for the machine's own name."""
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, 1, 6, "", ("127.0.1.1", 0))]
+    )
+    with pytest.raises(ValueError, match=r"'teacher' has the address 127\.0\.1\.1 "):
+        App(tmp_path, Settings(), host="teacher")
 
 
 def test_a_name_beside_addresses(home: Path, tmp_path: Path) -> None:

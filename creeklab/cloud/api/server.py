@@ -44,9 +44,13 @@ from creeklab.cloud.errors import ServiceError
 logger = logging.getLogger(__name__)
 
 BODY_LIMIT = 1024 * 1024  # which is what aiohttp takes unless told otherwise
+BODY_SECONDS = 30.0
+IDLE_SECONDS = 300.0
 CONNECTION_OPTIONS: dict[str, Any] = {
     "access_log": None,  # Requests are on record, and a presigned URL belongs in no log.
     "auto_decompress": False,  # A compressed body is signed as it travels.
+    "lingering_time": 2.0,  # for the rest of a request that is refused already
+    "keepalive_timeout": IDLE_SECONDS,  # also for who never gets to the end of a request's head
     "max_field_size": 32 * 1024,  # User properties travel in a header.
 }
 INTERNAL_FAILURE = "The local cloud failed here; its log says where."
@@ -340,10 +344,13 @@ async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # aiohttp takes what is counted here for an answer begun
     try:
-        return await request.read()
+        return await asyncio.wait_for(request.read(), BODY_SECONDS)
     except web.HTTPRequestEntityTooLarge:
         message = f"A request may have {BODY_LIMIT} bytes; this one is larger."
         raise ServiceError("RequestEntityTooLargeException", message) from None
+    except TimeoutError:
+        message = f"The body did not come within {BODY_SECONDS:g} s."
+        raise ServiceError("InvalidRequestException", message) from None
     except (web.RequestPayloadError, OSError):
         message = "The body ended too early."
         raise ServiceError("InvalidRequestException", message) from None
