@@ -55,6 +55,7 @@ class Accounts:
         self._soon: Soon | None = None
         self._rooms: dict[str, Rooms] = {}  # by account number, the owner's first
         self._doors: dict[str, server.Account] = {}  # by access key id
+        self._users: dict[str, Rooms] = {}  # by address: who alone works there, or the owner
         self.secrets: dict[str, str] = {}
         self.owner_account = load_account(folder)
         self.add(folder, self.owner_account)
@@ -76,12 +77,30 @@ class Accounts:
         """Return the account of this number."""
         return self._rooms[number]
 
-    def of_certificate(self, certificate_id: str) -> Rooms:
-        """Return the account that has this certificate in its registry, else the owner's."""
+    def of_certificate(self, certificate_id: str, address: str) -> Rooms:
+        """Return the account that has this certificate in its registry.
+
+        Of a certificate that no account has, the account is told that works at this address.
+        """
         for rooms in self._rooms.values():
             if rooms.registry.certificate_status(certificate_id) is not None:
                 return rooms
-        return self.owner
+        return self.of_address(address)
+
+    def of_address(self, address: str) -> Rooms:
+        """Return the account whose signed requests, and no other's, come from an IP address.
+
+        It is a guess, good enough to tell somebody why a client of unknown origin was refused; the
+        owner's if there is no such account.
+        """
+        return self._users.get(address, self.owner)
+
+    def note(self, access_key: str, address: str) -> None:
+        """Take note that a request signed with this access key came from an address."""
+        rooms = self._doors[access_key]
+        if isinstance(rooms, Rooms):
+            same = self._users.setdefault(address, rooms).account == rooms.account
+            self._users[address] = rooms if same else self.owner
 
     def add(self, folder: Path, account: Account) -> Rooms:
         """Open the account kept in `folder`; what was open of this number must be closed."""

@@ -61,7 +61,9 @@ class App:
         self.accounts = Accounts(folder, settings, self._ca, self.endpoint, clock, timer)
         self._workshop = Workshop(folder, self.accounts, host, clock)
         self._listener = MqttListener(
-            lambda certificate_id: self.accounts.of_certificate(certificate_id).broker,
+            lambda certificate_id, address: (
+                self.accounts.of_certificate(certificate_id, address).broker
+            ),
             self._watched(self._ca.server_context()),
         )
         self._api = ApiServer(self.accounts, clock=clock)

@@ -95,9 +95,9 @@ def joined(home: Path) -> Joined | None:
     file = joined_file(home)
     try:
         return Joined(**json.loads(file.read_text()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError):
+    except OSError:
+        return None  # what is wrong with the folder, if anything, is told by who makes it
+    except (ValueError, TypeError):
         raise CloudError(
             f"The file {file} cannot be read. Leave the workshop with creeklab cloud leave, and "
             "join it again."

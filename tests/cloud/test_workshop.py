@@ -344,6 +344,33 @@ class TestApart:
 # --- joining --------------------------------------------------------------------------------------
 
 
+def test_who_is_told_of_a_certificate_that_nobody_has(tmp_path: Path) -> None:
+    with workshop_cloud(tmp_path / "teacher") as file:
+        lab = lab_of(tmp_path / "anna", file, "Anna")
+        thing = make_thing(lab)
+        lab.client("iot").update_certificate(
+            certificateId=thing.certificate_id, newStatus="INACTIVE"
+        )
+        for gone in ("policy", "thing_principal"):
+            call = getattr(lab.client("iot"), f"detach_{gone}")
+            if gone == "policy":
+                call(policyName=thing.policy, target=thing.certificate_arn)
+            else:
+                call(thingName=thing.name, principal=thing.certificate_arn)
+        lab.client("iot").delete_certificate(certificateId=thing.certificate_id)
+        # She alone has been here so far.
+        with pytest.raises(Refused):
+            lab.connect(thing.name)
+        assert "is not in this account's registry" in lab.why(thing.name).summary
+        # The teacher comes from the same address: now it could be either.
+        owner = open_lab(home=tmp_path / "teacher")
+        assert owner.why(thing.name).entry is None
+        with pytest.raises(Refused):
+            lab.connect(thing.name, client_id="again")
+        assert lab.why("again").entry is None
+        assert "is not in this account's registry" in owner.why("again").summary
+
+
 class TestJoining:
     def test_again_from_the_same_home(self, tmp_path: Path, file: Path) -> None:
         lab = lab_of(tmp_path / "home", file, "Cleo")

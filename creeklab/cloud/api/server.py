@@ -111,18 +111,20 @@ class Accounts(Protocol):
     """Whose doors these are."""
 
     @property
-    def owner(self) -> Account:
-        """The account that the record of nobody's requests is kept with."""
-
-    @property
     def secrets(self) -> Mapping[str, str]:
         """Secret access keys by access key id."""
 
     def of_key(self, access_key: str) -> Account:
         """Return the account that has this access key."""
 
-    def of_certificate(self, certificate_id: str) -> Account:
-        """Return the account that has this certificate in its registry, else the owner."""
+    def of_certificate(self, certificate_id: str, address: str) -> Account:
+        """Return the account that has this certificate, else that of `of_address`."""
+
+    def of_address(self, address: str) -> Account:
+        """Return the account that is told of nobody's requests from an IP address."""
+
+    def note(self, access_key: str, address: str) -> None:
+        """Take note that a request signed with this access key came from an address."""
 
 
 @dataclass(slots=True)
@@ -131,6 +133,7 @@ class _Call:
 
     request_id: str
     account: Account
+    address: str
     service: str | None = None
     operation: str | None = None
     error: str | None = None
@@ -189,7 +192,8 @@ class ApiServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
-        call = _Call(str(uuid.uuid4()), self._accounts.owner)
+        address = str(request.remote)
+        call = _Call(str(uuid.uuid4()), self._accounts.of_address(address), address)
         try:
             answer = await self._answer(request, call)
         except ServiceError as error:
@@ -250,6 +254,7 @@ class ApiServer:
             now=self._clock(),
         )
         account = call.account = self._accounts.of_key(caller.access_key)
+        self._accounts.note(caller.access_key, call.address)
         if path == MQTT_PATH and caller.service in MQTT_SERVICES:
             return await account.open_websocket(request)
         if caller.service == OWN_SERVICE:
@@ -270,8 +275,8 @@ class ApiServer:
         self, request: web.BaseRequest, certificate: bytes, headers: Mapping[str, str], call: _Call
     ) -> Answer:
         """Answer who has shown a certificate, and signed nothing."""
-        principal, source_ip = certificate_id(certificate), str(request.remote)
-        account = call.account = self._accounts.of_certificate(principal)
+        principal, source_ip = certificate_id(certificate), call.address
+        account = call.account = self._accounts.of_certificate(principal, source_ip)
         call.service, call.explained = DATA_SERVICE, True
         call.told = {"principal": principal, "source_ip": source_ip}
         service, operations = account.services[DATA_SERVICE]

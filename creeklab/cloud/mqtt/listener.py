@@ -27,6 +27,8 @@ ALPN = "x-amzn-mqtt-ca"
 # Linux only.
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
+BrokerOf = Callable[[str, str], Broker]
+
 log = logging.getLogger(__name__)
 
 
@@ -47,10 +49,11 @@ class MqttListener:
     Parameters
     ----------
     broker_of
-        Gives the broker of the account that a certificate, named by its id, belongs to.
+        Gives the broker of the account that a certificate, named by its id, belongs to; and of one
+        that belongs to none, the broker that is told of it. Called with the IP address, too.
     """
 
-    def __init__(self, broker_of: Callable[[str], Broker], context: ssl.SSLContext) -> None:
+    def __init__(self, broker_of: BrokerOf, context: ssl.SSLContext) -> None:
         self._broker_of = broker_of
         self._context = context
         self._servers: list[asyncio.Server] = []
@@ -155,7 +158,7 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
 
 
 class _MqttProtocol(asyncio.Protocol):
-    def __init__(self, broker_of: Callable[[str], Broker]) -> None:
+    def __init__(self, broker_of: BrokerOf) -> None:
         self._broker_of = broker_of
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
@@ -169,7 +172,7 @@ class _MqttProtocol(asyncio.Protocol):
         # What asyncio reads out of the certificate for everybody: 4 KB, and nobody here asks.
         transport.get_extra_info("peercert").clear()
         peer = Peer(certificate_id(der), *source, *target)
-        broker = self._broker_of(peer.principal)
+        broker = self._broker_of(peer.principal, peer.source_ip)
         self._connection = Connection(broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
         acknowledge_now(self._transport)
