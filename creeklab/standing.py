@@ -49,7 +49,7 @@ class Standing:
     Attributes
     ----------
     client_id
-        Under which it connects.
+        Under which it connects; None over HTTPS, where policies know of no client and no Thing.
     certificate
         ARN; None if there is none.
     status
@@ -66,7 +66,7 @@ class Standing:
         Values of the policy variables.
     """
 
-    client_id: str
+    client_id: str | None
     certificate: str | None = None
     status: str | None = None
     things: tuple[str, ...] = ()
@@ -83,17 +83,21 @@ class Standing:
         )
 
 
-def standing(iot: Any, client_id: str, certificate: str | None, *, source_ip: str = "") -> Standing:
+def standing(
+    iot: Any, client_id: str | None, certificate: str | None, *, source_ip: str = ""
+) -> Standing:
     """Look up what the account says of a connection.
 
     Parameters
     ----------
     iot
         The boto3 client ``"iot"``.
+    client_id
+        None for a request over HTTPS.
     certificate
         ARN of its certificate.
     """
-    context: Context = {"iot:ClientId": client_id}
+    context: Context = {} if client_id is None else {"iot:ClientId": client_id}
     if source_ip:
         context["aws:SourceIp"] = source_ip
     known = (
@@ -111,9 +115,11 @@ def standing(iot: Any, client_id: str, certificate: str | None, *, source_ip: st
             iot.list_principal_things_v2, "principalThingObjects", principal=certificate
         )
     }
-    exclusive = [name for name, kind in attached.items() if kind == "EXCLUSIVE_THING"]
-    thing = exclusive[0] if exclusive else client_id if client_id in attached else None
-    context |= _thing_context(iot, client_id, thing)
+    thing = None
+    if client_id is not None:
+        exclusive = [name for name, kind in attached.items() if kind == "EXCLUSIVE_THING"]
+        thing = exclusive[0] if exclusive else client_id if client_id in attached else None
+        context |= _thing_context(iot, client_id, thing)
     documents, targets = _policies(iot, certificate, client_id if client_id in attached else None)
     return Standing(
         client_id,
@@ -157,10 +163,11 @@ def tested(iot: Any, of: Standing, action: str, resource: str) -> str | None:
     name = next((TESTED[each] for each in TESTED if each.lower() == action.lower()), None)
     if name is None or of.certificate is None:
         return None
+    client = {} if of.client_id is None else {"clientId": of.client_id}
     answer = _found(
         lambda: iot.test_authorization(
             principal=of.certificate,
-            clientId=of.client_id,
+            **client,
             authInfos=[{"actionType": name, "resources": [resource]}],
         )
     )

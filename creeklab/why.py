@@ -192,7 +192,7 @@ def why_refused(lab: Lab, entry: dict[str, Any] | None) -> Why:
         return Why(entry)  # of a shadow, of TLS, or of the account itself, which no policy binds
     iot = lab.client("iot")
     arn = f"arn:aws:iot:{lab.region}:{lab.account}:cert/{entry['principal']}"
-    known = standing(iot, entry["client_id"], arn, source_ip=entry.get("source_ip", ""))
+    known = standing(iot, entry.get("client_id"), arn, source_ip=entry.get("source_ip", ""))
     refusal = entry["refusal"]
     if "outcome" not in refusal:
         return Why(entry, Now(known, None))

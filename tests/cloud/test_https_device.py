@@ -150,7 +150,10 @@ def test_another_topic(lab: Lab, new_thing: NewThings) -> None:
     with https(lab, thing) as connection:
         why = refusal(lab, ask(connection, "POST", "/topics/https%2Fyours?qos=1", b"x"))
         assert "'https/yours' (iot:Publish)" in why
-        entry = lab.why().entry
+        told = lab.why()
+        assert told.mends  # what is proposed is looked up as a request without a client id
+        assert "https/yours" in repr(told)
+        entry = told.entry
         assert entry is not None
         assert (entry["action"], entry["operation"]) == ("iot:Publish", "Publish")
         assert entry["resource"] == "topic/https/yours"
@@ -177,6 +180,8 @@ def test_variables_of_thing_and_client_have_no_value(lab: Lab, new_thing: NewThi
         with https(lab, thing) as connection:
             why = refusal(lab, ask(connection, "POST", f"/topics/{thing.name}", b"x"))
         assert variable in why
+        assert lab.why().now is not None
+        assert not lab.why().allowed
     thing = new_thing([allow("iot:Publish", "topic/${iot:CertificateId}")])
     with https(lab, thing) as connection:
         assert ask(connection, "POST", f"/topics/{thing.certificate_id}", b"x")[0] == 200

@@ -300,7 +300,10 @@ class Browser:
             head += b"\xfe" + size.to_bytes(2, "big")
         else:
             head += b"\xff" + size.to_bytes(8, "big")
-        self._socket.sendall(head + b"\0\0\0\0" + data)  # masked with nothing
+        self.raw(head + b"\0\0\0\0" + data)  # masked with nothing
+
+    def raw(self, data: bytes) -> None:
+        self._socket.sendall(data)
 
     def send(self, *sent: Any) -> None:
         """Send packets in one frame."""
@@ -463,6 +466,32 @@ class TestTheEnd:
             process.stop(home)
             [disconnect] = browser.hear(1)
             assert disconnect.reason_code == 139
+
+
+MASK = b"\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\xc2\x80" + MASK, 1002),  # compressed, which was not agreed on
+        (b"\x83\x80" + MASK, 1002),  # of a kind that does not exist
+        (b"\x89\xfe\x00\x7e" + MASK + b"x" * 126, 1002),  # a ping that is too long
+        (b"\x09\x81" + MASK + b"x", 1002),  # a ping in fragments
+        (b"\x80\x81" + MASK + b"x", 1002),  # the end of a message without its beginning
+        (b"\x02\x81" + MASK + b"x" + b"\x82\x81" + MASK + b"x", 1002),  # one within another
+        (b"\x82\xff\x7f" + b"\xff" * 7 + MASK, 1009),  # nine exabytes
+        (b"\x88\x81" + MASK + b"x", 1002),  # a close code of one byte
+    ],
+)
+def test_what_is_no_frame(lab: Lab, browser: Browser, frame: bytes, code: int) -> None:
+    log = lab.home / "cloud" / "cloud.log"
+    before = log.read_text()
+    browser.raw(frame)
+    assert browser.closed() == code
+    with lab.connect_account() as account:
+        account.publish("still", "here")
+    assert log.read_text() == before
 
 
 def test_who_does_not_read_holds_nobody_up(lab: Lab, browser: Browser) -> None:
