@@ -2,7 +2,7 @@
 
 Each step is safe to repeat: it makes what is missing and leaves alone what is right. Touches only
 what the course itself makes: the Things ``Test2`` and ``TestClient``, their certificates, and the
-policies named here.
+policies named here. On AWS that has to be this lab's own, by its ledger.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 from typing import TYPE_CHECKING, Any
+
+from creeklab import made
+from creeklab.looks import is_there
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -31,6 +34,8 @@ def catch_up(lab: Lab, notebook: str) -> str:
     ------
     ValueError
         If there is no such notebook.
+    RuntimeError
+        If an AWS account has something under a name of the course that this lab did not make.
     """
     steps = {
         "00": _before_anything,
@@ -45,7 +50,22 @@ def catch_up(lab: Lab, notebook: str) -> str:
     step = steps.get(notebook.partition("-")[0])
     if step is None:
         raise ValueError(f"'{notebook}' is none of the notebooks {', '.join(steps)}.")
+    if lab.target == "aws":
+        _refuse_what_others_made(lab)
     return step(lab)
+
+
+def _refuse_what_others_made(lab: Lab) -> None:
+    """Refuse to work on anything in an AWS account that has a name of the course by chance."""
+    things = [made.Made(made.THING, (name,)) for name in (THING, TEST_CLIENT)]
+    policies = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES)
+    for one in things + [made.Made(made.POLICY, (name,)) for name in policies]:
+        if not lab.ledger.has(one.kind, *one.names) and is_there(lab.ledger.client, one):
+            raise RuntimeError(
+                f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
+                "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
+                "delete it; else use another region: set AWS_REGION and open the lab again."
+            )
 
 
 def _before_anything(_: Lab) -> str:
@@ -219,6 +239,8 @@ def _remove_thing(lab: Lab, thing: str) -> None:
         if iot.list_principal_things(principal=arn)["things"]:
             continue
         certificate = arn.rpartition("/")[2]
+        if lab.target == "aws" and not lab.ledger.has(made.CERTIFICATE, certificate):
+            continue  # somebody else's
         iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
         iot.delete_certificate(certificateId=certificate, forceDelete=True)
     iot.delete_thing(thingName=thing)

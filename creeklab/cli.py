@@ -1,4 +1,4 @@
-"""The commands: ``creeklab lab``, ``creeklab test``, ``creeklab cloud``, ``creeklab report``.
+"""The commands: ``creeklab lab``, ``test``, ``cloud``, ``doctor``, ``clean-up``, ``report``.
 
 Each first makes sure of an environment (``bootstrap``). Until that exists there is only the
 standard library, so what needs more is imported inside the functions.
@@ -24,6 +24,7 @@ from creeklab.bootstrap import CLONE, SetupError, prepare, say
 
 if TYPE_CHECKING:
     from creeklab.cloud.process import Running
+    from creeklab.lab import Lab
 
 NOTEBOOKS = CLONE / "notebooks"
 JUPYTER_SECONDS = 120.0  # a first start on a slow disk compiles much
@@ -113,6 +114,32 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     reset.add_argument("--yes", action="store_true", help="do not ask")
     reset.set_defaults(run=reset_cloud)
 
+    doctor = commands.add_parser("doctor", help="find out what is not right, and what to do")
+    doctor.add_argument("thing", nargs="?", metavar="THING", help="look at this Thing's device")
+    doctor.add_argument("--client-id", metavar="ID", help="its MQTT client id; THING if left out")
+    doctor.add_argument(
+        "--publish",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="a topic that it has to be allowed; may be given again",
+    )
+    doctor.add_argument(
+        "--subscribe",
+        action="append",
+        default=[],
+        metavar="FILTER",
+        help="a topic filter that it has to be allowed; may be given again",
+    )
+    _add_target(doctor)
+    doctor.set_defaults(run=run_doctor)
+
+    clean_up = commands.add_parser("clean-up", help="take down what this lab has made")
+    clean_up.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    clean_up.add_argument("--yes", action="store_true", help="do not ask")
+    _add_target(clean_up)
+    clean_up.set_defaults(run=clean_up_lab)
+
     report = commands.add_parser("report", help="write a page about the floods of a recording")
     report.add_argument("readings", metavar="SAMPLE", help="a sample, or a CSV or Parquet file")
     report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
@@ -134,6 +161,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.pytest_arguments = arguments[1:]
         return options
     return parser.parse_args(arguments)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target",
+        choices=("local", "aws"),
+        help="the local cloud or AWS; CREEKLAB_TARGET if left out, else the local cloud",
+    )
 
 
 def _port(text: str) -> int:
@@ -494,14 +529,14 @@ def show_cloud(_: argparse.Namespace) -> int:
     say(f"What clients have to trust: {process.ca_file(home)}")
     if cloud.host:
         say(_invitation(home, cloud))
-        say("\n" + _participants(home, cloud))
+        say("\n" + _participants(home))
     return 0
 
 
-def _participants(home: Path, cloud: Running) -> str:
-    from creeklab.lab import Lab
+def _participants(home: Path) -> str:
+    from creeklab.lab import open_lab
 
-    joined = Lab(home, cloud)._ask("participants", {})["participants"]
+    joined = open_lab("local", home=home)._ask("participants", {})["participants"]
     if not joined:
         return "Nobody has joined yet."
     rows = [("name", "account", "Things", "connected")]
@@ -517,19 +552,83 @@ def reset_cloud(options: argparse.Namespace) -> int:
 
     home = _home()
     if not options.yes:
-        say(
+        _ask_for_yes(
             f"This removes every Thing, certificate, policy and shadow of your account, and the\n"
             f"key files of its Things. It belongs to {home}."
         )
-        try:
-            answer = input("Type yes to go on: ")
-        except EOFError:
-            answer = ""
-        if answer.strip().lower() != "yes":
-            raise CommandError("Nothing was changed.")
     running = reset_account(home)
     say("The account is empty." + (" The local cloud runs again." if running else ""))
     return 0
+
+
+# --- doctor and clean-up --------------------------------------------------------------------------
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Say what is right and what is not; the exit code is 1 if something is wrong.
+
+    The local cloud is started only to look at a device.
+    """
+    from creeklab.doctor import machine_findings
+    from creeklab.home import home_folder
+
+    home = home_folder()  # one in a git work tree is a finding
+    if options.thing is None:
+        lab = _open(options.target) if _target(options) == "aws" or _runs(home) else None
+        findings = machine_findings(home, lab)
+    else:
+        findings = _open(options.target).doctor(
+            options.thing,
+            client_id=options.client_id,
+            publish=options.publish,
+            subscribe=options.subscribe,
+        )
+    say(repr(findings))
+    return 0 if findings.ok else 1
+
+
+def clean_up_lab(options: argparse.Namespace) -> int:
+    """Take down what the lab has made, after a question; the exit code is 1 if not all is done."""
+    ledger = _open(options.target).ledger
+    plan = ledger.tear_down(dry_run=True)
+    say(repr(plan))
+    if options.dry_run or not plan.steps:
+        return 0
+    if not options.yes:
+        _ask_for_yes("\nThis cannot be undone.")
+    done = ledger.tear_down()
+    say(f"\n{done!r}")
+    return 0 if done.ok else 1
+
+
+def _open(target: str | None) -> Lab:
+    from creeklab.aws import AwsError
+    from creeklab.lab import open_lab
+
+    try:
+        return open_lab(target)
+    except (ValueError, AwsError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _target(options: argparse.Namespace) -> str:
+    return str(options.target or os.environ.get("CREEKLAB_TARGET", "local"))
+
+
+def _runs(home: Path) -> bool:
+    from creeklab.cloud import process
+
+    return process.status(home) is not None
+
+
+def _ask_for_yes(what: str) -> None:
+    say(what)
+    try:
+        answer = input("Type yes to go on: ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() != "yes":
+        raise CommandError("Nothing was changed.")
 
 
 def _home() -> Path:

@@ -22,6 +22,7 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
 from creeklab.keys import ThingFiles
+from creeklab.record import Record
 from creeklab.shadow import DeviceShadow
 from creeklab.topics import matches
 
@@ -214,6 +215,8 @@ class Device:
         Certificate and key to connect with, or the account's access key.
     client_id
         MQTT client id; AWS keeps one connection for each.
+    record
+        Is told of the connection and its messages.
 
     Attributes
     ----------
@@ -239,8 +242,10 @@ class Device:
         endpoint: str,
         port: int,
         client_id: str,
+        record: Record | None = None,
     ) -> None:
         self.thing = thing
+        self._record = record or Record()
         self.client_id = client_id
         self._inboxes: dict[str, Inbox] = {}
         self._connected: Future[None] = Future()
@@ -349,7 +354,11 @@ class Device:
         packet = mqtt5.PublishPacket(topic=topic, payload=data, qos=mqtt5.QoS(qos), retain=retain)
         if user_properties:
             packet.user_properties = _properties(user_properties)
-        return Publishing(what, self._ask(lambda: self._client.publish(packet), what))
+        self._record.publishes(topic, len(data))
+        future = self._ask(lambda: self._client.publish(packet), what)
+        if retain:
+            future.add_done_callback(lambda done: self._on_retained(done, topic, not data))
+        return Publishing(what, future)
 
     def subscribe(
         self,
@@ -380,6 +389,7 @@ class Device:
         what = f"Subscribing to {topic_filter!r}"
         try:
             packet = _subscription(topic_filter, qos)
+            self._record.subscribed()
             done = _answer(self._ask(lambda: self._client.subscribe(packet), what), what)
             if done.reason_codes[0] >= 0x80:
                 _refuse(what, done.reason_codes[0])
@@ -407,7 +417,7 @@ class Device:
             )
         if self._closed:
             raise RuntimeError("This device is closed. Connect anew with lab.connect.")
-        return DeviceShadow(self._client, self.thing)
+        return DeviceShadow(self._client, self.thing, self._record)
 
     def close(self) -> None:
         """Disconnect and wait until the connection has ended."""
@@ -433,26 +443,38 @@ class Device:
 
     def _on_publish(self, received: mqtt5.PublishReceivedData) -> None:
         message = _message(received.publish_packet)
+        self._record.received(message.topic, len(message.payload), message.qos)
         for inbox in list(self._inboxes.values()):
             if matches(inbox.topic_filter, message.topic):
                 inbox.put(message)
 
     def _on_success(self, success: mqtt5.LifecycleConnectSuccessData) -> None:
+        self._record.connected()
         if not self._connected.done():
             self._connected.set_result(None)
         elif not success.connack_packet.session_present:
             # The SDK connects again by itself, but what was subscribed went with the connection.
             for topic_filter, inbox in list(self._inboxes.items()):
+                self._record.subscribed()
                 self._client.subscribe(_subscription(topic_filter, inbox.qos))
 
         if self.on_connection is not None:
             self.on_connection(True, "")
 
     def _on_disconnection(self, ended: mqtt5.LifecycleDisconnectData) -> None:
+        self._record.disconnected()
         if self.on_connection is not None and not self._closed:
             packet = ended.disconnect_packet
             words = _sdk_words(ended.exception) if packet is None else _words(packet.reason_code)
             self.on_connection(False, words)
+
+    def _on_retained(
+        self, done: Future[mqtt5.PublishCompletionData], topic: str, cleared: bool
+    ) -> None:
+        if done.exception() is None:
+            puback = done.result().puback
+            if puback is None or puback.reason_code is None or puback.reason_code < 0x80:
+                self._record.retained(topic, cleared=cleared)
 
     def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
         if self._connected.done():

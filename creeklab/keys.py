@@ -7,6 +7,7 @@ repository, where it would sooner or later be published.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -159,6 +160,14 @@ class Keys:
             return []
         names = (folder.name.replace("%3A", ":") for folder in self.folder.iterdir())
         return sorted(name for name in names if THING_NAME.fullmatch(name))
+
+    def certificates(self) -> dict[Path, str]:
+        """Return the id of the certificate in each folder here, those set aside included."""
+        found = {}
+        for folder in sorted(self.folder.iterdir()) if self.folder.exists() else []:
+            with contextlib.suppress(OSError, ValueError):
+                found[folder] = ThingFiles(folder, self._ca).certificate_id
+        return found
 
     def remove(self, thing: str) -> None:
         """Remove the files of `thing`, with those of its earlier certificates, if there are any."""

@@ -9,26 +9,25 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import boto3
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError
 
 from creeklab.cloud import process
-from creeklab.cloud.account import Account, load_account
+from creeklab.cloud.account import load_account
 from creeklab.device import AccountKey, Device
-from creeklab.door import ask
 from creeklab.home import home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
+from creeklab.ledger import Ledger
+from creeklab.target import LocalOnly, Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from creeklab.checks import Checks
+    from creeklab.doctor import Findings
     from creeklab.why import Why
     from creeklab.widgets.console import Console
     from creeklab.widgets.mqtt_test_client import MqttTestClient
@@ -36,15 +35,33 @@ if TYPE_CHECKING:
     from creeklab.widgets.shadow_view import ShadowView
 
 
-def open_lab(target: str = "local", *, home: Path | None = None) -> Lab:
-    """Open the lab: find the local cloud of the home folder, or start it; in a workshop, use its.
+NO_TAPE = (
+    "AWS keeps no tape of what happened, and shows nobody's messages. A device that subscribes to "
+    "'#' sees the messages that its policy allows; CloudWatch has counters (namespace AWS/IoT) "
+    "and, once switched on, logs (log group AWSIotLogsV2). The local cloud has both: "
+    'creeklab.open_lab("local").'
+)
+
+
+def open_lab(
+    target: str | None = None,
+    *,
+    home: Path | None = None,
+    agree: bool = False,
+    mqtt_port: int | None = None,
+) -> Lab:
+    """Open the lab: on the local cloud, found or started, or a workshop's; or on AWS.
 
     Parameters
     ----------
     target
-        ``"local"``; AWS itself is not a target yet.
+        ``"local"`` or ``"aws"``; without it what ``CREEKLAB_TARGET`` says, else the local cloud.
     home
         Home folder, without which it is the one that ``CREEKLAB_HOME`` names, or the user's own.
+    agree
+        AWS only: things may be made in the account, and may cost; nobody is asked.
+    mqtt_port
+        AWS only: 8883 or 443; without it 8883 if that can be reached, else 443.
 
     Raises
     ------
@@ -52,12 +69,21 @@ def open_lab(target: str = "local", *, home: Path | None = None) -> Lab:
         If `target` is not one of those, or the home folder lies in a git work tree.
     creeklab.cloud.process.CloudError
         If the local cloud could not be started.
+    creeklab.aws.AwsError
+        If the AWS account cannot be used.
     """
-    if target != "local":
-        raise ValueError(f"open_lab knows the target 'local', not '{target}'.")
+    name = os.environ.get("CREEKLAB_TARGET", "local") if target is None else target
     home = home or home_folder()
+    if name not in ("local", "aws"):
+        raise ValueError(f"open_lab knows the targets 'local' and 'aws', not '{name}'.")
     refuse_git_work_tree(home)
-    return Lab(home, process.ensure(home))
+    if name == "local":
+        from creeklab.local import open_local
+
+        return Lab(home, open_local(home))
+    from creeklab.aws import open_aws
+
+    return Lab(home, open_aws(home, agree=agree, mqtt_port=mqtt_port))
 
 
 class Lab:
@@ -66,7 +92,7 @@ class Lab:
     Attributes
     ----------
     target
-        ``"local"``.
+        ``"local"`` or ``"aws"``.
     account, region
         Account number and region.
     endpoint, mqtt_port, https_port, ca_file
@@ -76,29 +102,27 @@ class Lab:
         A boto3 session of the account, all of whose clients talk to this cloud.
     keys
         Certificate and key files of the Things.
+    ledger
+        What this lab has made and used.
     """
 
-    target = "local"
-
-    def __init__(self, home: Path, running: process.Running) -> None:
+    def __init__(self, home: Path, target: Target) -> None:
         self.home = home
-        self._account = load_account(home / "cloud")
-        self.account = self._account.account
-        self.region = self._account.region
-        self.endpoint = running.endpoint
-        self.mqtt_port = running.mqtt_port
-        self.https_port = running.https_port
-        self.ca_file = process.ca_file(home)
-        self.session = _LocalSession(self._account, self._url, self.ca_file)
-        self.keys = Keys(home / "keys", self.ca_file)
-
-    @property
-    def _url(self) -> str:
-        return f"https://{self.endpoint}:{self.https_port}"
+        self._target = target
+        self.target = target.name
+        self.account = target.account
+        self.region = target.region
+        self.endpoint = target.endpoint
+        self.mqtt_port = target.mqtt_port
+        self.https_port = target.https_port
+        self.ca_file = target.ca_file
+        self.session = target.session
+        self.keys = Keys(target.folder / "keys", target.ca_file)
+        self.ledger = Ledger(target, home)
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of this cloud, such as ``"iot"`` or ``"iot-data"``."""
-        return self.session.client(service)
+        return cast(Any, self.session).client(service)
 
     def connect(self, thing: str, client_id: str | None = None) -> Device:
         """Connect as a Thing with the certificate that was saved for it.
@@ -115,12 +139,15 @@ class Lab:
         creeklab.device.Refused
             If the cloud does not take the connection; `why` says why.
         """
+        files = self.keys.files(thing)
+        self._target.agree()
         return Device(
             thing,
-            self.keys.files(thing),
+            files,
             endpoint=self.endpoint,
             port=self.mqtt_port,
             client_id=client_id or thing,
+            record=self.ledger.record(),
         )
 
     def connect_account(self, client_id: str | None = None) -> Device:
@@ -139,13 +166,18 @@ class Lab:
         creeklab.device.Refused
             If the cloud does not take the connection; `why` says why.
         """
-        key = self._account
+        self._target.agree()
+        credentials = self.session.get_credentials()
+        assert credentials is not None  # the lab was opened with them
+        key = credentials.get_frozen_credentials()
+        access, secret = str(key.access_key), str(key.secret_key)
         return Device(
             None,
-            AccountKey(key.access_key, key.secret_key, self.region, self.ca_file),
+            AccountKey(access, secret, self.region, self.ca_file, key.token),
             endpoint=self.endpoint,
             port=self.https_port,
             client_id=client_id or f"account-{uuid.uuid4()}",
+            record=self.ledger.record(),
         )
 
     def why(
@@ -242,8 +274,13 @@ class Lab:
     def reset(self) -> None:
         """Empty the account: no Thing, certificate, policy or shadow, and no key file is left.
 
-        The cloud's certificate authority and the account's access key stay.
+        The cloud's certificate authority and the account's access key stay. Local only.
         """
+        if self.target == "aws":
+            raise LocalOnly(
+                "An AWS account may hold what others need, so it is never emptied. "
+                "lab.ledger.tear_down() takes down what this lab has made there."
+            )
         reset_account(self.home)
 
     def console(self) -> Console:
@@ -274,7 +311,7 @@ class Lab:
         """The self-checks that end each step of a notebook."""
         from creeklab.checks import Checks
 
-        self._ask("why", {})  # says so if the cloud has ended
+        self._check_running()
         return Checks(self)
 
     def catch_up(self, notebook: str) -> str:
@@ -284,8 +321,34 @@ class Lab:
         """
         from creeklab.catch_up import catch_up
 
-        self._ask("why", {})  # says so if the cloud has ended
+        self._check_running()
         return catch_up(self, notebook)
+
+    def doctor(
+        self,
+        thing: str | None = None,
+        *,
+        client_id: str | None = None,
+        publish: Iterable[str] = (),
+        subscribe: Iterable[str] = (),
+    ) -> Findings:
+        """Find out whether this machine is ready, or with `thing` why its device does not get in.
+
+        Parameters
+        ----------
+        client_id
+            MQTT client id that the device would use, without which it is the Thing's name. A
+            connection that is open under it is cut, as AWS keeps one for each.
+        publish, subscribe
+            Topics and topic filters that the device's policy has to allow.
+        """
+        from creeklab.doctor import device_findings, machine_findings
+
+        if thing is None:
+            return machine_findings(self.home, self)
+        return device_findings(
+            self, thing, client_id or thing, publish=publish, subscribe=subscribe
+        )
 
     def test_client(self) -> MqttTestClient:
         """Open the MQTT test client: the page *Test* of the console, in the notebook.
@@ -334,15 +397,15 @@ class Lab:
             entries += page["entries"]
         return entries
 
+    def _check_running(self) -> None:
+        if self._target.ask is not None:
+            self._target.ask("why", {})  # says so if the cloud has ended
+
     def _ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the door that only the local cloud has."""
-        try:
-            return ask(self._url, self.ca_file, self._account, verb, question)
-        except EndpointConnectionError:
-            raise process.CloudError(
-                "The local cloud does not run any more. Open the lab again with "
-                "creeklab.open_lab()."
-            ) from None
+        if self._target.ask is None:
+            raise LocalOnly(NO_TAPE)
+        return self._target.ask(verb, question)
 
     def __repr__(self) -> str:
         return f"Lab: {self.target} cloud, account {self.account}, region {self.region}"
@@ -353,37 +416,9 @@ def reset_account(home: Path) -> bool:
     if process.joined(home) is None:
         running = process.reset(home)
     else:
-        open_lab(home=home)._ask("reset", {})
+        open_lab("local", home=home)._ask("reset", {})
         running = True
     Keys(home / "keys", process.ca_file(home)).clear()
+    if (home / "cloud" / "account.json").exists():
+        Ledger.emptied(home, load_account(home / "cloud").account)
     return running
-
-
-class _LocalSession(boto3.Session):
-    """A boto3 session whose clients talk to the local cloud, whatever the environment says."""
-
-    def __init__(self, account: Account, url: str, ca_file: Path) -> None:
-        # Of AWS's own settings on this machine, in files and in the environment, none counts here.
-        nothing = {
-            "profile": (None, None, None, None),
-            "config_file": (None, None, os.devnull, None),
-            "credentials_file": (None, None, os.devnull, None),
-        }
-        super().__init__(
-            botocore_session=botocore.session.Session(session_vars=nothing),
-            aws_access_key_id=account.access_key,
-            aws_secret_access_key=account.secret_key,
-            region_name=account.region,
-        )
-        self._url = url
-        self._ca_file = str(ca_file)
-
-    def client(  # type: ignore[override]
-        self, service_name: str, region_name: str | None = None, **options: Any
-    ) -> Any:
-        """Return a client, as `boto3.Session.client` does."""
-        given = {name: value for name, value in options.items() if value is not None}
-        # A proxy of the environment must not come between two programs of one machine.
-        config = Config(proxies={}).merge(given.pop("config", Config()))
-        defaults = {"endpoint_url": self._url, "verify": self._ca_file, "config": config}
-        return cast(Any, super()).client(service_name, region_name, **{**defaults, **given})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+VERBS = ("get", "update", "delete")
+
 
 def matches(topic_filter: str, topic: str) -> bool:
     """Tell whether a topic filter, with its ``$share/<name>/`` if it has one, matches a topic.
@@ -17,6 +19,24 @@ def matches(topic_filter: str, topic: str) -> bool:
         if position >= len(given) or level not in ("+", given[position]):
             return False
     return len(wanted) == len(given)
+
+
+def shadow_topic(thing: str, verb: str, name: str | None = None) -> str:
+    """Return the topic of a request to a shadow; without a name to the classic one."""
+    return f"$aws/things/{thing}/shadow/{f'name/{name}/' if name else ''}{verb}"
+
+
+def shadow_request(topic: str) -> tuple[str, str, str] | None:
+    """Return Thing, name (``""`` for the classic one) and verb of a request to a shadow.
+
+    None if the topic is not one on which a device asks.
+    """
+    match topic.split("/"):
+        case ["$aws", "things", thing, "shadow", verb] if verb in VERBS:
+            return thing, "", verb
+        case ["$aws", "things", thing, "shadow", "name", name, verb] if verb in VERBS:
+            return thing, name, verb
+    return None
 
 
 def filter_fault(topic_filter: str) -> str | None:

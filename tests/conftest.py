@@ -17,8 +17,17 @@ from tests.closing import close_what_is_reset
 counter = itertools.count(1)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     close_what_is_reset()
+    config.addinivalue_line("markers", "live: on AWS itself, with -m live and an account only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs an AWS account, unless it is asked for by ``-m live``."""
+    if "live" not in config.option.markexpr:
+        live = [item for item in items if item.get_closest_marker("live")]
+        items[:] = [item for item in items if item not in live]
+        config.hook.pytest_deselected(items=live)
 
 
 @pytest.fixture(scope="session")

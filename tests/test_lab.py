@@ -69,9 +69,9 @@ def test_opening_twice_finds_the_same_cloud(lab: Lab, monkeypatch: pytest.Monkey
     assert again.check.thing("opened-twice")
 
 
-@pytest.mark.parametrize("target", ["aws", "LOCAL", "", "localhost"])
+@pytest.mark.parametrize("target", ["AWS", "LOCAL", "", "localhost"])
 def test_another_target_is_refused_by_name(target: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"'local', not '{target}'"):
+    with pytest.raises(ValueError, match=f"'local' and 'aws', not '{target}'"):
         open_lab(target, home=tmp_path / "home")
     assert list(tmp_path.iterdir()) == []
 

@@ -344,4 +344,4 @@ def test_no_key_is_on_it(lab: Lab, new_thing: NewThings) -> None:
     assert thing.name in text
     assert "PRIVATE KEY" not in text
     assert thing.files.private_key.read_text()[100:140] not in text
-    assert lab._account.secret_key not in text
+    assert lab.session.get_credentials().secret_key not in text

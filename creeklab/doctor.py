@@ -1,0 +1,158 @@
+"""Is this machine ready, and why does this device not get in?
+
+A row of checks, each of which finds one thing right, or says what is wrong and the one thing to
+do. A check that would mean nothing after another went wrong is skipped. What is right is said
+without numbers and paths, so that it reads the same everywhere.
+
+The checks of a device follow the way of its connection: files, network, server certificate,
+then what AWS knows of the Thing and its certificate, the policy, and last the connection itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from creeklab.tables import html_table
+
+if TYPE_CHECKING:
+    from creeklab.lab import Lab
+
+
+class Wrong(Exception):
+    """What a check found wrong, and the one thing to do."""
+
+    def __init__(self, found: str, do: str) -> None:
+        super().__init__(found, do)
+        self.found = found
+        self.do = do
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found.
+
+    Attributes
+    ----------
+    about
+        What was looked at.
+    ok
+        Whether it is right; None if the check was skipped.
+    found
+        What was found, in a sentence.
+    do
+        The one thing to do if it is wrong, else ``""``.
+    """
+
+    about: str
+    ok: bool | None
+    found: str
+    do: str = ""
+
+    @property
+    def state(self) -> str:
+        """``"OK"``, ``"WRONG"`` or ``"skipped"``."""
+        return "skipped" if self.ok is None else "OK" if self.ok else "WRONG"
+
+
+class Findings(tuple[Finding, ...]):
+    """What the doctor found, in order."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return all(finding.ok is not False for finding in self)
+
+    def wrong(self) -> list[Finding]:
+        """Return what is wrong."""
+        return [finding for finding in self if finding.ok is False]
+
+    def _summary(self) -> str:
+        if self.ok:
+            return "All is well."
+        return "The first thing to do: " + self.wrong()[0].do
+
+    def __repr__(self) -> str:
+        width = max((len(finding.about) for finding in self), default=0)
+        lines = []
+        for finding in self:
+            lines.append(f"{finding.state:<7}  {finding.about:<{width}}  {finding.found}")
+            if finding.do:
+                lines.append(f"{'':<7}  {'':<{width}}  Do: {finding.do}")
+        return "\n".join([*lines, self._summary()])
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.state, each.about, " ".join(filter(None, [each.found, each.do]))) for each in self
+        ]
+        return html_table(("", "looked at", "found"), rows, note=self._summary(), colour=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check.
+
+    Attributes
+    ----------
+    about
+        What it looks at, by which `needs` of others name it.
+    look
+        Returns what is right; raises `Wrong`.
+    needs
+        What has to be right for it to mean anything.
+    """
+
+    about: str
+    look: Callable[[], str]
+    needs: Sequence[str] = ()
+
+
+def examine(checks: Iterable[Check]) -> Findings:
+    """Make the checks, in order."""
+    found: dict[str, Finding] = {}
+    for check in checks:
+        # A check that is not in the row, as on another target, is no hindrance.
+        hindrance = next(
+            (name for name in check.needs if name in found and not found[name].ok), None
+        )
+        if hindrance is not None:
+            finding = Finding(check.about, None, f"means nothing before '{hindrance}' is right.")
+        else:
+            try:
+                finding = Finding(check.about, True, check.look())
+            except Wrong as wrong:
+                finding = Finding(check.about, False, wrong.found, wrong.do)
+        found[check.about] = finding
+    return Findings(found.values())
+
+
+def machine_findings(home: Path, lab: Lab | None = None) -> Findings:
+    """Examine this machine, and the cloud that the lab is opened on.
+
+    Parameters
+    ----------
+    home
+        Home folder.
+    lab
+        The open lab, None if none is open: the local cloud is then not started.
+    """
+    from creeklab.doctor_machine import machine_checks
+
+    return examine(machine_checks(home, lab))
+
+
+def device_findings(
+    lab: Lab,
+    thing: str,
+    client_id: str,
+    *,
+    publish: Iterable[str] = (),
+    subscribe: Iterable[str] = (),
+) -> Findings:
+    """Examine why a Thing's device gets in or does not; see `creeklab.lab.Lab.doctor`."""
+    from creeklab.doctor_device import DeviceChecks
+
+    checks = DeviceChecks(lab, thing, client_id, tuple(publish), tuple(subscribe))
+    return examine(checks.all())

@@ -1,0 +1,368 @@
+"""The doctor's checks of one device, along the way that its connection takes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.x509 import load_pem_x509_certificate
+
+from creeklab.device import Refused
+from creeklab.doctor import Check, Wrong
+from creeklab.keys import ThingFiles
+from creeklab.looks import is_missing, listed
+
+if TYPE_CHECKING:
+    from creeklab.lab import Lab
+
+CONNECT_SECONDS = 5.0
+HOST_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH, and for an address:
+ADDRESS_MISMATCH = 64
+EXPIRED, NOT_YET = 10, 9
+ALPN = "x-amzn-mqtt-ca"
+
+
+class DeviceChecks:
+    """The checks of one Thing's device."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        thing: str,
+        client_id: str,
+        publish: tuple[str, ...],
+        subscribe: tuple[str, ...],
+    ) -> None:
+        self._lab = lab
+        self._iot = lab.client("iot")
+        self._thing = thing
+        self._client_id = client_id
+        self._publish = publish
+        self._subscribe = subscribe
+
+    def all(self) -> Iterator[Check]:
+        """Yield them, in order."""
+        yield Check("files", self.files)
+        yield Check("file modes", self.modes, ["files"])
+        yield Check("key and certificate", self.pair, ["files"])
+        yield Check("server", self.server)
+        yield Check("CA and endpoint", self.server_certificate, ["server"])
+        yield Check("Thing", self.thing)
+        yield Check("certificate known", self.known, ["key and certificate"])
+        yield Check("certificate active", self.active, ["certificate known"])
+        yield Check("attached to Thing", self.attached, ["certificate known", "Thing"])
+        yield Check("policy", self.policy, ["certificate known"])
+        yield Check("may connect", self.may_connect, ["policy"])
+        for topic in self._publish:
+            yield self._topic("PUBLISH", "topic", topic)
+        for topic_filter in self._subscribe:
+            yield self._topic("SUBSCRIBE", "topicfilter", topic_filter)
+        ready = ["files", "key and certificate", "CA and endpoint"]
+        yield Check("TLS handshake", self.handshake, ready)
+        yield Check(
+            "connection",
+            self.connection,
+            ["TLS handshake", "certificate known", "certificate active", "may connect"],
+        )
+
+    # --- files ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _files(self) -> ThingFiles:
+        return self._lab.keys.files(self._thing)
+
+    def files(self) -> str:
+        """Check that certificate, private key and CA file are there."""
+        try:
+            files = self._files
+        except FileNotFoundError:
+            raise Wrong(
+                f"there is no certificate with its key for '{self._thing}' here.",
+                "make one with iot.create_keys_and_certificate and save the answer with "
+                "lab.keys.save.",
+            ) from None
+        except ValueError as error:
+            raise Wrong(str(error), "use the name of a Thing.") from None
+        if not files.ca.exists():
+            raise Wrong(
+                f"the CA file {files.ca} is missing.", "open the lab again with open_lab()."
+            )
+        return "certificate, private key and CA file are here."
+
+    def modes(self) -> str:
+        """Check that only the owner can read the private key."""
+        if os.name == "nt":
+            return "Windows keeps them private in the user's own folder."
+        wanted = {self._files.private_key: 0o600, self._files.folder: 0o700}
+        for path, mode in wanted.items():
+            has = stat.S_IMODE(path.stat().st_mode)
+            if has & 0o077:
+                raise Wrong(
+                    f"others on this machine can get at {path} (mode {has:o}).",
+                    f"chmod {mode:o} {path}",
+                )
+        return "the private key is its owner's alone."
+
+    def pair(self) -> str:
+        """Check that key and certificate can be read, belong together, and are valid now."""
+        try:
+            self._files.check()
+        except (ValueError, OSError) as error:
+            raise Wrong(
+                str(error), "make a new pair with iot.create_keys_and_certificate and save it."
+            ) from None
+        certificate = load_pem_x509_certificate(self._files.certificate.read_bytes())
+        now = datetime.now(UTC)
+        if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
+            raise Wrong(
+                f"the certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to "
+                f"{certificate.not_valid_after_utc:%Y-%m-%d}, and this machine's clock says "
+                f"{now:%Y-%m-%d}.",
+                "set the clock, or make a new pair if the certificate has expired.",
+            )
+        return "belong together, and the certificate is valid now."
+
+    # --- network ----------------------------------------------------------------------------------
+
+    @property
+    def _address(self) -> str:
+        return f"{self._lab.endpoint}:{self._lab.mqtt_port}"
+
+    def _dial(self) -> socket.socket:
+        address = (self._lab.endpoint, self._lab.mqtt_port)
+        return socket.create_connection(address, CONNECT_SECONDS)
+
+    def server(self) -> str:
+        """Check that the endpoint has an address and listens."""
+        local = self._lab.target == "local"
+        start = "open the lab again with creeklab.open_lab(), which starts the cloud."
+        try:
+            self._dial().close()
+        except socket.gaierror:
+            raise Wrong(
+                f"the name {self._lab.endpoint} has no address.",
+                "check that you are online and the endpoint is a bare host name.",
+            ) from None
+        except TimeoutError:
+            raise Wrong(
+                f"{self._address} does not answer: a firewall may drop it.",
+                start if local else 'try port 443: open_lab("aws", mqtt_port=443).',
+            ) from None
+        except OSError as error:
+            raise Wrong(
+                f"{self._address} cannot be reached ({error.strerror}).",
+                start if local else 'try port 443: open_lab("aws", mqtt_port=443).',
+            ) from None
+        return "can be reached."
+
+    def server_certificate(self) -> str:
+        """Check that the CA file vouches for the server, and the server for its name."""
+        ca_file = self._lab.ca_file
+        try:
+            context = ssl.create_default_context(cafile=ca_file)
+        except OSError as error:
+            raise Wrong(
+                f"the CA file {ca_file} cannot be read ({error}).", self._ca_advice()
+            ) from None
+        try:
+            self._shake(context)
+        except ssl.SSLCertVerificationError as error:
+            self._judge(error)
+        except OSError as error:
+            # Without a certificate of its own the client may get no further, and need not.
+            if "ALERT" not in (getattr(error, "reason", None) or ""):
+                raise Wrong(
+                    f"{self._address} does not speak TLS ({error}).",
+                    "check endpoint and port: is another program listening there?",
+                ) from None
+        return "the CA file vouches for the server, and the server for its name."
+
+    def _judge(self, error: ssl.SSLCertVerificationError) -> None:
+        if error.verify_code in (HOST_MISMATCH, ADDRESS_MISMATCH):
+            raise Wrong(
+                f"the server's certificate is for another name than {self._lab.endpoint}.",
+                "connect to the endpoint that DescribeEndpoint answers (iot:Data-ATS), and not to "
+                "its address.",
+            )
+        if error.verify_code in (EXPIRED, NOT_YET):
+            raise Wrong(
+                f"by this machine's clock the server's certificate is not valid "
+                f"({error.verify_message}).",
+                "set the clock, by network time if you can.",
+            )
+        raise Wrong(
+            f"the CA file did not sign this server's certificate ({error.verify_message}).",
+            self._ca_advice(),
+        )
+
+    def _ca_advice(self) -> str:
+        if self._lab.target == "local":
+            return "stop the cloud and open the lab again: it writes its CA file anew."
+        return "use AmazonRootCA1.pem, and the ATS endpoint (with -ats in its name)."
+
+    def _shake(self, context: ssl.SSLContext) -> None:
+        if self._lab.mqtt_port == 443:
+            context.set_alpn_protocols([ALPN])
+        with (
+            self._dial() as plain,
+            context.wrap_socket(plain, server_hostname=self._lab.endpoint),
+        ):
+            pass
+
+    def handshake(self) -> str:
+        """Shake hands with the device's own certificate."""
+        context = ssl.create_default_context(cafile=self._files.ca)
+        try:
+            context.load_cert_chain(self._files.certificate, self._files.private_key)
+            self._shake(context)
+        except OSError as error:
+            raise Wrong(
+                f"certificate and key do not lead through the TLS handshake ({error}).",
+                "make a new pair with iot.create_keys_and_certificate and save it.",
+            ) from None
+        return "mutual TLS works."
+
+    # --- what AWS knows ---------------------------------------------------------------------------
+
+    def thing(self) -> str:
+        """Check that the Thing exists."""
+        try:
+            self._iot.describe_thing(thingName=self._thing)
+        except ClientError as error:
+            if not is_missing(error):
+                raise _cannot_ask(error) from None
+            raise Wrong(
+                f"there is no Thing '{self._thing}' in this account and region.",
+                f'iot.create_thing(thingName="{self._thing}")',
+            ) from None
+        except BotoCoreError as error:
+            raise _cannot_ask(error) from None
+        return "exists."
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        number = self._files.certificate_id
+        answer = self._iot.describe_certificate(certificateId=number)
+        known: dict[str, Any] = answer["certificateDescription"]
+        return known
+
+    def known(self) -> str:
+        """Check that the certificate is registered in this account and region."""
+        try:
+            assert self._known
+        except ClientError as error:
+            if not is_missing(error):
+                raise _cannot_ask(error) from None
+            raise Wrong(
+                "AWS does not know the certificate on disk, in this account and region.",
+                "make a new pair with iot.create_keys_and_certificate and save it, or go to the "
+                "region where it was made.",
+            ) from None
+        except BotoCoreError as error:
+            raise _cannot_ask(error) from None
+        return "AWS knows it."
+
+    def active(self) -> str:
+        """Check that the certificate is ACTIVE."""
+        status, number = self._known["status"], self._known["certificateId"]
+        if status != "ACTIVE":
+            raise Wrong(
+                f"the certificate is {status}.",
+                f'iot.update_certificate(certificateId="{number}", newStatus="ACTIVE")',
+            )
+        return "it is ACTIVE."
+
+    def attached(self) -> str:
+        """Check that the certificate is attached to the Thing."""
+        arn = self._known["certificateArn"]
+        if self._thing not in listed(self._iot.list_principal_things, "things", principal=arn):
+            raise Wrong(
+                f"the certificate is not attached to '{self._thing}', so policy variables such as "
+                "${iot:Connection.Thing.ThingName} have no value.",
+                f'iot.attach_thing_principal(thingName="{self._thing}", principal="{arn}")',
+            )
+        return "it is."
+
+    # --- policy -----------------------------------------------------------------------------------
+
+    def policy(self) -> str:
+        """Check that the certificate has a policy, its own or a group's."""
+        arn = self._known["certificateArn"]
+        effective = self._iot.get_effective_policies(principal=arn, thingName=self._thing)
+        names = [each["policyName"] for each in effective["effectivePolicies"]]
+        if not names:
+            raise Wrong(
+                "the certificate has no policy, so it may do nothing.",
+                f'iot.attach_policy(policyName="...", target="{arn}")',
+            )
+        return f"{', '.join(sorted(names))}."
+
+    def may_connect(self) -> str:
+        """Check that the policy allows this client id."""
+        self._authorize("CONNECT", "client", self._client_id)
+        return f"as client id '{self._client_id}'."
+
+    def _topic(self, action: str, kind: str, topic: str) -> Check:
+        def look() -> str:
+            self._authorize(action, kind, topic)
+            return "allowed."
+
+        return Check(f"may {action.lower()} {topic}", look, ["policy"])
+
+    def _authorize(self, action: str, kind: str, name: str) -> None:
+        account = ":".join(self._known["certificateArn"].split(":")[:5])
+        resource = f"{account}:{kind}/{name}"
+        question = {"actionType": action, "resources": [resource]}
+        try:
+            answer = self._iot.test_authorization(
+                principal=self._known["certificateArn"],
+                clientId=self._client_id,
+                authInfos=[question],
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise _cannot_ask(error) from None
+        result = answer["authResults"][0]
+        if result["authDecision"] == "ALLOWED":
+            return
+        verb = f"iot:{action.capitalize()}"
+        if result["authDecision"] == "EXPLICIT_DENY":
+            denied = result["denied"]["explicitDeny"]["policies"]
+            names = ", ".join(each["policyName"] for each in denied)
+            raise Wrong(
+                f"a Deny in {names} forbids {verb} on {kind}/{name}.",
+                f"take {kind}/{name} out of the Deny: a Deny wins over every Allow.",
+            )
+        raise Wrong(
+            f"no policy allows {verb} on {kind}/{name}.",
+            f"add a statement to a policy of the certificate: Allow {verb} on {resource}",
+        )
+
+    # --- the connection ---------------------------------------------------------------------------
+
+    def connection(self) -> str:
+        """Connect as the device does."""
+        try:
+            self._lab.connect(self._thing, client_id=self._client_id).close()
+        except (Refused, TimeoutError, ValueError) as error:
+            raise Wrong(str(error), self._why()) from None
+        return "CONNACK: the device gets in."
+
+    def _why(self) -> str:
+        if self._lab.target == "local":
+            return self._lab.why(self._client_id).summary
+        return (
+            "wait some minutes, as AWS takes so long to know of a change; then look into "
+            "CloudWatch's log group AWSIotLogsV2."
+        )
+
+
+def _cannot_ask(error: Exception) -> Wrong:
+    said = " ".join(str(error).split()).rstrip(".")
+    return Wrong(f"AWS cannot be asked: {said}.", "open the lab again with creeklab.open_lab().")

@@ -1,0 +1,349 @@
+"""What this lab has made, what it has used and would cost, and how all of it is taken down again.
+
+The ledger listens to the events of the lab's boto3 session, so a plain ``iot.create_thing`` in a
+cell is on record without the learner's doing; a `creeklab.device.Device` tells it of its messages.
+The record is a journal on disk in the lab's folder, which outlives the notebook.
+
+AWS answers some calls that make something with success even if it was there before
+(``create_thing`` with the same attributes, attaching twice). So before a call that makes something
+the ledger looks whether it is there: what was is not this lab's, and is never taken down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from creeklab.journal import Journal
+from creeklab.looks import is_there, shadow_names
+from creeklab.made import (
+    ATTACHMENTS,
+    CERTIFICATE,
+    MAKES,
+    REMOVES,
+    RETAINED,
+    SHADOW,
+    THING,
+    VERSION,
+    Made,
+    ends,
+    owners_named,
+    there,
+)
+from creeklab.metering import Cost, Meter, Use, load_prices
+from creeklab.record import Record
+from creeklab.tables import html_table
+from creeklab.target import Target
+from creeklab.topics import shadow_request
+
+if TYPE_CHECKING:
+    from creeklab.tear_down import TearDown
+
+TAG = {"Key": "creeklab", "Value": "lab"}
+TAGGED = ("CreatePolicy", "CreateThingType", "CreateThingGroup")  # what takes tags when made
+SERVICES = ("iot", "iot-data-plane")
+
+
+def ledger_file(folder: Path, account: str) -> Path:
+    """Return the file of an account's ledger: who joins a workshop has another account there."""
+    return folder / f"ledger-{account}.jsonl"
+
+
+class Ledger:
+    """The ledger of one lab.
+
+    Parameters
+    ----------
+    target
+        The account; from now on the calls of its session are recorded.
+    home
+        Home folder, whose own ``prices.toml`` counts if there is one.
+
+    Attributes
+    ----------
+    meter
+        Counts messages, minutes and operations.
+    """
+
+    def __init__(self, target: Target, home: Path) -> None:
+        self._target = target
+        self._home = home
+        self._journal = Journal(ledger_file(target.folder, target.account))
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._shadows_seen: set[Made] = set()
+        self.meter = Meter(self._write_use)
+        events = target.session.events
+        for service in SERVICES:
+            # By its id an event has a handler once: a session that has a ledger gets no second one.
+            handlers: dict[str, Callable[..., None]] = {
+                "before-parameter-build": self._before_call,
+                "before-call": _note_size,
+                "after-call": self._after_call,
+            }
+            for event, handler in handlers.items():
+                name = f"{event}.{service}"
+                events.register(name, handler, f"creeklab-ledger-{name}")
+
+    # --- what people ask --------------------------------------------------------------------------
+
+    def made(self) -> MadeTable:
+        """Return what this lab has made and what is still there, oldest first.
+
+        Messages make shadows too, so the account is asked for those of this lab's Things.
+        """
+        return MadeTable(one for one in self.current() if one.kind != VERSION)
+
+    def cost(self) -> Cost:
+        """Return what was used so far, and what that costs by the price table.
+
+        Counted is what the clients and devices of this lab do, in all its notebooks.
+
+        Raises
+        ------
+        ValueError
+            If the price table of the home folder cannot be used.
+        """
+        self.meter.write()
+        months: dict[str, Use] = {}
+        for entry in self._journal.read():
+            if entry.get("did") == "use":
+                month = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m")
+                used = Use(**{name: int(entry.get(name, 0)) for name in Use.names()})
+                months[month] = months.get(month, Use()) + used
+        return Cost(months, load_prices(self._home), self._target.name)
+
+    def tear_down(self, dry_run: bool = False) -> TearDown:
+        """Take down what this lab has made, and nothing else, in the order that AWS asks for.
+
+        May be repeated: after a failure, or an end half way, it goes on from there.
+
+        Parameters
+        ----------
+        dry_run
+            Only say what would be done.
+
+        Returns
+        -------
+        TearDown
+            The steps and what came of each; ``ok`` if nothing is left to do.
+        """
+        from creeklab.tear_down import tear_down
+
+        return tear_down(self._target, self, dry_run=dry_run)
+
+    def has(self, kind: str, *names: str) -> bool:
+        """Tell whether this lab made that, such as ``has("Thing", "Test2")``, and it is there."""
+        return Made(kind, names) in there(self._journal.read())
+
+    # --- what the rest of creeklab asks and tells -------------------------------------------------
+
+    def current(self) -> list[Made]:
+        """Return all that is there, attachments and versions of policies too.
+
+        Of shadows the account is asked, of the rest the journal.
+        """
+        made = there(self._journal.read())
+        things = [one.names[0] for one in made if one.kind == THING]
+        live = [
+            Made(SHADOW, (thing, name))
+            for thing in things
+            for name in shadow_names(self.client, thing)
+        ]
+        for one in [one for one in made if one.kind == SHADOW and one not in live]:
+            if one.names[0] in things or not is_there(self.client, one):
+                self.gone(one)
+                made.remove(one)
+        for one in live:
+            if one not in made:
+                self._write("make", one)
+                made.append(one)
+        return made
+
+    def certificates_ever(self) -> set[str]:
+        """Return the ids of all certificates that this lab ever made."""
+        made = [entry for entry in self._journal.read() if entry.get("did") == "make"]
+        return {entry["names"][0] for entry in made if entry["kind"] == CERTIFICATE}
+
+    def client(self, service: str) -> Any:
+        """Return a client of the account, made once."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = cast(Any, self._target.session).client(service)
+            return self._clients[service]
+
+    def gone(self, one: Made) -> None:
+        """Record that something is not there any more, whoever removed it."""
+        self._write("remove", one)
+
+    @staticmethod
+    def emptied(folder: Path, account: str) -> None:
+        """Record that an account was emptied whose ledger is in `folder`."""
+        file = ledger_file(folder, account)
+        if file.exists():
+            Journal(file).add({"did": "reset", "at": time.time()})
+
+    def record(self) -> Record:
+        """Return what a new device tells of its connection and messages."""
+        return _DeviceRecord(self)
+
+    def writes_shadow(self, one: Made) -> None:
+        """Take note of a message that may make a shadow, before it is sent.
+
+        Those of this lab's own Things are found when they are asked for.
+        """
+        # Whoever may not ask AWS about a shadow may send messages all the same.
+        with contextlib.suppress(ClientError, BotoCoreError):
+            if self._makes_shadow(one):
+                self._write("make", one)
+
+    def _makes_shadow(self, one: Made) -> bool:
+        """Tell whether writing to a shadow makes one that no Thing of this lab has.
+
+        Asked of the account once for each shadow: a call for each message would cost more than
+        the message.
+        """
+        with self._lock:
+            if one in self._shadows_seen:
+                return False
+            self._shadows_seen.add(one)
+        return not self.has(THING, one.names[0]) and not is_there(self.client, one)
+
+    def retains(self, topic: str, *, cleared: bool) -> None:
+        """Take note of a retained message that AWS has taken; an empty one clears the topic."""
+        self._write("remove" if cleared else "make", Made(RETAINED, (topic,)))
+
+    # --- what the events of boto3 say -------------------------------------------------------------
+
+    def _before_call(
+        self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
+    ) -> None:
+        name = model.name
+        if name in MAKES or name in REMOVES or name == "Publish":
+            context["creeklab-asked"] = dict(params)
+        if name in MAKES:
+            one = MAKES[name](params, {})
+            context["creeklab-makes"] = one is None or self._makes(one)
+        if name in TAGGED and self._target.name == "aws":
+            params["tags"] = [*params.get("tags", []), TAG]
+
+    def _after_call(
+        self,
+        http_response: Any,
+        parsed: Mapping[str, Any],
+        model: Any,
+        context: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        size = max(
+            context.get("creeklab-size", 0), int(http_response.headers.get("content-length", 0))
+        )
+        asked = context.get("creeklab-asked", {})
+        if model.name == "Publish":
+            self.meter.message(size + len(asked["topic"]))
+        elif "Thing" in model.name:
+            self.meter.operation(size)
+        if "creeklab-asked" not in context or http_response.status_code >= 300:
+            return
+        if model.name == "Publish":
+            if asked.get("retain"):
+                self.retains(asked["topic"], cleared=not asked.get("payload"))
+        elif model.name in REMOVES:
+            one = REMOVES[model.name](asked)
+            self._shadows_seen.discard(one)
+            self._write("remove", one)
+        elif context["creeklab-makes"]:
+            made = MAKES[model.name](asked, parsed)
+            assert made is not None  # AWS has answered
+            self._write("make", made)
+
+    def _makes(self, one: Made) -> bool:
+        """Tell whether a call makes that, as far as this lab is concerned."""
+        made = there(self._journal.read())
+        if one in made:
+            return False
+        if one.kind == SHADOW:
+            return self._makes_shadow(one)
+        if one.kind in ATTACHMENTS and any(end in made for end in ends(one)):
+            return True  # it goes when that goes, whoever attached it first
+        return not is_there(self.client, one)
+
+    # --- small things -----------------------------------------------------------------------------
+
+    def _write(self, did: str, one: Made) -> None:
+        names = list(one.names)
+        self._journal.add({"did": did, "at": time.time(), "kind": one.kind, "names": names})
+
+    def _write_use(self, use: Use) -> None:
+        self._journal.add({"did": "use", "at": time.time(), **use.counts()})
+
+    def __repr__(self) -> str:
+        return (
+            "Ledger: made() is what this lab has made, cost() what it has used, tear_down() "
+            "removes it."
+        )
+
+
+class MadeTable(tuple[Made, ...]):
+    """What a lab has made, as a table."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return kind and name of each, as text."""
+        named = owners_named(self)
+        return [
+            ("attachment", named(str(one))) if one.kind in ATTACHMENTS else one.row()
+            for one in self
+        ]
+
+    def __repr__(self) -> str:
+        if not self:
+            return "Nothing that this lab has made is there."
+        width = max(len(kind) for kind, _ in self.rows())
+        return "\n".join(f"{kind:<{width}}  {name}" for kind, name in self.rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(("kind", "name"), self.rows()) if self else f"<p>{self!r}</p>"
+
+
+class _DeviceRecord(Record):
+    """Hands on what one device tells."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._meter = ledger.meter
+
+    def connected(self) -> None:
+        self._meter.connected(self)
+
+    def disconnected(self) -> None:
+        self._meter.disconnected(self)
+
+    def subscribed(self) -> None:
+        self._meter.message()
+
+    def publishes(self, topic: str, size: int) -> None:
+        self._meter.message(len(topic.encode()) + size)
+        request = shadow_request(topic)
+        if request is not None:
+            thing, name, verb = request
+            self._meter.operation(size)
+            if verb == "update":
+                self._ledger.writes_shadow(Made(SHADOW, (thing, name)))
+
+    def retained(self, topic: str, *, cleared: bool) -> None:
+        self._ledger.retains(topic, cleared=cleared)
+
+    def received(self, topic: str, size: int, qos: int) -> None:
+        self._meter.message(len(topic.encode()) + size, acknowledged=qos > 0)
+
+
+def _note_size(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
+    body = params.get("body")
+    context["creeklab-size"] = len(body) if isinstance(body, bytes | bytearray | str) else 0

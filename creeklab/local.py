@@ -1,0 +1,92 @@
+"""The local cloud as a target: its account, a boto3 session that talks to it, and its own door."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import EndpointConnectionError
+
+from creeklab.cloud import process
+from creeklab.cloud.account import Account, load_account
+from creeklab.door import ask
+from creeklab.target import Target
+
+
+def open_local(home: Path) -> Target:
+    """Find the local cloud of a home folder, or start it.
+
+    Raises
+    ------
+    creeklab.cloud.process.CloudError
+        If it could not be started.
+    """
+    running = process.ensure(home)
+    account = load_account(home / "cloud")
+    url = f"https://{running.endpoint}:{running.https_port}"
+    ca_file = process.ca_file(home)
+    return Target(
+        name="local",
+        folder=home,
+        account=account.account,
+        region=account.region,
+        endpoint=running.endpoint,
+        mqtt_port=running.mqtt_port,
+        https_port=running.https_port,
+        ca_file=ca_file,
+        session=_LocalSession(account, url, ca_file),
+        ask=_Door(account, url, ca_file).ask,
+    )
+
+
+class _Door:
+    """The door that only the local cloud has: what happened, and why something was refused."""
+
+    def __init__(self, account: Account, url: str, ca_file: Path) -> None:
+        self._account = account
+        self._url = url
+        self._ca_file = ca_file
+
+    def ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return ask(self._url, self._ca_file, self._account, verb, question)
+        except EndpointConnectionError:
+            raise process.CloudError(
+                "The local cloud does not run any more. Open the lab again with "
+                "creeklab.open_lab()."
+            ) from None
+
+
+class _LocalSession(boto3.Session):
+    """A boto3 session whose clients talk to the local cloud, whatever the environment says."""
+
+    def __init__(self, account: Account, url: str, ca_file: Path) -> None:
+        # Of AWS's own settings on this machine, in files and in the environment, none counts here.
+        nothing = {
+            "profile": (None, None, None, None),
+            "config_file": (None, None, os.devnull, None),
+            "credentials_file": (None, None, os.devnull, None),
+        }
+        super().__init__(
+            botocore_session=botocore.session.Session(session_vars=nothing),
+            aws_access_key_id=account.access_key,
+            aws_secret_access_key=account.secret_key,
+            region_name=account.region,
+        )
+        self._url = url
+        self._ca_file = str(ca_file)
+
+    def client(  # type: ignore[override]
+        self, service_name: str, region_name: str | None = None, **options: Any
+    ) -> Any:
+        """Return a client, as `boto3.Session.client` does."""
+        given = {name: value for name, value in options.items() if value is not None}
+        # A proxy of the environment must not come between two programs of one machine.
+        config = Config(proxies={}).merge(given.pop("config", Config()))
+        defaults = {"endpoint_url": self._url, "verify": self._ca_file, "config": config}
+        return cast(Any, super()).client(service_name, region_name, **{**defaults, **given})

@@ -1,0 +1,95 @@
+"""Whether something is there in the account: one question to AWS for each kind of thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from creeklab.made import (
+    CERTIFICATE,
+    GROUP,
+    MEMBER,
+    POLICY,
+    POLICY_TARGET,
+    RETAINED,
+    SHADOW,
+    THING,
+    THING_PRINCIPAL,
+    TYPE,
+    VERSION,
+    Made,
+)
+
+Client = Callable[[str], Any]
+
+
+def is_there(client: Client, one: Made) -> bool:
+    """Tell whether the account has that; `client` gives a boto3 client of a service."""
+    try:
+        return _LOOKS[one.kind](client, *one.names)
+    except ClientError as error:
+        if is_missing(error):
+            return False
+        raise
+
+
+def is_missing(error: ClientError) -> bool:
+    """Tell whether AWS refused because what was asked for isn't there."""
+    return str(error.response["Error"]["Code"]) == "ResourceNotFoundException"
+
+
+def listed(call: Callable[..., Any], member: str, **question: Any) -> Iterator[Any]:
+    """Yield what a list operation of ``iot`` has, all its pages."""
+    while True:
+        page = call(**question)
+        yield from page[member]
+        token = page.get("nextToken"), page.get("nextMarker")
+        if token == (None, None):
+            return
+        question |= {"nextToken": token[0]} if token[0] else {"marker": token[1]}
+
+
+def shadow_names(client: Client, thing: str) -> list[str]:
+    """Return the names of a Thing's shadows, ``""`` for the classic one."""
+    data = client("iot-data")
+    named = list(listed(data.list_named_shadows_for_thing, "results", thingName=thing))
+    return [*named, ""] if is_there(client, Made(SHADOW, (thing, ""))) else named
+
+
+def _shadow(client: Client, thing: str, name: str) -> bool:
+    named = {"shadowName": name} if name else {}
+    return bool(client("iot-data").get_thing_shadow(thingName=thing, **named))
+
+
+def _targets(client: Client, policy: str, target: str) -> bool:
+    targets = listed(client("iot").list_targets_for_policy, "targets", policyName=policy)
+    return target in targets
+
+
+def _principals(client: Client, thing: str, principal: str) -> bool:
+    principals = listed(client("iot").list_thing_principals, "principals", thingName=thing)
+    return principal in principals
+
+
+def _groups(client: Client, group: str, thing: str) -> bool:
+    groups = listed(client("iot").list_thing_groups_for_thing, "thingGroups", thingName=thing)
+    return group in (each["groupName"] for each in groups)
+
+
+_LOOKS: Mapping[str, Callable[..., bool]] = {
+    THING: lambda client, name: bool(client("iot").describe_thing(thingName=name)),
+    TYPE: lambda client, name: bool(client("iot").describe_thing_type(thingTypeName=name)),
+    GROUP: lambda client, name: bool(client("iot").describe_thing_group(thingGroupName=name)),
+    CERTIFICATE: lambda client, name: bool(client("iot").describe_certificate(certificateId=name)),
+    POLICY: lambda client, name: bool(client("iot").get_policy(policyName=name)),
+    VERSION: lambda client, policy, number: bool(
+        client("iot").get_policy_version(policyName=policy, policyVersionId=number)
+    ),
+    THING_PRINCIPAL: _principals,
+    POLICY_TARGET: _targets,
+    MEMBER: _groups,
+    SHADOW: _shadow,
+    RETAINED: lambda client, topic: bool(client("iot-data").get_retained_message(topic=topic)),
+}
