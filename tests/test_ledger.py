@@ -1,0 +1,404 @@
+"""The ledger: whatever makes something through the lab is on record, and nobody else's is.
+
+Everything is done by plain boto3 and by devices, against a local cloud. What others make is made
+by a boto3 client that knows nothing of the lab.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from creeklab.cloud import process
+from creeklab.keys import certificate_id
+from creeklab.lab import Lab, open_lab
+from creeklab.ledger import ledger_file
+from creeklab.made import (
+    CERTIFICATE,
+    GROUP,
+    MEMBER,
+    POLICY,
+    POLICY_TARGET,
+    RETAINED,
+    SHADOW,
+    THING,
+    THING_PRINCIPAL,
+    TYPE,
+    VERSION,
+    Made,
+    there,
+)
+from creeklab.metering import Use
+
+POLICY_TEXT = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    home = tmp_path_factory.mktemp("ledger")
+    yield open_lab(home=home)
+    process.stop(home)
+
+
+def others(lab: Lab, service: str) -> Any:
+    """Return a client of the account that the lab does not know of."""
+    keys = lab.session.get_credentials()
+    assert keys is not None
+    return boto3.client(  # type: ignore[call-overload]
+        service,
+        region_name=lab.region,
+        endpoint_url=f"https://{lab.endpoint}:{lab.https_port}",
+        verify=str(lab.ca_file),
+        aws_access_key_id=keys.access_key,
+        aws_secret_access_key=keys.secret_key,
+    )
+
+
+@pytest.fixture(scope="module")
+def theirs(own_lab: Lab) -> Any:
+    return others(own_lab, "iot")
+
+
+@pytest.fixture(scope="module")
+def iot(own_lab: Lab) -> Any:
+    return own_lab.client("iot")
+
+
+@pytest.fixture(scope="module")
+def data(own_lab: Lab) -> Any:
+    return own_lab.client("iot-data")
+
+
+# --- what calls make and remove -------------------------------------------------------------------
+
+
+def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
+    own_lab: Lab, iot: Any, data: Any
+) -> None:
+    has = own_lab.ledger.has
+    iot.create_thing(thingName="recorded")
+    iot.create_thing_type(thingTypeName="recorded-type")
+    iot.create_thing_group(thingGroupName="recorded-group")
+    answer = iot.create_keys_and_certificate(setAsActive=True)
+    number, arn = answer["certificateId"], answer["certificateArn"]
+    plain = iot.create_keys_and_certificate()["certificateId"]  # a request without any member
+    iot.create_policy(policyName="recorded-policy", policyDocument=POLICY_TEXT)
+    iot.create_policy_version(policyName="recorded-policy", policyDocument=POLICY_TEXT)
+    iot.attach_thing_principal(thingName="recorded", principal=arn)
+    iot.attach_policy(policyName="recorded-policy", target=arn)
+    iot.add_thing_to_thing_group(thingGroupName="recorded-group", thingName="recorded")
+    data.update_thing_shadow(thingName="recorded", payload='{"state": {}}')
+    data.update_thing_shadow(thingName="recorded", shadowName="n", payload='{"state": {}}')
+    data.publish(topic="recorded/topic", retain=True, payload=b"x")
+
+    for made in [
+        (THING, "recorded"),
+        (TYPE, "recorded-type"),
+        (GROUP, "recorded-group"),
+        (CERTIFICATE, number),
+        (CERTIFICATE, plain),
+        (POLICY, "recorded-policy"),
+        (VERSION, "recorded-policy", "2"),
+        (THING_PRINCIPAL, "recorded", arn),
+        (POLICY_TARGET, "recorded-policy", arn),
+        (MEMBER, "recorded-group", "recorded"),
+        (RETAINED, "recorded/topic"),
+    ]:
+        assert has(*made), made
+    table = own_lab.ledger.made()
+    assert Made(SHADOW, ("recorded", "")) in table
+    assert Made(SHADOW, ("recorded", "n")) in table
+    assert Made(VERSION, ("recorded-policy", "2")) not in table  # goes with its policy
+    assert own_lab.ledger.made() == table
+
+    data.publish(topic="recorded/topic", retain=True, payload=b"")
+    data.delete_thing_shadow(thingName="recorded", shadowName="n")
+    data.delete_thing_shadow(thingName="recorded")
+    iot.remove_thing_from_thing_group(thingGroupName="recorded-group", thingName="recorded")
+    iot.detach_policy(policyName="recorded-policy", target=arn)
+    iot.detach_thing_principal(thingName="recorded", principal=arn)
+    iot.delete_policy_version(policyName="recorded-policy", policyVersionId="2")
+    iot.delete_policy(policyName="recorded-policy")
+    iot.update_certificate(certificateId=number, newStatus="INACTIVE")
+    iot.delete_certificate(certificateId=number)
+    iot.delete_certificate(certificateId=plain)
+    iot.delete_thing_group(thingGroupName="recorded-group")
+    iot.delete_thing(thingName="recorded")
+    left = [
+        one
+        for one in own_lab.ledger.made()
+        if one.names[0] in (number, plain) or "recorded" in str(one)
+    ]
+    assert left == [Made(TYPE, ("recorded-type",))]
+
+
+@pytest.mark.parametrize("way", ["csr", "without-ca"])
+def test_certificates_that_come_another_way(way: str, own_lab: Lab, iot: Any) -> None:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    if way == "csr":
+        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+        pem = request.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+        answer = iot.create_certificate_from_csr(certificateSigningRequest=pem)
+    else:
+        pem = iot.create_keys_and_certificate()["certificatePem"]
+        number = certificate_id(pem)
+        iot.delete_certificate(certificateId=number)
+        assert not own_lab.ledger.has(CERTIFICATE, number)
+        answer = iot.register_certificate_without_ca(certificatePem=pem)
+    assert own_lab.ledger.has(CERTIFICATE, answer["certificateId"])
+
+
+def test_what_aws_refuses_is_not_on_record(own_lab: Lab, iot: Any) -> None:
+    before = own_lab.ledger.made()
+    for call, asked in [
+        (iot.create_policy, {"policyName": "bad", "policyDocument": "{"}),
+        (iot.create_thing, {"thingName": "no spaces, please"}),
+        (iot.attach_policy, {"policyName": "missing", "target": "arn:aws:iot:x:1:cert/0"}),
+    ]:
+        with pytest.raises(ClientError):
+            call(**asked)
+    assert own_lab.ledger.made() == before
+
+
+def test_a_lab_opened_again_knows_what_was_made_before(own_lab: Lab, iot: Any) -> None:
+    iot.create_thing(thingName="outlives")
+    again = open_lab(home=own_lab.home)
+    assert again.ledger.has(THING, "outlives")
+    again.client("iot").delete_thing(thingName="outlives")
+    assert not own_lab.ledger.has(THING, "outlives")
+
+
+# --- what others have made ------------------------------------------------------------------------
+
+
+def test_what_was_there_before_is_not_this_labs_though_aws_says_yes(
+    own_lab: Lab, iot: Any, theirs: Any
+) -> None:
+    has = own_lab.ledger.has
+    theirs.create_thing(thingName="theirs")
+    theirs.create_thing_group(thingGroupName="their-group")
+    theirs.create_policy(policyName="their-policy", policyDocument=POLICY_TEXT)
+    arn = theirs.create_keys_and_certificate()["certificateArn"]
+    theirs.attach_thing_principal(thingName="theirs", principal=arn)
+    theirs.attach_policy(policyName="their-policy", target=arn)
+    theirs.add_thing_to_thing_group(thingGroupName="their-group", thingName="theirs")
+
+    iot.create_thing(thingName="theirs")
+    iot.create_thing_group(thingGroupName="their-group")
+    iot.attach_thing_principal(thingName="theirs", principal=arn)
+    iot.attach_policy(policyName="their-policy", target=arn)
+    iot.add_thing_to_thing_group(thingGroupName="their-group", thingName="theirs")
+    assert not has(THING, "theirs")
+    assert not has(GROUP, "their-group")
+    assert not has(THING_PRINCIPAL, "theirs", arn)
+    assert not has(POLICY_TARGET, "their-policy", arn)
+    assert not has(MEMBER, "their-group", "theirs")
+
+    # An attachment that this lab makes is this lab's, whosever the ends are.
+    theirs.detach_policy(policyName="their-policy", target=arn)
+    iot.attach_policy(policyName="their-policy", target=arn)
+    assert has(POLICY_TARGET, "their-policy", arn)
+    iot.detach_policy(policyName="their-policy", target=arn)
+
+
+def test_a_shadow_that_others_had_is_not_this_labs(own_lab: Lab, iot: Any, data: Any) -> None:
+    others(own_lab, "iot-data").update_thing_shadow(thingName="shadowed", payload='{"state": {}}')
+    data.update_thing_shadow(thingName="shadowed", payload='{"state": {}}')
+    data.update_thing_shadow(thingName="unshadowed", payload='{"state": {}}')
+    made = own_lab.ledger.made()
+    assert Made(SHADOW, ("shadowed", "")) not in made
+    assert Made(SHADOW, ("unshadowed", "")) in made
+    data.delete_thing_shadow(thingName="unshadowed")
+    data.update_thing_shadow(thingName="unshadowed", payload='{"state": {}}')
+    assert Made(SHADOW, ("unshadowed", "")) in own_lab.ledger.made()
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def client(own_lab: Lab) -> str:
+    """A Thing that may do everything."""
+    own_lab.catch_up("05-mqtt")
+    return "TestClient"
+
+
+def test_a_message_may_make_a_shadow_or_be_retained(own_lab: Lab, client: str) -> None:
+    others(own_lab, "iot-data").update_thing_shadow(thingName="their-own", payload='{"state": {}}')
+    with own_lab.connect(client) as device:
+        answers = device.subscribe("$aws/things/+/shadow/update/accepted")
+        for thing in ("without-thing", "their-own", "Test2"):
+            device.publish(f"$aws/things/{thing}/shadow/update", {"state": {"reported": {"a": 1}}})
+        answers.wait_for(3)
+        device.shadow.update(reported={"a": 1}, name="named")
+        device.publish("creek/last", {"ft": 1.4}, retain=True)
+        device.publish("creek/first", {"ft": 1.4}, retain=True)
+        device.publish("creek/first", b"", retain=True)
+    made = own_lab.ledger.made()
+    shadows = {one.names for one in made if one.kind == SHADOW}
+    assert {("without-thing", ""), ("Test2", ""), (client, "named")} <= shadows
+    assert ("their-own", "") not in shadows
+    assert [one.names for one in made if one.kind == RETAINED] == [("creek/last",)]
+
+
+def test_a_retained_message_that_was_refused_is_not_on_record(
+    own_lab: Lab, client: str, iot: Any
+) -> None:
+    from creeklab.device import Refused
+
+    with own_lab.connect("Test2") as device, pytest.raises(Refused):
+        device.publish("not/allowed", "x", retain=True)
+    assert not own_lab.ledger.has(RETAINED, "not/allowed")
+
+
+def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: str) -> None:
+    """CONNECT, SUBSCRIBE, PUBLISH in and out, and PUBACK, in steps of 5 KB."""
+    after = int(own_lab.tape().index.max())
+    before = own_lab.ledger.cost().use
+    with own_lab.connect(client, client_id="counted") as device:
+        inbox = device.subscribe("counted/#")
+        device.publish("counted/small", "x")
+        device.publish("counted/zero", "x", qos=0)
+        device.publish("counted/large", b"x" * 12_000)
+        inbox.wait_for(3)
+        device.subscribe("others/+")
+        device.shadow.update(reported={"counted": True})
+        device.shadow.get()
+        device.shadow.delete()
+    use = own_lab.ledger.cost().use
+
+    tape = own_lab.tape(after=after)
+    sent = tape[(tape["client_id"] == "counted") & (tape["kind"] == "publish")]
+    got = tape[tape["to"].apply(lambda to: isinstance(to, list) and "counted" in to)]
+    subscribed = tape[(tape["client_id"] == "counted") & (tape["kind"] == "subscribe")]
+    assert (len(subscribed), len(sent), len(got)) == (2 + 2 + 1 + 1, 3 + 3, 3 + 3)
+    extra = 2 + 2  # the large message, in and out
+    acknowledged = len(got) - 1  # not what came at QoS 0
+    assert use.messages - before.messages == (
+        1 + len(subscribed) + len(sent) + len(got) + acknowledged + extra
+    )
+    assert use.minutes - before.minutes == 1
+    assert use.operations - before.operations == 3
+
+
+def test_calls_are_counted_where_aws_counts_them(own_lab: Lab, iot: Any, data: Any) -> None:
+    def used(call: Callable[..., Any], **asked: Any) -> Use:
+        before = own_lab.ledger.cost().use.counts()
+        call(**asked)
+        after = own_lab.ledger.cost().use.counts()
+        return Use(**{name: after[name] - before[name] for name in after})
+
+    assert used(iot.describe_endpoint) == Use()
+    assert used(iot.list_policies) == Use()
+    assert used(iot.list_things) == Use(operations=1)
+    assert used(data.publish, topic="a/b", payload=b"x" * 6000) == Use(messages=2)
+    large = json.dumps({"state": {"reported": {"a": "x" * 3000}}})
+    before = own_lab.ledger.has(THING, "Test2")
+    assert before  # so no question is asked of its shadow first
+    assert used(data.update_thing_shadow, thingName="Test2", payload=large) == Use(operations=4)
+    assert used(data.get_thing_shadow, thingName="Test2") == Use(operations=4)
+
+
+def test_a_reset_account_has_nothing_made_but_keeps_what_was_used(home: Path) -> None:
+    lab = open_lab(home=home)
+    lab.client("iot").create_thing(thingName="before")
+    used = lab.ledger.cost().use
+    assert used
+    lab.reset()
+    again = open_lab(home=home)
+    assert again.ledger.made() == ()
+    assert repr(again.ledger.made()) == "Nothing that this lab has made is there."
+    assert again.ledger.cost().use == used
+
+
+# --- how it reads -----------------------------------------------------------------------------
+
+
+def test_the_table_names_a_certificate_by_its_thing(own_lab: Lab, client: str) -> None:
+    table = own_lab.ledger.made()
+    number = own_lab.keys.files("Test2").certificate_id
+    rows = table.rows()
+    assert ("Thing", "Test2") in rows
+    assert ("certificate", number) in rows
+    assert ("attachment", "policy 'Test2Policy' on certificate of 'Test2'") in rows
+    assert "<td" in table._repr_html_()
+    for text in (repr(table), table._repr_html_()):
+        assert "Test2Policy" in text
+        assert "PRIVATE" not in text
+
+
+def test_no_key_is_in_the_ledger(own_lab: Lab, iot: Any) -> None:
+    answer = iot.create_keys_and_certificate()
+    text = ledger_file(own_lab.home, own_lab.account).read_text()
+    assert answer["certificateId"] in text
+    assert answer["keyPair"]["PrivateKey"][100:140] not in text
+    assert "BEGIN" not in text
+
+
+# --- pure: what is there after a row of entries -----------------------------------------------
+
+
+def make(kind: str, *names: str) -> dict[str, Any]:
+    return {"did": "make", "kind": kind, "names": list(names)}
+
+
+def remove(kind: str, *names: str) -> dict[str, Any]:
+    return {"did": "remove", "kind": kind, "names": list(names)}
+
+
+CERT = "arn:aws:iot:us-east-1:123456789012:cert/0a"
+GROUP_ARN = "arn:aws:iot:us-east-1:123456789012:thinggroup/g"
+ALL = [
+    make(THING, "t"),
+    make(CERTIFICATE, "0a"),
+    make(POLICY, "p"),
+    make(GROUP, "g"),
+    make(VERSION, "p", "2"),
+    make(THING_PRINCIPAL, "t", CERT),
+    make(POLICY_TARGET, "p", CERT),
+    make(POLICY_TARGET, "p", GROUP_ARN),
+    make(MEMBER, "g", "t"),
+]
+
+
+@pytest.mark.parametrize(
+    ("gone", "goes_with_it"),
+    [
+        (remove(THING, "t"), {THING_PRINCIPAL, MEMBER}),
+        (remove(CERTIFICATE, "0a"), {THING_PRINCIPAL, POLICY_TARGET}),
+        (remove(POLICY, "p"), {VERSION, POLICY_TARGET}),
+        (remove(GROUP, "g"), {MEMBER, POLICY_TARGET}),
+        (remove(MEMBER, "g", "t"), set()),
+        (remove(THING, "another"), set()),
+        (remove(CERTIFICATE, "a"), set()),
+    ],
+)
+def test_what_is_removed_takes_along_what_existed_with_it(
+    gone: dict[str, Any], goes_with_it: set[str]
+) -> None:
+    before, after = there(ALL), there([*ALL, gone])
+    lost = [one for one in before if one not in after]
+    named = Made(gone["kind"], tuple(gone["names"]))
+    assert {one.kind for one in lost if one != named} == goes_with_it
+
+
+def test_a_reset_leaves_nothing_and_lines_of_other_kinds_are_no_matter() -> None:
+    assert there([*ALL, {"did": "reset"}]) == []
+    assert there([{"did": "use", "messages": 1}, {}, *ALL, *ALL]) == there(ALL)
+    assert there([*ALL, {"did": "reset"}, make(THING, "t")]) == [Made(THING, ("t",))]

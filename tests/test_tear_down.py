@@ -1,0 +1,412 @@
+"""Taking down: in AWS's order, all of what the lab has made and nothing else, whatever fails.
+
+On a local cloud, which guards deletion as AWS does. What others have in the account is looked at
+before and after by a client that the lab does not know of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.exceptions import EndpointConnectionError
+
+from creeklab.cloud import process
+from creeklab.lab import Lab, open_lab
+from creeklab.ledger import ledger_file
+from creeklab.made import CERTIFICATE, POLICY, THING, TYPE
+from tests.test_ledger import POLICY_TEXT, others
+
+
+@pytest.fixture(scope="module")
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    home = tmp_path_factory.mktemp("tear-down")
+    yield open_lab(home=home)
+    process.stop(home)
+
+
+@pytest.fixture(scope="module")
+def theirs(own_lab: Lab) -> Any:
+    return others(own_lab, "iot")
+
+
+def everything(lab: Lab) -> dict[str, Any]:
+    """Return all that the account has, as somebody else sees it."""
+    iot, data = others(lab, "iot"), others(lab, "iot-data")
+    things = {each["thingName"] for each in iot.list_things()["things"]}
+    certificates = iot.list_certificates(pageSize=250)["certificates"]
+    policies = [each["policyName"] for each in iot.list_policies()["policies"]]
+    retained = data.list_retained_messages()["retainedTopics"]
+    return {
+        "things": things,
+        "principals": {
+            name: set(iot.list_thing_principals(thingName=name)["principals"]) for name in things
+        },
+        "certificates": {each["certificateArn"]: each["status"] for each in certificates},
+        "policies": {
+            name: {
+                each["versionId"]
+                for each in iot.list_policy_versions(policyName=name)["policyVersions"]
+            }
+            for name in policies
+        },
+        "targets": {
+            name: set(iot.list_targets_for_policy(policyName=name)["targets"]) for name in policies
+        },
+        "groups": {
+            each["groupName"]: set(
+                iot.list_things_in_thing_group(thingGroupName=each["groupName"])["things"]
+            )
+            for each in iot.list_thing_groups()["thingGroups"]
+        },
+        "types": {each["thingTypeName"] for each in iot.list_thing_types()["thingTypes"]},
+        "retained": {each["topic"] for each in retained},
+        "shadows": {
+            name: data.list_named_shadows_for_thing(thingName=name)["results"] for name in things
+        },
+    }
+
+
+def make_much(lab: Lab) -> None:
+    """Make one of everything that a lab can make and take down without waiting."""
+    iot, data = lab.client("iot"), lab.client("iot-data")
+    iot.create_thing(thingName="mine")
+    iot.create_thing_group(thingGroupName="outer")
+    iot.create_thing_group(thingGroupName="inner", parentGroupName="outer")
+    iot.add_thing_to_thing_group(thingGroupName="inner", thingName="mine")
+    answer = iot.create_keys_and_certificate(setAsActive=True)
+    lab.keys.save("mine", answer)
+    iot.attach_thing_principal(thingName="mine", principal=answer["certificateArn"])
+    iot.create_policy(policyName="mine", policyDocument=POLICY_TEXT)
+    iot.create_policy_version(policyName="mine", policyDocument=POLICY_TEXT, setAsDefault=True)
+    iot.attach_policy(policyName="mine", target=answer["certificateArn"])
+    group = iot.describe_thing_group(thingGroupName="outer")["thingGroupArn"]
+    iot.attach_policy(policyName="mine", target=group)
+    data.update_thing_shadow(thingName="mine", payload='{"state": {}}')
+    data.update_thing_shadow(thingName="mine", shadowName="named", payload='{"state": {}}')
+    data.publish(topic="mine/last", retain=True, payload=b"1.4")
+
+
+ALL_STEPS = [
+    "clear the retained message on 'mine/last'",
+    "detach policy 'mine' from certificate of 'mine'",
+    "detach policy 'mine' from thing group 'outer'",
+    "detach certificate of 'mine' from Thing 'mine'",
+    "take Thing 'mine' out of thing group 'inner'",
+    "deactivate certificate of 'mine'",
+    "delete certificate of 'mine'",
+    "delete version 1 of policy 'mine'",
+    "delete policy 'mine'",
+    "delete shadow of 'mine'",
+    "delete shadow 'named' of 'mine'",
+    "delete Thing 'mine'",
+    "delete thing group 'inner'",
+    "delete thing group 'outer'",
+    "delete the key files in the folder 'mine'",
+]
+
+
+def test_a_dry_run_does_nothing_and_says_all_in_order(own_lab: Lab) -> None:
+    make_much(own_lab)
+    before = everything(own_lab)
+    plan = own_lab.ledger.tear_down(dry_run=True)
+    assert everything(own_lab) == before
+    assert own_lab.keys.things() == ["mine"]
+    assert sorted(step.what for step in plan.steps) == sorted(ALL_STEPS)
+    order = [step.what for step in plan.steps]
+    for first, then in [
+        ("detach policy 'mine' from certificate of 'mine'", "delete policy 'mine'"),
+        ("detach policy 'mine' from thing group 'outer'", "delete policy 'mine'"),
+        ("detach certificate of 'mine' from Thing 'mine'", "delete certificate of 'mine'"),
+        ("deactivate certificate of 'mine'", "delete certificate of 'mine'"),
+        ("detach certificate of 'mine' from Thing 'mine'", "delete Thing 'mine'"),
+        ("delete version 1 of policy 'mine'", "delete policy 'mine'"),
+        ("delete thing group 'inner'", "delete thing group 'outer'"),
+        ("delete certificate of 'mine'", "delete the key files in the folder 'mine'"),
+    ]:
+        assert order.index(first) < order.index(then)
+    assert repr(plan).endswith("Nothing was done: this is a dry run.")
+    assert {step.found for step in plan.steps} == {"-"}
+
+
+def test_all_is_taken_down_and_a_second_time_there_is_nothing_to_do(own_lab: Lab) -> None:
+    done = own_lab.ledger.tear_down()
+    assert done.ok, repr(done)
+    assert {step.found for step in done.steps} == {"OK"}
+    assert len(done.steps) == len(ALL_STEPS)
+    assert own_lab.ledger.made() == ()
+    assert own_lab.keys.things() == []
+    assert not any(everything(own_lab).values())
+    again = own_lab.ledger.tear_down()
+    assert again.ok
+    assert again.steps == []
+    assert "nothing to take down" in repr(again)
+    assert "nothing to take down" in again._repr_html_()
+
+
+# --- what others have -------------------------------------------------------------------------
+
+
+def test_nothing_of_others_is_touched(own_lab: Lab, theirs: Any) -> None:
+    theirs.create_thing(thingName="theirs")
+    theirs.create_thing_group(thingGroupName="their-group")
+    theirs.create_policy(policyName="theirs", policyDocument=POLICY_TEXT)
+    arn = theirs.create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    theirs.attach_thing_principal(thingName="theirs", principal=arn)
+    theirs.attach_policy(policyName="theirs", target=arn)
+    theirs.add_thing_to_thing_group(thingGroupName="their-group", thingName="theirs")
+    others(own_lab, "iot-data").update_thing_shadow(
+        thingName="theirs", shadowName="n", payload='{"state": {}}'
+    )
+    others(own_lab, "iot-data").publish(topic="theirs", retain=True, payload=b"x")
+    before = everything(own_lab)
+
+    iot = own_lab.client("iot")
+    iot.create_thing(thingName="theirs")  # says yes, and makes nothing
+    iot.create_thing_group(thingGroupName="their-group")
+    make_much(own_lab)
+    mine = iot.list_thing_principals(thingName="mine")["principals"][0]
+    iot.attach_thing_principal(thingName="theirs", principal=mine)
+    iot.attach_policy(policyName="mine", target=arn)
+    iot.attach_policy(policyName="theirs", target=mine)
+    iot.add_thing_to_thing_group(thingGroupName="their-group", thingName="mine")
+    iot.create_policy_version(policyName="theirs", policyDocument=POLICY_TEXT)
+
+    done = own_lab.ledger.tear_down()
+    assert done.ok, repr(done)
+    assert everything(own_lab) == before
+    theirs.detach_policy(policyName="theirs", target=arn)
+    theirs.detach_thing_principal(thingName="theirs", principal=arn)
+
+
+def test_what_others_use_stays_and_is_named(own_lab: Lab, theirs: Any) -> None:
+    """Their certificate has this lab's policy, and is on this lab's Thing: they attached both."""
+    make_much(own_lab)
+    arn = theirs.create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    number = arn.rpartition("/")[2]
+    theirs.attach_policy(policyName="mine", target=arn)
+    theirs.attach_thing_principal(thingName="mine", principal=arn)
+    done = own_lab.ledger.tear_down()
+    assert not done.ok
+    left = {step.what for step in done.steps if step.found == "LEFT"}
+    whose = f"certificate {number} is not this lab's, and attached to it by others."
+    assert left == {f"Thing 'mine' stays: {whose}", f"policy 'mine' stays: {whose}"}
+    assert {step.found for step in done.steps} == {"OK", "LEFT"}
+    assert repr(done).endswith("What this lab has made is gone, but for what others use.")
+    now = everything(own_lab)
+    assert now["certificates"][arn] == "ACTIVE"
+    assert now["targets"]["mine"] == {arn}
+    assert now["principals"]["mine"] == {arn}
+    assert now["shadows"]["mine"] == ["named"]  # goes with its Thing
+
+    theirs.detach_policy(policyName="mine", target=arn)
+    theirs.detach_thing_principal(thingName="mine", principal=arn)
+    assert own_lab.ledger.tear_down().ok
+    theirs.update_certificate(certificateId=number, newStatus="INACTIVE")
+    theirs.delete_certificate(certificateId=number)
+
+
+def test_a_version_that_became_the_default_of_their_policy_stays(own_lab: Lab, theirs: Any) -> None:
+    theirs.create_policy(policyName="versioned", policyDocument=POLICY_TEXT)
+    iot = own_lab.client("iot")
+    iot.create_policy_version(policyName="versioned", policyDocument=POLICY_TEXT, setAsDefault=True)
+    done = own_lab.ledger.tear_down()
+    [step] = done.steps
+    assert step.found == "LEFT"
+    assert step.what.startswith("version 2 of policy 'versioned' stays")
+    theirs.set_default_policy_version(policyName="versioned", policyVersionId="1")
+    assert own_lab.ledger.tear_down().ok
+    assert everything(own_lab)["policies"]["versioned"] == {"1"}
+
+
+# --- failures -----------------------------------------------------------------------------------
+
+
+class Fault:
+    """Lets some calls through and fails the next, before it is sent or after it was answered."""
+
+    def __init__(self, lab: Lab, calls: int, when: str) -> None:
+        self._events = lab.session.events
+        self._left = calls
+        self._name = {"before": "before-send", "after": "response-received"}[when]
+        # Clients take a copy of the session's events; those that the ledger has keep theirs.
+        self._clients = [lab.ledger.client(name) for name in ("iot", "iot-data")]
+
+    def _fail(self, **_: Any) -> None:
+        if self._left == 0:
+            raise EndpointConnectionError(endpoint_url="https://nobody")
+        self._left -= 1
+
+    def __enter__(self) -> Fault:
+        for client in self._clients:
+            client.meta.events.register(self._name, self._fail, "fault")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.meta.events.unregister(self._name, self._fail, "fault")
+
+
+def calls_before_the_first_change(lab: Lab) -> int:
+    """Return how many questions the plan asks, which is what a dry run asks."""
+    lab.ledger.tear_down(dry_run=True)  # finds out what went unnoticed, for which it asks more
+    counted = 0
+
+    def count(**_: Any) -> None:
+        nonlocal counted
+        counted += 1
+
+    clients = [lab.ledger.client(name) for name in ("iot", "iot-data")]
+    for client in clients:
+        client.meta.events.register("before-send", count, "count")
+    lab.ledger.tear_down(dry_run=True)
+    for client in clients:
+        client.meta.events.unregister("before-send", count, "count")
+    return counted
+
+
+@pytest.mark.parametrize(("when", "calls"), [("before", 1), ("after", 0)])
+def test_after_a_failure_at_each_step_it_goes_on_from_there(
+    when: str, calls: int, own_lab: Lab
+) -> None:
+    """A call that is not sent, at each step but the first; one whose answer is lost, at each.
+
+    Each time one step gets done, so all of them fail once.
+    """
+    before = everything(own_lab)
+    make_much(own_lab)
+    done: list[str] = []
+    while len(done) < len(ALL_STEPS) - 2:
+        with Fault(own_lab, calls_before_the_first_change(own_lab) + calls, when):
+            broken = own_lab.ledger.tear_down()
+        found = [step.found for step in broken.steps]
+        assert found == ["OK"] * calls + ["FAILED"] + ["-"] * (len(found) - calls - 1), repr(broken)
+        assert repr(broken).endswith("Run it again: it goes on from here.")
+        done.append(broken.steps[0].what)
+        assert len(found) == len(ALL_STEPS) + 1 - len(done)
+    rest = own_lab.ledger.tear_down()
+    assert rest.ok, repr(rest)
+    assert [step.what for step in rest.steps][-1] == ALL_STEPS[-1]
+    assert everything(own_lab) == before
+    assert own_lab.keys.things() == []
+
+
+def test_a_process_that_is_stopped_half_way_leaves_a_ledger_to_go_on_from(own_lab: Lab) -> None:
+    before = everything(own_lab)
+    make_much(own_lab)
+
+    def stop(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    iot = own_lab.ledger.client("iot")
+    iot.meta.events.register("before-send.iot.DeletePolicy", stop, "stop")
+    with pytest.raises(KeyboardInterrupt):
+        own_lab.ledger.tear_down()
+    iot.meta.events.unregister("before-send.iot.DeletePolicy", stop, "stop")
+    again = open_lab(home=own_lab.home)
+    assert again.ledger.has(POLICY, "mine")
+    assert again.ledger.tear_down().ok
+    assert everything(own_lab) == before
+
+
+def test_what_somebody_removed_by_other_means_is_no_hindrance(own_lab: Lab, theirs: Any) -> None:
+    iot = own_lab.client("iot")
+    number = iot.create_keys_and_certificate()["certificateId"]
+    iot.create_thing(thingName="vanishes")
+    theirs.delete_certificate(certificateId=number)
+    theirs.delete_thing(thingName="vanishes")
+    assert own_lab.ledger.has(CERTIFICATE, number)
+    assert own_lab.ledger.tear_down().steps == []
+    assert not own_lab.ledger.has(CERTIFICATE, number)
+    assert not own_lab.ledger.has(THING, "vanishes")
+
+
+def test_what_is_removed_while_it_works_counts_as_done(own_lab: Lab, theirs: Any) -> None:
+    own_lab.client("iot").create_policy(policyName="races", policyDocument=POLICY_TEXT)
+
+    def quicker(**_: Any) -> None:
+        iot.meta.events.unregister("before-send.iot.DeletePolicy", quicker, "quicker")
+        theirs.delete_policy(policyName="races")
+
+    iot = own_lab.ledger.client("iot")
+    iot.meta.events.register("before-send.iot.DeletePolicy", quicker, "quicker")
+    assert own_lab.ledger.tear_down().ok
+    assert not own_lab.ledger.has(POLICY, "races")
+
+
+def test_a_refusal_that_is_no_matter_of_minutes_says_what_aws_said(
+    own_lab: Lab, theirs: Any
+) -> None:
+    own_lab.client("iot").create_thing_group(thingGroupName="outer")
+    own_lab.client("iot").create_thing_group(thingGroupName="another")
+    theirs.create_thing_group(thingGroupName="their-inner", parentGroupName="outer")
+    failed = own_lab.ledger.tear_down()
+    found = {step.what.partition(":")[0]: step.found for step in failed.steps}
+    assert found == {"delete thing group 'another'": "OK", "delete thing group 'outer'": "FAILED"}
+    assert repr(failed).count("outer") > 1  # AWS's own words
+    theirs.delete_thing_group(thingGroupName="their-inner")
+    assert own_lab.ledger.tear_down().ok
+
+
+def test_a_thing_type_rests_five_minutes_and_nothing_else_waits(own_lab: Lab) -> None:
+    iot = own_lab.client("iot")
+    iot.create_thing_type(thingTypeName="gauge")
+    iot.create_thing(thingName="typed", thingTypeName="gauge")
+    first = own_lab.ledger.tear_down()
+    assert [(step.found, step.what.split(":")[0]) for step in first.steps] == [
+        ("OK", "delete Thing 'typed'"),
+        ("OK", "deprecate thing type 'gauge'"),
+        ("WAIT", "delete thing type 'gauge', five minutes after it was deprecated"),
+    ]
+    assert not first.ok
+    assert repr(first).endswith("AWS wants some minutes before the rest. Run it again then.")
+    assert own_lab.ledger.has(TYPE, "gauge")
+    again = own_lab.ledger.tear_down()
+    assert [step.found for step in again.steps] == ["WAIT"]  # it is not deprecated twice
+
+
+# --- key files ----------------------------------------------------------------------------------
+
+
+def test_only_key_files_of_certificates_that_are_gone_are_deleted(
+    own_lab: Lab, theirs: Any
+) -> None:
+    iot = own_lab.client("iot")
+    own_lab.keys.save("kept", theirs.create_keys_and_certificate())
+    own_lab.keys.save("replaced", iot.create_keys_and_certificate())
+    own_lab.keys.save("replaced", iot.create_keys_and_certificate())
+    assert len(list(own_lab.keys.folder.glob("replaced*"))) == 2
+    own_lab.ledger.tear_down()
+    assert own_lab.keys.things() == ["kept"]
+    assert list(own_lab.keys.folder.glob("replaced*")) == []
+    own_lab.keys.files("kept").check()
+
+
+def test_the_key_of_a_certificate_that_could_not_be_deleted_stays(own_lab: Lab) -> None:
+    iot = own_lab.client("iot")
+    own_lab.keys.save("stays", iot.create_keys_and_certificate())
+    deletes = "before-call.iot.DeleteCertificate"
+
+    def refuse(**_: Any) -> tuple[Any, dict[str, Any]]:
+        refused = AWSResponse("https://nobody", 400, {}, None)
+        return refused, {"Error": {"Code": "ThrottlingException", "Message": "Slow down"}}
+
+    mine = own_lab.ledger.client("iot")
+    mine.meta.events.register_last(deletes, refuse, "refuse")
+    failed = own_lab.ledger.tear_down()
+    mine.meta.events.unregister(deletes, refuse, "refuse")
+    found = {step.what.partition(":")[0].split(" ")[1]: step.found for step in failed.steps}
+    assert found["certificate"] == "FAILED"
+    assert found["the"] == "-"  # key files
+    assert "Slow down" in repr(failed)
+    own_lab.keys.files("stays").check()
+    own_lab.ledger.tear_down()
+    assert own_lab.keys.things() == ["kept"]
+
+
+def test_json_is_what_others_can_read(own_lab: Lab) -> None:
+    lines = ledger_file(own_lab.home, own_lab.account).read_text().splitlines()
+    assert {json.loads(line)["did"] for line in lines} >= {"make", "remove"}
