@@ -1,0 +1,93 @@
+"""The commands ``creeklab doctor`` and ``creeklab clean-up``: words and exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from creeklab import cli
+from creeklab.cloud import process
+from creeklab.lab import Lab, open_lab
+from tests.conftest import make_thing
+
+
+def run(*arguments: str) -> int:
+    options = cli.parse(list(arguments))
+    try:
+        return cli._carry_out(options)
+    except cli.CommandError as error:
+        print(error)
+        return 1
+
+
+@pytest.fixture
+def own_lab(home: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setenv("CREEKLAB_HOME", str(home))
+    monkeypatch.delenv("CREEKLAB_TARGET", raising=False)
+    return open_lab()
+
+
+def test_doctor_and_clean_up(
+    own_lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("doctor") == 0
+    assert capsys.readouterr().out.endswith("All is well.\n")
+    assert run("doctor", "nobody") == 1
+    assert "there is no Thing 'nobody'" in capsys.readouterr().out
+
+    thing = make_thing(own_lab)
+    assert run("doctor", thing.name, "--publish", "a/b", "--subscribe", "c/#") == 0
+    said = capsys.readouterr().out
+    assert "may publish a/b" in said
+    assert "may subscribe c/#" in said
+    assert run("doctor", thing.name, "--client-id", "$x") == 1
+
+    assert run("clean-up", "--dry-run") == 0
+    assert "this is a dry run" in capsys.readouterr().out
+    monkeypatch.setattr("builtins.input", lambda _: "no")
+    assert run("clean-up") == 1
+    assert "Nothing was changed." in capsys.readouterr().out
+    assert own_lab.check.thing(thing.name)
+
+    monkeypatch.setattr("builtins.input", lambda _: "yes")
+    own_lab.client("iot").create_thing_type(thingTypeName="gauge")
+    assert run("clean-up") == 1  # a type rests
+    assert "AWS wants some minutes" in capsys.readouterr().out
+    assert not own_lab.check.thing(thing.name)
+    own_lab.reset()
+    assert run("clean-up", "--yes") == 0
+    assert "nothing to take down" in capsys.readouterr().out
+
+
+def test_doctor_starts_no_cloud_to_look_at_the_machine(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CREEKLAB_HOME", str(home))
+    monkeypatch.delenv("CREEKLAB_TARGET", raising=False)
+    assert run("doctor") == 0
+    assert "does not run; open_lab starts it" in capsys.readouterr().out
+    assert process.status(home) is None
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("command", ["doctor", "clean-up"])
+def test_aws_that_cannot_be_used_is_a_sentence_and_no_traceback(
+    command: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from tests.aws_stand_in import no_aws_settings
+
+    monkeypatch.setenv("CREEKLAB_HOME", str(home))
+    with no_aws_settings():
+        assert run(command, "--target", "aws") == 1
+    assert "No AWS region is chosen" in capsys.readouterr().out
+
+
+def test_a_target_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit):
+        cli.parse(["doctor", "--target", "mars"])
+    monkeypatch.setenv("CREEKLAB_TARGET", "mars")
+    assert run("clean-up") == 1

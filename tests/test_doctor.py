@@ -1,0 +1,546 @@
+"""The doctor: everything that can be wrong is broken on purpose, on a real local cloud.
+
+For each, the finding about it is wrong and says what to do, what comes before it is right, and what
+would mean nothing after it is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import threading
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
+
+from creeklab import aws, doctor_device, doctor_machine
+from creeklab.cloud import process
+from creeklab.doctor import Check, Finding, Findings, Wrong, examine
+from creeklab.lab import Lab, open_lab
+from tests.conftest import NewThing
+
+Make = Callable[..., NewThing]
+
+
+def wrong_one(findings: Findings) -> Finding:
+    """Return the one thing that is wrong."""
+    [finding] = findings.wrong()
+    assert finding.found.endswith(".")
+    assert finding.do
+    assert f"Do: {finding.do}" in repr(findings)
+    assert repr(findings).endswith(f"The first thing to do: {finding.do}")
+    return finding
+
+
+def skipped(findings: Findings) -> set[str]:
+    return {finding.about for finding in findings if finding.ok is None}
+
+
+# --- a row of checks ----------------------------------------------------------------------------
+
+
+def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
+    def wrong() -> str:
+        raise Wrong("it is broken.", "mend it.")
+
+    def right() -> str:
+        return "fine."
+
+    def never() -> str:
+        raise AssertionError("this check was to be skipped")
+
+    findings = examine(
+        [
+            Check("first", right),
+            Check("second", wrong, ["first"]),
+            Check("third", never, ["second"]),
+            Check("fourth", never, ["first", "third"]),
+            Check("fifth", right, ["first", "not in this row"]),
+        ]
+    )
+    assert [finding.state for finding in findings] == ["OK", "WRONG", "skipped", "skipped", "OK"]
+    assert not findings.ok
+    assert repr(findings).splitlines() == [
+        "OK       first   fine.",
+        "WRONG    second  it is broken.",
+        "                 Do: mend it.",
+        "skipped  third   means nothing before 'second' is right.",
+        "skipped  fourth  means nothing before 'third' is right.",
+        "OK       fifth   fine.",
+        "The first thing to do: mend it.",
+    ]
+
+
+def test_findings_as_html_escape_and_take_the_themes_colours() -> None:
+    findings = Findings(
+        [Finding("a<b", True, "fine."), Finding("c", False, "<script>", "mend & go.")]
+    )
+    html = findings._repr_html_()
+    assert "<script>" not in html
+    assert "a&lt;b" in html
+    assert "mend &amp; go." in html
+    for name in ("--jp-success-color0", "--jp-error-color0"):
+        assert name in html
+    assert "background" not in html  # it is the theme's
+
+
+# --- this machine -------------------------------------------------------------------------------
+
+
+def test_a_machine_that_is_ready(lab: Lab) -> None:
+    findings = lab.doctor()
+    assert findings.ok, repr(findings)
+    assert [finding.about for finding in findings] == [
+        "Python",
+        "packages",
+        "home folder",
+        "disk",
+        "local cloud",
+        "ports",
+        "clock",
+    ]
+    # The same on every machine: a notebook that shows it is compared with what it said before.
+    assert not any(character.isdigit() for character in repr(findings))
+    assert str(lab.home) not in repr(findings)
+    assert repr(findings).endswith("All is well.")
+
+
+def test_before_anything_was_made_nothing_is_made(tmp_path: Path) -> None:
+    findings = doctor_machine_findings(tmp_path / "home")
+    assert findings.ok, repr(findings)
+    assert list(tmp_path.iterdir()) == []
+    assert "clock" not in {finding.about for finding in findings}
+
+
+def doctor_machine_findings(home: Path, lab: Lab | None = None) -> Findings:
+    return examine(doctor_machine.machine_checks(home, lab))
+
+
+def test_an_old_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asks = {"requires-python": ">=9.9", "dependencies": []}
+    monkeypatch.setattr(doctor_machine, "_metadata", lambda: asks)
+    findings = doctor_machine_findings(tmp_path)
+    assert wrong_one(findings).about == "Python"
+    assert "needs 9.9" in wrong_one(findings).found
+    assert skipped(findings) == {"packages"}
+
+
+@pytest.mark.parametrize("package", ["boto3>=99.0", "no-such-package"])
+def test_a_package_missing_or_too_old(
+    package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asks = {"requires-python": ">=3.11", "dependencies": ["boto3>=1.0", package]}
+    monkeypatch.setattr(doctor_machine, "_metadata", lambda: asks)
+    finding = wrong_one(doctor_machine_findings(tmp_path))
+    assert finding.about == "packages"
+    assert package in finding.found
+    assert "boto3>=1.0" not in finding.found
+
+
+def test_without_a_clone_what_was_installed_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor_machine, "CLONE", tmp_path)
+    needs = ["boto3>=1.0", 'uvloop>=0.22; sys_platform != "win32"', 'x>=9; extra == "test"']
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: needs)
+    assert doctor_machine.packages() == "all that creeklab asks for are here."
+
+
+def test_a_home_in_a_git_repository(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    findings = doctor_machine_findings(tmp_path / "home")
+    assert wrong_one(findings).about == "home folder"
+    assert "git work tree" in wrong_one(findings).found
+    assert "CREEKLAB_HOME" in wrong_one(findings).do
+    assert skipped(findings) == {"local cloud", "ports"}
+
+
+@pytest.mark.parametrize("path", ["", "cloud", "keys", "keys/t/private.pem.key", "cloud/a.json"])
+def test_what_others_on_the_machine_can_read(path: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for folder in (home, home / "cloud", home / "keys", home / "keys" / "t"):
+        folder.mkdir(mode=0o700)
+    for file in (home / "keys" / "t" / "private.pem.key", home / "cloud" / "a.json"):
+        file.touch(mode=0o600)
+    assert doctor_machine.home_folder(home)
+    target = home / path
+    target.chmod(stat.S_IMODE(target.stat().st_mode) | 0o044)
+    with pytest.raises(Wrong) as wrong:
+        doctor_machine.home_folder(home)
+    assert str(target) in wrong.value.found
+    assert wrong.value.do.startswith("chmod ")
+    os.chmod(target, int(wrong.value.do.split()[1], 8))  # noqa: PTH101  # as a person would
+    assert doctor_machine.home_folder(home)
+
+
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = namedtuple("usage", ["total", "used", "free"])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**7, 10**7))
+    finding = wrong_one(doctor_machine_findings(tmp_path / "not" / "yet"))
+    assert finding.about == "disk"
+    assert "10 MB" in finding.found
+
+
+def test_a_cloud_older_than_its_program(lab: Lab) -> None:
+    ready = lab.home / "cloud" / "ready.json"
+    times = ready.stat().st_atime, ready.stat().st_mtime
+    os.utime(ready, (1_600_000_000, 1_600_000_000))
+    try:
+        findings = lab.doctor()
+    finally:
+        os.utime(ready, times)
+    assert wrong_one(findings).about == "local cloud"
+    assert "cloud stop" in wrong_one(findings).do
+    assert skipped(findings) == {"ports", "clock"}
+
+
+@contextmanager
+def listening() -> Iterator[int]:
+    """A port where something listens that answers nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def closed_port() -> int:
+    with listening() as port:
+        return port
+
+
+def test_a_port_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = process.status(lab.home)
+    assert running is not None
+    broken = replace(running, https_port=closed_port())
+    monkeypatch.setattr(process, "status", lambda _: broken)
+    findings = lab.doctor()
+    assert wrong_one(findings).about == "ports"
+    assert str(broken.https_port) in wrong_one(findings).found
+    assert skipped(findings) == {"clock"}
+
+
+def test_ports_that_another_program_has_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening() as port:
+        monkeypatch.setattr(doctor_machine, "PORTS", (port, closed_port()))
+        [finding] = [each for each in doctor_machine_findings(tmp_path) if each.about == "ports"]
+    assert finding.ok
+    assert f"another program has {port}" in finding.found
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3600, "fast"), (-400, "slow")])
+def test_a_clock_that_is_off(
+    seconds: float, words: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = doctor_machine.time.time
+    monkeypatch.setattr(doctor_machine, "_now", lambda: now() + seconds)
+    finding = wrong_one(lab.doctor())
+    assert finding.about == "clock"
+    assert words in finding.found
+
+
+# --- a device -----------------------------------------------------------------------------------
+
+RIGHT = [
+    "files",
+    "file modes",
+    "key and certificate",
+    "server",
+    "CA and endpoint",
+    "Thing",
+    "certificate known",
+    "certificate active",
+    "attached to Thing",
+    "policy",
+    "may connect",
+    "TLS handshake",
+    "connection",
+]
+AFTER_FILES = set(RIGHT) - {"files", "server", "CA and endpoint", "Thing"}
+AFTER_PAIR = AFTER_FILES - {"file modes", "key and certificate"}
+AFTER_KNOWN = AFTER_PAIR - {"certificate known", "TLS handshake"}
+NETWORK = {"TLS handshake", "connection"}
+
+
+def with_target(lab: Lab, **other: Any) -> Lab:
+    """Return the same lab, but for where it thinks its cloud is."""
+    return Lab(lab.home, replace(lab._target, **other))
+
+
+def test_a_device_that_gets_in(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    findings = lab.doctor(thing.name, publish=["a/b"], subscribe=["#"])
+    assert findings.ok, repr(findings)
+    abouts = [finding.about for finding in findings]
+    assert abouts == [*RIGHT[:11], "may publish a/b", "may subscribe #", *RIGHT[11:]]
+    assert str(lab.home) not in repr(findings)
+    assert thing.certificate_id not in repr(findings)
+
+
+def test_no_files_and_no_thing(lab: Lab) -> None:
+    findings = lab.doctor("nobody-here")
+    assert [finding.about for finding in findings.wrong()] == ["files", "Thing"]
+    assert "lab.keys.save" in findings.wrong()[0].do
+    assert 'create_thing(thingName="nobody-here")' in findings.wrong()[1].do
+    assert skipped(findings) == AFTER_FILES
+
+
+def test_a_name_that_no_thing_can_have(lab: Lab) -> None:
+    findings = lab.doctor("no/thing")
+    assert "not the name of a Thing" in findings.wrong()[0].found
+
+
+def test_a_ca_file_that_is_missing_or_broken(lab: Lab, new_thing: Make, tmp_path: Path) -> None:
+    thing = new_thing()
+    missing = with_target(lab, ca_file=tmp_path / "ca.pem").doctor(thing.name)
+    assert [finding.about for finding in missing.wrong()] == ["files", "CA and endpoint"]
+    (tmp_path / "ca.pem").write_text("no certificate")
+    broken = with_target(lab, ca_file=tmp_path / "ca.pem").doctor(thing.name)
+    assert wrong_one(broken).about == "CA and endpoint"
+    assert skipped(broken) == NETWORK
+
+
+@pytest.mark.parametrize("name", ["private_key", "folder"])
+def test_a_private_key_that_others_can_read(name: str, lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    path: Path = getattr(thing.files, name)
+    path.chmod(0o755)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "file modes"
+    assert str(path) in wrong_one(findings).do
+    assert skipped(findings) == set()
+
+
+def test_a_key_of_another_certificate(lab: Lab, new_thing: Make) -> None:
+    thing, other = new_thing(), new_thing()
+    shutil.copyfile(other.files.private_key, thing.files.private_key)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "key and certificate"
+    assert skipped(findings) == AFTER_PAIR
+
+
+@pytest.mark.parametrize("name", ["certificate", "private_key"])
+def test_a_damaged_file(name: str, lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    path: Path = getattr(thing.files, name)
+    path.write_text(path.read_text()[:200])
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "key and certificate"
+    assert path.name in wrong_one(findings).found
+
+
+def self_made(thing: NewThing, key: Any, *, days: int) -> None:
+    """Put a self-signed certificate into the Thing's files, valid until so many days from now."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "self-made")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=400))
+        .not_valid_after(now + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    thing.files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
+    thing.files.private_key.write_bytes(pem)
+
+
+def test_a_certificate_that_has_expired(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    self_made(thing, ec.generate_private_key(ec.SECP256R1()), days=-1)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "key and certificate"
+    assert "valid from" in wrong_one(findings).found
+    assert skipped(findings) == AFTER_PAIR
+
+
+def test_a_certificate_that_aws_does_not_know(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    self_made(thing, ec.generate_private_key(ec.SECP256R1()), days=1)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "certificate known"
+    assert skipped(findings) == AFTER_KNOWN
+
+
+def test_a_key_that_tls_does_not_take(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    self_made(thing, rsa.generate_private_key(65537, 1024), days=1)
+    findings = lab.doctor(thing.name)
+    assert [finding.about for finding in findings.wrong()] == [
+        "certificate known",
+        "TLS handshake",
+    ]
+
+
+@pytest.mark.parametrize("status", ["INACTIVE", "REVOKED"])
+def test_a_certificate_that_is_not_active(status: str, lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    iot = lab.client("iot")
+    iot.update_certificate(certificateId=thing.certificate_id, newStatus=status)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "certificate active"
+    assert status in wrong_one(findings).found
+    assert skipped(findings) == {"connection"}
+    eval(wrong_one(findings).do, {"iot": iot})  # what it says to do is what mends it
+    assert lab.doctor(thing.name).ok
+
+
+def test_a_certificate_that_is_not_attached(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    iot = lab.client("iot")
+    iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "attached to Thing"
+    assert skipped(findings) == set()
+    eval(wrong_one(findings).do, {"iot": iot})
+    assert lab.doctor(thing.name).ok
+
+
+def test_no_policy(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    iot = lab.client("iot")
+    iot.detach_policy(policyName=thing.policy, target=thing.certificate_arn)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "policy"
+    assert "attach_policy" in wrong_one(findings).do
+    assert skipped(findings) == {"may connect", "connection"}
+
+
+ALLOW = {"Effect": "Allow", "Action": "iot:*"}
+
+
+def test_a_client_id_that_no_policy_allows(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing([{**ALLOW, "Resource": "ARN:client/THING"}])
+    findings = lab.doctor(thing.name, client_id="somebody")
+    finding = wrong_one(findings)
+    assert finding.about == "may connect"
+    assert finding.do.endswith(f"Allow iot:Connect on {thing.arn}:client/somebody")
+    assert skipped(findings) == {"connection"}
+    assert lab.doctor(thing.name).ok
+
+
+def test_a_client_id_that_a_policy_denies(lab: Lab, new_thing: Make) -> None:
+    deny = {"Effect": "Deny", "Action": "iot:Connect", "Resource": "ARN:client/THING"}
+    thing = new_thing([{**ALLOW, "Resource": "*"}, deny])
+    finding = wrong_one(lab.doctor(thing.name))
+    assert finding.about == "may connect"
+    assert f"a Deny in {thing.policy}" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("asked", "resource"),
+    [({"publish": ["creek/depth"]}, "topic"), ({"subscribe": ["creek/#"]}, "topicfilter")],
+)
+def test_a_topic_that_no_policy_allows(
+    asked: dict[str, list[str]], resource: str, lab: Lab, new_thing: Make
+) -> None:
+    thing = new_thing([{**ALLOW, "Resource": "ARN:client/*"}])
+    findings = lab.doctor(thing.name, **asked)  # type: ignore[arg-type]
+    [[topic]] = asked.values()
+    finding = wrong_one(findings)
+    assert finding.about.endswith(topic)
+    assert finding.do.endswith(f"{thing.arn}:{resource}/{topic}")
+    assert skipped(findings) == set()
+
+
+# --- the way to the server ------------------------------------------------------------------------
+
+
+def test_an_endpoint_without_an_address(lab: Lab, new_thing: Make) -> None:
+    findings = with_target(lab, endpoint="nobody.invalid").doctor(new_thing().name)
+    assert wrong_one(findings).about == "server"
+    assert "has no address" in wrong_one(findings).found
+    assert skipped(findings) == {"CA and endpoint", *NETWORK}
+
+
+def test_a_port_where_nobody_listens(lab: Lab, new_thing: Make) -> None:
+    findings = with_target(lab, mqtt_port=closed_port()).doctor(new_thing().name)
+    assert wrong_one(findings).about == "server"
+    assert "open the lab again" in wrong_one(findings).do
+    on_aws = with_target(lab, mqtt_port=closed_port(), name="aws")
+    assert "mqtt_port=443" in wrong_one(on_aws.doctor(new_thing().name)).do
+
+
+def test_a_firewall_that_drops_everything(
+    lab: Lab, new_thing: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drop(*_: object) -> socket.socket:
+        raise TimeoutError
+
+    thing = new_thing()
+    monkeypatch.setattr(doctor_device.DeviceChecks, "_dial", drop)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "server"
+    assert "firewall" in wrong_one(findings).found
+
+
+def test_a_server_that_speaks_no_tls(lab: Lab, new_thing: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            for _ in range(2):
+                connection = server.accept()[0]
+                connection.sendall(b"220 welcome to something else\r\n")
+                connection.close()
+
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        other = with_target(lab, mqtt_port=server.getsockname()[1], endpoint="127.0.0.1")
+        findings = other.doctor(new_thing().name)
+        thread.join(5)
+    assert wrong_one(findings).about == "CA and endpoint"
+    assert "does not speak TLS" in wrong_one(findings).found
+    assert skipped(findings) == NETWORK
+
+
+def test_a_ca_that_did_not_sign_the_servers_certificate(lab: Lab, new_thing: Make) -> None:
+    findings = with_target(lab, ca_file=aws.CA_FILE).doctor(new_thing().name)
+    assert wrong_one(findings).about == "CA and endpoint"
+    assert "did not sign" in wrong_one(findings).found
+    assert skipped(findings) == NETWORK
+
+
+def test_an_endpoint_by_another_name(lab: Lab, new_thing: Make) -> None:
+    """127.1 is an old way to write 127.0.0.1, and not what the certificate says."""
+    findings = with_target(lab, endpoint="127.1").doctor(new_thing().name)
+    assert wrong_one(findings).about == "CA and endpoint"
+    assert "another name than 127.1" in wrong_one(findings).found
+
+
+def test_what_the_broker_alone_refuses_is_explained(lab: Lab, new_thing: Make) -> None:
+    """No policy is against a client id that begins with $, but AWS is."""
+    thing = new_thing()
+    findings = lab.doctor(thing.name, client_id="$mine")
+    assert wrong_one(findings).about == "connection"
+    assert "begins with $" in wrong_one(findings).do
+
+
+def test_a_cloud_that_has_ended(home: Path) -> None:
+    lab = open_lab(home=home)
+    lab.catch_up("04-policy")
+    process.stop(home)
+    device = lab.doctor("Test2")
+    assert [finding.about for finding in device.wrong()] == ["server", "Thing", "certificate known"]
+    assert "AWS cannot be asked" in device.wrong()[1].found
+    machine = lab.doctor()
+    assert wrong_one(machine).about == "local cloud"
+    assert "open_lab" in wrong_one(machine).do
