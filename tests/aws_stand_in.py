@@ -1,0 +1,64 @@
+"""AWS for tests, which may not leave this machine: a local cloud that looks like AWS from outside.
+
+It is reached as AWS is, by boto3's own settings: credentials, region and endpoint address from the
+environment. What differs from AWS is put in place here: which certificate devices trust, and the
+ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from creeklab import aws
+from creeklab.cloud import process
+from creeklab.cloud.account import load_account
+
+NOTHING = Path("/nonexistent/aws")
+SETTINGS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_CA_BUNDLE",
+    "CREEKLAB_TARGET",
+    "CREEKLAB_AGREE",
+)
+
+
+@contextmanager
+def no_aws_settings() -> Iterator[pytest.MonkeyPatch]:
+    """Take away whatever AWS settings this machine has; the patch may put others in place."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SETTINGS:
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_CONFIG_FILE", str(NOTHING))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(NOTHING))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield patch
+
+
+@contextmanager
+def stand_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
+    """Run a cloud in `folder` that is AWS for everybody in this process."""
+    running = process.ensure(folder)
+    account = load_account(folder / "cloud")
+    try:
+        with no_aws_settings() as patch:
+            patch.setenv("AWS_ACCESS_KEY_ID", account.access_key)
+            patch.setenv("AWS_SECRET_ACCESS_KEY", account.secret_key)
+            patch.setenv("AWS_REGION", account.region)
+            patch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{running.https_port}")
+            patch.setenv("AWS_CA_BUNDLE", str(process.ca_file(folder)))
+            patch.setattr(aws, "CA_FILE", process.ca_file(folder))
+            patch.setattr(aws, "HTTPS_PORT", running.https_port)
+            patch.setattr(aws, "reachable_port", lambda _: running.mqtt_port)
+            yield patch
+    finally:
+        process.stop(folder)

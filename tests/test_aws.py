@@ -1,0 +1,476 @@
+"""A lab on AWS, as far as that can be proved without AWS.
+
+What an account is asked is asked of moto, an implementation of AWS's services that has nothing to
+do with this one. Where a device has to connect, a local cloud stands in for AWS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import awscrt.io
+import awscrt.mqtt5
+import boto3
+import certifi
+import pytest
+from botocore.exceptions import ClientError
+from cryptography import x509
+from moto.server import ThreadedMotoServer
+
+from creeklab import aws
+from creeklab.aws import AwsError, open_aws
+from creeklab.cloud import process
+from creeklab.keys import ThingFiles
+from creeklab.lab import Lab, open_lab
+from creeklab.made import CERTIFICATE, POLICY, THING
+from creeklab.target import LocalOnly
+from tests.aws_stand_in import no_aws_settings, stand_in
+from tests.conftest import make_thing
+from tests.test_ledger import POLICY_TEXT
+
+FINGERPRINT = (
+    "8E:CD:E6:88:4F:3D:87:B1:12:5B:A3:1A:C3:FC:B1:3D:"
+    "70:16:DE:7F:57:CC:90:4F:E1:CB:97:C6:AE:98:19:6E"
+)
+
+
+# --- whom devices trust ---------------------------------------------------------------------------
+
+
+def test_amazon_root_ca_1_is_the_true_one() -> None:
+    pem = aws.CA_FILE.read_text()
+    assert pem.count("BEGIN CERTIFICATE") == 1
+    der = ssl.PEM_cert_to_DER_cert(pem)
+    digest = hashlib.sha256(der).hexdigest().upper()
+    assert ":".join(digest[at : at + 2] for at in range(0, 64, 2)) == FINGERPRINT
+    assert der in {
+        ssl.PEM_cert_to_DER_cert(f"{each}-----END CERTIFICATE-----")
+        for each in Path(certifi.where()).read_text().split("-----END CERTIFICATE-----")
+        if "BEGIN" in each
+        for each in [each[each.index("-----BEGIN") :]]
+    }
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    assert certificate.subject.rfc4514_string() == "CN=Amazon Root CA 1,O=Amazon,C=US"
+    assert certificate.serial_number == 0x066C9FCF99BF8C0A39E2F0788A43E696365BCA
+    readme = (aws.CA_FILE.parent / "README.md").read_text()
+    assert FINGERPRINT in readme
+    assert f"{certificate.not_valid_after_utc:%Y-%m-%d}" in readme
+
+
+# --- opening it, on moto ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def moto_address() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto(moto_address: str) -> Iterator[pytest.MonkeyPatch]:
+    """Credentials, region and endpoint that lead to moto."""
+    with no_aws_settings() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", moto_address)
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+        patch.setenv("AWS_REGION", "eu-west-1")
+        patch.setattr(aws, "reachable_port", lambda _: 8883)
+        yield patch
+
+
+def test_account_region_and_ats_endpoint_are_the_accounts_own(
+    moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab = open_lab("aws", home=tmp_path)
+    assert (lab.target, lab.account, lab.region) == ("aws", "123456789012", "eu-west-1")
+    assert "-ats.iot.eu-west-1.amazonaws.com" in lab.endpoint
+    assert (lab.mqtt_port, lab.https_port, lab.ca_file) == (8883, 443, aws.CA_FILE)
+    assert repr(lab) == "Lab: aws cloud, account 123456789012, region eu-west-1"
+    assert lab.keys.folder == tmp_path / "aws" / "123456789012-eu-west-1" / "keys"
+    assert stat.S_IMODE((tmp_path / "aws").stat().st_mode) & 0o077 == 0
+    assert not (tmp_path / "cloud").exists()
+
+
+def test_the_environment_chooses_the_target(moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    moto.setenv("CREEKLAB_TARGET", "aws")
+    assert open_lab(home=tmp_path).target == "aws"
+    moto.setenv("CREEKLAB_TARGET", "mars")
+    with pytest.raises(ValueError, match="not 'mars'"):
+        open_lab(home=tmp_path)
+
+
+@pytest.mark.parametrize("how", ["AWS_DEFAULT_REGION", "profile"])
+def test_region_and_credentials_come_from_where_boto3_finds_them(
+    how: str, moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    moto.delenv("AWS_REGION")
+    if how == "profile":
+        moto.delenv("AWS_ACCESS_KEY_ID")
+        moto.delenv("AWS_SECRET_ACCESS_KEY")
+        moto.setenv("AWS_PROFILE", "creek")
+        config, credentials = tmp_path / "config", tmp_path / "credentials"
+        config.write_text("[profile creek]\nregion = sa-east-1\n")
+        credentials.write_text("[creek]\naws_access_key_id = A\naws_secret_access_key = B\n")
+        moto.setenv("AWS_CONFIG_FILE", str(config))
+        moto.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    else:
+        moto.setenv(how, "sa-east-1")
+    assert open_lab("aws", home=tmp_path / "home").region == "sa-east-1"
+
+
+@pytest.mark.parametrize(
+    ("without", "says"),
+    [
+        (["AWS_REGION"], "No AWS region is chosen"),
+        (["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], "no AWS credentials"),
+    ],
+)
+def test_what_is_missing_is_said_with_what_to_do(
+    without: list[str], says: str, moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in without:
+        moto.delenv(name)
+    with pytest.raises(AwsError, match=f"(?s){says}.*aws configure"):
+        open_lab("aws", home=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_that_there_is_not(moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    moto.setenv("AWS_PROFILE", "nonesuch")
+    with pytest.raises(AwsError, match=r"nonesuch.*AWS_PROFILE"):
+        open_lab("aws", home=tmp_path)
+
+
+def test_aws_that_cannot_be_reached(moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    moto.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    moto.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(AwsError, match="cannot be reached"):
+        open_lab("aws", home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arn", "refused"),
+    [
+        ("arn:aws:iam::123456789012:root", True),
+        ("arn:aws-cn:iam::123456789012:root", True),
+        ("arn:aws:iam::123456789012:user/root", False),
+        ("arn:aws:sts::123456789012:assumed-role/root/me", False),
+    ],
+)
+def test_the_root_user_is_refused_with_the_reason(
+    arn: str, refused: bool, moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Sts:
+        def get_caller_identity(self) -> dict[str, str]:
+            return {"Account": "123456789012", "Arn": arn, "UserId": "x"}
+
+    client = boto3.Session.client
+    moto.setattr(
+        boto3.Session,
+        "client",
+        lambda self, name, **options: Sts() if name == "sts" else client(self, name, **options),
+    )
+    if not refused:
+        assert open_lab("aws", home=tmp_path).target == "aws"
+        return
+    with pytest.raises(AwsError, match=r"root user.*Make an IAM user"):
+        open_lab("aws", home=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_in_a_git_work_tree_is_refused(moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(ValueError, match="git work tree"):
+        open_lab("aws", home=tmp_path / "home")
+
+
+# --- nothing costs before somebody has agreed -----------------------------------------------------
+
+
+def never_asked(_: str) -> str:
+    raise AssertionError("nobody was to be asked")
+
+
+@pytest.fixture
+def typed(moto: pytest.MonkeyPatch) -> Callable[[str | type[Exception]], list[str]]:
+    """Answer the next questions so; return those that were asked."""
+
+    def answer(text: str | type[Exception]) -> list[str]:
+        asked: list[str] = []
+
+        def say(question: str) -> str:
+            asked.append(question)
+            if not isinstance(text, str):
+                raise text
+            return text
+
+        moto.setattr("builtins.input", say)
+        return asked
+
+    return answer
+
+
+def test_it_asks_once_before_the_first_thing_that_costs(
+    typed: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = typed("Yes")
+    lab = open_lab("aws", home=tmp_path)
+    lab.client("sts").get_caller_identity()
+    lab.client("iot").describe_endpoint(endpointType="iot:Data-ATS")
+    assert asked == []
+    lab.client("iot").list_things()
+    lab.client("iot").list_things()
+    assert len(asked) == 1
+    assert "account 123456789012, region eu-west-1" in capsys.readouterr().out
+    again = open_lab("aws", home=tmp_path)
+    again.client("iot").list_things()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("answer", ["no", "", "y", EOFError, NotImplementedError])
+@pytest.mark.parametrize("service", ["iot", "iot-data"])
+def test_nothing_is_done_without_a_yes(
+    service: str,
+    answer: str | type[Exception],
+    typed: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    typed(answer)
+    lab = open_lab("aws", home=tmp_path)
+    client = lab.client(service)
+    sent: list[str] = []
+    client.meta.events.register("before-send", lambda **_: sent.append("a call"))
+    with pytest.raises(AwsError, match=r"nobody has agreed.*agree=True.*CREEKLAB_AGREE=yes"):
+        client.create_thing(thingName="t") if service == "iot" else client.publish(topic="t")
+    assert sent == []
+    asked = typed("yes")
+    lab.client("iot").create_thing(thingName="t")
+    assert len(asked) == 1
+    lab.client("iot").delete_thing(thingName="t")
+
+
+def test_a_connection_costs_too(typed: Callable[..., list[str]], tmp_path: Path) -> None:
+    asked = typed("no")
+    lab = open_lab("aws", home=tmp_path)
+    pair = {"PrivateKey": "x"}
+    lab.keys.save("t", {"certificatePem": "x", "keyPair": pair})
+    with pytest.raises(AwsError, match="nobody has agreed"):
+        lab.connect("t")
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_a_program_agrees_beforehand(how: str, moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    moto.setattr("builtins.input", never_asked)
+    if how == "environment":
+        moto.setenv("CREEKLAB_AGREE", "yes")
+    lab = open_lab("aws", home=tmp_path, agree=how == "argument")
+    lab.client("iot").list_things()
+
+
+def test_each_account_and_region_is_agreed_to_by_itself(
+    moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    open_lab("aws", home=tmp_path, agree=True)
+    moto.setenv("AWS_REGION", "us-west-2")
+    moto.setattr("builtins.input", lambda _: "no")
+    with pytest.raises(AwsError):
+        open_lab("aws", home=tmp_path).client("iot").list_things()
+
+
+# --- how a device connects ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("port", "alpn"), [(8883, None), (443, ["x-amzn-mqtt-ca"])])
+def test_port_alpn_ca_and_host_of_the_connection(
+    port: int, alpn: list[str] | None, moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the SDK is about to open: looked at where it hands over to its C part."""
+    seen: dict[str, Any] = {}
+
+    class Caught(Exception):
+        pass
+
+    def client(client_options: awscrt.mqtt5.ClientOptions) -> Any:
+        seen["options"] = client_options
+        raise Caught
+
+    context = awscrt.io.ClientTlsContext
+
+    def tls(options: awscrt.io.TlsContextOptions) -> Any:
+        seen["tls"] = options
+        return context(options)
+
+    lab = open_lab("aws", home=tmp_path, agree=True, mqtt_port=port)
+    lab.keys.save("Test2", lab.client("iot").create_keys_and_certificate())
+    moto.setattr(awscrt.mqtt5, "Client", client)
+    moto.setattr(awscrt.io, "ClientTlsContext", tls)
+    with pytest.raises(Caught):
+        lab.connect("Test2")
+    options = seen["options"]
+    assert (options.host_name, options.port) == (lab.endpoint, port)
+    assert options.connect_options.client_id == "Test2"
+    assert seen["tls"].alpn_list == alpn
+    trusted = seen["tls"].ca_buffer
+    assert ssl.PEM_cert_to_DER_cert(bytes(trusted).decode()) == ssl.PEM_cert_to_DER_cert(
+        aws.CA_FILE.read_text()
+    )
+    assert seen["tls"].verify_peer
+
+
+def test_port_443_is_taken_where_8883_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    open_ports: set[int] = set()
+
+    class Connection:
+        def close(self) -> None:
+            pass
+
+    def connect(address: tuple[str, int], timeout: float) -> Connection:
+        tried.append(address[1])
+        assert address[0] == "a-ats.iot.x.amazonaws.com"
+        if address[1] not in open_ports:
+            raise TimeoutError
+        return Connection()
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    for ports, chosen in [({8883, 443}, 8883), ({443}, 443), (set(), 8883)]:
+        open_ports = ports
+        assert aws.reachable_port("a-ats.iot.x.amazonaws.com") == chosen
+    assert tried == [8883, 8883, 443, 8883, 443]
+
+
+# --- one lab, whatever it is opened on: a local cloud stands in for AWS ---------------------------
+
+
+@pytest.fixture(scope="module")
+def aws_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with stand_in(tmp_path_factory.mktemp("aws")):
+        yield open_lab("aws", home=tmp_path_factory.mktemp("home"), agree=True)
+
+
+def outsider(lab: Lab) -> Any:
+    """Return a client of the account that is not the lab's."""
+    return boto3.Session(region_name=lab.region).client("iot")
+
+
+def test_a_device_and_its_shadow_work_as_on_the_local_cloud(aws_lab: Lab) -> None:
+    thing = make_thing(aws_lab)
+    with aws_lab.connect(thing.name) as device:
+        inbox = device.subscribe("creek/#")
+        device.publish("creek/depth", {"depth": 1.4})
+        assert inbox.wait_for(1)[0].json == {"depth": 1.4}
+        device.shadow.update(reported={"depth": 1.4})
+    assert process.status(aws_lab.home) is None  # the lab has no local cloud of its own
+    assert aws_lab.check.thing(thing.name)
+    assert aws_lab.check.certificate(thing.name)
+    assert aws_lab.check.connection(thing.name)
+    assert aws_lab.check.shadow(thing.name, depth=1.4)
+    assert aws_lab.ledger.has(THING, thing.name)
+    assert aws_lab.ledger.cost().use.messages > 0
+    assert "costs, indicative" in repr(aws_lab.ledger.cost())
+
+
+def test_the_account_itself_connects_with_the_credentials_of_the_session(aws_lab: Lab) -> None:
+    before = aws_lab.ledger.cost().use.messages
+    with aws_lab.connect_account() as account:
+        inbox = account.subscribe("from/the/account")
+        account.publish("from/the/account", "x")
+        assert inbox.wait_for(1)[0].payload == b"x"
+    # CONNECT, SUBSCRIBE, PUBLISH out and in, PUBACK
+    assert aws_lab.ledger.cost().use.messages == before + 5
+
+
+def test_what_takes_tags_is_tagged(aws_lab: Lab) -> None:
+    iot = aws_lab.client("iot")
+    mine = [{"Key": "season", "Value": "spring"}]
+    arns = [
+        iot.create_policy(policyName="tagged", policyDocument=POLICY_TEXT)["policyArn"],
+        iot.create_thing_group(thingGroupName="tagged", tags=mine)["thingGroupArn"],
+        iot.create_thing_type(thingTypeName="tagged")["thingTypeArn"],
+    ]
+    for arn in arns:
+        tags = iot.list_tags_for_resource(resourceArn=arn)["tags"]
+        assert {"Key": "creeklab", "Value": "lab"} in tags
+    assert mine[0] in iot.list_tags_for_resource(resourceArn=arns[1])["tags"]
+    assert mine == [{"Key": "season", "Value": "spring"}]
+
+
+def test_what_only_the_local_cloud_can_do_says_what_to_use_instead(aws_lab: Lab) -> None:
+    for ask in (aws_lab.tape, aws_lab.metrics):
+        with pytest.raises(LocalOnly, match="CloudWatch"):
+            ask()
+    with pytest.raises(LocalOnly, match=r"ledger\.tear_down"):
+        aws_lab.reset()
+    assert "lab.doctor(" in repr(aws_lab.why())
+
+
+def test_the_doctor_looks_at_a_device_on_aws(aws_lab: Lab) -> None:
+    thing = make_thing(aws_lab)
+    assert aws_lab.doctor(thing.name, publish=["a/b"]).ok
+
+
+def test_catch_up_works_on_what_this_lab_made_and_on_nothing_else(aws_lab: Lab) -> None:
+    iot = outsider(aws_lab)
+    for notebook in ("04-policy", "08-creek-sensor", "03-thing-and-certificate"):
+        assert aws_lab.catch_up(notebook)
+    theirs = iot.create_thing(thingName="Test2")["thingId"]
+    with pytest.raises(RuntimeError, match=r"Thing 'Test2' in your AWS account .* left alone"):
+        aws_lab.catch_up("03-thing-and-certificate")
+    assert iot.describe_thing(thingName="Test2")["thingId"] == theirs
+    iot.delete_thing(thingName="Test2")
+
+    iot.create_policy(policyName="OwnTopicPolicy", policyDocument=POLICY_TEXT)
+    with pytest.raises(RuntimeError, match="policy 'OwnTopicPolicy'"):
+        aws_lab.catch_up("04-policy")
+    iot.delete_policy(policyName="OwnTopicPolicy")
+
+    # Somebody attached a certificate of theirs to this lab's Thing: it is not deleted with it.
+    aws_lab.catch_up("05-mqtt")
+    arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    iot.attach_thing_principal(thingName="Test2", principal=arn)
+    aws_lab.catch_up("03-thing-and-certificate")
+    known = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
+    assert known["certificateDescription"]["status"] == "ACTIVE"
+
+
+def test_cleaning_up_leaves_what_others_have(aws_lab: Lab) -> None:
+    iot = outsider(aws_lab)
+    iot.create_thing(thingName="theirs")
+    aws_lab.catch_up("05-mqtt")
+    assert aws_lab.ledger.has(POLICY, "Test2Policy")
+    done = aws_lab.ledger.tear_down()
+    assert not any(step.found == "FAILED" for step in done.steps), repr(done)
+    assert not aws_lab.ledger.has(CERTIFICATE)
+    assert [each["thingName"] for each in iot.list_things()["things"]] == ["theirs"]
+    with pytest.raises(ClientError):
+        iot.get_policy(policyName="Test2Policy")
+    assert aws_lab.keys.things() == []
+
+
+def test_wrong_credentials_are_explained(
+    tmp_path: Path, aws_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-key")
+    with pytest.raises(AwsError, match=r"AWS does not accept this \(\w+: .*clock"):
+        open_aws(tmp_path)
+
+
+def test_no_setting_of_aws_leads_the_local_lab_astray(aws_lab: Lab, home: Path) -> None:
+    """The stand-in's settings are in the environment; this lab does not look."""
+    local = open_lab("local", home=home)
+    assert local.target == "local"
+    assert local.ca_file == process.ca_file(home)
+    assert local.client("iot").list_things()["things"] == []
+    assert json.loads((home / "cloud" / "account.json").read_text())["account"] == local.account
+    assert isinstance(local.keys.folder, Path)
+    assert ThingFiles(local.keys.folder, local.ca_file).ca == local.ca_file

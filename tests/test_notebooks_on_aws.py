@@ -1,0 +1,169 @@
+"""The notebooks on AWS, as far as that can be proved without AWS.
+
+All of them run in one lab that was opened with ``CREEKLAB_TARGET=aws``, a local cloud standing in
+for AWS, and every call to AWS is written down, those of the helpers too. Then three judges who have
+nothing to do with this cloud look at the calls: botocore's Stubber at the form of each request and
+answer, the service model at each error, and moto, another implementation, at what it answers to
+the same requests.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import boto3
+import pytest
+from botocore import xform_name
+from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+from moto.server import ThreadedMotoServer
+
+from creeklab.target import LocalOnly
+from tests.aws_stand_in import stand_in
+from tests.notebook_calls import NOTEBOOKS, Call, Recorder, run_notebook
+
+NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+MOTO_DIFFERS = {
+    # AWS refuses the name of a Thing that has other attributes (API reference, CreateThing).
+    ("CreateThing", "ResourceAlreadyExistsException", None),
+    # It keeps no certificate that was made from a signing request.
+    ("DeleteCertificate", None, "ResourceNotFoundException"),
+    # AWS lists no shadows for a Thing that is not there (developer guide, REST API of shadows).
+    ("ListNamedShadowsForThing", None, "ResourceNotFoundException"),
+    # forceDelete takes a certificate's policies off it (API reference, DeleteCertificate). moto
+    # leaves them, so the policy stays, and the next calls find it.
+    ("DeletePolicy", None, "DeleteConflictException"),
+    ("GetPolicy", "ResourceNotFoundException", None),
+    ("ListTargetsForPolicy", "ResourceNotFoundException", None),
+    ("CreatePolicy", None, "ResourceAlreadyExistsException"),
+    # These shadows were made or changed by messages, which are not replayed.
+    ("GetThingShadow", None, "ResourceNotFoundException"),
+    ("DeleteThingShadow", None, "ResourceNotFoundException"),
+}
+"""What moto does otherwise, and why AWS is with this cloud: operation, error here, error there."""
+
+MOTO_HAS_NOT = "500"  # what it answers to an operation that it does not know
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run every notebook; by name, what went wrong in its cells, and its calls."""
+    found: dict[str, Any] = {}
+    with stand_in(tmp_path_factory.mktemp("aws")) as patch:
+        patch.setenv("MPLBACKEND", "agg")
+        patch.setenv("CREEKLAB_TARGET", "aws")
+        patch.setenv("CREEKLAB_AGREE", "yes")
+        patch.setenv("CREEKLAB_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.chdir(NOTEBOOKS)
+        for name in NAMES:
+            recorder = Recorder()
+            with recorder.listening():
+                failed = [
+                    (source, error)
+                    for source, metadata, error in run_notebook(NOTEBOOKS / f"{name}.ipynb")
+                    if error is not None and "raises-exception" not in metadata.get("tags", [])
+                ]
+            found[name] = (failed, recorder.calls)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_runs_or_says_that_only_the_local_cloud_can(
+    name: str, recorded: dict[str, Any]
+) -> None:
+    failed, calls = recorded[name]
+    wrong = [(source, error) for source, error in failed if not isinstance(error, LocalOnly)]
+    assert wrong == []
+    assert {call.operation for call in calls} >= {"GetCallerIdentity", "DescribeEndpoint"}
+
+
+@pytest.fixture(scope="module")
+def clients() -> dict[str, Any]:
+    """Clients that lead nowhere."""
+    session = boto3.Session("a", "b", region_name="us-east-1")
+    return {name: session.client(name) for name in ("iot", "iot-data", "sts")}  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_botocore_finds_every_request_and_answer_well_formed(
+    name: str, recorded: dict[str, Any], clients: dict[str, Any]
+) -> None:
+    _, calls = recorded[name]
+    for call in calls:
+        client = clients[call.service]
+        model = client.meta.service_model.operation_model(call.operation)
+        if call.error is not None:
+            modelled = {shape.error_code or shape.name for shape in model.error_shapes}
+            assert call.error in modelled, call
+            continue
+        answer = dict(call.answer)
+        body = model.get_streaming_output()
+        if body is not None:
+            payload = model.output_shape.serialization["payload"]
+            answer[payload] = StreamingBody(BytesIO(answer[payload]), len(answer[payload]))
+        method = xform_name(call.operation)
+        with Stubber(client) as stubber:
+            stubber.add_response(method, answer, call.asked)
+            getattr(client, method)(**call.asked)
+            stubber.assert_no_pending_responses()
+
+
+@pytest.fixture
+def moto_clients() -> Iterator[dict[str, Any]]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    session = boto3.Session("a", "b", region_name="us-east-1")
+    yield {
+        name: session.client(name, endpoint_url=f"http://{host}:{port}")  # type: ignore[call-overload]
+        for name in ("iot", "iot-data", "sts")
+    }
+    server.stop()
+
+
+def test_another_implementation_answers_the_same_calls_alike(
+    recorded: dict[str, Any], moto_clients: dict[str, Any]
+) -> None:
+    """Where both answer, this cloud's answer has each member that moto's has."""
+    ids: dict[str, str] = {}
+    differs: collections.Counter[tuple[str, str | None, str | None]] = collections.Counter()
+    agreed = 0
+    for call in (call for _, calls in recorded.values() for call in calls):
+        error, answer = _replay(moto_clients[call.service], call, ids)
+        if error == MOTO_HAS_NOT:
+            continue
+        if error != call.error:
+            differs[(call.operation, call.error, error)] += 1
+            continue
+        agreed += 1
+        missing = set(answer) - set(call.answer)
+        assert not missing, (call.operation, missing)
+        if "certificateId" in answer:
+            ids[call.answer["certificateId"]] = answer["certificateId"]
+    assert set(differs) - MOTO_DIFFERS == set()
+    assert agreed > 5 * differs.total()
+
+
+def _replay(client: Any, call: Call, ids: dict[str, str]) -> tuple[str | None, dict[str, Any]]:
+    try:
+        answer = getattr(client, xform_name(call.operation))(**_with_ids(call.asked, ids))
+    except ClientError as error:
+        return str(error.response["Error"]["Code"]), {}
+    return None, {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+
+def _with_ids(value: Any, ids: dict[str, str]) -> Any:
+    """Put moto's ids of certificates in the place of those that were answered here."""
+    if isinstance(value, dict):
+        return {name: _with_ids(each, ids) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_ids(each, ids) for each in value]
+    if isinstance(value, str):
+        for here, there in ids.items():
+            value = value.replace(here, there)
+    return value
