@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal, NoReturn, TypeAlias
 
-__all__ = ["Rejected", "Rules", "Shadow", "Update", "delete", "get", "update"]
+__all__ = ["Rejected", "Rules", "Shadow", "Update", "delete", "failed", "get", "update"]
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -293,6 +293,15 @@ def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> J
         token = None
     version = _existing(current, label, token).version
     return _signed({"version": version, "timestamp": now}, token)
+
+
+def failed(payload: bytes) -> Rejected:
+    """Return the refusal of a request that could not be served, whatever is in it."""
+    try:
+        token = _client_token(_parse(payload, _DEFAULT_RULES)) if payload else None
+    except Rejected:
+        token = None
+    return Rejected(500, "Internal service failure", token)
 
 
 # --- requests ------------------------------------------------------------------------------------

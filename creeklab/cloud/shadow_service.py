@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,9 @@ class ShadowService:
         self._tape = tape
         self._clock = clock
         self._rules = rules
+        forgotten = clock() - REMEMBER_DELETED_SECONDS
+        with store.transaction() as db:
+            db.execute("DELETE FROM shadows WHERE deleted_at <= ?", (forgotten,))
 
     # --- over MQTT ----------------------------------------------------------------------------
 
@@ -79,6 +83,9 @@ class ShadowService:
                 protocol="MQTT",
                 refusal={"summary": f"{rejected.code} {rejected.message}"},
             )
+        except sqlite3.Error:
+            self._answer(topic + "/rejected", shadow.failed(payload).document(self._now()))
+            raise
         else:
             self._answer(topic + "/accepted", answer)
 

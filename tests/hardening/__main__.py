@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.hardening import kill
+from tests.hardening import fuzz, kill, load, soak
 
-COMMANDS = {"kill": kill}
+COMMANDS = {"kill": kill, "fuzz": fuzz, "soak": soak, "load": load}
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from creeklab.cloud.mqtt.packets import Connack, Connect, Decoder, Packet, encode
 
@@ -22,6 +23,8 @@ class Wire:
     ----------
     expiry
         Seconds that the session outlives the connection; 0 is a clean session.
+    **properties
+        Further properties of CONNECT.
 
     Raises
     ------
@@ -38,13 +41,15 @@ class Wire:
         client_id: str,
         version: int,
         expiry: int = 0,
+        **properties: Any,
     ) -> None:
         self.version = version
         self._decoder = Decoder(version=version)
         self._ready: list[Packet] = []
         context = ssl.create_default_context(cafile=str(ca))
         context.load_cert_chain(certificate, key)
-        properties = {"session_expiry_interval": expiry} if version == 5 else {}
+        if version == 5:
+            properties["session_expiry_interval"] = expiry
         with contextlib.ExitStack() as unless_accepted:
             raw = unless_accepted.enter_context(socket.create_connection(address, timeout=10))
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

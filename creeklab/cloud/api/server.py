@@ -17,6 +17,7 @@ import asyncio
 import inspect
 import json
 import logging
+import sqlite3
 import ssl
 import time
 import uuid
@@ -58,6 +59,10 @@ NOBODY = (
     "Missing Authentication Token: a request was neither signed with the account's access key nor "
     "did a Thing's certificate come with it. Use boto3 with the account's credentials, or give "
     "the client a certificate and its private key."
+)
+UNWRITTEN = (
+    "The local cloud could not use its database ({error}), and nothing was changed. Free space on "
+    "the disk, and end other programs that have the database open."
 )
 SHUTDOWN_SECONDS = 2.0
 OWN_SERVICE = "creeklab"
@@ -201,6 +206,11 @@ class ApiServer:
             if call.explained:
                 call.told.setdefault("refusal", {"summary": error.message})
             answer = call.refuse(error, call.request_id)
+        except sqlite3.Error as error:
+            logger.error("%s %s: %s", call.service, call.operation, error)
+            call.error = "InternalFailureException"
+            message = UNWRITTEN.format(error=error)
+            answer = call.refuse(ServiceError(call.error, message), call.request_id)
         except Exception:
             logger.exception("%s %s failed", call.service, call.operation)
             call.error = "InternalFailureException"

@@ -7,6 +7,7 @@ any other and then handed to the service behind it.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ FORWARDED = (
     "user_properties",
 )
 MAX_MESSAGE_EXPIRY = 604_800
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,11 +495,9 @@ class Broker:
             except OverflowError as error:
                 self.note_dropped(session, message, error)
 
-    def note_dropped(self, session: Session, message: Message, error: OverflowError) -> None:
+    def note_dropped(self, session: Session, message: Message, why: OverflowError | str) -> None:
         """Take note that a message did not find room among those that wait for a client."""
-        self.tape.record(
-            "dropped", client_id=session.client_id, topic=message.topic, why=str(error)
-        )
+        self.tape.record("dropped", client_id=session.client_id, topic=message.topic, why=str(why))
 
     # --- what has to be kept ------------------------------------------------------------------
 
@@ -530,11 +531,13 @@ class Broker:
                     "space on the disk, and end other programs that have the database open."
                 )
                 self.tape.record("storage", refusal={"summary": why})
+                log.error(why)
                 self._unwritten = 1
             self._unwritten += lost
         elif self._unwritten:
             why = f"The database is written again; {self._unwritten - 1} messages were not taken."
             self.tape.record("storage", why=why)
+            log.warning(why)
             self._unwritten = 0
 
     # --- what the account asks for ---------------------------------------------------------------

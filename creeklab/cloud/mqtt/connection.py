@@ -55,6 +55,7 @@ MAX_SUBSCRIPTIONS = 50
 LONGEST_SIGNED = 24 * 3600.0
 """Longest connection of an account, which came in by a signature, in seconds (developer guide,
 "Device communication protocols")."""
+NOT_READING = "The client reads more slowly than its messages come; at QoS 0 none waits for it."
 # What a PUBACK tells; anything else ends the connection (developer guide, "MQTT 5 reason codes").
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
 
@@ -465,7 +466,9 @@ class Connection:
         if topic not in access.receivable and not access.may_receive(topic, self._explain_receive):
             return
         if qos == 0:
-            if not self.congested and self._write_frame(message.frame(self.version, 0, retain)[0]):
+            if self.congested:
+                self._broker.note_dropped(session, message, NOT_READING)
+            elif self._write_frame(message.frame(self.version, 0, retain)[0]):
                 self._note(message, 0, retain)
             return
         try:
@@ -590,6 +593,15 @@ class Connection:
         if reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT:
             self._will = None
         self._leave(why, reason)
+
+    def give_up(self, unread: int) -> None:
+        """Take note that the client was cut off with so many bytes unread."""
+        why = (
+            f"{unread >> 20} MiB wait for the device to read them, and it goes on asking for more "
+            "without reading."
+        )
+        self._refuse("disconnect", why)
+        self._leave("cut off by the broker", DisconnectReason.CLIENT_ERROR)
 
     def expect_connect(self) -> None:
         """Close the connection if no CONNECT has come yet: its time for that is over."""

@@ -22,6 +22,10 @@ HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0
 CONNECT_SECONDS = 10.0
 HIGH_WATER = 1 << 20
+# More than all messages that a client may have to acknowledge: it does not read its answers either.
+MOST_UNREAD = 16 << 20
+# Bytes of one client after which the others have their turn: libuv would read on while it sends.
+TURN = 1 << 16
 ALPN = "x-amzn-mqtt-ca"
 
 # Linux only.
@@ -162,6 +166,7 @@ class _MqttProtocol(asyncio.Protocol):
         self._broker_of = broker_of
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
+        self._taken = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport is asyncio's in all but its base class.
@@ -187,6 +192,15 @@ class _MqttProtocol(asyncio.Protocol):
             self._close()
         if not self._out:
             acknowledge_now(self._transport)
+        self._taken += len(data)
+        if self._taken > TURN:
+            self._taken = 0
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._patience.cancel()
@@ -207,6 +221,11 @@ class _MqttProtocol(asyncio.Protocol):
         if self._out:
             self._transport.write(b"".join(self._out))
             self._out.clear()
+            if self._connection.congested:
+                unread = self._transport.get_write_buffer_size()
+                if unread > MOST_UNREAD:
+                    self._connection.give_up(unread)
+                    self._transport.abort()  # closing would wait for it to read
 
     def _close(self) -> None:
         self._flush()

@@ -70,14 +70,16 @@ class Message:
     def at(self, now: float) -> Message | None:
         """Return the message as it is to be sent at `now`: with the time that it still has.
 
-        Whole seconds, so that the last one is told as 0 (developer guide, "Message expiry").
+        Whole seconds, so that the last one is told as 0 (developer guide, "Message expiry"); never
+        more than it had in the beginning, though the clock be set back.
         """
         if self.expires_at is None:
             return self
         left = self.expires_at - now
         if left <= 0:
             return None
-        properties = {**self.properties, "message_expiry_interval": int(left)}
+        left = min(int(left), self.properties["message_expiry_interval"])
+        properties = {**self.properties, "message_expiry_interval": left}
         return Message(self.topic, self.payload, self.qos, properties, self.retain, self.expires_at)
 
 

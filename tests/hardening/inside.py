@@ -1,0 +1,142 @@
+"""A whole cloud inside this process: real sockets and real clients, and its rooms to look at.
+
+Its event loop runs in a thread; `Inside.call` calls a function there. What only a cloud's owner can
+do is possible here: to set its clock, to take room from its database, to count what it holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from creeklab.cloud.app import ENDPOINT, App
+from creeklab.cloud.process import Running, cloud_folder, running_lock
+from creeklab.cloud.rooms import Rooms
+from creeklab.cloud.settings import parse_settings
+from creeklab.lab import Lab, open_lab
+from tests.conftest import NewThing, make_thing
+from tests.hardening.wire import Wire
+
+T = TypeVar("T")
+SECONDS = 30.0
+
+
+class Skewed:
+    """A clock that can be set: it is ahead of another by `by` seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.by = 0.0
+        self._clock = clock
+
+    def __call__(self) -> float:
+        return self._clock() + self.by
+
+
+@dataclass
+class Inside:
+    """A cloud that runs in this process.
+
+    Attributes
+    ----------
+    thing
+        A Thing that may do anything.
+    clock, timer
+        The cloud's two clocks.
+    """
+
+    rooms: Rooms
+    lab: Lab
+    thing: NewThing
+    clock: Skewed
+    timer: Skewed
+    _loop: asyncio.AbstractEventLoop
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function where the cloud's rooms live."""
+        done: Future[T] = Future()
+
+        def call() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(call)
+        return done.result(SECONDS)
+
+    def wire(self, client_id: str, version: int = 5, expiry: int = 0, **properties: Any) -> Wire:
+        """Connect as a client that shows every packet."""
+        return wire_to(self.lab, self.thing, client_id, version, expiry, **properties)
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        """Return the tape's entries of a kind."""
+        return [each for each in self.call(self.rooms.tape.entries) if each["kind"] == kind]
+
+
+def wire_to(
+    lab: Lab, thing: NewThing, client_id: str, version: int = 5, expiry: int = 0, **properties: Any
+) -> Wire:
+    """Connect to a lab's cloud as a client that shows every packet."""
+    address, files = (lab.endpoint, lab.mqtt_port), thing.files
+    return Wire(
+        address,
+        lab.ca_file,
+        files.certificate,
+        files.private_key,
+        client_id,
+        version,
+        expiry,
+        **properties,
+    )
+
+
+@contextlib.contextmanager
+def cloud_inside(home: Path, settings: Sequence[str] = ()) -> Iterator[Inside]:
+    """Run a cloud in this process until the end of the block."""
+    folder = cloud_folder(home)
+    clock, timer = Skewed(time.time), Skewed(time.monotonic)
+    loop = uvloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def start() -> tuple[App, int, int]:
+        app = App(folder, parse_settings(settings), clock, timer)
+        # A free port of IPv4 may be taken on IPv6: 0 is tried more than once.
+        return app, *await app.start([0, 0, 0], [0, 0, 0])
+
+    def run(coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(SECONDS)
+
+    try:
+        with running_lock(home):
+            app, mqtt_port, https_port = run(start())
+            try:
+                running = asdict(Running(0, ENDPOINT, mqtt_port, https_port))
+                del running["started_here"]
+                (folder / "ready.json").write_text(json.dumps(running))
+                lab = open_lab(home=home)
+                yield Inside(app.rooms, lab, make_thing(lab), clock, timer, loop)
+            finally:
+                run(app.stop())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
+    """Wait until something is so, with a bound."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.02)

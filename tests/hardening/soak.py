@@ -1,0 +1,410 @@
+"""Eight hours' worth of a classroom's traffic in fast time: neither memory nor file handles grow.
+
+In this process, on a clock that goes on when it is told: devices with persistent sessions come,
+publish, change their shadows and go; visitors come once, some with a session or a will that waits
+for them; retained messages are set, replaced and expire; a shared group works; the account makes
+Things, certificates and policies, attaches, reads, pages and deletes them, and looks at the tape.
+
+After that a stretch with a real cloud, real TLS and HTTP, as fast as it goes.
+
+Memory is read after each stretch of time. What fills up once and stays (caches, the tape, who is
+remembered as away) does so in the first half; over the second half a line is fitted, and its slope
+is judged: growth of more than `MOST_GROWTH` of the memory in use in eight hours is a finding, as is
+a single file handle more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+from creeklab.cloud import process
+from creeklab.cloud.account import load_account
+from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt.broker import Peer
+from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.packets import (
+    Decoder,
+    Disconnect,
+    Packet,
+    Pingreq,
+    Puback,
+    Publish,
+    Subscribe,
+    Subscription,
+    Unsubscribe,
+    Will,
+)
+from creeklab.cloud.rooms import Rooms
+from creeklab.cloud.settings import Settings
+from creeklab.lab import open_lab
+from tests.cloud.iot_harness import ALLOW, CSR, Checked
+from tests.cloud.mqtt_house import Clock, connect
+from tests.conftest import make_thing
+from tests.hardening.figures import handles, resident, slope
+from tests.hardening.wire import Wire
+
+HOURS = 8
+STRETCHES = 48
+MOST_GROWTH = 0.02  # of what is in use, in eight hours
+DEVICES = 12
+LOG = b"x" * 50
+
+
+class Sample(NamedTuple):
+    """What was in use at a time.
+
+    Hours, bytes of memory (RSS), Python's small blocks of memory, file handles, bytes of database.
+    """
+
+    hours: float
+    resident: int
+    blocks: int
+    handles: int
+    file: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.hours:6.2f} h  {self.resident / 1e6:7.2f} MB  {self.blocks:8} blocks  "
+            f"{self.handles:3} handles  {self.file / 1e6:6.2f} MB database"
+        )
+
+
+@dataclass
+class Growth:
+    """What a line through the second half of the samples says."""
+
+    resident: float
+    blocks: float
+    handles: int
+
+    @classmethod
+    def of(cls, samples: list[Sample]) -> Growth:
+        later = samples[len(samples) // 2 :]
+        hours = [sample.hours for sample in later]
+        shares = []
+        for used in ([each.resident for each in later], [each.blocks for each in later]):
+            average = sum(used) / len(used)
+            shares.append(slope(hours, used) * HOURS / average if average else 0.0)
+        return cls(*shares, later[-1].handles - later[0].handles)
+
+    @property
+    def is_found(self) -> bool:
+        return max(self.resident, self.blocks) > MOST_GROWTH or self.handles > 0
+
+    def __str__(self) -> str:
+        verdict = "FOUND: it grows" if self.is_found else "no growth"
+        return (
+            f"{verdict}: {self.resident:+.2%} of memory and {self.blocks:+.2%} of blocks in "
+            f"{HOURS} h, {self.handles:+} handles"
+        )
+
+
+class Guest:
+    """A client without a socket: it acknowledges all that comes and knows nothing."""
+
+    def __init__(self, rooms: Rooms, certificate: str, version: int) -> None:
+        self.version = version
+        self.here = True
+        self.heard = 0
+        self._written: list[bytes] = []
+        self._decoder = Decoder(version=version)
+        peer = Peer(certificate, "127.0.0.1", 1, "127.0.0.1", 8883)
+        self.connection = Connection(rooms.broker, peer, self._written.append, self._close)
+        self._settle = rooms.broker.settle
+
+    def _close(self) -> None:
+        self.here = False
+
+    def says(self, *sent: Packet) -> None:
+        """Send packets, and acknowledge what comes."""
+        if self.here:
+            self.connection.receive(b"".join(packets.encode(one, self.version) for one in sent))
+            self._settle()
+            self.acknowledge()
+
+    def acknowledge(self) -> None:
+        while self._written and self.here:
+            data = b"".join(self._written)
+            self._written.clear()
+            came = [each for each in self._decoder.feed(data) if isinstance(each, Publish)]
+            self.heard += len(came)
+            answers = [
+                packets.encode(Puback(one.packet_id), self.version) for one in came if one.qos
+            ]
+            if answers:
+                self.connection.receive(b"".join(answers))
+                self._settle()
+
+    def leave(self, word: bool) -> None:
+        if self.here:
+            if word:
+                self.says(Disconnect())
+            else:
+                self.connection.lost("it went away")
+            self.here = False
+
+
+class Classroom:
+    """A cloud's rooms, and all who use them.
+
+    Attributes
+    ----------
+    clock
+        Seconds since the epoch and the broker's timer; goes on when `second` is called.
+    happened
+        How many things were done.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.clock = Clock(1_785_000_000.0)
+        self.happened = 0
+        self.errors = 0
+        self.file = folder / "cloud.db"
+        settings = Settings(retained_max=200)
+        ca = CertificateAuthority(folder / "ca")
+        account = load_account(folder)
+        self.rooms = Rooms(folder, account, settings, ca, "localhost", self.clock, self.clock)
+        self.iot = Checked(self.rooms.services["iot"][1])
+        self.data: Any = self.rooms.services["iotdata"][1]
+        self._random = Random(seed)
+        self._numbers = itertools.count(1)
+        self._devices: dict[str, Guest] = {}
+        self._visitors: list[Guest] = []
+        self._made: list[tuple[str, str]] = []
+        self._certificate = self._new_certificate()
+        self.iot.create_policy(policyName="all", policyDocument=ALLOW)
+        self.iot.attach_policy(policyName="all", target=self._certificate)
+        self._id = self._certificate.partition("/")[2]
+
+    def _new_certificate(self) -> str:
+        made = self.iot.create_certificate_from_csr(certificateSigningRequest=CSR, setAsActive=True)
+        return str(made["certificateArn"])
+
+    def second(self) -> None:
+        """Let a second pass, with what happens in it."""
+        self.clock.now += 1
+        random = self._random
+        self._device(f"gauge-{random.randrange(DEVICES)}")
+        self._visitor()
+        if random.random() < 0.06:
+            self._account()
+        if int(self.clock.now) % 20 == 0:
+            for guest in self._devices.values():
+                guest.says(Pingreq())
+        self.rooms.tick()
+        for guest in [*self._devices.values(), *self._visitors]:
+            guest.acknowledge()
+        self.happened += 1
+
+    def _device(self, name: str) -> None:
+        random, number = self._random, next(self._numbers)
+        guest = self._devices.get(name)
+        if guest is None or not guest.here:
+            version = 4 if name.endswith(("0", "1", "2")) else 5
+            expiry = {"session_expiry_interval": random.choice((30, 600, 3600))}
+            guest = self._devices[name] = Guest(self.rooms, self._id, version)
+            guest.says(connect(name, version, clean=False, **(expiry if version == 5 else {})))
+            topics = "creek/#" if name in ("gauge-1", "gauge-3", "gauge-4") else f"creek/{name}/+"
+            entries = [Subscription(topics, 1), Subscription("$share/readers/work/#", 1)]
+            entries.append(Subscription(f"$aws/things/{name}/shadow/update/delta", 1))
+            guest.says(Subscribe(1, entries))
+        elif random.random() < 0.05:
+            guest.leave(word=random.random() < 0.5)
+            return
+        elif random.random() < 0.05:
+            guest.says(Unsubscribe(2, ["$share/readers/work/#"]))
+        update = {"state": {"reported": {"depth": number}, "desired": {"depth": number + 1}}}
+        guest.says(
+            Publish(f"creek/{name}/depth", b"%d" % number, 1, packet_id=1),
+            Publish(f"work/{number % 7}", b"job", 1, packet_id=2),
+            Publish(f"creek/{name}/temperature", b"66.2"),
+            Publish(f"creek/log/{number}", LOG),  # a topic that never comes again
+        )
+        if random.random() < 0.3:
+            topic = f"$aws/things/{name}/shadow/update"
+            guest.says(Publish(topic, json.dumps(update).encode(), 1, packet_id=3))
+        if random.random() < 0.2:
+            life = {"message_expiry_interval": 60} if guest.version == 5 else {}
+            topic = f"creek/last/{random.randrange(150)}"
+            payload = random.choice((b"", b"%d" % number))
+            guest.says(Publish(topic, payload, 1, True, packet_id=4, properties=life))
+
+    def _visitor(self) -> None:
+        random, number = self._random, next(self._numbers)
+        guest = Guest(self.rooms, self._id, 5)
+        will = Will("creek/wills", b"gone", 1, False, {"will_delay_interval": 50})
+        guest.says(
+            connect(
+                f"visitor-{number}",
+                5,
+                will=will if random.random() < 0.5 else None,
+                session_expiry_interval=random.choice((0, 0, 100)),
+            )
+        )
+        guest.says(Subscribe(1, [Subscription(f"creek/gauge-{number % DEVICES}/#", 1)]))
+        if random.random() < 0.1:  # it is refused, and explained
+            guest.says(Publish("creek/+/x", b""))
+        self._visitors.append(guest)
+        while len(self._visitors) > 8:
+            self._visitors.pop(0).leave(word=random.random() < 0.3)
+
+    def _account(self) -> None:
+        number = next(self._numbers)
+        name = f"thing-{number}"
+        try:
+            certificate = self._new_certificate()
+            self.iot.create_thing(thingName=name, attributePayload={"attributes": {"site": "a"}})
+            self.iot.attach_thing_principal(thingName=name, principal=certificate)
+            self.iot.create_policy(policyName=name, policyDocument=ALLOW)
+            self.iot.attach_policy(policyName=name, target=certificate)
+            document = json.dumps({"state": {"reported": {"number": number}}}).encode()
+            self.data.update_thing_shadow(thingName=name, payload=document)
+            self.data.get_thing_shadow(thingName=name)
+            self.data.publish(topic=f"creek/{name}", qos=1, payload=b"1")
+            self.data.list_retained_messages(maxResults=10)
+            self.iot.list_things(maxResults=10)
+            self.rooms.door["tape"]({"after": max(0, self.rooms.tape.length - 100)})
+            self.rooms.door["why"]({})
+            self._made.append((name, certificate))
+            if len(self._made) > DEVICES:
+                self._unmake(*self._made.pop(0))
+            self.data.delete_connection(clientId="gauge-3")
+        except ServiceError:
+            self.errors += 1  # gauge-3 is away
+
+    def _unmake(self, name: str, certificate: str) -> None:
+        self.iot.detach_policy(policyName=name, target=certificate)
+        self.iot.delete_policy(policyName=name)
+        self.iot.detach_thing_principal(thingName=name, principal=certificate)
+        self.iot.delete_thing(thingName=name)
+        certificate_id = certificate.partition("/")[2]
+        self.iot.update_certificate(certificateId=certificate_id, newStatus="INACTIVE")
+        self.iot.delete_certificate(certificateId=certificate_id)
+        self.data.delete_thing_shadow(thingName=name)
+
+    def sample(self, hours: float) -> Sample:
+        """Look at what is in use."""
+        gc.collect()
+        blocks = sys.getallocatedblocks()
+        return Sample(hours, resident(), blocks, handles(), self.file.stat().st_size)
+
+
+def fast(hours: float, seed: int, stretches: int = STRETCHES) -> Iterator[Sample]:
+    """Let so many hours pass in a classroom; give what is in use after each stretch."""
+    with tempfile.TemporaryDirectory() as folder:
+        room = Classroom(Path(folder), seed)
+        try:
+            for stretch in range(1, stretches + 1):
+                until = hours * 3600 * stretch / stretches
+                while room.happened < until:
+                    room.second()
+                yield room.sample(hours * stretch / stretches)
+        finally:
+            room.rooms.close()
+
+
+def real(rounds: int, seed: int) -> Iterator[Sample]:
+    """Use a real cloud for so many rounds; give what it has in use after each.
+
+    Hours are counted as if a round were a stretch of the fast part.
+    """
+    random = Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "home")
+        try:
+            running = process.ensure(home, mqtt_port=0, https_port=0)
+            lab = open_lab(home=home)
+            thing = make_thing(lab)
+            iot, data = lab.client("iot"), lab.client("iot-data")
+            address, files = (lab.endpoint, lab.mqtt_port), thing.files
+            for number in range(1, rounds + 1):
+                for turn in range(25):
+                    for expiry in (0, 1):
+                        wire = Wire(
+                            address,
+                            lab.ca_file,
+                            files.certificate,
+                            files.private_key,
+                            f"guest-{number}-{turn}-{expiry}",
+                            5,
+                            expiry,
+                        )
+                        with contextlib.closing(wire):
+                            wire.send(Subscribe(1, [Subscription("creek/#", 1)]))
+                            wire.take()
+                            sent = [
+                                Publish(f"creek/{turn}/{each}", LOG, 1, packet_id=each)
+                                for each in range(1, 51)
+                            ]
+                            wire.send(*sent)
+                            left = {one.packet_id for one in sent}
+                            while left:
+                                for one in wire.take():
+                                    if isinstance(one, Puback):
+                                        left.discard(one.packet_id)
+                                    elif isinstance(one, Publish):
+                                        wire.send(Puback(one.packet_id))
+                            if random.random() < 0.5:
+                                wire.send(Disconnect())
+                    name = f"soak-{number}-{turn}"
+                    iot.create_thing(thingName=name)
+                    data.update_thing_shadow(
+                        thingName=name, payload=json.dumps({"state": {"reported": {"a": turn}}})
+                    )["payload"].read()
+                    data.delete_thing_shadow(thingName=name)["payload"].read()
+                    data.publish(topic=f"creek/{number}", qos=1, payload=b"1")
+                    iot.delete_thing(thingName=name)
+                file = home / "cloud" / "cloud.db"
+                yield Sample(
+                    number * HOURS / STRETCHES,
+                    resident(running.pid),
+                    0,
+                    handles(running.pid),
+                    file.stat().st_size,
+                )
+        finally:
+            process.stop(home)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hours", type=float, default=HOURS, help="of fast time (default: 8)")
+    parser.add_argument("--rounds", type=int, default=STRETCHES, help="with a real cloud")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="of all chance")
+
+
+def run(options: argparse.Namespace) -> int:
+    print(f"{options.hours} hours in fast time, seed {options.seed}", flush=True)
+    found = False
+    began = time.monotonic()
+    if options.hours:
+        samples = []
+        for sample in fast(options.hours, options.seed):
+            samples.append(sample)
+            print(sample, flush=True)
+        growth = Growth.of(samples)
+        found = growth.is_found
+        print(f"{growth}; it took {time.monotonic() - began:.0f} s", flush=True)
+    if options.rounds:
+        print(f"{options.rounds} rounds with a real cloud", flush=True)
+        samples = []
+        for sample in real(options.rounds, options.seed):
+            samples.append(sample)
+            print(sample, flush=True)
+        growth = Growth.of(samples)
+        found = found or growth.is_found
+        print(growth)
+    return 1 if found else 0
