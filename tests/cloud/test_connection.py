@@ -322,6 +322,9 @@ def test_congested_clients_lose_qos_0_and_keep_qos_1(house: House) -> None:
     house.broker.publish("creek", b"0", 0)
     house.broker.publish("creek", b"1", 1)
     assert [each.payload for each in client.hears()] == [b"1"]
+    [dropped] = [each for each in house.tape.entries() if each["kind"] == "dropped"]
+    assert (dropped["client_id"], dropped["topic"]) == ("a", "creek")
+    assert "reads more slowly" in dropped["why"]
 
 
 # --- subscribe ------------------------------------------------------------------------------------

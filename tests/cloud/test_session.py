@@ -69,3 +69,9 @@ def test_the_queue_is_bounded(monkeypatch):
     session.admit(message(1), False)
     with pytest.raises(OverflowError, match="2 messages wait for 'Test2'"):
         session.admit(message(2), False)
+
+
+def test_a_clock_that_was_set_back_prolongs_no_message():
+    kept = message(1, expires_at=160.0)
+    assert kept.at(-10_000.0).properties == {"message_expiry_interval": 60}
+    assert kept.at(130.0).properties == {"message_expiry_interval": 30}

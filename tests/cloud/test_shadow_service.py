@@ -7,6 +7,7 @@ through boto3 and an MQTT connection to a whole cloud.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -466,3 +467,37 @@ def test_what_is_not_the_name_of_a_shadow(lab: Lab, name: str) -> None:
     data = lab.client("iot-data")
     with pytest.raises(data.exceptions.InvalidRequestException):
         data.update_thing_shadow(thingName="Test2", shadowName=name, payload=REPORT)
+
+
+# --- when the database cannot be written ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["get", "update", "delete"])
+def test_a_database_that_cannot_be_used_is_told_to_who_asked(bench: Bench, verb: str) -> None:
+    bench.store.close()
+    with pytest.raises(sqlite3.Error):
+        bench.send(f"{CLASSIC}/{verb}", {"state": {"reported": {"a": 1}}, "clientToken": "t"})
+    assert bench.published == [
+        (
+            f"{CLASSIC}/{verb}/rejected",
+            {
+                "code": 500,
+                "message": "Internal service failure",
+                "timestamp": int(bench.now),
+                "clientToken": "t",
+            },
+        )
+    ]
+
+
+def test_shadows_deleted_long_ago_leave_the_database(bench: Bench) -> None:
+    for topic in (CLASSIC, NAMED):
+        bench.send(f"{topic}/update", REPORT)
+        bench.send(f"{topic}/delete")
+        bench.now += HOURS
+    bench.send("$aws/things/Other/shadow/update", REPORT)
+    bench.store.close()
+    bench.now += REMEMBER_DELETED_SECONDS - HOURS - 1
+    bench.open()
+    left = bench.store.execute("SELECT thing, name FROM shadows").fetchall()
+    assert [tuple(row) for row in left] == [("Other", ""), ("Test2", "settings")]

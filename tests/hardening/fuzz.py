@@ -431,16 +431,22 @@ def _check_update(current: Shadow | None, last_version: int, result: shadow.Upda
     assert size <= Rules().max_bytes + 2
 
 
-def _same_tree(section: Any, metadata: Any) -> None:
-    """See that the metadata has the section's shape, and nothing in it is null."""
-    assert section is not None or metadata is None
+def _same_tree(section: Any, metadata: Any, level: int = 1) -> None:
+    """See that the metadata has the section's shape, and nothing in it is null or too deep."""
+    if section is None:
+        assert metadata is None
+        return
     if isinstance(section, dict):
         assert set(section) == set(metadata)
-        for key, value in section.items():
-            assert value is not None, "null is kept"
-            _same_tree(value, metadata[key])
+        pairs = [(value, metadata[key]) for key, value in section.items()]
     elif isinstance(section, list):
-        assert len(section) == len(metadata)
+        pairs = list(zip(section, metadata, strict=True))
+    else:
+        return
+    assert level <= Rules().max_depth, "it is too deep"
+    for value, stamp in pairs:
+        assert value is not None, "null is kept"
+        _same_tree(value, stamp, level + 1)
 
 
 def _as_sent(document: Any) -> bytes:

@@ -21,6 +21,8 @@ from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0
 CONNECT_SECONDS = 10.0
+# How long who is cut off may take to read the rest and to say farewell.
+FAREWELL_SECONDS = 5.0
 HIGH_WATER = 1 << 20
 # More than all messages that a client may have to acknowledge: it does not read its answers either.
 MOST_UNREAD = 16 << 20
@@ -81,6 +83,7 @@ class MqttListener:
                     port,
                     ssl=self._context,
                     ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                    ssl_shutdown_timeout=FAREWELL_SECONDS,
                     backlog=1024,
                 )
                 port = server.sockets[0].getsockname()[1]

@@ -1,0 +1,94 @@
+"""Spoilt packets and documents: a short run of ``python -m tests.hardening fuzz``.
+
+And that it would find what it looks for, with a defect put in.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from creeklab.cloud import shadow
+from creeklab.cloud.mqtt import fields, packets
+from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.fields import ProtocolError
+from creeklab.cloud.mqtt.topics import SubscriptionTree
+from creeklab.cloud.policy import patterns
+from tests.hardening.fuzz import PARTS, Report, fuzz_broker, fuzz_codec, fuzz_policy, fuzz_shadow
+
+SEED = 20180831
+
+
+@pytest.mark.parametrize(
+    ("part", "count", "outcomes"),
+    [
+        ("codec", 1500, {"read", "refused with 0x81", "refused with 0x82", "refused with 0x84"}),
+        (
+            "broker",
+            2500,
+            {
+                *("taken", "ended without a word", "ended with 0x9B", "ended with 0x94"),
+                *("refused with 0x81", "refused with 0x82", "ended with 0x90", "ended with 0x97"),
+            },
+        ),
+        (
+            "shadow",
+            3000,
+            {
+                *("updates", "gets", "deletes"),
+                *(f"refused with {code}" for code in (400, 404, 409, 413, 415)),
+            },
+        ),
+        ("policy", 2000, {"refused", "allowed", "implicit deny", "explicit deny"}),
+        ("wire", 300, {"sent"}),
+    ],
+)
+def test_nothing_is_found(part: str, count: int, outcomes: set[str]) -> None:
+    report = Report()
+    _, fuzz = PARTS[part]
+    fuzz(Random(SEED), count, report)
+    assert not report.findings, report.findings[0]
+    assert report.total(part) >= count
+    assert {outcome for of, outcome in report.counts if of == part} >= outcomes
+
+
+def raises(*_: Any, **__: Any) -> Any:
+    raise KeyError("a defect")
+
+
+def nothing(*_: Any, **__: Any) -> Any:
+    return None
+
+
+def malformed_unsaid(self: Connection, error: ProtocolError) -> None:
+    self._shut()
+
+
+def no_cut(self: Connection, error: ProtocolError) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("fuzz", "of", "name", "defect", "said"),
+    [
+        (fuzz_codec, fields, "topic_name", raises, "a defect"),
+        (fuzz_codec, packets, "put_uint16", lambda value: b"\0\1", "AssertionError"),
+        (fuzz_broker, Connection, "_on_puback", raises, "a defect"),
+        (fuzz_broker, SubscriptionTree, "remove", nothing, "something is left behind"),
+        (fuzz_broker, Broker, "leave", nothing, "something is left behind"),
+        (fuzz_broker, Connection, "_on_protocol_error", no_cut, "was not cut off"),
+        (fuzz_broker, Connection, "_on_protocol_error", malformed_unsaid, "the farewell is"),
+        (fuzz_shadow, shadow, "_check_content", nothing, "AssertionError"),
+        (fuzz_policy, patterns, "glob", raises, "a defect"),
+    ],
+)
+def test_a_defect_is_found(
+    monkeypatch: pytest.MonkeyPatch, fuzz: Any, of: Any, name: str, defect: Any, said: str
+) -> None:
+    monkeypatch.setattr(of, name, defect)
+    report = Report()
+    fuzz(Random(SEED), 800, report)
+    assert any(said in finding for finding in report.findings), report.findings

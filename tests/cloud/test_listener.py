@@ -1,0 +1,113 @@
+"""What the sockets' room does about clients that take more than their share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from creeklab.cloud.mqtt import listener, packets
+from creeklab.cloud.mqtt.packets import Pingreq
+from tests.cloud.mqtt_house import House, connect
+
+PING = packets.encode(Pingreq(), 5)
+
+
+class Socket:
+    """A transport, and all the rest that a protocol asks it for."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.unread = 0
+        self.paused = False
+        self.gone = False
+
+    def get_extra_info(self, name: str) -> Any:
+        address = "127.0.0.1", 8883
+        return {"peername": address, "sockname": address, "socket": self}.get(name, self)
+
+    def getpeercert(self, binary_form: bool) -> bytes:
+        return b"certificate"
+
+    def setsockopt(self, *_: int) -> None:
+        pass
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def is_closing(self) -> bool:
+        return self.gone
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def abort(self) -> None:
+        self.gone = True
+
+    close = abort
+
+
+def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
+    """Play a scene with a client that is connected."""
+
+    async def play() -> None:
+        house, socket = House(), Socket()
+        protocol = listener._MqttProtocol(house.broker)
+        protocol.connection_made(socket)  # type: ignore[arg-type]
+        protocol.data_received(packets.encode(connect("a", 5), 5))
+        await scene(house, protocol, socket)
+        protocol.connection_lost(None)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("unread", "stays"), [(listener.MOST_UNREAD, True), (listener.MOST_UNREAD + 1, False)]
+)
+def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        socket.unread = unread
+        protocol.pause_writing()
+        protocol.data_received(PING)
+        await asyncio.sleep(0)
+        assert socket.gone is not stays
+        assert ("a" in house.broker.connections) is stays
+        if not stays:
+            assert "16 MiB wait for the device to read them" in house.refusal
+
+    in_a_loop(scene)
+
+
+def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        socket.unread = listener.MOST_UNREAD + 1
+        protocol.data_received(PING)
+        await asyncio.sleep(0)
+        assert "a" in house.broker.connections
+
+    in_a_loop(scene)
+
+
+def test_after_a_flood_the_others_have_their_turn() -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        await asyncio.sleep(0)
+        protocol.data_received(PING * 100)
+        assert not socket.paused
+        protocol.data_received(PING * (listener.TURN // 2))
+        assert socket.paused
+        await asyncio.sleep(0)
+        assert not socket.paused
+        assert socket.written.endswith(b"\xd0\x00" * (100 + listener.TURN // 2))
+
+    in_a_loop(scene)

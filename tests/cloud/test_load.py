@@ -1,0 +1,89 @@
+"""Clients that behave badly, a full disk, a clock that jumps: ``python -m tests.hardening load``
+with smaller numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from creeklab.cloud.api import server
+from creeklab.cloud.mqtt import listener
+from tests.hardening import load
+from tests.hardening.inside import Inside, cloud_inside
+
+RETAINED = 1000
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no /proc")
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Iterator[Inside]:
+    with cloud_inside(tmp_path / "home", [f"retained_max={RETAINED}"]) as inside:
+        yield inside
+
+
+@needs_proc
+def test_slow_consumer(inside: Inside) -> None:
+    assert len(list(load.slow_consumer(inside, big=150, small=10_300))) == 3
+
+
+def test_who_never_acknowledges(inside: Inside) -> None:
+    assert len(list(load.never_acknowledges(inside, 300))) == 3
+
+
+@needs_proc
+def test_as_many_retained_messages_as_the_setting_allows(inside: Inside) -> None:
+    assert len(list(load.retained(inside, RETAINED))) == 2
+
+
+def test_full_disk(inside: Inside) -> None:
+    assert len(list(load.full_pages(inside))) == 3
+
+
+def test_clock_jumps(inside: Inside) -> None:
+    assert len(list(load.clock_jumps(inside))) == 3
+
+
+@pytest.fixture
+def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
+    """A cloud that waits for nothing longer than a second."""
+    monkeypatch.setattr(listener, "HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr(listener, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(listener, "FAREWELL_SECONDS", 1.0)
+    monkeypatch.setattr(server, "BODY_SECONDS", 1.0)
+    monkeypatch.setitem(server.CONNECTION_OPTIONS, "keepalive_timeout", 1.0)
+    monkeypatch.setitem(server.CONNECTION_OPTIONS, "lingering_time", 1.0)
+    with cloud_inside(tmp_path / "home") as inside:
+        yield inside
+
+
+@needs_proc
+def test_flood_of_connects(hasty: Inside) -> None:
+    assert len(list(load.connects(hasty.lab, hasty.thing, os.getpid(), 100, 30))) == 2
+
+
+REQUEST = b"POST /things/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    "said", [b"", REQUEST, REQUEST + b"\r\n{"], ids=["nothing", "head", "body"]
+)
+def test_https_waits_for_nobody_forever(hasty: Inside, said: bytes) -> None:
+    context = ssl.create_default_context(cafile=str(hasty.lab.ca_file))
+    address = hasty.lab.endpoint, hasty.lab.https_port
+    with (
+        socket.create_connection(address, 30) as raw,
+        context.wrap_socket(raw, server_hostname=hasty.lab.endpoint) as secured,
+    ):
+        secured.sendall(said)
+        with contextlib.suppress(ConnectionError):
+            while secured.recv(4096):
+                pass
+    hasty.lab.client("iot").list_things()

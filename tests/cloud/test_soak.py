@@ -1,0 +1,70 @@
+"""Hours of traffic without growth: a short run of ``python -m tests.hardening soak``.
+
+What minutes can show is not growth but what is left: when everyone has gone and time has passed,
+every table is as empty as in the beginning.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.hardening.figures import slope
+from tests.hardening.soak import Classroom, Growth, Sample, real
+
+SEED = 20180831
+
+
+def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
+    room = Classroom(tmp_path, SEED)
+    try:
+        before = room.sample(0)
+        for _ in range(120):
+            room.second()
+        assert room.rooms.tape.length > 1000
+        room.dismiss()
+        broker = room.rooms.broker
+        assert not broker.connections
+        assert not broker._sessions
+        assert not broker._wills
+        assert broker._tree._root.empty
+        assert broker._backlog.bytes == 0
+        assert not broker._held
+        for table in ("sessions", "messages", "queued"):
+            [(left,)] = room.rooms.store.execute(f"SELECT count(*) FROM {table}")
+            assert left == 0, table
+        assert room.sample(0).handles == before.handles
+    finally:
+        room.rooms.close()
+
+
+def test_a_real_cloud_has_as_many_handles_as_before() -> None:
+    first, second = real(2, SEED)
+    assert second.handles <= first.handles
+
+
+def samples(resident: list[int], handles: list[int]) -> list[Sample]:
+    pairs = enumerate(zip(resident, handles, strict=True))
+    return [Sample(hour, used, used, number, 0) for hour, (used, number) in pairs]
+
+
+@pytest.mark.parametrize(
+    ("resident", "handles", "found"),
+    [
+        ([50, 80, 90, 99, 100, 100, 100, 100], [9] * 8, False),  # warming up is no growth
+        ([100, 100, 100, 100, 101, 100, 100, 101], [9] * 8, False),  # nor is noise
+        ([100, 100, 100, 100, 100, 101, 102, 103], [9] * 8, True),
+        ([100] * 8, [9, 9, 9, 9, 9, 9, 9, 10], True),
+        ([100] * 8, [9, 9, 9, 12, 12, 12, 12, 12], False),
+    ],
+)
+def test_growth_is_judged_by_the_second_half(
+    resident: list[int], handles: list[int], found: bool
+) -> None:
+    scaled = [used * 1000 for used in resident]
+    assert Growth.of(samples(scaled, handles)).is_found is found
+
+
+def test_slope() -> None:
+    assert slope([0, 1, 2, 3], [5, 7, 9, 11]) == pytest.approx(2)
