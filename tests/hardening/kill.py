@@ -68,10 +68,10 @@ class Publisher:
 
     def run(self, new_wire: NewWire) -> None:
         """Publish until the cloud has gone or the round has seen enough."""
-        wire = new_wire(self.name, 5)
         under_way: dict[int, bytes] = {}
         last = self._number + MOST_OF_A_ROUND
-        with contextlib.suppress(OSError), contextlib.closing(wire):
+        # The kill may come while it connects.
+        with contextlib.suppress(OSError), contextlib.closing(new_wire(self.name, 5)) as wire:
             while self._number < last or under_way:
                 fresh: list[Publish] = []
                 while len(under_way) < IN_FLIGHT and self._number < last:
@@ -306,6 +306,8 @@ def run(options: argparse.Namespace) -> int:
             for number, load in enumerate(rounds(home, options.rounds, options.seed), 1):
                 if number % 10 == 0 or number == options.rounds:
                     print(f"messages, {number} kills: {load}", flush=True)
+            for publisher in load.publishers:  # else there was no load
+                assert len(publisher.acknowledged) > options.rounds
         finally:
             process.stop(home)
         home = Path(folder, "account")
