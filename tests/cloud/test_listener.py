@@ -1,4 +1,4 @@
-"""What the sockets' room does about clients that take more than their share."""
+"""What is done about clients that take more than their share, over TLS and over WebSocket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.mqtt import listener, packets
+from creeklab.cloud.mqtt import listener, packets, websocket
 from creeklab.cloud.mqtt.packets import Pingreq
 from tests.cloud.mqtt_house import House, connect
 
@@ -26,7 +26,8 @@ class Socket:
 
     def get_extra_info(self, name: str) -> Any:
         address = "127.0.0.1", 8883
-        return {"peername": address, "sockname": address, "socket": self}.get(name, self)
+        known = {"peername": address, "sockname": address, "peercert": {}}
+        return known.get(name, self)
 
     def getpeercert(self, binary_form: bool) -> bytes:
         return b"certificate"
@@ -111,3 +112,34 @@ def test_after_a_flood_the_others_have_their_turn() -> None:
         assert socket.written.endswith(b"\xd0\x00" * (100 + listener.TURN // 2))
 
     in_a_loop(scene)
+
+
+class WebSocket:
+    """A WebSocket whose other end does not read."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        await asyncio.Event().wait()
+
+
+def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "MOST_UNREAD", 1000)
+
+    async def play() -> None:
+        house = House()
+        web_socket: Any = WebSocket()
+        transport: Any = Socket()
+        conversation = websocket._Conversation(house.broker, web_socket, transport, "user")
+        sending = asyncio.ensure_future(conversation._send())
+        conversation._take(packets.encode(connect("a", 5), 5))
+        await asyncio.sleep(0)
+        conversation._take(PING * 500)
+        await asyncio.sleep(0)
+        assert "a" in house.broker.connections
+        conversation._take(PING)
+        await asyncio.sleep(0)
+        assert "a" not in house.broker.connections
+        assert "goes on asking for more" in house.refusal
+        conversation._patience.cancel()
+        sending.cancel()
+
+    asyncio.run(play())

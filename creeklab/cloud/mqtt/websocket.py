@@ -16,7 +16,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
-from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, acknowledge_now
+from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD, acknowledge_now
 
 SUBPROTOCOL = "mqtt"
 MAX_FRAME = 1 << 20
@@ -122,7 +122,14 @@ class _Conversation:
         self._waiting += len(data)
         if self._waiting > HIGH_WATER:
             self._connection.congested = True
+        if self._waiting > MOST_UNREAD:
+            self._loop.call_soon(self._give_up)
         self._news.set()
+
+    def _give_up(self) -> None:
+        if self._connection.open:
+            self._connection.give_up(self._waiting)
+            self._close()
 
     def _close(self) -> None:
         if not self._over:
