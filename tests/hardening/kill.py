@@ -8,7 +8,9 @@ group. At a random moment the cloud is killed, then started again, and everyone 
   the group: to a member), in the order of its publisher;
 - no message comes again whose acknowledgement the cloud had taken in: the client's PUBACK was
   followed by two pings, the second sent when the first was answered, and both were answered;
-- every session is there.
+- every session is there;
+- every version of a shadow and every Thing made or deleted meanwhile over HTTP is there as it was
+  answered, once, but that the one call under way may have been done or not.
 
 And the account, as `tests/cloud/test_kill.py` does it: registry, policies, certificates, shadows.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import signal
@@ -26,6 +29,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from botocore.config import Config
+from botocore.exceptions import ConnectionError as NoConnection
+from botocore.exceptions import HTTPClientError
 
 from creeklab.cloud import process
 from creeklab.cloud.mqtt.packets import (
@@ -47,6 +54,8 @@ EXPIRY = 3600
 LONGEST = 0.8  # seconds from the start of the load to the kill
 PATIENCE = 20.0  # seconds until what is due has come
 PUBLISHERS = ("gauge-a", "gauge-b")
+SHADOW = "the shadow"
+MOST_THINGS = 20
 GROUP = "$share/readers/load/#"
 
 NewWire = Callable[..., Wire]
@@ -191,6 +200,82 @@ class Reader:
             self.repeated += 1
 
 
+class Bookkeeper:
+    """Changes a shadow and the registry, one call after the other; knows what was answered.
+
+    Attributes
+    ----------
+    version
+        Version of the shadow; what it reports is the same number.
+    things
+        Names of the Things that are there.
+    changes
+        How many were answered.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        once = Config(retries={"total_max_attempts": 1})
+        self._iot = lab.session.client("iot", config=once)
+        self._data = lab.session.client("iot-data", config=once)
+        self.version = 0
+        self.things: set[str] = set()
+        self.changes = 0
+        self._number = 0
+        self._under_way = ""
+
+    def run(self, _: NewWire) -> None:
+        """Make changes until the cloud has gone."""
+        with contextlib.suppress(HTTPClientError, NoConnection):
+            while True:
+                self._update()
+                self._number += 1
+                self._change(f"made-{self._number}", self._iot.create_thing)
+                if len(self.things) > MOST_THINGS:
+                    self._change(min(self.things), self._iot.delete_thing)
+
+    def _update(self) -> None:
+        self._under_way = SHADOW
+        payload = json.dumps({"state": {"reported": {"number": self.version + 1}}})
+        answer = self._data.update_thing_shadow(thingName="kept", payload=payload)
+        version = json.loads(answer["payload"].read())["version"]
+        assert version == self.version + 1, f"After version {self.version} came {version}."
+        self.version = version
+        self._answered()
+
+    def _change(self, name: str, call: Callable[..., object]) -> None:
+        self._under_way = name
+        call(thingName=name)
+        self.things ^= {name}
+        self._answered()
+
+    def _answered(self) -> None:
+        self._under_way = ""
+        self.changes += 1
+
+    def check(self) -> None:
+        """See that all that was answered is there, and nothing else."""
+        if self.version or self._under_way:
+            version = self._found()
+            most = self.version + (self._under_way == SHADOW)
+            assert self.version <= version <= most, f"Of version {self.version} {version} is left."
+            self.version = version
+        pages = self._iot.get_paginator("list_things").paginate()
+        names = [each["thingName"] for page in pages for each in page["things"]]
+        made = [name for name in names if name.startswith("made-")]
+        assert len(set(made)) == len(made)
+        assert {*made} ^ self.things <= {self._under_way}, "The Things are not those there were."
+        self.things, self._under_way = {*made}, ""
+
+    def _found(self) -> int:
+        try:
+            answer = self._data.get_thing_shadow(thingName="kept")
+        except self._data.exceptions.ResourceNotFoundException:
+            return 0
+        document = json.loads(answer["payload"].read())
+        assert document["state"]["reported"]["number"] == document["version"]
+        return int(document["version"])
+
+
 class Load:
     """The publishers and readers of one home folder.
 
@@ -210,6 +295,7 @@ class Load:
         self.half = Reader("half", 4, "load/#", self._random, share=0.5)
         self.away = Reader("away", 5, only, self._random)
         self.group = [Reader(f"member-{n}", 5, GROUP, self._random) for n in (1, 2)]
+        self.books = Bookkeeper(lab)
         self.readers = [self.all, self.half, self.away, *self.group]
         for reader in self.readers:
             reader.subscribe(self._wire)
@@ -218,10 +304,11 @@ class Load:
         """Load the cloud, kill it, start it again, and see that everything is there."""
         running = process.ensure(home)
         moment = self._random.uniform(0.05, LONGEST)
-        busy: list[Publisher | Reader] = [self.all, self.half, *self.group, *self.publishers]
+        busy: list[Publisher | Reader | Bookkeeper] = [self.all, self.half, *self.group]
+        busy += [*self.publishers, self.books]
         errors: list[BaseException] = []
 
-        def work(one: Publisher | Reader) -> None:
+        def work(one: Publisher | Reader | Bookkeeper) -> None:
             try:
                 one.run(self._wire)
             except BaseException as error:
@@ -242,6 +329,7 @@ class Load:
         self._check()
 
     def _check(self) -> None:
+        self.books.check()
         due = {each: None for publisher in self.publishers for each in publisher.acknowledged}
         first = dict.fromkeys(self.publishers[0].acknowledged)
         for reader, wanted in ((self.all, due), (self.half, due), (self.away, first)):
@@ -273,7 +361,8 @@ class Load:
         repeated = sum(reader.repeated for reader in self.readers)
         return (
             f"{sent} messages acknowledged to their publishers, none lost; {came} came, {repeated} "
-            "of them again, as they were not acknowledged, or not in time, at the kill"
+            "of them again, as they were not acknowledged, or not in time, at the kill; "
+            f"{self.books.changes} changes of a shadow and of Things answered, none lost"
         )
 
 
