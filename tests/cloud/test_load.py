@@ -16,7 +16,8 @@ import pytest
 from creeklab.cloud.api import server
 from creeklab.cloud.mqtt import listener
 from tests.hardening import load
-from tests.hardening.inside import Inside, cloud_inside
+from tests.hardening.figures import handles
+from tests.hardening.inside import Inside, cloud_inside, wait_for
 
 RETAINED = 1000
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="there is no /proc")
@@ -87,3 +88,16 @@ def test_https_waits_for_nobody_forever(hasty: Inside, said: bytes) -> None:
             while secured.recv(4096):
                 pass
     hasty.lab.client("iot").list_things()
+
+
+@needs_proc
+def test_who_is_cut_off_and_reads_nothing_is_gone_soon(hasty: Inside) -> None:
+    broker = hasty.rooms.broker
+    with contextlib.closing(hasty.wire("deaf")) as deaf:
+        load.subscribed(deaf, "load/#", qos=0)
+        before = handles()
+        for _ in range(100):
+            hasty.call(lambda: broker.publish("load/1", load.BIG, 0))
+        assert hasty.call(lambda: broker.connections["deaf"].congested)
+        assert hasty.call(lambda: broker.disconnect("deaf", True, True))
+        wait_for(lambda: handles() < before, "the cloud's end of it is closed", 20)
