@@ -250,7 +250,13 @@ class MqttTestClient(View):
     # --- what is on the page --------------------------------------------------------------------
 
     def _make(self) -> HBox:
-        wide = {"layout": Layout(width="auto"), "style": {"description_width": "initial"}}
+        # Typed text is sent when the field is left, before the click that leaves it: sent at each
+        # key, ipywidgets would hold the last keys back, and the click would overtake them.
+        wide = {
+            "layout": Layout(width="auto"),
+            "style": {"description_width": "initial"},
+            "continuous_update": False,
+        }
         narrow = {"layout": Layout(width="8em"), "style": {"description_width": "initial"}}
         choice = [("0", 0), ("1", 1)]
         self._filter = Text(description="Topic filter", placeholder="creek/#", **wide)
@@ -263,6 +269,7 @@ class MqttTestClient(View):
             description="User properties", placeholder="name=value, one a line", rows=1, **wide
         )
         self._find = Text(description="Search", placeholder="in topics and payloads", **wide)
+        self._find.continuous_update = True  # no click depends on it
         self._list, self._recents = VBox(), VBox()
         self._tree, self._status, self._curves, self._shown = HTML(), HTML(), HTML(), HTML()
         self._none = HTML()
@@ -276,8 +283,6 @@ class MqttTestClient(View):
             self._button("Save as JSON Lines", lambda: self._save("jsonl", self.to_json_lines)),
         ]
         self._find.observe(self._on_search, "value")
-        self._filter.on_msg(self._on_enter(self._subscribe_typed))
-        self._topic.on_msg(self._on_enter(self._publish_typed))
         left = [
             HTML(heading("Subscribe to a topic")),
             self._filter,
@@ -314,13 +319,6 @@ class MqttTestClient(View):
         made = Button(description=words, button_style=style)
         made.on_click(lambda _: self.act(action))
         return made
-
-    def _on_enter(self, action: Callable[[], object]) -> Callable[..., None]:
-        def on_message(_: Any, content: dict[str, Any], __: Any) -> None:
-            if content.get("event") == "submit":
-                self.act(action)
-
-        return on_message
 
     # --- clicks ---------------------------------------------------------------------------------
 

@@ -72,4 +72,5 @@ def sparkline(topic: str, place: str, values: list[float]) -> str:
         aria_label=f"Curve of {place or 'the number'} on {topic}: {said}",
     )
     name = f" {code(place)}" if place else ""
-    return tag("div", curve, f" {code(topic)}{name} {escape(said)}", class_="creeklab-sparkline")
+    words = tag("span", f"{code(topic)}{name} {escape(said)}")
+    return tag("div", curve, words, class_="creeklab-sparkline")

@@ -197,10 +197,16 @@ class ShadowView(View):
     # --- what is on the page --------------------------------------------------------------------
 
     def _make(self) -> list[Any]:
-        wide = {"layout": Layout(width="auto"), "style": {"description_width": "initial"}}
         self._status, self._document, self._whole = HTML(), HTML(), HTML()
         self._versions, self._preview, self._told = HTML(), HTML(), HTML()
-        self._desired = Textarea(description="Desired", value=self._offered, rows=6, **wide)
+        self._desired = Textarea(
+            description="Desired",
+            value=self._offered,
+            rows=6,
+            layout=Layout(width="auto"),
+            style={"description_width": "initial"},
+            continuous_update=False,  # else a click could overtake the last keys
+        )
         self._checked = Checkbox(
             description="Only if the shadow is still at the version on show",
             indent=False,

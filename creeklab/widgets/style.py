@@ -69,11 +69,12 @@ _LIVE = """
   outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
 .creeklab article { border-top: 1px solid var(--jp-border-color2, #ccc); padding: 0.4em 0; }
 .creeklab-tree { list-style: none; margin: 0.2em 0; padding: 0; }
-.creeklab-sparkline svg { vertical-align: middle; color: var(--jp-brand-color1, #1976d2); }
+.creeklab-sparkline { display: flex; align-items: center; gap: 0.5em; }
+.creeklab-sparkline svg { flex: 0 0 auto; color: var(--jp-brand-color1, #1976d2); }
 .creeklab .jupyter-button.creeklab-subscription { flex: 1 1 auto; font-weight: 700; }
 /* A cross to look at, a sentence to hear. */
 .creeklab .jupyter-button.creeklab-cross { font-size: 0; flex: 0 0 auto; padding: 0 0.6rem; }
-.creeklab .jupyter-button.creeklab-cross::before { content: "✕"; font-size: 1rem; }
+.creeklab .jupyter-button.creeklab-cross::before { content: "✕" / ""; font-size: 1rem; }
 """
 
 

@@ -154,14 +154,6 @@ def test_what_was_published_can_be_filled_in_again(client: MqttTestClient, root:
     assert offered == [f"{root}/{n}  payload {n}" for n in (5, 6, 4, 3, 2)]
 
 
-def test_enter_subscribes_and_publishes(client: MqttTestClient, root: str) -> None:
-    client._filter.value = root
-    client._filter._handle_custom_msg({"event": "submit"}, [])
-    client._topic.value = root
-    client._topic._handle_custom_msg({"event": "submit"}, [])
-    assert json.loads(client.wait_for(1, root)[0].payload) == {"message": "Hello from the creek"}
-
-
 def test_saving_writes_new_files_in_this_folder(
     client: MqttTestClient, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,144 @@
+"""JupyterLab in Chromium, as a learner has it: a server, a browser, and notebooks of a few cells.
+
+One server and one browser for all tests; each test has a notebook and a kernel of its own. All
+kernels share the cloud of the other tests. Nothing here is downloaded: the browser is Debian's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from creeklab.cli import _jupyter_settings, child_environment
+from creeklab.lab import Lab
+from tests.browser.notebook import Notebook
+
+playwright = pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import Browser, expect, sync_playwright  # noqa: E402
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+SECONDS = 90.0
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "browser: drives JupyterLab in Chromium")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if CHROMIUM is None:
+                item.add_marker(pytest.mark.skip(reason="no Chromium on this machine"))
+
+
+@dataclass(frozen=True)
+class Jupyter:
+    """A running JupyterLab."""
+
+    address: str
+    token: str
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
+    """Start JupyterLab for notebooks in a folder of its own, with settings of its own."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    own = tmp_path_factory.mktemp("jupyter")
+    token = secrets.token_hex(16)
+    environment = {
+        **child_environment(),
+        **_jupyter_settings(own),
+        "CREEKLAB_HOME": str(session_lab.home),
+        "JUPYTER_TOKEN": token,
+        "JUPYTER_CONFIG_DIR": str(own / "config"),
+        "JUPYTER_DATA_DIR": str(own / "data"),
+        "JUPYTER_RUNTIME_DIR": str(own / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
+    command += ["--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--no-browser"]
+    command += ["--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.terminals_enabled=False"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command += ["--allow-root"]
+    with (own / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        address = _wait_until_it_listens(process, own / "runtime")
+        yield Jupyter(address, token, folder)
+    finally:
+        process.terminate()
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], runtime: Path) -> str:
+    end = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        for file in runtime.glob("jpserver-*.json"):
+            with suppress(OSError, ValueError):  # it is being written, or does not listen yet
+                server = json.loads(file.read_text())
+                with urllib.request.urlopen(f"{server['url']}api", timeout=5):
+                    return str(server["url"])
+        time.sleep(0.1)
+    raise AssertionError(f"JupyterLab did not start: {(runtime.parent / 'log').read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=1_000 * SECONDS)
+    with sync_playwright() as tools:
+        made = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def open_notebook(
+    jupyter: Jupyter, browser: Browser, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Notebook]]:
+    """Open a notebook of these cells in a page of its own; its kernel ends with the test."""
+    opened: list[Notebook] = []
+
+    def make(*cells: str, theme: str = "light", width: int = 1300, height: int = 1000) -> Notebook:
+        name = f"{request.node.originalname}-{len(opened)}.ipynb"
+        context = browser.new_context(viewport={"width": width, "height": height})
+        page = context.new_page()
+        page.set_default_timeout(1_000 * SECONDS)
+        opened.append(Notebook(page, jupyter.address, jupyter.token, jupyter.folder / name))
+        opened[-1].open(cells, theme)
+        return opened[-1]
+
+    yield make
+    for notebook in opened:
+        notebook.close()

@@ -1,0 +1,106 @@
+"""A notebook in a browser: its cells are run and its tools used as a person would.
+
+JupyterLab's own commands do what is not under test: to open, to run a cell, to change the theme.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Locator, Page, expect
+
+new: Any = nbformat.v4
+KERNEL_IS_THERE = """() => {
+    const kernel = window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel;
+    return kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+# Not awaited: that would be until the cell has ended.
+RUN_CELL = """number => {
+    window.jupyterapp.shell.currentWidget.content.activeCellIndex = number;
+    window.jupyterapp.commands.execute("notebook:run-cell");
+}"""
+EXECUTED = re.compile(r"\[\d+\]:")
+
+
+class Notebook:
+    """A page with one notebook."""
+
+    def __init__(self, page: Page, address: str, token: str, path: Path) -> None:
+        self.page = page
+        self._address = address
+        self._token = token
+        self._path = path
+
+    def open(self, cells: Sequence[str], theme: str) -> None:
+        """Write the notebook, open it, and wait for its kernel."""
+        made = new.new_notebook(
+            cells=[new.new_code_cell(source) for source in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(made, self._path)
+        # A workspace of its own, so that nothing of another page is restored.
+        where = f"lab/workspaces/{self._path.stem}/tree/{self._path.name}?token={self._token}"
+        self.page.goto(self._address + where)
+        expect(self.page.locator(".jp-Notebook .jp-CodeCell").first).to_be_visible()
+        open_bar = ".jp-SideBar.jp-mod-left .lm-mod-current"
+        self.command("application:toggle-left-area", only_if=open_bar)
+        name = "JupyterLab Dark" if theme == "dark" else "JupyterLab Light"
+        self.command("apputils:change-theme", theme=name)
+        expect(self.page.locator(f'body[data-jp-theme-name="{name}"]')).to_be_attached()
+        self.page.wait_for_function(KERNEL_IS_THERE)
+
+    def command(self, name: str, *, only_if: str | None = None, **arguments: str) -> None:
+        """Carry out one of JupyterLab's commands, if an element is there."""
+        if only_if is None or self.page.locator(only_if).count():
+            self.page.evaluate(
+                "([name, arguments]) => window.jupyterapp.commands.execute(name, arguments)",
+                [name, arguments],
+            )
+
+    def cell(self, number: int) -> Locator:
+        """Return a cell, counted from 0."""
+        return self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+
+    def start(self, number: int) -> None:
+        """Run a cell, without waiting for its end."""
+        self.page.evaluate(RUN_CELL, number)
+
+    def run(self, number: int) -> Locator:
+        """Run a cell, wait for its end, and return it."""
+        self.start(number)
+        prompt = self.cell(number).locator(".jp-InputPrompt")
+        expect(prompt).to_have_text(EXECUTED)
+        errors = self.cell(number).locator('[data-mime-type="application/vnd.jupyter.stderr"]')
+        assert errors.count() == 0, errors.all_inner_texts()
+        return self.cell(number)
+
+    def tool(self, number: int) -> Locator:
+        """Return the tool that a cell shows."""
+        return self.cell(number).locator(".creeklab.widget-box")
+
+    def end_kernel(self) -> None:
+        """End the kernel, as *Shut Down* in the menu does."""
+        for session in self._ask("GET", "api/sessions"):
+            if session["path"] == self._path.name:
+                self._ask("DELETE", f"api/sessions/{session['id']}")
+
+    def close(self) -> None:
+        """End the kernel and the page."""
+        self.end_kernel()
+        self.page.context.close()
+
+    def _ask(self, method: str, what: str) -> Any:
+        request = urllib.request.Request(
+            self._address + what,
+            method=method,
+            headers={"Authorization": f"token {self._token}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
