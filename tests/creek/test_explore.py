@@ -30,6 +30,7 @@ def test_a_flood_from_the_list(explorer: Explorer) -> None:
     assert explorer.span == (date(2018, 8, 31), date(2018, 9, 1))
     assert explorer.picture.numbers["readings"] == 576
     assert "576 readings" in explorer._shown.value
+    assert explorer.picture.title == "Plumtree Run, 2016 to 2018: 2018-08-31 to 2018-09-01"
 
 
 def test_two_dates(explorer: Explorer) -> None:

@@ -1,9 +1,10 @@
 """Choose a span of a record by hand, and see the picture of it.
 
 Everything can be reached by the keyboard and has a label: a list of the floods, two dates, and
-four buttons that move the span or change its length. The picture comes with its words, so whoever
-hears a page instead of seeing it learns what has changed. In a stored notebook, where no kernel
-answers, the picture that was shown last stays.
+four buttons that move the span or change its length. (JupyterLab keeps the arrow keys to itself:
+there Space opens the list.) The picture comes with its words, so whoever hears a page instead of
+seeing it learns what has changed. In a stored notebook, where no kernel answers, the picture that
+was shown last stays.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Explorer:
                 ("Longer", "Show a span of twice the length"),
             )
         ]
-        self._said, self._shown = widgets.HTML(), widgets.HTML()
+        wide_html = widgets.Layout(width="100%", min_width="0")
+        self._said, self._shown = (widgets.HTML(layout=wide_html) for _ in range(2))
         row = widgets.Layout(flex_flow="row wrap")
         self._box = widgets.VBox(
             [
@@ -127,6 +129,8 @@ class Explorer:
         if part.empty:
             raise ValueError(f"There is no reading from {first} to {last}.")
         part.attrs = dict(self._readings.attrs)
+        if (first, last) != self._record and "title" in part.attrs:
+            part.attrs["title"] += f": {first} to {last}"
         self.picture = self._draw(part)
         self._quiet = True
         self._first.value, self._last.value = first, last

@@ -95,9 +95,9 @@ class Picture:
         width = round(self.figure.get_figwidth() * self.figure.dpi)
         data = base64.b64encode(self.png()).decode()
         return (
-            "<figure>"
+            '<figure style="margin: 0">'
             f'<img alt="{escape(self.title)}: described below." width="{width}" '
-            f'src="data:image/png;base64,{data}"/>'
+            f'style="max-width: 100%; height: auto" src="data:image/png;base64,{data}"/>'
             f"<figcaption>{escape(self.description)}</figcaption></figure>"
         )
 
