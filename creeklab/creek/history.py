@@ -59,7 +59,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -221,7 +221,8 @@ class History:
         for thing in self.things:
             for month in self._months(thing):
                 index = _to_pandas(self._table(thing, month, columns=[])).index
-                rows.append((thing, month, len(index), index.min(), index.max()))
+                if len(index):
+                    rows.append((thing, month, len(index), index.min(), index.max()))
         return pd.DataFrame(rows, columns=["thing", "month", "readings", "first", "last"])
 
     def _span(
@@ -282,6 +283,25 @@ class History:
         last: pd.Timestamp | None,
         columns: list[str] | None,
     ) -> pa.Table:
+        try:
+            return self._taken(path, first, last, columns)
+        except pa.ArrowInvalid:
+            pass  # In a bucket, it may have been replaced just now.
+        try:
+            return self._taken(path, first, last, columns)
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"{self.storage.name}/{path} is no Parquet file ({error}). This program leaves none"
+                " that is half written: look at the disk, and put back a copy or take it away."
+            ) from None
+
+    def _taken(
+        self,
+        path: str,
+        first: pd.Timestamp | None,
+        last: pd.Timestamp | None,
+        columns: list[str] | None,
+    ) -> pa.Table:
         with self.storage.read(path) as file:
             part = ds.ParquetFileFormat().make_fragment(file)
             schema = part.physical_schema
@@ -309,7 +329,13 @@ class History:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def append(self, thing: str, readings: pd.DataFrame) -> Change:
+    def append(
+        self,
+        thing: str,
+        readings: pd.DataFrame,
+        *,
+        replacing: Callable[[pd.DataFrame], object] | None = None,
+    ) -> Change:
         """Put readings into the history; what it has already, it does not take again.
 
         Month by month, each on disk when the next begins. A crash in between leaves the months
@@ -323,6 +349,9 @@ class History:
             Indexed by time with a time zone, in any order; of two values for one time the later row
             is right. The columns hold numbers. Texts in ``attrs`` (source, licence, datum, ...) are
             kept beside them.
+        replacing
+            Called with what is about to be replaced (as of :class:`Change`) before it is, month by
+            month; for whoever keeps it, so that not even a crash can lose it.
 
         Returns
         -------
@@ -343,7 +372,8 @@ class History:
         units = {name: said.get("units", {}).get(name) or unit_of(name) for name in map(str, added)}
         with self.storage.alone():
             changes = [
-                self._add(thing, month, part, about, units) for month, part in _by_month(added)
+                self._add(thing, month, part, about, units, replacing)
+                for month, part in _by_month(added)
             ]
         replaced = [change.replaced for change in changes if len(change.replaced)]
         return Change(
@@ -369,7 +399,7 @@ class History:
                 for month in self._months(thing):
                     folder = _folder(thing, month)
                     files = self._files(folder)
-                    if files == [FILE]:
+                    if files in ([], [FILE]):
                         continue
                     table = self._table(thing, month)
                     self.storage.write(f"{folder}/{FILE}", _encoded(table))
@@ -386,6 +416,7 @@ class History:
         added: pd.DataFrame,
         about: dict[str, str],
         units: dict[str, str | None],
+        replacing: Callable[[pd.DataFrame], object] | None,
     ) -> Change:
         path = f"{_folder(thing, month)}/{FILE}"
         old, before = pd.DataFrame(), dict[str, Any]()
@@ -398,6 +429,8 @@ class History:
         merged, replaced = _merge(old, added)
         new = len(merged) - len(old)
         after = {**before, **about, "units": {**before.get("units", {}), **units}}
+        if len(replaced) and replacing is not None:
+            replacing(replaced)
         if new or after != before or not merged.equals(old):
             self.storage.write(path, _encoded(_to_arrow(merged, after)))
         return Change(new, added.index.nunique() - new, replaced)
@@ -496,7 +529,9 @@ def _joined(parts: list[pa.Table]) -> pa.Table:
     for part in parts:
         said = _about(part.schema)
         about |= {**said, "units": {**about.get("units", {}), **said.get("units", {})}}
-    whole = pa.concat_tables(parts, promote_options="permissive")
+    # A crash may have left a folder before its first file.
+    empty = pa.table({"time": pa.array([], _TIME)})
+    whole = pa.concat_tables(parts or [empty], promote_options="permissive")
     return whole.replace_schema_metadata(_metadata(about))
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -235,7 +235,7 @@ def read_trout_creek(path: str | Path, constant_cm: float | None = None) -> pd.D
 
 
 def read_csv(
-    path: str | Path,
+    path: str | Path | IO[str],
     columns: Mapping[str, tuple[str, str]],
     *,
     time: str,
@@ -249,7 +249,7 @@ def read_csv(
     Parameters
     ----------
     path
-        The file.
+        The file, or one that is open.
     columns
         For each column to make, whose name ends in the unit it shall have, which column of the file
         it is and in which unit that is: ``{"stage_ft": ("Level (m)", "m")}``. Known units are those
@@ -313,7 +313,7 @@ def read_csv(
 # --- what they share ------------------------------------------------------------------------------
 
 
-def _table(path: str | Path, **options: Any) -> pd.DataFrame:
+def _table(path: str | Path | IO[str], **options: Any) -> pd.DataFrame:
     """Read a table of text, so that nothing is taken for something else."""
     try:
         given = {"dtype": str, "keep_default_na": False, "na_values": [""], **options}

@@ -31,8 +31,11 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
+
+import pandas as pd
 
 from creeklab.creek.history import History
 from creeklab.creek.journal import Journal, read
@@ -244,13 +247,16 @@ class Recorder:
         for thing, readings in observed.items():
             for key, text in {"title": f"{thing}, recorded", **self._about}.items():
                 readings.attrs[key] = text
-            change = self.history.append(thing, readings)
-            for row in json.loads(change.replaced.to_json(orient="records", date_format="iso")):
-                self._put_aside({"why": "replaced", "thing": thing, **row})
+            change = self.history.append(thing, readings, replacing=partial(self._tell, thing))
             self.new += change.new
             self.known += change.known
             self.replaced += len(change.replaced)
         file.unlink()
+
+    def _tell(self, thing: str, replaced: pd.DataFrame) -> None:
+        """Put values aside before others take their place. After a crash, perhaps once more."""
+        for row in json.loads(replaced.to_json(orient="records", date_format="iso")):
+            self._put_aside({"why": "replaced", "thing": thing, **row})
 
     def _put_aside(self, what: dict[str, Any]) -> None:
         if self._aside.exists() and self._aside.stat().st_size > ASIDE_BYTES:

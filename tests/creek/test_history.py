@@ -225,6 +225,16 @@ class TestAgain:
         ]
         assert history.read()["stage_ft"].tolist() == [1.0, 2.6, 3.0, 9.0]
 
+    def test_what_is_replaced_is_told_before_it_is(self, history: History) -> None:
+        history.append("Test2", table([1.0, 2.0, 3.0]))
+        told: list[list[float]] = []
+
+        def tell(replaced: pd.DataFrame) -> None:
+            told.append([*replaced["was"], *history.read()["stage_ft"]])
+
+        history.append("Test2", table([1.0, 2.5, 3.5]), replacing=tell)
+        assert told == [[2.0, 1, 2, 3], [3.0, 1, 2.5, 3]]
+
     def test_a_blank_replaces_nothing_and_is_filled(self, history: History) -> None:
         history.append("Test2", table([1.0, None, None]))
         history.append("Test2", table([None, 2.0]).assign(air_degC=[20.0, np.nan]))
@@ -254,7 +264,7 @@ def batches(draw: st.DrawFn) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
 
 
 class TestAnyOrder:
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=25)
     @given(batches())
     def test_any_order_any_batches_any_zone_any_repetition(
         self, given: tuple[pd.DataFrame, list[pd.DataFrame]]
@@ -268,7 +278,7 @@ class TestAnyOrder:
         assert sum(change.new for change in changes) == len(whole)
         assert not any(len(change.replaced) for change in changes)
 
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=25)
     @given(batches(), st.data())
     def test_a_crash_at_any_point(
         self, given: tuple[pd.DataFrame, list[pd.DataFrame]], data: st.DataObject
@@ -356,6 +366,18 @@ class TestSteps:
         (folder / "thing=Test2/month=2018-08/.readings.parquet.new").write_bytes(b"half")
         assert len(history.read()) == 1
         assert len(pd.read_parquet(folder)) == 1
+
+    def test_a_crash_before_the_first_file(self, history: History) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            crash = Crash(patch)
+            crash.after(0)
+            with pytest.raises(Crashed):
+                history.append("Test2", table([1]))
+        assert history.things == ["Test2"]
+        assert history.read().empty
+        assert history.overview().empty
+        assert history.compact() == 0
+        assert list(history.months()) == []
 
     def test_readers_beside_a_writer(self, history: History) -> None:
         """Each of them finds a whole month: what was there, and perhaps more."""
@@ -520,6 +542,17 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             history.append("Test2", readings)
         assert history.things == []
+
+    @pytest.mark.parametrize("content", [b"", b"PAR1", b"no Parquet at all"])
+    def test_a_file_that_is_none(self, history: History, content: bytes) -> None:
+        history.append("Test2", table([1.0, 2.0, 3.0]))
+        assert history.storage.folder is not None
+        (history.storage.folder / files(history)[0]).write_bytes(content)
+        with pytest.raises(ValueError, match=r"2018-08/readings.parquet is no Parquet file"):
+            history.read()
+        with pytest.raises(ValueError, match=r"2018-08/readings.parquet is no Parquet file"):
+            history.append("Test2", table([1.0]))
+        assert history.read(start="2018-09")["stage_ft"].tolist() == [3]
 
     def test_no_thing(self, history: History) -> None:
         with pytest.raises(ValueError, match="Whose readings are these"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import io
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from creeklab.creek import readers, samples
 from creeklab.creek.readers import read_csv, read_nwis_parquet, read_rdb, read_trout_creek
@@ -346,6 +350,52 @@ class TestCsv:
     ) -> None:
         with pytest.raises(ValueError, match=message):
             read_csv(write(rows("2018-08-31 12:00Z,1")), columns, time="when")
+
+
+instants = st.lists(
+    # Minutes of two years with summer time in most zones, some of them when the clocks change.
+    st.integers(0, 2 * 366 * 24 * 60)
+    | st.sampled_from([43_200 + 60 * h for h in range(2000, 2100)]),
+    min_size=1,
+    max_size=5,
+    unique=True,
+).map(
+    lambda minutes: pd.DatetimeIndex(
+        pd.Timestamp("2018-01-01", tz="UTC") + pd.to_timedelta(sorted(minutes), unit="min")
+    ).as_unit("us")
+)
+zones = st.sampled_from(
+    ["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata"]
+)
+
+
+class TestNoZoneShiftsAReading:
+    @given(instants, zones)
+    def test_times_with_their_offset(self, index: pd.DatetimeIndex, zone: str) -> None:
+        lines = [f"{time.isoformat()},1" for time in index.tz_convert(zone)]
+        readings = read_csv(io.StringIO(rows(*lines)), METRES, time="when")
+        assert readings.index.equals(index)
+
+    @given(instants, zones)
+    def test_local_times_or_it_is_said_that_they_are_unclear(
+        self, index: pd.DatetimeIndex, zone: str
+    ) -> None:
+        local = index.tz_convert(zone).tz_localize(None)
+        file = io.StringIO(rows(*(f"{time},1" for time in local)))
+        if local.tz_localize(zone, ambiguous="NaT").hasnans:
+            with pytest.raises(ValueError, match="happens twice or never"):
+                read_csv(file, METRES, time="when", zone=zone)
+        else:
+            assert read_csv(file, METRES, time="when", zone=zone).index.equals(index)
+
+    @given(instants)
+    def test_each_row_of_the_usgs(self, index: pd.DatetimeIndex) -> None:
+        local = index.tz_convert("America/New_York")
+        lines = [f"{time:%Y-%m-%d %H:%M}\t{time:%Z}\t1.5\tA" for time in local]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "file")
+            path.write_text(rdb(*lines))
+            assert read_rdb(path).index.equals(index)
 
 
 def test_the_example() -> None:
