@@ -189,6 +189,19 @@ def test_subscribing_again_gives_the_same_inbox(lab: Lab, thing: NewThing) -> No
         assert [each.payload for each in inbox.wait_for(2)] == [b"x", b"y"]
 
 
+def test_a_callback_gets_the_messages_and_the_inbox_stays_empty(lab: Lab, thing: NewThing) -> None:
+    with lab.connect(thing.name) as device:
+        taken = Inbox("taken")
+        inbox = device.subscribe("call/a", call=taken.put)
+        device.publish("call/a", "x")
+        assert [each.payload for each in taken.wait_for(1)] == [b"x"]
+        assert len(inbox) == 0
+        assert device.subscribe("call/a") is inbox
+        device.publish("call/a", "y")
+        assert [each.payload for each in inbox.wait_for(1)] == [b"y"]
+        assert len(taken) == 1
+
+
 def test_a_refused_second_subscription_leaves_the_first_inbox_alone(
     lab: Lab, new_thing: Callable[..., NewThing]
 ) -> None:

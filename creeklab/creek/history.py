@@ -25,8 +25,9 @@ How others read it, if it lies in ``s3://creek/history``:
     pd.read_parquet("s3://creek/history", filters=[("month", ">=", "2018-08")])
     pyarrow.dataset.dataset("s3://creek/history", partitioning="hive")
 
-**Athena**, where every month is found without being announced (partition projection); ``time`` is a
-word of SQL and needs its quotes::
+**Athena**, where every month is found without being announced (partition projection). ``time`` is a
+word of SQL and needs its quotes, and each query names one Thing; for several at once leave out the
+properties, and announce new months with ``MSCK REPAIR TABLE creek``::
 
     CREATE EXTERNAL TABLE creek (`time` timestamp, stage_ft double, water_temperature_degC double)
     PARTITIONED BY (thing string, month string)
@@ -50,19 +51,17 @@ word of SQL and needs its quotes::
     creek = spark.read.option("mergeSchema", "true").parquet("s3a://creek/history")
     creek.where("thing = 'Test2' AND month = '2018-08'")
 
-**Dask**::
+**Dask**, with s3fs beside it::
 
     dask.dataframe.read_parquet("s3://creek/history", filters=[("month", "==", "2018-08")])
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -72,20 +71,27 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from creeklab.creek.parquet import (
+    TIME,
+    about_of,
+    by_month,
+    encode,
+    join,
+    merge,
+    replacements,
+    to_arrow,
+    to_pandas,
+)
 from creeklab.creek.series import as_numbers
 from creeklab.creek.storage import Storage
 from creeklab.creek.units import unit_of
 
 FILE = "readings.parquet"
 
-# Small enough for a few days to be found in a month, large enough to be worth their head.
-ROWS_A_GROUP = 16_384
 READERS = 8
 
-_TIME = pa.timestamp("us", tz="UTC")
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TAKEN = ("time", "thing", "month")
 
@@ -220,7 +226,7 @@ class History:
         rows = []
         for thing in self.things:
             for month in self._months(thing):
-                index = _to_pandas(self._table(thing, month, columns=[])).index
+                index = to_pandas(self._table(thing, month, columns=[])).index
                 if len(index):
                     rows.append((thing, month, len(index), index.min(), index.max()))
         return pd.DataFrame(rows, columns=["thing", "month", "readings", "first", "last"])
@@ -263,13 +269,13 @@ class History:
         """Read a month, or what of it lies in the span, each time once and in order."""
         folder = _folder(thing, month)
         files = self._files(folder)
-        whole = _joined([self._part(f"{folder}/{name}", first, last, columns) for name in files])
+        whole = join([self._part(f"{folder}/{name}", first, last, columns) for name in files])
         at = whole["time"].cast(pa.int64()).to_numpy()
         if (np.diff(at) > 0).all():
             return whole
         # More than one file, or not one of ours.
-        merged, _ = _merge(pd.DataFrame(), _to_pandas(whole))
-        return _to_arrow(merged, _about(whole.schema))
+        merged, _ = merge(pd.DataFrame(), to_pandas(whole))
+        return to_arrow(merged, about_of(whole.schema))
 
     def _files(self, folder: str) -> list[str]:
         """Name the files of a month: ours first, and what others say after it corrects it."""
@@ -306,16 +312,16 @@ class History:
             part = ds.ParquetFileFormat().make_fragment(file)
             schema = part.physical_schema
             wanted = None
-            time = ds.field("time").cast(_TIME, safe=False)
-            if schema.field("time").type == _TIME:
+            time = ds.field("time").cast(TIME, safe=False)
+            if schema.field("time").type == TIME:
                 time = ds.field("time")  # which its statistics are of
             if first is not None:
-                wanted = time >= pa.scalar(first, _TIME)
+                wanted = time >= pa.scalar(first, TIME)
             if last is not None:
                 wanted = (
-                    time < pa.scalar(last, _TIME)
+                    time < pa.scalar(last, TIME)
                     if wanted is None
-                    else wanted & (time < pa.scalar(last, _TIME))
+                    else wanted & (time < pa.scalar(last, TIME))
                 )
             names = [
                 name
@@ -373,13 +379,13 @@ class History:
         with self.storage.alone():
             changes = [
                 self._add(thing, month, part, about, units, replacing)
-                for month, part in _by_month(added)
+                for month, part in by_month(added)
             ]
         replaced = [change.replaced for change in changes if len(change.replaced)]
         return Change(
             sum(change.new for change in changes),
             sum(change.known for change in changes),
-            pd.concat(replaced, ignore_index=True) if replaced else _replaced(),
+            pd.concat(replaced, ignore_index=True) if replaced else replacements(),
         )
 
     def compact(self) -> int:
@@ -402,7 +408,7 @@ class History:
                     if files in ([], [FILE]):
                         continue
                     table = self._table(thing, month)
-                    self.storage.write(f"{folder}/{FILE}", _encoded(table))
+                    self.storage.write(f"{folder}/{FILE}", encode(table))
                     others = [name for name in files if name != FILE]
                     for name in others:
                         self.storage.remove(f"{folder}/{name}")
@@ -425,18 +431,18 @@ class History:
         except FileNotFoundError:
             pass
         else:
-            old, before = _to_pandas(table), _about(table.schema)
-        merged, replaced = _merge(old, added)
+            old, before = to_pandas(table), about_of(table.schema)
+        merged, replaced = merge(old, added)
         new = len(merged) - len(old)
         after = {**before, **about, "units": {**before.get("units", {}), **units}}
         if len(replaced) and replacing is not None:
             replacing(replaced)
         if new or after != before or not merged.equals(old):
-            self.storage.write(path, _encoded(_to_arrow(merged, after)))
+            self.storage.write(path, encode(to_arrow(merged, after)))
         return Change(new, added.index.nunique() - new, replaced)
 
 
-# --- from one form into another -------------------------------------------------------------------
+# --- what is asked for, and what is given ---------------------------------------------------------
 
 
 def _folder(thing: str, month: str) -> str:
@@ -487,70 +493,9 @@ def _checked(readings: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=time)
 
 
-def _by_month(readings: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Cut readings into months (UTC). Those that share a time stay in their order."""
-    readings = readings.sort_index(kind="stable")
-    month = pd.DatetimeIndex(readings.index).tz_localize(None).to_numpy().astype("datetime64[M]")
-    starts = np.flatnonzero(month[1:] != month[:-1]) + 1
-    for start, end in pairwise([0, *starts, len(month)] if len(month) else []):
-        yield str(month[start]), readings.iloc[start:end]
-
-
-def _merge(old: pd.DataFrame, added: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make each time one row, with what was said last in each column; list what was replaced."""
-    both = (pd.concat([old, added]) if len(old) else added).sort_index(kind="stable")
-    if not both.index.has_duplicates:
-        return both, _replaced()
-    twice = both[both.index.duplicated(keep=False)]
-    replaced = [_replaced()]
-    for column in both:
-        said = twice[column].dropna()
-        was = said.groupby(level=0).shift()
-        other = (was.notna() & (was != said)).to_numpy()
-        if other.any():
-            replaced.append(_replaced(said.index[other], str(column), was[other], said[other]))
-    return both.groupby(level=0).last(), pd.concat(replaced[1:] or replaced, ignore_index=True)
-
-
-def _replaced(time: Any = (), column: str = "", was: Any = (), now: Any = ()) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "time": pd.DatetimeIndex(time, tz="UTC").as_unit("us"),
-            "column": pd.Series([column] * len(time), dtype=object),
-            "was": np.asarray(was, dtype="float64"),
-            "now": np.asarray(now, dtype="float64"),
-        }
-    )
-
-
-def _joined(parts: list[pa.Table]) -> pa.Table:
-    """Put tables one after the other; a column that one of them lacks is empty there."""
-    about: dict[str, Any] = {}
-    for part in parts:
-        said = _about(part.schema)
-        about |= {**said, "units": {**about.get("units", {}), **said.get("units", {})}}
-    # A crash may have left a folder before its first file.
-    empty = pa.table({"time": pa.array([], _TIME)})
-    whole = pa.concat_tables(parts or [empty], promote_options="permissive")
-    return whole.replace_schema_metadata(_metadata(about))
-
-
-def _to_arrow(readings: pd.DataFrame, about: dict[str, Any]) -> pa.Table:
-    # Null, not NaN: elsewhere a mean over one NaN is NaN.
-    columns: dict[str, pa.Array] = {"time": pa.array(readings.index, _TIME)}
-    for column in readings:
-        columns[str(column)] = pa.array(readings[column], pa.float64(), from_pandas=True)
-    return pa.table(columns, metadata=_metadata(about))
-
-
-def _to_pandas(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas().set_index("time")
-    return frame
-
-
 def _frame(tables: list[pa.Table], thing: str, columns: list[str] | None) -> pd.DataFrame:
-    whole = _joined(tables)
-    frame = _to_pandas(whole)
+    whole = join(tables)
+    frame = to_pandas(whole)
     if columns is not None:
         missing = [column for column in columns if column not in frame]
         if missing:
@@ -558,34 +503,8 @@ def _frame(tables: list[pa.Table], thing: str, columns: list[str] | None) -> pd.
                 f"Thing {thing!r} has no column {missing[0]!r} in this span; it may be in another."
             )
         frame = frame[columns]
-    about = _about(whole.schema)
+    about = about_of(whole.schema)
     units = {name: unit for name, unit in about.get("units", {}).items() if name in frame}
     attrs: dict[Any, Any] = {"time_zone": "UTC", **about, "units": units}
     frame.attrs = attrs
     return frame
-
-
-def _about(schema: pa.Schema) -> dict[str, Any]:
-    """Take what a file says of its readings."""
-    said = {key.decode(): text.decode() for key, text in (schema.metadata or {}).items()}
-    units = json.loads(said.pop("units", "{}"))
-    # What other programs write for themselves.
-    return {key: text for key, text in said.items() if key.islower() and key != "pandas"} | (
-        {"units": units} if units else {}
-    )
-
-
-def _metadata(about: dict[str, Any]) -> dict[str, str]:
-    return {**about, "units": json.dumps(about.get("units", {}))}
-
-
-def _encoded(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        compression="zstd",
-        row_group_size=ROWS_A_GROUP,
-        use_dictionary=[name for name in table.column_names if name != "time"],
-    )
-    return sink.getvalue()

@@ -60,7 +60,7 @@ class TestThereAndBack:
         change = history.append(name, sample)
         assert (change.new, change.known, len(change.replaced)) == (len(sample), 0, 0)
         back = history.read()
-        pd.testing.assert_frame_equal(back, sample, check_freq=False)
+        pd.testing.assert_frame_equal(back, sample, check_freq=False, check_exact=True)
         assert back.attrs == sample.attrs  # source, licence, units, datum, ...
         assert samples.times(back).equals(sample.index)
 
@@ -105,6 +105,17 @@ class TestThereAndBack:
         np.testing.assert_array_equal(back["air_degC"], [np.nan, 20, np.nan])
         assert back.attrs["units"] == {"stage_ft": "ft", "air_degC": "degC", "snow_cm": "cm"}
 
+    def test_anything_may_be_said_of_readings(self, history: History) -> None:
+        readings = table([1.0, 2.0])
+        readings.attrs = {"Owner's name": "Mül", "count": 3, "blank": ""}
+        history.append("Test2", readings)
+        assert history.storage.folder is not None
+        before = (history.storage.folder / files(history)[0]).stat().st_ino
+        history.append("Test2", readings)
+        assert (history.storage.folder / files(history)[0]).stat().st_ino == before
+        expected = {"time_zone": "UTC", "Owner's name": "Mül", "units": {"stage_ft": "ft"}}
+        assert history.read().attrs == expected
+
     def test_years_of_any_number_of_digits(self, history: History) -> None:
         index = pd.DatetimeIndex(
             ["0997-05-01", "1969-12-31 23:59:59.999999", "9999-01-01"]
@@ -145,12 +156,14 @@ class TestSpans:
         expected = expected if start is None else expected[expected.index >= utc(start)]
         expected = expected if end is None else expected[expected.index < utc(end)]
         found = years.read("plumtree", start, end)
-        pd.testing.assert_frame_equal(found, expected, check_freq=False)
+        pd.testing.assert_frame_equal(found, expected, check_freq=False, check_exact=True)
         assert found.attrs["units"] == three_years.attrs["units"]
         months = list(years.months("plumtree", start, end))
         assert sum(map(len, months)) == len(expected)
         if months:
-            pd.testing.assert_frame_equal(pd.concat(months), expected, check_freq=False)
+            pd.testing.assert_frame_equal(
+                pd.concat(months), expected, check_freq=False, check_exact=True
+            )
 
     def test_month_by_month(self, years: History) -> None:
         months = years.months(columns=["stage_ft"])
@@ -274,7 +287,7 @@ class TestAnyOrder:
             history = History(folder)
             changes = [history.append("Test2", part) for part in parts]
             back = history.read()
-        pd.testing.assert_frame_equal(back[list(whole)], whole, check_freq=False)
+        pd.testing.assert_frame_equal(back[list(whole)], whole, check_freq=False, check_exact=True)
         assert sum(change.new for change in changes) == len(whole)
         assert not any(len(change.replaced) for change in changes)
 
@@ -300,7 +313,9 @@ class TestAnyOrder:
                     history.append("Test2", part)
                 crash.over()
             back = history.read()
-            pd.testing.assert_frame_equal(back[list(whole)], whole, check_freq=False)
+            pd.testing.assert_frame_equal(
+                back[list(whole)], whole, check_freq=False, check_exact=True
+            )
 
     def check_nothing_is_lost(
         self, history: History, before: pd.DataFrame | None, whole: pd.DataFrame

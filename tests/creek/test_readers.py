@@ -53,7 +53,9 @@ class TestThePublishedFiles:
     ) -> None:
         expected = samples.load(sample)
         readings = read(next(PUBLISHED.rglob(file)))
-        pd.testing.assert_frame_equal(readings[list(expected)], expected, check_freq=False)
+        pd.testing.assert_frame_equal(
+            readings[list(expected)], expected, check_freq=False, check_exact=True
+        )
         assert expected.attrs["units"].items() <= readings.attrs["units"].items()
         assert readings.attrs["licence"] == expected.attrs["licence"]
 

@@ -71,7 +71,7 @@ class TestRecording:
     def test_the_flood(self, history: History, made: Recorder) -> None:
         made.record(messages(FLOOD))
         back = history.read()
-        pd.testing.assert_frame_equal(back, FLOOD, check_freq=False)
+        pd.testing.assert_frame_equal(back, FLOOD, check_freq=False, check_exact=True)
         assert back.attrs == {
             "title": "Test2, recorded",
             "source": "Recorded from its messages",
@@ -86,7 +86,7 @@ class TestRecording:
     def test_delivered_again_and_out_of_order(self, history: History, made: Recorder) -> None:
         sent = messages(FLOOD)
         made.record(sent[300:] + sent[:10] + sent[250:400] + sent[:300][::-1])
-        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False, check_exact=True)
         assert (made.new, made.readings, made.replaced) == (577, 737, 0)
 
     def test_what_measures_by_itself_is_one_reading(self, history: History, made: Recorder) -> None:
@@ -223,7 +223,7 @@ class TestByItself:
             with Recorder(history, "Test2", every=None, journal=tmp_path / "other") as two:
                 one.record(messages(FLOOD[::2]))
                 two.record(messages(FLOOD[1::2]))
-        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False, check_exact=True)
 
 
 class TestTrouble:
@@ -241,7 +241,7 @@ class TestTrouble:
                     made.record(part)
         assert history.things == []
         made.record(sent[200:])
-        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False, check_exact=True)
 
     def test_its_thread_says_so_and_tries_again(
         self, history: History, monkeypatch: pytest.MonkeyPatch
@@ -359,7 +359,9 @@ class TestCrash:
                     made._journal._lock.release()  # as the end of a process does
                     if made._journal._file is not None:
                         made._journal._file.close()
-            pd.testing.assert_frame_equal(History(folder).read(), readings, check_freq=False)
+            pd.testing.assert_frame_equal(
+                History(folder).read(), readings, check_freq=False, check_exact=True
+            )
 
     program = """
 import json, sys
@@ -409,7 +411,7 @@ made.close()
             begin += self.run(history, sent[begin:], kill_after)
             if kill_after is None:
                 break
-        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False)
+        pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False, check_exact=True)
         np.testing.assert_array_equal(len(list(history.months())), 2)
         assert history.storage.folder is not None
         assert not list((history.storage.folder / "_journal").glob("[0-9]*"))
