@@ -129,8 +129,9 @@ class Recorder:
             folder = history.storage.folder / "_journal"
         self._journal = Journal(folder, self._understanding.columns)
         self._aside = folder / "aside.jsonl"
-        # What is held while a message is taken, and while the history is written.
+        # What is held while a message is taken, the history is written, something is put aside.
         self._taking, self._merging = threading.Lock(), threading.Lock()
+        self._putting_aside = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if every is not None:
@@ -259,7 +260,8 @@ class Recorder:
             self._put_aside({"why": "replaced", "thing": thing, **row})
 
     def _put_aside(self, what: dict[str, Any]) -> None:
-        if self._aside.exists() and self._aside.stat().st_size > ASIDE_BYTES:
-            self._aside.replace(self._aside.with_name("aside-older.jsonl"))
-        with self._aside.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(what, ensure_ascii=False) + "\n")
+        with self._putting_aside:
+            if self._aside.exists() and self._aside.stat().st_size > ASIDE_BYTES:
+                self._aside.replace(self._aside.with_name("aside-older.jsonl"))
+            with self._aside.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(what) + "\n")
