@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import tempfile
 import threading
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import creeklab.creek.history
+import creeklab.creek.recorder
 from creeklab.creek import samples, storage
 from creeklab.creek.history import FILE, History
 
@@ -597,3 +601,10 @@ class TestBadInput:
     ) -> None:
         history.append("Test2", readings)
         np.testing.assert_array_equal(history.read()["stage_ft"], stages)
+
+
+@pytest.mark.parametrize("module", [creeklab.creek.history, creeklab.creek.recorder])
+def test_the_examples(module: ModuleType) -> None:
+    done = doctest.testmod(module)
+    assert done.attempted
+    assert not done.failed
