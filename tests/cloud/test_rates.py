@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
+from creeklab.cloud import process
 from creeklab.cloud.mqtt.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rates import Rate, Rates
+from creeklab.device import Refused
+from creeklab.lab import open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
+from tests.conftest import make_thing
 
 
 @pytest.mark.parametrize(
@@ -100,3 +107,31 @@ def test_connects_above_the_rate_are_refused(
     house.broker.tick()
     house.connected("restless", version)
     assert first.hung_up
+
+
+def test_as_a_device_meets_them(home: Path) -> None:
+    process.ensure(home, settings=["publish_rate=5", "connect_rate=1"])
+    lab = open_lab(home=home)
+    thing = make_thing(lab).name
+    with lab.connect(thing) as device:
+        outcomes = []
+        for under_way in [device.publish_soon("a/b", "x") for _ in range(50)]:
+            try:
+                under_way.result()
+                outcomes.append(None)
+            except Refused as refused:
+                outcomes.append(refused.reason_code)
+        assert set(outcomes) == {None, 0x97}
+        assert "More than 5 messages a second" in lab.why(thing).summary
+
+    def connect_and_leave(_: int) -> int | None:
+        try:
+            lab.connect(thing, client_id="restless").close()
+        except Refused as refused:
+            return refused.reason_code
+        return None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert 0x97 in pool.map(connect_and_leave, range(8))
+    entries = lab.tape(kind="connect", thing="restless")
+    assert any("sends more than 1 CONNECT a second" in str(why) for why in entries["refusal"])

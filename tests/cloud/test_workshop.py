@@ -7,6 +7,8 @@ network; each participant has a home folder, as on a machine of their own.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import stat
 import time
@@ -26,9 +28,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab import cli
-from creeklab.cloud import process
+from creeklab.cloud import process, workshop
 from creeklab.cloud.account import Account, load_account
 from creeklab.cloud.app import App
+from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.process import CloudError, Joined, Running
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
@@ -541,6 +544,33 @@ def test_it_stops_and_starts_again(tmp_path: Path) -> None:
         assert len(lab.client("iot").list_things()["things"]) == 1
     finally:
         process.stop(home)
+
+
+def test_who_has_joined_outlives_a_kill(tmp_path: Path) -> None:
+    home = tmp_path / "teacher"
+    with workshop_cloud(home) as file:
+        lab = lab_of(tmp_path / "home", file, "Sam")
+        thing = make_thing(lab)
+        running = process.status(home)
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        process.ensure(home, host=HOST)
+        with open_lab(home=lab.home).connect(thing.name) as device:
+            device.publish("still", "here")
+
+
+def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workshop, "MAX_PARTICIPANTS", 2)
+    app = App(tmp_path, Settings(), host="127.0.0.1")
+    app._workshop.open(1, 2, "")
+    told = json.loads((tmp_path / JOIN_FILE).read_text())
+    join_verb = app.accounts.of_key(told["access_key"]).door["join"]
+    numbers = {join_verb({"name": name, "secret": name * 30})["account"] for name in "aba"}
+    assert len(numbers) == 2
+    with pytest.raises(ServiceError, match="there is no room for more"):
+        join_verb({"name": "c", "secret": "c" * 30})
+    for rooms in app.accounts:
+        rooms.close()
 
 
 def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
