@@ -141,7 +141,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     clean_up.set_defaults(run=clean_up_lab)
 
     report = commands.add_parser("report", help="write a page about the floods of a recording")
-    report.add_argument("readings", metavar="SAMPLE", help="a sample, or a CSV or Parquet file")
+    report.add_argument("readings", metavar="SAMPLE", help="or the folder of a history, or a file")
+    report.add_argument("--thing", help="of a history of several: whose")
     report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
     report.add_argument("--start", type=float, default=2.5, help="ft above which a flood starts")
     report.add_argument("--end", type=float, default=1.75, help="ft below which it ends")
@@ -663,7 +664,7 @@ def write_report(options: argparse.Namespace) -> int:
     try:
         report.check_output(options.output)
         page = report.page(
-            report.read(options.readings),
+            report.read(options.readings, options.thing),
             start=options.start,
             end=options.end,
             marks=dict(options.landmark),

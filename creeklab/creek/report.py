@@ -19,8 +19,10 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek import floods, frequency, landmarks, plots, quality, samples
+from creeklab.creek.history import History
 from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, span
 from creeklab.creek.qartod import FAIL, SUSPECT
+from creeklab.creek.readers import read_rdb
 from creeklab.creek.samples import STAGE
 from creeklab.creek.series import gaps, measured, tidy
 from creeklab.creek.summary import Summary, summarise
@@ -57,37 +59,53 @@ class _Record:
         return f"{utc} ({local:%H:%M} {local.tzname()}{day})"
 
 
-def read(name: str) -> pd.DataFrame:
-    """Read a sample by its name, or a CSV or Parquet file by its path.
+def read(name: str, thing: str | None = None) -> pd.DataFrame:
+    """Read a sample by its name, a file by its path, or a Thing's history by its folder.
 
-    A file needs a column ``stage_ft``, and its times in a column ``time`` with their zone; see
-    :func:`creeklab.creek.series.tidy`.
+    Parameters
+    ----------
+    name
+        A sample; a history's folder, or its ``s3://`` address; a file of the USGS's (``.rdb`` or
+        ``.txt``); or a CSV or Parquet file with a column ``stage_ft`` and its times in a column
+        ``time``, with their zone (see :func:`creeklab.creek.series.tidy`).
+    thing
+        Whose history; may be left out if it has only one Thing.
 
     Raises
     ------
     FileNotFoundError
-        There is neither such a sample nor such a file.
+        There is neither such a sample nor such a file or folder.
     ValueError
-        The file holds no readings; the message says what is wrong with it.
+        It holds no readings, or no such Thing; the message says what is wrong.
     """
     path = Path(name)
     if name in samples.names():
         return samples.load(name)
-    if not path.is_file():
+    if "://" in name or path.is_dir():
+        readings = History(name).read(thing)
+        title = thing or History(name).things[0]
+    elif path.is_file():
+        readings, title = _file(path), path.stem
+    else:
         raise FileNotFoundError(
             f"There is no sample and no file called {name!r}. Samples:"
             f" {', '.join(samples.names())}."
         )
+    readings.attrs.setdefault("title", title)
+    return readings
+
+
+def _file(path: Path) -> pd.DataFrame:
     try:
+        if path.suffix in (".rdb", ".txt"):
+            return read_rdb(path)
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
-            readings = tidy(table, time="time" if "time" in table else None)
-        else:
-            readings = tidy(pd.read_csv(path), time="time")
+            return tidy(table, time="time" if "time" in table else None)
+        return tidy(pd.read_csv(path), time="time")
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    readings.attrs.setdefault("title", path.stem)
-    return readings
+        said = str(error)
+        raise ValueError(said if str(path) in said else f"{path}: {said}") from error
 
 
 def check_output(file: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from creeklab import cli
 from creeklab.creek import report, samples
+from creeklab.creek.history import History
 from tests.creek.conftest import Make
 
 FLOOD = "plumtree-run-flood-2018-08-31"
@@ -196,6 +197,30 @@ class TestFiles:
             assert read["stage_ft"].tolist() == [1, 3, 1]
             assert read.index.equals(readings.index)
             assert read.attrs["title"] == "mine"
+
+    def test_a_history(self, tmp_path: Path, record: Make) -> None:
+        history = History(tmp_path / "history")
+        history.append("Test2", record([1, 3, 1]))
+        folder = str(tmp_path / "history")
+        assert report.read(folder)["stage_ft"].tolist() == [1, 3, 1]
+        assert report.read(folder).attrs["title"] == "Test2"
+        history.append("Test3", record([2, 4, 2]))
+        assert report.read(folder, "Test3")["stage_ft"].tolist() == [2, 4, 2]
+        with pytest.raises(ValueError, match="there are 'Test2', 'Test3'"):
+            report.read(folder)
+
+    def test_a_file_of_the_usgs(self, tmp_path: Path) -> None:
+        file = tmp_path / "site.txt"
+        rows = ["agency_cd\tsite_no\tdatetime\ttz_cd\t01_00065\t01_00065_cd"]
+        rows += ["5s\t15s\t20d\t6s\t14n\t10s"]
+        rows += [
+            f"USGS\t03287500\t2014-01-01 {hour:02}:00\tEST\t{ft}\tP"
+            for hour, ft in enumerate((1, 3, 1))
+        ]
+        file.write_text("# a head\n" + "\n".join(rows) + "\n")
+        read = report.read(str(file))
+        assert read["stage_ft"].tolist() == [1, 3, 1]
+        assert str(read.index[0]) == "2014-01-01 05:00:00+00:00"
 
     def test_what_is_wrong_with_a_file_is_said_with_its_name(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.csv"
