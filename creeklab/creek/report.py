@@ -20,7 +20,7 @@ import pandas as pd
 
 from creeklab.creek import floods, frequency, landmarks, plots, quality, samples
 from creeklab.creek.history import History
-from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, span
+from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, many, span
 from creeklab.creek.qartod import FAIL, SUSPECT
 from creeklab.creek.readers import read_rdb
 from creeklab.creek.samples import STAGE
@@ -418,16 +418,13 @@ def _what_is_missing(record: _Record) -> str:
     said = (
         "None of them lies in a flood that was seen."
         if not inside
-        else (
-            f"{inside} of the floods have readings missing in them: their peak may have been"
-            " higher."
-        )
+        else (f"Readings are missing in {many(inside, 'flood')}: the peak may have been higher.")
     )
     return _section(
         "What is missing",
         _p(
-            f"{int(missing['readings'].sum()):,} readings, in {len(missing)} gaps. {said} A flood"
-            " that came and went in a gap is in no list here."
+            f"{int(missing['readings'].sum()):,} readings, in {many(len(missing), 'gap')}. {said} A"
+            " flood that came and went in a gap is in no list here."
         ),
         _table(table, "The longest gaps"),
         _figure(plots.missing(record.readings, [STAGE])),

@@ -291,7 +291,7 @@ class TestThresholdsAndQuality:
     def test_gaps_are_hatched(self, record: Make) -> None:
         drawn = hydrograph(record([1, 2, np.nan, np.nan, 3]))
         assert [patch.get_hatch() for patch in drawn.figure.axes[0].patches] == ["////"]
-        assert "1 times without a reading" in drawn.description
+        assert "Hatched: 1 time without a reading" in drawn.description
 
 
 class TestDurationCurve:

@@ -146,7 +146,7 @@ class TestOtherRecords:
         page = Page(report.page(record([3, 4, 3, np.nan, np.nan, 3, 1.5])))
         for said in ("How it began was not recorded", "No flood of this record was seen to begin"):
             assert said in page.text
-        assert "1 of the floods have readings missing" in page.text
+        assert "Readings are missing in 1 flood" in page.text
         page = Page(report.page(record([1, 3, 4, 3])))
         assert "How it ended was not recorded" in page.text
 

@@ -13,6 +13,7 @@ from creeklab.creek.plots.picture import (
     Numbers,
     Picture,
     finish,
+    many,
     paper,
 )
 
@@ -77,7 +78,7 @@ def return_periods(
         markersize=5,
         markerfacecolor="none",
         markeredgecolor=BLUE,
-        label=f"{len(peaks)} peaks above {threshold:g} ft, at least 2 days apart",
+        label=f"{many(len(peaks), 'peak')} above {threshold:g} ft, at least 2 days apart",
     )
     axes.plot(
         ranked["return_period_years"],
@@ -115,8 +116,8 @@ def return_periods(
     axes.set_ylabel(STAGE_LABEL)
     axes.legend(loc="upper left", fontsize=8)
     words = (
-        f"{title}: {len(peaks)} peaks above {threshold:g} ft in {years:.2f} measured years, the"
-        f" highest {shown['highest_ft']} ft; and the maxima of {complete} complete years"
+        f"{title}: {many(len(peaks), 'peak')} above {threshold:g} ft in {years:.2f} measured years,"
+        f" the highest {shown['highest_ft']} ft; and the maxima of {complete} complete years"
         f" ({', '.join(f'{year}: {ft:.2f} ft' for year, ft in ranked['peak_ft'].items())})."
     )
     return finish(

@@ -266,6 +266,11 @@ def known(numbers: Mapping[str, Any]) -> Numbers:
     return {k: round(float(v), 3) if isinstance(v, float) else v for k, v in said.items()}
 
 
+def many(count: int, thing: str) -> str:
+    """Count things: 1 flood, 74 floods."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def listed(words: Iterable[str]) -> str:
     """Join words as in a sentence: a, b and c."""
     *first, last = list(words)

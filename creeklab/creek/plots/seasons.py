@@ -71,7 +71,7 @@ def calendar(
     column = np.asarray(days.day) - 1
     grid = np.full((int(row[-1]) + 1, 31), np.nan)
     grid[row, column] = highest
-    figure, (axes,) = paper(1.9 + 0.165 * len(grid))
+    figure, (axes,) = paper(max(3.6, 1.9 + 0.165 * len(grid)))
     axes.grid(visible=False)
     classes = np.unique(np.nanquantile(highest, [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1]).round(2))
     if classes.size < 2:

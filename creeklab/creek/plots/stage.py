@@ -24,6 +24,7 @@ from creeklab.creek.plots.picture import (
     levels,
     line,
     listed,
+    many,
     moment,
     paper,
     time_axis,
@@ -115,7 +116,7 @@ def hydrograph(
     missing = gaps(readings)
     hatch_gaps(top, missing)
     if len(missing):
-        words += f" Hatched: {len(missing)} times without a reading."
+        words += f" Hatched: {many(len(missing), 'time')} without a reading."
     if quality is not None:
         flagged = _flags(top, time, stage, quality)
         shown |= flagged
