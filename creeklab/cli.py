@@ -339,7 +339,10 @@ def _jupyter_settings(home: Path) -> dict[str, str]:
         "@jupyterlab/apputils-extension:notification": {
             "fetchNews": "false",
             "checkForUpdates": False,
-        }
+        },
+        # Else the kernel takes what is typed into a tool and the click that follows it on two
+        # threads, and a click may overtake the text that it is to send.
+        "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
     }
     file = folder / "labconfig" / "default_setting_overrides.json"
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -497,7 +497,6 @@ def _row(children: list[Any]) -> HBox:
 def _scrolled(shown: HTML, height: str) -> Box:
     box = Box([shown], layout=Layout(max_height=height, overflow="auto", display="block"))
     box.add_class("creeklab-scroll")
-    box.tabbable = True  # so that the keyboard scrolls it
     return box
 
 

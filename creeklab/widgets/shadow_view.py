@@ -229,8 +229,8 @@ class ShadowView(View):
             _row(sending),
             self._preview,
         ]
+        # The browser lets the keyboard into what scrolls.
         past = Box([self._versions], layout=Layout(max_height="18em", overflow="auto"))
-        past.tabbable = True  # so that the keyboard scrolls it
         right = [
             HTML(heading("Versions", 4)),
             past,

@@ -66,7 +66,7 @@ _LIVE = """
 .creeklab .jupyter-button:focus-visible, .creeklab input:focus-visible,
 .creeklab select:focus-visible, .creeklab textarea:focus-visible,
 .creeklab [tabindex]:focus-visible {
-  outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
+  outline: 2px solid var(--jp-brand-color1, #1976d2) !important; outline-offset: 1px; }
 .creeklab article { border-top: 1px solid var(--jp-border-color2, #ccc); padding: 0.4em 0; }
 .creeklab-tree { list-style: none; margin: 0.2em 0; padding: 0; }
 .creeklab-sparkline { display: flex; align-items: center; gap: 0.5em; }

@@ -8,6 +8,7 @@ belongs to that person: the renderer never sets it.
 from __future__ import annotations
 
 import atexit
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from ipywidgets import HTML, DOMWidget, VBox, Widget  # type: ignore[import-unty
 from creeklab.widgets.html import escape, tag
 from creeklab.widgets.renderer import Renderer
 from creeklab.widgets.style import live_style, static_style
+
+MOMENT = 0.05
 
 
 class View:
@@ -69,6 +72,10 @@ class View:
 
     def act(self, action: Callable[[], object]) -> None:
         """Do what a click asks for, and say it if that fails: a click has no cell to fail in."""
+        # JupyterLab and ipykernel of today may hand what was typed before the click to another
+        # thread, a little earlier (`creeklab lab` has that off). This lets the other thread go
+        # first.
+        time.sleep(MOMENT)
         try:
             action()
         except Exception as error:

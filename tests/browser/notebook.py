@@ -84,6 +84,19 @@ class Notebook:
         """Return the tool that a cell shows."""
         return self.cell(number).locator(".creeklab.widget-box")
 
+    @staticmethod
+    def write(field: Locator, text: str) -> None:
+        """Write into a field what a person would type.
+
+        After a click JupyterLab moves the focus once more, a moment later: what is written in
+        between is lost, and written again.
+        """
+        for _ in range(10):
+            field.fill(text)
+            if field.input_value() == text:
+                return
+        expect(field).to_have_value(text)
+
     def end_kernel(self) -> None:
         """End the kernel, as *Shut Down* in the menu does."""
         for session in self._ask("GET", "api/sessions"):

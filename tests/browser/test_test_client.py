@@ -46,14 +46,14 @@ def button(tool: Locator, name: str) -> Locator:
 
 
 def subscribe(tool: Locator, topic_filter: str) -> None:
-    tool.get_by_label("Topic filter").fill(topic_filter)
+    Notebook.write(tool.get_by_label("Topic filter"), topic_filter)
     button(tool, "Subscribe").click()
     expect(button(tool, f"Unsubscribe from {topic_filter}")).to_be_visible()
 
 
 def publish(tool: Locator, topic: str, payload: str) -> None:
-    tool.get_by_label("Topic", exact=True).fill(topic)
-    tool.get_by_label("Payload").fill(payload)
+    Notebook.write(tool.get_by_label("Topic", exact=True), topic)
+    Notebook.write(tool.get_by_label("Payload"), payload)
     button(tool, "Publish").click()
 
 
@@ -65,7 +65,7 @@ def test_subscribe_publish_unread_dot_history_and_unsubscribe(
     tool = notebook.tool(0)
     subscribe(tool, f"{root}/#")
     subscribe(tool, f"{root}/other")
-    tool.get_by_label("User properties").fill("from=the browser")
+    Notebook.write(tool.get_by_label("User properties"), "from=the browser")
     publish(tool, f"{root}/depth", '{"ft": 1.4}')
     unread = button(tool, f"● {root}/# (1 new)")
     expect(unread).to_be_visible()
@@ -96,7 +96,7 @@ def test_what_is_refused_is_an_alert_with_the_reason(open_notebook: OpenNotebook
     notebook = open_notebook(OPEN)
     notebook.run(0)
     tool = notebook.tool(0)
-    tool.get_by_label("Topic filter").fill("$secret/#")
+    Notebook.write(tool.get_by_label("Topic filter"), "$secret/#")
     button(tool, "Subscribe").click()
     expect(tool.get_by_role("alert")).to_contain_text("topic filter invalid (reason code 143)")
     expect(tool.get_by_role("alert")).to_contain_text("Why: '$secret/#' is not a reserved topic")
@@ -125,6 +125,7 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(
     for key in ("Tab", "Tab", "Space"):  # over QoS to the button
         keyboard.press(key)
     expect(button(tool, f"Unsubscribe from {root}/#")).to_be_visible()
+    Notebook.write(tool.get_by_label("Payload"), "line\n" * 60)
     tool.get_by_label("Topic", exact=True).focus()
     keyboard.type(f"{root}/depth")
     for key in ("Tab", "Tab", "Tab", "Tab", "Tab", "Space"):
@@ -137,15 +138,16 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(
     assert len(wanted) >= 17
     assert "" not in wanted
     tool.get_by_label("Topic filter").focus()
-    reached = set()
+    reached, scrolls = set(), False
     for _ in range(40):
         name = notebook.page.evaluate(f"({NAME})(document.activeElement)")
         # What has the focus can be seen to have it.
         assert name is None or notebook.page.evaluate(OUTLINE) != "none", name
         reached.add(name)
         keyboard.press("Tab")
+        scrolls |= notebook.page.evaluate(SCROLLS)
     assert wanted <= reached
-    assert tool.locator(".creeklab-scroll[tabindex='0']").count() == 2  # these scroll by keyboard
+    assert scrolls  # the messages, which do not fit, scroll by keyboard
     button(tool, f"Unsubscribe from {root}/#").focus()
     keyboard.press("Space")
     expect(button(tool, f"Unsubscribe from {root}/#")).to_have_count(0)
@@ -154,6 +156,7 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(
 # An element's name to a screen reader, as far as these have one: its label, or its own words.
 NAME = """each => !each.closest(".creeklab") || !each.matches("button, input, select, textarea")
     ? null : (each.labels?.[0] ?? each.closest("label") ?? each).textContent.trim()"""
+SCROLLS = "document.activeElement.matches('.creeklab-scroll')"
 OUTLINE = """() => {
     const style = getComputedStyle(document.activeElement);
     return style.outlineStyle;
