@@ -8,12 +8,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 
 from creeklab.cloud import process
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
@@ -32,9 +34,22 @@ def execute(path: Path) -> None:
             client.execute()
         finally:
             process.stop(home)
+    keep_static_forms(notebook)
     # The Python that happened to run it is of no interest to a reader.
     notebook.metadata.language_info = {"name": "python"}
     nbformat.write(notebook, path)
+
+
+def keep_static_forms(notebook: Any) -> None:
+    """Leave the tools' pages, and nothing that needs the kernel which is gone.
+
+    JupyterLab would prefer a widget to a page, and show that it is not there.
+    """
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data.pop(WIDGET, None)
+    notebook.metadata.pop("widgets", None)
 
 
 def main() -> None:
