@@ -79,6 +79,8 @@ class MqttTestClient(View):
         self._page = 0
         self._search = ""
         self._lost: str | None = None
+        self._found_again = False
+        self._why_lost = ""
         self._pages: dict[int, str] = {}
         self._rows: dict[str, tuple[HBox, Button]] = {}
         super().__init__(self._make())
@@ -213,12 +215,12 @@ class MqttTestClient(View):
     # --- the connection -------------------------------------------------------------------------
 
     def _on_connection(self, connected: bool, words: str) -> None:
+        # The renderer says it, and asks why; this thread is the SDK's.
         if connected:
-            self.say("Connected again. What was published meanwhile was missed.")
+            self._found_again = True
         else:
-            # The renderer asks why; this thread is the SDK's.
             self._lost = words
-            self.changed()
+        self.changed()
 
     def _refused(self, what: str) -> str:
         """Return what AWS said, and why if that can be known."""
@@ -392,9 +394,7 @@ class MqttTestClient(View):
     # --- drawing, on the renderer's thread ------------------------------------------------------
 
     def _draw(self) -> None:
-        lost, self._lost = self._lost, None
-        if lost is not None:
-            self.say(self._refused(f"AWS closed the connection ({lost})."), alert=True)
+        self._draw_connection()
         search, frozen = self._search, self._frozen
         with self._log.lock:
             subscriptions = [(each.topic_filter, each.unread) for each in self._log.subscriptions]
@@ -412,6 +412,16 @@ class MqttTestClient(View):
         self._draw_messages(selected, kept, count, search, waiting)
         self.show(self._tree, tree)
         self._pause.description = "Pause" if frozen is None else "Resume"
+
+    def _draw_connection(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            self._why_lost = self._refused(f"AWS closed the connection ({lost}).")
+            self.say(self._why_lost, alert=True)
+        found_again, self._found_again = self._found_again, False
+        if found_again:
+            missed = "Connected again; what was published meanwhile was missed."
+            self.say(f"{self._why_lost} {missed}", alert=True)
 
     def _draw_list(
         self, subscriptions: list[tuple[str, int]], selected: Subscription | None
