@@ -356,8 +356,8 @@ class Device:
             packet.user_properties = _properties(user_properties)
         self._record.publishes(topic, len(data))
         future = self._ask(lambda: self._client.publish(packet), what)
-        if retain:
-            future.add_done_callback(lambda done: self._on_retained(done, topic, not data))
+        if retain or qos:
+            future.add_done_callback(lambda done: self._on_published(done, packet))
         return Publishing(what, future)
 
     def subscribe(
@@ -392,6 +392,7 @@ class Device:
             self._record.subscribed()
             done = _answer(self._ask(lambda: self._client.subscribe(packet), what), what)
             if done.reason_codes[0] >= 0x80:
+                self._record.refused(self.thing or self.client_id, "iot:Subscribe", topic_filter)
                 _refuse(what, done.reason_codes[0])
         except Exception:
             if known is None:
@@ -468,18 +469,23 @@ class Device:
             words = _sdk_words(ended.exception) if packet is None else _words(packet.reason_code)
             self.on_connection(False, words)
 
-    def _on_retained(
-        self, done: Future[mqtt5.PublishCompletionData], topic: str, cleared: bool
+    def _on_published(
+        self, done: Future[mqtt5.PublishCompletionData], packet: mqtt5.PublishPacket
     ) -> None:
-        if done.exception() is None:
-            puback = done.result().puback
-            if puback is None or puback.reason_code is None or puback.reason_code < 0x80:
-                self._record.retained(topic, cleared=cleared)
+        if done.exception() is not None:
+            return
+        puback = done.result().puback
+        if puback is not None and (puback.reason_code or 0) >= 0x80:
+            action = "iot:RetainPublish" if packet.retain else "iot:Publish"
+            self._record.refused(self.thing or self.client_id, action, packet.topic)
+        elif packet.retain:
+            self._record.retained(packet.topic, cleared=not packet.payload)
 
     def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
         if self._connected.done():
             return
         what = f"Connecting as '{self.client_id}'"
+        self._record.refused(self.thing or self.client_id, "iot:Connect", self.client_id)
         if failure.connack_packet is not None:
             code = failure.connack_packet.reason_code
             self._connected.set_exception(Refused(what, _words(code), int(code)))

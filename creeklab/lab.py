@@ -191,7 +191,8 @@ class Lab:
             Only what was refused to this client id, or to the certificate of this Thing.
         action, resource
             A question instead, such as ``action="iot:Publish", resource="creek/depth"``. On AWS,
-            which keeps no refusals, there is always a question: without these two, whether `of` may
+            which tells nobody of its refusals, there is always a question: without these two, and
+            without `of`, what this lab's own devices were refused last; else whether `of` may
             connect.
 
         Raises
@@ -199,10 +200,14 @@ class Lab:
         ValueError
             If a question is not whole, or its action is none of a device's.
         """
-        from creeklab.why import why_of, why_refused
+        from creeklab.why import Why, why_of, why_refused
 
         if action is None and resource is None and self.target == "local":
             return why_refused(self, self._last_refusal(of))
+        if self.target == "aws" and (of, action, resource) == (None, None, None):
+            if self.ledger.last_refusal is None:
+                return Why(None)
+            of, action, resource = self.ledger.last_refusal
         return why_of(self, of, action, resource)
 
     def _last_refusal(self, of: str | None) -> dict[str, Any] | None:

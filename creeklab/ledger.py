@@ -70,6 +70,9 @@ class Ledger:
     ----------
     meter
         Counts messages, minutes and operations.
+    last_refusal
+        Thing or client id, action and resource of what a device was refused last; None if
+        nothing was since the lab was opened.
     """
 
     def __init__(self, target: Target, home: Path) -> None:
@@ -80,6 +83,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._shadows_seen: set[Made] = set()
         self.meter = Meter(self._write_use)
+        self.last_refusal: tuple[str, str, str] | None = None
         events = target.session.events
         for service in SERVICES:
             # By its id an event has a handler once: a session that has a ledger gets no second one.
@@ -339,6 +343,9 @@ class _DeviceRecord(Record):
 
     def retained(self, topic: str, *, cleared: bool) -> None:
         self._ledger.retains(topic, cleared=cleared)
+
+    def refused(self, who: str, action: str, resource: str) -> None:
+        self._ledger.last_refusal = (who, action, resource)
 
     def received(self, topic: str, size: int, qos: int) -> None:
         self._meter.message(len(topic.encode()) + size, acknowledged=qos > 0)

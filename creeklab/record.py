@@ -21,5 +21,8 @@ class Record:
     def retained(self, topic: str, *, cleared: bool) -> None:
         """AWS has acknowledged a retained message, or an empty one that clears it."""
 
+    def refused(self, who: str, action: str, resource: str) -> None:
+        """AWS has refused what a policy decides on, as ``"iot:Publish"`` to a topic."""
+
     def received(self, topic: str, size: int, qos: int) -> None:
         """A message has arrived."""

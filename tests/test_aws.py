@@ -26,6 +26,7 @@ from moto.server import ThreadedMotoServer
 from creeklab import aws
 from creeklab.aws import AwsError, open_aws
 from creeklab.cloud import process
+from creeklab.device import Refused
 from creeklab.keys import ThingFiles
 from creeklab.lab import Lab, open_lab
 from creeklab.made import CERTIFICATE, POLICY, THING
@@ -411,7 +412,28 @@ def test_what_only_the_local_cloud_can_do_says_what_to_use_instead(aws_lab: Lab)
             ask()
     with pytest.raises(LocalOnly, match=r"ledger\.tear_down"):
         aws_lab.reset()
-    assert "lab.doctor(" in repr(aws_lab.why())
+
+
+def test_why_asks_about_what_the_labs_own_devices_were_refused_last(aws_lab: Lab) -> None:
+    again = open_lab("aws", home=aws_lab.home)
+    assert again.why().summary == "Nothing was refused."
+    allow = {"Effect": "Allow", "Action": "iot:*", "Resource": "ARN:client/THING"}
+    thing = make_thing(again, [allow])
+    with again.connect(thing.name) as device:
+        for ask, action, resource in [
+            (lambda: device.publish("creek/depth", "x"), "iot:Publish", "topic/creek/depth"),
+            (lambda: device.subscribe("creek/#"), "iot:Subscribe", "topicfilter/creek/#"),
+        ]:
+            with pytest.raises(Refused):
+                ask()
+            assert (again.why().entry["action"], again.why().entry["resource"]) == (  # type: ignore[index]
+                action,
+                resource,
+            )
+    with pytest.raises(Refused):
+        again.connect(thing.name, client_id="somebody")
+    assert again.ledger.last_refusal == (thing.name, "iot:Connect", "somebody")
+    assert "client/somebody" in repr(again.why())
 
 
 def test_the_doctor_looks_at_a_device_on_aws(aws_lab: Lab) -> None:
