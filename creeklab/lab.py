@@ -390,7 +390,8 @@ class Lab:
         def entries(after: int) -> list[dict[str, Any]]:
             return self._pages("tape", {"kind": "shadow", "thing": thing, "after": after})
 
-        return ShadowView(self.connect_account(), thing, name, read, entries)
+        tape = entries if self.target == "local" else None  # AWS has none
+        return ShadowView(self.connect_account(), thing, name, read, tape)
 
     def _pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Ask for page after page of the tape, as far as it went at the first."""
