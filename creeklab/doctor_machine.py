@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.bootstrap import CLONE, is_met
+from creeklab.bootstrap import CLONE, LOCK, Environment, is_met
 from creeklab.cloud import process
 from creeklab.doctor import Check, Wrong
 from creeklab.home import refuse_git_work_tree
@@ -59,13 +59,20 @@ def python_version() -> str:
 
 
 def packages() -> str:
-    """Check that every package that creeklab needs is there, and none is older than it asks for."""
+    """Check that every package is there, none too old, and in ``.venv`` as the lock has it."""
     missing = [each for each in _metadata()["dependencies"] if not is_met(each)]
     if missing:
         raise Wrong(
             f"not here, or too old: {', '.join(missing)}.",
             "start creeklab with python3 -m creeklab, which installs what is missing, and choose "
             "its .venv as the notebook's Python.",
+        )
+    environment = Environment(CLONE)
+    if environment.is_current() and not environment.is_whole(tests=False):
+        raise Wrong(
+            f"{LOCK} has changed since this environment was filled from it.",
+            "run python3 -m creeklab doctor in a terminal, which brings it up to date, and start "
+            "the notebook's kernel anew.",
         )
     return "all that creeklab asks for are here."
 

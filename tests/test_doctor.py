@@ -154,6 +154,20 @@ def test_a_package_missing_or_too_old(
     assert "boto3>=1.0" not in finding.found
 
 
+def test_an_environment_older_than_its_lock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor_machine.Environment, "is_current", lambda _: True)
+    for whole in (True, False):
+        monkeypatch.setattr(
+            doctor_machine.Environment, "is_whole", lambda *_, tests, answer=whole: answer
+        )
+        findings = doctor_machine_findings(tmp_path)
+        assert findings.ok == whole
+    assert wrong_one(findings).about == "packages"
+    assert "requirements.lock has changed" in wrong_one(findings).found
+
+
 def test_without_a_clone_what_was_installed_says_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -232,6 +246,16 @@ def test_a_port_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert wrong_one(findings).about == "ports"
     assert str(broken.https_port) in wrong_one(findings).found
     assert skipped(findings) == {"clock"}
+
+
+def test_a_workshops_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    workshop = process.Joined("creek.local", 8883, 8443, "ada", "secret")
+    cloud = process.Running(0, "creek.local", 8883, 8443)
+    monkeypatch.setattr(process, "joined", lambda _: workshop)
+    found = doctor_machine.local_cloud(tmp_path, lambda: cloud, opened=True)
+    assert found == "is the workshop's, and can be reached."
+    with pytest.raises(Wrong, match=r"creek\.local cannot be reached"):
+        doctor_machine.local_cloud(tmp_path, lambda: None, opened=False)
 
 
 def test_ports_that_another_program_has_are_no_error(
