@@ -32,6 +32,10 @@ NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 MOTO_DIFFERS = {
     # AWS refuses the name of a Thing that has other attributes (API reference, CreateThing).
     ("CreateThing", "ResourceAlreadyExistsException", None),
+    # AWS deletes a Thing that is not there without a word (API reference, DeleteThing).
+    ("DeleteThing", None, "ResourceNotFoundException"),
+    # Here a shadow needs no Thing in the registry, as a device needs none to connect.
+    ("UpdateThingShadow", None, "ResourceNotFoundException"),
     # It keeps no certificate that was made from a signing request.
     ("DeleteCertificate", None, "ResourceNotFoundException"),
     # AWS lists no shadows for a Thing that is not there (developer guide, REST API of shadows).
