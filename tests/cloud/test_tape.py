@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from creeklab.cloud.api.lab import PAGE_BYTES, lab_door
+from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.tape import CLOUD, MAX_PAYLOAD_KEPT, Limit, Party, Tape
 from creeklab.device import Refused
 from creeklab.lab import Lab
@@ -213,6 +214,19 @@ def test_the_door_to_it() -> None:
     assert door["tape"]({"after": 1}) == {"entries": tape.entries(after=1), "after": 2, "until": 2}
     assert door["why"]({"client_id": "a"}) == {"entry": tape.entries()[1]}
     assert door["why"]({"client_id": "b"}) == {"entry": None}
+
+
+def test_the_last_refusal_of_a_thing_whatever_its_client_id() -> None:
+    tape = Tape()
+    door = lab_door(tape)["why"]
+    tape.record("publish", client_id="pump", principal="c1", **refusal("as pump"))
+    tape.record("publish", client_id="other", principal="c2", **refusal("other"))
+    question = {"client_id": "Test2", "principals": ["c0", "c1"]}
+    assert door(question)["entry"]["refusal"]["summary"] == "as pump"
+    tape.record("shadow", client_id="phone", thing="Test2", **refusal("of its shadow"))
+    assert door(question)["entry"]["refusal"]["summary"] == "of its shadow"
+    with pytest.raises(ServiceError, match="'principals' is a list of ids"):
+        door({"client_id": "Test2", "principals": "c1"})
 
 
 @pytest.mark.parametrize("payload", [b"x", b"x" * 10_000])

@@ -52,6 +52,8 @@ def lab_door(tape: Tape) -> dict[str, Verb]:
 
     def why(request: dict[str, Any]) -> dict[str, Any]:
         principals = request.get("principals", [])
+        if not isinstance(principals, list):
+            raise ServiceError("InvalidRequestException", "'principals' is a list of ids.")
         return {"entry": tape.last_refusal(request.get("client_id"), principals)}
 
     return {"tape": read_tape, "metrics": read_metrics, "why": why}
