@@ -210,14 +210,12 @@ class PolicyLab(View):
         for request in asked:
             verdict = decided.get(request.written)
             if verdict is None:
-                rows.append(
-                    (code(request.written), mark("cannot be asked", "plain"), escape(request.fault))
-                )
-                continue
-            words = mark(verdict.decision, _LOOKS[verdict.decision])
-            if verdict.changed:
-                words += " " + mark(f"was {verdict.before}", "new")
-            rows.append((code(request.written), words, escape(verdict.why)))
+                words, why = mark("cannot be asked", "plain"), request.fault
+            else:
+                words, why = mark(verdict.decision, _LOOKS[verdict.decision]), verdict.why
+                if verdict.changed:
+                    words += " " + mark(f"was {verdict.before}", "new")
+            rows.append((_breakable(request.written), words + tag("div", escape(why))))
         allowed = sum(verdict.decision == "ALLOWED" for verdict in decided.values())
         others = [name for name in self._of.documents if name != self.policy]
         also = f", with {', '.join(others)}" if others else ""
@@ -230,7 +228,7 @@ class PolicyLab(View):
             if self._of.certificate
             else tag("p", muted("It has no certificate in this account: only this policy counts."))
         )
-        return table(("Request", "Decision", "Why"), rows, caption=caption) + bound
+        return table(("Request", "Decision"), rows, caption=caption) + bound
 
     def _static(self) -> str:
         fault = model.fault_of(self.document)
@@ -246,6 +244,11 @@ class PolicyLab(View):
             return f"Policy playground: {self.policy} is no policy as it stands"
         allowed = sum(verdict.decision == "ALLOWED" for verdict in found)
         return f"Policy playground: {self.policy} allows {allowed} of {len(found)} requests"
+
+
+def _breakable(request: str) -> str:
+    """Return a request in the letters of code, whose topic may be broken at its slashes."""
+    return code(request).replace("/", "/<wbr>").replace("</<wbr>", "</")
 
 
 def _fault_page(fault: model.Fault) -> str:

@@ -167,7 +167,9 @@ def _words(step: Step, room: float) -> str:
     letters = max(4, int(room / LETTER))
     spare = letters - len(verb) - 1
     if len(topic) > spare > 4:
-        return f"{verb} …{topic[1 - spare :]}"
+        end = topic[1 - spare :]
+        whole = end.find("/")  # a level is shown whole, if the rest of it is long enough
+        return f"{verb} …{end[whole:] if 0 <= whole < spare / 2 else end}"
     text = f"{verb} {topic}".rstrip()
     if step.detail and step.look != "refused":
         text += f"  {' '.join(step.detail.split())}"

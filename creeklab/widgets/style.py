@@ -18,7 +18,7 @@ _STATIC = """
   color: inherit; background: var(--jp-layout-color2, #eee); border-radius: 2px;
   margin: 0.2em 0; padding: 0.3em 0.5em; white-space: pre-wrap; overflow-wrap: anywhere;
   line-height: 1.35; }
-div.creeklab code { font-family: var(--jp-code-font-family, monospace); color: inherit;
+.creeklab.creeklab code { font-family: var(--jp-code-font-family, monospace); color: inherit;
   background: none; padding: 0; overflow-wrap: anywhere; }
 .creeklab-table { border-collapse: collapse; max-width: 100%; margin: 0.2em 0; }
 .creeklab-table caption { text-align: left; padding: 0.2em 0; }
@@ -61,7 +61,7 @@ _LIVE = """
 .creeklab .jupyter-button.creeklab-link { background: none; border-color: transparent; padding: 0;
   min-height: 0; text-decoration: underline; color: var(--jp-content-link-color, #0b57a4); }
 .creeklab .creeklab-code textarea { font-family: var(--jp-code-font-family, monospace);
-  white-space: pre; overflow-x: auto; }
+  line-break: anywhere; }
 .creeklab .jupyter-button:disabled { opacity: 0.55; }
 .creeklab .jupyter-button:focus-visible, .creeklab input:focus-visible,
 .creeklab select:focus-visible, .creeklab textarea:focus-visible,
