@@ -65,6 +65,7 @@ class App:
                 self.accounts.of_certificate(certificate_id, address).broker
             ),
             self._watched(self._ca.server_context()),
+            settings.spin_microseconds / 1e6,
         )
         self._api = ApiServer(self.accounts, clock=clock)
         self._ticker: asyncio.Task[None] | None = None

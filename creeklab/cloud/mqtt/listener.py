@@ -17,6 +17,7 @@ from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.spin import Spin
 
 HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0
@@ -57,11 +58,14 @@ class MqttListener:
     broker_of
         Gives the broker of the account that a certificate, named by its id, belongs to; and of one
         that belongs to none, the broker that is told of it. Called with the IP address, too.
+    spin
+        For how many seconds the process stays awake after what a client sent (`spin.py`).
     """
 
-    def __init__(self, broker_of: BrokerOf, context: ssl.SSLContext) -> None:
+    def __init__(self, broker_of: BrokerOf, context: ssl.SSLContext, spin: float = 0.0) -> None:
         self._broker_of = broker_of
         self._context = context
+        self._spin = spin
         self._servers: list[asyncio.Server] = []
         context.set_alpn_protocols([ALPN])
 
@@ -74,11 +78,12 @@ class MqttListener:
             If the port is taken.
         """
         loop = asyncio.get_running_loop()
+        spin = Spin(loop, self._spin) if self._spin else None
         servers: list[asyncio.Server] = []
         try:
             for host in hosts:
                 server = await loop.create_server(
-                    lambda: _MqttProtocol(self._broker_of),
+                    lambda: _MqttProtocol(self._broker_of, spin),
                     host,
                     port,
                     ssl=self._context,
@@ -165,8 +170,9 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
 
 
 class _MqttProtocol(asyncio.Protocol):
-    def __init__(self, broker_of: BrokerOf) -> None:
+    def __init__(self, broker_of: BrokerOf, spin: Spin | None) -> None:
         self._broker_of = broker_of
+        self._spin = spin
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
         self._taken = 0
@@ -195,6 +201,8 @@ class _MqttProtocol(asyncio.Protocol):
             self._close()
         if not self._out:
             acknowledge_now(self._transport)
+        if self._spin is not None:
+            self._spin.heard()
         self._taken += len(data)
         if self._taken > TURN:
             self._taken = 0
