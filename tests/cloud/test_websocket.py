@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -30,7 +29,7 @@ from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.packets import Decoder, Disconnect, Pingreq, Pingresp, Publish
 from creeklab.cloud.mqtt.websocket import MAX_FRAME
-from creeklab.device import Refused
+from creeklab.device import AccountKey, Device, Refused
 from creeklab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import NewThing
@@ -209,9 +208,11 @@ class TestTheAccount:
 
     def test_with_a_wrong_key(self, home: Path) -> None:
         lab = open_lab(home=home)
-        lab._account = replace(lab._account, secret_key="x" * 40)
+        wrong = AccountKey(
+            load_account(home / "cloud").access_key, "x" * 40, lab.region, lab.ca_file
+        )
         with pytest.raises(Refused, match="WEBSOCKET_UPGRADE_FAILURE"):
-            lab.connect_account()
+            Device(None, wrong, endpoint=lab.endpoint, port=lab.https_port, client_id="forger")
         assert "signature we calculated does not match" in open_lab(home=home).why().summary
 
     def test_nobody_there(self, home: Path) -> None:

@@ -35,7 +35,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.process import CloudError, Joined, Running
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
-from creeklab.device import Device, Refused
+from creeklab.device import AccountKey, Device, Refused
 from creeklab.door import DoorRefused, ask
 from creeklab.home import workshop_folder
 from creeklab.keys import Keys
@@ -43,6 +43,7 @@ from creeklab.lab import Lab, open_lab
 from creeklab.workshop import join, leave
 from tests.conftest import make_thing
 
+SECONDS = 10.0
 HOST = "127.0.0.2"  # Linux has all of 127/8 as its own
 FAST = Config(proxies={}, retries={"total_max_attempts": 1})
 
@@ -79,6 +80,14 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def file(teacher: Path) -> Path:
     return teacher / "cloud" / JOIN_FILE
+
+
+def key_of(lab: Lab) -> Account:
+    return load_account(lab.home / "cloud")
+
+
+def url_of(lab: Lab) -> str:
+    return f"https://{lab.endpoint}:{lab.https_port}"
 
 
 def lab_of(base: Path, file: Path, name: str) -> Lab:
@@ -285,9 +294,10 @@ class TestApart:
         numbers = {lab.client("sts").get_caller_identity()["Account"] for lab in (anna, ben)}
         assert numbers == {anna.account, ben.account}
         assert len(numbers) == 2
-        mixed = Account(ben.account, ben.region, ben._account.access_key, anna._account.secret_key)
+        hers, his = key_of(anna), key_of(ben)
+        mixed = Account(ben.account, ben.region, his.access_key, hers.secret_key)
         with pytest.raises(DoorRefused, match="does not match"):
-            ask(ben._url, ben.ca_file, mixed, "why", {})
+            ask(url_of(ben), ben.ca_file, mixed, "why", {})
 
     def test_tapes(self, anna: Lab, ben: Lab, teacher: Path) -> None:
         thing = make_thing(anna)
@@ -307,7 +317,7 @@ class TestApart:
         key = Account("", "us-east-1", told["access_key"], told["secret_key"])
         for verb in ("tape", "why", "metrics", "participants", "reset"):
             with pytest.raises(DoorRefused, match="no such verb"):
-                ask(anna._url, anna.ca_file, key, verb, {})
+                ask(url_of(anna), anna.ca_file, key, verb, {})
         for service, operation in (
             ("iot", "list_things"),
             ("sts", "get_caller_identity"),
@@ -322,19 +332,24 @@ class TestApart:
             with pytest.raises(ClientError) as refused:
                 getattr(client, operation)()
             assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-        anna._account = key
         with pytest.raises(Refused):
-            anna.connect_account("who has the join key")
+            Device(
+                None,
+                AccountKey(key.access_key, key.secret_key, anna.region, anna.ca_file),
+                endpoint=anna.endpoint,
+                port=anna.https_port,
+                client_id="who has the join key",
+            )
 
     def test_reset_empties_the_account_of_who_asks(self, anna: Lab, ben: Lab) -> None:
         hers, his = make_thing(anna), make_thing(ben)
-        key = anna._account
+        key = key_of(anna)
         with ben.connect(his.name) as device:
             inbox = device.subscribe("on")
             anna.reset()
             device.publish("on", "and on")
             inbox.wait_for(1)
-        assert open_lab(home=anna.home)._account == key
+        assert key_of(open_lab(home=anna.home)) == key
         assert anna.client("iot").list_things()["things"] == []
         with pytest.raises(FileNotFoundError):
             anna.connect(hers.name)
@@ -554,6 +569,7 @@ def test_who_has_joined_outlives_a_kill(tmp_path: Path) -> None:
         running = process.status(home)
         assert running is not None
         os.kill(running.pid, signal.SIGKILL)
+        psutil.Process(running.pid).wait(SECONDS)
         process.ensure(home, host=HOST)
         with open_lab(home=lab.home).connect(thing.name) as device:
             device.publish("still", "here")
