@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from creeklab.cloud import process
@@ -15,6 +16,10 @@ from creeklab.lab import Lab, open_lab
 from tests.closing import close_what_is_reset
 
 counter = itertools.count(1)
+
+# How long an example takes depends on what else the machine does; no test asserts that.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_configure(config: pytest.Config) -> None:
