@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from creeklab.cloud import process
 from creeklab.cloud.account import load_account
 from creeklab.device import AccountKey, Device
-from creeklab.home import home_folder, refuse_git_work_tree
+from creeklab.home import base_folder, home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
 from creeklab.ledger import Ledger
 from creeklab.target import LocalOnly, Target
@@ -73,7 +73,8 @@ def open_lab(
         If the AWS account cannot be used.
     """
     name = os.environ.get("CREEKLAB_TARGET", "local") if target is None else target
-    home = home or home_folder()
+    # What was made on AWS is not to be lost sight of when one joins a workshop, or leaves it.
+    home = home or (base_folder() if name == "aws" else home_folder())
     if name not in ("local", "aws"):
         raise ValueError(f"open_lab knows the targets 'local' and 'aws', not '{name}'.")
     refuse_git_work_tree(home)
