@@ -32,10 +32,10 @@ from creeklab.made import (
     SHADOW,
     THING,
     VERSION,
+    Inventory,
     Made,
     ends,
     owners_named,
-    there,
 )
 from creeklab.metering import Cost, Meter, Use, load_prices
 from creeklab.record import Record
@@ -79,6 +79,7 @@ class Ledger:
         self._target = target
         self._home = home
         self._journal = Journal(ledger_file(target.folder, target.account))
+        self._inventory = Inventory()
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._shadows_seen: set[Made] = set()
@@ -145,7 +146,7 @@ class Ledger:
 
     def has(self, kind: str, *names: str) -> bool:
         """Tell whether this lab made that, such as ``has("Thing", "Test2")``, and it is there."""
-        return Made(kind, names) in there(self._journal.read())
+        return Made(kind, names) in self._inventory.after(self._journal.read())
 
     # --- what the rest of creeklab asks and tells -------------------------------------------------
 
@@ -154,7 +155,7 @@ class Ledger:
 
         Of shadows the account is asked, of the rest the journal.
         """
-        made = there(self._journal.read())
+        made = list(self._inventory.after(self._journal.read()))
         things = [one.names[0] for one in made if one.kind == THING]
         live = [
             Made(SHADOW, (thing, name))
@@ -270,7 +271,7 @@ class Ledger:
 
     def _makes(self, one: Made) -> bool:
         """Tell whether a call makes that, as far as this lab is concerned."""
-        made = there(self._journal.read())
+        made = self._inventory.after(self._journal.read())
         if one in made:
             return False
         if one.kind == SHADOW:

@@ -7,7 +7,8 @@ made and removed by calls of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,14 +151,31 @@ REMOVES: Mapping[str, Callable[[Call], Made]] = {
 """What a call of an operation removes."""
 
 
-def there(entries: Iterable[Mapping[str, Any]]) -> list[Made]:
-    """Return what is there after the entries of a journal, in the order in which it was made.
+class Inventory:
+    """What is there after the entries of a journal, in the order in which it was made.
 
     What is removed takes along what only existed with it: a certificate its policies, a Thing its
-    place in a group, a policy its versions.
+    place in a group, a policy its versions. Entries that were taken in are not looked at again.
     """
-    made: dict[Made, None] = {}
-    for entry in entries:
+
+    def __init__(self) -> None:
+        self._made: dict[Made, None] = {}
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def after(self, entries: Sequence[Mapping[str, Any]]) -> Inventory:
+        """Take in what is new in `entries`, which are all of the journal; return itself."""
+        with self._lock:
+            if len(entries) < self._taken:  # another journal has taken its place
+                self._made.clear()
+                self._taken = 0
+            for entry in entries[self._taken :]:
+                self._take(entry)
+            self._taken = len(entries)
+        return self
+
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        made = self._made
         if entry.get("did") == "reset":
             made.clear()
         elif entry.get("did") in ("make", "remove"):
@@ -168,7 +186,13 @@ def there(entries: Iterable[Mapping[str, Any]]) -> list[Made]:
                 made.pop(one, None)
                 for other in [other for other in made if _goes_with(other, one)]:
                     del made[other]
-    return list(made)
+
+    def __contains__(self, one: Made) -> bool:
+        return one in self._made
+
+    def __iter__(self) -> Iterator[Made]:
+        with self._lock:
+            return iter(list(self._made))
 
 
 def _goes_with(other: Made, gone: Made) -> bool:

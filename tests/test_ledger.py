@@ -31,8 +31,8 @@ from creeklab.made import (
     THING_PRINCIPAL,
     TYPE,
     VERSION,
+    Inventory,
     Made,
-    there,
 )
 from creeklab.metering import Use
 
@@ -377,6 +377,10 @@ ALL = [
 ]
 
 
+def there(entries: list[dict[str, Any]]) -> list[Made]:
+    return list(Inventory().after(entries))
+
+
 @pytest.mark.parametrize(
     ("gone", "goes_with_it"),
     [
@@ -402,3 +406,12 @@ def test_a_reset_leaves_nothing_and_lines_of_other_kinds_are_no_matter() -> None
     assert there([*ALL, {"did": "reset"}]) == []
     assert there([{"did": "use", "messages": 1}, {}, *ALL, *ALL]) == there(ALL)
     assert there([*ALL, {"did": "reset"}, make(THING, "t")]) == [Made(THING, ("t",))]
+
+
+def test_a_journal_that_grows_is_taken_in_bit_by_bit() -> None:
+    inventory = Inventory()
+    rows = [*ALL, remove(THING, "t"), make(THING, "t")]
+    for end in range(len(rows) + 1):
+        assert list(inventory.after(rows[:end])) == there(rows[:end])
+    assert Made(THING, ("t",)) in inventory
+    assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter one is another one
