@@ -5,7 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.widgets.html import block, code, escape, heading, mark, payload_text, table, tag
@@ -51,7 +51,6 @@ def test_html_in_a_text_is_shown_as_text(text: str) -> None:
     assert ("title", text) in read.attributes
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_no_text_makes_a_tag_and_any_can_be_sent(text: str) -> None:
     read = Reader(tag("p", escape(text), title=text))

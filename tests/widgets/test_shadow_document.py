@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.cloud import shadow
@@ -46,7 +46,6 @@ def pruned(tree: Any) -> Any:
     return (kept.desired if kept else None) or {}
 
 
-@settings(deadline=None)
 @given(sections, sections)
 def test_the_delta_is_the_one_of_the_service(
     desired: dict[str, Any], reported: dict[str, Any]
@@ -59,7 +58,6 @@ def test_the_delta_is_the_one_of_the_service(
     )
 
 
-@settings(deadline=None)
 @given(sections, sections)
 def test_the_smallest_update_makes_one_section_the_other(
     before: dict[str, Any], after: dict[str, Any]
@@ -73,7 +71,6 @@ def test_the_smallest_update_makes_one_section_the_other(
         assert update == {}
 
 
-@settings(deadline=None)
 @given(sections, sections)
 def test_every_leaf_that_is_not_as_it_was_is_told(
     before: dict[str, Any], after: dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.widgets.topic_tree import TopicTree
@@ -97,7 +97,6 @@ levels = st.sampled_from(["", "a", "b", "cc"])
 some_topics = st.lists(st.lists(levels, min_size=1, max_size=5).map("/".join), max_size=40)
 
 
-@settings(deadline=None)
 @given(some_topics, st.integers(0, 30), st.sampled_from(["", "a", "/b"]))
 def test_the_lines_tell_the_truth(topics: list[str], room: int, search: str) -> None:
     made = tree(*topics)
