@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,12 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import uvloop
 
 from creeklab.cloud.app import ENDPOINT, App
+from creeklab.cloud.mqtt import listener
 from creeklab.cloud.process import Running, cloud_folder, running_lock
 from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import parse_settings
@@ -114,21 +117,33 @@ def cloud_inside(home: Path, settings: Sequence[str] = ()) -> Iterator[Inside]:
         # A free port of IPv4 may be taken on IPv6: 0 is tried more than once.
         return app, *await app.start([0, 0, 0], [0, 0, 0])
 
+    async def finish() -> None:
+        """Let what is still under way in the loop end, as `asyncio.run` does."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Who was cut off has this long for its farewell; the loop cannot be closed before.
+        await asyncio.sleep(farewell + 0.2)
+        await loop.shutdown_asyncgens()
+
     def run(coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(SECONDS)
 
+    farewell = min(listener.FAREWELL_SECONDS, 0.5)
     try:
-        with running_lock(home):
+        with running_lock(home), patch.object(listener, "FAREWELL_SECONDS", farewell):
             app, mqtt_port, https_port = run(start())
             try:
-                running = asdict(Running(0, ENDPOINT, mqtt_port, https_port))
+                running = asdict(Running(os.getpid(), ENDPOINT, mqtt_port, https_port))
                 del running["started_here"]
                 (folder / "ready.json").write_text(json.dumps(running))
                 lab = open_lab(home=home)
-                yield Inside(app.rooms, lab, make_thing(lab), clock, timer, loop)
+                yield Inside(app.accounts.owner, lab, make_thing(lab), clock, timer, loop)
             finally:
                 run(app.stop())
     finally:
+        run(finish())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

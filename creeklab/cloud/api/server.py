@@ -21,9 +21,9 @@ import sqlite3
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from xml.sax.saxutils import escape
 
 from aiohttp import web
@@ -160,6 +160,7 @@ class ApiServer:
         self._accounts = accounts
         self._clock = clock
         self._runner: web.ServerRunner | None = None
+        self._open: set[asyncio.Transport] = set()
 
     async def start(
         self, hosts: Sequence[str], port: int, ssl_context: ssl.SSLContext | None
@@ -171,7 +172,9 @@ class ApiServer:
         OSError
             If the port is taken.
         """
-        runner = web.ServerRunner(_Server(self._handle), shutdown_timeout=SHUTDOWN_SECONDS)
+        server = _Server(self._handle)
+        self._open = server.open
+        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         try:
             for host in hosts:
@@ -187,11 +190,9 @@ class ApiServer:
         """Stop listening, let requests under way finish, close every connection."""
         if self._runner is None or self._runner.server is None:
             return
-        transports = [connection.transport for connection in self._runner.server.connections]
         await self._runner.cleanup()
-        for transport in transports:
-            if transport is not None:
-                transport.abort()  # closing would wait for the TLS farewell of an idle client
+        for transport in list(self._open):
+            transport.abort()  # closing would wait for the TLS farewell of an idle client
         await asyncio.sleep(0)
         self._runner = None
 
@@ -395,6 +396,20 @@ def _response(answer: Answer) -> web.Response:
 class _Connection(web.RequestHandler):
     """One connection; what isn't HTTP at all is refused in the same form as the rest."""
 
+    def __init__(self, server: _Server, known: set[asyncio.Transport], **options: Any) -> None:
+        super().__init__(server, **options)
+        self._known = known
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # uvloop's transport is asyncio's in all but its base class.
+        self._own = cast(asyncio.Transport, transport)
+        self._known.add(self._own)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._known.discard(self._own)
+        super().connection_lost(exc)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -413,5 +428,12 @@ class _Connection(web.RequestHandler):
 
 
 class _Server(web.Server):
+    """Knows every connection to its very end, also one that says farewell or does not."""
+
+    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+        super().__init__(handler)
+        self.open: set[asyncio.Transport] = set()
+
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=asyncio.get_running_loop(), **CONNECTION_OPTIONS)
+        loop = asyncio.get_running_loop()
+        return _Connection(self, self.open, loop=loop, **CONNECTION_OPTIONS)
