@@ -64,7 +64,7 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
 
     async def play() -> None:
         house, socket = House(), Socket()
-        protocol = listener._MqttProtocol(lambda *_: house.broker)
+        protocol = listener._MqttProtocol(lambda *_: house.broker, None)
         protocol.connection_made(socket)  # type: ignore[arg-type]
         protocol.data_received(packets.encode(connect("a", 5), 5))
         await scene(house, protocol, socket)
