@@ -60,6 +60,15 @@ NOT_READING = "The client reads more slowly than its messages come; at QoS 0 non
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
 
 
+# The metrics of refusals, by the kind of what was refused.
+_COUNTED = {
+    "connect": "Connect",
+    "publish": "PublishIn",
+    "receive": "PublishOut",
+    "subscribe": "Subscribe",
+}
+
+
 class Connection:
     """The server's end of one MQTT connection.
 
@@ -100,6 +109,7 @@ class Connection:
         self._broker = broker
         self._commits = broker.commits
         self._tape = broker.tape
+        self._counts = broker.tape.metrics.mqtt
         self._write = write
         self._close = close
         self._decoder = Decoder(max_packet_size=MAX_PACKET)
@@ -142,6 +152,7 @@ class Connection:
             self._on_unsubscribe(packet)
         elif isinstance(packet, Pingreq):
             self._send(Pingresp())
+            self._counts["Ping.Success"] += 1
         elif isinstance(packet, Disconnect):
             self._on_disconnect(packet)
         else:
@@ -193,6 +204,7 @@ class Connection:
             resumed = self._broker.open_session(self, terms.clean, terms.expiry)
             self._broker.settle()
             self._send(terms.connack(resumed))
+            self._counts["Connect.Success"] += 1
             self._record(
                 "connect",
                 version="5" if self.version == 5 else "3.1.1",
@@ -209,8 +221,7 @@ class Connection:
             f"{self._broker.settings.connect_rate} CONNECT a second. Wait longer between attempts, "
             "each time a little longer."
         )
-        self._refuse("connect", why)
-        self._tape.metrics.count("Connect.ClientIDThrottle")
+        self._refuse("connect", why, "ClientIDThrottle")
         self._deny_connect(Reason.QUOTA_EXCEEDED, return_code=3)
 
     def _may_connect(self, terms: Terms) -> bool:
@@ -220,7 +231,7 @@ class Connection:
         status = access.status
         if status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
-            self._refuse("connect", not_active(self.peer.principal, status))
+            self._refuse("connect", not_active(self.peer.principal, status), "AuthError")
             if status is not None:
                 self._broker.announce_failure(self)
             self._shut()
@@ -279,6 +290,8 @@ class Connection:
             code = self._broker.publish(
                 topic, publish.payload, publish.qos, publish.retain, properties, self.party
             )
+            if not code:
+                self._counts["PublishIn.Success"] += 1
             if publish.qos == 0:
                 return
             if code:
@@ -301,8 +314,9 @@ class Connection:
                 "connection; those above that are discarded. Send fewer, or put several readings "
                 "into one message."
             )
-            self._refuse("publish", why, topic=publish.topic)
-        self._tape.metrics.count("PublishIn.Throttle")
+            self._refuse("publish", why, "Throttle", topic=publish.topic)
+        else:
+            self._count("publish", "Throttle")
         if publish.qos:
             self._not_taken(publish.packet_id, Reason.QUOTA_EXCEEDED)
 
@@ -398,6 +412,7 @@ class Connection:
                 new.append(entry.filter)
             codes.append(granted.qos)
             made.append(entry.filter)
+            self._counts["Subscribe.Success"] += 1
             self._record("subscribe", filter=entry.filter, qos=granted.qos)
             if granted.retain_handling == 0 or (granted.retain_handling == 1 and is_new):
                 message = self._retained_for(granted.filter)
@@ -443,6 +458,7 @@ class Connection:
         session = self._connected()
         for topic_filter in unsubscribe.filters:
             self._broker.unsubscribe(session, topic_filter)
+            self._counts["Unsubscribe.Success"] += 1
             self._record("unsubscribe", filter=topic_filter)
         code = 0
         if session.keeper is not None and not self._broker.settle():
@@ -481,6 +497,7 @@ class Connection:
 
     def _note(self, message: Message, qos: int, retain: bool) -> None:
         """Put on the tape that a message was sent, if need be in an entry of its own."""
+        self._counts["PublishOut.Success"] += 1
         if message.receivers is not None:
             message.receivers.append(self.party)
         else:
@@ -662,16 +679,25 @@ class Connection:
         if self.access is None:
             return
         if self.access.status != "ACTIVE":
-            self._refuse(kind, "The certificate is no longer ACTIVE.", resource=resource)
+            why = "The certificate is no longer ACTIVE."
+            self._refuse(kind, why, "AuthError", resource=resource)
             return
         explanation = self.access.explain(action, resource).as_dict()
+        self._count(kind, "AuthError")
         self._record(kind, action=action, resource=resource, refusal=explanation)
 
     def _explain_receive(self, resource: str) -> None:
         self._explain("receive", "iot:Receive", resource)
 
-    def _refuse(self, kind: str, why: str, **members: Any) -> None:
+    def _refuse(self, kind: str, why: str, end: str = "ClientError", **members: Any) -> None:
+        """Record a refusal that no policy made, counted under this end of a metric's name."""
+        self._count(kind, end)
         self._record(kind, refusal={"summary": why}, **members)
+
+    def _count(self, kind: str, end: str) -> None:
+        group = _COUNTED.get(kind)
+        if group is not None:
+            self._counts[f"{group}.{end}"] += 1
 
     def _record(self, kind: str, **members: Any) -> None:
         self._tape.record(kind, **self.party._asdict(), **members)
