@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 NOTEBOOKS = CLONE / "notebooks"
 JUPYTER_SECONDS = 120.0  # a first start on a slow disk compiles much
 JUPYTER_STOP_SECONDS = 15.0
+# A notebook, or a class of tests, stays with one process: its cells and tests build on each other.
+# Each process holds a cloud, a kernel and perhaps a browser, so not as many as there are processors.
+SIDE_BY_SIDE = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
 NOT_RUNNING = 3  # the exit code of ``cloud status``, as service managers have it
 
 
@@ -410,7 +413,7 @@ def run_tests(options: argparse.Namespace) -> int:
         "ruff check": ["ruff", "check"],
         "ruff format": ["ruff", "format", "--check"],
         "mypy": ["mypy"],
-        "pytest": ["pytest", *with_notebooks, *folders],
+        "pytest": ["pytest", *with_notebooks, *SIDE_BY_SIDE, *folders],
     }
     failed = []
     for number, (name, command) in enumerate(steps.items(), 1):
