@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from creeklab import bootstrap, cli
+from creeklab import bootstrap, cli, jupyter
 from creeklab.bootstrap import CLONE, Environment, SetupError
 
 SECONDS = 120.0  # for any wait; nothing here takes a tenth of it
@@ -593,14 +593,16 @@ class TestCommandLine:
     def test_notebook(self, tmp_path: Path, asked: str | None, found: str) -> None:
         for name in ("05-mqtt.ipynb", "00-start.ipynb", "README.md"):
             (tmp_path / name).touch()
-        assert cli.find_notebook(tmp_path, asked) == found
+        assert jupyter.find_notebook(tmp_path, asked) == found
 
     def test_no_such_notebook(self, tmp_path: Path) -> None:
-        with pytest.raises(cli.CommandError, match="There is no notebook in"):
-            cli.find_notebook(tmp_path, None)
+        with pytest.raises(jupyter.JupyterError, match="There is no notebook in"):
+            jupyter.find_notebook(tmp_path, None)
         (tmp_path / "05-mqtt.ipynb").touch()
-        with pytest.raises(cli.CommandError, match=r"no notebook 06\.ipynb\. There are: 05-mqtt"):
-            cli.find_notebook(tmp_path, "06")
+        with pytest.raises(
+            jupyter.JupyterError, match=r"no notebook 06\.ipynb\. There are: 05-mqtt"
+        ):
+            jupyter.find_notebook(tmp_path, "06")
 
 
 class TestChecks:
@@ -639,7 +641,7 @@ class TestChecks:
 
 LAB = """
 import pathlib, sys
-from creeklab import cli
+from creeklab import cli, jupyter
 from creeklab.cloud import process
 
 def ensure(home):
@@ -652,10 +654,10 @@ def stop(home):
 
 process.ensure, process.stop = ensure, stop
 notebooks, *options = sys.argv[1:]
-cli.NOTEBOOKS = pathlib.Path(notebooks)
+cli.NOTEBOOKS = jupyter.NOTEBOOKS = pathlib.Path(notebooks)
 try:
     sys.exit(cli.run_lab(cli.parse(["lab", "--no-browser", *options])))
-except cli.CommandError as error:
+except jupyter.JupyterError as error:
     sys.exit(str(error))
 """
 

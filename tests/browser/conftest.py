@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from creeklab.cli import _jupyter_settings, child_environment
+from creeklab.jupyter import child_environment, settings
 from creeklab.lab import Lab
 from tests.browser.notebook import Notebook
 
@@ -72,7 +72,7 @@ def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Itera
     token = secrets.token_hex(16)
     environment = {
         **child_environment(),
-        **_jupyter_settings(own),
+        **settings(own),
         "CREEKLAB_HOME": str(session_lab.home),
         "JUPYTER_TOKEN": token,
         "JUPYTER_CONFIG_DIR": str(own / "config"),
