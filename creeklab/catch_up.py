@@ -1,14 +1,15 @@
 """Bring the account to where a notebook starts, so that any notebook can be the first one opened.
 
 Each step is safe to repeat: it makes what is missing and leaves alone what is right. Touches only
-what the course itself makes: the Things ``Test2`` and ``TestClient``, their certificates, and the
-policies named here. On AWS that has to be this lab's own, by its ledger.
+what the course itself makes: the Things, their certificates, and the policies named here. On AWS
+that has to be this lab's own, by its ledger.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from creeklab import made
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
 
 THING, TEST_CLIENT = "Test2", "TestClient"
 THING_POLICY, WIDE_POLICY, SENSOR_POLICY = "Test2Policy", "policyall", "CreekSensorPolicy"
-TRIAL_POLICIES = ("HashPolicy", "OwnTopicPolicy")  # what notebook 04 makes and removes again
+
+# What a notebook or one of its exercises makes for a while and removes again.
+TRIAL_THINGS = ("Test3", "gauge-1", "gauge-2", "gauge-3")
+TRIAL_POLICIES = ("HashPolicy", "OwnTopicPolicy", "ListenPolicy", "NoBarnPolicy")
+BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
+
+THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)
+POLICIES = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES, *BROKEN_POLICIES)
+RETAINED = ("creek/elkhorn/last", "barn/door")
 
 
-def catch_up(lab: Lab, notebook: str) -> str:
+def catch_up(lab: Lab, notebook: str | int) -> str:
     """Bring the account of `lab` to the start of `notebook`, named by its number or its file.
 
     Returns
@@ -39,6 +48,8 @@ def catch_up(lab: Lab, notebook: str) -> str:
     """
     steps = {
         "00": _before_anything,
+        "01": _before_anything,
+        "02": _before_tour,
         "03": _before_thing,
         "04": _before_policy,
         "05": _before_mqtt,
@@ -46,8 +57,13 @@ def catch_up(lab: Lab, notebook: str) -> str:
         "07": _before_shadow,
         "08": _before_sensor,
         "09": _before_sensor,
+        "10": _before_breaking,
+        "11": _before_breaking,
+        "12": _before_breaking,
+        "99": _before_end,
     }
-    step = steps.get(notebook.partition("-")[0])
+    named = re.fullmatch(r"(\d{1,2})(-[\w-]+)?(\.ipynb)?", str(notebook))
+    step = steps.get(named[1].zfill(2)) if named else None
     if step is None:
         raise ValueError(f"'{notebook}' is none of the notebooks {', '.join(steps)}.")
     if lab.target == "aws":
@@ -57,9 +73,8 @@ def catch_up(lab: Lab, notebook: str) -> str:
 
 def _refuse_what_others_made(lab: Lab) -> None:
     """Refuse to work on anything in an AWS account that has a name of the course by chance."""
-    things = [made.Made(made.THING, (name,)) for name in (THING, TEST_CLIENT)]
-    policies = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES)
-    for one in things + [made.Made(made.POLICY, (name,)) for name in policies]:
+    things = [made.Made(made.THING, (name,)) for name in THINGS]
+    for one in things + [made.Made(made.POLICY, (name,)) for name in POLICIES]:
         if not lab.ledger.has(one.kind, *one.names) and is_there(lab.ledger.client, one):
             raise RuntimeError(
                 f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
@@ -72,8 +87,14 @@ def _before_anything(_: Lab) -> str:
     return "This notebook needs nothing."
 
 
+def _before_tour(lab: Lab) -> str:
+    _before_mqtt(lab)
+    return f"There are the Things '{THING}' and '{TEST_CLIENT}', with certificates and policies."
+
+
 def _before_thing(lab: Lab) -> str:
-    _remove_thing(lab, THING)
+    for thing in (THING, *TRIAL_THINGS):
+        _remove_thing(lab, thing)
     _remove_policy(lab, THING_POLICY)
     return f"There is no Thing '{THING}' yet."
 
@@ -109,6 +130,27 @@ def _before_sensor(lab: Lab) -> str:
         f"'{THING}' may use its own shadow; '{TEST_CLIENT}' may do everything. "
         f"'{THING}' has no shadow yet."
     )
+
+
+def _before_breaking(lab: Lab) -> str:
+    for policy in BROKEN_POLICIES:
+        _remove_policy(lab, policy)
+    for thing in TRIAL_THINGS:
+        _remove_thing(lab, thing)
+    _have_device(lab, THING, {SENSOR_POLICY: sensor_policy(lab)})
+    _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _remove_shadows(lab, THING)
+    return (
+        f"All is well: '{THING}' may use its own shadow, '{TEST_CLIENT}' may do everything. "
+        f"'{THING}' has no shadow yet."
+    )
+
+
+def _before_end(lab: Lab) -> str:
+    _before_sensor(lab)
+    report = json.dumps({"state": {"reported": {"depth": 1.24, "temperature": 70.52}}})
+    lab.client("iot-data").update_thing_shadow(thingName=THING, payload=report)
+    return f"All that the course makes is there: the Things '{THING}' and '{TEST_CLIENT}', whole."
 
 
 # --- the policies of the course ---------------------------------------------------------------

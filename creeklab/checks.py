@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.device import Refused
+from creeklab.catch_up import POLICIES, RETAINED, THINGS
+from creeklab.device import Inbox, Refused
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -33,14 +35,39 @@ class Checks:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._iot = lab.client("iot")
 
-    def thing(self, name: str) -> Check:
-        """Check that the Thing exists."""
+    @cached_property
+    def _iot(self) -> Any:
+        return self._lab.client("iot")
+
+    @cached_property
+    def _data(self) -> Any:
+        return self._lab.client("iot-data")
+
+    def account(self) -> Check:
+        """Check that the account answers, and that it is not its root user who asks."""
+        try:
+            caller = self._lab.client("sts").get_caller_identity()
+        except (ClientError, BotoCoreError) as error:
+            return Check(False, f"{_message(error)} Look at the access key you use.")
+        who = caller["Arn"].split(":", 5)[5]
+        if who == "root":
+            return Check(
+                False,
+                f"you are the root user of account {caller['Account']}. Make a user for yourself, "
+                "and delete the root user's access keys.",
+            )
+        return Check(True, f"you are {who} in account {caller['Account']}, and not its root user.")
+
+    def thing(self, name: str, **attributes: str) -> Check:
+        """Check that the Thing exists, and that it has these attributes."""
         try:
             thing = self._iot.describe_thing(thingName=name)
         except (ClientError, BotoCoreError) as error:
             return Check(False, f"{_message(error)} Make it with iot.create_thing.")
+        wrong = _differences(thing["attributes"], attributes)
+        if wrong:
+            return Check(False, f"the attributes of '{name}': {wrong}. Set them: update_thing.")
         return Check(True, f"the Thing '{name}' exists; its ARN is {thing['thingArn']}.")
 
     def certificate(self, thing: str) -> Check:
@@ -99,30 +126,207 @@ class Checks:
             return Check(False, str(error))
         return Check(True, f"'{thing}' can connect over mutual TLS.")
 
-    def shadow(self, thing: str, **reported: Any) -> Check:
-        """Check that the Thing's shadow reports these values."""
+    def may(self, thing: str, action: str, resource: str) -> Check:
+        """Check that the policies allow the Thing an action, as TestAuthorization has it.
+
+        Parameters
+        ----------
+        action
+            ``"iot:Connect"``, ``"iot:Publish"``, ``"iot:Subscribe"`` or ``"iot:Receive"``.
+        resource
+            The end of an ARN, such as ``"topic/creek/depth"``.
+        """
+        decision = self._decision(thing, action, resource)
+        if isinstance(decision, Check):
+            return decision
+        if decision == "ALLOWED":
+            return Check(True, f"the policies of '{thing}' allow {action} on {resource}.")
+        why = (
+            "a statement denies it, and no Allow outweighs that"
+            if decision == "EXPLICIT_DENY"
+            else "no statement allows it"
+        )
+        return Check(
+            False,
+            f"the policies of '{thing}' do not allow {action} on {resource}: {why}. Compare action "
+            "and resource of each statement, letter by letter.",
+        )
+
+    def may_not(self, thing: str, action: str, resource: str) -> Check:
+        """Check that the policies do not allow the Thing an action; parameters as in `may`."""
+        decision = self._decision(thing, action, resource)
+        if isinstance(decision, Check):
+            return decision
+        if decision == "ALLOWED":
+            return Check(
+                False,
+                f"the policies of '{thing}' allow {action} on {resource}. Find the statement that "
+                "is too wide.",
+            )
+        return Check(True, f"the policies of '{thing}' do not allow {action} on {resource}.")
+
+    def _decision(self, thing: str, action: str, resource: str) -> str | Check:
+        """Return AWS's decision, or the check that says why there is none."""
         try:
-            answer = self._lab.client("iot-data").get_thing_shadow(thingName=thing)
+            files = self._lab.keys.files(thing)
+            files.check()
+            prefix = f"arn:aws:iot:{self._lab.region}:{self._lab.account}"
+            answer = self._iot.test_authorization(
+                principal=f"{prefix}:cert/{files.certificate_id}",
+                clientId=thing,
+                authInfos=[
+                    {
+                        "actionType": action.removeprefix("iot:").upper(),
+                        "resources": [f"{prefix}:{resource}"],
+                    }
+                ],
+            )
+        except (FileNotFoundError, ValueError) as error:
+            return Check(False, str(error))
         except (ClientError, BotoCoreError) as error:
-            return Check(False, f"{_message(error)} Update it first.")
-        has = json.loads(answer["payload"].read())["state"].get("reported", {})
-        wrong = [
-            f"{name} is {has.get(name, 'missing')}, not {value}"
-            for name, value in reported.items()
-            if has.get(name) != value
-        ]
+            return Check(False, f"AWS cannot tell for '{thing}'. {_message(error)}")
+        return str(answer["authResults"][0]["authDecision"])
+
+    def heard(self, inbox: Inbox, *topics: str) -> Check:
+        """Check that messages came into an inbox, on each of these topics if some are named."""
+        came = inbox.topics
+        missing = [topic for topic in topics if topic not in came]
+        if missing or not came:
+            on = f" on {', '.join(map(repr, missing))}" if missing else ""
+            return Check(
+                False,
+                f"no message{on} came to the subscription of '{inbox.topic_filter}'. Publish one "
+                "after you have subscribed, and compare the names: case counts.",
+            )
+        count = f"{len(came)} message{'' if len(came) == 1 else 's'}"
+        on = ", ".join(sorted(set(came)))
+        return Check(True, f"{count} came to the subscription of '{inbox.topic_filter}', on {on}.")
+
+    def subscribed(self, client_id: str, *topic_filters: str) -> Check:
+        """Check that a connected client has these subscriptions, as AWS lists them."""
+        has: list[str] = []
+        more: dict[str, str] = {}
+        try:
+            while True:
+                answer = self._data.list_subscriptions(clientId=client_id, **more)
+                has += [each["topicFilter"] for each in answer["subscriptions"]]
+                more = {"nextToken": answer["nextToken"]} if answer.get("nextToken") else {}
+                if not more:
+                    break
+        except (ClientError, BotoCoreError) as error:
+            return Check(False, f"{_message(error)} Connect it: lab.connect.")
+        missing = ", ".join(f"'{each}'" for each in topic_filters if each not in has)
+        if missing:
+            listed = ", ".join(f"'{each}'" for each in has) or "nothing"
+            return Check(
+                False,
+                f"'{client_id}' is not subscribed to {missing}, but to {listed}. "
+                "Subscribe: device.subscribe.",
+            )
+        listed = ", ".join(f"'{each}'" for each in topic_filters or has) or "nothing"
+        return Check(True, f"'{client_id}' is subscribed to {listed}.")
+
+    def retained(self, topic: str) -> Check:
+        """Check that the broker keeps a message for latecomers of this topic."""
+        try:
+            kept = self._data.get_retained_message(topic=topic)
+        except self._data.exceptions.ResourceNotFoundException:
+            return Check(
+                False,
+                f"no message of '{topic}' is retained. Publish one to it with retain=True.",
+            )
+        except (ClientError, BotoCoreError) as error:
+            return Check(False, _message(error))
+        return Check(
+            True, f"the broker keeps a message of '{topic}', {len(kept['payload'])} bytes."
+        )
+
+    def shadow(self, thing: str, shadow: str | None = None, /, **reported: Any) -> Check:
+        """Check that the Thing's shadow, or the one that is named, reports these values."""
+        document = self._shadow_document(thing, shadow)
+        if isinstance(document, Check):
+            return document
+        what = f"the shadow of '{thing}'" if shadow is None else f"shadow '{shadow}' of '{thing}'"
+        wrong = _differences(document["state"].get("reported", {}), reported)
         if wrong:
-            return Check(False, f"the shadow of '{thing}': {'; '.join(wrong)}.")
+            return Check(False, f"{what}: {wrong}.")
         if not reported:
-            return Check(True, f"'{thing}' has a shadow.")
+            return Check(True, f"'{thing}' has a shadow" + (f" '{shadow}'." if shadow else "."))
         values = ", ".join(f"{name} {value}" for name, value in sorted(reported.items()))
-        return Check(True, f"the shadow of '{thing}' reports {values}.")
+        return Check(True, f"{what} reports {values}.")
+
+    def delta(self, thing: str, **differences: Any) -> Check:
+        """Check that just these values are desired of the Thing and not reported by it yet."""
+        document = self._shadow_document(thing, None)
+        if isinstance(document, Check):
+            return document
+        delta = document["state"].get("delta", {})
+        found = ", ".join(f"{name} {value}" for name, value in sorted(delta.items()))
+        if delta != differences:
+            wanted = ", ".join(f"{name} {value}" for name, value in sorted(differences.items()))
+            return Check(
+                False,
+                f"the delta of '{thing}' is {found or 'empty'}, not {wanted or 'empty'}. Compare "
+                "what is desired with what is reported.",
+            )
+        if not delta:
+            return Check(True, f"what is desired of '{thing}' is what it reports: no delta.")
+        return Check(True, f"'{thing}' has yet to do what is desired of it: {found}.")
+
+    def no_shadow(self, thing: str) -> Check:
+        """Check that the Thing has no shadow, neither the classic one nor one with a name."""
+        try:
+            names = self._data.list_named_shadows_for_thing(thingName=thing)["results"]
+            self._data.get_thing_shadow(thingName=thing)
+        except self._data.exceptions.ResourceNotFoundException:
+            if not names:
+                return Check(True, f"'{thing}' has no shadow.")
+            which = "the shadow " + ", ".join(f"'{name}'" for name in names)
+        except (ClientError, BotoCoreError) as error:
+            return Check(False, _message(error))
+        else:
+            which = "a shadow"
+        return Check(False, f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
 
     def equal(self, found: Any, expected: Any) -> Check:
         """Check an answer that was worked out against the one it should be."""
         if found != expected:
             return Check(False, f"{found!r} is not {expected!r}. Go through the steps once more.")
         return Check(True, f"{found!r} is right.")
+
+    def clean(self) -> Check:
+        """Check that nothing is left of what the course makes: in the account, and on disk."""
+        left = [f"the key files of '{each}'" for each in THINGS if each in self._lab.keys.things()]
+        pages = self._iot.get_paginator("list_things").paginate()
+        things = {each["thingName"] for page in pages for each in page["things"]}
+        left += [f"the Thing '{each}'" for each in THINGS if each in things]
+        pages = self._iot.get_paginator("list_policies").paginate()
+        policies = {each["policyName"] for page in pages for each in page["policies"]}
+        left += [f"the policy '{each}'" for each in POLICIES if each in policies]
+        left += [f"a shadow of '{each}'" for each in THINGS if not self.no_shadow(each)]
+        left += [f"the retained message of '{each}'" for each in RETAINED if self.retained(each)]
+        if left:
+            return Check(False, f"still there: {', '.join(left)}.")
+        return Check(
+            True, "nothing of the course is left: no Thing, policy, shadow, message or key file."
+        )
+
+    def _shadow_document(self, thing: str, shadow: str | None) -> dict[str, Any] | Check:
+        named = {} if shadow is None else {"shadowName": shadow}
+        try:
+            answer = self._data.get_thing_shadow(thingName=thing, **named)
+        except (ClientError, BotoCoreError) as error:
+            return Check(False, f"{_message(error)} Update it first.")
+        document: dict[str, Any] = json.loads(answer["payload"].read())
+        return document
+
+
+def _differences(has: dict[str, Any], wanted: dict[str, Any]) -> str:
+    return "; ".join(
+        f"{name} is {has.get(name, 'missing')}, not {value}"
+        for name, value in wanted.items()
+        if has.get(name) != value
+    )
 
 
 def _message(error: ClientError | BotoCoreError) -> str:

@@ -320,8 +320,8 @@ class Lab:
         self._check_running()
         return Checks(self)
 
-    def catch_up(self, notebook: str) -> str:
-        """Bring the account to where a notebook starts, such as ``"04-policy"``.
+    def catch_up(self, notebook: str | int) -> str:
+        """Bring the account to where a notebook starts, such as ``"04-policy"``, or 4 for short.
 
         Returns what that is, in a sentence.
         """

@@ -14,11 +14,18 @@ from typing import Any
 
 import pytest
 
-from creeklab.catch_up import sensor_policy, thing_policy, wide_policy
+from creeklab.catch_up import (
+    BROKEN_POLICIES,
+    TRIAL_THINGS,
+    sensor_policy,
+    thing_policy,
+    wide_policy,
+)
 from creeklab.cloud import process
 from creeklab.lab import Lab, open_lab
 
-NOTEBOOKS = ["03", "04", "05", "06", "07", "08"]
+NOTEBOOKS = ["02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "99"]
+BREAKING = ("10", "11", "12")
 THINGS = ("Test2", "TestClient")
 OF_NOTEBOOK_4 = ("Test2Policy", "policyall", "HashPolicy", "OwnTopicPolicy")
 REPORT = '{"state": {"reported": {"depth": 1.4}}}'
@@ -49,7 +56,7 @@ def empty(lab: Lab) -> None:
             if not version["isDefaultVersion"]:
                 iot.delete_policy_version(policyName=policy, policyVersionId=version["versionId"])
         iot.delete_policy(policyName=policy)
-    for thing in (*THINGS, "Mine"):
+    for thing in (*THINGS, *TRIAL_THINGS, "Mine"):
         for name in shadows(lab, thing):
             data.delete_thing_shadow(thingName=thing, **({"shadowName": name} if name else {}))
     if lab.keys.folder.exists():
@@ -99,8 +106,7 @@ def assert_ready(lab: Lab, notebook: str) -> None:
     known = policies(lab)
     if notebook == "03":
         things = [each["thingName"] for each in lab.client("iot").list_things()["things"]]
-        assert "Test2" not in things
-        assert "Test2" not in lab.keys.things()
+        assert not {"Test2", *TRIAL_THINGS} & {*things, *lab.keys.things()}
         assert "Test2Policy" not in known
         assert shadows(lab, "Test2") == []
         return
@@ -113,19 +119,30 @@ def assert_ready(lab: Lab, notebook: str) -> None:
         assert known.keys().isdisjoint(OF_NOTEBOOK_4)
         return
     assert lab.check.certificate("TestClient")
-    assert known["Test2Policy"] == thing_policy(lab)
     assert known["policyall"] == wide_policy()
+    if notebook in BREAKING:
+        [principal] = lab.client("iot").list_thing_principals(thingName="Test2")["principals"]
+        [attached] = lab.client("iot").list_attached_policies(target=principal)["policies"]
+        assert attached["policyName"] == "CreekSensorPolicy"
+        assert known["CreekSensorPolicy"] == sensor_policy(lab)
+        assert known.keys().isdisjoint(BROKEN_POLICIES)
+        assert not {*TRIAL_THINGS} & {*lab.keys.things()}
+        assert shadows(lab, "Test2") == []
+        return
+    assert known["Test2Policy"] == thing_policy(lab)
     assert may(lab, "Test2", "CONNECT", "client/Test2")
     assert may(lab, "Test2", "PUBLISH", "topic/$aws/things/Test2/shadow/update")
     assert not may(lab, "Test2", "SUBSCRIBE", "topicfilter/#")
     assert not may(lab, "Test2", "PUBLISH", "topic/$aws/things/applecreek/shadow/update")
     assert may(lab, "TestClient", "CONNECT", "client/TestClient")
     assert may(lab, "TestClient", "SUBSCRIBE", "topicfilter/#")
-    if notebook == "08":
+    if notebook in ("08", "09", "99"):
         assert known["CreekSensorPolicy"] == sensor_policy(lab)
         assert may(lab, "Test2", "SUBSCRIBE", "topicfilter/$aws/things/Test2/shadow/get/+")
         assert may(lab, "Test2", "RECEIVE", "topic/$aws/things/Test2/shadow/get/accepted")
-    if notebook != "05":
+    if notebook == "99":
+        assert lab.check.shadow("Test2", depth=1.24)
+    elif notebook not in ("02", "05"):
         assert shadows(lab, "Test2") == []
 
 
@@ -136,7 +153,7 @@ def assert_ready(lab: Lab, notebook: str) -> None:
 def test_from_an_empty_account_and_twice_in_a_row(course: Lab, notebook: str) -> None:
     empty(course)
     said = course.catch_up(notebook)
-    assert said.startswith(("There is", "The Thing 'Test2'", "'Test2' may"))
+    assert said.startswith(("There ", "The Thing 'Test2'", "'Test2' may", "All "))
     assert said.endswith(".")
     assert_ready(course, notebook)
     before = everything(course)
@@ -172,14 +189,21 @@ def everything(lab: Lab) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "names", [("04", "04-policy"), ("04-policy", "04-policy.ipynb")], ids=" ".join
+    "name", ["04", "4", 4, "4-policy", "04-policy.ipynb"], ids=lambda name: repr(name)
 )
-def test_a_notebook_goes_by_number_and_by_file(course: Lab, names: tuple[str, str]) -> None:
-    assert course.catch_up(names[0]) == course.catch_up(names[1])
+def test_a_notebook_goes_by_number_and_by_file(course: Lab, name: str | int) -> None:
+    assert course.catch_up(name) == course.catch_up("04-policy")
 
 
-@pytest.mark.parametrize("name", ["", "4", "98", "xx", "policy", "-04", "Test2"])
-def test_a_name_that_is_none_of_the_notebooks(course: Lab, name: str) -> None:
+@pytest.mark.parametrize("name", [0, 1, "00", "1", "01-account"])
+def test_what_needs_nothing(course: Lab, name: str | int) -> None:
+    assert course.catch_up(name) == "This notebook needs nothing."
+
+
+@pytest.mark.parametrize(
+    "name", ["", "98", 98, -4, 4.0, None, True, "xx", "policy", "-04", "004", "Test2"]
+)
+def test_a_name_that_is_none_of_the_notebooks(course: Lab, name: Any) -> None:
     with pytest.raises(ValueError, match=f"^'{name}' is none of the notebooks 0"):
         course.catch_up(name)
 
@@ -275,6 +299,21 @@ def policies_of_notebook_4_left_over(lab: Lab) -> None:
         attach(lab, policy, "Test2")
 
 
+def trial_things_left_over(lab: Lab) -> None:
+    iot = lab.client("iot")
+    for thing in TRIAL_THINGS:
+        iot.create_thing(thingName=thing)
+    answer = iot.create_keys_and_certificate(setAsActive=True)
+    lab.keys.save("Test3", answer)
+    iot.attach_thing_principal(thingName="Test3", principal=answer["certificateArn"])
+
+
+def broken_policies_left_over(lab: Lab) -> None:
+    for policy in BROKEN_POLICIES:
+        make_policy(lab, policy)
+        attach(lab, policy, "Test2")
+
+
 def shadow_there(lab: Lab) -> None:
     lab.client("iot-data").update_thing_shadow(thingName="Test2", payload=REPORT)
 
@@ -314,6 +353,8 @@ MESSES: list[Mess] = [
     wide_policy_attached_to_the_device,
     foreign_policy_attached_to_the_device,
     policies_of_notebook_4_left_over,
+    trial_things_left_over,
+    broken_policies_left_over,
     shadow_there,
     named_shadow_there,
 ]
@@ -321,7 +362,8 @@ MESSES: list[Mess] = [
 
 def rows() -> Iterator[Any]:
     for mess in MESSES:
-        for notebook in ("03", "04", "08"):
+        breaking = ("10",) if mess in (trial_things_left_over, broken_policies_left_over) else ()
+        for notebook in ("03", "04", "08", *breaking):
             yield pytest.param(mess, notebook, id=f"{mess.__name__}-{notebook}")
 
 
@@ -340,7 +382,7 @@ def test_from_a_mess(after_the_course: Lab, mess: Mess, notebook: str) -> None:
     assert_ready(after_the_course, notebook)
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize("notebook", ["02", "05", "06", "10", "99"])
 def test_from_several_messes_at_once(after_the_course: Lab, notebook: str) -> None:
     for mess in (shadow_there, policy_changed_four_times, key_file_missing, thing_missing):
         mess(after_the_course)

@@ -104,6 +104,65 @@ def ask_connection(lab: Lab, thing: NewThing) -> Check:
     return lab.check.connection(thing.name)
 
 
+def ask_attributes(lab: Lab, thing: NewThing) -> Check:
+    return lab.check.thing(thing.name, creek="Elkhorn")
+
+
+def with_attributes(lab: Lab, thing: NewThing) -> None:
+    lab.client("iot").update_thing(
+        thingName=thing.name, attributePayload={"attributes": {"creek": "Elkhorn", "a": "b"}}
+    )
+
+
+def may(action: str, resource: str) -> Ask:
+    def ask_may(lab: Lab, thing: NewThing) -> Check:
+        return lab.check.may(thing.name, action, resource.replace("THING", thing.name))
+
+    return ask_may
+
+
+def may_not(action: str, resource: str) -> Ask:
+    def ask_may_not(lab: Lab, thing: NewThing) -> Check:
+        return lab.check.may_not(thing.name, action, resource.replace("THING", thing.name))
+
+    return ask_may_not
+
+
+def denied(lab: Lab, thing: NewThing) -> None:
+    statement = {"Effect": "Deny", "Action": "iot:Publish", "Resource": f"{thing.arn}:topic/barn/*"}
+    text = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    lab.client("iot").create_policy(policyName=f"{thing.name}-deny", policyDocument=text)
+    lab.client("iot").attach_policy(policyName=f"{thing.name}-deny", target=thing.certificate_arn)
+
+
+def delta(**differences: Any) -> Ask:
+    def ask_delta(lab: Lab, thing: NewThing) -> Check:
+        return lab.check.delta(thing.name, **differences)
+
+    return ask_delta
+
+
+def in_step(lab: Lab, thing: NewThing) -> None:
+    payload = json.dumps({"state": {"reported": {"lamp": "on"}, "desired": {"lamp": "on"}}})
+    lab.client("iot-data").update_thing_shadow(thingName=thing.name, payload=payload)
+
+
+def named_shadow(lab: Lab, thing: NewThing) -> None:
+    lab.client("iot-data").update_thing_shadow(
+        thingName=thing.name,
+        shadowName="settings",
+        payload='{"state": {"reported": {"seconds": 120}}}',
+    )
+
+
+def ask_named(lab: Lab, thing: NewThing) -> Check:
+    return lab.check.shadow(thing.name, "settings", seconds=120)
+
+
+def ask_no_shadow(lab: Lab, thing: NewThing) -> Check:
+    return lab.check.no_shadow(thing.name)
+
+
 ROWS: list[Any] = [
     # step, question, all right?, what is found ({} is the name of the Thing)
     (nothing, ask_thing, True, "the Thing '{}' exists; its ARN is arn:aws:iot:"),
@@ -137,6 +196,34 @@ ROWS: list[Any] = [
     (reported(), shadow(depth=2), False, "depth is missing, not 2."),
     (reported(lamp="off"), shadow(lamp="on"), False, "lamp is off, not on."),
     pytest.param(reported(depth=1.4), shadow(), True, "'{}'"),
+    (nothing, ask_attributes, False, "of '{}': creek is missing, not Elkhorn. Set them: update_"),
+    (with_attributes, ask_attributes, True, "the Thing '{}' exists"),
+    (nothing, may("iot:Publish", "topic/creek"), True, "of '{}' allow iot:Publish on topic/creek."),
+    (nothing, may_not("iot:Publish", "topic/creek"), False, "Find the statement that is too wide."),
+    (
+        policy_detached,
+        may("iot:Publish", "topic/a"),
+        False,
+        "do not allow iot:Publish on topic/a: ",
+    ),
+    (policy_detached, may("iot:Publish", "topic/a"), False, "no statement allows it. Compare"),
+    (policy_detached, may_not("iot:Connect", "client/THING"), True, "'{}' do not allow iot:Conn"),
+    (denied, may("iot:Publish", "topic/barn/door"), False, "denies it, and no Allow outweighs"),
+    (denied, may("iot:Publish", "topic/creek"), True, "allow iot:Publish on topic/creek."),
+    (without_files, may("iot:Publish", "topic/a"), False, "no certificate with its key for '{}'"),
+    (damaged_certificate, may("iot:Publish", "topic/a"), False, ""),
+    (nothing, may("iot:Jump", "topic/a"), False, "AWS cannot tell for '{}'. 1 validation error"),
+    (nothing, delta(lamp="on"), False, "No shadow exists with name: '{}'. Update it first."),
+    (reported(lamp="off"), delta(lamp="on"), True, "what is desired of it: lamp on."),
+    (reported(lamp="off"), delta(), False, "the delta of '{}' is lamp on, not empty."),
+    (reported(lamp="off"), delta(lamp="blue"), False, "is lamp on, not lamp blue. Compare"),
+    (in_step, delta(), True, "what is desired of '{}' is what it reports: no delta."),
+    (in_step, delta(lamp="on"), False, "the delta of '{}' is empty, not lamp on."),
+    (named_shadow, ask_named, True, "shadow 'settings' of '{}' reports seconds 120."),
+    (reported(seconds=120), ask_named, False, "No shadow exists with name: 'settings'."),
+    (nothing, ask_no_shadow, True, "'{}' has no shadow."),
+    (in_step, ask_no_shadow, False, "'{}' has a shadow. Delete it: delete_thing_shadow."),
+    (named_shadow, ask_no_shadow, False, "'{}' has the shadow 'settings'. Delete it"),
 ]
 
 
@@ -162,6 +249,119 @@ def assert_sentences(text: str) -> None:
     assert not re.search(r"\.\.|[,;:]\.| [.,;]", text.replace("...", ""))
     assert "An error occurred (" not in text  # how boto3 begins; the person did not call boto3
     assert "None" not in text
+
+
+def test_the_account(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = lab.check.account()
+    assert check
+    assert check.found == f"you are user/creeklab in account {lab.account}, and not its root user."
+    assert_sentences(check.found)
+
+    class Root:
+        def get_caller_identity(self) -> dict[str, str]:
+            return {"Account": "123456789012", "Arn": "arn:aws:iam::123456789012:root"}
+
+    monkeypatch.setattr(lab, "client", lambda service: Root())
+    check = lab.check.account()
+    assert not check
+    assert "you are the root user of account 123456789012. Make a user" in check.found
+    assert_sentences(check.found)
+
+
+def test_an_account_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = lab.session.get_credentials()
+    assert credentials is not None
+    pair = {"aws_access_key_id": credentials.access_key, "aws_secret_access_key": "guessed"}
+    wrong = lab.session.client("sts", **pair)
+    monkeypatch.setattr(lab, "client", lambda service: wrong)
+    check = lab.check.account()
+    assert not check
+    assert "signature" in check.found
+    assert check.found.endswith("Look at the access key you use.")
+    assert_sentences(check.found)
+
+
+def test_what_was_heard(lab: Lab, new_thing: NewThings) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name) as device:
+        inbox = device.subscribe(f"{thing.name}/#")
+        check = lab.check.heard(inbox)
+        assert not check
+        assert f"no message came to the subscription of '{thing.name}/#'. Publish" in check.found
+        for end in ("b", "a"):
+            device.publish(f"{thing.name}/{end}", "x")
+        inbox.wait_for(2)
+    check = lab.check.heard(inbox, f"{thing.name}/a")
+    assert check
+    assert check.found == (
+        f"2 messages came to the subscription of '{thing.name}/#', on {thing.name}/a, "
+        f"{thing.name}/b."
+    )
+    check = lab.check.heard(inbox, f"{thing.name}/a", f"{thing.name}/c")
+    assert not check
+    assert f"no message on '{thing.name}/c' came" in check.found
+    assert_sentences(check.found)
+
+
+def test_who_listens_to_what(lab: Lab, new_thing: NewThings) -> None:
+    thing = new_thing()
+    check = lab.check.subscribed(thing.name, "a")
+    assert not check
+    assert check.found.endswith("Connect it: lab.connect.")
+    with lab.connect(thing.name) as device:
+        assert lab.check.subscribed(thing.name).found.endswith("is subscribed to nothing.")
+        assert "but to nothing. Subscribe" in lab.check.subscribed(thing.name, "a").found
+        filters = [f"many/{number:02}" for number in range(30)]  # more than one page of answers
+        for topic_filter in filters:
+            device.subscribe(topic_filter)
+        assert lab.check.subscribed(thing.name, *filters)
+        check = lab.check.subscribed(thing.name, "many/00", "many/31")
+        assert not check
+        assert "is not subscribed to 'many/31', but to 'many/00', 'many/01'" in check.found
+        assert_sentences(check.found)
+
+
+def test_what_is_retained(lab: Lab, new_thing: NewThings) -> None:
+    thing = new_thing()
+    topic = f"{thing.name}/kept"
+    check = lab.check.retained(topic)
+    assert not check
+    assert f"no message of '{topic}' is retained. Publish one" in check.found
+    with lab.connect(thing.name) as device:
+        device.publish(topic, "four", retain=True)
+        assert (
+            lab.check.retained(topic).found == f"the broker keeps a message of '{topic}', 4 bytes."
+        )
+        device.publish(topic, b"", retain=True)
+        assert not lab.check.retained(topic)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected", "ok"), [(1, 1, True), ([1.5], [1.5], True), ("a", "b", False)]
+)
+def test_an_answer(lab: Lab, found: object, expected: object, ok: bool) -> None:
+    check = lab.check.equal(found, expected)
+    assert bool(check) is ok
+    assert repr(found) in check.found
+    assert ok or repr(expected) in check.found
+    assert_sentences(check.found)
+
+
+def test_whether_anything_of_the_course_is_left(home: Path) -> None:
+    lab = open_lab(home=home)
+    assert lab.check.clean()
+    lab.catch_up(99)
+    with lab.connect("TestClient") as client:
+        client.publish("barn/door", "open", retain=True)
+    check = lab.check.clean()
+    assert not check
+    for left in ("key files of 'Test2'", "Thing 'TestClient'", "policy 'policyall'"):
+        assert left in check.found
+    assert "a shadow of 'Test2'" in check.found
+    assert "the retained message of 'barn/door'" in check.found
+    assert_sentences(check.found)
+    lab.ledger.tear_down()
+    assert lab.check.clean()
 
 
 def test_a_thing_that_was_never_made(lab: Lab) -> None:
