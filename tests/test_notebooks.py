@@ -6,6 +6,7 @@ That the outputs are still those that are stored is for nbval, which runs each i
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -66,7 +67,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def test_there_are_notebooks_to_look_at() -> None:
-    assert len(PATHS) >= 6
+    assert len(PATHS) >= 13
     assert all(re.fullmatch(r"\d\d-[a-z0-9-]+", path.stem) for path in PATHS)
     assert len({path.name[:2] for path in PATHS}) == len(PATHS)
 
@@ -121,7 +122,7 @@ def test_catching_up_knows_it(path: Path) -> None:
         catch_up(cast(Lab, Untouchable()), path.stem)
     except LookupError:
         return  # it is known: the account was about to be looked at
-    assert path.stem.startswith("00")
+    assert path.stem[:2] in ("00", "01")
 
 
 # --- as they are read -----------------------------------------------------------------------------
@@ -181,6 +182,180 @@ def test_links_lead_somewhere(path: Path) -> None:
         if not re.match(r"https?://|#", link):
             assert (FOLDER / link.partition("#")[0]).exists(), link
     assert "](" not in prose(path) or links
+
+
+# --- as it is taught ------------------------------------------------------------------------------
+
+# In steps, without the exercises and their solutions.
+CELLS = range(25, 43)
+WORDS_BEFORE_CODE = 90
+MEDIAN_WORDS_BEFORE_CODE = range(20, 36)
+LINES_OF_CODE = 11
+MEDIAN_LINES_OF_CODE = 5
+CODE_CELLS_IN_A_ROW = 3
+EXERCISES = (2, 3)
+CHECKS = 6
+
+# Their exercises are not written yet.
+WITHOUT_EXERCISES: tuple[str, ...] = ()
+
+MARK = "> **On AWS:** "
+
+
+def sections(path: Path) -> dict[str, list[Any]]:
+    """Return the cells of each ``##`` section by its heading; a cell may hold an end and a begin.
+
+    What comes before the first such heading is under ``""``.
+    """
+    found: dict[str, list[Any]] = {"": []}
+    name = ""
+    for cell in NOTEBOOKS[path].cells:
+        headings = []
+        if cell.cell_type == "markdown":
+            source = re.sub(r"^```.*?^```", "", cell.source, flags=re.DOTALL | re.MULTILINE)
+            headings = re.findall(r"^## +(.*)", source, re.MULTILINE)
+        for heading in headings:
+            name = heading
+            assert name not in found, name
+            found[name] = []
+        found[name].append(cell)
+    return found
+
+
+def steps(path: Path) -> list[Any]:
+    """Return all cells but those of the exercises."""
+    exercises = sections(path).get("Exercises", [])
+    return [cell for cell in NOTEBOOKS[path].cells if cell not in exercises]
+
+
+def exercises(path: Path) -> list[list[Any]]:
+    """Return the cells of each exercise."""
+    found: list[list[Any]] = []
+    for cell in sections(path).get("Exercises", []):
+        if re.search(r"^### Exercise \d", cell.source, re.MULTILINE):
+            found.append([])
+        found[-1].append(cell)
+    return found
+
+
+def narration(cell: Any) -> int:
+    """Return how many words of running text a Markdown cell has."""
+    text = re.sub(r"^```.*?^```|<details>.*?</details>", "", cell.source, flags=re.S | re.M)
+    lines = [line for line in text.splitlines() if not re.match(r"\s*(#|>|\||- |\d+\.)", line)]
+    return len(" ".join(lines).split())
+
+
+def lines_of(cell: Any) -> int:
+    return sum(1 for line in cell.source.splitlines() if line.strip())
+
+
+@every_notebook
+def test_it_has_the_skeleton(path: Path) -> None:
+    opening = NOTEBOOKS[path].cells[0].source
+    assert re.match(r"# (\d+ · |Start here)", opening)
+    if path.stem[:2] != "00":
+        assert opening.startswith(f"# {int(path.stem[:2])} · ")
+    assert re.search(r"^You will\b", opening, re.MULTILINE)
+    assert "**What you need first:**" in opening
+    *_, last = sections(path)
+    assert last == "What you have now"
+    # What comes next: a link to another notebook, but for the page of the creek's history.
+    assert re.search(r"\]\(\d\d-[a-z-]+\.ipynb\)", NOTEBOOKS[path].cells[-1].source) or (
+        path.stem[:2] in ("08", "09")
+    )
+
+
+@every_notebook
+def test_its_length(path: Path) -> None:
+    assert len(steps(path)) in CELLS
+    code = [lines_of(cell) for cell in cells(path, "code")]
+    assert max(code) <= LINES_OF_CODE
+    assert statistics.median(code) <= MEDIAN_LINES_OF_CODE
+    words = [
+        narration(cell)
+        for cell, following in pairwise(NOTEBOOKS[path].cells)
+        if cell.cell_type == "markdown" and following.cell_type == "code"
+    ]
+    assert max(words) <= WORDS_BEFORE_CODE
+    assert int(statistics.median(words)) in MEDIAN_WORDS_BEFORE_CODE
+
+
+@every_notebook
+def test_code_is_not_left_without_words(path: Path) -> None:
+    kinds = "".join(cell.cell_type[0] for cell in NOTEBOOKS[path].cells)
+    assert max(len(run) for run in re.findall("c+", kinds)) <= CODE_CELLS_IN_A_ROW
+
+
+@every_notebook
+def test_each_step_is_checked(path: Path) -> None:
+    """A check in every section with code, but where its last cell is one that is meant to fail."""
+    if path.stem in WITHOUT_EXERCISES:
+        pytest.skip("its steps are another's")
+    for heading, part in sections(path).items():
+        code = [cell for cell in part if cell.cell_type == "code"]
+        if heading and code and "raises-exception" not in tags(code[-1]):
+            assert any("lab.check." in cell.source for cell in code), heading
+    assert sum("lab.check." in cell.source for cell in cells(path, "code")) >= CHECKS
+
+
+@every_notebook
+def test_what_fails_is_announced(path: Path) -> None:
+    """A cell that fails is not met unprepared: the text before it says that it will."""
+    for before, cell in pairwise(NOTEBOOKS[path].cells):
+        if "raises-exception" in tags(cell):
+            assert before.cell_type == "markdown", cell.source
+            assert re.search(r"[Mm]eant to fail|\*\*Some cells are meant to fail", before.source), (
+                before.source
+            )
+
+
+@every_notebook
+def test_exercises_have_hints_and_folded_solutions(path: Path) -> None:
+    if path.stem in WITHOUT_EXERCISES and not exercises(path):
+        pytest.skip("they are not written yet")
+    assert len(exercises(path)) in EXERCISES
+    for task, *answers in exercises(path):
+        assert task.cell_type == "markdown"
+        assert re.search(
+            r"^<details><summary>Hint</summary>\n\n.+?\n</details>", task.source, re.S | re.M
+        ), task.source
+        assert [cell.cell_type for cell in answers] == ["code"] * len(answers)
+        yours, *solutions = answers
+        assert yours.source == "# Your turn."
+        assert solutions
+        for solution in solutions:
+            assert tags(solution) == ["solution"], solution.source
+            assert solution.metadata["jupyter"]["source_hidden"] is True
+        assert "lab.check." in solutions[-1].source
+    solutions = [cell for cell in NOTEBOOKS[path].cells if "solution" in tags(cell)]
+    assert all(cell in sections(path)["Exercises"] for cell in solutions)
+
+
+@every_notebook
+def test_what_differs_on_aws_is_marked(path: Path) -> None:
+    """One line of its own, which looks the same everywhere."""
+    marked = 0
+    for cell in cells(path, "markdown"):
+        for before, line in pairwise(["", *cell.source.splitlines()]):
+            if re.match(r"[>*\s]*On AWS\b", line):
+                assert line.startswith(MARK), line
+                assert before == "", line
+                marked += 1
+    assert marked or path.stem in WITHOUT_EXERCISES
+
+
+@every_notebook
+def test_both_themes_can_show_it(path: Path) -> None:
+    """No colour is fixed in text or output but in pictures, which bring their own background."""
+    colour = re.compile(r"(?:color|background|fill|stroke)\s*[:=]\s*[\"']?#[0-9a-fA-F]{3}|<font")
+    for cell in NOTEBOOKS[path].cells:
+        if cell.cell_type == "markdown":
+            assert not colour.search(cell.source), cell.source
+            assert "style " not in " ".join(re.findall(r"```mermaid(.*?)```", cell.source, re.S))
+        for output in cell.get("outputs", []):
+            html = output.get("data", {}).get("text/html", "")
+            for found in colour.finditer(re.sub(r"var\([^)]*\)", "", html)):
+                raise AssertionError(f"{found[0]!r} in an output of: {cell.source}")
 
 
 # --- any order ------------------------------------------------------------------------------------
