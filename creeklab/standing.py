@@ -201,6 +201,8 @@ def full_resource(prefix: str, action: str, resource: str) -> str:
 
 def _thing_context(iot: Any, client_id: str, thing: str | None) -> Context:
     name = thing or client_id
+    if not name:
+        return {}
     known = _found(lambda: iot.describe_thing(thingName=name))
     if known is None:
         return {}

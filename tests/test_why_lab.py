@@ -10,10 +10,10 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from creeklab.device import Refused
 from creeklab.lab import Lab
 from creeklab.why import Why
+from tests.hardening.wire import Wire
 
 CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]
 SLIP = [
@@ -41,6 +42,7 @@ class OnAws:
     def __init__(self, lab: Lab) -> None:
         self.client, self.keys = lab.client, lab.keys
         self.account, self.region = lab.account, lab.region
+        self.ledger = SimpleNamespace(last_refusal=None)
 
     why = Lab.why
 
@@ -389,9 +391,16 @@ def test_what_is_worked_out_here_is_what_the_account_decides(
     assert (True, "0/other", "ALLOWED") in seen
 
 
-def test_a_question_on_aws_needs_no_door(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_a_question_on_aws_needs_no_door(lab: Lab) -> None:
     aws: Any = OnAws(lab)
+    assert aws.why().entry is None
     with pytest.raises(ValueError, match="Name who asks"):
-        aws.why()
-    with pytest.raises(ClientError):
-        lab.client("iot").describe_thing(thingName="never-seen")
+        aws.why(action="iot:Publish", resource="creek/depth")
+
+
+def test_who_gave_no_client_id(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    files = new_thing().files
+    address = (lab.endpoint, lab.mqtt_port)
+    with pytest.raises(ConnectionError):
+        Wire(address, files.ca, files.certificate, files.private_key, "", version=4, expiry=1)
+    assert "client id" in lab.why().summary

@@ -205,7 +205,7 @@ class ConsolePages:
             Line([Deed("Create certificate", lambda: self._create_certificate(name))]),
             Form(
                 "Attach",
-                [Field("Certificate", options=self._certificate_choices())],
+                [self._certificate_field()],
                 lambda number: self._attach_to_thing(name, number),
                 title="Attach a certificate that there is already",
             ),
@@ -358,7 +358,7 @@ class ConsolePages:
                 ),
                 Form(
                     "Attach policy",
-                    [Field("Policy", options=self._policy_choices(policies))],
+                    [self._policy_field(policies)],
                     lambda name: self._attach_policy(name, number),
                 ),
                 Rows(
@@ -399,16 +399,22 @@ class ConsolePages:
         self._account.detach_policy(policy, target)
         return f"Policy {policy} is detached.", None
 
-    def _certificate_choices(self) -> list[tuple[str, str]]:
-        found = self._account.certificates(size=CHOICES).items
-        return [
+    def _certificate_field(self) -> Field:
+        listed = self._account.certificates(size=CHOICES)
+        if listed.following:
+            return Field("Certificate", hint=f"its id; there are more than {CHOICES}")
+        choices = [
             (f"{each['certificateId'][:12]}… {each['status']}", each["certificateId"])
-            for each in found
+            for each in listed.items
         ]
+        return Field("Certificate", options=choices)
 
-    def _policy_choices(self, without: Sequence[str]) -> list[tuple[str, str]]:
-        names = [each["policyName"] for each in self._account.policies(size=CHOICES).items]
-        return [(name, name) for name in names if name not in without]
+    def _policy_field(self, without: Sequence[str]) -> Field:
+        listed = self._account.policies(size=CHOICES)
+        if listed.following:
+            return Field("Policy", hint=f"its name; there are more than {CHOICES}")
+        names = [each["policyName"] for each in listed.items]
+        return Field("Policy", options=[(name, name) for name in names if name not in without])
 
     # --- policies -----------------------------------------------------------------------------
 

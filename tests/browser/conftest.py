@@ -1,7 +1,8 @@
 """JupyterLab in Chromium, as a learner has it: a server, a browser, and notebooks of a few cells.
 
-One server and one browser for all tests; each test has a notebook and a kernel of its own. All
-kernels share the cloud of the other tests. Nothing here is downloaded: the browser is Debian's.
+One server for all tests, and a browser for each file of them; each test has a notebook and a kernel
+of its own. All kernels share a cloud, whose account is as empty as a learner's. Nothing here is
+downloaded: the browser is Debian's.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pathlib import Path
 
 import pytest
 
+from creeklab.cloud import process
 from creeklab.jupyter import child_environment, settings
-from creeklab.lab import Lab
+from creeklab.lab import Lab, open_lab
 from tests.browser.notebook import Notebook
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -65,6 +67,13 @@ class Jupyter:
 
 
 @pytest.fixture(scope="session")
+def session_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    home = tmp_path_factory.mktemp("home")
+    yield open_lab(home=home)
+    process.stop(home)
+
+
+@pytest.fixture(scope="session")
 def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
     """Start JupyterLab for notebooks in a folder of its own, with settings of its own."""
     folder = tmp_path_factory.mktemp("notebooks")
@@ -89,32 +98,33 @@ def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Itera
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command += ["--allow-root"]
     with (own / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        address = _wait_until_it_listens(process, own / "runtime")
+        address = _wait_until_it_listens(server, own / "runtime")
         yield Jupyter(address, token, folder)
     finally:
-        process.terminate()
+        server.terminate()
         try:
-            process.wait(SECONDS)
+            server.wait(SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            server.kill()
+            server.wait()
 
 
-def _wait_until_it_listens(process: subprocess.Popen[bytes], runtime: Path) -> str:
+def _wait_until_it_listens(server: subprocess.Popen[bytes], runtime: Path) -> str:
     end = time.monotonic() + SECONDS
-    while process.poll() is None and time.monotonic() < end:
+    while server.poll() is None and time.monotonic() < end:
         for file in runtime.glob("jpserver-*.json"):
             with suppress(OSError, ValueError):  # it is being written, or does not listen yet
-                server = json.loads(file.read_text())
-                with urllib.request.urlopen(f"{server['url']}api", timeout=5):
-                    return str(server["url"])
+                said = json.loads(file.read_text())
+                with urllib.request.urlopen(f"{said['url']}api", timeout=5):
+                    return str(said["url"])
         time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not start: {(runtime.parent / 'log').read_text()}")
 
 
-@pytest.fixture(scope="session")
+# Not for longer: as long as it is there, an asyncio loop runs, and other tests run their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=1_000 * SECONDS)
     with sync_playwright() as tools:

@@ -14,6 +14,7 @@ from ipywidgets import HTML, Button, Dropdown, Text, Textarea
 
 from creeklab.lab import Lab, open_lab
 from creeklab.widgets import console_monitor as monitor
+from creeklab.widgets import console_pages
 from creeklab.widgets.console import Console
 from creeklab.widgets.console_pages import TABS
 from creeklab.widgets.console_parts import Place
@@ -459,3 +460,17 @@ def test_many_clicks_from_many_threads(console: Console, new_thing: Callable[...
     console.settle(20)
     assert notice(console) == ""
     assert console._shown is console.page
+
+
+def test_what_a_list_has_no_room_for_is_typed(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console_pages, "CHOICES", 1)
+    lab = open_lab(home=home)
+    iot = lab.client("iot")
+    for name in ("First", "Second"):
+        iot.create_policy(policyName=name, policyDocument=ALLOW)
+    number = iot.create_keys_and_certificate(setAsActive=True)["certificateId"]
+    with lab.console() as console:
+        console.go(Place("certificate", number))
+        fill(console, "Policy", "Second")
+        click(console, "Attach policy")
+        assert "Policy Second is attached" in notice(console)
