@@ -185,9 +185,9 @@ class Agreement:
             return
         print(
             f"From here on things are made in your AWS account {self._account}, region "
-            f"{self._region}, and AWS counts\nmessages and calls. In the free tier the course "
-            "costs nothing, after that well under a cent;\nlab.ledger.cost() counts along, "
-            "lab.ledger.tear_down() removes what was made."
+            f"{self._region}, and AWS counts\nmessages and calls. By the list of prices the course "
+            "costs a cent or two; with a free tier or credits,\nnothing. lab.ledger.cost() counts "
+            "along, lab.ledger.tear_down() removes what was made."
         )
         try:
             answer = input("Type yes to go on: ")

@@ -445,9 +445,15 @@ class Device:
     def _on_publish(self, received: mqtt5.PublishReceivedData) -> None:
         message = _message(received.publish_packet)
         self._record.received(message.topic, len(message.payload), message.qos)
+        failed: Exception | None = None
         for inbox in list(self._inboxes.values()):
             if matches(inbox.topic_filter, message.topic):
-                inbox.put(message)
+                try:
+                    inbox.put(message)
+                except Exception as error:  # a callback's; the others get the message all the same
+                    failed = failed or error
+        if failed is not None:
+            raise failed
 
     def _on_success(self, success: mqtt5.LifecycleConnectSuccessData) -> None:
         self._record.connected()

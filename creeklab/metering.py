@@ -88,7 +88,7 @@ class Prices:
         For messages, minutes and operations: (up to so many a month, USD for a million) pairs, in
         order; the last one has no end.
     free
-        What is free each month in the first twelve.
+        What is free each month in the first twelve, for accounts opened before July 2025.
     as_of
         When these prices were looked up.
     """
@@ -225,7 +225,7 @@ class Cost:
     total
         USD, without a free tier.
     beyond_free_tier
-        USD, if every month were one of an account's first twelve.
+        USD, if every month were one of the first twelve of an account from before July 2025.
     """
 
     def __init__(self, months: Mapping[str, Use], prices: Prices, target: str) -> None:
@@ -258,7 +258,8 @@ class Cost:
         free = f"{self.beyond_free_tier:.2f} USD"
         return (
             f"What was used so far {would}, indicative, at prices of {self.prices.as_of}. "
-            f"In an account's first twelve months, with the free tier: {free}."
+            "With the free tier of accounts opened before July 2025, in their first twelve months: "
+            f"{free}."
         )
 
     def __repr__(self) -> str:

@@ -660,3 +660,20 @@ def test_a_lost_connection_is_told_and_so_is_the_next(lab: Lab, thing: NewThing)
         assert back.wait(20)
     assert [connected for connected, _ in told] == [False, True]
     assert told[0][1]
+
+
+# What a callback raises, awscrt can only print.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_callback_that_fails_keeps_no_message_from_the_others(lab: Lab, thing: NewThing) -> None:
+    told = threading.Event()
+
+    def fails(_: Message) -> None:
+        told.set()
+        raise RuntimeError("This one is broken.")
+
+    with lab.connect(thing.name, client_id="guarded") as device:
+        device.subscribe("guarded/#", call=fails)
+        inbox = device.subscribe("guarded/a")
+        device.publish("guarded/a", "x")
+        assert [each.payload for each in inbox.wait_for(1, timeout=15)] == [b"x"]
+    assert told.is_set()

@@ -196,9 +196,6 @@ CODE_CELLS_IN_A_ROW = 3
 EXERCISES = (2, 3)
 CHECKS = 6
 
-# Their exercises are not written yet.
-WITHOUT_EXERCISES: tuple[str, ...] = ()
-
 MARK = "> **On AWS:** "
 
 
@@ -289,8 +286,6 @@ def test_code_is_not_left_without_words(path: Path) -> None:
 @every_notebook
 def test_each_step_is_checked(path: Path) -> None:
     """A check in every section with code, but where its last cell is one that is meant to fail."""
-    if path.stem in WITHOUT_EXERCISES:
-        pytest.skip("its steps are another's")
     for heading, part in sections(path).items():
         code = [cell for cell in part if cell.cell_type == "code"]
         if heading and code and "raises-exception" not in tags(code[-1]):
@@ -311,8 +306,6 @@ def test_what_fails_is_announced(path: Path) -> None:
 
 @every_notebook
 def test_exercises_have_hints_and_folded_solutions(path: Path) -> None:
-    if path.stem in WITHOUT_EXERCISES and not exercises(path):
-        pytest.skip("they are not written yet")
     assert len(exercises(path)) in EXERCISES
     for task, *answers in exercises(path):
         assert task.cell_type == "markdown"
@@ -341,7 +334,7 @@ def test_what_differs_on_aws_is_marked(path: Path) -> None:
                 assert line.startswith(MARK), line
                 assert before == "", line
                 marked += 1
-    assert marked or path.stem in WITHOUT_EXERCISES
+    assert marked
 
 
 @every_notebook

@@ -7,8 +7,9 @@ measured into its journal (:mod:`creeklab.creek.journal`), and merges that into 
 (:mod:`creeklab.creek.history`) every few seconds. So there is a message
 
 - when ``take`` has returned, in the journal: killing the process loses no reading that was taken.
-  awscrt's client acknowledges a message when the callback has returned, so at QoS 1 nothing is lost
-  that was acknowledged, either;
+  awscrt's client acknowledges a message when the callback has returned, so at QoS 1 a kill loses
+  none that was acknowledged, either. It acknowledges one that ``take`` could not write, too, on a
+  full disk for instance: ``lost`` counts those, and the recorder's repr says so;
 - within a second, on the disk: a power cut loses at most that second;
 - within ``every`` seconds, in the history.
 
@@ -71,6 +72,8 @@ class Recorder:
     ----------
     readings, ignored, aside : int
         Messages taken as a reading; not about anything measured; put aside because they are none.
+    lost : int
+        Messages whose reading the journal could not be given, because of a full disk for instance.
     new, known, replaced : int
         Of the readings that are in the history: times it did not have; times it had; values that
         took the place of others.
@@ -114,7 +117,7 @@ class Recorder:
         every: float | None = 5.0,
     ) -> None:
         self.history = history
-        self.readings = self.ignored = self.aside = 0
+        self.readings = self.ignored = self.aside = self.lost = 0
         self.new = self.known = self.replaced = 0
         self.trouble: Exception | None = None
         self._understanding = Understanding(thing, fields)
@@ -142,6 +145,8 @@ class Recorder:
 
     def __repr__(self) -> str:
         trouble = "" if self.trouble is None else f"; the history lags behind: {self.trouble}"
+        if self.lost:
+            trouble = f"; {self.lost} LOST, as the journal could not be written{trouble}"
         plural = "" if self.readings == 1 else "s"
         return (
             f"Recorder: {self.readings} reading{plural}, {self.ignored} ignored,"
@@ -174,7 +179,12 @@ class Recorder:
             if observation is None:
                 self.ignored += 1
                 return
-            self._journal.write(observation)
+            try:
+                self._journal.write(observation)
+            except OSError as error:
+                self.lost += 1
+                self.trouble = error
+                raise
             self.readings += 1
             if self._journal.lines >= LINES:
                 self._journal.seal()

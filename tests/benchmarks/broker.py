@@ -17,6 +17,7 @@ from pathlib import Path
 
 from creeklab.cloud import process
 from creeklab.lab import open_lab
+from creeklab.local import open_local
 
 from . import mosquitto, traffic
 from .table import Figures, Row, resident_megabytes
@@ -105,7 +106,7 @@ def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
     running = process.ensure(home, settings=settings)
     try:
         lab = open_lab(home=home)
-        iot = lab.client("iot")
+        iot = open_local(home).session.client("iot")  # of the cloud alone, without the ledger
         answer = iot.create_keys_and_certificate(setAsActive=True)
         certificate = answer["certificateArn"]
         for name in [*NAMES, *(f"idle-{number}" for number in range(IDLE_CONNECTIONS))]:

@@ -69,6 +69,8 @@ def running(folder: Path) -> Iterator[Mosquitto]:
         "allow_anonymous true\n"
         # As many as AWS IoT Core has in flight; the default is 20.
         "max_inflight_messages 100\n"
+        # It acknowledges before it delivers, and drops what a slow subscriber has no room for.
+        "max_queued_messages 0\n"
         "log_type error\n"
     )
     # It warns those who run it as root, as containers do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -415,3 +416,19 @@ made.close()
         np.testing.assert_array_equal(len(list(history.months())), 2)
         assert history.storage.folder is not None
         assert not list((history.storage.folder / "_journal").glob("[0-9]*"))
+
+
+def test_what_the_journal_cannot_take_is_counted_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Recorder(History(tmp_path), "Test2", every=None) as recorder:
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(recorder._journal, "write", full)
+            with pytest.raises(OSError, match="No space"):
+                recorder.take(Message("creek", b'{"time": "2018-08-31T23:30:00Z", "depth": 6.63}'))
+        assert recorder.lost == 1
+        assert "1 LOST, as the journal could not be written" in repr(recorder)
