@@ -219,18 +219,18 @@ class Classroom:
             guest = self._devices[name] = Guest(self.rooms, self._id, version)
             guest.says(connect(name, version, clean=False, **(expiry if version == 5 else {})))
             topics = "creek/#" if name in ("gauge-1", "gauge-3", "gauge-4") else f"creek/{name}/+"
-            entries = [Subscription(topics, 1), Subscription("$share/readers/work/#", 1)]
+            entries = [Subscription(topics, 1), Subscription("$share/readers/chores/#", 1)]
             entries.append(Subscription(f"$aws/things/{name}/shadow/update/delta", 1))
             guest.says(Subscribe(1, entries))
         elif random.random() < 0.05:
             guest.leave(word=random.random() < 0.5)
             return
         elif random.random() < 0.05:
-            guest.says(Unsubscribe(2, ["$share/readers/work/#"]))
+            guest.says(Unsubscribe(2, ["$share/readers/chores/#"]))
         update = {"state": {"reported": {"depth": number}, "desired": {"depth": number + 1}}}
         guest.says(
             Publish(f"creek/{name}/depth", b"%d" % number, 1, packet_id=1),
-            Publish(f"work/{number % 7}", b"job", 1, packet_id=2),
+            Publish(f"chores/{number % 7}", b"job", 1, packet_id=2),
             Publish(f"creek/{name}/temperature", b"66.2"),
             Publish(f"creek/log/{number}", LOG),  # a topic that never comes again
         )
