@@ -285,7 +285,7 @@ def start_cloud(options: argparse.Namespace) -> int:
     if process.joined(home) is not None:
         raise CommandError(
             f"You take part in a workshop, and its cloud runs. {_where(cloud)}\n"
-            "Nothing was started. For a cloud of your own run creeklab cloud leave first."
+            "Nothing was started. For a cloud of your own run first:\npython3 -m creeklab cloud leave"
         )
     runs = "runs now" if cloud.started_here else "was running"
     say(f"The local cloud {runs}. {_where(cloud)}\nIts state: {home}")
@@ -301,7 +301,7 @@ def start_cloud(options: argparse.Namespace) -> int:
     if options.settings or any(wanted not in (None, has) for wanted, has in asked):
         raise CommandError(
             "Ports, settings and the host name are taken when the cloud starts, so these changed\n"
-            "nothing. Run creeklab cloud stop first."
+            "nothing. Run python3 -m creeklab cloud stop first."
         )
     return 0
 
@@ -312,7 +312,8 @@ def _invitation(home: Path, cloud: Running) -> str:
     return (
         f"\nIt is open to the network, for a workshop. Hand this file to those who take part, and\n"
         f"to nobody else:\n\n    {home / 'cloud' / JOIN_FILE}\n\n"
-        f"They need to reach {cloud.host}, and run: creeklab cloud join FILE --name NAME"
+        f"They need to reach {cloud.host}, and run:\n"
+        "python3 -m creeklab cloud join FILE --name NAME"
     )
 
 
@@ -326,7 +327,7 @@ def join_workshop(options: argparse.Namespace) -> int:
     say(
         f"You take part as {found.name}. From now on the lab uses the cloud on {found.host}, in\n"
         "an account that is yours alone. Notebooks that are open: restart their kernels.\n"
-        "To go back to a cloud of your own: creeklab cloud leave"
+        "To go back to a cloud of your own: python3 -m creeklab cloud leave"
     )
     return 0
 

@@ -163,7 +163,7 @@ class Inbox:
             if not self._arrived.wait_for(lambda: len(self._messages) >= count, timeout):
                 raise TimeoutError(
                     f"{len(self._messages)} of {count} messages came to '{self.topic_filter}' "
-                    f"within {timeout:g} s."
+                    f"within {timeout:g} s. lab.why() may know."
                 )
             return list(self._messages)
 

@@ -32,7 +32,7 @@ def find_notebook(folder: Path, name: str | None) -> str:
     Parameters
     ----------
     name
-        ``"05-mqtt"``, ``"05-mqtt.ipynb"``, or a path that ends so.
+        ``"05-mqtt"``, ``"05-mqtt.ipynb"``, a path that ends so, or the number: ``"5"``.
     """
     names = sorted(path.name for path in folder.glob("*.ipynb"))
     if not names:
@@ -40,6 +40,8 @@ def find_notebook(folder: Path, name: str | None) -> str:
     if name is None:
         return names[0]
     wanted = Path(name).name.removesuffix(".ipynb") + ".ipynb"
+    if name.isdecimal():
+        wanted = next((each for each in names if each.startswith(f"{name:>02}-")), wanted)
     if wanted not in names:
         raise JupyterError(f"There is no notebook {wanted}. There are: {', '.join(names)}")
     return wanted

@@ -26,7 +26,12 @@ def html_table(
         The column whose first letters, ``OK`` or not, say in which colour it is set.
     """
     left = ' style="text-align: left; vertical-align: top"'
-    parts = ["<table><thead><tr>", *(f"<th{left}>{escape(name)}</th>" for name in head)]
+    # The classes keep a notebook from taking what stands between two $ for a formula.
+    parts = [
+        '<div class="tex2jax_ignore mathjax_ignore">',
+        "<table><thead><tr>",
+        *(f"<th{left}>{escape(name)}</th>" for name in head),
+    ]
     parts.append("</tr></thead><tbody>")
     for row in rows:
         cells = []
@@ -39,6 +44,7 @@ def html_table(
     parts.append("</tbody></table>")
     if note:
         parts.append(f"<p>{escape(note)}</p>")
+    parts.append("</div>")
     return "".join(parts)
 
 

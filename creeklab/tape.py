@@ -63,6 +63,8 @@ def table(entries: Iterable[Entry]) -> pd.DataFrame:
         for entry in entries
     ]
     others = {name for row in rows for name in row} - set(COLUMNS)
+    # A notebook would take what stands between the $ of two topics for a formula.
+    pd.set_option("display.html.use_mathjax", False)
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *sorted(others)])
     frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
     return frame.set_index("number")

@@ -60,7 +60,7 @@ def join(base: Path, file: Path, name: str) -> Joined:
     if present is not None and present.name != name:
         raise CloudError(
             f"You take part as {present.name} already. To join under another name, leave first: "
-            "creeklab cloud leave."
+            "python3 -m creeklab cloud leave."
         )
     secret = _secret(home, told["ca"], name) or secrets.token_urlsafe(30)
     account = _account(home, file, told, {"name": name, "secret": secret})

@@ -588,6 +588,8 @@ class TestCommandLine:
             (None, "00-start.ipynb"),
             ("05-mqtt", "05-mqtt.ipynb"),
             ("notebooks/05-mqtt.ipynb", "05-mqtt.ipynb"),
+            ("5", "05-mqtt.ipynb"),
+            ("00", "00-start.ipynb"),
         ],
     )
     def test_notebook(self, tmp_path: Path, asked: str | None, found: str) -> None:

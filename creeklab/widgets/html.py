@@ -13,6 +13,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 CLIP = 2_000
+PAGE = "creeklab tex2jax_ignore mathjax_ignore"
+"""The classes of a page. Without the last two a notebook takes what stands between two ``$`` for a
+formula, and topics have them."""
 # What would look like nothing, or turn the text around it, is shown by its number; so is half a
 # character, which JSON can hold and UTF-8 cannot.
 _UNSEEN = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from creeklab.widgets.diff import diff_html
-from creeklab.widgets.html import code, escape, heading, mark, table, tag
+from creeklab.widgets.html import PAGE, code, escape, heading, mark, table, tag
 from creeklab.widgets.style import static_style
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def why_html(why: Why) -> str:
     parts = [tag("p", escape(why.summary))]
     if why.entry is not None:
         parts = [_head(why), *parts, _about(why), _statements(why), *_changes(why)]
-    return tag("div", static_style(), *parts, class_="creeklab")
+    return tag("div", static_style(), *parts, class_=PAGE)
 
 
 def _head(why: Why) -> str:
