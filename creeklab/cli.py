@@ -285,7 +285,8 @@ def start_cloud(options: argparse.Namespace) -> int:
     if process.joined(home) is not None:
         raise CommandError(
             f"You take part in a workshop, and its cloud runs. {_where(cloud)}\n"
-            "Nothing was started. For a cloud of your own run first:\npython3 -m creeklab cloud leave"
+            "Nothing was started. For a cloud of your own run first:\n"
+            "python3 -m creeklab cloud leave"
         )
     runs = "runs now" if cloud.started_here else "was running"
     say(f"The local cloud {runs}. {_where(cloud)}\nIts state: {home}")
