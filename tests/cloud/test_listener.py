@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 
 from creeklab.cloud.mqtt import listener, packets, websocket
-from creeklab.cloud.mqtt.packets import Pingreq
-from tests.cloud.mqtt_house import House, connect
+from creeklab.cloud.mqtt.packets import Pingreq, Puback
+from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
+from tests.cloud.mqtt_house import House, connect, subscribe
 
 PING = packets.encode(Pingreq(), 5)
+LARGE = bytes(MAX_PAYLOAD)
+
+
+def asking(qos: int) -> bytes:
+    """Ask for a retained message, as often as one packet can."""
+    return packets.encode(subscribe(*["a"] * 8, qos=qos), 5)
 
 
 class Socket:
@@ -96,6 +103,60 @@ def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
         protocol.data_received(PING)
         await asyncio.sleep(0)
         assert "a" in house.broker.connections
+
+    in_a_loop(scene)
+
+
+def test_few_bytes_do_not_ask_for_many() -> None:
+    """All in one turn of the loop, in which nothing can be sent and nobody can read."""
+
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        await asyncio.sleep(0)
+        before = len(socket.written)
+        house.broker.publish("a", LARGE, 0, retain=True)
+        protocol.data_received(asking(0) * 400)
+        assert sum(map(len, protocol._out)) < listener.HIGH_WATER + 2 * MAX_PAYLOAD
+        await asyncio.sleep(0)
+        sent = len(socket.written) - before
+        assert listener.HIGH_WATER < sent < listener.HIGH_WATER + 2 * MAX_PAYLOAD
+        # It has read all of it, so it gets what comes.
+        house.broker.publish("a", b"the next", 0)
+        await asyncio.sleep(0)
+        assert socket.written.endswith(b"the next")
+
+    in_a_loop(scene)
+
+
+def test_what_the_transport_holds_back_counts_until_it_is_read() -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        house.broker.publish("a", LARGE, 0, retain=True)
+        protocol.data_received(asking(0) * 2)
+        protocol.pause_writing()
+        await asyncio.sleep(0)
+        house.broker.publish("a", b"missed", 0)
+        await asyncio.sleep(0)
+        assert not socket.written.endswith(b"missed")
+        protocol.resume_writing()
+        house.broker.publish("a", b"not missed", 0)
+        await asyncio.sleep(0)
+        assert socket.written.endswith(b"not missed")
+
+    in_a_loop(scene)
+
+
+def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
+    """Each PUBACK makes room for one message more."""
+
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        house.broker.publish("a", LARGE, 1, retain=True)
+        unread = asking(1) * 40
+        unread += b"".join(packets.encode(Puback(n, 0, {}), 5) for n in range(1, 300))
+        protocol.data_received(unread)
+        assert sum(map(len, protocol._out)) <= listener.MOST_UNREAD
+        await asyncio.sleep(0)
+        assert socket.gone
+        assert "a" not in house.broker.connections
+        assert "wait for the device to read them" in house.refusal
 
     in_a_loop(scene)
 

@@ -175,6 +175,8 @@ class _MqttProtocol(asyncio.Protocol):
         self._spin = spin
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
+        self._waiting = 0  # bytes in it
+        self._paused = False
         self._taken = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -218,22 +220,34 @@ class _MqttProtocol(asyncio.Protocol):
         self._connection.lost(f"connection lost: {exc}" if exc else "connection lost")
 
     def pause_writing(self) -> None:
-        self._connection.congested = True
+        self._paused = self._connection.congested = True
 
     def resume_writing(self) -> None:
-        self._connection.congested = False
+        self._paused = self._connection.congested = False
 
     def _write(self, data: bytes) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(data)
+        self._waiting += len(data)
+        if self._waiting > HIGH_WATER:
+            self._bound()
+
+    def _bound(self) -> None:
+        """Bound what one turn of the loop may ask for: few bytes can ask for gigabytes."""
+        self._connection.congested = True
+        if self._waiting > MOST_UNREAD:
+            self._out.pop()  # whose it is will be cut off
 
     def _flush(self) -> None:
         if self._out:
-            self._transport.write(b"".join(self._out))
+            asked, self._waiting = self._waiting, 0
+            if asked <= MOST_UNREAD:
+                self._transport.write(b"".join(self._out))
             self._out.clear()
             if self._connection.congested:
-                unread = self._transport.get_write_buffer_size()
+                self._connection.congested = self._paused
+                unread = max(asked, self._transport.get_write_buffer_size())
                 if unread > MOST_UNREAD:
                     self._connection.give_up(unread)
                     self._transport.abort()  # closing would wait for it to read

@@ -118,17 +118,18 @@ class _Conversation:
             self._close()
 
     def _write(self, data: bytes) -> None:
-        self._out.append(data)
         self._waiting += len(data)
         if self._waiting > HIGH_WATER:
             self._connection.congested = True
         if self._waiting > MOST_UNREAD:
-            self._loop.call_soon(self._give_up)
+            self._loop.call_soon(self._give_up, self._waiting)
+            return
+        self._out.append(data)
         self._news.set()
 
-    def _give_up(self) -> None:
+    def _give_up(self, unread: int) -> None:
         if self._connection.open:
-            self._connection.give_up(self._waiting)
+            self._connection.give_up(unread)
             self._close()
 
     def _close(self) -> None:
