@@ -387,7 +387,9 @@ def _participants(home: Path) -> str:
     if not joined:
         return "Nobody has joined yet."
     rows = [("name", "account", "Things", "connected")]
-    rows += [(p["name"], p["account"], str(p["things"]), str(p["connected"])) for p in joined]
+    for p in joined:
+        things = "?" if p["things"] is None else str(p["things"])  # it cannot be read
+        rows.append((p["name"], p["account"], things, str(p["connected"])))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     return "\n".join([f"{len(joined)} joined:", *lines])

@@ -7,6 +7,8 @@ broker and its tape (`rooms.py`), in a folder and a database of its own.
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import Settings
 
 Soon = Callable[[Callable[[], object]], object]
+
+log = logging.getLogger(__name__)
 
 
 class Accounts:
@@ -55,7 +59,8 @@ class Accounts:
         self._soon: Soon | None = None
         self._rooms: dict[str, Rooms] = {}  # by account number, the owner's first
         self._doors: dict[str, server.Account] = {}  # by access key id
-        self._users: dict[str, Rooms] = {}  # by address: who alone works there, or the owner
+        # By address: the number of who alone works there, or the owner's.
+        self._users: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.owner_account = load_account(folder)
         self.add(folder, self.owner_account)
@@ -73,9 +78,9 @@ class Accounts:
         """Return what an access key opens."""
         return self._doors[access_key]
 
-    def of_number(self, number: str) -> Rooms:
-        """Return the account of this number."""
-        return self._rooms[number]
+    def of_number(self, number: str) -> Rooms | None:
+        """Return the account of this number; None if it is not open."""
+        return self._rooms.get(number)
 
     def of_certificate(self, certificate_id: str, address: str) -> Rooms:
         """Return the account that has this certificate in its registry.
@@ -83,7 +88,7 @@ class Accounts:
         Of a certificate that no account has, the account is told that works at this address.
         """
         for rooms in self._rooms.values():
-            if rooms.registry.certificate_status(certificate_id) is not None:
+            if _has(rooms, certificate_id):
                 return rooms
         return self.of_address(address)
 
@@ -93,28 +98,35 @@ class Accounts:
         It is a guess, good enough to tell somebody why a client of unknown origin was refused; the
         owner's if there is no such account.
         """
-        return self._users.get(address, self.owner)
+        return self._rooms.get(self._users.get(address, ""), self.owner)
 
     def note(self, access_key: str, address: str) -> None:
         """Take note that a request signed with this access key came from an address."""
         rooms = self._doors[access_key]
         if isinstance(rooms, Rooms):
-            same = self._users.setdefault(address, rooms).account == rooms.account
-            self._users[address] = rooms if same else self.owner
+            number = rooms.account.account
+            if self._users.setdefault(address, number) != number:
+                self._users[address] = self.owner_account.account
 
     def add(self, folder: Path, account: Account) -> Rooms:
-        """Open the account kept in `folder`; what was open of this number must be closed."""
+        """Open the account kept in `folder`; what was open of this number must be removed."""
         rooms = Rooms(folder, account, self._settings, self._ca, self._endpoint, *self._clocks)
         rooms.registry.certificates.elsewhere = lambda certificate_id: any(
-            other.registry.certificate_status(certificate_id) is not None
+            other.account.account != account.account and _has(other, certificate_id)
             for other in self
-            if other.account.account != account.account
         )
         if self._soon is not None:
             rooms.settle_by(self._soon)
         self._rooms[account.account] = rooms
         self.open(account.access_key, account.secret_key, rooms)
         return rooms
+
+    def remove(self, rooms: Rooms) -> None:
+        """Close an account: nobody finds it any longer, whether its key or a certificate asks."""
+        account = rooms.account
+        del self._rooms[account.account]
+        del self._doors[account.access_key], self.secrets[account.access_key]
+        rooms.close()
 
     def open(self, access_key: str, secret_key: str, door: server.Account) -> None:
         """Have an access key open a door."""
@@ -134,3 +146,13 @@ class Accounts:
     def happened(self) -> list[tuple[int, int]]:
         """Return counts that change whenever anything happens."""
         return [(rooms.calls, rooms.tape.length) for rooms in self]
+
+
+def _has(rooms: Rooms, certificate_id: str) -> bool:
+    """Tell whether an account has a certificate; one that cannot be read has none."""
+    try:
+        return rooms.registry.certificate_status(certificate_id) is not None
+    except sqlite3.Error:
+        # The others are asked next, and must not suffer.
+        log.exception("The registry of account %s cannot be read.", rooms.account.account)
+        return False

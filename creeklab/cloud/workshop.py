@@ -11,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import secrets
+import shutil
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,10 +31,16 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.rooms import Rooms
 
 MAX_PARTICIPANTS = 100
-"""So many databases, with three open files each, fit into what a process may open."""
+"""So many databases, with three open files each, fit into what the cloud's process may open, once
+it has asked for more than it is given (`__main__.py`): macOS gives 256."""
 MAX_NAME = 40
 SHORTEST_SECRET = 20
 JOIN_FILE = "workshop-join.json"
+
+# What is wrong with one account's files, and no reason for the others to suffer.
+_TROUBLE = (OSError, ValueError, TypeError, sqlite3.Error)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,13 @@ class Workshop:
         self._participants: dict[str, Participant] = {}  # by name, in lower case
         accounts.owner.door["participants"] = lambda _: {"participants": self.participants()}
         for file in sorted(folder.glob("accounts/*/participant.json")):
-            self._open(Participant(**json.loads(file.read_text())))
+            try:
+                participant = _read(file)
+                # The name stays taken, whatever there is about the account.
+                self._participants[participant.name.casefold()] = participant
+                self._open(participant)
+            except _TROUBLE:
+                log.exception("%s: this participant's account was left out.", file.parent)
 
     def open(self, mqtt_port: int, https_port: int, ca: str) -> None:
         """Let people join, if this machine has a name for them, and write the file to hand out.
@@ -110,17 +125,29 @@ class Workshop:
         """Return who has joined, in that order, and what they have."""
         told = []
         for each in sorted(self._participants.values(), key=lambda each: each.joined):
-            rooms = self._accounts.of_number(each.account)
+            things, connected = self._counts(each)
             told.append(
                 {
                     "name": each.name,
                     "account": each.account,
                     "joined": each.joined,
-                    "things": rooms.registry.things.count(),
-                    "connected": len(rooms.broker.connections),
+                    "things": things,
+                    "connected": connected,
                 }
             )
         return told
+
+    def _counts(self, participant: Participant) -> tuple[int | None, int]:
+        """Count Things, unless the account cannot be read, and connections."""
+        rooms = self._accounts.of_number(participant.account)
+        if rooms is None:
+            return None, 0
+        try:
+            things = rooms.registry.things.count()
+        except sqlite3.Error:
+            log.exception("The account of %s cannot be read.", participant.name)
+            things = None
+        return things, len(rooms.broker.connections)
 
     def _join(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer the verb ``join``: make an account for a name, or find it."""
@@ -136,16 +163,22 @@ class Workshop:
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         participant = self._participants.get(name.casefold())
         if participant is None:
-            participant = self._welcome(name, hashed)
-        elif not hmac.compare_digest(participant.secret, hashed):
+            return asdict(self._welcome(name, hashed).account)
+        if not hmac.compare_digest(participant.secret, hashed):
             raise ServiceError(
                 "ResourceAlreadyExistsException",
                 f"Somebody has joined as '{participant.name}' already. Take another name; or, if "
                 "it was you, join from the home folder that you joined from.",
             )
-        return asdict(self._accounts.of_number(participant.account).account)
+        rooms = self._accounts.of_number(participant.account)
+        if rooms is None:  # it could not be opened the last time
+            try:
+                rooms = self._open(participant)
+            except _TROUBLE as error:
+                raise _not_opened(participant) from error
+        return asdict(rooms.account)
 
-    def _welcome(self, name: str, hashed: str) -> Participant:
+    def _welcome(self, name: str, hashed: str) -> Rooms:
         if len(self._participants) >= MAX_PARTICIPANTS:
             raise ServiceError(
                 "LimitExceededException",
@@ -154,26 +187,42 @@ class Workshop:
         number = "".join(secrets.choice("123456789") for _ in range(12))
         participant = Participant(name, number, hashed, self._clock())
         folder = self._folder_of(participant)
-        folder.parent.mkdir(mode=0o700, exist_ok=True)
-        folder.mkdir(mode=0o700)
-        load_account(folder, lambda: new_account(number))
-        # Last, as it is what counts: a folder without it is nobody's.
-        write_private(folder / "participant.json", json.dumps(asdict(participant)) + "\n")
-        self._open(participant)
-        return participant
+        try:
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700)
+            rooms = self._open(participant)
+            # Last, as it is what counts: a folder without it is nobody's.
+            write_private(folder / "participant.json", json.dumps(asdict(participant)) + "\n")
+        except _TROUBLE as error:
+            opened = self._accounts.of_number(number)
+            if opened is not None:
+                self._accounts.remove(opened)
+            shutil.rmtree(folder, ignore_errors=True)
+            raise _not_opened(participant) from error
+        self._participants[name.casefold()] = participant
+        return rooms
 
-    def _open(self, participant: Participant) -> None:
+    def _open(self, participant: Participant) -> Rooms:
         folder = self._folder_of(participant)
-        rooms = self._accounts.add(folder, load_account(folder))
+        account = load_account(folder, lambda: new_account(participant.account))
+        if account.account != participant.account:
+            raise ValueError(
+                f"{folder / 'account.json'} is of the account {account.account}. Delete that file: "
+                f"{participant.name} gets a new access key then by joining again."
+            )
+        rooms = self._accounts.add(folder, account)
         rooms.door["reset"] = lambda _: self._empty(participant, rooms)
-        self._participants[participant.name.casefold()] = participant
+        return rooms
 
     def _empty(self, participant: Participant, rooms: Rooms) -> dict[str, Any]:
         """Answer the verb ``reset``: the participant's account is empty, and has the same key."""
-        rooms.close()
-        for file in self._folder_of(participant).glob("cloud.db*"):
-            file.unlink()
-        self._open(participant)
+        self._accounts.remove(rooms)
+        try:
+            for file in self._folder_of(participant).glob("cloud.db*"):
+                file.unlink()
+            self._open(participant)
+        except _TROUBLE as error:
+            raise _not_opened(participant) from error
         return {}
 
     def _folder_of(self, participant: Participant) -> Path:
@@ -204,6 +253,25 @@ def _join_key(file: Path) -> Account:
         return Account("", "", str(told["access_key"]), str(told["secret_key"]))
     except (OSError, ValueError, KeyError, TypeError):
         return new_account("")
+
+
+def _read(file: Path) -> Participant:
+    participant = Participant(**json.loads(file.read_text()))
+    texts = (participant.name, participant.account, participant.secret)
+    if not all(isinstance(text, str) for text in texts) or participant.account != file.parent.name:
+        raise ValueError(f"{file} does not say who takes part.")
+    float(participant.joined)
+    return participant
+
+
+def _not_opened(participant: Participant) -> ServiceError:
+    """Log what is being handled, and make of it what the participant reads."""
+    log.exception("The account of '%s' cannot be opened.", participant.name)
+    return ServiceError(
+        "InternalFailureException",
+        "Your account cannot be opened at the moment; the log of the workshop's cloud says why. "
+        "Tell who runs the workshop, and join again when that is mended.",
+    )
 
 
 def _invalid(message: str) -> ServiceError:

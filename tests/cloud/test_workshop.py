@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import psutil
@@ -29,11 +30,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab import cli
 from creeklab.cloud import process, workshop
-from creeklab.cloud.account import Account, load_account
+from creeklab.cloud import rooms as rooms_module
+from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
 from creeklab.cloud.app import App
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.process import CloudError, Joined, Running
 from creeklab.cloud.settings import Settings
+from creeklab.cloud.store import StoreError
 from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
 from creeklab.device import AccountKey, Device, Refused
 from creeklab.door import DoorRefused, ask
@@ -587,6 +590,176 @@ def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         join_verb({"name": "c", "secret": "c" * 30})
     for rooms in app.accounts:
         rooms.close()
+
+
+# --- what is wrong with one account is no matter of the others ------------------------------------
+
+
+class Teacher:
+    """A cloud without ports, and who asks it to join."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.app = App(folder, Settings(), host="127.0.0.1")
+        self.app._workshop.open(1, 2, "")
+        self.accounts = self.app.accounts
+
+    def join(self, name: str) -> dict[str, Any]:
+        told = json.loads((self.folder / JOIN_FILE).read_text())
+        door = self.accounts.of_key(told["access_key"]).door
+        return door["join"]({"name": name, "secret": name * 30})
+
+    def rooms(self, name: str) -> Any:
+        return self.accounts.of_number(self.join(name)["account"])
+
+    def file(self, name: str, file: str) -> Path:
+        return self.folder / "accounts" / self.join(name)["account"] / file
+
+    def things(self) -> dict[str, int | None]:
+        told = self.accounts.owner.door["participants"]({})["participants"]
+        return {row["name"]: row["things"] for row in told}
+
+    def close(self) -> None:
+        for rooms in self.accounts:
+            rooms.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Teacher]:
+    teacher = Teacher(tmp_path)
+    yield teacher
+    teacher.close()
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    def no_store(*_: object) -> None:
+        raise StoreError("The disk is full.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rooms_module, "Store", no_store)
+        yield
+
+
+def asks_everybody(teacher: Teacher) -> None:
+    """Do what asks one account after the other."""
+    assert teacher.accounts.of_certificate("ab" * 32, "127.0.0.1") is teacher.accounts.owner
+    for rooms in teacher.accounts:
+        assert not rooms.registry.certificates.elsewhere("ab" * 32)
+
+
+def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) -> None:
+    key = small.join("a")
+    small.join("b")
+    with full_disk():
+        with pytest.raises(ServiceError, match="join again when that is mended"):
+            small.rooms("a").door["reset"]({})
+        assert "The disk is full." in caplog.text
+        asks_everybody(small)
+        assert small.things() == {"a": None, "b": 0}
+        assert key["access_key"] not in small.accounts.secrets
+        with pytest.raises(ServiceError, match="join again when that is mended"):
+            small.join("a")
+    assert small.join("a") == key
+    assert small.things() == {"a": 0, "b": 0}
+    assert small.rooms("a").door["reset"]({}) == {}
+
+
+def test_a_database_that_cannot_be_read(small: Teacher) -> None:
+    for name in "ab":
+        small.join(name)
+    small.rooms("a").store.close()
+    asks_everybody(small)
+    assert small.things() == {"a": None, "b": 0}
+
+
+def test_a_join_that_fails_leaves_nothing(small: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    with full_disk(), pytest.raises(ServiceError, match="join again when that is mended"):
+        small.join("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(workshop, "write_private", Mock(side_effect=OSError(28, "No space left")))
+        with pytest.raises(ServiceError, match="join again when that is mended"):
+            small.join("a")
+    assert (list((small.folder / "accounts").iterdir()), small.things()) == ([], {})
+    assert len(list(small.accounts)) == 1
+    key = small.join("a")
+    small.close()
+    again = Teacher(small.folder)
+    assert again.join("a") == key
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("participant.json", "{"),
+        ("participant.json", "[]"),
+        ("participant.json", '{"name": 1, "account": "1", "secret": "", "joined": 0}'),
+        ("account.json", "{"),
+        ("cloud.db", "This is no database. " * 100),
+    ],
+)
+def test_a_damaged_account_is_left_out(
+    small: Teacher, caplog: pytest.LogCaptureFixture, file: str, text: str
+) -> None:
+    keys = {name: small.join(name) for name in "ab"}
+    damaged = small.file("a", file)
+    small.close()
+    damaged.write_text(text)
+    again = Teacher(small.folder)
+    assert "was left out" in caplog.text
+    assert str(damaged.parent) in caplog.text
+    assert again.join("b") == keys["b"]
+    asks_everybody(again)
+    if file != "participant.json":
+        # Nobody else gets the name, and when it is mended it is the same account.
+        with pytest.raises(ServiceError, match="join again when that is mended"):
+            again.join("a")
+        damaged.unlink()
+        assert again.join("a")["account"] == keys["a"]["account"]
+    again.close()
+
+
+def test_a_lost_key_is_made_again_for_the_same_account(small: Teacher) -> None:
+    key = small.join("a")
+    lost = small.file("a", "account.json")
+    small.close()
+    lost.unlink()
+    again = Teacher(small.folder)
+    new = again.join("a")
+    assert (new["account"], new["access_key"] == key["access_key"]) == (key["account"], False)
+    assert again.accounts.owner.account.account == ACCOUNT_ID
+    again.close()
+
+
+def test_the_key_of_another_account_opens_none(small: Teacher) -> None:
+    small.join("a")
+    file = small.file("a", "account.json")
+    small.close()
+    file.write_text((small.folder / "account.json").read_text())
+    again = Teacher(small.folder)
+    assert again.accounts.owner.account.account == ACCOUNT_ID
+    assert again.things() == {"a": None}
+    again.close()
+
+
+def test_a_device_of_before_the_reset_is_told_why(tmp_path: Path) -> None:
+    with workshop_cloud(tmp_path / "teacher") as file:
+        lab = lab_of(tmp_path / "anna", file, "Anna")
+        thing = make_thing(lab)
+        files = {
+            path: path.read_bytes() for path in (thing.files.certificate, thing.files.private_key)
+        }
+        lab.reset()
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            path.chmod(0o600)
+        with pytest.raises(Refused):
+            lab.connect(thing.name)
+        assert "not in this account's registry" in lab.why().summary
+        log = (tmp_path / "teacher" / "cloud" / "cloud.log").read_text()
+        assert "Traceback" not in log
 
 
 def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
