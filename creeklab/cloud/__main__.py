@@ -27,8 +27,12 @@ from creeklab.cloud.settings import Settings, parse_settings
 if sys.platform == "win32":
     from asyncio import run
 else:
+    import resource
+
     from uvloop import run
 
+MOST_FILES = 10_240
+"""File handles that the cloud asks for; macOS gives no process more, whatever limit it names."""
 USUAL_MQTT_PORT, USUAL_HTTPS_PORT = 8883, 8443
 
 
@@ -43,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     home: Path = options.home.absolute()
+    _ask_for_files()
     lock = running_lock(home)
     try:
         lock.acquire(timeout=1.0)
@@ -57,6 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         lock.release()
     return 0
+
+
+def _ask_for_files() -> None:
+    """Have the system give this process the handles that connections and databases take."""
+    if sys.platform == "win32":
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        # Without more it works as well, for fewer.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def _serve(home: Path, settings: Settings, options: argparse.Namespace) -> None:

@@ -20,10 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 import creeklab
 from creeklab.cloud import process
+from creeklab.cloud.__main__ import MOST_FILES
 from creeklab.cloud.app import App
 from creeklab.cloud.process import CloudError, Running
 from creeklab.cloud.settings import Settings
@@ -383,6 +385,22 @@ def test_a_connected_device_holds_up_no_stop_and_comes_back(home: Path) -> None:
         assert time.monotonic() - began < process.STOP_SECONDS / 2
         assert ports(process.ensure(home)) == (lab.mqtt_port, lab.https_port)
         device.publish("a/topic", {"n": 1})  # answered: the SDK has connected anew
+
+
+@POSIX
+def test_it_asks_for_the_file_handles_that_a_workshop_takes(home: Path) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # as macOS has it
+    try:
+        running = start(home)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if sys.platform == "linux":
+        given = psutil.Process(running.pid).rlimit(psutil.RLIMIT_NOFILE)
+        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        assert given == (most, hard)
 
 
 @POSIX
