@@ -162,6 +162,11 @@ def _addresses(host: str) -> list[str]:
         ) from None
     # An address with a % is of one network card alone, and no certificate can name it.
     addresses = list(dict.fromkeys(str(to[0]) for *_, to in found if "%" not in str(to[0])))
+    if any(ipaddress.ip_address(address).is_unspecified for address in addresses):
+        raise ValueError(
+            f"'{host}' stands for all addresses of a machine, and nobody can reach this one by it. "
+            "Give the name or the address that others reach this machine by."
+        )
     own = [address for address in addresses if _has(address)]
     if not own:
         raise ValueError(

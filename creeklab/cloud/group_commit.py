@@ -63,6 +63,11 @@ class GroupCommit:
         """Let a room take part."""
         self._parts.append(part)
 
+    @property
+    def written(self) -> int:
+        """How many transactions have changed the database, whoever's they were."""
+        return self._store.written
+
     def ask(self, promise: bool) -> None:
         """Ask for a commit; `promise` says that an answer has to wait for it."""
         self.promises = self.promises or promise

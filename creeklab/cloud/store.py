@@ -254,6 +254,11 @@ class Store:
 
     For one process, and in it for one thread at a time: the cloud's event loop.
 
+    Attributes
+    ----------
+    written
+        How many transactions have changed something.
+
     Raises
     ------
     StoreError
@@ -262,6 +267,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.written = 0
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -289,9 +295,11 @@ class Store:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Open a transaction for writing: committed at the end, rolled back on an exception."""
         self._db.execute("BEGIN IMMEDIATE")
+        before = self._db.total_changes
         try:
             yield self._db
             self._db.execute("COMMIT")
+            self.written += self._db.total_changes > before
         except BaseException:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")

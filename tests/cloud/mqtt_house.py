@@ -100,6 +100,8 @@ class Keeper:
 
 
 class NoDatabase:
+    written = 0
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         yield

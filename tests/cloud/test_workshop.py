@@ -34,6 +34,9 @@ from creeklab.cloud import rooms as rooms_module
 from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
 from creeklab.cloud.app import App
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt.broker import Peer
+from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.process import CloudError, Joined, Running
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import StoreError
@@ -44,6 +47,7 @@ from creeklab.home import workshop_folder
 from creeklab.keys import Keys
 from creeklab.lab import Lab, open_lab
 from creeklab.workshop import join, leave
+from tests.cloud.mqtt_house import connect
 from tests.conftest import make_thing
 
 SECONDS = 10.0
@@ -720,6 +724,25 @@ def test_a_damaged_account_is_left_out(
     again.close()
 
 
+@pytest.mark.parametrize("version", [4, 5])
+def test_who_connects_to_an_account_that_was_emptied_meanwhile(
+    small: Teacher, version: int
+) -> None:
+    small.join("a")
+    rooms = small.rooms("a")
+    heard = bytearray()
+    closed: list[bool] = []
+    peer = Peer(None, "127.0.0.1", user="user")
+    late = Connection(rooms.broker, peer, heard.extend, lambda: closed.append(True))
+    rooms.door["reset"]({})
+    late.receive(packets.encode(connect("late", version), version))
+    # MQTT 3.1.1 is cut off without a word, as in every refusal.
+    answer = [packets.Connack(False, 0x88, {})] if version == 5 else []
+    assert list(packets.Decoder(version=version).feed(bytes(heard))) == answer
+    assert closed
+    assert rooms.broker.connections == {}
+
+
 def test_a_lost_key_is_made_again_for_the_same_account(small: Teacher) -> None:
     key = small.join("a")
     lost = small.file("a", "account.json")
@@ -778,6 +801,8 @@ def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
         ("no-such-host.invalid", "Nobody knows the host name 'no-such-host.invalid' here"),
         ("192.0.2.1", r"'192.0.2.1' has no address that is one of this machine's \(192.0.2.1\)"),
         ("a b", "Nobody knows the host name"),
+        ("0.0.0.0", "'0.0.0.0' stands for all addresses of a machine"),
+        ("::", "'::' stands for all addresses of a machine"),
     ],
 )
 def test_a_name_that_cannot_be_listened_on(home: Path, host: str, why: str) -> None:

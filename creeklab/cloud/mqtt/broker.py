@@ -134,6 +134,8 @@ class Broker:
 
     Attributes
     ----------
+    closed
+        Whether it has ended: who was about to connect comes too late.
     connects
         The quota of CONNECTs by client id.
     commits
@@ -180,6 +182,8 @@ class Broker:
         self._backlog = Backlog()
         self._held: list[tuple[Connection, int]] = []
         self._unwritten = 0
+        self._written = 0  # transactions, when the last one failed
+        self.closed = False
         for session, _ in keeper.load(clock()):
             self._adopt(session)
 
@@ -534,7 +538,8 @@ class Broker:
                 log.error(why)
                 self._unwritten = 1
             self._unwritten += lost
-        elif self._unwritten:
+            self._written = self.commits.written
+        elif self._unwritten and self.commits.written > self._written:
             why = f"The database is written again; {self._unwritten - 1} messages were not taken."
             self.tape.record("storage", why=why)
             log.warning(why)
@@ -572,7 +577,8 @@ class Broker:
         return connection.deliver_direct(message)
 
     def close(self) -> None:
-        """Close every connection: the cloud is going down."""
+        """Close every connection, and take no new one: the cloud, or the account, ends."""
+        self.closed = True
         for connection in list(self.connections.values()):
             connection.end(Reason.SERVER_SHUTTING_DOWN)
         for client_id, pending in list(self._wills.items()):

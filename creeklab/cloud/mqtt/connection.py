@@ -191,7 +191,10 @@ class Connection:
         self._largest = terms.largest
         self._will = terms.will
         fault = client_id_fault(terms.client_id)
-        if fault is not None:
+        if self._broker.closed:
+            self._refuse("connect", "The account was closed or emptied meanwhile. Connect anew.")
+            self._deny_connect(Reason.SERVER_UNAVAILABLE, return_code=3)
+        elif fault is not None:
             self._refuse("connect", fault)
             if self.version == 4 and not terms.client_id:
                 self._send(Connack(False, 2, {}))
