@@ -12,10 +12,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from creeklab import made
-from creeklab.looks import is_there
+from creeklab.looks import is_there, listed, shadow_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from creeklab.lab import Lab
 
 THING, TEST_CLIENT = "Test2", "TestClient"
@@ -44,7 +48,8 @@ def catch_up(lab: Lab, notebook: str | int) -> str:
     ValueError
         If there is no such notebook.
     RuntimeError
-        If an AWS account has something under a name of the course that this lab did not make.
+        If an AWS account has something under a name of the course that this lab did not make, or
+        others use what this lab made; or if AWS wants some minutes before it deletes something.
     """
     steps = {
         "00": _before_anything,
@@ -73,14 +78,27 @@ def catch_up(lab: Lab, notebook: str | int) -> str:
 
 def _refuse_what_others_made(lab: Lab) -> None:
     """Refuse to work on anything in an AWS account that has a name of the course by chance."""
-    things = [made.Made(made.THING, (name,)) for name in THINGS]
-    for one in things + [made.Made(made.POLICY, (name,)) for name in POLICIES]:
-        if not lab.ledger.has(one.kind, *one.names) and is_there(lab.ledger.client, one):
-            raise RuntimeError(
-                f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
-                "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
-                "delete it; else use another region: set AWS_REGION and open the lab again."
-            )
+    for name in THINGS:
+        thing = made.Made(made.THING, (name,))
+        # A shadow needs no Thing; those of this lab's Things are this lab's.
+        if lab.ledger.owns(thing):
+            continue
+        if is_there(lab.ledger.client, thing):
+            raise _not_ours(lab, thing)
+        for shadow in shadow_names(lab.ledger.client, name):
+            if not lab.ledger.has(made.SHADOW, name, shadow):
+                raise _not_ours(lab, made.Made(made.SHADOW, (name, shadow)))
+    for policy in [made.Made(made.POLICY, (name,)) for name in POLICIES]:
+        if not lab.ledger.owns(policy) and is_there(lab.ledger.client, policy):
+            raise _not_ours(lab, policy)
+
+
+def _not_ours(lab: Lab, one: made.Made) -> RuntimeError:
+    return RuntimeError(
+        f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
+        "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
+        "delete it; else use another region: set AWS_REGION and open the lab again."
+    )
 
 
 def _before_anything(_: Lab) -> str:
@@ -245,13 +263,43 @@ def _have_policy(lab: Lab, policy: str, document: dict[str, Any]) -> None:
 def _remove_policy(lab: Lab, policy: str) -> None:
     iot = lab.client("iot")
     try:
-        targets = iot.list_targets_for_policy(policyName=policy, pageSize=250)["targets"]
+        targets = list(listed(iot.list_targets_for_policy, "targets", policyName=policy))
     except iot.exceptions.ResourceNotFoundException:
         return
+    if lab.target == "aws":
+        for target in targets:
+            _refuse_if_others_attached(lab, made.Made(made.POLICY_TARGET, (policy, target)))
     for target in targets:
         iot.detach_policy(policyName=policy, target=target)
     _drop_versions(iot, policy)
-    iot.delete_policy(policyName=policy)
+    with _minutes_explained(f"the policy '{policy}'", "DeleteConflictException"):
+        iot.delete_policy(policyName=policy)
+
+
+def _refuse_if_others_attached(lab: Lab, attachment: made.Made) -> None:
+    """Refuse to take a policy of this lab off what others have: they would be locked out."""
+    policy, other = made.ends(attachment)
+    if not any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other)):
+        raise RuntimeError(
+            f"The {policy} is attached to {made.in_words(attachment.names[1])} in your AWS account "
+            f"{lab.account}, region {lab.region}, which this lab did not make, so it is left "
+            "alone. If nobody needs that, detach the policy from it; then call this again."
+        )
+
+
+@contextlib.contextmanager
+def _minutes_explained(what: str, code: str) -> Iterator[None]:
+    """Say what to do if AWS refuses to delete what was detached a moment ago."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != code:
+            raise
+        raise RuntimeError(
+            f"AWS does not delete {what} yet: it counts as attached for up to five minutes after "
+            "it was detached. Wait some minutes, then call this again: it goes on from here. "
+            f"AWS says: {error.response['Error']['Message']}"
+        ) from None
 
 
 def _drop_versions(iot: Any, policy: str) -> None:
@@ -273,7 +321,7 @@ def _remove_thing(lab: Lab, thing: str) -> None:
     """Remove a Thing, its shadow, and each certificate that is no other Thing's, in AWS's order."""
     iot = lab.client("iot")
     try:
-        principals = iot.list_thing_principals(thingName=thing)["principals"]
+        principals = list(listed(iot.list_thing_principals, "principals", thingName=thing))
     except iot.exceptions.ResourceNotFoundException:
         principals = []
     for arn in principals:
@@ -283,8 +331,15 @@ def _remove_thing(lab: Lab, thing: str) -> None:
         certificate = arn.rpartition("/")[2]
         if lab.target == "aws" and not lab.ledger.has(made.CERTIFICATE, certificate):
             continue  # somebody else's
-        iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
-        iot.delete_certificate(certificateId=certificate, forceDelete=True)
-    iot.delete_thing(thingName=thing)
+        with _minutes_explained(f"certificate {certificate}", "DeleteConflictException"):
+            iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
+            iot.delete_certificate(certificateId=certificate, forceDelete=True)
     _remove_shadows(lab, thing)
-    lab.keys.remove(thing)
+    with _minutes_explained(f"the Thing '{thing}'", "InvalidRequestException"):
+        iot.delete_thing(thingName=thing)
+    deleted = {
+        number
+        for number in lab.ledger.certificates_ever()
+        if not lab.ledger.has(made.CERTIFICATE, number)
+    }
+    lab.keys.remove(thing, deleted)

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import ssl
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,13 +169,27 @@ class Keys:
                 found[folder] = ThingFiles(folder, self._ca).certificate_id
         return found
 
-    def remove(self, thing: str) -> None:
-        """Remove the files of `thing`, with those of its earlier certificates, if there are any."""
+    def folders(self, thing: str) -> list[Path]:
+        """Return the folders with files of `thing`, those set aside included."""
         folder = self._folder(thing)
-        others = folder.parent.glob(folder.name + ".*")
-        for old in [folder, *others]:
-            if old.exists():
-                shutil.rmtree(old)
+        others = sorted(folder.parent.glob(folder.name + ".*"))
+        return [each for each in (folder, *others) if each.exists()]
+
+    def remove(self, thing: str, deleted: Container[str] | None = None) -> None:
+        """Remove the files of `thing`, with those of its earlier certificates, if there are any.
+
+        Parameters
+        ----------
+        deleted
+            Ids of certificates that are no more: only their files go, since the key of any other
+            may still open the door. The rest is set aside. None: all go.
+        """
+        known = self.certificates() if deleted is not None else {}
+        for folder in self.folders(thing):
+            if deleted is None or known.get(folder, "") in deleted:
+                shutil.rmtree(folder)
+            elif folder == self._folder(thing):
+                _set_aside(folder, folder.name)
 
     def clear(self) -> None:
         """Remove the files of every Thing."""

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, cast
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.journal import Journal
-from creeklab.looks import is_there, shadow_names
+from creeklab.looks import identity, identity_in, is_there, shadow_names
 from creeklab.made import (
     ATTACHMENTS,
     CERTIFICATE,
+    IDENTITIES,
     MAKES,
     REMOVES,
     RETAINED,
@@ -35,6 +36,7 @@ from creeklab.made import (
     Inventory,
     Made,
     ends,
+    goes_with,
     owners_named,
 )
 from creeklab.metering import Cost, Meter, Use, load_prices
@@ -146,16 +148,22 @@ class Ledger:
 
     def has(self, kind: str, *names: str) -> bool:
         """Tell whether this lab made that, such as ``has("Thing", "Test2")``, and it is there."""
-        return Made(kind, names) in self._inventory.after(self._journal.read())
+        return Made(kind, names) in self._all()
 
     # --- what the rest of creeklab asks and tells -------------------------------------------------
 
     def current(self) -> list[Made]:
         """Return all that is there, attachments and versions of policies too.
 
-        Of shadows the account is asked, of the rest the journal.
+        Of shadows the account is asked, and whether a name is somebody else's by now; of the rest
+        the journal.
         """
-        made = list(self._inventory.after(self._journal.read()))
+        others = self.others_by_now()
+        made = [
+            one
+            for one in self._all()
+            if one not in others and not any(goes_with(one, other) for other in others)
+        ]
         things = [one.names[0] for one in made if one.kind == THING]
         live = [
             Made(SHADOW, (thing, name))
@@ -171,6 +179,33 @@ class Ledger:
                 self._write("make", one)
                 made.append(one)
         return made
+
+    def owns(self, one: Made) -> bool:
+        """Tell whether this lab made that, and nobody else has the name by now.
+
+        As `has`, but the account is asked; true as well of what somebody removed and nobody made
+        anew.
+        """
+        there = self._all()
+        return one in there and self._same(one, there.identity(one))
+
+    def others_by_now(self) -> list[Made]:
+        """Return what is on record, but was removed by other means and made anew by others.
+
+        With the shadows of such Things: nobody can tell whose they are.
+        """
+        there = self._all()
+        others = [one for one in there if not self._same(one, there.identity(one))]
+        names = {one.names[0] for one in others if one.kind == THING}
+        return others + [one for one in there if one.kind == SHADOW and one.names[0] in names]
+
+    def _same(self, one: Made, known: str) -> bool:
+        """Tell whether the account has no other one of that name than the one that is known."""
+        # Lines of older journals have no identity: there the name has to do.
+        return not known or identity(self.client, one) in (known, "", None)
+
+    def _all(self) -> Inventory:
+        return self._inventory.after(self._journal.read())
 
     def certificates_ever(self) -> set[str]:
         """Return the ids of all certificates that this lab ever made."""
@@ -263,17 +298,33 @@ class Ledger:
         elif model.name in REMOVES:
             one = REMOVES[model.name](asked)
             self._shadows_seen.discard(one)
+            if one.kind == THING and one in self._all():
+                self._note_shadows(one.names[0])
             self._write("remove", one)
         elif context["creeklab-makes"]:
             made = MAKES[model.name](asked, parsed)
             assert made is not None  # AWS has answered
-            self._write("make", made)
+            known = identity_in(made.kind, parsed)
+            self._write("make", made, known)
+            if made.kind in IDENTITIES and not known:  # the answer has none for a policy
+                with contextlib.suppress(ClientError, BotoCoreError):
+                    self._write("make", made, identity(self.client, made) or "")
+
+    def _note_shadows(self, thing: str) -> None:
+        """Take note of the shadows of a Thing that goes: they outlive it."""
+        with contextlib.suppress(ClientError, BotoCoreError):
+            for name in shadow_names(self.client, thing):
+                if not self.has(SHADOW, thing, name):
+                    self._write("make", Made(SHADOW, (thing, name)))
 
     def _makes(self, one: Made) -> bool:
         """Tell whether a call makes that, as far as this lab is concerned."""
-        made = self._inventory.after(self._journal.read())
+        made = self._all()
         if one in made:
-            return False
+            if one.kind not in IDENTITIES or is_there(self.client, one):
+                return False
+            self.gone(one)  # removed by other means: what is made now is another one
+            return True
         if one.kind == SHADOW:
             return self._makes_shadow(one)
         if one.kind in ATTACHMENTS and any(end in made for end in ends(one)):
@@ -282,9 +333,9 @@ class Ledger:
 
     # --- small things -----------------------------------------------------------------------------
 
-    def _write(self, did: str, one: Made) -> None:
-        names = list(one.names)
-        self._journal.add({"did": did, "at": time.time(), "kind": one.kind, "names": names})
+    def _write(self, did: str, one: Made, known: str = "") -> None:
+        entry = {"did": did, "at": time.time(), "kind": one.kind, "names": list(one.names)}
+        self._journal.add(entry | ({"id": known} if known else {}))
 
     def _write_use(self, use: Use) -> None:
         self._journal.add({"did": "use", "at": time.time(), **use.counts()})

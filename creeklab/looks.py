@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -10,6 +11,7 @@ from botocore.exceptions import ClientError
 from creeklab.made import (
     CERTIFICATE,
     GROUP,
+    IDENTITIES,
     MEMBER,
     POLICY,
     POLICY_TARGET,
@@ -27,12 +29,29 @@ Client = Callable[[str], Any]
 
 def is_there(client: Client, one: Made) -> bool:
     """Tell whether the account has that; `client` gives a boto3 client of a service."""
+    return identity(client, one) is not None
+
+
+def identity(client: Client, one: Made) -> str | None:
+    """Return what tells that from a later one of its name, None if it isn't there.
+
+    ``""`` for a kind that needs nothing of the sort: a certificate's id is no other's ever.
+    """
     try:
-        return _LOOKS[one.kind](client, *one.names)
+        found = _LOOKS[one.kind](client, *one.names)
     except ClientError as error:
         if is_missing(error):
-            return False
+            return None
         raise
+    if one.kind in IDENTITIES:
+        return identity_in(one.kind, found)
+    return "" if found else None
+
+
+def identity_in(kind: str, answer: Mapping[str, Any]) -> str:
+    """Return the identity that an answer of AWS tells, ``""`` if it tells none."""
+    told = answer.get(IDENTITIES.get(kind, ""), "")
+    return told.isoformat() if isinstance(told, datetime) else str(told)
 
 
 def is_missing(error: ClientError) -> bool:
@@ -78,12 +97,12 @@ def _groups(client: Client, group: str, thing: str) -> bool:
     return group in (each["groupName"] for each in groups)
 
 
-_LOOKS: Mapping[str, Callable[..., bool]] = {
-    THING: lambda client, name: bool(client("iot").describe_thing(thingName=name)),
-    TYPE: lambda client, name: bool(client("iot").describe_thing_type(thingTypeName=name)),
-    GROUP: lambda client, name: bool(client("iot").describe_thing_group(thingGroupName=name)),
+_LOOKS: Mapping[str, Callable[..., Any]] = {
+    THING: lambda client, name: client("iot").describe_thing(thingName=name),
+    TYPE: lambda client, name: client("iot").describe_thing_type(thingTypeName=name),
+    GROUP: lambda client, name: client("iot").describe_thing_group(thingGroupName=name),
     CERTIFICATE: lambda client, name: bool(client("iot").describe_certificate(certificateId=name)),
-    POLICY: lambda client, name: bool(client("iot").get_policy(policyName=name)),
+    POLICY: lambda client, name: client("iot").get_policy(policyName=name),
     VERSION: lambda client, policy, number: bool(
         client("iot").get_policy_version(policyName=policy, policyVersionId=number)
     ),

@@ -18,6 +18,14 @@ THING_PRINCIPAL, POLICY_TARGET = "certificate of a Thing", "policy of a certific
 MEMBER, SHADOW, RETAINED = "Thing in a group", "shadow", "retained message"
 ATTACHMENTS = (THING_PRINCIPAL, POLICY_TARGET, MEMBER)
 
+IDENTITIES = {
+    THING: "thingId",
+    TYPE: "thingTypeId",
+    GROUP: "thingGroupId",
+    POLICY: "creationDate",
+}
+"""What AWS tells of a kind by which one is known from a later one of the same name."""
+
 Call = Mapping[str, Any]
 
 
@@ -159,7 +167,7 @@ class Inventory:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Made, None] = {}
+        self._made: dict[Made, str] = {}  # with its identity, "" if none is on record
         self._taken = 0
         self._lock = threading.Lock()
 
@@ -181,11 +189,15 @@ class Inventory:
         elif entry.get("did") in ("make", "remove"):
             one = Made(str(entry["kind"]), tuple(map(str, entry["names"])))
             if entry["did"] == "make":
-                made[one] = None
+                made[one] = str(entry.get("id", ""))
             else:
                 made.pop(one, None)
-                for other in [other for other in made if _goes_with(other, one)]:
+                for other in [other for other in made if goes_with(other, one)]:
                     del made[other]
+
+    def identity(self, one: Made) -> str:
+        """Return what tells this one from a later one of its name; ``""`` if that isn't known."""
+        return self._made.get(one, "")
 
     def __contains__(self, one: Made) -> bool:
         return one in self._made
@@ -195,7 +207,8 @@ class Inventory:
             return iter(list(self._made))
 
 
-def _goes_with(other: Made, gone: Made) -> bool:
+def goes_with(other: Made, gone: Made) -> bool:
+    """Tell whether something exists only with what is gone."""
     if other.kind in ATTACHMENTS:
         return gone in ends(other)
     return gone.kind == POLICY and other.kind == VERSION and other.names[0] == gone.names[0]

@@ -120,6 +120,8 @@ def tear_down(target: Target, ledger: Ledger, *, dry_run: bool) -> TearDown:
     for step in steps:
         step.what = plan.with_owners(step.what)
     if not dry_run:
+        for one in plan.others:
+            ledger.gone(one)
         for step in steps:
             waits = step.after is not None and ledger.has(step.after.kind, *step.after.names)
             if step.call is not None and not waits and not _take(step, ledger):
@@ -139,7 +141,7 @@ def _take(step: Step, ledger: Ledger) -> bool:
             if step.removes is not None:
                 ledger.gone(step.removes)
             return True
-        # A policy counts as attached for minutes after it was detached; a type has to rest.
+        # What was detached counts as attached for minutes; a type has to rest.
         step.found = "WAIT" if step.rests and _code(error) in REST_CODES else "FAILED"
         step.what += f": {_message(error)}"
     except (BotoCoreError, OSError) as error:
@@ -166,12 +168,13 @@ class _Plan:
         self._data = ledger.client("iot-data")
         self._keys = Keys(target.folder / "keys", target.ca_file)
         self._made: list[Made] = []
+        self.others = ledger.others_by_now()
         for one in ledger.current():
             if one.kind == SHADOW or is_there(ledger.client, one):  # shadows were just looked at
                 self._made.append(one)
             else:
                 ledger.gone(one)  # removed by other means
-        self._left: dict[Made, str] = {}
+        self._left = dict.fromkeys(self.others, "it is somebody else's by now.")
         self.with_owners = owners_named(self._made)
 
     def steps(self) -> Iterator[Step]:
@@ -286,7 +289,7 @@ class _Plan:
                 yield Step(f"delete {one}", delete, one)
         for one in self._of(THING):
             delete = partial(self._iot.delete_thing, thingName=one.names[0])
-            yield Step(f"delete {one}", delete, one)
+            yield Step(f"delete {one}", delete, one, rests=True)
         for one in reversed(self._of(GROUP)):  # a group is made after the one that it is in
             delete = partial(self._iot.delete_thing_group, thingGroupName=one.names[0])
             yield Step(f"delete {one}", delete, one)

@@ -19,6 +19,7 @@ import awscrt.mqtt5
 import boto3
 import certifi
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from cryptography import x509
 from moto.server import ThreadedMotoServer
@@ -463,6 +464,106 @@ def test_catch_up_works_on_what_this_lab_made_and_on_nothing_else(aws_lab: Lab) 
     aws_lab.catch_up("03-thing-and-certificate")
     known = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
     assert known["certificateDescription"]["status"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("shadow", [{}, {"shadowName": "settings"}])
+def test_catch_up_deletes_no_shadow_of_others(aws_lab: Lab, shadow: dict[str, str]) -> None:
+    """A shadow needs no Thing in the registry."""
+    data = boto3.Session(region_name=aws_lab.region).client("iot-data")
+    data.update_thing_shadow(thingName="gauge-1", payload='{"state": {}}', **shadow)
+    with pytest.raises(RuntimeError, match=r"The shadow .*of 'gauge-1' in your AWS account"):
+        aws_lab.catch_up("03")
+    assert data.get_thing_shadow(thingName="gauge-1", **shadow)
+    data.delete_thing_shadow(thingName="gauge-1", **shadow)
+    assert aws_lab.catch_up("03")
+
+
+def test_catch_up_deletes_the_shadow_that_outlived_a_thing_of_this_lab(aws_lab: Lab) -> None:
+    aws_lab.client("iot").create_thing(thingName="gauge-2")
+    data = boto3.Session(region_name=aws_lab.region).client("iot-data")
+    data.update_thing_shadow(thingName="gauge-2", payload='{"state": {}}')
+    aws_lab.client("iot").delete_thing(thingName="gauge-2")
+    aws_lab.catch_up("03")
+    with pytest.raises(data.exceptions.ResourceNotFoundException):
+        data.get_thing_shadow(thingName="gauge-2")
+
+
+def test_catch_up_leaves_a_name_that_is_somebody_elses_by_now(aws_lab: Lab) -> None:
+    iot = outsider(aws_lab)
+    aws_lab.catch_up("05")
+    for principal in iot.list_thing_principals(thingName="Test2")["principals"]:
+        iot.detach_thing_principal(thingName="Test2", principal=principal)
+    iot.delete_thing(thingName="Test2")
+    theirs = iot.create_thing(thingName="Test2")["thingId"]
+    for notebook in ("03", "05"):
+        with pytest.raises(RuntimeError, match="The Thing 'Test2' in your AWS account"):
+            aws_lab.catch_up(notebook)
+    assert iot.describe_thing(thingName="Test2")["thingId"] == theirs
+    iot.delete_thing(thingName="Test2")
+    assert aws_lab.catch_up("05")  # made anew, and this lab's
+    assert aws_lab.catch_up("03")
+
+
+def test_catch_up_takes_no_policy_off_a_certificate_of_others(aws_lab: Lab) -> None:
+    iot = outsider(aws_lab)
+    aws_lab.catch_up("05")
+    arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    iot.attach_policy(policyName="Test2Policy", target=arn)
+    before = iot.list_targets_for_policy(policyName="Test2Policy")["targets"]
+    number = arn.rpartition("/")[2]
+    with pytest.raises(RuntimeError, match=f"'Test2Policy' is attached to certificate {number}"):
+        aws_lab.catch_up("04")
+    assert iot.list_targets_for_policy(policyName="Test2Policy")["targets"] == before
+    iot.detach_policy(policyName="Test2Policy", target=arn)
+    assert aws_lab.catch_up("04")
+    aws_lab.client("iot").create_policy(policyName="HashPolicy", policyDocument=POLICY_TEXT)
+    aws_lab.client("iot").attach_policy(policyName="HashPolicy", target=arn)  # the lab did it
+    assert aws_lab.catch_up("04")
+
+
+def test_catch_up_keeps_the_key_of_a_certificate_that_it_does_not_delete(aws_lab: Lab) -> None:
+    iot = outsider(aws_lab)
+    aws_lab.catch_up("05")
+    aws_lab.keys.remove("Test2")
+    answer = iot.create_keys_and_certificate(setAsActive=True)
+    aws_lab.keys.save("Test2", answer)
+    iot.attach_thing_principal(thingName="Test2", principal=answer["certificateArn"])
+    aws_lab.catch_up("03")
+    assert "Test2" not in aws_lab.keys.things()
+    [folder] = aws_lab.keys.folders("Test2")
+    assert aws_lab.keys.certificates()[folder] == answer["certificateId"]
+    assert (folder / "private.pem.key").read_text() == answer["keyPair"]["PrivateKey"]
+    aws_lab.keys.remove("Test2")
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "what"),
+    [
+        ("DeletePolicy", "DeleteConflictException", "the policy 'Test2Policy'"),
+        ("DeleteThing", "InvalidRequestException", "the Thing 'Test2'"),
+        ("DeleteCertificate", "DeleteConflictException", "certificate "),
+    ],
+)
+def test_catch_up_explains_that_aws_wants_some_minutes_after_a_detachment(
+    aws_lab: Lab, operation: str, code: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws_lab.catch_up("05")
+    client = aws_lab.client
+
+    def refuse(**_: Any) -> tuple[Any, dict[str, Any]]:
+        refused = AWSResponse("https://nobody", 409, {}, None)
+        return refused, {"Error": {"Code": code, "Message": "It is attached."}}
+
+    def refusing(service: str) -> Any:
+        made = client(service)
+        made.meta.events.register_last(f"before-call.{service}.{operation}", refuse)
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aws_lab, "client", refusing)
+        with pytest.raises(RuntimeError, match=f"AWS does not delete {what}.*some minutes"):
+            aws_lab.catch_up("03")
+    assert aws_lab.catch_up("03")  # goes on from there
 
 
 def test_cleaning_up_leaves_what_others_have(aws_lab: Lab) -> None:

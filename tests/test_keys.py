@@ -293,6 +293,19 @@ def test_removing_leaves_nothing_of_this_thing_and_all_of_the_others(
     assert names(keys.folder) == []
 
 
+def test_removing_the_files_of_deleted_certificates_keeps_the_keys_of_others(
+    keys: Keys, answers: Answers
+) -> None:
+    for answer in answers[:2]:
+        keys.save("Test2", answer)
+    keys.remove("Test2", {answers[0]["certificateId"]})
+    assert keys.things() == []
+    assert list(keys.certificates().values()) == [answers[1]["certificateId"]]
+    keys.save("Test2", answers[0])
+    keys.remove("Test2", {answer["certificateId"] for answer in answers})
+    assert names(keys.folder) == []
+
+
 def test_removing_includes_what_an_interrupted_save_left(keys: Keys) -> None:
     leftover = keys.folder / "Test2.new"
     leftover.mkdir(parents=True)

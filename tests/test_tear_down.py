@@ -15,9 +15,10 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 
 from creeklab.cloud import process
+from creeklab.journal import Journal
 from creeklab.lab import Lab, open_lab
 from creeklab.ledger import ledger_file
-from creeklab.made import CERTIFICATE, POLICY, THING, TYPE
+from creeklab.made import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Made
 from tests.test_ledger import POLICY_TEXT, others
 
 
@@ -220,6 +221,76 @@ def test_a_version_that_became_the_default_of_their_policy_stays(own_lab: Lab, t
     theirs.set_default_policy_version(policyName="versioned", policyVersionId="1")
     assert own_lab.ledger.tear_down().ok
     assert everything(own_lab)["policies"]["versioned"] == {"1"}
+
+
+def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
+    """This lab's were deleted by other means, and somebody made their own under the same names."""
+    iot, data = own_lab.client("iot"), others(own_lab, "iot-data")
+    iot.create_thing_type(thingTypeName="renewed")
+    iot.create_thing_group(thingGroupName="renewed")
+    iot.create_thing(thingName="renewed")
+    iot.create_thing(thingName="stays-mine")
+    iot.create_policy(policyName="renewed", policyDocument=POLICY_TEXT)
+    iot.create_policy_version(policyName="renewed", policyDocument=POLICY_TEXT)
+    data.update_thing_shadow(thingName="renewed", payload='{"state": {}}')
+    assert Made(SHADOW, ("renewed", "")) in own_lab.ledger.made()
+    theirs.delete_thing(thingName="renewed")
+    theirs.delete_thing_group(thingGroupName="renewed")
+    theirs.delete_policy_version(policyName="renewed", policyVersionId="2")
+    theirs.delete_policy(policyName="renewed")
+    theirs.create_thing(thingName="renewed")
+    theirs.create_thing_group(thingGroupName="renewed")
+    theirs.create_policy(policyName="renewed", policyDocument=POLICY_TEXT)
+    theirs.create_policy_version(policyName="renewed", policyDocument=POLICY_TEXT)
+    mine = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    iot.attach_policy(policyName="renewed", target=mine)
+    iot.attach_thing_principal(thingName="renewed", principal=mine)
+    before = everything(own_lab)
+
+    assert Made(THING, ("renewed",)) not in own_lab.ledger.made()
+    for dry_run in (True, False):
+        done = own_lab.ledger.tear_down(dry_run=dry_run)
+        assert {step.what for step in done.steps if step.found == "LEFT"} == {
+            "Thing 'renewed' stays: it is somebody else's by now.",
+            "thing group 'renewed' stays: it is somebody else's by now.",
+            "policy 'renewed' stays: it is somebody else's by now.",
+            "shadow of 'renewed' stays: it is somebody else's by now.",
+        }
+    assert not own_lab.ledger.has(THING, "renewed")
+    again = own_lab.ledger.tear_down()
+    assert {step.what.partition(":")[0] for step in again.steps} == {
+        "delete thing type 'renewed', five minutes after it was deprecated"
+    }
+    now = everything(own_lab)
+    assert now["things"] == before["things"] - {"stays-mine"}
+    for kind in ("groups", "policies", "shadows"):
+        kept = {name: has for name, has in before[kind].items() if name != "stays-mine"}
+        assert now[kind] == kept
+    assert data.get_thing_shadow(thingName="renewed")
+    assert mine not in now["certificates"]
+    own_lab.ledger.gone(Made(TYPE, ("renewed",)))
+    theirs.delete_thing(thingName="renewed")
+    theirs.delete_thing_group(thingGroupName="renewed")
+
+
+def test_what_this_lab_made_anew_is_its_own(own_lab: Lab, theirs: Any) -> None:
+    iot = own_lab.client("iot")
+    iot.create_thing(thingName="again")
+    theirs.delete_thing(thingName="again")
+    iot.create_thing(thingName="again")
+    iot.create_thing(thingName="again")
+    assert own_lab.ledger.owns(Made(THING, ("again",)))
+    assert [step.what for step in own_lab.ledger.tear_down().steps] == ["delete Thing 'again'"]
+
+
+def test_lines_of_an_older_journal_go_by_the_name(own_lab: Lab) -> None:
+    theirs = others(own_lab, "iot")
+    theirs.create_thing(thingName="older")
+    line = {"did": "make", "at": 0, "kind": THING, "names": ["older"]}
+    Journal(ledger_file(own_lab.home, own_lab.account)).add(line)
+    assert own_lab.ledger.owns(Made(THING, ("older",)))
+    assert own_lab.ledger.tear_down().ok
+    assert "older" not in everything(own_lab)["things"]
 
 
 # --- failures -----------------------------------------------------------------------------------
