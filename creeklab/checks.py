@@ -296,7 +296,20 @@ class Checks:
 
     def clean(self) -> Check:
         """Check that nothing is left of what the course makes: in the account, and on disk."""
-        left = [f"the key files of '{each}'" for each in THINGS if each in self._lab.keys.things()]
+        made = self._lab.ledger.certificates_ever()
+        known = self._lab.keys.certificates()
+        left = [
+            f"the key files {'of' if folder.name in THINGS else 'in the folder'} '{folder.name}'"
+            for folder in self._lab.keys.folders()
+            if folder.name.partition(".")[0] in THINGS or known.get(folder) in made
+        ]
+        pages = self._iot.get_paginator("list_certificates").paginate()
+        left += [
+            f"the certificate {each['certificateId']}, {each['status']}"
+            for page in pages
+            for each in page["certificates"]
+            if each["certificateId"] in made
+        ]
         pages = self._iot.get_paginator("list_things").paginate()
         things = {each["thingName"] for page in pages for each in page["things"]}
         left += [f"the Thing '{each}'" for each in THINGS if each in things]

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from creeklab.tables import html_table
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ class Wrong(Exception):
         super().__init__(found, do)
         self.found = found
         self.do = do
+
+
+def cannot_ask(error: Exception) -> Wrong:
+    """Return what is wrong if AWS refuses to answer."""
+    said = " ".join(str(error).split()).rstrip(".")
+    return Wrong(f"AWS cannot be asked: {said}.", "open the lab again with creeklab.open_lab().")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class Check:
     about
         What it looks at, by which `needs` of others name it.
     look
-        Returns what is right; raises `Wrong`.
+        Returns what is right; raises `Wrong`. What AWS refuses to tell is wrong too.
     needs
         What has to be right for it to mean anything.
     """
@@ -124,6 +132,9 @@ def examine(checks: Iterable[Check]) -> Findings:
                 finding = Finding(check.about, True, check.look())
             except Wrong as wrong:
                 finding = Finding(check.about, False, wrong.found, wrong.do)
+            except (ClientError, BotoCoreError) as error:
+                refused = cannot_ask(error)
+                finding = Finding(check.about, False, refused.found, refused.do)
         found[check.about] = finding
     return Findings(found.values())
 

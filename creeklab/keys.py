@@ -164,16 +164,18 @@ class Keys:
     def certificates(self) -> dict[Path, str]:
         """Return the id of the certificate in each folder here, those set aside included."""
         found = {}
-        for folder in sorted(self.folder.iterdir()) if self.folder.exists() else []:
+        for folder in self.folders():
             with contextlib.suppress(OSError, ValueError):
                 found[folder] = ThingFiles(folder, self._ca).certificate_id
         return found
 
-    def folders(self, thing: str) -> list[Path]:
-        """Return the folders with files of `thing`, those set aside included."""
-        folder = self._folder(thing)
-        others = sorted(folder.parent.glob(folder.name + ".*"))
-        return [each for each in (folder, *others) if each.exists()]
+    def folders(self, thing: str | None = None) -> list[Path]:
+        """Return the folders with files of `thing`, or of all; those set aside included."""
+        folders = sorted(self.folder.iterdir()) if self.folder.exists() else []
+        if thing is None:
+            return folders
+        name = self._folder(thing).name
+        return [each for each in folders if each.name.partition(".")[0] == name]
 
     def remove(self, thing: str, deleted: Container[str] | None = None) -> None:
         """Remove the files of `thing`, with those of its earlier certificates, if there are any.
@@ -184,11 +186,12 @@ class Keys:
             Ids of certificates that are no more: only their files go, since the key of any other
             may still open the door. The rest is set aside. None: all go.
         """
-        known = self.certificates() if deleted is not None else {}
+        known = self.certificates()
+        current = self._folder(thing)
         for folder in self.folders(thing):
             if deleted is None or known.get(folder, "") in deleted:
                 shutil.rmtree(folder)
-            elif folder == self._folder(thing):
+            elif folder == current:
                 _set_aside(folder, folder.name)
 
     def clear(self) -> None:

@@ -364,6 +364,34 @@ def test_whether_anything_of_the_course_is_left(home: Path) -> None:
     assert lab.check.clean()
 
 
+def test_certificates_and_keys_set_aside_are_left_of_the_course(home: Path) -> None:
+    lab = open_lab(home=home)
+    iot = lab.client("iot")
+    first, second, third = (iot.create_keys_and_certificate(setAsActive=True) for _ in range(3))
+    lab.keys.save("Test2", first)
+    lab.keys.save("Test2", second)  # sets the first aside
+    lab.keys.save("Mine", third)
+    lab.keys.remove("Test2", {second["certificateId"]})
+    for number in (second["certificateId"], third["certificateId"]):
+        iot.update_certificate(certificateId=number, newStatus="INACTIVE")
+    iot.delete_certificate(certificateId=second["certificateId"])
+    check = lab.check.clean()
+    assert not check
+    assert f"the certificate {first['certificateId']}, ACTIVE" in check.found
+    assert f"the certificate {third['certificateId']}, INACTIVE" in check.found
+    assert second["certificateId"] not in check.found
+    folder = f"Test2.was-{first['certificateId'][:10]}"
+    for name in (folder, "Mine"):
+        assert f"the key files in the folder '{name}'" in check.found
+    assert_sentences(check.found)
+    lab.ledger.tear_down()
+    assert lab.check.clean()
+
+    # A key of which nobody can tell any more what it opens.
+    (home / "keys" / "Test2.was-unknown").mkdir(parents=True)
+    assert "the key files in the folder 'Test2.was-unknown'" in lab.check.clean().found
+
+
 def test_a_thing_that_was_never_made(lab: Lab) -> None:
     check = lab.check.thing("never-made")
     assert repr(check) == (

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -86,6 +87,21 @@ def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
         "OK       fifth   fine.",
         "The first thing to do: mend it.",
     ]
+
+
+def test_what_aws_does_not_tell_is_a_finding() -> None:
+    def refused() -> str:
+        error = {"Error": {"Code": "ThrottlingException", "Message": "Slow down."}}
+        raise ClientError(error, "GetPolicy")  # type: ignore[arg-type]
+
+    def unreachable() -> str:
+        raise EndpointConnectionError(endpoint_url="https://nobody")
+
+    for look, said in ((refused, "Slow down."), (unreachable, "https://nobody")):
+        finding = wrong_one(examine([Check("first", look)]))
+        assert finding.found.startswith("AWS cannot be asked: ")
+        assert said in finding.found
+        assert "open_lab" in finding.do
 
 
 def test_findings_as_html_escape_and_take_the_themes_colours() -> None:
@@ -437,6 +453,18 @@ def test_a_certificate_that_is_not_attached(lab: Lab, new_thing: Make) -> None:
     assert skipped(findings) == set()
     eval(wrong_one(findings).do, {"iot": iot})
     assert lab.doctor(thing.name).ok
+
+
+def test_a_thing_that_was_deleted(lab: Lab, new_thing: Make) -> None:
+    """Its files and its certificate are there, and the certificate has its policy."""
+    thing = new_thing()
+    iot = lab.client("iot")
+    iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
+    iot.delete_thing(thingName=thing.name)
+    findings = lab.doctor(thing.name)
+    assert wrong_one(findings).about == "Thing"
+    assert "there is no Thing" in wrong_one(findings).found
+    assert skipped(findings) == {"attached to Thing"}
 
 
 def test_no_policy(lab: Lab, new_thing: Make) -> None:
