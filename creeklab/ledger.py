@@ -270,7 +270,12 @@ class Ledger:
             context["creeklab-asked"] = dict(params)
         if name in MAKES:
             one = MAKES[name](params, {})
-            context["creeklab-makes"] = one is None or self._makes(one)
+            try:
+                context["creeklab-makes"] = one is None or self._makes(one)
+            except (ClientError, BotoCoreError):
+                # Whoever may not look, or asks for what cannot be, hears it from the call itself.
+                # What was there before cannot be told then, so what is there counts as others'.
+                context["creeklab-makes"] = False
         if name in TAGGED and self._target.name == "aws":
             params["tags"] = [*params.get("tags", []), TAG]
 

@@ -415,3 +415,9 @@ def test_a_journal_that_grows_is_taken_in_bit_by_bit() -> None:
         assert list(inventory.after(rows[:end])) == there(rows[:end])
     assert Made(THING, ("t",)) in inventory
     assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter one is another one
+
+
+def test_what_cannot_be_made_is_refused_by_its_own_name(lab: Lab) -> None:
+    with pytest.raises(ClientError, match="calling the CreateThing operation"):
+        lab.client("iot").create_thing(thingName="my thing")
+    assert ("Thing", "my thing") not in lab.ledger.made().rows()

@@ -99,8 +99,8 @@ def joined(home: Path) -> Joined | None:
         return None  # what is wrong with the folder, if anything, is told by who makes it
     except (ValueError, TypeError):
         raise CloudError(
-            f"The file {file} cannot be read. Leave the workshop with creeklab cloud leave, and "
-            "join it again."
+            f"The file {file} cannot be read. Leave the workshop with "
+            "python3 -m creeklab cloud leave, and join it again."
         ) from None
 
 
@@ -120,7 +120,7 @@ def reach(workshop: Joined) -> Running:
         raise CloudError(
             f"The workshop's cloud at {workshop.host}:{workshop.https_port} cannot be reached "
             f"({why}). Are you in the same network, and does it run? Ask who runs the workshop. "
-            "With creeklab cloud leave you go back to a cloud of your own."
+            "With python3 -m creeklab cloud leave you go back to a cloud of your own."
         ) from None
     return Running(0, workshop.host, workshop.mqtt_port, workshop.https_port, host=workshop.host)
 
@@ -130,8 +130,8 @@ def _refuse_if_joined(home: Path, what: str) -> None:
     if workshop is not None:
         raise CloudError(
             f"You take part in a workshop as {workshop.name}, and its cloud runs on "
-            f"{workshop.host}: only there can it be {what}. With creeklab cloud leave you go back "
-            "to a cloud of your own."
+            f"{workshop.host}: only there can it be {what}. With "
+            "python3 -m creeklab cloud leave you go back to a cloud of your own."
         )
 
 

@@ -110,6 +110,16 @@ def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str
             id="one more resource",
         ),
         pytest.param(
+            allow("iot:Conect", "ARN:client/Test2"),
+            "iot:Connect",
+            "client/Test2",
+            [
+                '-      "Action": "iot:Conect",',
+                '+      "Action": "iot:Connect",',
+            ],
+            id="a misspelt action",
+        ),
+        pytest.param(
             allow("iot:Publish", "ARN:topic/creek/depth"),
             "iot:RetainPublish",
             "topic/creek/depth",

@@ -73,6 +73,6 @@ def unanswered(topic: str) -> str | None:
 
 def _unknown(topic: str) -> str:
     return (
-        f"'{topic}' is not a reserved topic that AWS IoT Core has. It closes the connection for a "
-        "topic with $ that it does not know."
+        f"'{topic}' is not a reserved topic that AWS IoT Core has. It refuses a topic with $ that "
+        "it does not know, and where MQTT has no word for that it closes the connection."
     )

@@ -257,7 +257,7 @@ def of_action(bound: BoundStatement, action: str) -> Difference:
         text = f"its NotAction ({said}) leaves out {action}"
         return Difference("excluded", text, f"take {action} out of it", said, action, ACTION)
     for written in bound.statement.actions:
-        if _misspelt(written, action):
+        if misspelt(written, action):
             text = f"its Action says {written!r}, which is no action of AWS IoT"
             advice = f"write {action!r} in place of {written!r}"
             return Difference("spelling", text, advice, written, action, FIELD)
@@ -268,7 +268,7 @@ def of_action(bound: BoundStatement, action: str) -> Difference:
     return Difference("action", text, f"add {action} to its Action", said, action, ACTION)
 
 
-def _misspelt(written: str, action: str) -> bool:
+def misspelt(written: str, action: str) -> bool:
     """Tell whether an action that does not exist was meant to be the one asked for."""
     known = [each.lower() for each in ACTIONS]
     said = written.lower()

@@ -18,7 +18,7 @@ from typing import Any
 
 from creeklab.cloud.policy.authorizer import Authorizer
 from creeklab.cloud.policy.binding import BoundStatement, Context
-from creeklab.cloud.policy.differences import ACTIONS
+from creeklab.cloud.policy.differences import ACTIONS, misspelt
 from creeklab.cloud.policy.document import VARIABLES_SINCE, MalformedPolicy, parse
 from creeklab.cloud.policy.explain import Explanation, Finding, explain
 from creeklab.cloud.policy.patterns import plain
@@ -242,6 +242,13 @@ def _in_statement(
             useless = kinds & {"kind", "mqtt-wildcard"}  # it allowed nothing that can happen
             yield name, after, how, () if useless else gone
     if statement.resources == (exact,):
+        for written in statement.actions:
+            if misspelt(written, action):
+                after, changed = _copy(documents[name], statement.index)
+                actions = [action if each == written else each for each in statement.actions]
+                changed["Action"] = _folded(actions)
+                yield name, after, f"write {action} in place of {written} in {label}", ()
+                return
         after, changed = _copy(documents[name], statement.index)
         changed["Action"] = [*statement.actions, action]
         yield name, after, f"add {action} to the Action of {label}", ()
