@@ -419,5 +419,8 @@ def test_a_certificate_that_another_thing_has_too_stays_with_it(after_the_course
     [principal] = iot.list_thing_principals(thingName="Test2")["principals"]
     iot.create_thing(thingName="Neighbour")
     iot.attach_thing_principal(thingName="Neighbour", principal=principal)
+    key = after_the_course.keys.files("Test2").private_key.read_text()
     after_the_course.catch_up("03")
     assert iot.list_thing_principals(thingName="Neighbour")["principals"] == [principal]
+    [kept] = after_the_course.keys.folders("Test2")  # its key is the neighbour's too
+    assert (kept / "private.pem.key").read_text() == key
