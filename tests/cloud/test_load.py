@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from creeklab.cloud.api import server
-from creeklab.cloud.mqtt import listener
+from creeklab.cloud.mqtt import listener, packets
+from creeklab.cloud.mqtt.packets import Publish, Suback, Subscribe, Subscription
+from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.hardening import load
-from tests.hardening.figures import handles
+from tests.hardening.figures import handles, resident
 from tests.hardening.inside import Inside, cloud_inside, wait_for
 
 RETAINED = 1000
@@ -100,3 +102,21 @@ def test_who_is_cut_off_and_reads_nothing_is_gone_soon(hasty: Inside) -> None:
         assert hasty.call(lambda: broker.connections["deaf"].congested)
         assert hasty.call(lambda: broker.disconnect("deaf", True, True))
         wait_for(lambda: handles() < before, "the cloud's end of it is closed", 20)
+
+
+@needs_proc
+def test_a_few_bytes_do_not_fill_the_memory(hasty: Inside) -> None:
+    """One TLS record asks for 128 KB 3456 times; it is all answered, and the messages dropped."""
+    broker = hasty.rooms.broker
+    hasty.call(lambda: broker.publish("a", bytes(MAX_PAYLOAD), 0, retain=True))
+    with contextlib.closing(hasty.wire("greedy")) as greedy:
+        before = resident()
+        asked = packets.encode(Subscribe(7, [Subscription("a", 0)] * 8, {}), 5) * 432
+        assert len(asked) < 1 << 14
+        greedy._socket.sendall(asked)
+        came: list[packets.Packet] = []
+        while sum(isinstance(each, Suback) for each in came) < 432:
+            came += greedy.take()
+        assert 8 <= sum(isinstance(each, Publish) for each in came) < 100
+        assert resident() - before < 100e6
+        assert load.answers(greedy)
