@@ -37,9 +37,6 @@ MAX_NAME = 40
 SHORTEST_SECRET = 20
 JOIN_FILE = "workshop-join.json"
 
-# What is wrong with one account's files, and no reason for the others to suffer.
-_TROUBLE = (OSError, ValueError, TypeError, sqlite3.Error)
-
 log = logging.getLogger(__name__)
 
 
@@ -92,7 +89,8 @@ class Workshop:
                 # The name stays taken, whatever there is about the account.
                 self._participants[participant.name.casefold()] = participant
                 self._open(participant)
-            except _TROUBLE:
+            except Exception:
+                # Whatever is wrong with one account, the others are served.
                 log.exception("%s: this participant's account was left out.", file.parent)
 
     def open(self, mqtt_port: int, https_port: int, ca: str) -> None:
@@ -174,7 +172,7 @@ class Workshop:
         if rooms is None:  # it could not be opened the last time
             try:
                 rooms = self._open(participant)
-            except _TROUBLE as error:
+            except Exception as error:
                 raise _not_opened(participant) from error
         return asdict(rooms.account)
 
@@ -193,7 +191,7 @@ class Workshop:
             rooms = self._open(participant)
             # Last, as it is what counts: a folder without it is nobody's.
             write_private(folder / "participant.json", json.dumps(asdict(participant)) + "\n")
-        except _TROUBLE as error:
+        except Exception as error:
             opened = self._accounts.of_number(number)
             if opened is not None:
                 self._accounts.remove(opened)
@@ -221,7 +219,7 @@ class Workshop:
             for file in self._folder_of(participant).glob("cloud.db*"):
                 file.unlink()
             self._open(participant)
-        except _TROUBLE as error:
+        except Exception as error:
             raise _not_opened(participant) from error
         return {}
 
