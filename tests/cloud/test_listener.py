@@ -73,7 +73,7 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
         house, socket = House(), Socket()
         protocol = listener._MqttProtocol(lambda *_: house.broker, None)
         protocol.connection_made(socket)  # type: ignore[arg-type]
-        protocol.data_received(packets.encode(connect("a", 5), 5))
+        protocol.received(packets.encode(connect("a", 5), 5))
         await scene(house, protocol, socket)
         protocol.connection_lost(None)
 
@@ -87,7 +87,7 @@ def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
         socket.unread = unread
         protocol.pause_writing()
-        protocol.data_received(PING)
+        protocol.received(PING)
         await asyncio.sleep(0)
         assert socket.gone is not stays
         assert ("a" in house.broker.connections) is stays
@@ -100,7 +100,7 @@ def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
 def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
         socket.unread = listener.MOST_UNREAD + 1
-        protocol.data_received(PING)
+        protocol.received(PING)
         await asyncio.sleep(0)
         assert "a" in house.broker.connections
 
@@ -114,7 +114,7 @@ def test_few_bytes_do_not_ask_for_many() -> None:
         await asyncio.sleep(0)
         before = len(socket.written)
         house.broker.publish("a", LARGE, 0, retain=True)
-        protocol.data_received(asking(0) * 400)
+        protocol.received(asking(0) * 400)
         assert sum(map(len, protocol._out)) < listener.HIGH_WATER + 2 * MAX_PAYLOAD
         await asyncio.sleep(0)
         sent = len(socket.written) - before
@@ -130,7 +130,7 @@ def test_few_bytes_do_not_ask_for_many() -> None:
 def test_what_the_transport_holds_back_counts_until_it_is_read() -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
         house.broker.publish("a", LARGE, 0, retain=True)
-        protocol.data_received(asking(0) * 2)
+        protocol.received(asking(0) * 2)
         protocol.pause_writing()
         await asyncio.sleep(0)
         house.broker.publish("a", b"missed", 0)
@@ -151,7 +151,7 @@ def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
         house.broker.publish("a", LARGE, 1, retain=True)
         unread = asking(1) * 40
         unread += b"".join(packets.encode(Puback(n, 0, {}), 5) for n in range(1, 300))
-        protocol.data_received(unread)
+        protocol.received(unread)
         assert sum(map(len, protocol._out)) <= listener.MOST_UNREAD
         await asyncio.sleep(0)
         assert socket.gone
@@ -164,9 +164,9 @@ def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
 def test_after_a_flood_the_others_have_their_turn() -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
         await asyncio.sleep(0)
-        protocol.data_received(PING * 100)
+        protocol.received(PING * 100)
         assert not socket.paused
-        protocol.data_received(PING * (listener.TURN // 2))
+        protocol.received(PING * (listener.TURN // 2))
         assert socket.paused
         await asyncio.sleep(0)
         assert not socket.paused

@@ -169,7 +169,12 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
     return f"The TLS handshake failed ({reason or error})."
 
 
-class _MqttProtocol(asyncio.Protocol):
+# Where what has come is decrypted to, for one connection after the other. A protocol without such
+# a buffer gets bytes, and for them uvloop asks for 256 KB at each reading.
+_BUFFER = memoryview(bytearray(TURN))
+
+
+class _MqttProtocol(asyncio.BufferedProtocol):
     def __init__(self, broker_of: BrokerOf, spin: Spin | None) -> None:
         self._broker_of = broker_of
         self._spin = spin
@@ -193,7 +198,13 @@ class _MqttProtocol(asyncio.Protocol):
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
         acknowledge_now(self._transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received(bytes(_BUFFER[:nbytes]))
+
+    def received(self, data: bytes) -> None:
         try:
             self._connection.receive(data)
         except Exception:
