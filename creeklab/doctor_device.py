@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.x509 import load_pem_x509_certificate
 
 from creeklab.device import Refused
@@ -348,12 +348,21 @@ class DeviceChecks:
     # --- the connection ---------------------------------------------------------------------------
 
     def connection(self) -> str:
-        """Connect as the device does."""
+        """Connect as the device does, unless it is connected: AWS would cut it off for that."""
+        if self._is_connected():
+            return "CONNACK: a device with this client id is connected now, and was left alone."
         try:
             self._lab.connect(self._thing, client_id=self._client_id).close()
         except (Refused, TimeoutError, ValueError) as error:
             raise Wrong(str(error), self._why()) from None
         return "CONNACK: the device gets in."
+
+    def _is_connected(self) -> bool:
+        data = self._lab.client("iot-data")
+        try:
+            return bool(data.get_connection(clientId=self._client_id)["connected"])
+        except (ClientError, BotoCoreError):
+            return False  # nobody of this name was ever connected, or it cannot be told
 
     def _why(self) -> str:
         if self._lab.target == "local":

@@ -333,6 +333,16 @@ def test_a_device_that_gets_in(lab: Lab, new_thing: Make) -> None:
     assert thing.certificate_id not in repr(findings)
 
 
+def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: Make) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name):
+        findings = lab.doctor(thing.name)
+        assert findings.ok
+        assert "is connected now, and was left alone" in repr(findings)
+        gone = lab.tape(kind="disconnect", thing=thing.name)
+    assert gone.empty
+
+
 def test_no_files_and_no_thing(lab: Lab) -> None:
     findings = lab.doctor("nobody-here")
     assert [finding.about for finding in findings.wrong()] == ["files", "Thing"]
