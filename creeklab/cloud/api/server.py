@@ -14,6 +14,7 @@ Besides AWS's services there are two doors: ``/mqtt`` hands a WebSocket on, and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import logging
@@ -190,9 +191,15 @@ class ApiServer:
         """Stop listening, let requests under way finish, close every connection."""
         if self._runner is None or self._runner.server is None:
             return
+        # Closing waits for the TLS farewell of an idle client, so what is open is aborted. What is
+        # being closed already comes first: asyncio's own transport, once it is closed a second
+        # time, as the clean-up does, cannot be aborted any more.
+        closing = {transport for transport in self._open if transport.is_closing()}
+        for transport in closing:
+            _abort(transport)
         await self._runner.cleanup()
-        for transport in list(self._open):
-            transport.abort()  # closing would wait for the TLS farewell of an idle client
+        for transport in set(self._open) - closing:
+            _abort(transport)
         await asyncio.sleep(0)
         self._runner = None
 
@@ -353,6 +360,11 @@ def _refuse_if(told: devices.Told | None, call: _Call) -> None:
     if told is not None:
         call.told |= told
         raise ServiceError("ForbiddenException", "Forbidden")
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    with contextlib.suppress(AttributeError):  # it was closed twice before; its farewell ends it
+        transport.abort()
 
 
 async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
