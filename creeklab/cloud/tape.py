@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from heapq import merge
-from itertools import chain, takewhile
+from itertools import chain, count, repeat, takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -148,6 +148,24 @@ class Tape:
         fresh.append(
             (number, now, sender, topic, payload, qos, retain, properties, receivers, size)
         )
+
+    def published_burst(
+        self, sender: Party, topic: str, payloads: Sequence[bytes], receivers: list[Party]
+    ) -> None:
+        """Append messages that came in one after the other, and went out: an entry for each.
+
+        They are of QoS 0, not retained, have no properties, and none is too large to keep.
+        """
+        first = self._number + 1
+        self._number += len(payloads)
+        now, fresh = self._clock(), self._fresh
+        for start in range(0, len(payloads), CHUNK):
+            if len(fresh) >= CHUNK:
+                self._packets.settle()
+            some = payloads[start : start + CHUNK]
+            before = (repeat(one) for one in (now, sender, topic))
+            after = (repeat(one) for one in (0, False, None, receivers))
+            fresh.extend(zip(count(first + start), *before, some, *after, map(len, some)))
 
     def delivered(
         self,

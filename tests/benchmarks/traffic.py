@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.packets import (
     Connack,
     Connect,
-    Decoder,
     Disconnect,
     Publish,
     Suback,

@@ -15,8 +15,9 @@ from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.kept_sessions import KeptSessions
-from creeklab.cloud.mqtt.packets import Connect, Decoder, Subscribe, Subscription, Will
+from creeklab.cloud.mqtt.packets import Connect, Subscribe, Subscription, Will
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import Store

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creeklab.cloud.mqtt import fields
+from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.fields import Properties, ProtocolError, Reason
 from creeklab.cloud.mqtt.packets import (
     Connack,
     Connect,
-    Decoder,
     Disconnect,
     Packet,
     Pingreq,

@@ -27,7 +27,8 @@ from creeklab.cloud.account import load_account
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.connection import Connection
-from creeklab.cloud.mqtt.packets import Decoder, Disconnect, Pingreq, Pingresp, Publish
+from creeklab.cloud.mqtt.decoder import Decoder
+from creeklab.cloud.mqtt.packets import Disconnect, Pingreq, Pingresp, Publish
 from creeklab.cloud.mqtt.websocket import MAX_FRAME
 from creeklab.device import AccountKey, Device, Refused
 from creeklab.lab import Lab, open_lab

@@ -37,11 +37,11 @@ from typing import Any
 from creeklab.cloud import process, shadow
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.admission import MAX_PACKET
+from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.fields import ProtocolError, Reason
 from creeklab.cloud.mqtt.packets import (
     Connack,
     Connect,
-    Decoder,
     Disconnect,
     Packet,
     Pingreq,

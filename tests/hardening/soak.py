@@ -36,8 +36,8 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.packets import (
-    Decoder,
     Disconnect,
     Packet,
     Pingreq,

@@ -11,8 +11,9 @@ import json
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.fields import ProtocolError
-from creeklab.cloud.mqtt.packets import Decoder, Publish, encode
+from creeklab.cloud.mqtt.packets import Publish, encode
 
 
 def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:

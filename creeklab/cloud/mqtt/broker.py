@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from creeklab.cloud.access import Access
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt import events, reserved
+from creeklab.cloud.mqtt.decoder import Burst
 from creeklab.cloud.mqtt.fields import Properties, Reason
 from creeklab.cloud.mqtt.groups import SharedGroups
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
@@ -468,12 +469,51 @@ class Broker:
                 expires_at = self.clock() + life
         return Message(topic, payload, qos, properties or {}, retain, expires_at)
 
-    def _route(self, message: Message, client_id: str) -> None:
-        route = self._routes.get(message.topic)
+    def publish_burst(self, burst: Burst, version: int, sender: Party) -> bool:
+        """Route messages that may be published and came one after the other, all at once.
+
+        Parameters
+        ----------
+        version
+            Of the client that sent them.
+
+        Returns
+        -------
+        bool
+            Whether it was done. It is not, and nothing is, if the messages need a look one by one:
+            one of the receivers does, or a service does.
+        """
+        topic = burst.topic
+        route = self._route_to(topic)
+        if topic.startswith("$") or route.groups:
+            return False
+        receivers: list[Connection] = []
+        for session, _, _, not_to_itself in route.direct:
+            connection = self.connections.get(session.client_id)
+            if connection is None or (not_to_itself and session.client_id == sender.client_id):
+                continue
+            if not connection.takes_bursts(topic):
+                return False
+            receivers.append(connection)
+        parties = [connection.party for connection in receivers]
+        self.tape.published_burst(sender, topic, burst.payloads, parties)
+        frames = {version: burst.frames}
+        for connection in receivers:
+            if connection.version not in frames:
+                frames[connection.version] = burst.encoded(connection.version)
+            connection.deliver_burst(frames[connection.version], len(burst.payloads))
+        return True
+
+    def _route_to(self, topic: str) -> _Route:
+        route = self._routes.get(topic)
         if route is None:
             if len(self._routes) >= MAX_CACHED_TOPICS:
                 self._routes.clear()
-            route = self._routes[message.topic] = _Route.of(self._tree.match(message.topic))
+            route = self._routes[topic] = _Route.of(self._tree.match(topic))
+        return route
+
+    def _route(self, message: Message, client_id: str) -> None:
+        route = self._route_to(message.topic)
         granted, retain, connections = message.qos, message.retain, self.connections
         for session, qos, as_published, not_to_itself in route.direct:
             if not_to_itself and session.client_id == client_id:

@@ -1,4 +1,4 @@
-"""The sockets: TCP, mutual TLS, and one write per connection and turn of the loop.
+"""The sockets: TCP, mutual TLS, and one write per connection for all that one reading asks for.
 
 A TLS handshake that fails never reaches a protocol of asyncio's. So that such a refusal can be
 explained as well, the TLS context is given an SSL object that tells of it (`watch_handshakes`).
@@ -79,11 +79,12 @@ class MqttListener:
         """
         loop = asyncio.get_running_loop()
         spin = Spin(loop, self._spin) if self._spin else None
+        outgoing = _Outgoing(loop)
         servers: list[asyncio.Server] = []
         try:
             for host in hosts:
                 server = await loop.create_server(
-                    lambda: _MqttProtocol(self._broker_of, spin),
+                    lambda: _MqttProtocol(self._broker_of, outgoing, spin),
                     host,
                     port,
                     ssl=self._context,
@@ -174,9 +175,40 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
 _BUFFER = memoryview(bytearray(TURN))
 
 
+class _Outgoing:
+    """Who has something to write: what one reading brought is written at its end.
+
+    What is written at another time goes out in the loop's next turn. To ask the loop in either case
+    would cost every message a turn of its own.
+
+    Attributes
+    ----------
+    reading
+        Whether a reading is under way; who reads calls `flush` at its end.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reading = False
+        self._loop = loop
+        self._due: list[_MqttProtocol] = []
+
+    def add(self, protocol: _MqttProtocol) -> None:
+        """Note that a connection has something to write, once until it is flushed."""
+        if not self._due and not self.reading:
+            self._loop.call_soon(self.flush)
+        self._due.append(protocol)
+
+    def flush(self) -> None:
+        """Write all that there is to write."""
+        due, self._due = self._due, []
+        for protocol in due:
+            protocol.flush()
+
+
 class _MqttProtocol(asyncio.BufferedProtocol):
-    def __init__(self, broker_of: BrokerOf, spin: Spin | None) -> None:
+    def __init__(self, broker_of: BrokerOf, outgoing: _Outgoing, spin: Spin | None) -> None:
         self._broker_of = broker_of
+        self._outgoing = outgoing
         self._spin = spin
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
@@ -205,6 +237,8 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self.received(bytes(_BUFFER[:nbytes]))
 
     def received(self, data: bytes) -> None:
+        outgoing = self._outgoing
+        outgoing.reading = True
         try:
             self._connection.receive(data)
         except Exception:
@@ -212,7 +246,10 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             log.exception("A connection was closed because of an error in the broker.")
             self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
             self._close()
-        if not self._out:
+        outgoing.reading = False
+        answered = bool(self._out)
+        outgoing.flush()
+        if not answered:
             acknowledge_now(self._transport)
         if self._spin is not None:
             self._spin.heard()
@@ -238,7 +275,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
 
     def _write(self, data: bytes) -> None:
         if not self._out:
-            self._loop.call_soon(self._flush)
+            self._outgoing.add(self)
         self._out.append(data)
         self._waiting += len(data)
         if self._waiting > HIGH_WATER:
@@ -250,7 +287,8 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if self._waiting > MOST_UNREAD:
             self._out.pop()  # whose it is will be cut off
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what there is to write."""
         if self._out:
             asked, self._waiting = self._waiting, 0
             if asked <= MOST_UNREAD:
@@ -264,5 +302,5 @@ class _MqttProtocol(asyncio.BufferedProtocol):
                     self._transport.abort()  # closing would wait for it to read
 
     def _close(self) -> None:
-        self._flush()
+        self.flush()
         self._transport.close()
