@@ -21,7 +21,6 @@ from creeklab.cloud.mqtt.packets import (
     Connack,
     Connect,
     Disconnect,
-    Publish,
     Suback,
     Subscribe,
     Subscription,
@@ -118,8 +117,7 @@ class _Frames:
     """The frames of one topic, and what arrives of them."""
 
     def __init__(self, topic: str, qos: int) -> None:
-        publish = Publish(topic, PAYLOAD, qos, False)
-        self.before, self.after = encode_publish_around_id(publish, VERSION, qos)
+        self.before, self.after = encode_publish_around_id(topic, PAYLOAD, {}, VERSION, qos << 1)
         self.qos = qos
         self.length = len(self.before) + 2 * qos + len(self.after)
 

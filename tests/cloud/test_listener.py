@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -30,17 +32,16 @@ class Socket:
         self.unread = 0
         self.paused = False
         self.gone = False
+        self.socket = socket.socket()
+        weakref.finalize(self, self.socket.close)
 
     def get_extra_info(self, name: str) -> Any:
         address = "127.0.0.1", 8883
-        known = {"peername": address, "sockname": address, "peercert": {}}
+        known = {"peername": address, "sockname": address, "peercert": {}, "socket": self.socket}
         return known.get(name, self)
 
     def getpeercert(self, binary_form: bool) -> bytes:
         return b"certificate"
-
-    def setsockopt(self, *_: int) -> None:
-        pass
 
     def set_write_buffer_limits(self, high: int) -> None:
         pass

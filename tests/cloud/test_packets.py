@@ -305,13 +305,14 @@ def test_what_the_wire_cannot_carry_is_not_written(packet: Packet, error: type[E
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_a_frame_for_many_subscribers(version: int) -> None:
-    came = Publish("a/b", b"x" * 200, 1, True, True, 99, {"content_type": "t"})
-    head, tail = encode_publish_around_id(came, version, 1)
+    topic, payload, properties = "a/b", b"x" * 200, {"content_type": "t"}
+    head, tail = encode_publish_around_id(topic, payload, properties, version, 0b0011)
     for packet_id in (1, 258, 65535):
-        sent = replace(came, dup=False, packet_id=packet_id)
+        sent = Publish(topic, payload, 1, True, False, packet_id, properties)
         assert head + packet_id.to_bytes(2, "big") + tail == encode(sent, version)
-    sent = replace(came, qos=0, dup=False, packet_id=0)
-    assert encode_publish_around_id(came, version, 0) == (encode(sent, version), b"")
+    sent = Publish(topic, payload, 0, False, False, 0, properties)
+    frame = encode_publish_around_id(topic, payload, properties, version, 0)
+    assert frame == (encode(sent, version), b"")
 
 
 # Properties ---------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.process import CloudError, Joined, Running
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import StoreError
@@ -738,7 +739,7 @@ def test_who_connects_to_an_account_that_was_emptied_meanwhile(
     late.receive(packets.encode(connect("late", version), version))
     # MQTT 3.1.1 is cut off without a word, as in every refusal.
     answer = [packets.Connack(False, 0x88, {})] if version == 5 else []
-    assert list(packets.Decoder(version=version).feed(bytes(heard))) == answer
+    assert list(Decoder(version=version).feed(bytes(heard))) == answer
     assert closed
     assert rooms.broker.connections == {}
 

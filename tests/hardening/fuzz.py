@@ -35,7 +35,7 @@ from random import Random
 from typing import Any
 
 from creeklab.cloud import process, shadow
-from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt import decoder, packets
 from creeklab.cloud.mqtt.admission import MAX_PACKET
 from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.fields import ProtocolError, Reason
@@ -143,7 +143,7 @@ def _decoded(random: Random, data: bytes) -> str:
     for version, packet in found:
         again = Decoder(version=None if isinstance(packet, Connect) else version)
         if not isinstance(packet, Connect):
-            again._readers = packets._FROM_CLIENT
+            again._readers = decoder._FROM_CLIENT
         assert list(again.feed(packets.encode(packet, version))) == [packet], packet
     if error is None:
         return "read"

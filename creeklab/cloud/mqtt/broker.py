@@ -513,7 +513,7 @@ class Broker:
         return route
 
     def _route(self, message: Message, client_id: str) -> None:
-        route = self._route_to(message.topic)
+        route = self._routes.get(message.topic) or self._route_to(message.topic)
         granted, retain, connections = message.qos, message.retain, self.connections
         for session, qos, as_published, not_to_itself in route.direct:
             if not_to_itself and session.client_id == client_id:

@@ -305,7 +305,7 @@ class Connection:
                 self._held += 1
                 self._broker.hold(self, publish.packet_id)
             else:
-                self._send(Puback(publish.packet_id, 0, {}))
+                self._write(packets.encode_puback(publish.packet_id))
         elif self.version == 5 and publish.qos and refused in PUBACK_REASONS:
             self._send(Puback(publish.packet_id, refused, {}))
         else:
@@ -346,7 +346,7 @@ class Connection:
         if not self.open:
             return
         if kept:
-            self._send(Puback(packet_id, 0, {}))
+            self._write(packets.encode_puback(packet_id))
         else:
             self._not_taken(packet_id, Reason.UNSPECIFIED_ERROR)
 

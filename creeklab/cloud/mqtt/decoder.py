@@ -13,7 +13,7 @@ read here without asking it; a device that sends one reading after the other on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -49,7 +49,8 @@ _PacketReaders: TypeAlias = Mapping[int, Callable[[Reader], Packet]]
 # QoS 0 to 2, retain or not, and DUP only where QoS is not 0 (3.3.1).
 _FIRST_OF_PUBLISH = (*range(0x30, 0x36), *range(0x3A, 0x3E))
 
-# Of those whose length takes two bytes.
+# Of those whose length takes one byte, and of those where it takes two.
+_LARGEST_ALONE = 2 + (1 << 7) - 1
 _LARGEST_IN_BURST = 3 + (1 << 14) - 1
 
 _AT_FIRST: _PacketReaders = {0x10: Connect._read}
@@ -113,7 +114,16 @@ class Decoder:
         What ended the connection. Every later `feed` raises it again.
     """
 
-    __slots__ = ("_bursts", "_needed", "_readers", "_tail", "error", "max_packet_size", "version")
+    __slots__ = (
+        "_alone_up_to",
+        "_bursts",
+        "_needed",
+        "_readers",
+        "_tail",
+        "error",
+        "max_packet_size",
+        "version",
+    )
 
     def __init__(
         self,
@@ -123,6 +133,7 @@ class Decoder:
         bursts: bool = False,
     ) -> None:
         self.max_packet_size = max_packet_size
+        self._alone_up_to = min(_LARGEST_ALONE, max_packet_size)
         self._bursts = bursts and max_packet_size >= _LARGEST_IN_BURST
         self.version = version
         self.error: ProtocolError | None = None
@@ -130,18 +141,34 @@ class Decoder:
         self._tail = bytearray()
         self._needed = 0
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Packet | Burst]:
-        """Take the next bytes, cut anywhere, and yield the packets that they complete.
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterable[Packet | Burst]:
+        """Take the next bytes, cut anywhere, and give the packets that they complete.
 
         Packets are decoded as they are asked for, so the good ones before a bad one arrive before
-        the error does. Nothing happens until the iterator runs; run it to its end before feeding
-        more, unless the connection is given up.
+        the error does. Go through all of them before feeding more, unless the connection is given
+        up.
 
         Raises
         ------
         ProtocolError
             The bytes break the standard. No other exception comes of any bytes.
         """
+        if not self._tail and self.error is None and 4 <= len(data) <= self._alone_up_to:
+            packet = self._alone(bytes(data))
+            if packet is not None:
+                return (packet,)
+        return self._packets(data)
+
+    def _alone(self, data: bytes) -> Packet | None:
+        """Read a PUBLISH or PUBACK that came by itself, as they do when nobody is in a hurry."""
+        first, size = data[0], len(data)
+        if data[1] != size - 2 or first not in self._readers:
+            return None
+        if first & 0xF0 == 0x30:
+            return _plain_publish(data, first, 2, size, self.version)
+        return _plain_puback(data, 2, size) if first == 0x40 else None
+
+    def _packets(self, data: bytes | bytearray | memoryview) -> Iterator[Packet | Burst]:
         if self.error is not None:
             raise self.error
         if self._tail:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import Callable, Iterable
 from typing import cast
@@ -17,6 +16,7 @@ from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.quick_ack import QuickAck
 from creeklab.cloud.mqtt.spin import Spin
 
 HANDSHAKE_SECONDS = 10.0
@@ -31,23 +31,9 @@ MOST_UNREAD = 16 << 20
 TURN = 1 << 16
 ALPN = "x-amzn-mqtt-ca"
 
-# Linux only.
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
-
 BrokerOf = Callable[[str, str], Broker]
 
 log = logging.getLogger(__name__)
-
-
-def acknowledge_now(transport: asyncio.Transport) -> None:
-    """Have TCP acknowledge what came, as no answer of ours carries the acknowledgement.
-
-    The client's Nagle algorithm holds its next small packet back until then, and Linux takes 40 ms
-    by itself: so long would wait a CONNECT after the handshake of TLS 1.3, and a PUBLISH after a
-    PUBACK.
-    """
-    if _QUICK_ACK is not None and not transport.is_closing():
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
 
 class MqttListener:
@@ -228,7 +214,8 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         broker = self._broker_of(peer.principal, peer.source_ip)
         self._connection = Connection(broker, peer, self._write, self._close)
         self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
-        acknowledge_now(self._transport)
+        self._quick_ack = QuickAck(transport)
+        self._quick_ack.now()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _BUFFER
@@ -249,8 +236,8 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         outgoing.reading = False
         answered = bool(self._out)
         outgoing.flush()
-        if not answered:
-            acknowledge_now(self._transport)
+        if not answered and not self._transport.is_closing():
+            self._quick_ack.now()
         if self._spin is not None:
             self._spin.heard()
         self._taken += len(data)
@@ -264,6 +251,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._quick_ack.release()
         self._patience.cancel()
         self._connection.lost(f"connection lost: {exc}" if exc else "connection lost")
 

@@ -431,17 +431,24 @@ def encode(packet: Packet, version: int) -> bytes:
         surrogate in a string, a property that this packet does not have.
     """
     if isinstance(packet, Publish):
-        head, tail = _publish_around_id(packet, version, packet.qos, packet.dup)
+        flags = packet.dup << 3 | packet.qos << 1 | packet.retain
+        head, tail = encode_publish_around_id(
+            packet.topic, packet.payload, packet.properties, version, flags
+        )
         return head + packet.packet_id.to_bytes(2, "big") + tail if packet.qos else head
     body = packet._body(version)
     return packet._first + put_varint(len(body)) + body
 
 
-def encode_publish_around_id(publish: Publish, version: int, qos: int) -> tuple[bytes, bytes]:
-    """Write a PUBLISH once for all subscribers of the same version and QoS.
+def encode_publish_around_id(
+    topic: str, payload: bytes, properties: Properties, version: int, flags: int
+) -> tuple[bytes, bytes]:
+    """Write a PUBLISH once for all subscribers that get it in the same form.
 
-    `publish.qos`, `publish.dup` and `publish.packet_id` are not looked at: they belong to the hop
-    on which the message came in.
+    Parameters
+    ----------
+    flags
+        DUP, QoS and RETAIN, the lower half of the first byte (3.3.1).
 
     Returns
     -------
@@ -454,19 +461,18 @@ def encode_publish_around_id(publish: Publish, version: int, qos: int) -> tuple[
     ValueError, OverflowError
         As `encode`.
     """
-    return _publish_around_id(publish, version, qos, False)
-
-
-def _publish_around_id(publish: Publish, version: int, qos: int, dup: bool) -> tuple[bytes, bytes]:
-    topic = _topic_field(publish.topic)
-    tail = publish.payload
+    name, tail = _topic_field(topic), payload
     if version == 5:
-        properties = publish.properties
         tail = (put_properties(properties, PacketType.PUBLISH) if properties else b"\0") + tail
-    first = 0x30 | dup << 3 | qos << 1 | publish.retain
-    size = len(topic) + len(tail) + (2 if qos else 0)
+    has_id, first = flags & 6, 0x30 | flags
+    size = len(name) + len(tail) + (2 if has_id else 0)
     head = bytes((first, size)) if size < 0x80 else put_uint8(first) + put_varint(size)
-    return (head + topic, tail) if qos else (head + topic + tail, b"")
+    return (head + name, tail) if has_id else (head + name + tail, b"")
+
+
+def encode_puback(packet_id: int) -> bytes:
+    """Write the PUBACK of success, which is the same in every version."""
+    return b"\x40\x02" + packet_id.to_bytes(2, "big")
 
 
 # A topic that was published to is published to again.

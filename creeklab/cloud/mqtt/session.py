@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.fields import Properties
-from creeklab.cloud.mqtt.packets import Publish, Subscription
+from creeklab.cloud.mqtt.packets import Subscription
 from creeklab.cloud.tape import Party
 
 MAX_IN_FLIGHT = 100
@@ -62,9 +62,9 @@ class Message:
         key = version << 2 | qos << 1 | retain
         frame = self._frames.get(key)
         if frame is None:
-            publish = Publish(self.topic, self.payload, qos, retain, properties=self.properties)
-            frame = packets.encode_publish_around_id(publish, version, qos)
-            self._frames[key] = frame
+            frame = self._frames[key] = packets.encode_publish_around_id(
+                self.topic, self.payload, self.properties, version, qos << 1 | retain
+            )
         return frame
 
     def at(self, now: float) -> Message | None:

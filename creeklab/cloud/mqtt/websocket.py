@@ -16,7 +16,8 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
-from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD, acknowledge_now
+from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
+from creeklab.cloud.mqtt.quick_ack import QuickAck
 
 SUBPROTOCOL = "mqtt"
 MAX_FRAME = 1 << 20
@@ -98,15 +99,19 @@ class _Conversation:
                 self._patience.cancel()
 
     async def _receive(self) -> None:
-        acknowledge_now(self._transport)
-        async for message in self._socket:
-            if message.type is WSMsgType.BINARY:
-                self._take(message.data)
-            elif message.type is WSMsgType.TEXT:
-                self._code = WSCloseCode.UNSUPPORTED_DATA
-                self._connection.garbled("MQTT travels in binary frames; this one was text.")
-            if not self._out:
-                acknowledge_now(self._transport)
+        quick_ack = QuickAck(self._transport)
+        try:
+            quick_ack.now()
+            async for message in self._socket:
+                if message.type is WSMsgType.BINARY:
+                    self._take(message.data)
+                elif message.type is WSMsgType.TEXT:
+                    self._code = WSCloseCode.UNSUPPORTED_DATA
+                    self._connection.garbled("MQTT travels in binary frames; this one was text.")
+                if not self._out and not self._transport.is_closing():
+                    quick_ack.now()
+        finally:
+            quick_ack.release()
 
     def _take(self, data: bytes) -> None:
         try:

@@ -1,0 +1,202 @@
+"""Messages that come in one reading: nobody can tell them from the same messages one by one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from creeklab.cloud.mqtt.decoder import Burst, Decoder
+from creeklab.cloud.mqtt.packets import Publish, encode
+from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
+
+SIZES = [0, 1, 50, 118, 119, 120, 128, 16_370, 16_384, 20_000]
+TOPICS = ["creek/depth", "creek/temperature", "$aws/things/creek/shadow/get", "creek/é"]
+
+
+@dataclass
+class Cached(Rights):
+    """Rights that remember what they have allowed, as the real ones do."""
+
+    publishable: Any = field(default_factory=set)
+    receivable: Any = field(default_factory=set)
+
+    def may_receive(self, topic: str, refused: Any) -> bool:
+        allowed = super().may_receive(topic, refused)
+        if allowed:
+            self.receivable.add(topic)
+        return allowed
+
+
+def plain(house: House) -> list[Client]:
+    return [house.connected("b", 5), house.connected("c", 4)]
+
+
+def a_group(house: House) -> list[Client]:
+    members = [house.connected("b", 5), house.connected("c", 5)]
+    for member in members:
+        member.says(subscribe("$share/g/creek/#", qos=0))
+    return members
+
+
+def one_that_takes_little(house: House) -> list[Client]:
+    return [house.connected("b", 5, maximum_packet_size=60), house.connected("c", 5)]
+
+
+def one_that_does_not_read(house: House) -> list[Client]:
+    slow = house.connected("b", 5)
+    slow.connection.congested = True
+    return [slow, house.connected("c", 5)]
+
+
+def one_that_is_away(house: House) -> list[Client]:
+    gone = house.connected("b", 5, clean=False, session_expiry_interval=60)
+    gone.says(subscribe("creek/#", qos=1))
+    gone.connection.lost("gone")
+    return [house.connected("c", 5)]
+
+
+def one_that_may_not_receive(house: House) -> list[Client]:
+    house.rights.denied.add(("iot:Receive", "topic/creek/depth"))
+    return plain(house)
+
+
+Receivers = Callable[[House], list[Client]]
+RECEIVERS: list[Receivers] = [
+    plain,
+    a_group,
+    one_that_takes_little,
+    one_that_does_not_read,
+    one_that_is_away,
+    one_that_may_not_receive,
+]
+
+
+def play(
+    sent: list[Publish], version: int, receivers: Receivers, together: bool, rate: int = 0
+) -> Any:
+    """Send messages in one reading, or each in one of its own; return all that anybody notices."""
+    random.seed(0)  # which member of a group a message goes to
+    house = House(publish_rate=rate)
+    house.rights = Cached()
+    sender = house.connected("a", version)
+    sender.says(subscribe("creek/depth", qos=0))
+    clients = receivers(house)
+    for client in clients:
+        client.says(subscribe("creek/#", qos=1))
+    for topic in TOPICS:  # what is known of a topic after the first message on it
+        sender.says(Publish(topic, b"first"))
+    frames = [encode(each, version) for each in sent]
+    for frame in [b"".join(frames)] if together else frames:
+        sender.connection.receive(frame)
+    house.broker.settle()
+    entries = house.tape.entries()
+    return [client.hears() for client in (sender, *clients)], entries, counted(house)
+
+
+def counted(house: House) -> dict[str, int]:
+    return dict(house.tape.metrics.mqtt)
+
+
+messages = st.builds(
+    Publish,
+    st.sampled_from(TOPICS),
+    st.sampled_from(SIZES).map(bytes),
+    qos=st.sampled_from([0, 0, 0, 1]),
+    retain=st.sampled_from([False, False, False, True]),
+    packet_id=st.just(0),
+)
+
+
+@pytest.mark.parametrize("receivers", RECEIVERS)
+@given(
+    runs=st.lists(st.tuples(messages, st.integers(1, 4)), max_size=6),
+    version=st.sampled_from([4, 5]),
+    rate=st.sampled_from([0, 3]),
+)
+def test_nobody_can_tell(
+    receivers: Receivers, runs: list[tuple[Publish, int]], version: int, rate: int
+) -> None:
+    sent = []
+    for message, times in runs:
+        for _ in range(times):
+            packet_id = len(sent) + 1 if message.qos else 0
+            topic, retain = message.topic, message.retain and message.topic != TOPICS[2]
+            sent.append(Publish(topic, message.payload, message.qos, retain, False, packet_id))
+    together = play(sent, version, receivers, together=True, rate=rate)
+    assert together == play(sent, version, receivers, together=False, rate=rate)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_it_is_sent_on_as_a_whole(version: int) -> None:
+    """Or this file would test nothing."""
+    written: list[bytes] = []
+    house = House()
+    house.rights = Cached()
+    sender, receiver = house.connected("a", version), house.connected("b", 5)
+    receiver.says(subscribe("creek/depth", qos=1))
+    sender.says(Publish("creek/depth", b"first"))
+    receiver.connection._write = written.append
+    sent = [Publish("creek/depth", str(number).encode()) for number in range(300)]
+    sender.connection.receive(b"".join(encode(each, version) for each in sent))
+    assert written == [b"".join(encode(each, 5) for each in sent)]
+    told = [(one["payload"], one["to"]) for one in house.tape.entries() if one["kind"] == "publish"]
+    assert told[-300:] == [(each.payload.decode(), ["b"]) for each in sent]
+
+
+def test_rights_that_were_lost_count_at_once() -> None:
+    house = House()
+    house.rights = Cached()
+    sender, receiver = house.connected("a", 5), house.connected("b", 5)
+    receiver.says(subscribe("creek/depth", qos=0))
+    burst = encode(Publish("creek/depth", b"1"), 5) * 3
+    sender.says(Publish("creek/depth", b"first"))
+    sender.connection.receive(burst)
+    assert len(receiver.hears()) == 4
+    house.rights.denied.add(("iot:Publish", "topic/creek/depth"))
+    house.rights.publishable.clear()
+    sender.connection.receive(burst)
+    assert sender.hung_up
+    assert receiver.hears() == []
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_a_burst(version: int, size: int) -> None:
+    message = Publish("creek/depth", bytes(size))
+    decoder = Decoder(bursts=True)
+    list(decoder.feed(encode(connect("a", version), version)))
+    frame = encode(message, version)
+    assert list(decoder.feed(frame)) == [message]  # by itself, it is none
+    others = [
+        Publish("creek/depth", b"x"),
+        Publish("creek/dept", b"hx"),
+        Publish("creek/depth", b"x", retain=True),
+        Publish("creek/depth", b"x", 1, packet_id=1),
+    ]
+    cut = frame[:-1] if size else frame[:5]
+    data = frame * 3 + b"".join(encode(each, version) for each in others) + cut
+    first, *rest = decoder.feed(data)
+    if len(frame) <= 3 + 16_383:
+        payloads = [message.payload] * 3 + [b"x"]
+        assert first == Burst("creek/depth", payloads, frame * 3 + encode(others[0], version))
+        assert rest == others[1:]
+    else:
+        assert [first, *rest] == [message] * 3 + others
+    [last] = decoder.feed(frame[len(cut) :])
+    assert last == message
+
+
+def test_no_packet_of_a_burst_is_larger_than_is_taken() -> None:
+    decoder = Decoder(bursts=True, max_packet_size=100)
+    list(decoder.feed(encode(connect("a", 5), 5)))
+    frames = [encode(Publish("a", bytes(size)), 5) for size in (10, 10, 200)]
+    packets = iter(decoder.feed(b"".join(frames)))
+    assert next(packets) == next(packets) == Publish("a", bytes(10))
+    with pytest.raises(Exception, match="a packet may have 100"):
+        next(packets)
