@@ -213,7 +213,8 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         peer = Peer(certificate_id(der), *source, *target)
         broker = self._broker_of(peer.principal, peer.source_ip)
         self._connection = Connection(broker, peer, self._write, self._close)
-        self._patience = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
+        late = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
+        self._patience: asyncio.TimerHandle | None = late
         self._quick_ack = QuickAck(transport)
         self._quick_ack.now()
 
@@ -234,6 +235,8 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
             self._close()
         outgoing.reading = False
+        if self._patience is not None and self._connection.session is not None:
+            self._be_patient()
         answered = bool(self._out)
         outgoing.flush()
         if not answered and not self._transport.is_closing():
@@ -246,13 +249,18 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._transport.pause_reading()
             self._loop.call_soon(self._read_on)
 
+    def _be_patient(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
     def _read_on(self) -> None:
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._quick_ack.release()
-        self._patience.cancel()
+        self._be_patient()
         self._connection.lost(f"connection lost: {exc}" if exc else "connection lost")
 
     def pause_writing(self) -> None:
