@@ -65,6 +65,21 @@ class Rooms:
         self.calls = 0
         self.tape = Tape(clock=clock)
         self.store = Store(folder / "cloud.db")
+        try:
+            self._furnish(settings, ca, endpoint, clock, timer)
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _furnish(
+        self,
+        settings: Settings,
+        ca: CertificateAuthority,
+        endpoint: str,
+        clock: Callable[[], float],
+        timer: Callable[[], float],
+    ) -> None:
+        account = self.account
         self.registry = Registry(
             self.store,
             ca,

@@ -27,6 +27,8 @@ class Settings:
         A refused SUBSCRIBE of MQTT 3.1.1: ``"close"``, or ``"suback80"``.
     session_expiry_max
         Longest life of a persistent session without its client, in seconds.
+    sessions_max
+        How many persistent sessions an account may have, those of connected clients among them.
     retained_max
         How many topics of an account may have a retained message. AWS's quota today is not public.
     publish_rate
@@ -52,6 +54,7 @@ class Settings:
     connect_denied_311: Literal["close", "connack5"] = "close"
     subscribe_denied_311: Literal["close", "suback80"] = "close"
     session_expiry_max: int = 3600
+    sessions_max: int = 5000
     retained_max: int = 5000
     publish_rate: int = 0
     connect_rate: int = 0

@@ -91,6 +91,8 @@ class Kept(dict[str, Any]):
 class Keeper:
     """Who keeps nothing."""
 
+    kept = 0
+
     def load(self, now: float) -> list[Any]:
         return []
 

@@ -28,6 +28,7 @@ from creeklab.cloud.mqtt.packets import (
     Suback,
     Unsuback,
     Unsubscribe,
+    Will,
 )
 from creeklab.cloud.store import Store
 from tests.cloud.mqtt_house import Client, House, connect, subscribe
@@ -429,6 +430,69 @@ def test_only_so_many_bytes_wait_for_all_together(
     client.connection.lost("lost")
     publish(site.house, bytes(9000), topic="rain")
     assert len(returned(site.house, "c")[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "settings", "answer"),
+    [
+        (5, {}, [Connack(False, Reason.QUOTA_EXCEEDED, {})]),
+        (4, {}, []),
+        (4, {"connect_denied_311": "connack5"}, [Connack(False, 3, {})]),
+    ],
+)
+def test_no_more_persistent_sessions_than_the_account_may_have(
+    tmp_path: Path, version: int, settings: dict[str, str], answer: list[Any]
+) -> None:
+    site = Site(tmp_path, sessions_max=2, **settings)
+    for client_id in "ab":
+        kept(site.house, client_id, version).connection.lost("lost")
+
+    def ask_for_one(client_id: str) -> tuple[Client, list[Any]]:
+        client = site.house.client(version)
+        properties = {"session_expiry_interval": 60} if version == 5 else {}
+        return client, client.says(connect(client_id, version, clean=False, **properties))
+
+    for _ in range(2):  # that is known after a crash, too
+        client, heard = ask_for_one("c")
+        assert heard == answer
+        assert client.hung_up
+        assert "2 persistent sessions are kept" in site.house.refusal
+        site.crash()
+    # A clean session is no matter; who has one comes back to it; one that ends makes room.
+    site.house.connected("c", version)
+    client, [connack, *_] = ask_for_one("a")
+    assert connack.session_present
+    client.connection.lost("lost")
+    site.house.connected("b", version)
+    _, [connack, *_] = ask_for_one("c")
+    assert connack.reason_code == 0
+    _, heard = ask_for_one("b")
+    assert heard == answer
+    site.close()
+
+
+def test_only_so_many_bytes_of_wills_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_BACKLOG_BYTES", 10_000)
+    house = site.house
+    watcher = house.connected("watcher", 5)
+    watcher.says(subscribe("gone/#"))
+
+    def lose(client_id: str, payload: bytes) -> None:
+        will = Will(f"gone/{client_id}", payload, 1, False, {"will_delay_interval": 10})
+        house.connected(client_id, 5, will=will, session_expiry_interval=60).connection.lost("lost")
+
+    lose("a", bytes(6000))
+    assert watcher.hears() == []
+    lose("b", bytes(6000))
+    assert [each.topic for each in watcher.hears()] == ["gone/b"]  # nothing is lost
+    assert "The will of 'b' goes out without its delay" in house.refusal
+    house.clock.now += 10
+    house.broker.tick()
+    assert [each.topic for each in watcher.hears()] == ["gone/a"]
+    lose("c", bytes(6000))  # there is room again
+    assert watcher.hears() == []
+    house.connected("c", 5)  # not resumed: its session has ended, and so has its delay
+    assert [each.topic for each in watcher.hears()] == ["gone/c"]
 
 
 def test_no_more_retained_messages_than_the_account_may_have(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def leaves_nothing(house: House, client: Client) -> None:
         connection.lost("the other one, too")
     house.clock.now += 1
     broker.tick()
-    assert (broker.connections, broker._sessions, broker._wills) == ({}, {}, {})
+    assert (broker.connections, broker._sessions, [*broker._wills]) == ({}, {}, [])
     assert broker._tree._root.empty
 
 

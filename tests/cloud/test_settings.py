@@ -11,6 +11,7 @@ TAKEN = [
     ("connect_denied_311=connack5", "connack5"),
     ("subscribe_denied_311=suback80", "suback80"),
     ("session_expiry_max=0", 0),
+    ("sessions_max=0", 0),
     ("retained_max=0", 0),
     ("publish_rate=100", 100),
     ("connect_rate=1", 1),

@@ -27,7 +27,7 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
         broker = room.rooms.broker
         assert not broker.connections
         assert not broker._sessions
-        assert not broker._wills
+        assert not [*broker._wills]
         assert broker._tree._root.empty
         assert broker._backlog.bytes == 0
         assert not broker._held

@@ -8,6 +8,7 @@ any other and then handed to the service behind it.
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from creeklab.cloud.mqtt.presence import Presence
 from creeklab.cloud.mqtt.rates import Rates
 from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
 from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
+from creeklab.cloud.mqtt.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.tape import CLOUD, Party, Tape
 
@@ -109,14 +111,6 @@ class _Route(NamedTuple):
         return cls(direct, match.groups)
 
 
-@dataclass(frozen=True, slots=True)
-class _PendingWill:
-    due: float
-    will: Will
-    access: Access
-    sender: Party
-
-
 class Broker:
     """Routes messages between the sessions of one cloud.
 
@@ -175,12 +169,12 @@ class Broker:
         )
         self.groups = SharedGroups(self._tree, self._deliver, self.note_dropped, clock)
         self._routes: dict[str, _Route] = {}
-        self._wills: dict[str, _PendingWill] = {}
         self.connects = Rates(settings.connect_rate)
         self._examine = False
         self._keeper = keeper
         self.commits = commits
         self._backlog = Backlog()
+        self._wills = PendingWills(self._backlog)
         self._held: list[tuple[Connection, int]] = []
         self._unwritten = 0
         self._written = 0  # transactions, when the last one failed
@@ -189,6 +183,12 @@ class Broker:
             self._adopt(session)
 
     # --- sessions ---------------------------------------------------------------------------
+
+    def may_keep_session(self, client_id: str) -> bool:
+        """Tell whether a client id may have a persistent session: it has one, or there is room."""
+        session = self._sessions.get(client_id)
+        has_one = session is not None and session.keeper is not None
+        return has_one or self._keeper.kept < self.settings.sessions_max
 
     def open_session(self, connection: Connection, clean: bool, expiry: int) -> bool:
         """Give `connection` the session of its client id; return whether an old one goes on.
@@ -200,9 +200,7 @@ class Broker:
         other = self.connections.get(client_id)
         if other is not None:
             other.take_over()
-        pending = self._wills.pop(client_id, None)
-        if pending is not None and clean:
-            self._publish_will(pending.sender, pending.will, pending.access)
+        pending = self._wills.take(client_id)
         session = self._sessions.get(client_id)
         if session is not None and (
             clean
@@ -210,6 +208,8 @@ class Broker:
             or session.principal != connection.peer.principal
             or _ended(session, now)
         ):
+            if pending is not None:
+                self._publish_will(pending)
             self._end_session(session)
             session = None
         present = session is not None
@@ -257,12 +257,15 @@ class Broker:
         if will is None or connection.access is None:
             return
         delay = min(will.properties.get("will_delay_interval", 0), session.expiry)
-        if delay:
-            self._wills[client_id] = _PendingWill(
-                now + delay, will, connection.access, connection.party
-            )
-        else:
-            self._publish_will(connection.party, will, connection.access)
+        pending = PendingWill(now + delay, will, connection.access, connection.party)
+        try:
+            if delay:
+                self._wills.add(pending)
+                return
+        except OverflowError as error:
+            refusal = {"summary": str(error)}
+            self.tape.record("will", client_id=client_id, topic=will.topic, refusal=refusal)
+        self._publish_will(pending)
 
     def disconnect(self, client_id: str, clean_session: bool, prevent_will: bool) -> bool:
         """Cut a client off because the account wants it (DeleteConnection).
@@ -310,7 +313,8 @@ class Broker:
         self.groups.hand_on(session)
         session.close()
 
-    def _publish_will(self, sender: Party, will: Will, access: Access) -> None:
+    def _publish_will(self, pending: PendingWill) -> None:
+        will, access, sender = pending.will, pending.access, pending.sender
         resource = "topic/" + will.topic
         if access.allows("iot:Publish", resource) and (
             not will.retain or access.allows("iot:RetainPublish", resource)
@@ -325,10 +329,8 @@ class Broker:
             connection.tick(now, self._examine)
         self._examine = False
         self.connects.tick(now)
-        for client_id, pending in list(self._wills.items()):
-            if pending.due <= now:
-                del self._wills[client_id]
-                self._publish_will(pending.sender, pending.will, pending.access)
+        for pending in self._wills.take_due(now):
+            self._publish_will(pending)
         for session in list(self._sessions.values()):
             if _ended(session, now):
                 self._end_session(session)
@@ -339,7 +341,7 @@ class Broker:
         for connection in self.connections.values():
             if connection.access is not None:
                 connection.access.forget()
-        for pending in self._wills.values():
+        for pending in self._wills:
             pending.access.forget()
 
     # --- lifecycle events ---------------------------------------------------------------------
@@ -621,9 +623,8 @@ class Broker:
         self.closed = True
         for connection in list(self.connections.values()):
             connection.end(Reason.SERVER_SHUTTING_DOWN)
-        for client_id, pending in list(self._wills.items()):
-            del self._wills[client_id]
-            self._publish_will(pending.sender, pending.will, pending.access)
+        for pending in self._wills.take_due(math.inf):
+            self._publish_will(pending)
         self.settle()
 
 

@@ -205,7 +205,7 @@ class Connection:
                 self._deny_connect(Reason.CLIENT_IDENTIFIER_NOT_VALID, return_code=2)
         elif not self._broker.connects.take(terms.client_id, self._heard):
             self._throttle_connect()
-        elif self._may_connect(terms):
+        elif self._may_connect(terms) and self._may_stay(terms):
             resumed = self._broker.open_session(self, terms.clean, terms.expiry)
             self._broker.settle()
             self._send(terms.connack(resumed))
@@ -228,6 +228,18 @@ class Connection:
         )
         self._refuse("connect", why, "ClientIDThrottle")
         self._deny_connect(Reason.QUOTA_EXCEEDED, return_code=3)
+
+    def _may_stay(self, terms: Terms) -> bool:
+        """Tell whether there is room for the session that is asked for; refuse it if not."""
+        if not terms.expiry or self._broker.may_keep_session(terms.client_id):
+            return True
+        why = (
+            f"{self._broker.settings.sessions_max} persistent sessions are kept, and more are not. "
+            "Ask for a clean session, come with a client id that has one, or wait until one ends."
+        )
+        self._refuse("connect", why, "Throttle")
+        self._deny_connect(Reason.QUOTA_EXCEEDED, return_code=3)
+        return False
 
     def _may_connect(self, terms: Terms) -> bool:
         client_id, will = terms.client_id, terms.will

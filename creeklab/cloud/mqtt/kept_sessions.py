@@ -34,6 +34,11 @@ class KeptSessions:
     clock, timer
         Seconds since the epoch, in which rows tell when a session ends, and the broker's timer, in
         which the session itself does.
+
+    Attributes
+    ----------
+    kept
+        How many sessions are kept.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class KeptSessions:
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
+        self.kept = 0
         self._store = store
         self._commits = commits
         self._clock = clock
@@ -77,6 +83,7 @@ class KeptSessions:
             for fields in json.loads(row["subscriptions"]):
                 session.subscriptions[fields[0]] = Subscription(*fields)
             found[session.number] = session, ends_at
+        self.kept = len(found)
         messages: dict[int, Message] = {}
         for row in self._store.execute(
             "SELECT session, position, queued.retain, shared, messages.* FROM queued "
@@ -113,6 +120,7 @@ class KeptSessions:
     def enroll(self, session: Session) -> None:
         """Keep a session from now on."""
         session.keeper, session.number = self, next(self._session_numbers)
+        self.kept += 1
         self.save(session)
 
     def save(self, session: Session) -> None:
@@ -127,6 +135,7 @@ class KeptSessions:
         for message, _, _ in (*session.in_flight.values(), *session.waiting):
             self._release(message)
         session.keeper = None
+        self.kept -= 1
         self._commits.ask(promise=False)
 
     def add(self, session: Session, entry: Entry, group: str) -> None:

@@ -88,7 +88,15 @@ Entry: TypeAlias = tuple[Message, bool, int]
 
 
 class Keeper(Protocol):
-    """Who keeps the sessions that outlive their connections."""
+    """Who keeps the sessions that outlive their connections.
+
+    Attributes
+    ----------
+    kept
+        How many it keeps.
+    """
+
+    kept: int
 
     def load(self, now: float) -> list[tuple[Session, float]]:
         """Return the sessions that were kept, and when each ends, in seconds since the epoch."""

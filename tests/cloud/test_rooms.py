@@ -1,0 +1,35 @@
+"""The rooms of an account that cannot be opened leave nothing open."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from creeklab.cloud import rooms
+from creeklab.cloud.account import load_account
+from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.settings import Settings
+from creeklab.cloud.store import Store
+from tests.cloud.mqtt_house import Clock
+
+
+def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Store] = []
+
+    def store(path: Path) -> Store:
+        opened.append(Store(path))
+        return opened[-1]
+
+    def shadows(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(rooms, "Store", store)
+    monkeypatch.setattr(rooms, "ShadowService", shadows)
+    ca, clock = CertificateAuthority(tmp_path / "ca"), Clock(1_785_000_000.0)
+    with pytest.raises(ZeroDivisionError):
+        rooms.Rooms(tmp_path, load_account(tmp_path), Settings(), ca, "localhost", clock, clock)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
