@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from creeklab.cloud.mqtt import listener, packets, websocket
-from creeklab.cloud.mqtt.packets import Pingreq, Puback
+from creeklab.cloud.mqtt.packets import Decoder, Pingreq, Puback, Publish, Unsubscribe
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.cloud.mqtt_house import House, connect, subscribe
 
@@ -127,6 +127,41 @@ def test_few_bytes_do_not_ask_for_many() -> None:
     in_a_loop(scene)
 
 
+def messages_in(data: bytes) -> list[Publish]:
+    return [each for each in Decoder(version=5).feed(data) if isinstance(each, Publish)]
+
+
+def test_retained_messages_come_as_the_client_reads() -> None:
+    """More of them than a client is sent at once, asked for in one turn of the loop."""
+
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        topics = [f"creek/{number}" for number in range(30)]
+        for topic in topics:
+            house.broker.publish(topic, LARGE, 0, retain=True)
+        for at in range(0, 30, 5):
+            protocol.received(packets.encode(subscribe(*topics[at : at + 5]), 5))
+        house.broker.publish("creek/29", b"newer", 0, retain=True)
+        unsubscribe = packets.encode(Unsubscribe(8, ["creek/28"]), 5)
+        protocol.received(unsubscribe)
+        before = 0
+        for _ in range(20):
+            if before == 0:
+                protocol.pause_writing()  # nothing of it was read yet
+            await asyncio.sleep(0)
+            assert len(socket.written) - before < listener.HIGH_WATER + 2 * MAX_PAYLOAD
+            before = len(socket.written)
+            protocol.resume_writing()
+        messages = messages_in(socket.written)
+        assert [each.topic for each in messages] == topics[:28] + topics[29:]
+        assert messages[-1].payload == b"newer"
+        assert all(each.retain for each in messages)
+        # The live one was dropped, the retained one came instead of it.
+        dropped = [each for each in house.tape.entries() if each["kind"] == "dropped"]
+        assert [each["topic"] for each in dropped] == ["creek/29"]
+
+    in_a_loop(scene)
+
+
 def test_what_the_transport_holds_back_counts_until_it_is_read() -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
         house.broker.publish("a", LARGE, 0, retain=True)
@@ -201,6 +236,37 @@ def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "a" not in house.broker.connections
         assert "goes on asking for more" in house.refusal
         conversation._patience.cancel()
+        sending.cancel()
+
+    asyncio.run(play())
+
+
+class ReadWebSocket:
+    """A WebSocket whose other end reads."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.written += data
+
+
+def test_retained_messages_over_websocket() -> None:
+    async def play() -> None:
+        house = House()
+        web_socket: Any = ReadWebSocket()
+        transport: Any = Socket()
+        conversation = websocket._Conversation(house.broker, web_socket, transport, "user")
+        sending = asyncio.ensure_future(conversation._send())
+        conversation._take(packets.encode(connect("a", 5), 5))
+        topics = [f"creek/{number}" for number in range(24)]
+        for topic in topics:
+            house.broker.publish(topic, LARGE, 0, retain=True)
+        for at in range(0, 24, 8):
+            conversation._take(packets.encode(subscribe(*topics[at : at + 8]), 5))
+        assert conversation._waiting < websocket.HIGH_WATER + 2 * MAX_PAYLOAD
+        await asyncio.sleep(0)
+        assert [each.topic for each in messages_in(web_socket.written)] == topics
         sending.cancel()
 
     asyncio.run(play())

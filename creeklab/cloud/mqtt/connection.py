@@ -119,6 +119,7 @@ class Connection:
         rate = broker.settings.publish_rate
         self._rate = Rate(rate, self._began) if rate else None
         self._aliases: dict[int, str] = {}
+        self._retained_due: dict[str, None] = {}  # topics, in the order they were asked for
         self._held = 0
         self._unacknowledged = 0
         self._largest = 0
@@ -459,9 +460,26 @@ class Connection:
         self._send(Suback(subscribe.packet_id, codes, {}))
         self._broker.announce_subscriptions(self, "subscribed", made)
         for message, qos in retained:
-            self.deliver(message, min(qos, message.qos), True)
+            qos = min(qos, message.qos)
+            if qos == 0 and self.congested:
+                self._retained_due[message.topic] = None
+            else:
+                self.deliver(message, qos, True)
         self._broker.groups.gather(session, made)
         self.send_waiting()
+
+    def send_retained(self) -> None:
+        """Send the retained messages that wait for the client to read, as far as it does.
+
+        They are at QoS 0, at most one for each subscription, and nothing of them is lost: the
+        newest of a topic is looked up only now.
+        """
+        while self._retained_due and self.open and not self.congested:
+            topic = next(iter(self._retained_due))
+            del self._retained_due[topic]
+            message = self._retained_for(topic)
+            if message is not None and topic in self._connected().subscriptions:
+                self.deliver(message, 0, True)
 
     def _subscribe_refused(self, filters: set[str], entry: Subscription) -> Reason | None:
         """Return why a subscription is refused beside those to `filters`; None if it is not."""

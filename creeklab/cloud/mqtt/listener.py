@@ -268,6 +268,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._paused = self._connection.congested = False
+        self._connection.send_retained()
 
     def _write(self, data: bytes) -> None:
         if not self._out:
@@ -296,6 +297,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
                 if unread > MOST_UNREAD:
                     self._connection.give_up(unread)
                     self._transport.abort()  # closing would wait for it to read
+                self._connection.send_retained()
 
     def _close(self) -> None:
         self.flush()

@@ -160,3 +160,4 @@ class _Conversation:
             self._waiting = 0
             await self._socket.send_bytes(data)  # waits while the client does not read
             self._connection.congested = False
+            self._connection.send_retained()
