@@ -244,6 +244,31 @@ def test_more_in_flight_than_the_receive_maximum(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_puback_that_has_gone_out_makes_room(tmp_path: Path) -> None:
+    """Whether the client has read it or not; one that has to wait does not."""
+    store = Store(tmp_path / "cloud.db")
+    house = House(store)
+    house.connected("away", 5, session_expiry_interval=60).says(subscribe("kept"))
+    client = house.connected("a", 5)
+
+    def send(topic: str, numbers: range) -> None:
+        sent = [Publish(topic, b"", 1, packet_id=number) for number in numbers]
+        client.connection.receive(b"".join(packets.encode(each, 5) for each in sent))
+
+    send("a", range(1, 101))
+    send("a", range(101, 201))
+    assert client.hears() == [Puback(number) for number in range(1, 201)]
+    send("kept", range(1, 61))
+    assert client.hears() == []
+    house.broker.settle()
+    send("kept", range(61, 121))
+    assert client.hears() == [Puback(number) for number in range(1, 61)]
+    send("kept", range(121, 162))
+    assert client.hears() == [Disconnect(0x93)]
+    house.broker.close()
+    store.close()
+
+
 def test_more_subscriptions_than_fifty(house: House) -> None:
     client = house.connected("a", 5)
     for start in range(0, 48, 8):
