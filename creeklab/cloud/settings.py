@@ -35,6 +35,12 @@ class Settings:
         How many messages a second one connection may publish; 0 is any number. AWS's quota is 100.
     connect_rate
         How many CONNECTs a second one client id may send; 0 is any number. AWS's quota is 1.
+    throughput
+        How many bytes a second one connection may send and be sent; 0 is any number. AWS's quota is
+        524288.
+    stored_rate
+        How many messages a second that waited for a client it is sent; 0 is any number. AWS sends
+        10.
     shadow_first_previous
         What ``previous`` is in the ``documents`` message of a shadow's first update.
     shadow_first_version
@@ -58,6 +64,8 @@ class Settings:
     retained_max: int = 5000
     publish_rate: int = 0
     connect_rate: int = 0
+    throughput: int = 0
+    stored_rate: int = 0
     shadow_first_previous: Literal["null", "empty"] = "null"
     shadow_first_version: Literal["invalid", "conflict"] = "invalid"
     shadow_max_bytes: int = 8192

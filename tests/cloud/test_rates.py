@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from creeklab.cloud import process
 from creeklab.cloud.mqtt.packets import Connack, Puback, Publish
-from creeklab.cloud.mqtt.rates import Rate, Rates
+from creeklab.cloud.mqtt.rates import Rate, Rates, Throughput
+from creeklab.cloud.store import Store
 from creeklab.device import Refused
 from creeklab.lab import open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
@@ -36,6 +39,20 @@ def test_rates_forget_who_stays_away() -> None:
     rates.tick(1.2)
     assert list(rates._rates) == ["b"]
     assert rates.take("a", 1.2)
+
+
+def test_a_throughput() -> None:
+    pace = Throughput(100, 0.0)
+    assert pace.wait(0.0) == 0
+    pace.pass_by(100)  # a second's worth at once
+    assert pace.wait(0.0) == 0
+    pace.pass_by(50)
+    assert pace.wait(0.0) == 0.5
+    assert pace.wait(0.25) == 0.25
+    assert pace.wait(0.5) == 0
+    pace.wait(9.0)
+    pace.pass_by(300)
+    assert pace.wait(9.0) == 2
 
 
 def test_messages_above_the_rate_are_discarded() -> None:
@@ -109,6 +126,35 @@ def test_connects_above_the_rate_are_refused(
     assert first.hung_up
 
 
+@pytest.mark.parametrize("version", [4, 5])
+def test_what_waited_comes_at_its_rate(tmp_path: Path, version: int) -> None:
+    store = Store(tmp_path / "cloud.db")
+    house = House(store, stored_rate=10)
+    properties = {"session_expiry_interval": 3600} if version == 5 else {}
+    client = house.connected("a", version, clean=False, **properties)
+    client.says(subscribe("creek"))
+    client.connection.lost("lost")
+    for number in range(35):
+        house.broker.publish("creek", b"%d" % number, 1)
+    house.broker.settle()
+    client = house.client(version)
+
+    def heard(*sent: Any) -> list[int]:
+        came = [each for each in client.says(*sent) if isinstance(each, Publish)]
+        client.says(*[Puback(each.packet_id, 0, {}) for each in came])
+        return [int(each.payload) for each in came]
+
+    came = [heard(connect("a", version, clean=False, **properties))]
+    for _ in range(4):
+        house.clock.now += 1
+        house.broker.tick()
+        came.append(heard())
+        house.broker.publish("creek", b"%d" % (len(came) + 33), 1)  # it waits behind the others
+    assert came == [[*range(at, at + 10)] for at in (0, 10, 20)] + [[*range(30, 37)], [37]]
+    house.broker.close()
+    store.close()
+
+
 def test_as_a_device_meets_them(home: Path) -> None:
     process.ensure(home, settings=["publish_rate=5", "connect_rate=1"])
     lab = open_lab(home=home)
@@ -135,3 +181,25 @@ def test_as_a_device_meets_them(home: Path) -> None:
         assert 0x97 in pool.map(connect_and_leave, range(8))
     entries = lab.tape(kind="connect", thing="restless")
     assert any("sends more than 1 CONNECT a second" in str(why) for why in entries["refusal"])
+
+
+@pytest.mark.parametrize("how", ["TLS", "WebSocket"])
+def test_what_goes_over_one_connection_is_delayed(home: Path, how: str) -> None:
+    """A second's worth goes at once, in or out; half as much more takes half a second."""
+    process.ensure(home, settings=["throughput=200000"])
+    lab = open_lab(home=home)
+    payload = b"x" * 60_000
+    with (
+        lab.connect_account() if how == "WebSocket" else lab.connect(make_thing(lab).name) as client
+    ):
+        began = time.monotonic()
+        for under_way in [client.publish_soon("creek", payload) for _ in range(6)]:
+            under_way.result()
+        assert time.monotonic() - began > 0.4
+
+        inbox = client.subscribe("creek")
+        began = time.monotonic()
+        for _ in range(6):
+            lab.client("iot-data").publish(topic="creek", qos=0, payload=payload)
+        inbox.wait_for(6)
+        assert time.monotonic() - began > 0.4

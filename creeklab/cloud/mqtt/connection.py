@@ -118,6 +118,8 @@ class Connection:
         self._began = self._heard = broker.timer()
         rate = broker.settings.publish_rate
         self._rate = Rate(rate, self._began) if rate else None
+        stored = broker.settings.stored_rate
+        self._stored = Rate(stored, self._began) if stored else None
         self._aliases: dict[int, str] = {}
         self._retained_due: dict[str, None] = {}  # topics, in the order they were asked for
         self._held = 0
@@ -597,10 +599,14 @@ class Connection:
         """Send what waits, as far as the client takes it now."""
         session, access = self.session, self.access
         while session is not None and access is not None and self.open:
+            if self._stored is not None and not self._stored.has_one(self._broker.timer()):
+                return  # it goes on with a tick
             following = session.next_waiting(self._broker.clock())
             if following is None:
                 return
             packet_id, message, retain = following
+            if self._stored is not None:
+                self._stored.take(self._broker.timer())
             if access.may_receive(message.topic, self._explain_receive):
                 message.receivers = None  # it is long after the entry of its arrival
                 if self._write_acknowledged(session, packet_id, message, retain):
@@ -712,6 +718,8 @@ class Connection:
         elif examine and self.access is not None and self.access.status != "ACTIVE":
             self._refuse("disconnect", "The certificate is no longer ACTIVE.")
             self.end(Reason.NOT_AUTHORIZED)
+        elif self._stored is not None:
+            self.send_waiting()
 
     def _shut(
         self,

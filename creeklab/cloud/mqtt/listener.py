@@ -17,6 +17,7 @@ from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.cloud.mqtt.rates import Throughput
 from creeklab.cloud.mqtt.spin import Spin
 
 HANDSHAKE_SECONDS = 10.0
@@ -201,6 +202,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._waiting = 0  # bytes in it
         self._paused = False
         self._taken = 0
+        self._pace: Throughput | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport is asyncio's in all but its base class.
@@ -215,6 +217,9 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._connection = Connection(broker, peer, self._write, self._close)
         late = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
         self._patience: asyncio.TimerHandle | None = late
+        self._timer = broker.timer
+        if broker.settings.throughput:
+            self._pace = Throughput(broker.settings.throughput, self._timer())
         self._quick_ack = QuickAck(transport)
         self._quick_ack.now()
 
@@ -237,6 +242,8 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         outgoing.reading = False
         if self._patience is not None and self._connection.session is not None:
             self._be_patient()
+        if self._pace is not None:
+            self._pace.pass_by(len(data))
         answered = bool(self._out)
         outgoing.flush()
         if not answered and not self._transport.is_closing():
@@ -244,7 +251,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if self._spin is not None:
             self._spin.heard()
         self._taken += len(data)
-        if self._taken > TURN:
+        if self._taken > TURN or self._pace is not None:
             self._taken = 0
             self._transport.pause_reading()
             self._loop.call_soon(self._read_on)
@@ -255,7 +262,9 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._patience = None
 
     def _read_on(self) -> None:
-        if not self._transport.is_closing():
+        if self._pace is not None and (wait := self._pace.wait(self._timer())):
+            self._loop.call_later(wait, self._read_on)
+        elif not self._transport.is_closing():
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -285,20 +294,37 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._out.pop()  # whose it is will be cut off
 
     def flush(self) -> None:
-        """Write what there is to write."""
-        if self._out:
-            asked, self._waiting = self._waiting, 0
-            if asked <= MOST_UNREAD:
-                self._transport.write(b"".join(self._out))
-            self._out.clear()
-            if self._connection.congested:
-                self._connection.congested = self._paused
-                unread = max(asked, self._transport.get_write_buffer_size())
-                if unread > MOST_UNREAD:
-                    self._connection.give_up(unread)
-                    self._transport.abort()  # closing would wait for it to read
-                self._connection.send_retained()
+        """Write what there is to write, as far as the quota of throughput allows it now."""
+        if self._pace is None:
+            self._send(len(self._out))
+        else:
+            count, wait = self._pace.share(self._out, self._timer())
+            self._send(count)
+            if self._out:
+                self._loop.call_later(wait, self.flush)
+
+    def _send(self, count: int) -> None:
+        """Write the first ones of what there is to write."""
+        out, asked = self._out, self._waiting
+        if not count:
+            return
+        if count == len(out):
+            data, self._waiting = b"".join(out), 0
+            out.clear()
+        else:
+            data = b"".join(out[:count])
+            self._waiting -= len(data)
+            del out[:count]
+        if asked <= MOST_UNREAD:
+            self._transport.write(data)
+        if self._connection.congested:
+            self._connection.congested = self._paused
+            unread = max(asked, self._transport.get_write_buffer_size())
+            if unread > MOST_UNREAD:
+                self._connection.give_up(unread)
+                self._transport.abort()  # closing would wait for it to read
+            self._connection.send_retained()
 
     def _close(self) -> None:
-        self.flush()
+        self._send(len(self._out))
         self._transport.close()

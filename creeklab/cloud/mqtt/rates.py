@@ -1,10 +1,13 @@
 """Quotas of rate: how many of something a second are taken. All of them are off unless asked for.
 
 A bucket holds the worth of one second, and is filled evenly. So whoever keeps to the rate is never
-refused, nor is one burst of a second's worth after a pause.
+refused, nor is one burst of a second's worth after a pause. What a `Rate` does not take is refused;
+what is beyond a `Throughput` only has to wait.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class Rate:
@@ -25,10 +28,14 @@ class Rate:
         self._at = now
         self._refusing = False
 
+    def has_one(self, now: float) -> bool:
+        """Tell whether one more would be taken now."""
+        self._fill(now)
+        return self._left >= 1
+
     def take(self, now: float) -> bool:
         """Tell whether one more is taken now."""
-        self._fill(now)
-        if self._left < 1:
+        if not self.has_one(now):
             return False
         self._left -= 1
         self._refusing = False
@@ -48,6 +55,40 @@ class Rate:
         grown = self._left + (now - self._at) * self._per_second
         self._left = min(self._per_second, grown)
         self._at = now
+
+
+class Throughput:
+    """How many bytes a second go over one connection, in both directions together.
+
+    Parameters
+    ----------
+    now
+        Seconds that only go forward.
+    """
+
+    __slots__ = ("_at", "_left", "_per_second")
+
+    def __init__(self, per_second: float, now: float) -> None:
+        self._per_second = self._left = per_second
+        self._at = now
+
+    def pass_by(self, size: int) -> None:
+        """Take note of bytes that came or went."""
+        self._left -= size
+
+    def share(self, parts: Sequence[bytes], now: float) -> tuple[int, float]:
+        """Let the first of some parts pass; return how many, and when the next may, in seconds."""
+        count = 0
+        while count < len(parts) and not self.wait(now):
+            self.pass_by(len(parts[count]))
+            count += 1
+        return count, self.wait(now)
+
+    def wait(self, now: float) -> float:
+        """Return for how many seconds nothing more may pass."""
+        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        return max(0.0, -self._left / self._per_second)
 
 
 class Rates:

@@ -18,6 +18,7 @@ from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
 from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.cloud.mqtt.rates import Throughput
 
 SUBPROTOCOL = "mqtt"
 MAX_FRAME = 1 << 20
@@ -81,6 +82,9 @@ class _Conversation:
         self._patience: asyncio.TimerHandle
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         peer = Peer(None, source[0], source[1], target[0], target[1], user)
+        self._timer = broker.timer
+        throughput = broker.settings.throughput
+        self._pace = Throughput(throughput, self._timer()) if throughput else None
         self._connection = Connection(broker, peer, self._write, self._close)
 
     async def run(self) -> None:
@@ -105,6 +109,7 @@ class _Conversation:
             async for message in self._socket:
                 if message.type is WSMsgType.BINARY:
                     self._take(message.data)
+                    await self._keep_pace(len(message.data))
                 elif message.type is WSMsgType.TEXT:
                     self._code = WSCloseCode.UNSUPPORTED_DATA
                     self._connection.garbled("MQTT travels in binary frames; this one was text.")
@@ -153,11 +158,19 @@ class _Conversation:
                 await self._flush()
         await self._socket.close(code=self._code)
 
+    async def _keep_pace(self, size: int) -> None:
+        """Take note of bytes that pass, and wait until no more pass than may."""
+        if self._pace is not None:
+            self._pace.pass_by(size)
+            while not self._over and (wait := self._pace.wait(self._timer())):
+                await asyncio.sleep(min(wait, 0.5))
+
     async def _flush(self) -> None:
         while self._out:
             data = b"".join(self._out)
             self._out.clear()
             self._waiting = 0
+            await self._keep_pace(len(data))
             await self._socket.send_bytes(data)  # waits while the client does not read
             self._connection.congested = False
             self._connection.send_retained()
