@@ -5,19 +5,26 @@ And that it would find what it looks for, with a defect put in.
 
 from __future__ import annotations
 
+import hmac
+from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
 
 from creeklab.cloud import shadow
-from creeklab.cloud.mqtt import fields, packets
+from creeklab.cloud.api import server
+from creeklab.cloud.mqtt import fields, packets, websocket
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.fields import ProtocolError
 from creeklab.cloud.mqtt.topics import SubscriptionTree
 from creeklab.cloud.policy import patterns
-from tests.hardening.fuzz import PARTS, Report, fuzz_broker, fuzz_codec, fuzz_policy, fuzz_shadow
+from tests.hardening import doors
+from tests.hardening.doors import fuzz_https, fuzz_websocket, fuzz_workshop
+from tests.hardening.fuzz import PARTS, fuzz_broker, fuzz_codec, fuzz_policy, fuzz_shadow
+from tests.hardening.inside import wait_for
+from tests.hardening.report import Report
 
 SEED = 20180831
 
@@ -44,6 +51,14 @@ SEED = 20180831
         ),
         ("policy", 2000, {"refused", "allowed", "implicit deny", "explicit deny"}),
         ("wire", 300, {"sent"}),
+        (
+            "https",
+            400,
+            {f"answered {status}" for status in (200, 400, 403, 404, 405, 501)}
+            | {"cut off", "no answer yet"},
+        ),
+        ("websocket", 300, {"sent", "not opened"}),
+        ("workshop", 200, {f"answered {status}" for status in (200, 400, 403, 404)}),
     ],
 )
 def test_nothing_is_found(part: str, count: int, outcomes: set[str]) -> None:
@@ -61,6 +76,10 @@ def raises(*_: Any, **__: Any) -> Any:
 
 def nothing(*_: Any, **__: Any) -> Any:
     return None
+
+
+def anything(*_: Any) -> bool:
+    return True
 
 
 def malformed_unsaid(self: Connection, error: ProtocolError) -> None:
@@ -83,12 +102,18 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_broker, Connection, "_on_protocol_error", malformed_unsaid, "the farewell is"),
         (fuzz_shadow, shadow, "_check_content", nothing, "AssertionError"),
         (fuzz_policy, patterns, "glob", raises, "a defect"),
+        (fuzz_https, server, "_certificate", raises, "500: "),
+        (fuzz_https, server._Connection, "handle_error", raises, "a defect"),
+        (fuzz_websocket, websocket._Conversation, "_take", raises, "a defect"),
+        (fuzz_websocket, Connection, "lost", nothing, "alone: not within"),
+        (fuzz_workshop, hmac, "compare_digest", anything, "AssertionError"),
     ],
 )
 def test_a_defect_is_found(
     monkeypatch: pytest.MonkeyPatch, fuzz: Any, of: Any, name: str, defect: Any, said: str
 ) -> None:
     monkeypatch.setattr(of, name, defect)
+    monkeypatch.setattr(doors, "wait_for", partial(wait_for, seconds=1))
     report = Report()
-    fuzz(Random(SEED), 800, report)
+    fuzz(Random(SEED), 100 if fuzz.__module__ == doors.__name__ else 800, report)
     assert any(said in finding for finding in report.findings), report.findings

@@ -536,6 +536,12 @@ def test_no_websocket_at_all(unopened: Browser) -> None:
     assert (status, b"subprotocol 'mqtt'" in said) == (400, True)
 
 
+def test_a_key_that_is_none(lab: Lab, unopened: Browser) -> None:
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    status, said = unopened.open(upgrade=False, **headers, **{"Sec-WebSocket-Key": "é" * 24})
+    assert (status, b"subprotocol 'mqtt'" in said) == (400, True)
+
+
 def test_signed_in_the_header(lab: Lab, unopened: Browser) -> None:
     """What a program can do and a browser cannot."""
     key = load_account(lab.home / "cloud")

@@ -1,6 +1,6 @@
 """Send what is spoilt: packets and documents that are nearly right, by the million.
 
-Five parts, each with its share of the count (`mutate.py` makes what they send):
+Some parts, each with its share of the count (`mutate.py` makes what they send):
 
 - codec: bytes to packets. Only `ProtocolError` comes of any bytes, the same however they are cut,
   and what was read can be written and read again.
@@ -12,6 +12,7 @@ Five parts, each with its share of the count (`mutate.py` makes what they send):
 - shadow, policy: documents. A refusal in AWS's form, or a result that holds what its file promises.
 - wire: a share of the same conversations over TLS with a real cloud, which logs no error, ends no
   other connection, and has as many file handles afterwards as before.
+- https, websocket, workshop: the doors of the other port (`doors.py`).
 
 An input that finds something is printed; the seed gives all of them again.
 """
@@ -26,10 +27,7 @@ import socket
 import ssl
 import tempfile
 import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,10 +53,11 @@ from creeklab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import Client, House, subscribe
 from tests.conftest import NewThing, make_thing
 from tests.hardening import mutate
+from tests.hardening.doors import fuzz_https, fuzz_websocket, fuzz_workshop
 from tests.hardening.figures import handles
 from tests.hardening.inside import wait_for
+from tests.hardening.report import Report
 
-MOST_FINDINGS = 20
 # What ends a connection by the standard's word, and AWS's where it has one of its own.
 OF_THE_CODEC = {
     Reason.MALFORMED_PACKET,
@@ -68,54 +67,6 @@ OF_THE_CODEC = {
     Reason.PACKET_TOO_LARGE,
 }
 OF_SHADOWS = {400, 404, 409, 413, 415}
-
-
-class Report:
-    """What a run did and found.
-
-    Attributes
-    ----------
-    counts
-        How often something came out of an input, by part and outcome.
-    findings
-        The first findings, each as text.
-    slowest
-        Seconds of the processor that the slowest input of each part took.
-    """
-
-    def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self.findings: list[str] = []
-        self.slowest: dict[str, float] = {}
-
-    def saw(self, part: str, outcome: str, number: int = 1) -> None:
-        self.counts[part, outcome] += number
-
-    @contextmanager
-    def watching(self, part: str, sent: object) -> Iterator[None]:
-        """Put down what goes wrong with an input, and how long it takes."""
-        began = time.process_time()
-        try:
-            yield
-        except Exception:
-            self.counts[part, "FOUND"] += 1
-            if len(self.findings) < MOST_FINDINGS:
-                self.findings.append(f"{part}: {sent!r}\n{traceback.format_exc()}")
-        seconds = time.process_time() - began
-        self.slowest[part] = max(self.slowest.get(part, 0.0), seconds)
-
-    def total(self, part: str) -> int:
-        return sum(number for (of, _), number in self.counts.items() if of == part)
-
-    def lines(self) -> Iterator[str]:
-        for part in dict.fromkeys(part for part, _ in self.counts):
-            outcomes = [
-                f"{number} {outcome}"
-                for (of, outcome), number in self.counts.most_common()
-                if of == part
-            ]
-            slowest = self.slowest.get(part, 0.0) * 1000
-            yield f"{part}: {', '.join(outcomes)}; the slowest took {slowest:.0f} ms"
 
 
 # --- codec ----------------------------------------------------------------------------------------
@@ -560,11 +511,14 @@ def _last_code(secured: ssl.SSLSocket, version: int) -> int | None:
 
 Part = Callable[[Random, int, Report], None]
 PARTS: dict[str, tuple[float, Part]] = {
-    "codec": (0.35, fuzz_codec),
-    "broker": (0.35, fuzz_broker),
-    "shadow": (0.145, fuzz_shadow),
-    "policy": (0.145, fuzz_policy),
+    "codec": (0.34, fuzz_codec),
+    "broker": (0.34, fuzz_broker),
+    "shadow": (0.14, fuzz_shadow),
+    "policy": (0.14, fuzz_policy),
     "wire": (0.01, fuzz_wire),
+    "https": (0.015, fuzz_https),
+    "websocket": (0.01, fuzz_websocket),
+    "workshop": (0.005, fuzz_workshop),
 }
 
 

@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 import uvloop
 
-from creeklab.cloud.app import ENDPOINT, App
+from creeklab.cloud.app import App
 from creeklab.cloud.mqtt import listener
 from creeklab.cloud.process import Running, cloud_folder, running_lock
 from creeklab.cloud.rooms import Rooms
@@ -104,16 +104,21 @@ def wire_to(
 
 
 @contextlib.contextmanager
-def cloud_inside(home: Path, settings: Sequence[str] = ()) -> Iterator[Inside]:
-    """Run a cloud in this process until the end of the block."""
+def cloud_inside(
+    home: Path,
+    settings: Sequence[str] = (),
+    host: str = "",
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> Iterator[Inside]:
+    """Run a cloud in this process until the end of the block; of a workshop if it has a host."""
     folder = cloud_folder(home)
     clock, timer = Skewed(time.time), Skewed(time.monotonic)
-    loop = uvloop.new_event_loop()
+    loop = new_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
     async def start() -> tuple[App, int, int]:
-        app = App(folder, parse_settings(settings), clock, timer)
+        app = App(folder, parse_settings(settings), clock, timer, host)
         # A free port of IPv4 may be taken on IPv6: 0 is tried more than once.
         return app, *await app.start([0, 0, 0], [0, 0, 0])
 
@@ -135,7 +140,7 @@ def cloud_inside(home: Path, settings: Sequence[str] = ()) -> Iterator[Inside]:
         with running_lock(home), patch.object(listener, "FAREWELL_SECONDS", farewell):
             app, mqtt_port, https_port = run(start())
             try:
-                running = asdict(Running(os.getpid(), ENDPOINT, mqtt_port, https_port))
+                running = asdict(Running(os.getpid(), app.endpoint, mqtt_port, https_port))
                 del running["started_here"]
                 (folder / "ready.json").write_text(json.dumps(running))
                 lab = open_lab(home=home)

@@ -20,11 +20,13 @@ import contextlib
 import gc
 import itertools
 import json
+import ssl
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPSConnection
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -43,6 +45,7 @@ from creeklab.cloud.mqtt.packets import (
     Pingreq,
     Puback,
     Publish,
+    Suback,
     Subscribe,
     Subscription,
     Unsubscribe,
@@ -50,11 +53,13 @@ from creeklab.cloud.mqtt.packets import (
 )
 from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import Settings
-from creeklab.lab import open_lab
+from creeklab.cloud.tape import LIMITS, OTHERS, PACKETS, REFUSALS
+from creeklab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked
 from tests.cloud.mqtt_house import Clock, connect
 from tests.conftest import make_thing
 from tests.hardening.figures import handles, resident, slope
+from tests.hardening.inside import wire_to
 from tests.hardening.wire import Wire
 
 HOURS = 8
@@ -325,65 +330,105 @@ def fast(hours: float, seed: int, stretches: int = STRETCHES) -> Iterator[Sample
             room.rooms.close()
 
 
+class Lesson:
+    """What is done with a real cloud, over TLS and HTTPS, as fast as it goes."""
+
+    def __init__(self, lab: Lab, seed: int) -> None:
+        self._lab = lab
+        self._thing = make_thing(lab)
+        self._iot, self._data = lab.client("iot"), lab.client("iot-data")
+        self._random = Random(seed)
+
+    def fill(self) -> None:
+        """Fill what is bounded to its bound, fast: every lane of the tape.
+
+        What comes later takes the place of something, and what grows then grows for good.
+        """
+        filters = [f"fill/{number}" for number in range(8)]
+        update = json.dumps({"state": {"reported": {"depth": 1.4}}}).encode()
+        shadow = f"$aws/things/{self._thing.name}/shadow/update"
+        with contextlib.closing(wire_to(self._lab, self._thing, "filler")) as wire:
+            for _ in range(OTHERS.entries // 8 + 1):
+                wire.send(Subscribe(1, [Subscription(each, 1) for each in filters]))
+                self._take(wire, Suback, 1)
+            for topic, payload, count in (
+                ("creek/fill", LOG, PACKETS.entries),
+                ("a/b/c/d/e/f/g/h/i", b"", REFUSALS.entries),
+                (shadow, update, LIMITS["shadow"].entries),
+            ):
+                for _ in range(count // 100 + 1):
+                    wire.send(*[Publish(topic, payload, 1, packet_id=n) for n in range(1, 101)])
+                    self._take(wire, Puback, 100)
+        self._call("POST", "/topics/creek%2Ffill?qos=1", LIMITS["call"].entries)
+
+    def _take(self, wire: Wire, kind: type, count: int) -> None:
+        while count:
+            count -= sum(isinstance(each, kind) for each in wire.take())
+
+    def _call(self, method: str, target: str, count: int) -> None:
+        """Send a device's request, so many times over one connection."""
+        files, lab = self._thing.files, self._lab
+        context = ssl.create_default_context(cafile=str(lab.ca_file))
+        context.load_cert_chain(files.certificate, files.private_key)
+        connection = HTTPSConnection(lab.endpoint, lab.https_port, timeout=30, context=context)
+        with contextlib.closing(connection):
+            for _ in range(count):
+                connection.request(method, target, LOG)
+                answer = connection.getresponse()
+                assert answer.status == 200, answer.read()
+                answer.read()
+
+    def teach(self, turns: int) -> None:
+        """Let two clients come and go, and make five calls, so many times."""
+        for turn in range(turns):
+            for expiry in (0, 1):
+                client_id = f"guest-{turn % 25}-{expiry}"
+                wire = wire_to(self._lab, self._thing, client_id, expiry=expiry)
+                with contextlib.closing(wire):
+                    self._converse(wire, turn)
+            name = f"soak-{turn % 25}"
+            payload = json.dumps({"state": {"reported": {"a": turn}}})
+            self._iot.create_thing(thingName=name)
+            self._data.update_thing_shadow(thingName=name, payload=payload)["payload"].read()
+            self._data.delete_thing_shadow(thingName=name)["payload"].read()
+            self._data.publish(topic=f"creek/{turn}", qos=1, payload=b"1")
+            self._iot.delete_thing(thingName=name)
+
+    def _converse(self, wire: Wire, turn: int) -> None:
+        wire.send(Subscribe(1, [Subscription("creek/#", 1)]))
+        wire.take()
+        sent = [Publish(f"creek/{turn}/{each}", LOG, 1, packet_id=each) for each in range(1, 11)]
+        wire.send(*sent)
+        left = {one.packet_id for one in sent}
+        while left:
+            for one in wire.take():
+                if isinstance(one, Puback):
+                    left.discard(one.packet_id)
+                elif isinstance(one, Publish):
+                    wire.send(Puback(one.packet_id))
+        if self._random.random() < 0.5:
+            wire.send(Disconnect())
+
+
 def real(rounds: int, seed: int, turns: int = 120) -> Iterator[Sample]:
     """Use a real cloud for so many rounds; give what it has in use after each.
 
-    Hours are counted as if a round were a stretch of the fast part. Every turn has two clients and
-    five calls, so that the tape is full, lane by lane, after half of the rounds.
+    Hours are counted as if a round were a stretch of the fast part.
     """
-    random = Random(seed)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
         try:
             running = process.ensure(home, mqtt_port=0, https_port=0)
-            lab = open_lab(home=home)
-            thing = make_thing(lab)
-            iot, data = lab.client("iot"), lab.client("iot-data")
-            address, files = (lab.endpoint, lab.mqtt_port), thing.files
+            lesson = Lesson(open_lab(home=home), seed)
+            lesson.fill()
             for number in range(1, rounds + 1):
-                for turn in range(turns):
-                    for expiry in (0, 1):
-                        wire = Wire(
-                            address,
-                            lab.ca_file,
-                            files.certificate,
-                            files.private_key,
-                            f"guest-{turn % 25}-{expiry}",
-                            5,
-                            expiry,
-                        )
-                        with contextlib.closing(wire):
-                            wire.send(Subscribe(1, [Subscription("creek/#", 1)]))
-                            wire.take()
-                            sent = [
-                                Publish(f"creek/{turn}/{each}", LOG, 1, packet_id=each)
-                                for each in range(1, 11)
-                            ]
-                            wire.send(*sent)
-                            left = {one.packet_id for one in sent}
-                            while left:
-                                for one in wire.take():
-                                    if isinstance(one, Puback):
-                                        left.discard(one.packet_id)
-                                    elif isinstance(one, Publish):
-                                        wire.send(Puback(one.packet_id))
-                            if random.random() < 0.5:
-                                wire.send(Disconnect())
-                    name = f"soak-{turn % 25}"
-                    iot.create_thing(thingName=name)
-                    data.update_thing_shadow(
-                        thingName=name, payload=json.dumps({"state": {"reported": {"a": turn}}})
-                    )["payload"].read()
-                    data.delete_thing_shadow(thingName=name)["payload"].read()
-                    data.publish(topic=f"creek/{number}", qos=1, payload=b"1")
-                    iot.delete_thing(thingName=name)
-                file = home / "cloud" / "cloud.db"
+                lesson.teach(turns)
                 yield Sample(
                     number * HOURS / STRETCHES,
                     resident(running.pid),
                     0,
                     handles(running.pid),
-                    file.stat().st_size,
+                    (home / "cloud" / "cloud.db").stat().st_size,
                 )
         finally:
             process.stop(home)

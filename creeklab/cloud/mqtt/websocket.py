@@ -49,7 +49,7 @@ async def serve_websocket(
     response = web.WebSocketResponse(
         protocols=[SUBPROTOCOL], compress=False, max_msg_size=MAX_FRAME, timeout=CLOSE_SECONDS
     )
-    if SUBPROTOCOL not in map(str.strip, offered.split(",")) or not response.can_prepare(request):
+    if SUBPROTOCOL not in map(str.strip, offered.split(",")) or not _fits(request, response):
         raise ServiceError(
             "InvalidRequestException",
             f"/mqtt opens a WebSocket with the subprotocol '{SUBPROTOCOL}', and nothing else.",
@@ -59,6 +59,13 @@ async def serve_websocket(
     if transport is not None:
         await _Conversation(broker, response, transport, user).run()
     return response
+
+
+def _fits(request: web.BaseRequest, response: web.WebSocketResponse) -> bool:
+    try:
+        return bool(response.can_prepare(request))
+    except ValueError:  # a Sec-WebSocket-Key that is not ASCII
+        return False
 
 
 class _Conversation:
