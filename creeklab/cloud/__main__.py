@@ -100,8 +100,11 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     _say(running)
     await app.run_until(stopping)
     # Whoever looks for a cloud from now on waits for the end of this one, and starts another.
-    write_private(ready, json.dumps({"mqtt_port": mqtt_port, "https_port": https_port}))
+    ended = json.dumps({"mqtt_port": mqtt_port, "https_port": https_port})
+    with contextlib.suppress(OSError):  # no file handle, or no disk, may be left
+        write_private(ready, ended)
     await app.stop()
+    write_private(ready, ended)
 
 
 def _candidates(asked: int | None, last: int | None, usual: int) -> list[int]:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import logging
+import os
 import socket
 import ssl
 import time
@@ -69,6 +70,7 @@ class App:
         )
         self._api = ApiServer(self.accounts, clock=clock)
         self._ticker: asyncio.Task[None] | None = None
+        self._without_files = False
 
     async def start(self, mqtt_ports: list[int], https_ports: list[int]) -> tuple[int, int]:
         """Listen on the first port of each list that is free; return both ports.
@@ -127,12 +129,28 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            self._watch_files()
             for rooms in self.accounts:
                 try:
                     rooms.tick()
                 except Exception:
                     # The next tick comes whatever happened in this one.
                     log.exception("A tick failed.")
+
+    def _watch_files(self) -> None:
+        """Tell once that no file handle is left: whoever connects then, nobody here hears of."""
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+            self._without_files = False
+        except OSError as error:
+            if not self._without_files:
+                why = (
+                    f"Whoever connects now is turned away ({error.strerror}). Close connections "
+                    "that nobody needs, or start the cloud after 'ulimit -n 4096'."
+                )
+                self.accounts.owner.tape.record("connect", refusal={"summary": why})
+                log.error(why)
+            self._without_files = True
 
 
 async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) -> int:

@@ -8,6 +8,7 @@ same name and secret they get the same one again, and nobody else gets it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -15,6 +16,7 @@ import logging
 import secrets
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,11 +33,17 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.rooms import Rooms
 
 MAX_PARTICIPANTS = 100
-"""So many databases, with three open files each, fit into what the cloud's process may open, once
-it has asked for more than it is given (`__main__.py`): macOS gives 256."""
+FILES_EACH = 3
+"""What a database has open; so there is room for all, once the cloud's process has asked for more
+files than it is given (`__main__.py`): macOS gives 256."""
+FILES_FOR_CONNECTIONS = 100
+"""So many are left for devices and calls, where no more than a few are to be had."""
 MAX_NAME = 40
 SHORTEST_SECRET = 20
 JOIN_FILE = "workshop-join.json"
+
+if sys.platform != "win32":
+    import resource
 
 log = logging.getLogger(__name__)
 
@@ -177,11 +185,17 @@ class Workshop:
         return asdict(rooms.account)
 
     def _welcome(self, name: str, hashed: str) -> Rooms:
-        if len(self._participants) >= MAX_PARTICIPANTS:
-            raise ServiceError(
-                "LimitExceededException",
-                f"{MAX_PARTICIPANTS} have joined this workshop, and there is no room for more.",
-            )
+        joined, most = len(self._participants), most_participants()
+        if joined >= most:
+            why = f"{joined} have joined this workshop, and there is no room for more."
+            if most < MAX_PARTICIPANTS:
+                log.error(
+                    "%s This system lets the cloud open only a few files; with 'ulimit -n 4096' "
+                    "before the start there is room for %d.",
+                    why,
+                    MAX_PARTICIPANTS,
+                )
+            raise ServiceError("LimitExceededException", why)
         number = "".join(secrets.choice("123456789") for _ in range(12))
         participant = Participant(name, number, hashed, self._clock())
         folder = self._folder_of(participant)
@@ -201,6 +215,12 @@ class Workshop:
         return rooms
 
     def _open(self, participant: Participant) -> Rooms:
+        if sum(1 for _ in self._accounts) > most_participants():  # the owner's is one of them
+            raise OSError(
+                errno.EMFILE,
+                "This system lets the cloud open only a few files, and the rest is for "
+                "connections. Start it after 'ulimit -n 4096'.",
+            )
         folder = self._folder_of(participant)
         account = load_account(folder, lambda: new_account(participant.account))
         if account.account != participant.account:
@@ -225,6 +245,16 @@ class Workshop:
 
     def _folder_of(self, participant: Participant) -> Path:
         return self._folder / "accounts" / participant.account
+
+
+def most_participants() -> int:
+    """Return for how many there is room: so many as the system gives file handles for."""
+    if sys.platform == "win32":
+        return MAX_PARTICIPANTS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_PARTICIPANTS
+    return max(0, min(MAX_PARTICIPANTS, (soft - FILES_FOR_CONNECTIONS) // FILES_EACH))
 
 
 class JoinDoor:

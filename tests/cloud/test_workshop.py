@@ -11,10 +11,12 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,6 +32,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab import cli
+from creeklab.bootstrap import CLONE
 from creeklab.cloud import process, workshop
 from creeklab.cloud import rooms as rooms_module
 from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
@@ -607,6 +610,46 @@ def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 # --- what is wrong with one account is no matter of the others ------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="It has no such limit.")
+def test_where_few_files_may_be_open(tmp_path: Path) -> None:
+    """Who has come is served, one too many is told, and the cloud ends as it should."""
+    home = tmp_path / "teacher"
+    home.mkdir(mode=0o700)
+    command = [sys.executable, "-m", "creeklab.cloud", "--home", str(home), "--host", HOST]
+    command += ["--mqtt-port", "0", "--https-port", "0"]
+    log = tmp_path / "log"
+    limited = ["/bin/sh", "-c", 'ulimit -n 110 && exec "$@"', "sh", *command]
+    with log.open("wb") as errors, ExitStack() as stack:
+        cloud = stack.enter_context(
+            subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=errors, cwd=CLONE)
+        )
+        stack.callback(cloud.kill)
+        assert cloud.stdout is not None
+        cloud.stdout.readline()
+        file = home / "cloud" / JOIN_FILE
+        labs = [lab_of(tmp_path / name, file, name) for name in "abc"]
+        with pytest.raises(CloudError, match="3 have joined this workshop, and there is no room"):
+            join(tmp_path / "d", file, "d")
+        assert "with 'ulimit -n 4096' before the start there is room for 100" in log.read_text()
+
+        thing = make_thing(labs[0])
+        device = stack.enter_context(labs[0].connect(thing.name))
+        idle: list[socket.socket] = []
+        while "Whoever connects now is turned away" not in log.read_text():
+            assert len(idle) < 500
+            idle.append(stack.enter_context(socket.socket()))
+            idle[-1].settimeout(SECONDS)
+            with suppress(OSError):
+                idle[-1].connect((HOST, labs[0].mqtt_port))
+            time.sleep(0.02)
+        inbox = device.subscribe("still/here")
+        device.publish("still/here", "yes")
+        inbox.wait_for(1)
+        cloud.terminate()
+        assert cloud.wait(SECONDS) == 0
+        assert "Traceback" not in log.read_text()
 
 
 class Teacher:
