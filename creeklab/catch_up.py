@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from creeklab import made
-from creeklab.looks import is_there, listed, shadow_names
+from creeklab.lookup import is_there, listed, shadow_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.catch_up import POLICIES, RETAINED, THINGS
 from creeklab.device import Inbox, Refused
+from creeklab.lookup import listed
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -204,27 +205,22 @@ class Checks:
 
     def subscribed(self, client_id: str, *topic_filters: str) -> Check:
         """Check that a connected client has these subscriptions, as AWS lists them."""
-        has: list[str] = []
-        more: dict[str, str] = {}
+        ask = self._data.list_subscriptions
         try:
-            while True:
-                answer = self._data.list_subscriptions(clientId=client_id, **more)
-                has += [each["topicFilter"] for each in answer["subscriptions"]]
-                more = {"nextToken": answer["nextToken"]} if answer.get("nextToken") else {}
-                if not more:
-                    break
+            subscriptions = list(listed(ask, "subscriptions", clientId=client_id))
         except (ClientError, BotoCoreError) as error:
             return Check(False, f"{_message(error)} Connect it: lab.connect.")
+        has = [each["topicFilter"] for each in subscriptions]
         missing = ", ".join(f"'{each}'" for each in topic_filters if each not in has)
         if missing:
-            listed = ", ".join(f"'{each}'" for each in has) or "nothing"
+            others = ", ".join(f"'{each}'" for each in has) or "nothing"
             return Check(
                 False,
-                f"'{client_id}' is not subscribed to {missing}, but to {listed}. "
+                f"'{client_id}' is not subscribed to {missing}, but to {others}. "
                 "Subscribe: device.subscribe.",
             )
-        listed = ", ".join(f"'{each}'" for each in topic_filters or has) or "nothing"
-        return Check(True, f"'{client_id}' is subscribed to {listed}.")
+        found = ", ".join(f"'{each}'" for each in topic_filters or has) or "nothing"
+        return Check(True, f"'{client_id}' is subscribed to {found}.")
 
     def retained(self, topic: str) -> Check:
         """Check that the broker keeps a message for latecomers of this topic."""

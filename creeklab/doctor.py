@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.tables import html_table
+from creeklab.widgets.table_page import table_page
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -95,12 +95,12 @@ class Findings(tuple[Finding, ...]):
         rows = [
             (each.state, each.about, " ".join(filter(None, [each.found, each.do]))) for each in self
         ]
-        return html_table(("", "looked at", "found"), rows, note=self._summary(), colour=0)
+        return table_page(("", "looked at", "found"), rows, note=self._summary(), states=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One check.
+class Probe:
+    """One look at one thing.
 
     Attributes
     ----------
@@ -117,25 +117,25 @@ class Check:
     needs: Sequence[str] = ()
 
 
-def examine(checks: Iterable[Check]) -> Findings:
-    """Make the checks, in order."""
+def examine(probes: Iterable[Probe]) -> Findings:
+    """Make the probes, in order."""
     found: dict[str, Finding] = {}
-    for check in checks:
-        # A check that is not in the row, as on another target, is no hindrance.
+    for probe in probes:
+        # A probe that is not in the row, as on another target, is no hindrance.
         hindrance = next(
-            (name for name in check.needs if name in found and not found[name].ok), None
+            (name for name in probe.needs if name in found and not found[name].ok), None
         )
         if hindrance is not None:
-            finding = Finding(check.about, None, f"means nothing before '{hindrance}' is right.")
+            finding = Finding(probe.about, None, f"means nothing before '{hindrance}' is right.")
         else:
             try:
-                finding = Finding(check.about, True, check.look())
+                finding = Finding(probe.about, True, probe.look())
             except Wrong as wrong:
-                finding = Finding(check.about, False, wrong.found, wrong.do)
+                finding = Finding(probe.about, False, wrong.found, wrong.do)
             except (ClientError, BotoCoreError) as error:
                 refused = cannot_ask(error)
-                finding = Finding(check.about, False, refused.found, refused.do)
-        found[check.about] = finding
+                finding = Finding(probe.about, False, refused.found, refused.do)
+        found[probe.about] = finding
     return Findings(found.values())
 
 
@@ -149,9 +149,9 @@ def machine_findings(home: Path, lab: Lab | None = None) -> Findings:
     lab
         The open lab, None if none is open: the local cloud is then not started.
     """
-    from creeklab.doctor_machine import machine_checks
+    from creeklab.doctor_machine import machine_probes
 
-    return examine(machine_checks(home, lab))
+    return examine(machine_probes(home, lab))
 
 
 def device_findings(
@@ -163,7 +163,7 @@ def device_findings(
     subscribe: Iterable[str] = (),
 ) -> Findings:
     """Examine why a Thing's device gets in or does not; see `creeklab.lab.Lab.doctor`."""
-    from creeklab.doctor_device import DeviceChecks
+    from creeklab.doctor_device import DeviceProbes
 
-    checks = DeviceChecks(lab, thing, client_id, tuple(publish), tuple(subscribe))
-    return examine(checks.all())
+    probes = DeviceProbes(lab, thing, client_id, tuple(publish), tuple(subscribe))
+    return examine(probes.all())

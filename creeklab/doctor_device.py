@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.x509 import load_pem_x509_certificate
 
 from creeklab.device import Refused
-from creeklab.doctor import Check, Wrong
+from creeklab.doctor import Probe, Wrong
 from creeklab.keys import ThingFiles
-from creeklab.looks import is_missing, listed
+from creeklab.lookup import is_missing, listed
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -29,7 +29,7 @@ EXPIRED, NOT_YET = 10, 9
 ALPN = "x-amzn-mqtt-ca"
 
 
-class DeviceChecks:
+class DeviceProbes:
     """The checks of one Thing's device."""
 
     def __init__(
@@ -47,26 +47,26 @@ class DeviceChecks:
         self._publish = publish
         self._subscribe = subscribe
 
-    def all(self) -> Iterator[Check]:
+    def all(self) -> Iterator[Probe]:
         """Yield them, in order."""
-        yield Check("files", self.files)
-        yield Check("file modes", self.modes, ["files"])
-        yield Check("key and certificate", self.pair, ["files"])
-        yield Check("server", self.server)
-        yield Check("CA and endpoint", self.server_certificate, ["server"])
-        yield Check("Thing", self.thing)
-        yield Check("certificate known", self.known, ["key and certificate"])
-        yield Check("certificate active", self.active, ["certificate known"])
-        yield Check("attached to Thing", self.attached, ["certificate known", "Thing"])
-        yield Check("policy", self.policy, ["certificate known"])
-        yield Check("may connect", self.may_connect, ["policy"])
+        yield Probe("files", self.files)
+        yield Probe("file modes", self.modes, ["files"])
+        yield Probe("key and certificate", self.pair, ["files"])
+        yield Probe("server", self.server)
+        yield Probe("CA and endpoint", self.server_certificate, ["server"])
+        yield Probe("Thing", self.thing)
+        yield Probe("certificate known", self.known, ["key and certificate"])
+        yield Probe("certificate active", self.active, ["certificate known"])
+        yield Probe("attached to Thing", self.attached, ["certificate known", "Thing"])
+        yield Probe("policy", self.policy, ["certificate known"])
+        yield Probe("may connect", self.may_connect, ["policy"])
         for topic in self._publish:
             yield self._topic("PUBLISH", "topic", topic)
         for topic_filter in self._subscribe:
             yield self._topic("SUBSCRIBE", "topicfilter", topic_filter)
         ready = ["files", "key and certificate", "CA and endpoint"]
-        yield Check("TLS handshake", self.handshake, ready)
-        yield Check(
+        yield Probe("TLS handshake", self.handshake, ready)
+        yield Probe(
             "connection",
             self.connection,
             ["TLS handshake", "certificate known", "certificate active", "may connect"],
@@ -313,12 +313,12 @@ class DeviceChecks:
         self._authorize("CONNECT", "client", self._client_id)
         return f"as client id '{self._client_id}'."
 
-    def _topic(self, action: str, kind: str, topic: str) -> Check:
+    def _topic(self, action: str, kind: str, topic: str) -> Probe:
         def look() -> str:
             self._authorize(action, kind, topic)
             return "allowed."
 
-        return Check(f"may {action.lower()} {topic}", look, ["policy"])
+        return Probe(f"may {action.lower()} {topic}", look, ["policy"])
 
     def _authorize(self, action: str, kind: str, name: str) -> None:
         account = ":".join(self._known["certificateArn"].split(":")[:5])

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.bootstrap import CLONE, LOCK, Environment, is_met
 from creeklab.cloud import process
-from creeklab.doctor import Check, Wrong
+from creeklab.doctor import Probe, Wrong
 from creeklab.home import refuse_git_work_tree
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ PORTS = (8883, 8443)
 ANSWER_SECONDS = 5.0
 
 
-def machine_checks(home: Path, lab: Lab | None) -> Iterator[Check]:
+def machine_probes(home: Path, lab: Lab | None) -> Iterator[Probe]:
     """Yield the checks, in order."""
-    yield Check("Python", python_version)
-    yield Check("packages", packages, ["Python"])
-    yield Check("home folder", functools.partial(home_folder, home))
-    yield Check("disk", functools.partial(disk, home))
+    yield Probe("Python", python_version)
+    yield Probe("packages", packages, ["Python"])
+    yield Probe("home folder", functools.partial(home_folder, home))
+    yield Probe("disk", functools.partial(disk, home))
     if lab is None or lab.target == "local":
         running = functools.cache(lambda: process.status(home))
         cloud = functools.partial(local_cloud, home, running, opened=lab is not None)
-        yield Check("local cloud", cloud, ["home folder"])
-        yield Check("ports", functools.partial(ports, running), ["local cloud"])
+        yield Probe("local cloud", cloud, ["home folder"])
+        yield Probe("ports", functools.partial(ports, running), ["local cloud"])
     if lab is not None:
-        yield Check("clock", functools.partial(clock, lab), ["local cloud", "ports"])
+        yield Probe("clock", functools.partial(clock, lab), ["local cloud", "ports"])
 
 
 def python_version() -> str:

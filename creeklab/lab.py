@@ -13,14 +13,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from botocore.exceptions import ClientError
-
 from creeklab.cloud import process
 from creeklab.cloud.account import load_account
 from creeklab.device import AccountKey, Device
 from creeklab.home import base_folder, home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
 from creeklab.ledger import Ledger
+from creeklab.lookup import if_there
 from creeklab.target import LocalOnly, Target
 
 if TYPE_CHECKING:
@@ -219,11 +218,9 @@ class Lab:
         return entry
 
     def _certificates_of(self, thing: str) -> list[str]:
-        try:
-            answer = self.client("iot").list_thing_principals(thingName=thing)
-        except ClientError:
-            return []  # there is no such Thing
-        return [arn.rpartition("/")[2] for arn in answer["principals"]]
+        answer = if_there(lambda: self.client("iot").list_thing_principals(thingName=thing))
+        principals = [] if answer is None else answer["principals"]
+        return [arn.rpartition("/")[2] for arn in principals]
 
     def tape(
         self,

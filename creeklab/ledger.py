@@ -2,7 +2,7 @@
 
 The ledger listens to the events of the lab's boto3 session, so a plain ``iot.create_thing`` in a
 cell is on record without the learner's doing; a `creeklab.device.Device` tells it of its messages.
-The record is a journal on disk in the lab's folder, which outlives the notebook.
+The record is a file in the lab's folder, which outlives the notebook.
 
 AWS answers some calls that make something with success even if it was there before
 (``create_thing`` with the same attributes, attaching twice). So before a call that makes something
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.journal import Journal
-from creeklab.looks import identity, identity_in, is_there, shadow_names
+from creeklab.ledger_file import LedgerFile
+from creeklab.lookup import identity, identity_in, is_there, shadow_names
 from creeklab.made import (
     ATTACHMENTS,
     CERTIFICATE,
@@ -41,9 +41,9 @@ from creeklab.made import (
 )
 from creeklab.metering import Cost, Meter, Use, load_prices
 from creeklab.record import Record
-from creeklab.tables import html_table
 from creeklab.target import Target
 from creeklab.topics import shadow_request
+from creeklab.widgets.table_page import table_page
 
 if TYPE_CHECKING:
     from creeklab.tear_down import TearDown
@@ -51,11 +51,6 @@ if TYPE_CHECKING:
 TAG = {"Key": "creeklab", "Value": "lab"}
 TAGGED = ("CreatePolicy", "CreateThingType", "CreateThingGroup")  # what takes tags when made
 SERVICES = ("iot", "iot-data-plane")
-
-
-def ledger_file(folder: Path, account: str) -> Path:
-    """Return the file of an account's ledger: who joins a workshop has another account there."""
-    return folder / f"ledger-{account}.jsonl"
 
 
 class Ledger:
@@ -80,7 +75,7 @@ class Ledger:
     def __init__(self, target: Target, home: Path) -> None:
         self._target = target
         self._home = home
-        self._journal = Journal(ledger_file(target.folder, target.account))
+        self._file = LedgerFile.of(target.folder, target.account)
         self._inventory = Inventory()
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -120,7 +115,7 @@ class Ledger:
         """
         self.meter.write()
         months: dict[str, Use] = {}
-        for entry in self._journal.read():
+        for entry in self._file.read():
             if entry.get("did") == "use":
                 month = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m")
                 used = Use(**{name: int(entry.get(name, 0)) for name in Use.names()})
@@ -156,7 +151,7 @@ class Ledger:
         """Return all that is there, attachments and versions of policies too.
 
         Of shadows the account is asked, and whether a name is somebody else's by now; of the rest
-        the journal.
+        the record.
         """
         others = self.others_by_now()
         made = [
@@ -201,15 +196,15 @@ class Ledger:
 
     def _same(self, one: Made, known: str) -> bool:
         """Tell whether the account has no other one of that name than the one that is known."""
-        # Lines of older journals have no identity: there the name has to do.
+        # Older lines have no identity: there the name has to do.
         return not known or identity(self.client, one) in (known, "", None)
 
     def _all(self) -> Inventory:
-        return self._inventory.after(self._journal.read())
+        return self._inventory.after(self._file.read())
 
     def certificates_ever(self) -> set[str]:
         """Return the ids of all certificates that this lab ever made."""
-        made = [entry for entry in self._journal.read() if entry.get("did") == "make"]
+        made = [entry for entry in self._file.read() if entry.get("did") == "make"]
         return {entry["names"][0] for entry in made if entry["kind"] == CERTIFICATE}
 
     def client(self, service: str) -> Any:
@@ -226,9 +221,9 @@ class Ledger:
     @staticmethod
     def emptied(folder: Path, account: str) -> None:
         """Record that an account was emptied whose ledger is in `folder`."""
-        file = ledger_file(folder, account)
-        if file.exists():
-            Journal(file).add({"did": "reset", "at": time.time()})
+        ledger = LedgerFile.of(folder, account)
+        if ledger.file.exists():
+            ledger.add({"did": "reset", "at": time.time()})
 
     def record(self) -> Record:
         """Return what a new device tells of its connection and messages."""
@@ -340,10 +335,10 @@ class Ledger:
 
     def _write(self, did: str, one: Made, known: str = "") -> None:
         entry = {"did": did, "at": time.time(), "kind": one.kind, "names": list(one.names)}
-        self._journal.add(entry | ({"id": known} if known else {}))
+        self._file.add(entry | ({"id": known} if known else {}))
 
     def _write_use(self, use: Use) -> None:
-        self._journal.add({"did": "use", "at": time.time(), **use.counts()})
+        self._file.add({"did": "use", "at": time.time(), **use.counts()})
 
     def __repr__(self) -> str:
         return (
@@ -370,7 +365,7 @@ class MadeTable(tuple[Made, ...]):
         return "\n".join(f"{kind:<{width}}  {name}" for kind, name in self.rows())
 
     def _repr_html_(self) -> str:
-        return html_table(("kind", "name"), self.rows()) if self else f"<p>{self!r}</p>"
+        return table_page(("kind", "name"), self.rows()) if self else f"<p>{self!r}</p>"
 
 
 class _DeviceRecord(Record):

@@ -1,6 +1,6 @@
 """What a lab has made: which AWS call makes what, and what is there after a row of such calls.
 
-Pure: the ledger feeds it with calls and with its journal's lines. A `Made` is named by its kind
+Pure: the ledger feeds it with calls and with the lines of its file. A `Made` is named by its kind
 and by what tells it from others of this kind; attachments are kinds of their own, since they are
 made and removed by calls of their own.
 """
@@ -160,7 +160,7 @@ REMOVES: Mapping[str, Callable[[Call], Made]] = {
 
 
 class Inventory:
-    """What is there after the entries of a journal, in the order in which it was made.
+    """What is there after the entries of a ledger, in the order in which it was made.
 
     What is removed takes along what only existed with it: a certificate its policies, a Thing its
     place in a group, a policy its versions. Entries that were taken in are not looked at again.
@@ -172,9 +172,9 @@ class Inventory:
         self._lock = threading.Lock()
 
     def after(self, entries: Sequence[Mapping[str, Any]]) -> Inventory:
-        """Take in what is new in `entries`, which are all of the journal; return itself."""
+        """Take in what is new in `entries`, which are all there are; return itself."""
         with self._lock:
-            if len(entries) < self._taken:  # another journal has taken its place
+            if len(entries) < self._taken:  # another file has taken its place
                 self._made.clear()
                 self._taken = 0
             for entry in entries[self._taken :]:

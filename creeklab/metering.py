@@ -1,8 +1,8 @@
 """What AWS IoT Core meters, and what that costs.
 
 The rules are those of AWS's pricing page, the prices a table to be edited (``prices.toml``).
-`messages_of` and `cost_of` are pure; a `Meter` counts in memory and writes into the journal now
-and then, so that counting a message costs next to nothing.
+`messages_of` and `cost_of` are pure; a `Meter` counts in memory and writes into the ledger's file
+now and then, so that counting a message costs next to nothing.
 
 Metered are CONNECT, PUBLISH in either direction, SUBSCRIBE and the PUBACK that a device sends;
 not PINGREQ, DISCONNECT, UNSUBSCRIBE and whatever acknowledges from AWS's side.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from creeklab.tables import html_table
+from creeklab.widgets.table_page import table_page
 
 PRICES = Path(__file__).parent / "prices.toml"
 MESSAGE_STEP = 5 * 1024
@@ -272,4 +272,4 @@ class Cost:
         return "\n".join([*lines, self.note()])
 
     def _repr_html_(self) -> str:
-        return html_table(("", "number", "USD"), self.rows(), note=self.note())
+        return table_page(("", "number", "USD"), self.rows(), note=self.note())

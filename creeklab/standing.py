@@ -7,14 +7,13 @@ own reading of policies (`creeklab.cloud.policy`), from the same documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, parse
 from creeklab.cloud.registry.records import certificate_variables
+from creeklab.lookup import if_there, listed
 
 Context = dict[str, str | tuple[str, ...]]
 
@@ -100,18 +99,13 @@ def standing(
     context: Context = {} if client_id is None else {"iot:ClientId": client_id}
     if source_ip:
         context["aws:SourceIp"] = source_ip
-    known = (
-        None
-        if certificate is None
-        else _found(lambda: iot.describe_certificate(certificateId=certificate.rpartition("/")[2]))
-    )
+    known = None if certificate is None else _description(iot, certificate.rpartition("/")[2])
     if certificate is None or known is None:
         return Standing(client_id, certificate, context=context)
-    description = known["certificateDescription"]
-    context |= certificate_variables(description["certificateId"], description["certificatePem"])
+    context |= certificate_variables(known["certificateId"], known["certificatePem"])
     attached = {
         each["thingName"]: each.get("thingPrincipalType", "")
-        for each in _pages(
+        for each in listed(
             iot.list_principal_things_v2, "principalThingObjects", principal=certificate
         )
     }
@@ -124,7 +118,7 @@ def standing(
     return Standing(
         client_id,
         certificate,
-        description["status"],
+        known["status"],
         tuple(attached),
         thing,
         documents,
@@ -139,21 +133,20 @@ def certificate_of(lab: Any, name: str) -> str | None:
     That is the one whose files the lab has saved, else the first active one attached to the Thing.
     """
     iot = lab.client("iot")
-    answer = _found(lambda: iot.list_thing_principals(thingName=name))
+    answer = if_there(lambda: iot.list_thing_principals(thingName=name))
     attached = [] if answer is None else answer["principals"]
-    found = {arn.rpartition("/")[2]: arn for arn in attached if ":cert/" in arn}
+    found: dict[str, str] = {arn.rpartition("/")[2]: arn for arn in attached if ":cert/" in arn}
     try:
         saved = lab.keys.files(name).certificate_id
     except (FileNotFoundError, ValueError):
         saved = None
     if saved is not None:
-        known = _found(lambda: iot.describe_certificate(certificateId=saved))
+        known = _description(iot, saved)
         if known is not None:
-            arn: str = known["certificateDescription"]["certificateArn"]
-            return arn
+            return str(known["certificateArn"])
     for number, arn in found.items():
-        known = _found(lambda number=number: iot.describe_certificate(certificateId=number))
-        if known is not None and known["certificateDescription"]["status"] == "ACTIVE":
+        known = _description(iot, number)
+        if known is not None and known["status"] == "ACTIVE":
             return arn
     return next(iter(found.values()), None)
 
@@ -164,14 +157,14 @@ def tested(iot: Any, of: Standing, action: str, resource: str) -> str | None:
     if name is None or of.certificate is None:
         return None
     client = {} if of.client_id is None else {"clientId": of.client_id}
-    answer = _found(
+    answer = if_there(
         lambda: iot.test_authorization(
             principal=of.certificate,
             **client,
             authInfos=[{"actionType": name, "resources": [resource]}],
         )
     )
-    return None if answer is None else answer["authResults"][0]["authDecision"]
+    return None if answer is None else str(answer["authResults"][0]["authDecision"])
 
 
 def full_resource(prefix: str, action: str, resource: str) -> str:
@@ -199,11 +192,16 @@ def full_resource(prefix: str, action: str, resource: str) -> str:
     return f"{prefix}:{start}{resource}"
 
 
+def _description(iot: Any, certificate_id: str) -> dict[str, Any] | None:
+    answer = if_there(lambda: iot.describe_certificate(certificateId=certificate_id))
+    return None if answer is None else answer["certificateDescription"]
+
+
 def _thing_context(iot: Any, client_id: str, thing: str | None) -> Context:
     name = thing or client_id
     if not name:
         return {}
-    known = _found(lambda: iot.describe_thing(thingName=name))
+    known = if_there(lambda: iot.describe_thing(thingName=name))
     if known is None:
         return {}
     if thing is None:
@@ -226,7 +224,7 @@ def _policies(
     documents = {each["policyName"]: each["policyDocument"] for each in found}
     attached = {
         each["policyName"]
-        for each in _pages(iot.list_attached_policies, "policies", "marker", target=certificate)
+        for each in listed(iot.list_attached_policies, "policies", target=certificate)
     }
     names = sorted(documents, key=lambda name: name not in attached)
     readable = {}
@@ -237,31 +235,7 @@ def _policies(
             continue
         readable[name] = documents[name]
     targets = {
-        name: sum(
-            1 for _ in _pages(iot.list_targets_for_policy, "targets", "marker", policyName=name)
-        )
+        name: sum(1 for _ in listed(iot.list_targets_for_policy, "targets", policyName=name))
         for name in readable
     }
     return readable, targets
-
-
-def _pages(call: Any, member: str, token: str = "nextToken", **question: Any) -> Iterator[Any]:
-    answer = call(**question)
-    yield from answer[member]
-    following = "nextMarker" if token == "marker" else token
-    while answer.get(following):
-        answer = call(**question, **{token: answer[following]})
-        yield from answer[member]
-
-
-def _found(call: Any) -> Any:
-    """Return what a call answers; None if the account has no such thing."""
-    try:
-        return call()
-    except ClientError as error:
-        if error.response["Error"]["Code"] in (
-            "ResourceNotFoundException",
-            "InvalidRequestException",
-        ):
-            return None
-        raise

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.keys import Keys
-from creeklab.looks import is_missing, is_there, listed
+from creeklab.lookup import is_missing, is_there, listed
 from creeklab.made import (
     CERTIFICATE,
     GROUP,
@@ -36,7 +36,7 @@ from creeklab.made import (
     in_words,
     owners_named,
 )
-from creeklab.tables import html_table
+from creeklab.widgets.table_page import table_page
 
 if TYPE_CHECKING:
     from creeklab.ledger import Ledger
@@ -110,7 +110,7 @@ class TearDown:
         if not self.steps:
             return f"<p>{self._summary()}</p>"
         rows = [(step.found, step.what) for step in self.steps]
-        return html_table(("", "step"), rows, note=self._summary(), colour=0)
+        return table_page(("", "step"), rows, note=self._summary(), states=True)
 
 
 def tear_down(target: Target, ledger: Ledger, *, dry_run: bool) -> TearDown:

@@ -33,7 +33,7 @@ from cryptography.x509.oid import NameOID
 
 from creeklab import aws, doctor_device, doctor_machine
 from creeklab.cloud import process
-from creeklab.doctor import Check, Finding, Findings, Wrong, examine
+from creeklab.doctor import Finding, Findings, Probe, Wrong, examine
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing
 
@@ -69,11 +69,11 @@ def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
 
     findings = examine(
         [
-            Check("first", right),
-            Check("second", wrong, ["first"]),
-            Check("third", never, ["second"]),
-            Check("fourth", never, ["first", "third"]),
-            Check("fifth", right, ["first", "not in this row"]),
+            Probe("first", right),
+            Probe("second", wrong, ["first"]),
+            Probe("third", never, ["second"]),
+            Probe("fourth", never, ["first", "third"]),
+            Probe("fifth", right, ["first", "not in this row"]),
         ]
     )
     assert [finding.state for finding in findings] == ["OK", "WRONG", "skipped", "skipped", "OK"]
@@ -98,7 +98,7 @@ def test_what_aws_does_not_tell_is_a_finding() -> None:
         raise EndpointConnectionError(endpoint_url="https://nobody")
 
     for look, said in ((refused, "Slow down."), (unreachable, "https://nobody")):
-        finding = wrong_one(examine([Check("first", look)]))
+        finding = wrong_one(examine([Probe("first", look)]))
         assert finding.found.startswith("AWS cannot be asked: ")
         assert said in finding.found
         assert "open_lab" in finding.do
@@ -112,9 +112,11 @@ def test_findings_as_html_escape_and_take_the_themes_colours() -> None:
     assert "<script>" not in html
     assert "a&lt;b" in html
     assert "mend &amp; go." in html
-    for name in ("--jp-success-color0", "--jp-error-color0"):
+    for name in ("--jp-success-color1", "--jp-error-color1"):
         assert name in html
-    assert "background" not in html  # it is the theme's
+    for state, look in (("OK", "good"), ("WRONG", "bad")):
+        assert f'class="creeklab-mark creeklab-{look}">{state}<' in html
+    assert "mathjax_ignore" in html  # what stands between two $ is no formula
 
 
 # --- this machine -------------------------------------------------------------------------------
@@ -146,7 +148,7 @@ def test_before_anything_was_made_nothing_is_made(tmp_path: Path) -> None:
 
 
 def doctor_machine_findings(home: Path, lab: Lab | None = None) -> Findings:
-    return examine(doctor_machine.machine_checks(home, lab))
+    return examine(doctor_machine.machine_probes(home, lab))
 
 
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -549,7 +551,7 @@ def test_a_firewall_that_drops_everything(
         raise TimeoutError
 
     thing = new_thing()
-    monkeypatch.setattr(doctor_device.DeviceChecks, "_dial", drop)
+    monkeypatch.setattr(doctor_device.DeviceProbes, "_dial", drop)
     findings = lab.doctor(thing.name)
     assert wrong_one(findings).about == "server"
     assert "firewall" in wrong_one(findings).found

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from creeklab.cloud import process
 from creeklab.keys import certificate_id
 from creeklab.lab import Lab, open_lab
-from creeklab.ledger import ledger_file
+from creeklab.ledger_file import LedgerFile
 from creeklab.made import (
     CERTIFICATE,
     GROUP,
@@ -345,7 +345,7 @@ def test_the_table_names_a_certificate_by_its_thing(own_lab: Lab, client: str) -
 
 def test_no_key_is_in_the_ledger(own_lab: Lab, iot: Any) -> None:
     answer = iot.create_keys_and_certificate()
-    text = ledger_file(own_lab.home, own_lab.account).read_text()
+    text = LedgerFile.of(own_lab.home, own_lab.account).file.read_text()
     assert answer["certificateId"] in text
     assert answer["keyPair"]["PrivateKey"][100:140] not in text
     assert "BEGIN" not in text
@@ -408,7 +408,7 @@ def test_a_reset_leaves_nothing_and_lines_of_other_kinds_are_no_matter() -> None
     assert there([*ALL, {"did": "reset"}, make(THING, "t")]) == [Made(THING, ("t",))]
 
 
-def test_a_journal_that_grows_is_taken_in_bit_by_bit() -> None:
+def test_a_ledger_that_grows_is_taken_in_bit_by_bit() -> None:
     inventory = Inventory()
     rows = [*ALL, remove(THING, "t"), make(THING, "t")]
     for end in range(len(rows) + 1):

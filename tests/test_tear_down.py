@@ -15,9 +15,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 
 from creeklab.cloud import process
-from creeklab.journal import Journal
 from creeklab.lab import Lab, open_lab
-from creeklab.ledger import ledger_file
+from creeklab.ledger_file import LedgerFile
 from creeklab.made import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Made
 from tests.test_ledger import POLICY_TEXT, others
 
@@ -283,11 +282,11 @@ def test_what_this_lab_made_anew_is_its_own(own_lab: Lab, theirs: Any) -> None:
     assert [step.what for step in own_lab.ledger.tear_down().steps] == ["delete Thing 'again'"]
 
 
-def test_lines_of_an_older_journal_go_by_the_name(own_lab: Lab) -> None:
+def test_lines_of_an_older_ledger_go_by_the_name(own_lab: Lab) -> None:
     theirs = others(own_lab, "iot")
     theirs.create_thing(thingName="older")
     line = {"did": "make", "at": 0, "kind": THING, "names": ["older"]}
-    Journal(ledger_file(own_lab.home, own_lab.account)).add(line)
+    LedgerFile.of(own_lab.home, own_lab.account).add(line)
     assert own_lab.ledger.owns(Made(THING, ("older",)))
     assert own_lab.ledger.tear_down().ok
     assert "older" not in everything(own_lab)["things"]
@@ -479,5 +478,5 @@ def test_the_key_of_a_certificate_that_could_not_be_deleted_stays(own_lab: Lab) 
 
 
 def test_json_is_what_others_can_read(own_lab: Lab) -> None:
-    lines = ledger_file(own_lab.home, own_lab.account).read_text().splitlines()
+    lines = LedgerFile.of(own_lab.home, own_lab.account).file.read_text().splitlines()
     assert {json.loads(line)["did"] for line in lines} >= {"make", "remove"}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from creeklab.sequence import Step, parties, steps
-from creeklab.widgets.html import PAGE, escape, tag
-from creeklab.widgets.style import static_style
+from creeklab.widgets.html import escape, tag
+from creeklab.widgets.style import static_page
 
 COLUMN, ROW, HEAD, MARGIN = 250, 36, 46, 16
 LETTER = 6.4
@@ -70,10 +70,10 @@ class SequenceChart:
 
     def _repr_html_(self) -> str:
         if not self.steps:
-            return tag("div", static_style(), tag("p", "Nothing happened."), class_=PAGE)
+            return static_page(tag("p", "Nothing happened."))
         drawn = tag("div", self._drawn("chart"), style="overflow-x:auto", tabindex="0")
         told = tag("details", tag("summary", "The same in words"), tag("pre", escape(self.text)))
-        return tag("div", static_style(), drawn, told, class_=PAGE)
+        return static_page(drawn, told)
 
     # --- drawing ------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ print. Sizes are relative, and rows wrap, so that all of it can be read at twice
 
 from __future__ import annotations
 
-from creeklab.widgets.html import tag
+from creeklab.widgets.html import PAGE, tag
 
 _STATIC = """
 .creeklab { color: var(--jp-ui-font-color1, #1a1a1a);
@@ -78,9 +78,9 @@ _LIVE = """
 """
 
 
-def static_style() -> str:
-    """Return the style sheet of a static form."""
-    return tag("style", _STATIC)
+def static_page(*content: str) -> str:
+    """Return HTML as a page of its own, with its style sheet: for where no kernel runs."""
+    return tag("div", tag("style", _STATIC), *content, class_=PAGE)
 
 
 def live_style() -> str:

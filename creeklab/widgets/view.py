@@ -14,9 +14,9 @@ from typing import Any
 
 from ipywidgets import HTML, DOMWidget, VBox, Widget  # type: ignore[import-untyped]
 
-from creeklab.widgets.html import PAGE, escape, tag
+from creeklab.widgets.html import escape, tag
 from creeklab.widgets.renderer import Renderer
-from creeklab.widgets.style import live_style, static_style
+from creeklab.widgets.style import live_style, static_page
 
 MOMENT = 0.05
 
@@ -113,7 +113,7 @@ class View:
         return f"{self._words()}{' (closed)' if self.closed else ''}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        page = tag("div", static_style(), self._static(), class_=PAGE)
+        page = static_page(self._static())
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": page}
         if not self.closed:
             shown: Any = self.widget._repr_mimebundle_()

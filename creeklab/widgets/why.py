@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from creeklab.widgets.diff import diff_html
-from creeklab.widgets.html import PAGE, code, escape, heading, mark, table, tag
-from creeklab.widgets.style import static_style
+from creeklab.widgets.html import code, escape, heading, mark, table, tag
+from creeklab.widgets.style import static_page
 
 if TYPE_CHECKING:
     from creeklab.why import Why
@@ -20,7 +20,7 @@ def why_html(why: Why) -> str:
     parts = [tag("p", escape(why.summary))]
     if why.entry is not None:
         parts = [_head(why), *parts, _about(why), _statements(why), *_changes(why)]
-    return tag("div", static_style(), *parts, class_=PAGE)
+    return static_page(*parts)
 
 
 def _head(why: Why) -> str:

@@ -18,14 +18,19 @@ import filelock
 from creeklab.home import refuse_git_work_tree
 
 
-class Journal:
-    """The journal in `file`, which need not exist yet."""
+class LedgerFile:
+    """The entries in `file`, which need not exist yet."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self._lock = threading.Lock()
         self._end = 0
         self._entries: list[dict[str, Any]] = []
+
+    @classmethod
+    def of(cls, folder: Path, account: str) -> LedgerFile:
+        """Return an account's in a lab's folder: who joins a workshop has another account there."""
+        return cls(folder / f"ledger-{account}.jsonl")
 
     def add(self, *entries: Mapping[str, Any]) -> None:
         """Add entries at the end."""

@@ -1,4 +1,4 @@
-"""Whether something is there in the account: one question to AWS for each kind of thing."""
+"""Looking up what is there in the account: one question to AWS for each kind of thing."""
 
 from __future__ import annotations
 
@@ -57,6 +57,16 @@ def identity_in(kind: str, answer: Mapping[str, Any]) -> str:
 def is_missing(error: ClientError) -> bool:
     """Tell whether AWS refused because what was asked for isn't there."""
     return str(error.response["Error"]["Code"]) == "ResourceNotFoundException"
+
+
+def if_there(call: Callable[[], Any]) -> Any:
+    """Return what a call answers; None if there is no such thing, or no name like that."""
+    try:
+        return call()
+    except ClientError as error:
+        if is_missing(error) or error.response["Error"]["Code"] == "InvalidRequestException":
+            return None
+        raise
 
 
 def listed(call: Callable[..., Any], member: str, **question: Any) -> Iterator[Any]:
