@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.catch_up import POLICIES, RETAINED, THINGS
 from creeklab.device import Inbox, Refused
-from creeklab.lookup import listed
+from creeklab.lookup import is_connected, listed
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -118,10 +118,12 @@ class Checks:
     def connection(self, thing: str) -> Check:
         """Check that the Thing can connect with what is on disk.
 
-        A connection that is open under its name is cut by this, as AWS keeps one for a client id;
-        the SDK connects it again.
+        A device that is connected under its name is left alone: AWS would cut it off for another.
         """
         try:
+            self._lab.keys.files(thing).check()
+            if is_connected(self._lab.client, thing):
+                return Check(True, f"'{thing}' is connected now, and was left alone.")
             self._lab.connect(thing).close()
         except (Refused, FileNotFoundError, TimeoutError, ValueError) as error:
             return Check(False, str(error))

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from cryptography.x509 import load_pem_x509_certificate
 
 from creeklab.device import Refused
 from creeklab.doctor import Probe, Wrong
 from creeklab.keys import ThingFiles
-from creeklab.lookup import is_missing, listed
+from creeklab.lookup import is_connected, is_missing, listed
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -349,20 +349,13 @@ class DeviceProbes:
 
     def connection(self) -> str:
         """Connect as the device does, unless it is connected: AWS would cut it off for that."""
-        if self._is_connected():
+        if is_connected(self._lab.client, self._client_id):
             return "CONNACK: a device with this client id is connected now, and was left alone."
         try:
             self._lab.connect(self._thing, client_id=self._client_id).close()
         except (Refused, TimeoutError, ValueError) as error:
             raise Wrong(str(error), self._why()) from None
         return "CONNACK: the device gets in."
-
-    def _is_connected(self) -> bool:
-        data = self._lab.client("iot-data")
-        try:
-            return bool(data.get_connection(clientId=self._client_id)["connected"])
-        except (ClientError, BotoCoreError):
-            return False  # nobody of this name was ever connected, or it cannot be told
 
     def _why(self) -> str:
         if self._lab.target == "local":

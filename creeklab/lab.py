@@ -341,7 +341,7 @@ class Lab:
         ----------
         client_id
             MQTT client id that the device would use, without which it is the Thing's name. A
-            connection that is open under it is cut, as AWS keeps one for each.
+            device that is connected under it is left alone.
         publish, subscribe
             Topics and topic filters that the device's policy has to allow.
         """

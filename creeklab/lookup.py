@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.made import (
     CERTIFICATE,
@@ -85,6 +85,14 @@ def shadow_names(client: Client, thing: str) -> list[str]:
     data = client("iot-data")
     named = list(listed(data.list_named_shadows_for_thing, "results", thingName=thing))
     return [*named, ""] if is_there(client, Made(SHADOW, (thing, ""))) else named
+
+
+def is_connected(client: Client, client_id: str) -> bool:
+    """Tell whether a device is connected under that client id; False as well if nobody can tell."""
+    try:
+        return bool(client("iot-data").get_connection(clientId=client_id)["connected"])
+    except (ClientError, BotoCoreError):
+        return False  # nobody of this name was ever connected, or this account may not ask
 
 
 def _shadow(client: Client, thing: str, name: str) -> bool:

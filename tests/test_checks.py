@@ -251,6 +251,18 @@ def assert_sentences(text: str) -> None:
     assert "None" not in text
 
 
+def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: NewThings) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name):
+        check = lab.check.connection(thing.name)
+        assert check
+        assert check.found == f"'{thing.name}' is connected now, and was left alone."
+        gone = lab.tape(kind="disconnect", thing=thing.name)
+        anothers_key(lab, thing)  # what is on disk is still looked at
+        assert not lab.check.connection(thing.name)
+    assert gone.empty
+
+
 def test_the_account(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     check = lab.check.account()
     assert check
