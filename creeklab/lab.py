@@ -42,6 +42,10 @@ NO_TAPE = (
 )
 
 
+ACCOUNT_CLIENT = "account-"
+"""What the client ids of the account's own connections begin with, unless one is named."""
+
+
 def open_lab(
     target: str | None = None,
     *,
@@ -176,7 +180,7 @@ class Lab:
             AccountKey(access, secret, self.region, self.ca_file, key.token),
             endpoint=self.endpoint,
             port=self.https_port,
-            client_id=client_id or f"account-{uuid.uuid4()}",
+            client_id=client_id or f"{ACCOUNT_CLIENT}{uuid.uuid4()}",
             record=self.ledger.record(),
         )
 
@@ -200,10 +204,15 @@ class Lab:
         ValueError
             If a question is not whole, or its action is none of a device's.
         """
-        from creeklab.why import Why, why_of, why_refused
+        from creeklab.why import Why, unknown, why_of, why_refused
 
         if action is None and resource is None and self.target == "local":
-            return why_refused(self, self._last_refusal(of))
+            entry = self._last_refusal(of)
+            if entry is not None or of is None:
+                return why_refused(self, entry)
+            if self._is_known(of):
+                return Why(None, nothing=f"Nothing was refused to '{of}'.")
+            return Why(None, nothing=unknown(of, self._clients_and_things()))
         if self.target == "aws" and (of, action, resource) == (None, None, None):
             if self.ledger.last_refusal is None:
                 return Why(None)
@@ -215,7 +224,25 @@ class Lab:
         if of is not None:
             question["principals"] = self._certificates_of(of)
         entry: dict[str, Any] | None = self._ask("why", question)["entry"]
+        if entry is not None and entry["kind"] == "disconnect":
+            # What ended the connection stands in the entry that follows.
+            after = {"after": entry["number"], "kind": "disconnect", "thing": entry["client_id"]}
+            for end in self._ask("tape", after)["entries"][:1]:
+                entry["reason"] = end["reason"]
         return entry
+
+    def _is_known(self, name: str) -> bool:
+        """Tell whether there is such a Thing, or was such a client."""
+        iot = self.client("iot")
+        if if_there(lambda: iot.describe_thing(thingName=name)) is not None:
+            return True
+        return bool(self._pages("tape", {"thing": name}))
+
+    def _clients_and_things(self) -> set[str]:
+        """Return the names of Things, and of clients on the tape but for the account's own."""
+        things = {each["thingName"] for each in self.client("iot").list_things()["things"]}
+        clients = {entry["client_id"] for entry in self._pages("tape", {"kind": "connect"})}
+        return things | {each for each in clients if not each.startswith(ACCOUNT_CLIENT)}
 
     def _certificates_of(self, thing: str) -> list[str]:
         answer = if_there(lambda: self.client("iot").list_thing_principals(thingName=thing))

@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 import textwrap
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from creeklab.cloud.policy import Mend, explain, mend
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 WIDTH = 96
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
+TAKEN_OVER = "DUPLICATE_CLIENTID"
+MOST_NAMES = 10
 OLD_SECONDS = 120.0
 """From this age on a refusal says how old it is, so that an old one does not look new."""
 
@@ -59,12 +63,20 @@ class Why:
         When `lab.why` was called, in seconds since the epoch.
     now
         What holds by then; None if it does not depend on the account.
+    nothing
+        What to say if nothing was refused.
     """
 
     def __init__(
-        self, entry: dict[str, Any] | None, now: Now | None = None, asked: float | None = None
+        self,
+        entry: dict[str, Any] | None,
+        now: Now | None = None,
+        asked: float | None = None,
+        *,
+        nothing: str = "Nothing was refused.",
     ) -> None:
         self.entry = entry
+        self.nothing = nothing
         self.now = now
         self.asked = time.time() if asked is None else asked
 
@@ -74,7 +86,7 @@ class Why:
     def summary(self) -> str:
         """What was asked, why it was refused, and what to do."""
         if self.entry is None:
-            return "Nothing was refused."
+            return self.nothing
         return str(self.entry["refusal"]["summary"])
 
     @property
@@ -94,6 +106,16 @@ class Why:
         """Whether it would be allowed by now."""
         now = self.now
         return now is not None and now.decision == "ALLOWED" and now.standing.status == "ACTIVE"
+
+    @property
+    def verdict(self) -> str:
+        """What became of it: ``"allowed"``, ``"refused"``; of a connection that had been let in,
+        ``"taken over"`` if another one has its client id now, else ``"cut off"``.
+        """
+        entry = self.entry or {"kind": "", "refusal": {}}
+        if entry["kind"] == "disconnect":
+            return "taken over" if entry.get("reason") == TAKEN_OVER else "cut off"
+        return "allowed" if entry["refusal"].get("outcome") == "ALLOWED" else "refused"
 
     @property
     def mends(self) -> tuple[Mend, ...]:
@@ -163,9 +185,11 @@ class Why:
         client_id, kind = self.entry["client_id"], self.entry["kind"]
         thing = None if self.now is None else self.now.standing.thing
         of = f" of the Thing '{thing}'" if thing not in (None, client_id) else ""
-        verdict = "allowed" if self.entry["refusal"].get("outcome") == "ALLOWED" else "refused"
         when = f", {self.old}" if self.old else ""
-        return f"Client id '{client_id}'{of}, {kind}: {verdict}{when}."
+        if kind == "disconnect":
+            by = " by another connection" if self.verdict == "taken over" else ""
+            return f"Client id '{client_id}'{of}: {self.verdict}{by}{when}."
+        return f"Client id '{client_id}'{of}, {kind}: {self.verdict}{when}."
 
     def _by_now(self) -> list[str]:
         """Say what has changed since."""
@@ -197,6 +221,22 @@ def why_refused(lab: Lab, entry: dict[str, Any] | None) -> Why:
     if "outcome" not in refusal:
         return Why(entry, Now(known, None))
     return Why(entry, _now(iot, known, refusal["action"], refusal["resource"]))
+
+
+def unknown(of: str, known: Iterable[str]) -> str:
+    """Say that nobody of that name is known, and who is: those that are spelt alike first."""
+    said = (
+        f"Nothing is known of {of!r}: no client of that name is on the tape, and no Thing has it. "
+    )
+
+    def unlike(name: str) -> tuple[float, str]:
+        return -SequenceMatcher(None, of.lower(), name.lower()).ratio(), name
+
+    names = sorted(known, key=unlike)
+    if not names:
+        return said + "There is no other client or Thing either."
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return said + f"Known are {', '.join(map(repr, names[:MOST_NAMES]))}{more}."
 
 
 def why_of(lab: Lab, of: str | None, action: str | None, resource: str | None) -> Why:

@@ -11,7 +11,7 @@ import pytest
 from creeklab.device import Refused
 from creeklab.lab import Lab
 from creeklab.shadow import ShadowRejected
-from creeklab.why import WIDTH, Why
+from creeklab.why import WIDTH, Why, unknown
 
 ARN = "arn:aws:iot:us-east-1:123456789012:topicfilter/creek/elkhorn/depth"
 FINDINGS = [
@@ -29,6 +29,26 @@ def test_nothing_was_refused() -> None:
     why = Why(None)
     assert why.entry is None
     assert why.summary == repr(why) == "Nothing was refused."
+
+
+NAMES = ["TestClient", "Test2", "gauge-1"]
+
+
+@pytest.mark.parametrize(
+    ("of", "known", "end"),
+    [
+        ("test2", NAMES, "Known are 'Test2', 'TestClient', 'gauge-1'."),
+        ("gauge_1", NAMES, "Known are 'gauge-1', 'Test2', 'TestClient'."),
+        ("a", [f"b{n}" for n in range(12)], "'b7' and 2 more."),
+        ("a", [], "There is no other client or Thing either."),
+    ],
+)
+def test_of_a_name_that_nobody_has_the_closest_are_said(
+    of: str, known: list[str], end: str
+) -> None:
+    said = unknown(of, known)
+    assert said.startswith(f"Nothing is known of '{of}': no client of that name is on the tape")
+    assert said.endswith(end)
 
 
 def test_the_summary_is_the_tapes() -> None:
@@ -85,7 +105,8 @@ def test_the_last_refusal_of_anyone_and_of_one_client(
     assert "topic 'creek/first'" in earlier.summary
     assert repr(earlier).startswith(f"Client id '{first.name}', publish: refused.\n")
     assert "its Action (iot:Connect) does not include iot:Publish" in repr(earlier)
-    assert repr(lab.why("never-seen")) == "Nothing was refused."
+    third = new_thing()
+    assert repr(lab.why(third.name)) == f"Nothing was refused to '{third.name}'."
 
 
 def test_a_rejected_shadow_request_is_a_refusal_too(

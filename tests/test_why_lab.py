@@ -219,9 +219,40 @@ def test_a_client_id_that_another_took_over(lab: Lab, new_thing: Callable[..., A
     try:
         why = lab.why(thing.name)
         assert f"Another connection with the client id '{thing.name}' came" in why.summary
+        headline = repr(why).split("\n")[0]
+        assert headline == f"Client id '{thing.name}': taken over by another connection."
+        assert ">taken over</span>" in why._repr_html_()
     finally:
         first.close()
         second.close()
+
+
+def test_a_connection_that_the_account_ends_was_cut_off(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name):
+        lab.client("iot-data").delete_connection(clientId=thing.name)
+        why = lab.why(thing.name)
+        assert why.summary == "The account closed the connection with DeleteConnection."
+        assert repr(why).startswith(f"Client id '{thing.name}': cut off.\n")
+
+
+def test_somebody_nobody_knows(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name, client_id=thing.name), lab.connect_account():
+        why = lab.why(thing.name.upper())
+    assert why.entry is None
+    assert why.summary.startswith(f"Nothing is known of '{thing.name.upper()}': no client")
+    assert f" Known are '{thing.name}'," in why.summary
+    assert "account-" not in why.summary
+    assert "Nothing is known" in why._repr_html_()
+    assert lab.why(thing.name).summary == f"Nothing was refused to '{thing.name}'."
+
+
+def test_a_client_that_is_no_thing_is_known(lab: Lab) -> None:
+    with lab.connect_account(client_id="laptop"):
+        assert lab.why("laptop").summary == "Nothing was refused to 'laptop'."
 
 
 def test_a_topic_that_is_too_deep(lab: Lab, new_thing: Callable[..., Any]) -> None:

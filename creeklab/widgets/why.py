@@ -25,8 +25,7 @@ def why_html(why: Why) -> str:
 
 def _head(why: Why) -> str:
     assert why.entry is not None
-    allowed = why.entry["refusal"].get("outcome") == "ALLOWED"
-    words = mark("allowed", "good") if allowed else mark("refused", "bad")
+    words = mark(why.verdict, "good" if why.verdict == "allowed" else "bad")
     if why.time is not None and why.allowed:
         words += " " + mark("allowed by now", "good")
     who = why.entry.get("client_id")
