@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.catch_up import POLICIES, RETAINED, THINGS
-from creeklab.device import Inbox, Refused
+from creeklab.device import Refused
+from creeklab.inbox import Inbox
 from creeklab.lookup import is_connected, listed
 
 if TYPE_CHECKING:

@@ -3,14 +3,14 @@
 A Thing shows its certificate, over mutual TLS; the account signs, and goes over WebSocket.
 The SDK answers with futures and callbacks on a thread of its own. Here a call waits for AWS's
 answer, with a bound, and a refusal is an exception that says what AWS said. What arrives is put
-into an `Inbox` that a cell can wait for.
+into an `Inbox`.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -21,12 +21,14 @@ from awscrt import auth, mqtt5
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
+from creeklab.inbox import Inbox, Message
 from creeklab.keys import ThingFiles
 from creeklab.record import Record
 from creeklab.shadow import DeviceShadow
-from creeklab.topics import matches
+from creeklab.topics import filter_fault, matches, topic_fault
 
 T = TypeVar("T")
+Wait = Callable[["Future[Any]", str, "float | None"], Any]
 UserProperties = Mapping[str, str] | Iterable[tuple[str, str]]
 
 # Made once: json.dumps looks at its options anew for every message.
@@ -36,6 +38,9 @@ CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 15.0
 MAX_PAYLOAD = 131_072
 NOBODY_THERE = "AWS_IO_SOCKET_CONNECTION_REFUSED"
+OPEN_AGAIN = (
+    "Nobody listens there: open the lab again with creeklab.open_lab(), and connect anew from it."
+)
 
 
 class Refused(Exception):
@@ -47,52 +52,24 @@ class Refused(Exception):
         MQTT 5 reason code, such as 135 (not authorized); None if the connection was just closed.
     """
 
-    def __init__(self, what: str, reason: str, reason_code: int | None = None) -> None:
+    def __init__(
+        self, what: str, reason: str, reason_code: int | None = None, *, nobody_there: bool = False
+    ) -> None:
         code = "" if reason_code is None else f" (reason code {reason_code})"
-        hint = "lab.why() says why."
-        if NOBODY_THERE in reason:
-            hint = "Nobody listens there: open the lab again with creeklab.open_lab()."
+        hint = OPEN_AGAIN if nobody_there or NOBODY_THERE in reason else "lab.why() says why."
         super().__init__(f"{what}: {reason}{code}. {hint}")
         self.reason_code = reason_code
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message that arrived: topic, payload, and MQTT's flags and properties under their names.
-
-    A property that it does not have is None. The expiry interval is in seconds; a payload format
-    indicator of 1 says that the payload is text.
-    """
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    content_type: str | None = None
-    response_topic: str | None = None
-    correlation_data: bytes | None = None
-    payload_format_indicator: int | None = None
-    message_expiry_interval: int | None = None
-    user_properties: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def json(self) -> Any:
-        """The payload read as JSON."""
-        return json.loads(self.payload)
-
-    def __repr__(self) -> str:
-        text = self.payload.decode(errors="backslashreplace")
-        return f"{self.topic}  {text}"
 
 
 class Publishing:
     """A message that is under way to AWS IoT. To be waited for, as a future is."""
 
-    __slots__ = ("_future", "_what")
+    __slots__ = ("_future", "_wait", "_what")
 
-    def __init__(self, what: str, future: Future[mqtt5.PublishCompletionData]) -> None:
+    def __init__(self, what: str, future: Future[mqtt5.PublishCompletionData], wait: Wait) -> None:
         self._what = what
         self._future = future
+        self._wait = wait
 
     def done(self) -> bool:
         """Say whether the acknowledgement, or a refusal, is here."""
@@ -108,83 +85,12 @@ class Publishing:
         TimeoutError
             If no acknowledgement came; the SDK still sends it when it can connect again.
         """
-        code = _answer(self._future, self._what, timeout).puback.reason_code
+        code = self._wait(self._future, self._what, timeout).puback.reason_code
         if code is not None and code >= 0x80:
             _refuse(self._what, code)
 
     def __repr__(self) -> str:
         return f"{self._what}: {'done' if self.done() else 'under way'}"
-
-
-class Inbox:
-    """The messages that arrived for one subscription, oldest first.
-
-    May be read while messages arrive. With a callback, each message goes to that instead.
-    """
-
-    def __init__(
-        self, topic_filter: str, qos: int = 1, call: Callable[[Message], object] | None = None
-    ) -> None:
-        self.topic_filter = topic_filter
-        self.qos = qos
-        self.call = call
-        self._messages: list[Message] = []
-        self._arrived = threading.Condition()
-
-    def put(self, message: Message) -> None:
-        """Add a message."""
-        if self.call is not None:
-            self.call(message)
-            return
-        with self._arrived:
-            self._messages.append(message)
-            self._arrived.notify_all()
-
-    @property
-    def messages(self) -> list[Message]:
-        """All messages so far."""
-        with self._arrived:
-            return list(self._messages)
-
-    @property
-    def topics(self) -> list[str]:
-        """The topics of all messages so far, in order."""
-        return [message.topic for message in self.messages]
-
-    def wait_for(self, count: int, timeout: float = 5.0) -> list[Message]:
-        """Wait until at least `count` messages are here, then return all of them.
-
-        Raises
-        ------
-        TimeoutError
-            If fewer came within `timeout` seconds.
-        """
-        with self._arrived:
-            if not self._arrived.wait_for(lambda: len(self._messages) >= count, timeout):
-                raise TimeoutError(
-                    f"{len(self._messages)} of {count} messages came to '{self.topic_filter}' "
-                    f"within {timeout:g} s. lab.why() may know."
-                )
-            return list(self._messages)
-
-    def clear(self) -> None:
-        """Forget the messages so far."""
-        with self._arrived:
-            self._messages.clear()
-
-    def __len__(self) -> int:
-        with self._arrived:
-            return len(self._messages)
-
-    def __iter__(self) -> Iterator[Message]:
-        return iter(self.messages)
-
-    def __getitem__(self, position: int) -> Message:
-        return self.messages[position]
-
-    def __repr__(self) -> str:
-        count = len(self)
-        return f"Inbox of '{self.topic_filter}': {count} message{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +157,7 @@ class Device:
         self._connected: Future[None] = Future()
         self._stopped = threading.Event()
         self._closed = False
+        self._nobody_there = False  # at the last try to connect again
         self.on_connection: Callable[[bool, str], None] | None = None
         try:
             self._client = _builder(identity)(
@@ -346,6 +253,9 @@ class Device:
             If it is larger than AWS takes, or not what MQTT allows.
         """
         what = f"Publishing to {topic!r}"
+        fault = topic_fault(topic)
+        if fault is not None:
+            raise ValueError(f"{what}: {fault}")
         data = _encoded(payload)
         if len(data) > MAX_PAYLOAD:
             raise ValueError(
@@ -358,7 +268,7 @@ class Device:
         future = self._ask(lambda: self._client.publish(packet), what)
         if retain or qos:
             future.add_done_callback(lambda done: self._on_published(done, packet))
-        return Publishing(what, future)
+        return Publishing(what, future, self._wait)
 
     def subscribe(
         self,
@@ -377,20 +287,25 @@ class Device:
 
         Raises
         ------
+        ValueError
+            If no MQTT client may send this as a topic filter.
         Refused
             If AWS refused it.
         TimeoutError
             If no acknowledgement came.
         """
+        what = f"Subscribing to {topic_filter!r}"
+        fault = filter_fault(topic_filter)
+        if fault is not None:
+            raise ValueError(f"{what}: {fault}")
         known = self._inboxes.get(topic_filter)
         inbox = Inbox(topic_filter, qos) if known is None else known
         inbox.call = call
         self._inboxes[topic_filter] = inbox
-        what = f"Subscribing to {topic_filter!r}"
         try:
             packet = _subscription(topic_filter, qos)
             self._record.subscribed()
-            done = _answer(self._ask(lambda: self._client.subscribe(packet), what), what)
+            done = self._wait(self._ask(lambda: self._client.subscribe(packet), what), what)
             if done.reason_codes[0] >= 0x80:
                 self._record.refused(self.thing or self.client_id, "iot:Subscribe", topic_filter)
                 _refuse(what, done.reason_codes[0])
@@ -405,8 +320,13 @@ class Device:
         """End a subscription; its inbox keeps what it has."""
         packet = mqtt5.UnsubscribePacket([topic_filter])
         what = f"Unsubscribing from {topic_filter!r}"
-        _answer(self._ask(lambda: self._client.unsubscribe(packet), what), what)
+        self._wait(self._ask(lambda: self._client.unsubscribe(packet), what), what)
         self._inboxes.pop(topic_filter, None)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called; the SDK connects again whatever else ended a connection."""
+        return self._closed
 
     @cached_property
     def shadow(self) -> DeviceShadow:
@@ -418,7 +338,7 @@ class Device:
             )
         if self._closed:
             raise RuntimeError("This device is closed. Connect anew with lab.connect.")
-        return DeviceShadow(self._client, self.thing, self._record)
+        return DeviceShadow(self._client, self.thing, self._record, self._advice)
 
     def close(self) -> None:
         """Disconnect and wait until the connection has ended."""
@@ -457,6 +377,7 @@ class Device:
 
     def _on_success(self, success: mqtt5.LifecycleConnectSuccessData) -> None:
         self._record.connected()
+        self._nobody_there = False
         if not self._connected.done():
             self._connected.set_result(None)
         elif not success.connack_packet.session_present:
@@ -488,6 +409,7 @@ class Device:
             self._record.retained(packet.topic, cleared=not packet.payload)
 
     def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
+        self._nobody_there = NOBODY_THERE in _sdk_words(failure.exception)
         if self._connected.done():
             return
         what = f"Connecting as '{self.client_id}'"
@@ -502,6 +424,21 @@ class Device:
         self._stopped.set()
 
     # --- small things ---------------------------------------------------------------------------
+
+    def _wait(self, future: Future[T], what: str, timeout: float | None = None) -> T:
+        seconds = ANSWER_SECONDS if timeout is None else timeout
+        try:
+            return future.result(seconds)
+        except TimeoutError:
+            raise TimeoutError(
+                f"{what}: no answer came within {seconds:.0f} s. {self._advice()}"
+            ) from None
+        except AwsCrtError as error:
+            raise Refused(what, _sdk_words(error), nobody_there=self._nobody_there) from None
+
+    def _advice(self, otherwise: str = "lab.why() may know.") -> str:
+        """Say what to do if no answer comes: `otherwise`, if there is somebody to answer."""
+        return OPEN_AGAIN if self._nobody_there else otherwise
 
     def _ask(self, ask: Callable[[], Future[T]], what: str) -> Future[T]:
         if self._closed:
@@ -528,18 +465,6 @@ def _builder(identity: ThingFiles | AccountKey) -> Callable[..., mqtt5.Client]:
         ),
         ca_filepath=None if identity.ca is None else str(identity.ca),
     )
-
-
-def _answer(future: Future[T], what: str, timeout: float | None = None) -> T:
-    seconds = ANSWER_SECONDS if timeout is None else timeout
-    try:
-        return future.result(seconds)
-    except TimeoutError:
-        raise TimeoutError(
-            f"{what}: no answer came within {seconds:.0f} s. lab.why() may know."
-        ) from None
-    except AwsCrtError as error:
-        raise Refused(what, _sdk_words(error)) from None
 
 
 def _subscription(topic_filter: str, qos: int) -> mqtt5.SubscribePacket:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -44,6 +45,22 @@ def open_local(home: Path) -> Target:
     )
 
 
+class CloudGone(EndpointConnectionError):
+    """Nobody listens any more where the local cloud was: what boto3 says then, and what to do."""
+
+    fmt = (
+        "The local cloud does not run any more: nobody listens at {endpoint_url}. Open the lab "
+        "again with lab = creeklab.open_lab(), and make clients and devices anew from it."
+    )
+
+
+def _say_if_gone(caught_exception: Exception | None, **_: Any) -> None:
+    """Say it at the first try: the SDK would try again for seconds, and then say less."""
+    if isinstance(caught_exception, EndpointConnectionError):
+        asked = urlsplit(caught_exception.kwargs["endpoint_url"])
+        raise CloudGone(endpoint_url=f"{asked.scheme}://{asked.netloc}")
+
+
 class _Door:
     """The door that only the local cloud has: what happened, and why something was refused."""
 
@@ -56,10 +73,7 @@ class _Door:
         try:
             return ask(self._url, self._ca_file, self._account, verb, question)
         except EndpointConnectionError:
-            raise process.CloudError(
-                "The local cloud does not run any more. Open the lab again with "
-                "creeklab.open_lab()."
-            ) from None
+            raise process.CloudError(CloudGone.fmt.format(endpoint_url=self._url)) from None
 
 
 class _LocalSession(boto3.Session):
@@ -80,6 +94,7 @@ class _LocalSession(boto3.Session):
         )
         self._url = url
         self._ca_file = str(ca_file)
+        self.events.register_first("needs-retry", _say_if_gone)
 
     def client(  # type: ignore[override]
         self, service_name: str, region_name: str | None = None, **options: Any

@@ -7,6 +7,7 @@ Each call publishes a request on a shadow topic and waits for the answer on ``ac
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -36,9 +37,12 @@ class ShadowRejected(Exception):
 class DeviceShadow:
     """The classic shadow of a Thing, or with ``name`` one of its named shadows."""
 
-    def __init__(self, client: mqtt5.Client, thing: str, record: Record) -> None:
+    def __init__(
+        self, client: mqtt5.Client, thing: str, record: Record, advice: Callable[[str], str]
+    ) -> None:
         self._thing = thing
         self._record = record
+        self._advice = advice
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=8,
             max_streaming_subscriptions=2,
@@ -60,9 +64,9 @@ class DeviceShadow:
         self._tell("get", name)
         if name is None:
             request = iotshadow.GetShadowRequest(thing_name=self._thing)
-            return _document(client.get_shadow(request), "Getting the shadow")
+            return self._document(client.get_shadow(request), "Getting the shadow")
         named = iotshadow.GetNamedShadowRequest(thing_name=self._thing, shadow_name=name)
-        return _document(client.get_named_shadow(named), "Getting the shadow")
+        return self._document(client.get_named_shadow(named), "Getting the shadow")
 
     def update(
         self,
@@ -98,9 +102,9 @@ class DeviceShadow:
         what = "Updating the shadow"
         if name is None:
             request = iotshadow.UpdateShadowRequest(**members)
-            return _document(client.update_shadow(request), what)
+            return self._document(client.update_shadow(request), what)
         named = iotshadow.UpdateNamedShadowRequest(shadow_name=name, **members)
-        return _document(client.update_named_shadow(named), what)
+        return self._document(client.update_named_shadow(named), what)
 
     def delete(self, name: str | None = None) -> dict[str, Any]:
         """Delete the shadow; return the version that was deleted.
@@ -115,9 +119,9 @@ class DeviceShadow:
         what = "Deleting the shadow"
         if name is None:
             request = iotshadow.DeleteShadowRequest(thing_name=self._thing)
-            return _document(client.delete_shadow(request), what)
+            return self._document(client.delete_shadow(request), what)
         named = iotshadow.DeleteNamedShadowRequest(thing_name=self._thing, shadow_name=name)
-        return _document(client.delete_named_shadow(named), what)
+        return self._document(client.delete_named_shadow(named), what)
 
     def close(self) -> None:
         """End the SDK's subscriptions for the answers."""
@@ -139,28 +143,27 @@ class DeviceShadow:
             raise RuntimeError("This device is closed. Connect anew with lab.connect.")
         return self._client
 
-
-def _document(future: Future[Any], what: str) -> dict[str, Any]:
-    """Wait for the service's answer and return it as a document, without the SDK's token."""
-    try:
-        answer = future.result(ANSWER_SECONDS + 5)
-    except V2ServiceException as error:
-        rejected = error.modeled_error
-        if rejected is not None:
-            raise ShadowRejected(rejected.code, rejected.message) from None
-        raise TimeoutError(
-            f"{what}: no answer came ({error.inner_error}). Does the policy allow to publish the "
-            "request, and to subscribe to and receive its accepted and rejected? "
-            "lab.why() may know."
-        ) from None
-    document: dict[str, Any] = {}
-    if getattr(answer, "state", None) is not None:
-        document["state"] = _state(answer.state)
-    if getattr(answer, "metadata", None) is not None:
-        document["metadata"] = _state(answer.metadata)
-    document["version"] = answer.version
-    document["timestamp"] = int(answer.timestamp.timestamp())
-    return document
+    def _document(self, future: Future[Any], what: str) -> dict[str, Any]:
+        """Wait for the service's answer and return it as a document, without the SDK's token."""
+        try:
+            answer = future.result(ANSWER_SECONDS + 5)
+        except V2ServiceException as error:
+            rejected = error.modeled_error
+            if rejected is not None:
+                raise ShadowRejected(rejected.code, rejected.message) from None
+            advice = self._advice(
+                "Does the policy allow to publish the request, and to subscribe to and receive its "
+                "accepted and rejected? lab.why() may know."
+            )
+            raise TimeoutError(f"{what}: no answer came ({error.inner_error}). {advice}") from None
+        document: dict[str, Any] = {}
+        if getattr(answer, "state", None) is not None:
+            document["state"] = _state(answer.state)
+        if getattr(answer, "metadata", None) is not None:
+            document["metadata"] = _state(answer.metadata)
+        document["version"] = answer.version
+        document["timestamp"] = int(answer.timestamp.timestamp())
+        return document
 
 
 def _state(state: Any) -> dict[str, Any]:

@@ -45,20 +45,23 @@ def filter_fault(topic_filter: str) -> str | None:
     The SDK does not send such a one, and says no more than that it is not valid.
     """
     if not topic_filter:
-        return "The topic filter is empty."
+        return "the topic filter is empty."
     levels = topic_filter.split("/")
     for position, level in enumerate(levels):
         if "#" in level and (level != "#" or position < len(levels) - 1):
-            return f"'{topic_filter}': '#' stands by itself and at the end, as in creek/#."
+            return "'#' stands by itself and at the end, as in creek/#."
         if "+" in level and level != "+":
-            return f"'{topic_filter}': '+' stands by itself between two slashes, as in creek/+/a."
+            return "'+' stands by itself between two slashes, as in creek/+/a."
     return None
 
 
 def topic_fault(topic: str) -> str | None:
     """Say what keeps any MQTT client from publishing to this topic; None if nothing does."""
     if not topic:
-        return "The topic is empty."
+        return "the topic is empty."
     if "#" in topic or "+" in topic:
-        return f"'{topic}' holds a wildcard. Those are for subscribing; a message has one topic."
+        return (
+            "the topic holds a wildcard; '#' and '+' are for subscribing. A message is published "
+            "to one topic, such as creek/depth."
+        )
     return None

@@ -19,7 +19,7 @@ import pandas as pd
 import platformdirs
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 import creeklab
 from creeklab.catch_up import catch_up
@@ -287,3 +287,22 @@ def test_reset_removes_what_an_interrupted_save_left(home: Path) -> None:
         (folder / "private.pem.key").write_text("a key")
     lab.reset()
     assert [file for file in lab.keys.folder.rglob("*") if file.is_file()] == []
+
+
+def test_a_call_to_a_cloud_that_is_gone_says_what_to_do(home: Path) -> None:
+    lab = open_lab(home=home)
+    used, unused = lab.client("iot"), lab.client("sts")
+    used.list_things()
+    process.stop(home)
+    for call in (used.list_things, unused.get_caller_identity):
+        # Still what a program that knows boto3 expects.
+        with pytest.raises(EndpointConnectionError) as gone:
+            call()
+        assert str(gone.value) == (
+            "The local cloud does not run any more: nobody listens at "
+            f"https://{lab.endpoint}:{lab.https_port}. Open the lab again with "
+            "lab = creeklab.open_lab(), and make clients and devices anew from it."
+        )
+    with pytest.raises(process.CloudError, match="any more: nobody listens at https"):
+        lab.why()
+    assert open_lab(home=home).client("iot").list_things()["things"] == []

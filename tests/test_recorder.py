@@ -18,7 +18,8 @@ from creeklab.creek.faults import Fault, inject
 from creeklab.creek.history import History
 from creeklab.creek.recorder import Recorder
 from creeklab.creek.replay import Reading, Replay
-from creeklab.device import Device, Message
+from creeklab.device import Device
+from creeklab.inbox import Message
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
@@ -185,7 +186,7 @@ from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
 from creeklab.creek.history import History
 from creeklab.creek.recorder import Recorder
-from creeklab.device import Message
+from creeklab.inbox import Message
 from creeklab.lab import open_lab
 
 home, thing, folder, until = sys.argv[1:]

@@ -14,7 +14,8 @@ import pytest
 
 from creeklab.creek import samples
 from creeklab.creek.replay import Reading, Replay
-from creeklab.device import Device, Inbox, Refused
+from creeklab.device import Device, Refused
+from creeklab.inbox import Inbox
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

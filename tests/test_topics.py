@@ -13,10 +13,10 @@ def test_a_filter_that_mqtt_knows_has_no_fault(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("", "The topic filter is empty."),
-        ("a#", "'a#': '#' stands by itself"),
-        ("#/a", "'#/a': '#' stands by itself and at the end"),
-        ("a/+b", "'a/+b': '+' stands by itself"),
+        ("", "the topic filter is empty."),
+        ("a#", "'#' stands by itself"),
+        ("#/a", "'#' stands by itself and at the end"),
+        ("a/+b", "'+' stands by itself"),
     ],
 )
 def test_the_fault_of_a_filter_is_told(name: str, words: str) -> None:
@@ -25,6 +25,6 @@ def test_the_fault_of_a_filter_is_told(name: str, words: str) -> None:
 
 def test_a_topic_is_not_empty_and_holds_no_wildcard() -> None:
     assert topic_fault("a/$b") is None
-    assert topic_fault("") == "The topic is empty."
-    assert "wildcard" in (topic_fault("a/+") or "")
-    assert "wildcard" in (topic_fault("#") or "")
+    assert topic_fault("") == "the topic is empty."
+    for name in ("a/+", "#", "a/b#"):
+        assert "'#' and '+' are for subscribing" in (topic_fault(name) or "")

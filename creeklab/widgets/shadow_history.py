@@ -19,7 +19,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from creeklab.device import Device, Message
+from creeklab.device import Device
+from creeklab.inbox import Message
 from creeklab.shadow import ShadowRejected
 from creeklab.widgets.shadow_document import JsonObject, section
 

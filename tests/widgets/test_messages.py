@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from creeklab.device import Message
+from creeklab.inbox import Message
 from creeklab.widgets.messages import Limit, MessageLog, Subscription
 
 

@@ -1,0 +1,109 @@
+"""What arrives on a connection: messages, and a subscription's inbox that a cell waits for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that arrived: topic, payload, and MQTT's flags and properties under their names.
+
+    A property that it does not have is None. The expiry interval is in seconds; a payload format
+    indicator of 1 says that the payload is text.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    payload_format_indicator: int | None = None
+    message_expiry_interval: int | None = None
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def json(self) -> Any:
+        """The payload read as JSON."""
+        return json.loads(self.payload)
+
+    def __repr__(self) -> str:
+        text = self.payload.decode(errors="backslashreplace")
+        return f"{self.topic}  {text}"
+
+
+class Inbox:
+    """The messages that arrived for one subscription, oldest first.
+
+    May be read while messages arrive. With a callback, each message goes to that instead.
+    """
+
+    def __init__(
+        self, topic_filter: str, qos: int = 1, call: Callable[[Message], object] | None = None
+    ) -> None:
+        self.topic_filter = topic_filter
+        self.qos = qos
+        self.call = call
+        self._messages: list[Message] = []
+        self._arrived = threading.Condition()
+
+    def put(self, message: Message) -> None:
+        """Add a message."""
+        if self.call is not None:
+            self.call(message)
+            return
+        with self._arrived:
+            self._messages.append(message)
+            self._arrived.notify_all()
+
+    @property
+    def messages(self) -> list[Message]:
+        """All messages so far."""
+        with self._arrived:
+            return list(self._messages)
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics of all messages so far, in order."""
+        return [message.topic for message in self.messages]
+
+    def wait_for(self, count: int, timeout: float = 5.0) -> list[Message]:
+        """Wait until at least `count` messages are here, then return all of them.
+
+        Raises
+        ------
+        TimeoutError
+            If fewer came within `timeout` seconds.
+        """
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self._messages) >= count, timeout):
+                raise TimeoutError(
+                    f"{len(self._messages)} of {count} messages came to '{self.topic_filter}' "
+                    f"within {timeout:g} s. lab.why() may know."
+                )
+            return list(self._messages)
+
+    def clear(self) -> None:
+        """Forget the messages so far."""
+        with self._arrived:
+            self._messages.clear()
+
+    def __len__(self) -> int:
+        with self._arrived:
+            return len(self._messages)
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages)
+
+    def __getitem__(self, position: int) -> Message:
+        return self.messages[position]
+
+    def __repr__(self) -> str:
+        count = len(self)
+        return f"Inbox of '{self.topic_filter}': {count} message{'' if count == 1 else 's'}"
