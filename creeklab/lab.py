@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakValueDictionary
 
 from creeklab.cloud import process
 from creeklab.cloud.account import load_account
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from creeklab.widgets.mqtt_test_client import MqttTestClient
     from creeklab.widgets.policy_lab import PolicyLab
     from creeklab.widgets.shadow_view import ShadowView
+    from creeklab.widgets.view import View
 
+T = TypeVar("T", bound="View")
 
 NO_TAPE = (
     "AWS keeps no tape of what happened, and shows nobody's messages. A device that subscribes to "
@@ -44,6 +48,13 @@ NO_TAPE = (
 
 ACCOUNT_CLIENT = "account-"
 """What the client ids of the account's own connections begin with, unless one is named."""
+
+
+_DEVICES: MutableMapping[tuple[Any, ...], Device] = WeakValueDictionary()
+"""The device that connected last under each client id of each account, from this kernel."""
+
+_TOOLS: MutableMapping[tuple[Any, ...], View] = WeakValueDictionary()
+"""The tool that was opened last of each kind, on each account, from this kernel."""
 
 
 def open_lab(
@@ -142,16 +153,24 @@ class Lab:
             If no certificate was saved for it.
         creeklab.device.Refused
             If the cloud does not take the connection; `why` says why.
+
+        Warns
+        -----
+        UserWarning
+            If a device of this kernel has the client id, and is not closed.
         """
         files = self.keys.files(thing)
         self._target.agree()
-        return Device(
-            thing,
-            files,
-            endpoint=self.endpoint,
-            port=self.mqtt_port,
-            client_id=client_id or thing,
-            record=self.ledger.record(),
+        return self._connected(
+            client_id or thing,
+            lambda name: Device(
+                thing,
+                files,
+                endpoint=self.endpoint,
+                port=self.mqtt_port,
+                client_id=name,
+                record=self.ledger.record(),
+            ),
         )
 
     def connect_account(self, client_id: str | None = None) -> Device:
@@ -175,14 +194,32 @@ class Lab:
         assert credentials is not None  # the lab was opened with them
         key = credentials.get_frozen_credentials()
         access, secret = str(key.access_key), str(key.secret_key)
-        return Device(
-            None,
-            AccountKey(access, secret, self.region, self.ca_file, key.token),
-            endpoint=self.endpoint,
-            port=self.https_port,
-            client_id=client_id or f"{ACCOUNT_CLIENT}{uuid.uuid4()}",
-            record=self.ledger.record(),
+        return self._connected(
+            client_id or f"{ACCOUNT_CLIENT}{uuid.uuid4()}",
+            lambda name: Device(
+                None,
+                AccountKey(access, secret, self.region, self.ca_file, key.token),
+                endpoint=self.endpoint,
+                port=self.https_port,
+                client_id=name,
+                record=self.ledger.record(),
+            ),
         )
+
+    def _connected(self, client_id: str, connect: Callable[[str], Device]) -> Device:
+        """Connect; warn if a device of this kernel, of whichever `Lab`, is thrown out by it."""
+        place = (self.endpoint, self.mqtt_port, self.account, client_id)
+        before = _DEVICES.get(place)
+        if before is not None and not before.closed:
+            warnings.warn(
+                f"There is a device with the client id '{client_id}' here already, and AWS keeps "
+                "one connection for each: it is cut off now, connects again by itself, and so "
+                "they cut each other off for ever. Close the first, or give this one a client_id "
+                "of its own.",
+                stacklevel=3,
+            )
+        _DEVICES[place] = device = connect(client_id)
+        return device
 
     def why(
         self, of: str | None = None, *, action: str | None = None, resource: str | None = None
@@ -316,11 +353,11 @@ class Lab:
     def console(self) -> Console:
         """Open the console: Things, certificates and policies, and what the devices did.
 
-        Make it a cell's last line to see it; `close` ends it.
+        Make it a cell's last line to see it; `close` ends it, and so does opening it again.
         """
         from creeklab.widgets.console import Console
 
-        return Console(self)
+        return self._tool(("console",), lambda: Console(self))
 
     def policy_lab(self, thing: str | None = None, policy: str | None = None) -> PolicyLab:
         """Open the policy playground: edit a policy and see what it decides as you type.
@@ -334,7 +371,7 @@ class Lab:
         """
         from creeklab.widgets.policy_lab import PolicyLab
 
-        return PolicyLab(self, thing, policy)
+        return self._tool(("policy lab", thing, policy), lambda: PolicyLab(self, thing, policy))
 
     @property
     def check(self) -> Checks:
@@ -383,17 +420,18 @@ class Lab:
     def test_client(self) -> MqttTestClient:
         """Open the MQTT test client: the page *Test* of the console, in the notebook.
 
-        It connects as the account itself. Make it a cell's last line to see it; `close` ends it.
+        It connects as the account itself. Make it a cell's last line to see it; `close` ends it,
+        and so does opening it again, as when the cell is run once more.
         """
         from creeklab.widgets.mqtt_test_client import MqttTestClient
 
-        device = self.connect_account()
-        return MqttTestClient(device, lambda: self.why(device.client_id).summary)
+        return self._tool(("test client",), lambda: MqttTestClient.of(self))
 
     def shadow_view(self, thing: str, name: str = "") -> ShadowView:
         """Open the view of a Thing's shadow: as it is, as it was, and who wrote it.
 
-        It connects as the account itself. Make it a cell's last line to see it; `close` ends it.
+        It connects as the account itself. Make it a cell's last line to see it; `close` ends it,
+        and so does opening it again for the same shadow.
 
         Parameters
         ----------
@@ -416,7 +454,19 @@ class Lab:
             return self._pages("tape", {"kind": "shadow", "thing": thing, "after": after})
 
         tape = entries if self.target == "local" else None  # AWS has none
-        return ShadowView(self.connect_account(), thing, name, read, tape)
+        return self._tool(
+            ("shadow view", thing, name),
+            lambda: ShadowView(self.connect_account(), thing, name, read, tape),
+        )
+
+    def _tool(self, which: tuple[str | None, ...], make: Callable[[], T]) -> T:
+        """Open a tool, and close the one that was opened here before: a cell may be run again."""
+        place = (self.endpoint, self.mqtt_port, self.account, *which)
+        before = _TOOLS.get(place)
+        _TOOLS[place] = made = make()
+        if before is not None:
+            before.close()
+        return made
 
     def _pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Ask for page after page of the tape, as far as it went at the first."""

@@ -14,9 +14,11 @@ import pytest
 
 import creeklab.shadow
 from creeklab.cloud import process
-from creeklab.device import ANSWER_SECONDS, Device, Inbox, Message, Refused
+from creeklab.device import ANSWER_SECONDS, Device, Refused
+from creeklab.inbox import Inbox, Message
 from creeklab.lab import Lab, open_lab
 from creeklab.shadow import ShadowRejected
+from creeklab.topics import topic_fault
 from tests.conftest import NewThing, make_thing
 
 NewThings = Callable[..., NewThing]
@@ -477,6 +479,37 @@ def test_a_device_that_was_refused_leaves_no_connection_behind(
     assert len(tries) == 1
 
 
+@pytest.mark.parametrize("topic", ["creek/#", "creek/+/depth", "#", ""])
+def test_what_no_client_may_publish_to_is_said_in_words(lab: Lab, topic: str) -> None:
+    with lab.connect_account() as device:
+        with pytest.raises(
+            ValueError, match=re.escape(f"Publishing to {topic!r}: {topic_fault(topic)}")
+        ):
+            device.publish(topic, "x")
+        device.publish("creek/depth", "x")
+
+
+def test_what_no_client_may_subscribe_to_is_said_in_words(lab: Lab) -> None:
+    with lab.connect_account() as device:
+        with pytest.raises(
+            ValueError, match="to 'creek/#/depth': '#' stands by itself and at the end"
+        ):
+            device.subscribe("creek/#/depth")
+        assert len(device.subscribe("creek/#")) == 0
+
+
+def test_a_second_device_of_one_client_id_is_warned_of(lab: Lab, new_thing: NewThings) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name):
+        again = open_lab(home=lab.home)  # as a notebook does whose cells are run once more
+        with pytest.warns(UserWarning, match=f"client id '{thing.name}' here already") as warned:
+            second = again.connect(thing.name)
+        assert warned[0].filename == __file__
+        lab.connect(thing.name, client_id=f"{thing.name}-b").close()
+    second.close()
+    lab.connect(thing.name).close()  # of what is closed nobody is warned
+
+
 # --- the cloud goes and comes back ----------------------------------------------------------------
 
 
@@ -488,8 +521,8 @@ def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
     with lab.connect(thing.name) as device:
         process.stop(home)
         began = time.monotonic()
-        with pytest.raises(Refused, match=f"Connecting as '{thing.name}': socket connection ref"):
-            lab.connect(thing.name)
+        with pytest.raises(Refused, match="Connecting as 'another': socket connection ref"):
+            lab.connect(thing.name, client_id="another")
         assert time.monotonic() - began < 20
 
         again = open_lab(home=home)
@@ -510,6 +543,29 @@ def test_a_cloud_that_is_not_there_is_called_so(home: Path) -> None:
         lab.connect(thing.name)
     assert "lab.why()" not in str(refusal.value)
     assert "open_lab" in str(refusal.value)
+
+
+def test_what_is_asked_of_a_cloud_that_is_gone_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creeklab.shadow, "ANSWER_SECONDS", 3)
+    process.ensure(home, mqtt_port=0, https_port=0)
+    lab = open_lab(home=home)
+    with lab.connect(make_thing(lab).name) as device:
+        assert device.shadow is not None
+        process.stop(home)
+        said = ""
+        end = time.monotonic() + 30
+        while "Nobody listens" not in said and time.monotonic() < end:
+            with pytest.raises(TimeoutError) as silence:
+                device.publish_soon("creek/depth", "x").result(0.5)
+            said = str(silence.value)
+        again = "open the lab again with creeklab.open_lab(), and connect anew from it."
+        assert said.endswith(f"within 0 s. Nobody listens there: {again}")
+        with pytest.raises(Refused, match=re.escape(again)):
+            device.publish("creek/depth", "x", qos=0)
+        with pytest.raises(TimeoutError, match=re.escape(again)):
+            device.shadow.get()
 
 
 # --- the shadow -----------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ from creeklab.widgets.console_parts import (
     static,
 )
 from creeklab.widgets.html import escape, heading, muted, tag
+from creeklab.widgets.mqtt_test_client import MqttTestClient
 from creeklab.widgets.view import View, close_widgets
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class Console(View):
 
     def _test_client(self) -> DOMWidget:
         if self._client is None:
-            self._client = self._lab.test_client()
+            self._client = MqttTestClient.of(self._lab)
         return self._client.widget
 
     def _is_client(self, widget: DOMWidget) -> bool:

@@ -24,8 +24,8 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.device import Device, Message, Refused, UserProperties
-from creeklab.topics import filter_fault, topic_fault
+from creeklab.device import Device, Refused, UserProperties
+from creeklab.inbox import Message
 from creeklab.widgets import export, message_page
 from creeklab.widgets.html import heading, muted
 from creeklab.widgets.messages import LIMIT, Arrived, Limit, MessageLog, Subscription
@@ -33,6 +33,8 @@ from creeklab.widgets.view import View, close_widgets
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from creeklab.lab import Lab
 
 PAGE = 20
 TREE_LINES = 60
@@ -86,6 +88,12 @@ class MqttTestClient(View):
         super().__init__(self._make())
         device.on_connection = self._on_connection
 
+    @classmethod
+    def of(cls, lab: Lab) -> MqttTestClient:
+        """Connect one as the account of a lab."""
+        device = lab.connect_account()
+        return cls(device, lambda: lab.why(device.client_id).summary)
+
     # --- for a cell -----------------------------------------------------------------------------
 
     @property
@@ -105,9 +113,6 @@ class MqttTestClient(View):
         TimeoutError
             If no acknowledgement came.
         """
-        fault = filter_fault(topic_filter)
-        if fault is not None:
-            raise ValueError(fault)
         try:
             subscription = self._log.subscription(topic_filter)
         except LookupError:
@@ -151,9 +156,6 @@ class MqttTestClient(View):
         TimeoutError
             If no acknowledgement came.
         """
-        fault = topic_fault(topic)
-        if fault is not None:
-            raise ValueError(fault)
         self._device.publish(
             topic, payload, qos=qos, retain=retain, user_properties=user_properties
         )

@@ -14,7 +14,8 @@ from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
 from creeklab.device import Refused
-from creeklab.lab import Lab
+from creeklab.lab import Lab, open_lab
+from creeklab.widgets.console_parts import Place
 from creeklab.widgets.messages import Limit
 from creeklab.widgets.mqtt_test_client import MqttTestClient
 from tests.widgets.test_html import Reader
@@ -179,7 +180,7 @@ def test_saving_writes_new_files_in_this_folder(
 @pytest.mark.parametrize(
     ("topic_filter", "words"),
     [
-        ("", "The topic filter is empty."),
+        ("", "the topic filter is empty."),
         ("creek/#/a", "'#' stands by itself and at the end"),
         ("creek/a+", "'+' stands by itself between two slashes"),
         ("$secret/a", "topic filter invalid (reason code 143). Why: '$secret/a' is not a reserved"),
@@ -204,8 +205,8 @@ def test_a_refused_filter_is_told_with_the_reason(
 @pytest.mark.parametrize(
     ("topic", "words"),
     [
-        ("", "The topic is empty."),
-        ("creek/#", "Those are for subscribing"),
+        ("", "the topic is empty."),
+        ("creek/#", "'#' and '+' are for subscribing"),
         ("$aws/events/a", "Why: '$aws/events/a' is for AWS to publish to"),
         ("$secret/<b>", "(reason code 144). Why: '$secret/<b>' is not a reserved topic"),
     ],
@@ -447,3 +448,17 @@ def test_it_connects_as_the_account_and_needs_no_policy(client: MqttTestClient, 
     assert mine.iloc[0]["principal"].startswith(
         "AIDA"
     )  # a user's id, where a Thing has its certificate's
+
+
+def test_a_cell_that_is_run_again_leaves_no_connection_open(lab: Lab) -> None:
+    first = lab.test_client()
+    console = lab.console()
+    console.go(Place("test"))
+    again = open_lab(home=lab.home)
+    with again.test_client() as second:
+        assert (first.closed, second.closed, console.closed) == (True, False, False)
+        assert "closed" in repr(first._device)
+        second.subscribe("creek/#")  # the console's own client did not end it, nor it the console's
+    with again.console():
+        assert console.closed
+    first.close()

@@ -393,3 +393,13 @@ def test_writers_steps_and_the_renderer_at_once(
     assert [each.version for each in view.versions] == list(range(1, 91))
     assert view.versions[-1].section("reported") == {"a": 29, "b": 29, "c": 29}
     assert text(view._notice) == ""
+
+
+def test_a_view_that_is_opened_again_closes_the_one_before(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    thing = new_thing()
+    first, other = lab.shadow_view(thing.name), lab.shadow_view(thing.name, "config")
+    with lab.shadow_view(thing.name) as second:
+        assert (first.closed, other.closed, second.closed) == (True, False, False)
+    other.close()
