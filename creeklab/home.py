@@ -35,6 +35,8 @@ def base_folder() -> Path:
 def refuse_git_work_tree(folder: Path) -> None:
     """Refuse to put keys where git would see them.
 
+    The message names both folders as `folder` was given: by their whole paths, or from here.
+
     Raises
     ------
     ValueError
@@ -42,8 +44,9 @@ def refuse_git_work_tree(folder: Path) -> None:
     """
     for parent in [folder.resolve(), *folder.resolve().parents]:
         if (parent / ".git").exists():
+            tree = parent if folder.is_absolute() else os.path.relpath(parent)
             raise ValueError(
-                f"{folder} lies in the git work tree {parent}. Keys in a repository get "
+                f"{folder} lies in the git work tree {tree}. Keys in a repository get "
                 "published sooner or later, and whoever finds one is your Thing. Nothing was "
                 "saved: set CREEKLAB_HOME to a folder outside it and open the lab again."
             )

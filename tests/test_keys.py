@@ -146,8 +146,11 @@ def test_a_relative_folder_is_looked_at_from_here(
     repository: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository / "below")
-    with pytest.raises(ValueError, match="lies in the git work tree"):
+    with pytest.raises(ValueError, match="lies in the git work tree") as refusal:
         Keys(Path("keys"), Path("ca.pem")).save("Test2", answers[0])
+    assert str(refusal.value).startswith(
+        f"{Path('keys', 'Test2')} lies in the git work tree {os.pardir}."
+    )
 
 
 @pytest.mark.parametrize("way", ["link", "not-yet/../repository/below"])

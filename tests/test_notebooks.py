@@ -5,6 +5,7 @@ That the outputs are still those that are stored is for nbval, which runs each i
 
 from __future__ import annotations
 
+import configparser
 import re
 import statistics
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from creeklab.lab import Lab
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
+SANITIZERS = Path(__file__).with_name("nbval_sanitize.cfg")
 read: Any = nbformat.read
 NOTEBOOKS = {path: read(path, as_version=4) for path in PATHS}
 
@@ -30,6 +32,11 @@ NOTEBOOKS = {path: read(path, as_version=4) for path in PATHS}
 PRIVATE = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|/site-packages/|/home/|/root/|/Users/|[A-Z]:\\\\?[A-Za-z]"
 )
+# A slash with nothing before it but what may stand before a path; a drive, a home, a file URL.
+ABSOLUTE = re.compile(
+    r"(?:^|[\s\"'`=(\[{,;|]|&\w+;)/\w[^\s\"'`<]*|\b[A-Z]:[\\/]\w|~/|file://", re.MULTILINE
+)
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -101,6 +108,69 @@ def test_it_tells_nothing_of_the_machine_and_shows_no_key(path: Path) -> None:
         found = [match[0] for text in texts(cell) for match in PRIVATE.finditer(text)]
         assert found == [], cell.source
     assert not any(PRIVATE.search(text) for text in texts(NOTEBOOKS[path].metadata))
+
+
+def paths_in(text: str) -> list[str]:
+    """Return what is, or begins, an absolute path in an output."""
+    return [match[0] for match in ABSOLUTE.finditer(ANSI.sub(" ", text))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/tmp/tmp2i8j3eyf/keys/Test2 lies in the git work tree",
+        "\x1b[31mValueError\x1b[39m/var/folders/keys",
+        "[Errno 2] No such file or directory: '/opt/certificat.pem.crt'",
+        "PosixPath(&quot;/srv/keys&quot;)",
+        r"WindowsPath('C:/Users/ada')",
+        r"C:\keys",
+        "in ~/.local/share/creeklab",
+        "file:///etc/hosts",
+    ],
+)
+def test_an_absolute_path_is_known_when_it_is_seen(text: str) -> None:
+    assert paths_in(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "barn/keys/Test2 lies in the git work tree barn.",
+        "$aws/things/Test2/shadow/update/accepted, update/rejected",
+        "<br/><b>one</b> of 4 / 5, 26.9 ft/h",
+        "https://waterdata.usgs.gov/monitoring-location/01581752/",
+        "arn:aws:iot:us-east-1:123456789012:thing/Test2",
+        "PUBLISH …/Test2/shadow/update",
+    ],
+)
+def test_a_topic_is_no_path(text: str) -> None:
+    assert paths_in(text) == []
+
+
+@every_notebook
+def test_no_output_holds_an_absolute_path(path: Path) -> None:
+    """As it is stored; and as it is seen, since no sanitiser of nbval's stands for a path."""
+    for cell in cells(path, "code"):
+        for output in cell.outputs:
+            assert [paths_in(text) for text in texts(output)] == [[] for _ in texts(output)], (
+                cell.source
+            )
+
+
+def test_no_sanitiser_hides_a_path() -> None:
+    """What nbval is told to overlook is a picture, a style, a time, a token or an id."""
+    rules = configparser.RawConfigParser()
+    rules.read(SANITIZERS)
+    assert {rules[name]["replace"].strip() for name in rules.sections()} == {
+        "PICTURE",
+        "STYLE",
+        r"\1TIME",
+        r"\1TOKEN",
+        "CERTIFICATE_ID",
+    }
+    for name in rules.sections():
+        for shown in ("/tmp/x/keys", "at /home/ada/keys/Test2 in", r"C:\Users\ada"):
+            assert not re.search(rules[name]["regex"], shown), name
 
 
 @every_notebook
