@@ -13,6 +13,7 @@ from creeklab.catch_up import POLICIES, RETAINED, THINGS
 from creeklab.device import Refused
 from creeklab.inbox import Inbox
 from creeklab.lookup import is_connected, listed
+from creeklab.words import wrapped
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
@@ -27,6 +28,9 @@ class Check:
 
     def __repr__(self) -> str:
         return f"{'OK' if self.ok else 'NOT YET'}: {self.found}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(wrapped(repr(self), following="    "))
 
     def __bool__(self) -> bool:
         return self.ok

@@ -9,7 +9,6 @@ and ``TestAuthorization`` decides. The same question may be put to the local clo
 from __future__ import annotations
 
 import re
-import textwrap
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from creeklab.cloud.policy import Mend, explain, mend
 from creeklab.cloud.policy.explain import Surroundings
 from creeklab.standing import Standing, certificate_of, full_resource, standing, tested
+from creeklab.words import wrapped
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab
 
-WIDTH = 96
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 TAKEN_OVER = "DUPLICATE_CLIENTID"
 MOST_NAMES = 10
@@ -88,6 +87,11 @@ class Why:
         if self.entry is None:
             return self.nothing
         return str(self.entry["refusal"]["summary"])
+
+    @property
+    def words(self) -> str:
+        """The summary, to be printed: in lines that break at words."""
+        return wrapped(self.summary)
 
     @property
     def time(self) -> datetime | None:
@@ -170,14 +174,14 @@ class Why:
         if self.entry is None:
             return self.summary
         lines = [self._headline()] if self.entry.get("client_id") else []
-        lines += [_wrapped(text) for text in (self.summary, *self._by_now())]
+        lines += [wrapped(text) for text in (self.summary, *self._by_now())]
         if self.findings:
             lines.append("Statements that were looked at:")
-        lines += [_wrapped(f"{label}: {text}", "  ", "    ") for label, text, _ in self.looks]
+        lines += [wrapped(f"{label}: {text}", "  ", "    ") for label, text, _ in self.looks]
         for each in self.mends:
-            lines.append(_wrapped(self.change(each)))
+            lines.append(wrapped(self.change(each)))
             lines += [f"  {line}" for line in each.diff.split("\n")]
-        lines += [_wrapped(f"Mind: {text}", "", "  ") for text in self.warnings]
+        lines += [wrapped(f"Mind: {text}", "", "  ") for text in self.warnings]
         return "\n".join(lines)
 
     def _headline(self) -> str:
@@ -288,15 +292,3 @@ def ago(seconds: float) -> str:
             count = int(seconds // size)
             return f"{count} {unit}{'' if count == 1 else 's'} ago"
     return "just now"
-
-
-def _wrapped(text: str, first: str = "", following: str = "") -> str:
-    # An ARN stays in one piece, to be copied.
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=first,
-        subsequent_indent=following,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.lib.pretty import pretty
 
 from creeklab.checks import Check
 from creeklab.cloud import process
@@ -18,6 +19,16 @@ from tests.conftest import NewThing, make_thing
 NewThings = Callable[..., NewThing]
 Step = Callable[[Lab, NewThing], object]
 Ask = Callable[[Lab, NewThing], Check]
+
+
+def test_a_notebook_shows_it_in_lines_that_break_at_words() -> None:
+    found = Check(False, "this is what was found, and it takes many words to say it. " * 3)
+    shown = pretty(found).splitlines()
+    assert len(shown) == 2
+    assert all(len(line) <= 96 for line in shown)
+    assert " ".join(line.strip() for line in shown) == repr(found).strip()
+    assert shown[1].startswith("    ")
+    assert pretty(Check(True, "short.")) == "OK: short."
 
 
 def nothing(lab: Lab, thing: NewThing) -> None:

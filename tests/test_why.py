@@ -11,7 +11,8 @@ import pytest
 from creeklab.device import Refused
 from creeklab.lab import Lab
 from creeklab.shadow import ShadowRejected
-from creeklab.why import WIDTH, Why, unknown
+from creeklab.why import Why, unknown
+from creeklab.words import WIDTH
 
 ARN = "arn:aws:iot:us-east-1:123456789012:topicfilter/creek/elkhorn/depth"
 FINDINGS = [
@@ -55,6 +56,14 @@ def test_the_summary_is_the_tapes() -> None:
     why = Why(entry("It was refused, for a reason."))
     assert why.summary == "It was refused, for a reason."
     assert repr(why) == "It was refused, for a reason."
+
+
+def test_the_summary_can_be_printed_in_lines_that_break_at_words() -> None:
+    why = Why(entry("It was refused, for a reason that is long. " * 5))
+    lines = why.words.splitlines()
+    assert len(lines) == 3
+    assert all(len(line) <= 96 for line in lines)
+    assert " ".join(lines) == why.summary.strip()
 
 
 def test_client_and_statements_stand_around_it() -> None:
