@@ -146,7 +146,12 @@ def static(subscriptions: Sequence[Subscription]) -> str:
     """
     parts = [heading("MQTT test client")]
     if not subscriptions:
-        parts.append(muted("Subscribed to nothing yet."))
+        parts.append(
+            muted(
+                "Subscribed to nothing yet. When the notebook runs, subscribe at the left; at the "
+                "right publish, and see what comes."
+            )
+        )
     for subscription in subscriptions:
         kept = subscription.arrived
         shown = sorted(kept[::-1][:STATIC_MESSAGES], key=lambda each: each.message.topic)

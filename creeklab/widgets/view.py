@@ -14,7 +14,7 @@ from typing import Any
 
 from ipywidgets import HTML, DOMWidget, VBox, Widget  # type: ignore[import-untyped]
 
-from creeklab.widgets.html import escape, tag
+from creeklab.widgets.html import escape, muted, tag
 from creeklab.widgets.renderer import Renderer
 from creeklab.widgets.style import live_style, static_page
 
@@ -95,13 +95,15 @@ class View:
         self._renderer.settle(timeout)
 
     def close(self) -> None:
-        """End the tool: its thread, its connection, and what is on the page."""
+        """End the tool: its thread, its connection, its widgets. What it showed last stays."""
         if not self.closed:
             self.closed = True
             atexit.unregister(self.close)
             self._renderer.close()
+            last = self._html() + muted("It is closed; this is what it showed last.")
             self._end()
-            close_widgets(self.widget)
+            close_widgets(*self.widget.children)
+            self.widget.children = (HTML(last),)
 
     def __enter__(self) -> Any:
         return self
@@ -113,12 +115,14 @@ class View:
         return f"{self._words()}{' (closed)' if self.closed else ''}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        page = static_page(self._static())
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": page}
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._html()}
         if not self.closed:
             shown: Any = self.widget._repr_mimebundle_()
             bundle |= {kind: data for kind, data in shown.items() if kind not in bundle}
         return bundle
+
+    def _html(self) -> str:
+        return static_page(self._static())
 
     # --- on the renderer's thread ---------------------------------------------------------------
 

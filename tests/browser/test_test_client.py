@@ -279,14 +279,21 @@ def test_a_burst_is_counted_and_nothing_freezes(open_notebook: OpenNotebook, roo
     assert notebook.page.evaluate("window.beat") > 0
 
 
-def test_closing_takes_it_off_the_page_and_ends_the_connection(
+def test_closing_ends_the_connection_and_leaves_what_came_to_be_read(
     open_notebook: OpenNotebook, lab: Lab
 ) -> None:
-    notebook = open_notebook(f"{OPEN}\nclient", "client.close()\nprint(client.client_id)")
+    shown = (
+        f"{OPEN}inbox = client.subscribe('creek/#')\nclient.publish('creek/depth', 'rising')\n"
+        "inbox.wait_for(1)\nclient"
+    )
+    notebook = open_notebook(shown, "client.close()\nprint(client.client_id)")
     notebook.run(0)
-    expect(notebook.tool(0)).to_be_visible()
+    tool = notebook.tool(0)
+    expect(tool.get_by_role("article")).to_have_count(1)
     client_id = notebook.run(1).locator(".jp-OutputArea-output").inner_text().strip()
-    expect(notebook.tool(0)).to_have_count(0)
+    expect(tool).to_contain_text("It is closed; this is what it showed last.")
+    expect(tool).to_contain_text("rising")
+    expect(tool.locator("button, input, textarea, select")).to_have_count(0)
     assert connections(lab, client_id) == ["connect", "disconnect"]
 
 

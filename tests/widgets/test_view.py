@@ -10,6 +10,7 @@ from ipywidgets import HTML, Button
 from ipywidgets.widgets.widget import _instances
 
 from creeklab.widgets.view import View
+from tests.widgets.left import left_by
 
 
 class Counter(View):
@@ -89,7 +90,7 @@ def test_it_is_one_line_a_page_and_a_widget() -> None:
     assert repr(view) == "Counter at 0 (closed)"
 
 
-def test_closing_leaves_no_thread_and_no_widget() -> None:
+def test_closing_leaves_no_thread_and_of_the_page_what_it_showed_last() -> None:
     threads = threading.active_count()
     before = set(_instances)
     view = Counter()
@@ -98,7 +99,8 @@ def test_closing_leaves_no_thread_and_no_widget() -> None:
     view.close()
     assert view.ended == 1
     assert threading.active_count() == threads
-    assert set(_instances) == before
+    assert set(_instances) - before == left_by(view)
+    assert "<p>0</p>" in view.widget.children[0].value
     view.changed()
     with pytest.raises(TimeoutError):
         view.settle(0.05)
