@@ -27,7 +27,13 @@ THING_POLICY, WIDE_POLICY, SENSOR_POLICY = "Test2Policy", "policyall", "CreekSen
 
 # What a notebook or one of its exercises makes for a while and removes again.
 TRIAL_THINGS = ("Test3", "gauge-1", "gauge-2", "gauge-3")
-TRIAL_POLICIES = ("HashPolicy", "OwnTopicPolicy", "ListenPolicy", "NoBarnPolicy")
+TRIAL_POLICIES = (
+    "HashPolicy",
+    "OwnTopicPolicy",
+    "ListenPolicy",
+    "NoBarnPolicy",
+    "QuestionPolicy",
+)
 BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
 
 THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)
