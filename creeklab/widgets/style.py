@@ -78,9 +78,14 @@ _LIVE = """
 """
 
 
+def static_style() -> str:
+    """Return the style sheet of a static form."""
+    return tag("style", _STATIC)
+
+
 def static_page(*content: str) -> str:
     """Return HTML as a page of its own, with its style sheet: for where no kernel runs."""
-    return tag("div", tag("style", _STATIC), *content, class_=PAGE)
+    return tag("div", static_style(), *content, class_=PAGE)
 
 
 def live_style() -> str:

@@ -16,7 +16,7 @@ from ipywidgets import HTML, DOMWidget, VBox, Widget  # type: ignore[import-unty
 
 from creeklab.widgets.html import escape, muted, tag
 from creeklab.widgets.renderer import Renderer
-from creeklab.widgets.style import live_style, static_page
+from creeklab.widgets.style import live_style, static_page, static_style
 
 MOMENT = 0.05
 
@@ -100,10 +100,11 @@ class View:
             self.closed = True
             atexit.unregister(self.close)
             self._renderer.close()
-            last = self._html() + muted("It is closed; this is what it showed last.")
+            closed = muted("It is closed; this is what it showed last.")
+            last = HTML(static_style() + self._static() + closed)
             self._end()
             close_widgets(*self.widget.children)
-            self.widget.children = (HTML(last),)
+            self.widget.children = (last,)
 
     def __enter__(self) -> Any:
         return self
@@ -115,14 +116,12 @@ class View:
         return f"{self._words()}{' (closed)' if self.closed else ''}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._html()}
+        page = static_page(self._static())
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": page}
         if not self.closed:
             shown: Any = self.widget._repr_mimebundle_()
             bundle |= {kind: data for kind, data in shown.items() if kind not in bundle}
         return bundle
-
-    def _html(self) -> str:
-        return static_page(self._static())
 
     # --- on the renderer's thread ---------------------------------------------------------------
 
