@@ -5,6 +5,7 @@ That the outputs are still those that are stored is for nbval, which runs each i
 
 from __future__ import annotations
 
+import ast
 import configparser
 import re
 import statistics
@@ -258,6 +259,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 # In steps, without the exercises and their solutions.
 CELLS = range(25, 43)
+WORDS_IN_A_SENTENCE = 34
 WORDS_BEFORE_CODE = 90
 MEDIAN_WORDS_BEFORE_CODE = range(20, 36)
 LINES_OF_CODE = 11
@@ -361,6 +363,23 @@ def test_each_step_is_checked(path: Path) -> None:
         if heading and code and "raises-exception" not in tags(code[-1]):
             assert any("lab.check." in cell.source for cell in code), heading
     assert sum("lab.check." in cell.source for cell in cells(path, "code")) >= CHECKS
+
+
+@every_notebook
+def test_each_check_is_seen(path: Path) -> None:
+    """A notebook shows the last line of a cell only: a check before it is printed, or asked."""
+    for cell in cells(path, "code"):
+        *before, _ = ast.parse(re.sub("^%.*$", "", cell.source, flags=re.MULTILINE)).body or [None]
+        for line in before:
+            lost = isinstance(line, ast.Expr) and ast.unparse(line).startswith("lab.check.")
+            assert not lost, cell.source
+
+
+@every_notebook
+def test_sentences_are_short(path: Path) -> None:
+    for line in prose(path).splitlines():
+        for sentence in re.split(r"(?<=[.!?:]) ", re.sub(r"!\[.*?\]\(.*?\)", "", line)):
+            assert line.startswith("|") or len(sentence.split()) <= WORDS_IN_A_SENTENCE, sentence
 
 
 @every_notebook
