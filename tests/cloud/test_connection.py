@@ -657,7 +657,7 @@ def test_why_a_connection_ended_and_the_will_that_follows(
     elif end == "forbidden publish":
         client.says(Publish("secret", b""))
     elif end == "certificate revoked":
-        client.connection.access = Rights(status="REVOKED")
+        client.connection.gate.access = Rights(status="REVOKED")
         house.broker.forget_rights()
         house.broker.tick()
     elif end == "second connect":

@@ -12,7 +12,7 @@ import math
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from creeklab.cloud.access import Access
 from creeklab.cloud.group_commit import GroupCommit
@@ -24,16 +24,15 @@ from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import Subscription, Will
 from creeklab.cloud.mqtt.presence import Presence
 from creeklab.cloud.mqtt.rates import Rates
+from creeklab.cloud.mqtt.routes import Routes
 from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
-from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
+from creeklab.cloud.mqtt.topics import SubscriptionTree
 from creeklab.cloud.mqtt.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.tape import CLOUD, Party, Tape
 
 if TYPE_CHECKING:
     from creeklab.cloud.mqtt.connection import Connection
-
-MAX_CACHED_TOPICS = 10_000
 
 # What a subscriber is told of a message beyond topic and payload; the rest stays with the sender.
 FORWARDED = (
@@ -85,30 +84,6 @@ class Retained(Protocol):
 
     def get(self, topic: str) -> Message | None:
         """Return the message kept for exactly this topic, as it is to be sent now."""
-
-
-class _Route(NamedTuple):
-    """Who gets the messages on one topic.
-
-    Several subscriptions of one session count as one: with the highest QoS, retained as published
-    if one of them wants it so, and not to the session itself if none of them does.
-    """
-
-    direct: tuple[tuple[Session, int, bool, bool], ...]
-    groups: tuple[tuple[tuple[Session, Subscription], ...], ...]
-
-    @classmethod
-    def of(cls, match: Match[Session, Subscription]) -> _Route:
-        direct = tuple(
-            (
-                session,
-                max(option.qos for option in options),
-                any(option.retain_as_published for option in options),
-                all(option.no_local for option in options),
-            )
-            for session, options in match.direct
-        )
-        return cls(direct, match.groups)
 
 
 class Broker:
@@ -168,7 +143,7 @@ class Broker:
             settings.dollar_topics
         )
         self.groups = SharedGroups(self._tree, self._deliver, self.note_dropped, clock)
-        self._routes: dict[str, _Route] = {}
+        self._routes = Routes(self._tree)
         self.connects = Rates(settings.connect_rate)
         self._examine = False
         self._keeper = keeper
@@ -254,10 +229,10 @@ class Broker:
             self.groups.hand_on(session, only_to_connected=True)
         if gone is not None:
             self._announce(events.disconnected(connection.subject, gone))
-        if will is None or connection.access is None:
+        if will is None or connection.gate.access is None:
             return
         delay = min(will.properties.get("will_delay_interval", 0), session.expiry)
-        pending = PendingWill(now + delay, will, connection.access, connection.party)
+        pending = PendingWill(now + delay, will, connection.gate.access, connection.gate.party)
         try:
             if delay:
                 self._wills.add(pending)
@@ -309,7 +284,7 @@ class Broker:
         for topic_filter in session.subscriptions:
             self._tree.remove(topic_filter, session)
         if session.subscriptions:
-            self._routes.clear()
+            self._routes.forget()
         self.groups.hand_on(session)
         session.close()
 
@@ -339,8 +314,8 @@ class Broker:
         """Drop every answer worked out from the registry: something in it has changed."""
         self._examine = True
         for connection in self.connections.values():
-            if connection.access is not None:
-                connection.access.forget()
+            if connection.gate.access is not None:
+                connection.gate.access.forget()
         for pending in self._wills:
             pending.access.forget()
 
@@ -377,7 +352,7 @@ class Broker:
         new = subscription.filter not in session.subscriptions
         session.subscriptions[subscription.filter] = subscription
         self._tree.add(subscription.filter, session, subscription)
-        self._routes.clear()
+        self._routes.forget()
         if session.keeper is not None:
             self._keeper.save(session)
         return new
@@ -386,7 +361,7 @@ class Broker:
         """Remove a subscription if it is there."""
         if session.subscriptions.pop(topic_filter, None) is not None:
             self._tree.remove(topic_filter, session)
-            self._routes.clear()
+            self._routes.forget()
             if session.keeper is not None:
                 self._keeper.save(session)
             self.groups.hand_on(session)
@@ -486,7 +461,7 @@ class Broker:
             one of the receivers does, or a service does.
         """
         topic = burst.topic
-        route = self._route_to(topic)
+        route = self._routes.to(topic)
         if topic.startswith("$") or route.groups:
             return False
         receivers: list[Connection] = []
@@ -497,7 +472,7 @@ class Broker:
             if not connection.takes_bursts(topic):
                 return False
             receivers.append(connection)
-        parties = [connection.party for connection in receivers]
+        parties = [connection.gate.party for connection in receivers]
         self.tape.published_burst(sender, topic, burst.payloads, parties)
         frames = {version: burst.frames}
         for connection in receivers:
@@ -506,16 +481,8 @@ class Broker:
             connection.deliver_burst(frames[connection.version], len(burst.payloads))
         return True
 
-    def _route_to(self, topic: str) -> _Route:
-        route = self._routes.get(topic)
-        if route is None:
-            if len(self._routes) >= MAX_CACHED_TOPICS:
-                self._routes.clear()
-            route = self._routes[topic] = _Route.of(self._tree.match(topic))
-        return route
-
     def _route(self, message: Message, client_id: str) -> None:
-        route = self._routes.get(message.topic) or self._route_to(message.topic)
+        route = self._routes.to(message.topic)
         granted, retain, connections = message.qos, message.retain, self.connections
         for session, qos, as_published, not_to_itself in route.direct:
             if not_to_itself and session.client_id == client_id:

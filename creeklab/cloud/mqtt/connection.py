@@ -9,20 +9,15 @@ of MQTT 3.1.1 is cut off without a word. Holds no socket: `write` and `close` ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from creeklab.cloud.access import MAX_CACHED, Access, not_active
+from creeklab.cloud.access import MAX_CACHED
 from creeklab.cloud.mqtt import packets
-from creeklab.cloud.mqtt.admission import (
-    MAX_PACKET,
-    MAX_TOPIC_ALIAS,
-    Terms,
-    client_id_fault,
-)
+from creeklab.cloud.mqtt.admission import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.decoder import Burst, Decoder
 from creeklab.cloud.mqtt.events import Subject
 from creeklab.cloud.mqtt.fields import ProtocolError, Reason
+from creeklab.cloud.mqtt.gate import Gate, RefusedConnect
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason, reason_of
 from creeklab.cloud.mqtt.packets import (
     Connack,
@@ -41,32 +36,16 @@ from creeklab.cloud.mqtt.packets import (
 )
 from creeklab.cloud.mqtt.rates import Rate
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
-from creeklab.cloud.mqtt.topics import (
-    MAX_PAYLOAD,
-    InvalidTopic,
-    check_filter,
-    check_topic,
-    split_share,
-)
+from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from creeklab.cloud.tape import Party
 
 MAX_FILTERS = 8
-MAX_SUBSCRIPTIONS = 50
 LONGEST_SIGNED = 24 * 3600.0
 """Longest connection of an account, which came in by a signature, in seconds (developer guide,
 "Device communication protocols")."""
 NOT_READING = "The client reads more slowly than its messages come; at QoS 0 none waits for it."
 # What a PUBACK tells; anything else ends the connection (developer guide, "MQTT 5 reason codes").
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
-
-
-# The metrics of refusals, by the kind of what was refused.
-_COUNTED = {
-    "connect": "Connect",
-    "publish": "PublishIn",
-    "receive": "PublishOut",
-    "subscribe": "Subscribe",
-}
 
 
 class Connection:
@@ -83,8 +62,8 @@ class Connection:
         In seconds; after 1.5 times as long without a word the client counts as gone.
     subject
         Whom its lifecycle events are about.
-    party
-        Who it is on the tape.
+    gate
+        What it is let do, and who it is on the tape.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
     """
@@ -101,9 +80,9 @@ class Connection:
         self.version = 4
         self.window = MAX_IN_FLIGHT
         self.session: Session | None = None
-        self.access: Access | None = None
         self.subject = Subject("", peer.principal, None)
-        self.party = Party("", peer.principal, peer.source_ip, peer.source_port)
+        party = Party("", peer.principal, peer.source_ip, peer.source_port)
+        self.gate = Gate(party, broker.tape)
         self.congested = False
         self.open = True
         self._broker = broker
@@ -171,7 +150,7 @@ class Connection:
             self._on_protocol_error(ProtocolError(Reason.PROTOCOL_ERROR, why))
 
     def _on_protocol_error(self, error: ProtocolError) -> None:
-        self._refuse("protocol", error.text, reason_code=int(error.reason_code))
+        self.gate.refuse("protocol", error.text, reason_code=int(error.reason_code))
         if self.session is None:
             self.version = self._decoder.version or 4
             if self.version == 5:
@@ -190,89 +169,36 @@ class Connection:
         terms = Terms.of(connect, self._broker.settings.session_expiry_max)
         self.version = terms.version
         self.client_id = terms.client_id
-        self.party = self.party._replace(client_id=terms.client_id)
         self.keep_alive = terms.keep_alive
         self.window = terms.window
         self._largest = terms.largest
         self._will = terms.will
-        fault = client_id_fault(terms.client_id)
-        if self._broker.closed:
-            self._refuse("connect", "The account was closed or emptied meanwhile. Connect anew.")
-            self._deny_connect(Reason.SERVER_UNAVAILABLE, return_code=3)
-        elif fault is not None:
-            self._refuse("connect", fault)
-            if self.version == 4 and not terms.client_id:
-                self._send(Connack(False, 2, {}))
-                self._shut()
-            else:
-                self._deny_connect(Reason.CLIENT_IDENTIFIER_NOT_VALID, return_code=2)
-        elif not self._broker.connects.take(terms.client_id, self._heard):
-            self._throttle_connect()
-        elif self._may_connect(terms) and self._may_stay(terms):
-            resumed = self._broker.open_session(self, terms.clean, terms.expiry)
-            self._broker.settle()
-            self._send(terms.connack(resumed))
-            self._counts["Connect.Success"] += 1
-            self._record(
-                "connect",
-                version="5" if self.version == 5 else "3.1.1",
-                resumed=resumed,
-            )
-            self._broker.announce_arrival(self)
-            if self.session is not None:
-                self._broker.groups.gather(self.session, list(self.session.subscriptions))
-            self.send_waiting()
+        refused = self.gate.connect_refused(terms, self.peer, self._broker, self._heard)
+        access = self.gate.access
+        if access is not None:
+            self.subject = Subject(terms.client_id, self.peer.principal, access.exclusive_thing)
+        if refused is not None:
+            self._deny_connect(refused)
+            return
+        resumed = self._broker.open_session(self, terms.clean, terms.expiry)
+        self._broker.settle()
+        self._send(terms.connack(resumed))
+        self._counts["Connect.Success"] += 1
+        version = "5" if self.version == 5 else "3.1.1"
+        self.gate.record("connect", version=version, resumed=resumed)
+        self._broker.announce_arrival(self)
+        if self.session is not None:
+            self._broker.groups.gather(self.session, list(self.session.subscriptions))
+        self.send_waiting()
 
-    def _throttle_connect(self) -> None:
-        why = (
-            f"The client id '{self.client_id}' sends more than "
-            f"{self._broker.settings.connect_rate} CONNECT a second. Wait longer between attempts, "
-            "each time a little longer."
-        )
-        self._refuse("connect", why, "ClientIDThrottle")
-        self._deny_connect(Reason.QUOTA_EXCEEDED, return_code=3)
-
-    def _may_stay(self, terms: Terms) -> bool:
-        """Tell whether there is room for the session that is asked for; refuse it if not."""
-        if not terms.expiry or self._broker.may_keep_session(terms.client_id):
-            return True
-        why = (
-            f"{self._broker.settings.sessions_max} persistent sessions are kept, and more are not. "
-            "Ask for a clean session, come with a client id that has one, or wait until one ends."
-        )
-        self._refuse("connect", why, "Throttle")
-        self._deny_connect(Reason.QUOTA_EXCEEDED, return_code=3)
-        return False
-
-    def _may_connect(self, terms: Terms) -> bool:
-        client_id, will = terms.client_id, terms.will
-        access = self.access = self._broker.access_for(self.peer, client_id, terms.attributes)
-        self.subject = Subject(client_id, self.peer.principal, access.exclusive_thing)
-        status = access.status
-        if status != "ACTIVE":
-            # AWS drops such a connection before any CONNACK, in both versions.
-            self._refuse("connect", not_active(self.peer.principal, status), "AuthError")
-            if status is not None:
-                self._broker.announce_failure(self)
-            self._shut()
-            return False
-        refused = None
-        if not self._allowed("connect", "iot:Connect", "client/" + client_id):
-            refused = Reason.NOT_AUTHORIZED
-        elif will is not None:
-            refused = self._publish_refused("connect", will)
-        if refused is None:
-            return True
-        if refused is Reason.NOT_AUTHORIZED:
+    def _deny_connect(self, refused: RefusedConnect) -> None:
+        if refused.announced:
             self._broker.announce_failure(self)
-        self._deny_connect(refused, return_code=5)
-        return False
-
-    def _deny_connect(self, reason: Reason, return_code: int) -> None:
-        if self.version == 5:
-            self._send(Connack(False, reason, {}))
-        elif self._broker.settings.connect_denied_311 == "connack5":
-            self._send(Connack(False, return_code, {}))
+        told = refused.told or self._broker.settings.connect_denied_311 == "connack5"
+        if refused.reason is not None and self.version == 5:
+            self._send(Connack(False, refused.reason, {}))
+        elif refused.reason is not None and told:
+            self._send(Connack(False, refused.return_code, {}))
         self._shut()
 
     # --- publish ------------------------------------------------------------------------------
@@ -292,7 +218,7 @@ class Connection:
         if properties and "topic_alias" in properties:
             topic = self._resolve_alias(topic, properties["topic_alias"])
         publish.topic = topic
-        access = self.access
+        access = self.gate.access
         refused = None
         if (
             access is None
@@ -301,14 +227,14 @@ class Connection:
             or publish.qos > 1
             or len(publish.payload) > MAX_PAYLOAD
         ):
-            refused = self._publish_refused("publish", publish)
+            refused = self.gate.publish_refused("publish", publish)
             if access is not None and refused is None and len(access.publishable) < MAX_CACHED:
                 access.publishable.add(topic)
         if self._rate is not None and refused is None and not self._rate.take(self._heard):
             self._throttle_publish(self._rate, publish)
         elif refused is None:
             code = self._broker.publish(
-                topic, publish.payload, publish.qos, publish.retain, properties, self.party
+                topic, publish.payload, publish.qos, publish.retain, properties, self.gate.party
             )
             if not code:
                 self._counts["PublishIn.Success"] += 1
@@ -328,12 +254,12 @@ class Connection:
 
     def _on_burst(self, burst: Burst) -> None:
         """Take several messages at once, or one by one if any receiver needs a closer look."""
-        access = self.access
+        access = self.gate.access
         if (
             access is not None
             and burst.topic in access.publishable
             and self._rate is None
-            and self._broker.publish_burst(burst, self.version, self.party)
+            and self._broker.publish_burst(burst, self.version, self.gate.party)
         ):
             self._counts["PublishIn.Success"] += len(burst.payloads)
             return
@@ -349,9 +275,9 @@ class Connection:
                 "connection; those above that are discarded. Send fewer, or put several readings "
                 "into one message."
             )
-            self._refuse("publish", why, "Throttle", topic=publish.topic)
+            self.gate.refuse("publish", why, "Throttle", topic=publish.topic)
         else:
-            self._count("publish", "Throttle")
+            self.gate.count("publish", "Throttle")
         if publish.qos:
             self._not_taken(publish.packet_id, Reason.QUOTA_EXCEEDED)
 
@@ -370,27 +296,6 @@ class Connection:
         if self.version == 5:
             self._send(Puback(packet_id, code, {}))
 
-    def _publish_refused(self, kind: str, message: Publish | Will) -> Reason | None:
-        """Return why a message, or a will, may not be published; None if it may."""
-        topic = message.topic
-        if message.qos > 1:
-            self._refuse(kind, "AWS IoT Core has no QoS 2.", topic=topic)
-            return Reason.QOS_NOT_SUPPORTED
-        if not self._allowed(kind, "iot:Publish", "topic/" + topic):
-            return Reason.NOT_AUTHORIZED
-        if message.retain and not self._allowed(kind, "iot:RetainPublish", "topic/" + topic):
-            return Reason.NOT_AUTHORIZED
-        if len(message.payload) > MAX_PAYLOAD:
-            why = f"The payload has {len(message.payload)} bytes; {MAX_PAYLOAD} are the most."
-            self._refuse(kind, why, topic=topic)
-            return Reason.QUOTA_EXCEEDED
-        try:
-            check_topic(topic, retain=message.retain)
-        except InvalidTopic as error:
-            self._refuse(kind, str(error), topic=topic)
-            return Reason.TOPIC_NAME_INVALID
-        return None
-
     def _resolve_alias(self, topic: str, alias: int) -> str:
         if not 1 <= alias <= MAX_TOPIC_ALIAS:
             raise ProtocolError(
@@ -408,18 +313,18 @@ class Connection:
     def _on_subscribe(self, subscribe: Subscribe) -> None:
         session = self._connected()
         if "subscription_identifier" in subscribe.properties:
-            self._refuse("subscribe", "AWS IoT Core has no subscription identifiers.")
+            self.gate.refuse("subscribe", "AWS IoT Core has no subscription identifiers.")
             self.end(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED)
             return
         if len(subscribe.entries) > MAX_FILTERS:
             why = f"One SUBSCRIBE takes {MAX_FILTERS} topic filters at most."
-            self._refuse("subscribe", why)
+            self.gate.refuse("subscribe", why)
             self.end(Reason.QUOTA_EXCEEDED)
             return
         decisions: list[Reason | None] = []
         filters = set(session.subscriptions)
         for entry in subscribe.entries:
-            decisions.append(self._subscribe_refused(filters, entry))
+            decisions.append(self.gate.subscribe_refused(filters, entry))
             if decisions[-1] is None:
                 filters.add(entry.filter)
         closing = self.version == 4 and self._broker.settings.subscribe_denied_311 == "close"
@@ -448,7 +353,7 @@ class Connection:
             codes.append(granted.qos)
             made.append(entry.filter)
             self._counts["Subscribe.Success"] += 1
-            self._record("subscribe", filter=entry.filter, qos=granted.qos)
+            self.gate.record("subscribe", filter=entry.filter, qos=granted.qos)
             if granted.retain_handling == 0 or (granted.retain_handling == 1 and is_new):
                 message = self._retained_for(granted.filter)
                 if message is not None:
@@ -483,24 +388,6 @@ class Connection:
             if message is not None and topic in self._connected().subscriptions:
                 self.deliver(message, 0, True)
 
-    def _subscribe_refused(self, filters: set[str], entry: Subscription) -> Reason | None:
-        """Return why a subscription is refused beside those to `filters`; None if it is not."""
-        topic_filter = entry.filter
-        # The policy is asked for the filter as the client wrote it, without the share.
-        resource = "topicfilter/" + split_share(topic_filter)[1]
-        if not self._allowed("subscribe", "iot:Subscribe", resource):
-            return Reason.NOT_AUTHORIZED
-        try:
-            check_filter(topic_filter)
-        except InvalidTopic as error:
-            self._refuse("subscribe", str(error), filter=topic_filter)
-            return Reason.TOPIC_FILTER_INVALID
-        if topic_filter not in filters and len(filters) >= MAX_SUBSCRIPTIONS:
-            why = f"One connection has {MAX_SUBSCRIPTIONS} subscriptions at most."
-            self._refuse("subscribe", why, filter=topic_filter)
-            return Reason.QUOTA_EXCEEDED
-        return None
-
     def _retained_for(self, topic_filter: str) -> Message | None:
         if "+" in topic_filter or "#" in topic_filter or topic_filter.startswith("$share/"):
             return None
@@ -511,7 +398,7 @@ class Connection:
         for topic_filter in unsubscribe.filters:
             self._broker.unsubscribe(session, topic_filter)
             self._counts["Unsubscribe.Success"] += 1
-            self._record("unsubscribe", filter=topic_filter)
+            self.gate.record("unsubscribe", filter=topic_filter)
         code = 0
         if session.keeper is not None and not self._broker.settle():
             if self.version == 4:
@@ -527,11 +414,13 @@ class Connection:
 
         `group` is the filter of the shared subscription that it comes by, if it does.
         """
-        access, session = self.access, self.session
+        access, session = self.gate.access, self.session
         if access is None or session is None or not self.open:
             return
         topic = message.topic
-        if topic not in access.receivable and not access.may_receive(topic, self._explain_receive):
+        if topic not in access.receivable and not access.may_receive(
+            topic, self.gate.explain_receive
+        ):
             return
         if qos == 0:
             if self.congested:
@@ -552,7 +441,7 @@ class Connection:
 
         That is known of a topic after the first message on it.
         """
-        access = self.access
+        access = self.gate.access
         return (
             access is not None
             and topic in access.receivable
@@ -570,10 +459,10 @@ class Connection:
         """Put on the tape that a message was sent, if need be in an entry of its own."""
         self._counts["PublishOut.Success"] += 1
         if message.receivers is not None:
-            message.receivers.append(self.party)
+            message.receivers.append(self.gate.party)
         else:
             self._tape.delivered(
-                self.party, message.topic, message.payload, qos, retain, message.properties
+                self.gate.party, message.topic, message.payload, qos, retain, message.properties
             )
 
     def _write_acknowledged(
@@ -597,7 +486,7 @@ class Connection:
 
     def send_waiting(self) -> None:
         """Send what waits, as far as the client takes it now."""
-        session, access = self.session, self.access
+        session, access = self.session, self.gate.access
         while session is not None and access is not None and self.open:
             if self._stored is not None and not self._stored.has_one(self._broker.timer()):
                 return  # it goes on with a tick
@@ -607,7 +496,7 @@ class Connection:
             packet_id, message, retain = following
             if self._stored is not None:
                 self._stored.take(self._broker.timer())
-            if access.may_receive(message.topic, self._explain_receive):
+            if access.may_receive(message.topic, self.gate.explain_receive):
                 message.receivers = None  # it is long after the entry of its arrival
                 if self._write_acknowledged(session, packet_id, message, retain):
                     self._note(message, 1, retain)
@@ -624,8 +513,8 @@ class Connection:
 
     def deliver_direct(self, message: Message) -> bool:
         """Send a message that the client has not subscribed to; tell whether it may have it."""
-        access = self.access
-        if access is None or not access.may_receive(message.topic, self._explain_receive):
+        access = self.gate.access
+        if access is None or not access.may_receive(message.topic, self.gate.explain_receive):
             return False
         self.deliver(message, message.qos, False)
         return True
@@ -652,7 +541,7 @@ class Connection:
             f"Another connection with the client id '{self.client_id}' came; AWS keeps the newer "
             "one. Give each program a client id of its own."
         )
-        self._refuse("disconnect", why)
+        self.gate.refuse("disconnect", why)
         self.end(Reason.SESSION_TAKEN_OVER)
 
     def cut_off_by_account(self, clean_session: bool, prevent_will: bool) -> None:
@@ -661,7 +550,7 @@ class Connection:
             self.session.expiry = 0
         if prevent_will:
             self._will = None
-        self._refuse("disconnect", "The account closed the connection with DeleteConnection.")
+        self.gate.refuse("disconnect", "The account closed the connection with DeleteConnection.")
         self.end(Reason.ADMINISTRATIVE_ACTION)
 
     def end(self, code: int, reason: DisconnectReason | None = None) -> None:
@@ -692,13 +581,13 @@ class Connection:
             f"{unread >> 20} MiB wait for the device to read them, and it goes on asking for more "
             "without reading."
         )
-        self._refuse("disconnect", why)
+        self.gate.refuse("disconnect", why)
         self._leave("cut off by the broker", DisconnectReason.CLIENT_ERROR)
 
     def expect_connect(self) -> None:
         """Close the connection if no CONNECT has come yet: its time for that is over."""
         if self.session is None and self.open:
-            self._refuse("connect", "The device opened a connection and sent no CONNECT.")
+            self.gate.refuse("connect", "The device opened a connection and sent no CONNECT.")
             self._shut()
 
     def tick(self, now: float, examine: bool) -> None:
@@ -710,13 +599,13 @@ class Connection:
             Whether the registry has changed since the last time.
         """
         if now - self._heard > 1.5 * self.keep_alive:
-            self._refuse("disconnect", f"Nothing was heard for 1.5 times {self.keep_alive} s.")
+            self.gate.refuse("disconnect", f"Nothing was heard for 1.5 times {self.keep_alive} s.")
             self.end(Reason.KEEP_ALIVE_TIMEOUT)
         elif self.peer.certificate_id is None and now - self._began > LONGEST_SIGNED:
-            self._refuse("disconnect", "A connection that was signed for lasts 24 hours.")
+            self.gate.refuse("disconnect", "A connection that was signed for lasts 24 hours.")
             self.end(Reason.ADMINISTRATIVE_ACTION, DisconnectReason.WEBSOCKET_TTL_EXPIRATION)
-        elif examine and self.access is not None and self.access.status != "ACTIVE":
-            self._refuse("disconnect", "The certificate is no longer ACTIVE.")
+        elif examine and self.gate.access is not None and self.gate.access.status != "ACTIVE":
+            self.gate.refuse("disconnect", "The certificate is no longer ACTIVE.")
             self.end(Reason.NOT_AUTHORIZED)
         elif self._stored is not None:
             self.send_waiting()
@@ -733,7 +622,7 @@ class Connection:
         if self.open:
             self.open = False
             if self.session is not None:
-                self._record("disconnect", reason=reason.value, why=why)
+                self.gate.record("disconnect", reason=reason.value, why=why)
                 self._broker.leave(self, reason, self._will)
 
     # --- small things -------------------------------------------------------------------------
@@ -745,36 +634,3 @@ class Connection:
 
     def _send(self, packet: packets.Packet) -> None:
         self._write(packets.encode(packet, self.version))
-
-    def _allowed(self, kind: str, action: str, resource: str) -> bool:
-        if self.access is not None and self.access.allows(action, resource):
-            return True
-        self._explain(kind, action, resource)
-        return False
-
-    def _explain(self, kind: str, action: str, resource: str) -> None:
-        if self.access is None:
-            return
-        if self.access.status != "ACTIVE":
-            why = "The certificate is no longer ACTIVE."
-            self._refuse(kind, why, "AuthError", resource=resource)
-            return
-        explanation = self.access.explain(action, resource).as_dict()
-        self._count(kind, "AuthError")
-        self._record(kind, action=action, resource=resource, refusal=explanation)
-
-    def _explain_receive(self, resource: str) -> None:
-        self._explain("receive", "iot:Receive", resource)
-
-    def _refuse(self, kind: str, why: str, end: str = "ClientError", **members: Any) -> None:
-        """Record a refusal that no policy made, counted under this end of a metric's name."""
-        self._count(kind, end)
-        self._record(kind, refusal={"summary": why}, **members)
-
-    def _count(self, kind: str, end: str) -> None:
-        group = _COUNTED.get(kind)
-        if group is not None:
-            self._counts[f"{group}.{end}"] += 1
-
-    def _record(self, kind: str, **members: Any) -> None:
-        self._tape.record(kind, **self.party._asdict(), **members)

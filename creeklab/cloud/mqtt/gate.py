@@ -1,0 +1,200 @@
+"""What one client is let do: its policies and AWS's limits, and word of each refusal.
+
+A refusal that a policy made is on the tape with its explanation, any other with a sentence that
+says why and what to do; both are counted under CloudWatch's names. What the client is told of it,
+if anything, is the connection's to say (`connection.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from creeklab.cloud.access import Access, not_active
+from creeklab.cloud.mqtt.admission import Terms, client_id_fault
+from creeklab.cloud.mqtt.fields import Reason
+from creeklab.cloud.mqtt.packets import Publish, Subscription, Will
+from creeklab.cloud.mqtt.topics import (
+    MAX_PAYLOAD,
+    InvalidTopic,
+    check_filter,
+    check_topic,
+    split_share,
+)
+from creeklab.cloud.tape import Party, Tape
+
+if TYPE_CHECKING:
+    from creeklab.cloud.mqtt.broker import Broker, Peer
+
+MAX_SUBSCRIPTIONS = 50
+
+# The metrics of refusals, by the kind of what was refused.
+_COUNTED = {
+    "connect": "Connect",
+    "publish": "PublishIn",
+    "receive": "PublishOut",
+    "subscribe": "Subscribe",
+}
+
+
+class RefusedConnect(NamedTuple):
+    """With what a CONNECT is refused.
+
+    Attributes
+    ----------
+    reason
+        Reason code of MQTT 5; None if the client is cut off without a word.
+    return_code
+        Of the CONNACK of MQTT 3.1.1, where one is sent.
+    announced
+        Whether the world hears of it.
+    told
+        Whether MQTT 3.1.1 is sent a CONNACK in any case.
+    """
+
+    reason: Reason | None
+    return_code: int
+    announced: bool = False
+    told: bool = False
+
+
+class Gate:
+    """Lets one client do what it may.
+
+    Attributes
+    ----------
+    party
+        Who it is on the tape.
+    access
+        Its rights; None before its CONNECT was looked at.
+    """
+
+    __slots__ = ("_counts", "_tape", "access", "party")
+
+    def __init__(self, party: Party, tape: Tape) -> None:
+        self.party = party
+        self.access: Access | None = None
+        self._tape = tape
+        self._counts = tape.metrics.mqtt
+
+    # --- what is refused ------------------------------------------------------------------------
+
+    def connect_refused(
+        self, terms: Terms, peer: Peer, broker: Broker, now: float
+    ) -> RefusedConnect | None:
+        """Return with what a CONNECT is refused; None if the client may come in."""
+        client_id = terms.client_id
+        self.party = self.party._replace(client_id=client_id)
+        fault = client_id_fault(client_id)
+        if broker.closed:
+            self.refuse("connect", "The account was closed or emptied meanwhile. Connect anew.")
+            return RefusedConnect(Reason.SERVER_UNAVAILABLE, 3)
+        if fault is not None:
+            self.refuse("connect", fault)
+            told = terms.version == 4 and not client_id
+            return RefusedConnect(Reason.CLIENT_IDENTIFIER_NOT_VALID, 2, told=told)
+        if not broker.connects.take(client_id, now):
+            why = (
+                f"The client id '{client_id}' sends more than {broker.settings.connect_rate} "
+                "CONNECT a second. Wait longer between attempts, each time a little longer."
+            )
+            self.refuse("connect", why, "ClientIDThrottle")
+            return RefusedConnect(Reason.QUOTA_EXCEEDED, 3)
+        access = self.access = broker.access_for(peer, client_id, terms.attributes)
+        if access.status != "ACTIVE":
+            # AWS drops such a connection before any CONNACK, in both versions.
+            self.refuse("connect", not_active(peer.principal, access.status), "AuthError")
+            return RefusedConnect(None, 0, announced=access.status is not None)
+        refused = None
+        if not self.allows("connect", "iot:Connect", "client/" + client_id):
+            refused = Reason.NOT_AUTHORIZED
+        elif terms.will is not None:
+            refused = self.publish_refused("connect", terms.will)
+        if refused is not None:
+            return RefusedConnect(refused, 5, announced=refused is Reason.NOT_AUTHORIZED)
+        if terms.expiry and not broker.may_keep_session(client_id):
+            why = (
+                f"{broker.settings.sessions_max} persistent sessions are kept, and more are not. "
+                "Ask for a clean session, come with a client id that has one, or wait until one "
+                "ends."
+            )
+            self.refuse("connect", why, "Throttle")
+            return RefusedConnect(Reason.QUOTA_EXCEEDED, 3)
+        return None
+
+    def publish_refused(self, kind: str, message: Publish | Will) -> Reason | None:
+        """Return why a message, or a will, may not be published; None if it may."""
+        topic = message.topic
+        if message.qos > 1:
+            self.refuse(kind, "AWS IoT Core has no QoS 2.", topic=topic)
+            return Reason.QOS_NOT_SUPPORTED
+        if not self.allows(kind, "iot:Publish", "topic/" + topic):
+            return Reason.NOT_AUTHORIZED
+        if message.retain and not self.allows(kind, "iot:RetainPublish", "topic/" + topic):
+            return Reason.NOT_AUTHORIZED
+        if len(message.payload) > MAX_PAYLOAD:
+            why = f"The payload has {len(message.payload)} bytes; {MAX_PAYLOAD} are the most."
+            self.refuse(kind, why, topic=topic)
+            return Reason.QUOTA_EXCEEDED
+        try:
+            check_topic(topic, retain=message.retain)
+        except InvalidTopic as error:
+            self.refuse(kind, str(error), topic=topic)
+            return Reason.TOPIC_NAME_INVALID
+        return None
+
+    def subscribe_refused(self, filters: set[str], entry: Subscription) -> Reason | None:
+        """Return why a subscription is refused beside those to `filters`; None if it is not."""
+        topic_filter = entry.filter
+        # The policy is asked for the filter as the client wrote it, without the share.
+        resource = "topicfilter/" + split_share(topic_filter)[1]
+        if not self.allows("subscribe", "iot:Subscribe", resource):
+            return Reason.NOT_AUTHORIZED
+        try:
+            check_filter(topic_filter)
+        except InvalidTopic as error:
+            self.refuse("subscribe", str(error), filter=topic_filter)
+            return Reason.TOPIC_FILTER_INVALID
+        if topic_filter not in filters and len(filters) >= MAX_SUBSCRIPTIONS:
+            why = f"One connection has {MAX_SUBSCRIPTIONS} subscriptions at most."
+            self.refuse("subscribe", why, filter=topic_filter)
+            return Reason.QUOTA_EXCEEDED
+        return None
+
+    # --- word of it ----------------------------------------------------------------------------
+
+    def allows(self, kind: str, action: str, resource: str) -> bool:
+        """Tell whether the policies allow an action on a resource; if not, say so on the tape."""
+        if self.access is not None and self.access.allows(action, resource):
+            return True
+        self._explain(kind, action, resource)
+        return False
+
+    def _explain(self, kind: str, action: str, resource: str) -> None:
+        if self.access is None:
+            return
+        if self.access.status != "ACTIVE":
+            why = "The certificate is no longer ACTIVE."
+            self.refuse(kind, why, "AuthError", resource=resource)
+            return
+        explanation = self.access.explain(action, resource).as_dict()
+        self.count(kind, "AuthError")
+        self.record(kind, action=action, resource=resource, refusal=explanation)
+
+    def explain_receive(self, resource: str) -> None:
+        """Say on the tape why the client does not get a message."""
+        self._explain("receive", "iot:Receive", resource)
+
+    def refuse(self, kind: str, why: str, end: str = "ClientError", **members: Any) -> None:
+        """Record a refusal that no policy made, counted under this end of a metric's name."""
+        self.count(kind, end)
+        self.record(kind, refusal={"summary": why}, **members)
+
+    def count(self, kind: str, end: str) -> None:
+        """Count a refusal of this kind under this end of a metric's name."""
+        group = _COUNTED.get(kind)
+        if group is not None:
+            self._counts[f"{group}.{end}"] += 1
+
+    def record(self, kind: str, **members: Any) -> None:
+        """Put something that happened to this client on the tape."""
+        self._tape.record(kind, **self.party._asdict(), **members)
