@@ -74,7 +74,6 @@ class Access:
         self._around: Surroundings | None = None
         self._answers: dict[str, dict[str, bool]] = {}
         self.receivable: set[str] = set()
-        self._unreceivable: set[str] = set()
         self.publishable: set[str] = set()
 
     def forget(self) -> None:
@@ -83,7 +82,6 @@ class Access:
         self._around = None
         self._answers.clear()
         self.receivable.clear()
-        self._unreceivable.clear()
         self.publishable.clear()
 
     @property
@@ -114,15 +112,13 @@ class Access:
 
         `refused` is called with the resource when a refusal is found, not each time it is met.
         """
-        if topic in self.receivable or topic in self._unreceivable:
-            return topic in self.receivable
-        allowed = self.allows("iot:Receive", "topic/" + topic)
-        answers = self.receivable if allowed else self._unreceivable
-        if len(answers) >= MAX_CACHED:
-            answers.clear()
-        answers.add(topic)
-        if not allowed:
-            refused("topic/" + topic)
+        resource = "topic/" + topic
+        known = self._answers.get("iot:Receive", {}).get(resource)
+        allowed = self.allows("iot:Receive", resource)
+        if allowed and len(self.receivable) < MAX_CACHED:
+            self.receivable.add(topic)
+        elif not allowed and known is None:
+            refused(resource)
         return allowed
 
     def explain(self, action: str, resource: str) -> Explanation:
