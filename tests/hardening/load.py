@@ -82,9 +82,9 @@ def publish_all(wire: Wire, messages: Iterator[Publish], in_flight: int = 100) -
 
 
 def answers(wire: Wire) -> bool:
-    """Tell whether a client that behaves is answered."""
+    """Tell whether a client that behaves is answered, after what is on its way to it already."""
     wire.send(Pingreq())
-    return any(isinstance(each, Pingresp) for each in wire.take())
+    return any(isinstance(each, Pingresp) for each in wire.packets())
 
 
 # --- who does not read, and who does not acknowledge ---------------------------------------------
