@@ -367,17 +367,24 @@ def show_cloud(_: argparse.Namespace) -> int:
         except process.CloudError as error:
             say(str(error))
             return NOT_RUNNING
+        say(_to_trust(home))
         return 0
     cloud = process.status(home)
     if cloud is None:
         say(f"The local cloud does not run. Its state: {home}")
         return NOT_RUNNING
     say(f"The local cloud runs (process {cloud.pid}). {_where(cloud)}\nIts state: {home}")
-    say(f"What clients have to trust: {process.ca_file(home)}")
+    say(_to_trust(home))
     if cloud.host:
         say(_invitation(home, cloud))
         say("\n" + _participants(home))
     return 0
+
+
+def _to_trust(home: Path) -> str:
+    from creeklab.cloud import process
+
+    return f"What clients have to trust: {process.ca_file(home)}"
 
 
 def _participants(home: Path) -> str:
@@ -416,14 +423,14 @@ def reset_cloud(options: argparse.Namespace) -> int:
 def run_doctor(options: argparse.Namespace) -> int:
     """Say what is right and what is not; the exit code is 1 if something is wrong.
 
-    The local cloud is started only to look at a device.
+    The local cloud is started only to look at a device, and that is said.
     """
     from creeklab.doctor import machine_findings
     from creeklab.home import home_folder
 
     home = home_folder()  # one in a git work tree is a finding
     if options.thing is None:
-        lab = _open(options.target) if _target(options) == "aws" or _runs(home) else None
+        lab = _open(options.target) if _target(options.target) == "aws" or _runs(home) else None
         findings = machine_findings(home, lab)
     else:
         findings = _open(options.target).doctor(
@@ -452,16 +459,23 @@ def clean_up_lab(options: argparse.Namespace) -> int:
 
 def _open(target: str | None) -> Lab:
     from creeklab.aws import AwsError
+    from creeklab.cloud import process
+    from creeklab.home import home_folder
     from creeklab.lab import open_lab
 
+    home = home_folder()
+    starts = _target(target) == "local" and process.joined(home) is None and not _runs(home)
     try:
-        return open_lab(target)
+        lab = open_lab(target)
     except (ValueError, AwsError) as error:
         raise CommandError(str(error)) from None
+    if starts:
+        say("The local cloud did not run, and was started: python3 -m creeklab cloud stop ends it.")
+    return lab
 
 
-def _target(options: argparse.Namespace) -> str:
-    return str(options.target or os.environ.get("CREEKLAB_TARGET", "local"))
+def _target(named: str | None) -> str:
+    return named or os.environ.get("CREEKLAB_TARGET", "local")
 
 
 def _runs(home: Path) -> bool:

@@ -71,6 +71,19 @@ def test_doctor_starts_no_cloud_to_look_at_the_machine(
     assert not home.exists()
 
 
+@pytest.mark.parametrize("command", [("doctor", "Test2"), ("clean-up", "--dry-run")])
+def test_a_cloud_that_is_started_to_look_is_told_of(
+    command: tuple[str, ...], own_lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*command)
+    assert "was started" not in capsys.readouterr().out
+    process.stop(own_lab.home)
+    run(*command)
+    told = "The local cloud did not run, and was started: python3 -m creeklab cloud stop ends it.\n"
+    assert capsys.readouterr().out.startswith(told)
+    assert process.status(own_lab.home) is not None
+
+
 @pytest.mark.parametrize("command", ["doctor", "clean-up"])
 def test_aws_that_cannot_be_used_is_a_sentence_and_no_traceback(
     command: str,

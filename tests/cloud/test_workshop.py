@@ -923,6 +923,9 @@ def test_a_workshop_on_the_command_line(
         running = process.status(tmp_path / "teacher")
         assert running is not None
         assert (code, f"MQTT on {HOST}:{running.mqtt_port}" in said) == (0, True)
+        trusted = process.ca_file(tmp_path / "anna" / "workshop")
+        assert trusted.exists()
+        assert f"What clients have to trust: {trusted}\n" in said
         row = teacher("status")[1].splitlines()[-1].split()
         assert (row[0], row[2:]) == ("Anna", ["0", "0"])
         code, said = anna("start")
