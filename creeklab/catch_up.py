@@ -223,8 +223,9 @@ def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> N
     with contextlib.suppress(iot.exceptions.ResourceAlreadyExistsException):
         iot.create_thing(thingName=thing)
     arn = _have_certificate(lab, thing)
-    for other in iot.list_thing_principals(thingName=thing)["principals"]:
-        if other != arn:
+    for other in list(listed(iot.list_thing_principals, "principals", thingName=thing)):
+        # One that others gave it is theirs to take away; it is in nobody's way.
+        if other != arn and _is_ours(lab, made.Made(made.THING_PRINCIPAL, (thing, other))):
             iot.detach_thing_principal(thingName=thing, principal=other)
     iot.attach_thing_principal(thingName=thing, principal=arn)
     for attached in iot.list_attached_policies(target=arn)["policies"]:
@@ -283,14 +284,24 @@ def _remove_policy(lab: Lab, policy: str) -> None:
 
 
 def _refuse_if_others_attached(lab: Lab, attachment: made.Made) -> None:
-    """Refuse to take a policy of this lab off what others have: they would be locked out."""
-    policy, other = made.ends(attachment)
-    if not any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other)):
+    """Refuse to take a policy or a Thing of this lab off what others have: it may be in use."""
+    if not _is_ours(lab, attachment):
+        one, _ = made.ends(attachment)
+        other = made.in_words(attachment.names[1])
+        how = f"The {one} is attached to {other}"
+        if attachment.kind == made.THING_PRINCIPAL:
+            how = f"The {one} has {other}"
         raise RuntimeError(
-            f"The {policy} is attached to {made.in_words(attachment.names[1])} in your AWS account "
-            f"{lab.account}, region {lab.region}, which this lab did not make, so it is left "
-            "alone. If nobody needs that, detach the policy from it; then call this again."
+            f"{how} in your AWS account {lab.account}, region {lab.region}, which this lab did not "
+            f"make, so it is left alone. If nobody needs that, detach the {one.kind} from it; then "
+            "call this again."
         )
+
+
+def _is_ours(lab: Lab, attachment: made.Made) -> bool:
+    """Tell whether this lab made what a Thing or a policy of it is attached to, or attached it."""
+    _, other = made.ends(attachment)
+    return any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other))
 
 
 @contextlib.contextmanager
@@ -330,12 +341,15 @@ def _remove_thing(lab: Lab, thing: str) -> None:
         principals = list(listed(iot.list_thing_principals, "principals", thingName=thing))
     except iot.exceptions.ResourceNotFoundException:
         principals = []
+    if lab.target == "aws":
+        for arn in principals:
+            _refuse_if_others_attached(lab, made.Made(made.THING_PRINCIPAL, (thing, arn)))
     for arn in principals:
         iot.detach_thing_principal(thingName=thing, principal=arn)
         if iot.list_principal_things(principal=arn)["things"]:
             continue
         certificate = arn.rpartition("/")[2]
-        if lab.target == "aws" and not lab.ledger.has(made.CERTIFICATE, certificate):
+        if not lab.ledger.has(made.CERTIFICATE, certificate):
             continue  # somebody else's
         with _minutes_explained(f"certificate {certificate}", "DeleteConflictException"):
             iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")

@@ -324,7 +324,9 @@ class Checks:
         if left:
             return Check(False, f"still there: {', '.join(left)}.")
         return Check(
-            True, "nothing of the course is left: no Thing, policy, shadow, message or key file."
+            True,
+            "nothing of the course is left: no Thing, certificate, policy, shadow, message or "
+            "key file.",
         )
 
     def _shadow_document(self, thing: str, shadow: str | None) -> dict[str, Any] | Check:

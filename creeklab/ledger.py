@@ -2,7 +2,8 @@
 
 The ledger listens to the events of the lab's boto3 session, so a plain ``iot.create_thing`` in a
 cell is on record without the learner's doing; a `creeklab.device.Device` tells it of its messages.
-The record is a file in the lab's folder, which outlives the notebook.
+The record is a file in the lab's folder, which outlives the notebook. On AWS each region has a
+folder of its own, since what lives in one is not there in another.
 
 AWS answers some calls that make something with success even if it was there before
 (``create_thing`` with the same attributes, attaching twice). So before a call that makes something
@@ -260,6 +261,8 @@ class Ledger:
     def _before_call(
         self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
     ) -> None:
+        if self._is_elsewhere(context):
+            return
         name = model.name
         if name in MAKES or name in REMOVES or name == "Publish":
             context["creeklab-asked"] = dict(params)
@@ -282,6 +285,8 @@ class Ledger:
         context: dict[str, Any],
         **_: Any,
     ) -> None:
+        if self._is_elsewhere(context):
+            return
         size = max(
             context.get("creeklab-size", 0), int(http_response.headers.get("content-length", 0))
         )
@@ -309,6 +314,10 @@ class Ledger:
             if made.kind in IDENTITIES and not known:  # the answer has none for a policy
                 with contextlib.suppress(ClientError, BotoCoreError):
                     self._write("make", made, identity(self.client, made) or "")
+
+    def _is_elsewhere(self, context: Mapping[str, Any]) -> bool:
+        """Tell whether a call goes to another region of AWS, whose things are not this lab's."""
+        return self._target.name == "aws" and context["client_region"] != self._target.region
 
     def _note_shadows(self, thing: str) -> None:
         """Take note of the shadows of a Thing that goes: they outlive it."""

@@ -457,13 +457,55 @@ def test_catch_up_works_on_what_this_lab_made_and_on_nothing_else(aws_lab: Lab) 
         aws_lab.catch_up("04-policy")
     iot.delete_policy(policyName="OwnTopicPolicy")
 
-    # Somebody attached a certificate of theirs to this lab's Thing: it is not deleted with it.
+
+def test_catch_up_takes_no_certificate_of_others_off_a_thing(aws_lab: Lab) -> None:
+    iot = outsider(aws_lab)
     aws_lab.catch_up("05-mqtt")
     arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     iot.attach_thing_principal(thingName="Test2", principal=arn)
-    aws_lab.catch_up("03-thing-and-certificate")
-    known = iot.describe_certificate(certificateId=arn.rpartition("/")[2])
+    assert aws_lab.catch_up("05-mqtt")  # it is in nobody's way
+    before = iot.list_thing_principals(thingName="Test2")["principals"]
+    assert arn in before
+    number = arn.rpartition("/")[2]
+    with pytest.raises(RuntimeError, match=f"Thing 'Test2' has certificate {number} in your AWS"):
+        aws_lab.catch_up("03-thing-and-certificate")
+    assert sorted(iot.list_thing_principals(thingName="Test2")["principals"]) == sorted(before)
+    known = iot.describe_certificate(certificateId=number)
     assert known["certificateDescription"]["status"] == "ACTIVE"
+    iot.detach_thing_principal(thingName="Test2", principal=arn)
+    assert aws_lab.catch_up("03-thing-and-certificate")
+    mine = aws_lab.client("iot").create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    aws_lab.catch_up("04")
+    aws_lab.client("iot").attach_thing_principal(thingName="Test2", principal=mine)
+    aws_lab.catch_up("05")
+    assert mine not in iot.list_thing_principals(thingName="Test2")["principals"]  # a second one
+
+
+REGIONS = ("us-east-1", "eu-west-1")
+
+
+def test_what_was_made_in_one_region_is_not_taken_down_from_another(
+    moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    labs = []
+    for region in REGIONS:
+        moto.setenv("AWS_REGION", region)
+        labs.append(open_lab("aws", home=tmp_path, agree=True))
+    here, there = labs
+    for lab in labs:
+        lab.client("iot").create_thing(thingName="Test2")
+    here.client("iot").create_thing(thingName="gauge-1")
+    # A call to another region than the lab's is not the lab's.
+    here.session.client("iot", region_name=REGIONS[1]).create_thing(thingName="gauge-2")
+
+    assert [one.names for one in here.ledger.made()] == [("Test2",), ("gauge-1",)]
+    assert [one.names for one in there.ledger.made()] == [("Test2",)]
+    assert there.ledger.tear_down().ok
+    assert there.ledger.made() == ()
+    assert [one.names for one in here.ledger.made()] == [("Test2",), ("gauge-1",)]
+    assert here.ledger.tear_down().ok
+    left = there.client("iot").list_things()["things"]
+    assert [each["thingName"] for each in left] == ["gauge-2"]
 
 
 @pytest.mark.parametrize("shadow", [{}, {"shadowName": "settings"}])
@@ -527,7 +569,6 @@ def test_catch_up_keeps_the_key_of_a_certificate_that_it_does_not_delete(aws_lab
     aws_lab.keys.remove("Test2")
     answer = iot.create_keys_and_certificate(setAsActive=True)
     aws_lab.keys.save("Test2", answer)
-    iot.attach_thing_principal(thingName="Test2", principal=answer["certificateArn"])
     aws_lab.catch_up("03")
     assert "Test2" not in aws_lab.keys.things()
     [folder] = aws_lab.keys.folders("Test2")
