@@ -18,6 +18,8 @@ from pathlib import Path
 from creeklab.bootstrap import CLONE, say
 
 NOTEBOOKS = CLONE / "notebooks"
+# One that is only opened does not count as changed.
+CONTENTS = "--ServerApp.contents_manager_class=creeklab.contents.Contents"
 START_SECONDS = 120.0  # a first start on a slow disk compiles much
 STOP_SECONDS = 15.0
 
@@ -129,6 +131,7 @@ def _command(notebook: str, port: int | None, *, browser: bool) -> list[str]:
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
+        CONTENTS,
     ]
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]

@@ -1,7 +1,8 @@
 """Execute the notebooks and store their outputs: ``python tests/execute_notebooks.py [NAME ...]``.
 
 Each notebook runs in a home folder of its own, as it does in the tests. Outputs are never written
-by hand.
+by hand. With ``--form`` first they are left as they are, and only the form is made what it should
+be.
 """
 
 import os
@@ -14,6 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from creeklab.cloud import process
+from creeklab.contents import STORED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -34,10 +36,24 @@ def execute(path: Path) -> None:
             client.execute()
         finally:
             process.stop(home)
-    keep_static_forms(notebook)
-    # The Python that happened to run it is of no interest to a reader.
-    notebook.metadata.language_info = {"name": "python"}
+    normalise(notebook)
     nbformat.write(notebook, path)
+
+
+def form(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    normalise(notebook)
+    nbformat.write(notebook, path)
+
+
+def normalise(notebook: Any) -> None:
+    """Make it what JupyterLab would write, so that opening it changes nothing."""
+    keep_static_forms(notebook)
+    # The Python that happened to run it is of no interest to a reader; see creeklab/contents.py.
+    notebook.metadata.language_info = dict(STORED)
+    for cell in notebook.cells:
+        if cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+            cell.metadata.collapsed = True  # says the same once more, and JupyterLab writes both
 
 
 def keep_static_forms(notebook: Any) -> None:
@@ -54,10 +70,12 @@ def keep_static_forms(notebook: Any) -> None:
 
 def main() -> None:
     wanted = sys.argv[1:]
+    only_form = wanted[:1] == ["--form"]
+    wanted = wanted[only_form:]
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         if not wanted or any(path.name.startswith(name) for name in wanted):
-            print(f"executing {path.name}", flush=True)
-            execute(path)
+            print(f"executing {path.name}" if not only_form else path.name, flush=True)
+            (form if only_form else execute)(path)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from nbclient import NotebookClient
 from creeklab.catch_up import catch_up
 from creeklab.cloud import process
 from creeklab.lab import Lab
+from tests.execute_notebooks import normalise
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -101,6 +102,13 @@ def test_nothing_is_kept_from_comparison(path: Path) -> None:
     for cell in cells(path, "code"):
         assert set(tags(cell)) <= {"raises-exception", "solution"}, cell.source
         assert not re.search(r"NBVAL_|nbval-", cell.source, re.IGNORECASE), cell.source
+
+
+@every_notebook
+def test_its_form_is_what_jupyterlab_would_write(path: Path) -> None:
+    notebook = read(path, as_version=4)
+    normalise(notebook)
+    assert nbformat.writes(notebook) + "\n" == path.read_text(encoding="utf-8")
 
 
 @every_notebook

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from creeklab.cloud import process
-from creeklab.jupyter import child_environment, settings
+from creeklab.jupyter import CONTENTS, child_environment, settings
 from creeklab.lab import Lab, open_lab
 from tests.browser.notebook import Notebook
 
@@ -91,7 +91,7 @@ def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
     }
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
-    command += ["--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--no-browser"]
+    command += [CONTENTS, "--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--no-browser"]
     command += ["--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.terminals_enabled=False"]
@@ -137,16 +137,29 @@ def browser() -> Iterator[Browser]:
 def open_notebook(
     jupyter: Jupyter, browser: Browser, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Notebook]]:
-    """Open a notebook of these cells in a page of its own; its kernel ends with the test."""
+    """Open a notebook of these cells, or a stored one, in a page of its own.
+
+    Its kernel ends with the test.
+    """
     opened: list[Notebook] = []
 
-    def make(*cells: str, theme: str = "light", width: int = 1300, height: int = 1000) -> Notebook:
-        name = f"{request.node.originalname}-{len(opened)}.ipynb"
+    def make(
+        *cells: str,
+        theme: str = "light",
+        width: int = 1300,
+        height: int = 1000,
+        stored: Path | None = None,
+    ) -> Notebook:
+        file = jupyter.folder / f"{request.node.originalname}-{len(opened)}.ipynb"
         context = browser.new_context(viewport={"width": width, "height": height})
         page = context.new_page()
         page.set_default_timeout(1_000 * SECONDS)
-        opened.append(Notebook(page, jupyter.address, jupyter.token, jupyter.folder / name))
-        opened[-1].open(cells, theme)
+        opened.append(Notebook(page, jupyter.address, jupyter.token, file))
+        if stored is None:
+            opened[-1].open(cells, theme)
+        else:
+            shutil.copy(stored, file)
+            opened[-1].show(theme)
         return opened[-1]
 
     yield make

@@ -35,7 +35,7 @@ class Notebook:
         self.page = page
         self._address = address
         self._token = token
-        self._path = path
+        self.path = path
 
     def open(self, cells: Sequence[str], theme: str) -> None:
         """Write the notebook, open it, and wait for its kernel."""
@@ -43,9 +43,13 @@ class Notebook:
             cells=[new.new_code_cell(source) for source in cells],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
-        nbformat.write(made, self._path)
+        nbformat.write(made, self.path)
+        self.show(theme)
+
+    def show(self, theme: str = "light") -> None:
+        """Open the notebook that is in the file, and wait for its kernel."""
         # A workspace of its own, so that nothing of another page is restored.
-        where = f"lab/workspaces/{self._path.stem}/tree/{self._path.name}?token={self._token}"
+        where = f"lab/workspaces/{self.path.stem}/tree/{self.path.name}?token={self._token}"
         self.page.goto(self._address + where)
         expect(self.page.locator(".jp-Notebook .jp-CodeCell").first).to_be_visible()
         open_bar = ".jp-SideBar.jp-mod-left .lm-mod-current"
@@ -100,7 +104,7 @@ class Notebook:
     def end_kernel(self) -> None:
         """End the kernel, as *Shut Down* in the menu does."""
         for session in self._ask("GET", "api/sessions"):
-            if session["path"] == self._path.name:
+            if session["path"] == self.path.name:
                 self._ask("DELETE", f"api/sessions/{session['id']}")
 
     def close(self) -> None:

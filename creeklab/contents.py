@@ -1,0 +1,47 @@
+"""The notebooks as JupyterLab gets them: so that one that is only opened does not count as changed.
+
+JupyterLab writes into a notebook which language its kernel speaks, the Python's number included,
+and marks it as changed if that is not what is there. The stored notebooks name no number, as every
+learner has another one. So it is put in here on the way to JupyterLab, and taken out on the way
+back to the file.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, cast
+
+from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
+
+STORED = {"name": "python"}
+"""What the stored notebooks say of their language."""
+
+
+class Contents(AsyncLargeFileManager):
+    """Files as Jupyter has them, but for the language of notebooks in Python."""
+
+    async def get(self, path: str, content: bool = True, *given: Any, **named: Any) -> Any:
+        """Return a file or a folder; a notebook with the language that its kernel will tell."""
+        model = await cast(Any, super()).get(path, content, *given, **named)
+        _change_language(model, STORED, _of_the_kernel())
+        return model
+
+    async def save(self, model: dict[str, Any], path: str = "") -> Any:
+        """Save a file; a notebook without what belongs to this machine's Python."""
+        _change_language(model, _of_the_kernel(), STORED)
+        return await cast(Any, super()).save(model, path)
+
+
+@functools.cache
+def _of_the_kernel() -> dict[str, Any]:
+    """Return what the kernel will tell: it runs on the Python of this server."""
+    from ipykernel.ipkernel import IPythonKernel  # takes a moment; only a notebook needs it
+
+    return dict(IPythonKernel.language_info)
+
+
+def _change_language(model: dict[str, Any], old: dict[str, Any], new: dict[str, Any]) -> None:
+    if model["type"] == "notebook" and model.get("content") is not None:
+        metadata = model["content"]["metadata"]
+        if metadata.get("language_info") == old:
+            metadata["language_info"] = dict(new)
