@@ -41,7 +41,7 @@ PATIENCE = 0.02  # for who may have nothing to say
 # What it is to answer beside refusals: that there is no such operation, that nobody confirms.
 ANSWERS_OF_ITS_OWN = (501, 504)
 CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1009}
-STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r\n]*\r\n")
+STATUS_LINE = re.compile(rb"HTTP/(?:0\.9|1\.[01]) (\d{3}) [^\r\n]*\r\n")
 
 
 class Complaints(logging.Handler):
@@ -79,6 +79,7 @@ class Door:
     def __init__(self, inside: Inside) -> None:
         self.inside = inside
         self.complaints = Complaints()
+        self.witness = inside.wire("witness")
         self.accounts = 0
         own = inside.lab.session.get_credentials()
         assert own is not None
@@ -90,6 +91,12 @@ class Door:
         self._device = ssl.create_default_context(cafile=str(lab.ca_file))
         files = inside.thing.files
         self._device.load_cert_chain(files.certificate, files.private_key)
+
+    def see(self) -> None:
+        """See that nobody complains, and that the witness is answered."""
+        self.witness.send(Pingreq())
+        assert next(self.witness.packets()) == Pingresp(), "the witness is not answered"
+        self.complaints.see()
 
     @contextlib.contextmanager
     def connection(self, random: Random, as_device: bool = False) -> Iterator[Line]:
@@ -158,17 +165,14 @@ def door(report: Report, part: str, new_loop: Any = uvloop.new_event_loop) -> It
             lambda: asyncio.get_running_loop().set_exception_handler(complaints.of_the_loop)
         )
         try:
-            witness = inside.wire("witness")
-            with contextlib.closing(witness):
+            with contextlib.closing(opened.witness):
                 before = handles()
                 yield opened
-                with report.watching(part, "afterwards"):
+                with report.watching(f"{part} afterwards", "afterwards"):
                     connected = inside.rooms.broker.connections
                     wait_for(lambda: set(inside.call(lambda: [*connected])) == {"witness"}, "alone")
                     wait_for(lambda: handles() <= before + 3 * opened.accounts, "as few handles")
-                    witness.send(Pingreq())
-                    assert next(witness.packets()) == Pingresp(), "the witness is not answered"
-                    complaints.see()
+                    opened.see()
         finally:
             logging.getLogger().removeHandler(complaints)
 
@@ -219,7 +223,7 @@ def fuzz_https(random: Random, count: int, report: Report) -> None:
                             report.saw("https", _request(random, opened, line, said, as_device))
                             if line.closed:
                                 break
-                    opened.complaints.see()
+                    opened.see()
 
 
 def _request(random: Random, opened: Door, line: Line, said: list[bytes], as_device: bool) -> str:
@@ -265,7 +269,7 @@ def fuzz_websocket(random: Random, count: int, report: Report) -> None:
                 with report.watching("websocket", said):
                     with opened.connection(random) as line:
                         _frames(random, opened, line, said, report)
-                    opened.complaints.see()
+                    opened.see()
 
 
 def _frames(random: Random, opened: Door, line: Line, said: list[bytes], report: Report) -> None:
@@ -353,7 +357,7 @@ def fuzz_workshop(random: Random, count: int, report: Report) -> None:
             with report.watching("workshop", said):
                 with opened.connection(random) as line:
                     report.saw("workshop", _join(random, opened, line, said, key, joined))
-                opened.complaints.see()
+                opened.see()
 
 
 def _join(

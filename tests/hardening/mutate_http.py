@@ -126,6 +126,7 @@ PARAMETERS = (
 HEADERS = {
     "x-amz-mqtt5-user-properties": (
         *("W10=", "bm90IEpTT04=", "====", "W3siYSI6ImIifV0=", "W3siYSI6MX1d", "e30=", "x" * 20_000),
+        "W1tb" * 6000,  # a list in a list, and so on
     ),
     "x-amz-mqtt5-correlation-data": ("AAE=", "=", "é", "x" * 9000),
     "x-amz-mqtt5-payload-format-indicator": ("UTF8_DATA", "UNSPECIFIED_BYTES", "2", ""),

@@ -84,13 +84,12 @@ class IotData:
             raise _not_found(f"No retained message is stored for the topic '{topic}'.")
         message = kept.message
         pairs = message.properties.get("user_properties")
-        user_properties = pairs and json.dumps([{name: value} for name, value in pairs]).encode()
         return {
             "topic": topic,
             "payload": message.payload,
             "qos": message.qos,
             "lastModifiedTime": _milliseconds(kept.modified),
-            "userProperties": user_properties,
+            "userProperties": _user_properties(pairs) if pairs else None,
         }
 
     def list_retained_messages(
@@ -263,6 +262,10 @@ def _checked(
         message = f"The payload has {len(payload)} bytes; {MAX_PAYLOAD} are the most."
         raise ServiceError("RequestEntityTooLargeException", message)
     return message_properties(topic, mqtt5)
+
+
+def _user_properties(pairs: list[tuple[str, str]]) -> bytes:
+    return json.dumps([{name: value} for name, value in pairs]).encode()
 
 
 def _not_found(message: str) -> ServiceError:

@@ -27,10 +27,11 @@ def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:
     properties = _translated(mqtt5)
     try:
         data = encode(Publish(topic, b"", properties=properties), 5)
-        list(Decoder(version=5).feed(data))
+        [read] = Decoder(version=5).feed(data)
     except (ValueError, OverflowError, ProtocolError) as error:
         raise ServiceError("InvalidRequestException", str(error)) from None
-    return properties
+    assert isinstance(read, Publish)
+    return read.properties
 
 
 def _translated(mqtt5: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def _translated(mqtt5: dict[str, Any]) -> dict[str, Any]:
             properties["user_properties"] = [
                 (str(name), str(value)) for pair in pairs for name, value in pair.items()
             ]
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         message = (
             "correlationData is base64 text, and userProperties a JSON list of objects with one "
             "name and value each."

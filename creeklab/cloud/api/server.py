@@ -368,10 +368,10 @@ def _abort(transport: asyncio.Transport) -> None:
 
 
 async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
-    if headers.get("expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # aiohttp takes what is counted here for an answer begun
     try:
+        if headers.get("expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # aiohttp takes what is counted here for an answer begun
         return await asyncio.wait_for(request.read(), BODY_SECONDS)
     except web.HTTPRequestEntityTooLarge:
         message = f"A request may have {BODY_LIMIT} bytes; this one is larger."
