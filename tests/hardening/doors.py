@@ -40,7 +40,8 @@ SECONDS = 10.0
 PATIENCE = 0.02  # for who may have nothing to say
 # What it is to answer beside refusals: that there is no such operation, that nobody confirms.
 ANSWERS_OF_ITS_OWN = (501, 504)
-CLOSE_CODES = {1000, 1001, 1002, 1003, 1007, 1009}
+INTERNAL_ERROR = 1011
+NEVER_SENT = (1004, 1005, 1006, 1015)
 STATUS_LINE = re.compile(rb"HTTP/(?:0\.9|1\.[01]) (\d{3}) [^\r\n]*\r\n")
 
 
@@ -314,7 +315,8 @@ def _frames(random: Random, opened: Door, line: Line, said: list[bytes], report:
             break
     if random.random() < 0.7:
         code = _close_code(line.hear(PATIENCE))
-        assert code in CLOSE_CODES | {None}, f"close code {code}"
+        allowed = code is None or (1000 <= code < 5000 and code not in NEVER_SENT)
+        assert allowed and code != INTERNAL_ERROR, f"close code {code}"
         report.saw("websocket ends", f"with {code}" if code else "without a word")
         if code and random.random() < 0.5:
             line.send(mutate_http.frame(code.to_bytes(2, "big"), mutate_http.CLOSE))
