@@ -53,12 +53,12 @@ SEED = 20180831
         ("wire", 300, {"sent"}),
         (
             "https",
-            400,
+            250,
             {f"answered {status}" for status in (200, 400, 403, 404, 405, 501)}
             | {"cut off", "no answer yet"},
         ),
-        ("websocket", 300, {"sent", "not opened"}),
-        ("workshop", 200, {f"answered {status}" for status in (200, 400, 403, 404)}),
+        ("websocket", 200, {"sent", "not opened"}),
+        ("workshop", 120, {f"answered {status}" for status in (200, 400, 403, 404)}),
     ],
 )
 def test_nothing_is_found(part: str, count: int, outcomes: set[str]) -> None:

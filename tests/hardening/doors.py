@@ -315,8 +315,8 @@ def _frames(random: Random, opened: Door, line: Line, said: list[bytes], report:
             break
     if random.random() < 0.7:
         code = _close_code(line.hear(PATIENCE))
-        allowed = code is None or (1000 <= code < 5000 and code not in NEVER_SENT)
-        assert allowed and code != INTERNAL_ERROR, f"close code {code}"
+        assert code != INTERNAL_ERROR
+        assert code is None or (1000 <= code < 5000 and code not in NEVER_SENT), code
         report.saw("websocket ends", f"with {code}" if code else "without a word")
         if code and random.random() < 0.5:
             line.send(mutate_http.frame(code.to_bytes(2, "big"), mutate_http.CLOSE))
