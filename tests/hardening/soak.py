@@ -5,7 +5,8 @@ publish, change their shadows and go; visitors come once, some with a session or
 for them; retained messages are set, replaced and expire; a shared group works; the account makes
 Things, certificates and policies, attaches, reads, pages and deletes them, and looks at the tape.
 
-After that a stretch with a real cloud, real TLS and HTTP, as fast as it goes.
+After that a stretch with a real cloud, real TLS and HTTP, as fast as it goes, whose tape is filled
+lane by lane before anything is measured.
 
 Memory is read after each stretch of time. What fills up once and stays (caches, the tape, who is
 remembered as away) does so in the first half; over the second half a line is fitted, and its slope
