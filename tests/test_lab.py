@@ -30,7 +30,7 @@ from creeklab.home import home_folder
 from creeklab.lab import Lab, open_lab
 from creeklab.tape import COLUMNS
 
-HEAVY = ["boto3", "botocore", "awscrt", "awsiot", "pandas", "matplotlib", "cryptography", "aiohttp"]
+HEAVY = ["boto3", "botocore", "awscrt", "awsiot", "pandas", "matplotlib", "cryptography", "h11"]
 NOWHERE = "http://127.0.0.1:9"
 
 

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from aiohttp import web
-
 from creeklab.cloud.access import Access, AccountAccess
 from creeklab.cloud.account import Account
+from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.api.lab import lab_door
@@ -124,9 +123,9 @@ class Rooms:
         """Have what is to be kept committed by `soon`, which calls a function in a moment."""
         self.commits.soon = lambda: soon(self.broker.settle)
 
-    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def open_websocket(self, request: Request) -> None:
         """Talk MQTT over a WebSocket that the account has signed for."""
-        return await serve_websocket(self.broker, request, self.account.user_id)
+        await serve_websocket(self.broker, request, self.account.user_id)
 
     def device(self, certificate_id: str, source_ip: str) -> Access:
         """Return the rights of a certificate over HTTPS."""

@@ -22,11 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from creeklab.cloud.access import Access
 from creeklab.cloud.account import Account, load_account, new_account, write_private
 from creeklab.cloud.accounts import Accounts
+from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import Verb
 from creeklab.cloud.errors import ServiceError
@@ -266,7 +265,7 @@ class JoinDoor:
         self.door = door
         self.record_call = owner.record_call
 
-    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def open_websocket(self, request: Request) -> None:
         """Refuse to: a join key is no account."""
         raise ServiceError("AccessDeniedException", "A join key opens no connection.")
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import boto3
-from aiohttp import web
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -25,9 +24,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import ApiServer
 from creeklab.cloud.api.sts import Sts
+from creeklab.cloud.api.websocket import TEXT, WebSocket
 from creeklab.cloud.errors import ServiceError
 
 T = TypeVar("T")
@@ -120,12 +121,10 @@ class Cloud:
     def record_call(self, **entry: Any) -> None:
         self.records.append(entry)
 
-    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
-        socket = web.WebSocketResponse(protocols=["mqtt"])
-        await socket.prepare(request)
-        await socket.send_str("welcome")
-        await socket.close()
-        return socket
+    async def open_websocket(self, request: Request) -> None:
+        opened = WebSocket(request, "mqtt", 100)
+        await opened.send(b"welcome", TEXT)
+        await opened.close()
 
     def client(self, service: str, *, key: str = KEY, secret: str = SECRET) -> Any:
         return boto3.client(  # type: ignore[call-overload]

@@ -9,6 +9,7 @@ import errno
 import gzip
 import io
 import json
+import re
 import socket
 import ssl
 import urllib.error
@@ -16,8 +17,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import aiohttp
 import pytest
+import websocket
 from awscrt import auth as crt_auth
 from awscrt import http as crt_http
 from botocore.auth import SigV4Auth
@@ -26,10 +27,10 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from yarl import URL
 
-from creeklab.cloud.api import server
-from creeklab.cloud.api.server import BODY_LIMIT, ApiServer
+from creeklab.cloud.api import http
+from creeklab.cloud.api.http import BODY_LIMIT
+from creeklab.cloud.api.server import ApiServer
 from creeklab.cloud.errors import ServiceError
 from tests.cloud.api_harness import (
     ACCOUNT,
@@ -356,7 +357,7 @@ def test_as_many_user_properties_as_mqtt_has_room_for(
 
 
 def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(http, "BODY_SECONDS", 0.2)
     signature = (
         f"AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/iot/aws4_request, "
         "SignedHeaders=host, Signature=0"
@@ -369,7 +370,7 @@ def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_head_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(server.CONNECTION_OPTIONS, "keepalive_timeout", 0.2)
+    monkeypatch.setattr(http, "IDLE_SECONDS", 0.2)
     assert cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: ") == b""
 
 
@@ -382,6 +383,80 @@ def test_a_body_that_ends_too_early(cloud: Cloud) -> None:
     status, headers, body = parse(cloud.send("\r\n".join(lines).encode()))
     assert_typed(status, headers, body, "InvalidRequestException")
     assert cloud.operations.calls == []
+
+
+def signed(cloud: Cloud, method: str, path: str, *more: str) -> bytes:
+    """Return the head of a signed request that has no body, with more lines in it."""
+    aws = AWSRequest(method, f"https://127.0.0.1:{cloud.port}{path}", {}, b"")
+    SigV4Auth(Credentials(KEY, SECRET), "iot", "us-east-1").add_auth(aws)
+    lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{cloud.port}"]
+    lines += [f"{name}: {value}" for name, value in aws.headers.items()]
+    return "\r\n".join([*lines, *more, "", ""]).encode()
+
+
+def statuses(raw: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", raw)]
+
+
+def test_requests_sent_at_once_are_answered_one_after_the_other(cloud: Cloud) -> None:
+    refused = b"POST /things/T HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
+    several = [signed(cloud, "GET", "/things"), refused, signed(cloud, "GET", "/nothing")]
+    last = signed(cloud, "GET", "/things", "Connection: close")
+    assert statuses(cloud.send(b"".join([*several, last]))) == [200, 403, 404, 200]
+    assert [name for name, _ in cloud.operations.calls] == ["list_things"] * 2
+
+
+def test_who_is_refused_may_send_the_rest_and_ask_again(cloud: Cloud) -> None:
+    context = ssl.create_default_context(cafile=cloud.ca)
+    with (
+        socket.create_connection(("127.0.0.1", cloud.port), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+    ):
+        secured.sendall(b"POST /topics/t HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n")
+        assert statuses(secured.recv(65536)) == [403]
+        secured.sendall(b"x" * 100_000 + signed(cloud, "GET", "/things"))
+        assert statuses(secured.recv(65536)) == [200]
+
+
+def test_who_asks_before_sending_a_body_and_is_refused_is_told_that_it_is_over(
+    cloud: Cloud,
+) -> None:
+    lines = ["POST /topics/t HTTP/1.1", "Host: h", "Content-Length: 9", "Expect: 100-continue"]
+    status, headers, body = parse(cloud.send("\r\n".join([*lines, "", ""]).encode()))
+    assert_typed(status, headers, body, "MissingAuthenticationTokenException")
+    assert headers["connection"] == "close"
+
+
+def test_the_answer_to_head_has_no_body(cloud: Cloud) -> None:
+    status, headers, body = parse(cloud.send(signed(cloud, "HEAD", "/x", "Connection: close")))
+    assert (status, body) == (404, b"")
+    assert int(headers["content-length"]) > 0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Content-Length: 4\r\nContent-Length: 5",
+        "Content-Length: -1",
+        "Content-Length: 4_0",
+        "Transfer-Encoding: gzip, chunked",
+        "Host: other",
+        "Na me: x",
+        "Name : x",
+        "X: a\0b",
+    ],
+)
+def test_a_head_that_two_programs_may_read_differently(cloud: Cloud, lines: str) -> None:
+    head = f"GET /things HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n".encode()
+    status, headers, body = parse(cloud.send(head))
+    assert_typed(status, headers, body, "InvalidRequestException")
+    assert cloud.records == []
+
+
+def test_a_head_without_end(cloud: Cloud) -> None:
+    with contextlib.suppress(ConnectionError):  # it may be cut off before it has said all
+        raw = cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 1_000_000)
+        assert_typed(*parse(raw), "InvalidRequestException")
 
 
 @pytest.mark.parametrize("raw", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n"])
@@ -463,16 +538,15 @@ def test_a_presigned_web_socket(cloud: Cloud, service: str) -> None:
     request = crt_http.HttpRequest("GET", "/mqtt", host)
     crt_auth.aws_sign_request(request, config).result(10)
 
-    async def talk() -> tuple[str | None, str]:
-        context = ssl.create_default_context(cafile=cloud.ca)
-        url = f"https://127.0.0.1:{cloud.port}{request.path}"
-        async with (
-            aiohttp.ClientSession() as session,
-            session.ws_connect(URL(url, encoded=True), ssl=context, protocols=["mqtt"]) as ws,
-        ):
-            return ws.protocol, await ws.receive_str()
-
-    assert cloud.run(talk()) == ("mqtt", "welcome")
+    opened = websocket.create_connection(
+        f"wss://127.0.0.1:{cloud.port}{request.path}",
+        timeout=10,
+        subprotocols=["mqtt"],
+        sslopt={"ca_certs": cloud.ca},
+    )
+    assert (opened.getsubprotocol(), opened.recv()) == ("mqtt", "welcome")
+    assert opened.recv() == ""  # it is closed
+    opened.shutdown()
 
 
 # On record

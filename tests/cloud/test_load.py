@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from creeklab.cloud.api import server
+from creeklab.cloud.api import http
 from creeklab.cloud.mqtt import listener, packets
 from creeklab.cloud.mqtt.packets import Publish, Suback, Subscribe, Subscription
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
@@ -58,9 +58,10 @@ def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
     monkeypatch.setattr(listener, "HANDSHAKE_SECONDS", 1.0)
     monkeypatch.setattr(listener, "CONNECT_SECONDS", 1.0)
     monkeypatch.setattr(listener, "FAREWELL_SECONDS", 1.0)
-    monkeypatch.setattr(server, "BODY_SECONDS", 1.0)
-    monkeypatch.setitem(server.CONNECTION_OPTIONS, "keepalive_timeout", 1.0)
-    monkeypatch.setitem(server.CONNECTION_OPTIONS, "lingering_time", 1.0)
+    monkeypatch.setattr(http, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(http, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(http, "LINGER_SECONDS", 1.0)
+    monkeypatch.setattr(http, "FAREWELL_SECONDS", 1.0)
     with cloud_inside(tmp_path / "home") as inside:
         yield inside
 

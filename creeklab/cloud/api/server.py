@@ -1,4 +1,4 @@
-"""The HTTPS port of the local cloud: one thin shell over aiohttp for all its services.
+"""The HTTPS port of the local cloud: one way in for all its services.
 
 A request goes the same way whatever it asks for: read who claims to have signed it, which also
 names the service; check the signature; let the service's model turn it into a call of an operation;
@@ -13,8 +13,6 @@ Besides AWS's services there are two doors: ``/mqtt`` hands a WebSocket on, and
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import inspect
 import json
 import logging
@@ -22,16 +20,16 @@ import sqlite3
 import ssl
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from xml.sax.saxutils import escape
 
-from aiohttp import web
 from botocore import xform_name
 
 from creeklab.cloud.access import Access
 from creeklab.cloud.api import devices, sigv4
+from creeklab.cloud.api.http import HttpServer, Request
 from creeklab.cloud.api.protocol import (
     STATUSES,
     Answer,
@@ -45,16 +43,6 @@ from creeklab.cloud.errors import ServiceError
 
 logger = logging.getLogger(__name__)
 
-BODY_LIMIT = 1024 * 1024  # which is what aiohttp takes unless told otherwise
-BODY_SECONDS = 30.0
-IDLE_SECONDS = 300.0
-CONNECTION_OPTIONS: dict[str, Any] = {
-    "access_log": None,  # Requests are on record, and a presigned URL belongs in no log.
-    "auto_decompress": False,  # A compressed body is signed as it travels.
-    "lingering_time": 2.0,  # for the rest of a request that is refused already
-    "keepalive_timeout": IDLE_SECONDS,  # also for who never gets to the end of a request's head
-    "max_field_size": 32 * 1024,  # User properties travel in a header.
-}
 INTERNAL_FAILURE = "The local cloud failed here; its log says where."
 NOBODY = (
     "Missing Authentication Token: a request was neither signed with the account's access key nor "
@@ -65,7 +53,6 @@ UNWRITTEN = (
     "The local cloud could not use its database ({error}), and nothing was changed. Free space on "
     "the disk, and end other programs that have the database open."
 )
-SHUTDOWN_SECONDS = 2.0
 OWN_SERVICE = "creeklab"
 DATA_SERVICE = "iotdata"
 OWN_PATH = "/_creeklab/"
@@ -106,7 +93,7 @@ class Account(Protocol):
             ``refusal``, with its explanation, if it was a device that was refused, or nobody.
         """
 
-    async def open_websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def open_websocket(self, request: Request) -> None:
         """Take over a request for ``/mqtt`` that was signed; refuses with `ServiceError`."""
 
     def device(self, certificate_id: str, source_ip: str) -> Access:
@@ -160,8 +147,7 @@ class ApiServer:
     def __init__(self, accounts: Accounts, *, clock: Callable[[], float] = time.time) -> None:
         self._accounts = accounts
         self._clock = clock
-        self._runner: web.ServerRunner | None = None
-        self._open: set[asyncio.Transport] = set()
+        self._http = HttpServer(self._handle, _refusal)
 
     async def start(
         self, hosts: Sequence[str], port: int, ssl_context: ssl.SSLContext | None
@@ -173,40 +159,16 @@ class ApiServer:
         OSError
             If the port is taken.
         """
-        server = _Server(self._handle)
-        self._open = server.open
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
-        await runner.setup()
-        try:
-            for host in hosts:
-                await web.TCPSite(runner, host, port, ssl_context=ssl_context).start()
-                port = runner.addresses[0][1]
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        return port
+        return await self._http.start(hosts, port, ssl_context)
 
     async def stop(self) -> None:
         """Stop listening, let requests under way finish, close every connection."""
-        if self._runner is None or self._runner.server is None:
-            return
-        # Closing waits for the TLS farewell of an idle client, so what is open is aborted. What is
-        # being closed already comes first: asyncio's own transport, once it is closed a second
-        # time, as the clean-up does, cannot be aborted any more.
-        closing = {transport for transport in self._open if transport.is_closing()}
-        for transport in closing:
-            _abort(transport)
-        await self._runner.cleanup()
-        for transport in set(self._open) - closing:
-            _abort(transport)
-        await asyncio.sleep(0)
-        self._runner = None
+        await self._http.stop()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: Request) -> Answer | None:
         began = time.perf_counter()
-        address = str(request.remote)
-        call = _Call(str(uuid.uuid4()), self._accounts.of_address(address), address)
+        account = self._accounts.of_address(request.remote)
+        call = _Call(str(uuid.uuid4()), account, request.remote)
         try:
             answer = await self._answer(request, call)
         except ServiceError as error:
@@ -223,8 +185,8 @@ class ApiServer:
             logger.exception("%s %s failed", call.service, call.operation)
             call.error = "InternalFailureException"
             answer = call.refuse(ServiceError(call.error, INTERNAL_FAILURE), call.request_id)
-        if isinstance(answer, web.StreamResponse):
-            return answer
+        if answer is None:
+            return None
         call.account.record_call(
             service=call.service,
             operation=call.operation,
@@ -233,19 +195,16 @@ class ApiServer:
             duration=time.perf_counter() - began,
             **call.told,
         )
-        return _response(answer)
+        return answer
 
-    async def _answer(self, request: web.BaseRequest, call: _Call) -> Answer | web.StreamResponse:
-        path, _, query = request.raw_path.partition("?")
-        headers: dict[str, str] = {}
-        for name, value in request.headers.items():
-            name = name.lower()
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
+    async def _answer(self, request: Request, call: _Call) -> Answer | None:
+        """Answer a request; None if it opened a WebSocket, which is over."""
+        path, query, headers = request.path, request.query, request.headers
         call.explained = path == MQTT_PATH
         if not sigv4.is_signed(query, headers):
-            certificate = _certificate(request)
+            certificate = request.certificate
             if certificate is not None:
-                return await self._answer_device(request, certificate, headers, call)
+                return await self._answer_device(request, certificate, call)
             call.told["refusal"] = {"summary": NOBODY}
         claimed = sigv4.claimed_caller(query, headers)
         call.service = claimed.service
@@ -261,7 +220,7 @@ class ApiServer:
                 "AWS itself has it.",
                 __type="NotImplementedException",  # where the protocol json has the code
             )
-        body = await _body(request, headers)
+        body = await request.body()
         caller = sigv4.verify(
             self._accounts.secrets,
             method=request.method,
@@ -274,7 +233,8 @@ class ApiServer:
         account = call.account = self._accounts.of_key(caller.access_key)
         self._accounts.note(caller.access_key, call.address)
         if path == MQTT_PATH and caller.service in MQTT_SERVICES:
-            return await account.open_websocket(request)
+            await account.open_websocket(request)
+            return None
         if caller.service == OWN_SERVICE:
             return self._own(request.method, path, body, call)
         if caller.service not in account.services:
@@ -289,9 +249,7 @@ class ApiServer:
         members = service.members(call.operation, labels, query, headers, body)
         return await _run(service, method, members, call)
 
-    async def _answer_device(
-        self, request: web.BaseRequest, certificate: bytes, headers: Mapping[str, str], call: _Call
-    ) -> Answer:
+    async def _answer_device(self, request: Request, certificate: bytes, call: _Call) -> Answer:
         """Answer who has shown a certificate, and signed nothing."""
         principal, source_ip = certificate_id(certificate), call.address
         account = call.account = self._accounts.of_certificate(principal, source_ip)
@@ -303,11 +261,10 @@ class ApiServer:
         )
         access = account.device(principal, source_ip)
         _refuse_if(devices.refused_at_the_door(access), call)
-        path, _, query = request.raw_path.partition("?")
-        body = await _body(request, headers)
-        call.operation, labels = service.route(request.method, path, body)
+        body = await request.body()
+        call.operation, labels = service.route(request.method, request.path, body)
         method = _method(service, operations, call.operation)
-        members = service.members(call.operation, labels, query, headers, body)
+        members = service.members(call.operation, labels, request.query, request.headers, body)
         _refuse_if(devices.refused(access, call.operation, members), call)
         return await _run(service, method, members, call)
 
@@ -348,40 +305,11 @@ async def _run(
     return service.serialise(str(call.operation), result, call.request_id)
 
 
-def _certificate(request: web.BaseRequest) -> bytes | None:
-    """Return the certificate that the client has shown, in DER form."""
-    secured = request.get_extra_info("ssl_object")
-    shown: bytes | None = None if secured is None else secured.getpeercert(binary_form=True)
-    return shown
-
-
 def _refuse_if(told: devices.Told | None, call: _Call) -> None:
     """Refuse a device for a reason that only the tape is told, as AWS does it."""
     if told is not None:
         call.told |= told
         raise ServiceError("ForbiddenException", "Forbidden")
-
-
-def _abort(transport: asyncio.Transport) -> None:
-    with contextlib.suppress(AttributeError):  # it was closed twice before; its farewell ends it
-        transport.abort()
-
-
-async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
-    try:
-        if headers.get("expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # aiohttp takes what is counted here for an answer begun
-        return await asyncio.wait_for(request.read(), BODY_SECONDS)
-    except web.HTTPRequestEntityTooLarge:
-        message = f"A request may have {BODY_LIMIT} bytes; this one is larger."
-        raise ServiceError("RequestEntityTooLargeException", message) from None
-    except TimeoutError:
-        message = f"The body did not come within {BODY_SECONDS:g} s."
-        raise ServiceError("InvalidRequestException", message) from None
-    except (web.RequestPayloadError, OSError):
-        message = "The body ended too early."
-        raise ServiceError("InvalidRequestException", message) from None
 
 
 def _foreign_refusal(service: str, headers: Mapping[str, str]) -> Refuse:
@@ -401,51 +329,10 @@ def _foreign_refusal(service: str, headers: Mapping[str, str]) -> Refuse:
     return refuse
 
 
-def _response(answer: Answer) -> web.Response:
-    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
-
-
-class _Connection(web.RequestHandler):
-    """One connection; what isn't HTTP at all is refused in the same form as the rest."""
-
-    def __init__(self, server: _Server, known: set[asyncio.Transport], **options: Any) -> None:
-        super().__init__(server, **options)
-        self._known = known
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        # uvloop's transport is asyncio's in all but its base class.
-        self._own = cast(asyncio.Transport, transport)
-        self._known.add(self._own)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._known.discard(self._own)
-        super().connection_lost(exc)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if status < 500:
-            error = ServiceError("InvalidRequestException", "This is not a readable HTTP request.")
-        else:
-            logger.error("A request failed outside its service", exc_info=exc)
-            error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
-        response = _response(json_error(error, str(uuid.uuid4())))
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    """Knows every connection to its very end, also one that says farewell or does not."""
-
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
-        super().__init__(handler)
-        self.open: set[asyncio.Transport] = set()
-
-    def __call__(self) -> web.RequestHandler:
-        loop = asyncio.get_running_loop()
-        return _Connection(self, self.open, loop=loop, **CONNECTION_OPTIONS)
+def _refusal(failed: bool) -> Answer:
+    """Refuse what is no request, or say that answering one has failed."""
+    if failed:
+        error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
+    else:
+        error = ServiceError("InvalidRequestException", "This is not a readable HTTP request.")
+    return json_error(error, str(uuid.uuid4()))

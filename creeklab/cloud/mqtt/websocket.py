@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import logging
 
-from aiohttp import WSCloseCode, WSMsgType, web
-
+from creeklab.cloud.api.http import Request
+from creeklab.cloud.api.websocket import BINARY, NORMAL, NOT_ACCEPTED, WebSocket, can_open, offered
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
@@ -28,13 +28,13 @@ CLOSE_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
-async def serve_websocket(
-    broker: Broker, request: web.BaseRequest, user: str
-) -> web.WebSocketResponse:
+async def serve_websocket(broker: Broker, request: Request, user: str) -> None:
     """Open the WebSocket that a request asks for, and talk MQTT on it to its end.
 
     Parameters
     ----------
+    request
+        With its body read.
     user
         Unique id of the user who signed the request.
 
@@ -44,48 +44,29 @@ async def serve_websocket(
         ``InvalidRequestException`` if the request does not ask for a WebSocket with the
         subprotocol ``mqtt``.
     """
-    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
-    # MQTT packets are small, and what unpacks to more than it weighs is no gift.
-    response = web.WebSocketResponse(
-        protocols=[SUBPROTOCOL], compress=False, max_msg_size=MAX_FRAME, timeout=CLOSE_SECONDS
-    )
-    if SUBPROTOCOL not in map(str.strip, offered.split(",")) or not _fits(request, response):
+    protocols = offered(request.headers.get("sec-websocket-protocol", ""))
+    if SUBPROTOCOL not in protocols or not can_open(request):
         raise ServiceError(
             "InvalidRequestException",
             f"/mqtt opens a WebSocket with the subprotocol '{SUBPROTOCOL}', and nothing else.",
         )
-    await response.prepare(request)
-    transport = request.transport
-    if transport is not None:
-        await _Conversation(broker, response, transport, user).run()
-    return response
-
-
-def _fits(request: web.BaseRequest, response: web.WebSocketResponse) -> bool:
-    try:
-        return bool(response.can_prepare(request))
-    except ValueError:  # a Sec-WebSocket-Key that is not ASCII
-        return False
+    socket = WebSocket(request, SUBPROTOCOL, MAX_FRAME)
+    if not socket.transport.is_closing():  # else the client has gone again
+        await _Conversation(broker, socket, user).run()
 
 
 class _Conversation:
     """A connection of the broker on a WebSocket."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        socket: web.WebSocketResponse,
-        transport: asyncio.Transport,
-        user: str,
-    ) -> None:
+    def __init__(self, broker: Broker, socket: WebSocket, user: str) -> None:
         self._socket = socket
-        self._transport = transport
+        self._transport = transport = socket.transport
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
         self._waiting = 0  # bytes
         self._news = asyncio.Event()
         self._over = False
-        self._code = WSCloseCode.OK
+        self._code = NORMAL
         self._patience: asyncio.TimerHandle
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         peer = Peer(None, source[0], source[1], target[0], target[1], user)
@@ -113,12 +94,12 @@ class _Conversation:
         quick_ack = QuickAck(self._transport)
         try:
             quick_ack.now()
-            async for message in self._socket:
-                if message.type is WSMsgType.BINARY:
-                    self._take(message.data)
-                    await self._keep_pace(len(message.data))
-                elif message.type is WSMsgType.TEXT:
-                    self._code = WSCloseCode.UNSUPPORTED_DATA
+            async for kind, data in self._socket.messages():
+                if kind == BINARY:
+                    self._take(data)
+                    await self._keep_pace(len(data))
+                else:
+                    self._code = NOT_ACCEPTED
                     self._connection.garbled("MQTT travels in binary frames; this one was text.")
                 if not self._out and not self._transport.is_closing():
                     quick_ack.now()
@@ -178,6 +159,6 @@ class _Conversation:
             self._out.clear()
             self._waiting = 0
             await self._keep_pace(len(data))
-            await self._socket.send_bytes(data)  # waits while the client does not read
+            await self._socket.send(data)  # waits while the client does not read
             self._connection.congested = False
             self._connection.send_retained()
