@@ -6,15 +6,20 @@ this file stays readable for Pythons too old for the rest, so that they can be t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from creeklab.lab import Lab, open_lab
+    from creeklab.lab import Lab
+    from creeklab.opening import open_lab
 
 __all__ = ["Lab", "open_lab"]
 
 
 def __getattr__(name):  # type: ignore[no-untyped-def]
-    """Import the lab when it is first asked for."""
-    if name in __all__:
-        from creeklab import lab
+    """Import what is asked for, and no more: `open_lab` imports the rest while the cloud starts."""
+    if name == "open_lab":
+        from creeklab.opening import open_lab
 
-        return getattr(lab, name)
+        return open_lab
+    if name == "Lab":
+        from creeklab.lab import Lab
+
+        return Lab
     raise AttributeError("module 'creeklab' has no attribute '%s'" % name)  # noqa: UP031

@@ -229,6 +229,7 @@ class Environment:
             self._create(installer)
             python = PYTHON
         installer.install(self.clone / (TEST_LOCK if tests else LOCK))
+        installer.compile(self.clone / "creeklab")
         stamp = {"python": python, **digests}
         unfinished = self._stamp.with_suffix(".new")
         unfinished.write_text(json.dumps(stamp), encoding="utf-8")
@@ -371,6 +372,14 @@ class Installer:
             code, output = self._pip("--requirement", str(packages))
         if code:
             raise SetupError(find_cause(output) or NOT_INSTALLED)
+
+    def compile(self, package: Path) -> None:
+        """Compile a package, as pip does with those that it installs.
+
+        Else every process that may not write, or is told not to, compiles it anew.
+        """
+        command = [self._python, "-m", "compileall", "-q", str(package)]
+        subprocess.run(command, capture_output=True, check=False)  # it works without as well
 
     def _pip(self, *arguments: str) -> tuple[int, str]:
         return self.run([self._python, "-m", "pip", "install", "--require-hashes", *arguments])

@@ -388,7 +388,7 @@ def _to_trust(home: Path) -> str:
 
 
 def _participants(home: Path) -> str:
-    from creeklab.lab import open_lab
+    from creeklab.opening import open_lab
 
     joined = open_lab("local", home=home)._ask("participants", {})["participants"]
     if not joined:
@@ -461,7 +461,7 @@ def _open(target: str | None) -> Lab:
     from creeklab.aws import AwsError
     from creeklab.cloud import process
     from creeklab.home import home_folder
-    from creeklab.lab import open_lab
+    from creeklab.opening import open_lab
 
     home = home_folder()
     starts = _target(target) == "local" and process.joined(home) is None and not _runs(home)

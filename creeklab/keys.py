@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificate
-
 from creeklab.home import refuse_git_work_tree
 
 THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
@@ -69,6 +66,10 @@ class ThingFiles:
         ValueError
             If not; the message says which of them is at fault.
         """
+        # Imported here, since neither opening the lab nor connecting needs it.
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+        from cryptography.x509 import load_pem_x509_certificate
+
         try:
             certificate = load_pem_x509_certificate(self.certificate.read_bytes())
         except ValueError:

@@ -1,13 +1,12 @@
 """The lab: one place to learn in, with all that a client needs to reach it.
 
-`open_lab` finds the local cloud of this home folder or starts it. From there a notebook uses
-plain boto3 (`Lab.client`) and awsiotsdk (`Lab.connect`), as it would on AWS.
+`open_lab` (`opening.py`) opens it. From there a notebook uses plain boto3 (`Lab.client`) and
+awsiotsdk (`Lab.connect`), as it would on AWS.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
@@ -18,10 +17,10 @@ from weakref import WeakValueDictionary
 from creeklab.cloud import process
 from creeklab.cloud.account import load_account
 from creeklab.device import AccountKey, Device
-from creeklab.home import base_folder, home_folder, refuse_git_work_tree
 from creeklab.keys import Keys
 from creeklab.ledger import Ledger
 from creeklab.lookup import if_there
+from creeklab.opening import open_lab as open_lab
 from creeklab.target import LocalOnly, Target
 
 if TYPE_CHECKING:
@@ -55,50 +54,6 @@ _DEVICES: MutableMapping[tuple[Any, ...], Device] = WeakValueDictionary()
 
 _TOOLS: MutableMapping[tuple[Any, ...], View] = WeakValueDictionary()
 """The tool that was opened last of each kind, on each account, from this kernel."""
-
-
-def open_lab(
-    target: str | None = None,
-    *,
-    home: Path | None = None,
-    agree: bool = False,
-    mqtt_port: int | None = None,
-) -> Lab:
-    """Open the lab: on the local cloud, found or started, or a workshop's; or on AWS.
-
-    Parameters
-    ----------
-    target
-        ``"local"`` or ``"aws"``; without it what ``CREEKLAB_TARGET`` says, else the local cloud.
-    home
-        Home folder, without which it is the one that ``CREEKLAB_HOME`` names, or the user's own.
-    agree
-        AWS only: things may be made in the account, and may cost; nobody is asked.
-    mqtt_port
-        AWS only: 8883 or 443; without it 8883 if that can be reached, else 443.
-
-    Raises
-    ------
-    ValueError
-        If `target` is not one of those, or the home folder lies in a git work tree.
-    creeklab.cloud.process.CloudError
-        If the local cloud could not be started.
-    creeklab.aws.AwsError
-        If the AWS account cannot be used.
-    """
-    name = os.environ.get("CREEKLAB_TARGET", "local") if target is None else target
-    # What was made on AWS is not to be lost sight of when one joins a workshop, or leaves it.
-    home = home or (base_folder() if name == "aws" else home_folder())
-    if name not in ("local", "aws"):
-        raise ValueError(f"open_lab knows the targets 'local' and 'aws', not '{name}'.")
-    refuse_git_work_tree(home)
-    if name == "local":
-        from creeklab.local import open_local
-
-        return Lab(home, open_local(home))
-    from creeklab.aws import open_aws
-
-    return Lab(home, open_aws(home, agree=agree, mqtt_port=mqtt_port))
 
 
 class Lab:

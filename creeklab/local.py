@@ -19,15 +19,8 @@ from creeklab.door import ask
 from creeklab.target import Target
 
 
-def open_local(home: Path) -> Target:
-    """Find the local cloud of a home folder, or start it.
-
-    Raises
-    ------
-    creeklab.cloud.process.CloudError
-        If it could not be started.
-    """
-    running = process.ensure(home)
+def open_local(home: Path, running: process.Running) -> Target:
+    """Return the account of a home folder on the local cloud that runs for it."""
     account = load_account(home / "cloud")
     url = f"https://{running.endpoint}:{running.https_port}"
     ca_file = process.ca_file(home)

@@ -11,7 +11,12 @@ def test_they_run_and_print_their_tables() -> None:
     clone = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    for row in ("first CONNACK", "memory of the idle cloud", "readings of the flood", "lockstep"):
+    for row in (
+        "CONNACK of a Thing",
+        "memory of the idle cloud",
+        "readings of the flood",
+        "lockstep",
+    ):
         assert row in done.stdout
 
 

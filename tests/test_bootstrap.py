@@ -213,6 +213,11 @@ class TestFirstStart:
         found = in_venv(clone, "import creeklab; print(ascii(creeklab.__file__))")
         assert ast.literal_eval(found) == str(clone / "creeklab" / "__init__.py")
 
+    def test_creeklab_is_compiled(self, new_clone: Path) -> None:
+        run(new_clone, "lab", PYTHONDONTWRITEBYTECODE="1")
+        compiled = {file.name.partition(".")[0] for file in new_clone.glob("creeklab/**/*.pyc")}
+        assert compiled == {file.stem for file in new_clone.glob("creeklab/*.py")}
+
     def test_where_uv_is_not_to_be_had_pip_does_it(self, new_clone: Path) -> None:
         next((new_clone / "wheels").glob("uv-*")).unlink()
         printed = run(new_clone, "lab")

@@ -98,6 +98,7 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     del running["started_here"]
     write_private(ready, json.dumps(running))
     _say(running)
+    loop.run_in_executor(None, app.warm_up)
     await app.run_until(stopping)
     # Whoever looks for a cloud from now on waits for the end of this one, and starts another.
     ended = json.dumps({"mqtt_port": mqtt_port, "https_port": https_port})

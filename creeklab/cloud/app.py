@@ -92,6 +92,11 @@ class App:
         self._ticker = loop.create_task(self._tick())
         return mqtt, https
 
+    def warm_up(self) -> None:
+        """Do ahead, on a thread of its own, what the first call of an operation would wait for."""
+        _ = self.accounts.owner.services
+        self._ca.make_spare_key()
+
     async def run_until(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set or the cloud has been idle for its hours."""
         idle = self._settings.idle_hours * 3600
@@ -130,6 +135,8 @@ class App:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._watch_files()
+            if not self._ca.has_spare_key:
+                await asyncio.get_running_loop().run_in_executor(None, self._ca.make_spare_key)
             for rooms in self.accounts:
                 try:
                     rooms.tick()

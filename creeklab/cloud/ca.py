@@ -141,6 +141,7 @@ class CertificateAuthority:
             root_key, root = self._authority("root.pem", _ROOT_NAME)
             self._key, self._certificate = self._authority("devices.pem", _DEVICE_AUTHORITY_NAME)
             self._contexts: list[ssl.SSLContext] = []
+            self._spare_keys: list[rsa.RSAPrivateKey] = []
             self._trusted = [_pem(self._certificate)]
             if not self.ca_file.exists() or self.ca_file.read_text() != _pem(root):
                 write_private(self.ca_file, _pem(root))
@@ -159,12 +160,21 @@ class CertificateAuthority:
         """The PEM file of the root certificate: what clients must trust."""
         return self._folder / "ca.pem"
 
-    def issue_keys_and_certificate(self) -> KeysAndCertificate:
-        """Make an RSA 2048 key pair and a certificate for it, as CreateKeysAndCertificate does.
+    @property
+    def has_spare_key(self) -> bool:
+        """Whether the next key pair is made already."""
+        return bool(self._spare_keys)
 
-        Takes some 40 ms, sometimes 100: the search for the primes.
+    def make_spare_key(self) -> None:
+        """Make the next key pair ahead, on a thread of its own: nobody then waits for its primes.
+
+        The search for them takes some 40 ms, sometimes 100.
         """
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._spare_keys.append(_new_key())
+
+    def issue_keys_and_certificate(self) -> KeysAndCertificate:
+        """Make a certificate for a new RSA 2048 key pair, as CreateKeysAndCertificate does."""
+        key = self._spare_keys.pop() if self._spare_keys else _new_key()
         return KeysAndCertificate(
             self._issue(_DEVICE_NAME, key.public_key()),
             key.public_key()
@@ -273,7 +283,7 @@ class CertificateAuthority:
         """Load an authority, or make it if its file is not there."""
         path = self._folder / name
         if not path.exists():
-            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            key = _new_key()
             certificate = (
                 self._builder(subject, key.public_key(), _END)
                 .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -428,6 +438,10 @@ def _alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
 
 def _pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _new_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 def _key_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,6 +174,7 @@ def ensure(
     https_port: int | None = None,
     settings: Sequence[str] = (),
     host: str = "",
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> Running:
     """Return the cloud of `home`, started if it does not run; a workshop's is only looked for.
 
@@ -187,6 +188,8 @@ def ensure(
     host
         A workshop's: the name that others reach this machine by, for a cloud that has to be
         started. Without it nobody but this machine reaches the cloud.
+    meanwhile
+        Called while a cloud that was started here gets ready.
 
     Raises
     ------
@@ -212,7 +215,7 @@ def ensure(
             arguments += ["--set", setting]
         if host:
             arguments += ["--host", host]
-        return _spawn(cloud_folder(home), arguments)
+        return _spawn(cloud_folder(home), arguments, meanwhile)
 
 
 def stop(home: Path) -> bool:
@@ -296,7 +299,7 @@ def _find(home: Path) -> Running | None:
         time.sleep(0.05)
 
 
-def _spawn(folder: Path, arguments: Sequence[str]) -> Running:
+def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], object]) -> Running:
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     log = os.open(folder / "cloud.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -316,6 +319,7 @@ def _spawn(folder: Path, arguments: Sequence[str]) -> Running:
         )
     finally:
         os.close(log)
+    meanwhile()
     line = _first_line(child)
     try:
         said = json.loads(line)

@@ -7,7 +7,7 @@ devices, its tape. Ports, the certificate authority and time belong to the whole
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from creeklab.cloud.access import Access, AccountAccess
@@ -110,14 +110,22 @@ class Rooms:
         events = RegistryEvents(self.registry, self.broker.publish, clock)
         self.registry.watchers.append(events.on_news)
         ca.trust(self.registry.certificates.brought())
-        data = (model("iot-data"), IotData(self.broker, self.shadows, retained))
-        self.services: Mapping[str, tuple[Service, object]] = {
+        self._retained = retained
+        self.door: dict[str, Verb] = lab_door(self.tape)
+
+    @cached_property
+    def services(self) -> Mapping[str, tuple[Service, object]]:
+        """What is served over HTTP, by the name a request is signed for.
+
+        Reading the models takes a while, and no device waits for them.
+        """
+        data = (model("iot-data"), IotData(self.broker, self.shadows, self._retained))
+        return {
             "iot": (model("iot"), Iot(self.registry, self.broker.presence.get)),
             DATA_SERVICE: data,
             "iotdevicegateway": data,
-            "sts": (model("sts"), Sts(account.account, account.user_arn)),
+            "sts": (model("sts"), Sts(self.account.account, self.account.user_arn)),
         }
-        self.door: dict[str, Verb] = lab_door(self.tape)
 
     def settle_by(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Have what is to be kept committed by `soon`, which calls a function in a moment."""

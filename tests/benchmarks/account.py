@@ -47,7 +47,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 
 def _things_a_second(home: Path) -> float:
     # Of the cloud alone, without the lab's ledger, which looks before it believes.
-    session = open_local(home).session
+    session = open_local(home, process.ensure(home)).session
     clients = [session.client("iot") for _ in range(4)]
 
     def create(number: int) -> None:

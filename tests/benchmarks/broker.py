@@ -114,7 +114,7 @@ def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
     running = process.ensure(home, settings=settings)
     try:
         lab = open_lab(home=home)
-        iot = open_local(home).session.client("iot")  # of the cloud alone, without the ledger
+        iot = open_local(home, running).session.client("iot")  # without the ledger
         answer = iot.create_keys_and_certificate(setAsActive=True)
         certificate = answer["certificateArn"]
         for name in [*NAMES, *(f"idle-{number}" for number in range(IDLE_CONNECTIONS))]:

@@ -114,6 +114,20 @@ def test_a_device_and_the_cloud_trust_each_other(
     assert near.session is None or not near.session.has_ticket
 
 
+def test_a_key_made_ahead_is_handed_out_once(ca: CertificateAuthority) -> None:
+    assert not ca.has_spare_key
+    ca.make_spare_key()
+    assert ca.has_spare_key
+    first = ca.issue_keys_and_certificate()
+    assert not ca.has_spare_key
+    second = ca.issue_keys_and_certificate()
+    assert first.private_key != second.private_key
+    assert first.public_key != second.public_key
+    files = [file for file in ca.ca_file.parent.rglob("*") if file.is_file()]
+    assert files
+    assert not any(first.private_key in file.read_text() for file in files)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("who", ["nobody", "stranger", "impostor", "server"])
 def test_others_do_not_get_in(

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import base64
 import gzip
+import html
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote
-from xml.sax.saxutils import escape
+
+import botocore
 
 from creeklab.cloud.api.validation import Invalid, Shape, validated
 from creeklab.cloud.errors import ServiceError
@@ -401,14 +403,15 @@ def xml_error(code: str, message: str, status: int, request_id: str, namespace: 
 
 def _xml_text(text: str) -> str:
     """Escape `text`, without the characters that XML 1.0 cannot hold."""
-    return escape(re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text))
+    return html.escape(
+        re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text), quote=False
+    )
 
 
 def _load_model(name: str) -> Any:
     """Read botocore's newest model of a service."""
-    folder = files("botocore").joinpath("data", name)
-    newest = max(version.name for version in folder.iterdir() if version.is_dir())
-    return json.loads(gzip.decompress(folder.joinpath(newest, "service-2.json.gz").read_bytes()))
+    newest = max(Path(botocore.__file__).parent.glob(f"data/{name}/*/service-2.json.gz"))
+    return json.loads(gzip.decompress(newest.read_bytes()))
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ Besides AWS's services there are two doors: ``/mqtt`` hands a WebSocket on, and
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import logging
@@ -23,7 +24,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from xml.sax.saxutils import escape
 
 from botocore import xform_name
 
@@ -318,7 +318,8 @@ def _foreign_refusal(service: str, headers: Mapping[str, str]) -> Refuse:
     def refuse(error: ServiceError, request_id: str) -> Answer:
         status = STATUSES[error.code]
         if service == "s3":
-            text = f"<Code>{error.code}</Code><Message>{escape(error.message)}</Message>"
+            message = html.escape(error.message, quote=False)
+            text = f"<Code>{error.code}</Code><Message>{message}</Message>"
             headers = {"x-amzn-RequestId": request_id, "Content-Type": "application/xml"}
             return Answer(status, headers, f"<Error>{text}</Error>".encode())
         if is_form:
