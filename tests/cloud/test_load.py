@@ -52,6 +52,13 @@ def test_clock_jumps(inside: Inside) -> None:
     assert len(list(load.clock_jumps(inside))) == 3
 
 
+def test_the_next_key_is_made_before_anybody_asks_for_it(inside: Inside) -> None:
+    ca = inside.rooms.registry.certificates._ca
+    for _ in range(2):
+        wait_for(lambda: ca.has_spare_key, "a key is made ahead")
+        inside.lab.client("iot").create_keys_and_certificate()
+
+
 @pytest.fixture
 def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
     """A cloud that waits for nothing longer than a second."""

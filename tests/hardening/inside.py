@@ -131,6 +131,7 @@ def cloud_inside(
         # Who was cut off has this long for its farewell; the loop cannot be closed before.
         await asyncio.sleep(farewell + 0.2)
         await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()
 
     def run(coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(SECONDS)
