@@ -1,4 +1,11 @@
-"""From nothing to a connected Thing, and the course's own work, as the SDK does it."""
+"""From nothing to a connected Thing, and the course's own work, as the SDK does it.
+
+Where the way to a first CONNACK goes, in processor time of a busy machine with two cores, Python's
+own start counted in: 90 ms until the cloud is started, then side by side 250 ms for the imports of
+boto3 and awsiotsdk here, and there 240 ms for the cloud's imports and 20 ms for its files and
+ports; 25 ms for the session and the connection. Once it is ready, the cloud reads botocore's models
+(45 ms) and makes the next Thing's key (50 ms) on another thread.
+"""
 
 from __future__ import annotations
 
