@@ -24,7 +24,6 @@ from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.kept_sessions import KeptSessions
 from creeklab.cloud.mqtt.retained import RetainedMessages
-from creeklab.cloud.mqtt.websocket import serve_websocket
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry_events import RegistryEvents
 from creeklab.cloud.settings import Settings
@@ -133,6 +132,9 @@ class Rooms:
 
     async def open_websocket(self, request: Request) -> None:
         """Talk MQTT over a WebSocket that the account has signed for."""
+        # Imported here: most clouds never open one, and wsproto takes its time.
+        from creeklab.cloud.mqtt.websocket import serve_websocket
+
         await serve_websocket(self.broker, request, self.account.user_id)
 
     def device(self, certificate_id: str, source_ip: str) -> Access:

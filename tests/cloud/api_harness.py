@@ -28,7 +28,7 @@ from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import ApiServer
 from creeklab.cloud.api.sts import Sts
-from creeklab.cloud.api.websocket import TEXT, WebSocket
+from creeklab.cloud.api.websocket import WebSocket
 from creeklab.cloud.errors import ServiceError
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Cloud:
 
     async def open_websocket(self, request: Request) -> None:
         opened = WebSocket(request, "mqtt", 100)
-        await opened.send(b"welcome", TEXT)
+        await opened.send(b"welcome")
         await opened.close()
 
     def client(self, service: str, *, key: str = KEY, secret: str = SECRET) -> Any:

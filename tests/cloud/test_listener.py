@@ -219,7 +219,10 @@ def test_after_a_flood_the_others_have_their_turn() -> None:
 class WebSocket:
     """A WebSocket whose other end does not read."""
 
-    async def send_bytes(self, data: bytes) -> None:
+    def __init__(self) -> None:
+        self.transport = Socket()
+
+    async def send(self, data: bytes) -> None:
         await asyncio.Event().wait()
 
 
@@ -229,8 +232,7 @@ def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play() -> None:
         house = House()
         web_socket: Any = WebSocket()
-        transport: Any = Socket()
-        conversation = websocket._Conversation(house.broker, web_socket, transport, "user")
+        conversation = websocket._Conversation(house.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
         conversation._take(packets.encode(connect("a", 5), 5))
         await asyncio.sleep(0)
@@ -251,9 +253,10 @@ class ReadWebSocket:
     """A WebSocket whose other end reads."""
 
     def __init__(self) -> None:
+        self.transport = Socket()
         self.written = b""
 
-    async def send_bytes(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         self.written += data
 
 
@@ -261,8 +264,7 @@ def test_retained_messages_over_websocket() -> None:
     async def play() -> None:
         house = House()
         web_socket: Any = ReadWebSocket()
-        transport: Any = Socket()
-        conversation = websocket._Conversation(house.broker, web_socket, transport, "user")
+        conversation = websocket._Conversation(house.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
         conversation._take(packets.encode(connect("a", 5), 5))
         topics = [f"creek/{number}" for number in range(24)]

@@ -482,7 +482,7 @@ MASK = b"\0\0\0\0"
         (b"\x09\x81" + MASK + b"x", 1002),  # a ping in fragments
         (b"\x80\x81" + MASK + b"x", 1002),  # the end of a message without its beginning
         (b"\x02\x81" + MASK + b"x" + b"\x82\x81" + MASK + b"x", 1002),  # one within another
-        (b"\x82\xff\x7f" + b"\xff" * 7 + MASK, 1009),  # nine exabytes
+        (b"\x82\xff\x7f" + b"\xff" * 7 + MASK + bytes(MAX_FRAME + 1), 1009),
         (b"\x88\x81" + MASK + b"x", 1002),  # a close code of one byte
         (b"\x88\x82" + MASK + b"\x03\xed", 1002),  # a close code that is only for one's own use
         (b"\x82\x01x", 1002),  # not masked

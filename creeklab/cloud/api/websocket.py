@@ -1,4 +1,4 @@
-"""WebSocket, the server's side of it: the handshake, frames, and messages (RFC 6455).
+"""WebSocket, the server's side of it, by wsproto: the handshake, and messages in and out.
 
 Without extensions: what is compressed on its way may unpack to more than it weighs.
 """
@@ -9,27 +9,17 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator
-from typing import cast
+from typing import Any, cast
+
+from wsproto.connection import SERVER, Connection, ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping
+from wsproto.frame_protocol import CloseReason
+from wsproto.utilities import generate_accept_token
 
 from creeklab.cloud.api.http import Request
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-NORMAL, VIOLATION, NOT_ACCEPTED, TOO_LARGE = 1000, 1002, 1003, 1009
-"""Why a WebSocket is closed, in numbers."""
-
 READ_SIZE = 1 << 16
-_NEVER_SENT = (1004, 1005, 1006, 1015)
-_VERSIONS = ("13", "8", "7")  # the last drafts, which differ in nothing that matters here
-_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-
-
-class _EndError(Exception):
-    """The other side is not to be listened to any further, and for what reason; None: it left."""
-
-    def __init__(self, code: int | None) -> None:
-        self.code = code
 
 
 class WebSocket:
@@ -46,107 +36,66 @@ class WebSocket:
     """
 
     def __init__(self, request: Request, protocol: str, max_size: int) -> None:
-        accept = hashlib.sha1((request.headers["sec-websocket-key"] + _GUID).encode()).digest()
+        key = request.headers["sec-websocket-key"].encode()
         self._reader, self._writer, begun = request.switch(
             {
                 "Upgrade": "websocket",
                 "Connection": "Upgrade",
-                "Sec-WebSocket-Accept": base64.b64encode(accept).decode(),
+                "Sec-WebSocket-Accept": generate_accept_token(key).decode(),
                 "Sec-WebSocket-Protocol": protocol,
             }
         )
         # uvloop's transport is asyncio's in all but its base class.
         self.transport = cast(asyncio.Transport, self._writer.transport)
-        self._begun = bytearray(begun)
         self._max_size = max_size
-        self._closed = False
+        self._frames = Connection(SERVER, trailing_data=begun)
 
-    async def messages(self) -> AsyncIterator[tuple[int, bytes]]:
-        """Give what comes, message by message: `TEXT` or `BINARY`, and the bytes of it.
+    async def messages(self) -> AsyncIterator[bytes | str]:
+        """Give what comes, message by message, be it binary or text.
 
         Ends when either side has closed; after `close` has been called, nothing more is given.
         """
-        try:
+        parts: list[Any] = []
+        size = 0
+        with contextlib.suppress(OSError):
             while True:
-                message = await self._message()
-                if not self._closed:
-                    yield message
-        except _EndError as end:
-            if end.code is not None:
-                await self.close(end.code)
-        except OSError:
-            pass
+                for event in self._frames.events():
+                    if isinstance(event, CloseConnection):
+                        await self.close(event.code)
+                        return
+                    if isinstance(event, Ping):
+                        await self._say(event.response())
+                    elif isinstance(event, Message):
+                        size += len(event.data)
+                        if size > self._max_size:
+                            await self.close(CloseReason.MESSAGE_TOO_BIG)
+                            return
+                        if event.data:  # of nothing there can be any number
+                            parts.append(event.data)
+                        if event.message_finished:
+                            nothing: Any = b"" if isinstance(event, BytesMessage) else ""
+                            whole = nothing.join(parts)
+                            parts, size = [], 0
+                            if self._frames.state is ConnectionState.OPEN:
+                                yield whole
+                data = await self._reader.read(READ_SIZE)
+                if not data:
+                    return
+                self._frames.receive_data(data)
 
-    async def send(self, data: bytes, opcode: int = BINARY) -> None:
+    async def send(self, data: bytes) -> None:
         """Send a message in one frame; wait while the other side does not read."""
-        size = len(data)
-        head = bytes([0x80 | opcode])
-        if size < 126:
-            head += bytes([size])
-        elif size < 1 << 16:
-            head += b"\x7e" + size.to_bytes(2, "big")
-        else:
-            head += b"\x7f" + size.to_bytes(8, "big")
-        self._writer.write(head + data)
-        await self._writer.drain()
+        await self._say(BytesMessage(data=data))
 
-    async def close(self, code: int = NORMAL) -> None:
+    async def close(self, code: int = CloseReason.NORMAL_CLOSURE) -> None:
         """Say that this is the end, unless it has been said."""
-        if not self._closed:
-            self._closed = True
+        if self._frames.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             with contextlib.suppress(OSError):
-                await self.send(code.to_bytes(2, "big"), CLOSE)
+                await self._say(CloseConnection(code=code))
 
-    async def _message(self) -> tuple[int, bytes]:
-        """Return the next message, whose frames others may come between."""
-        kind, parts, size = CONTINUATION, [], 0
-        while True:
-            opcode, last, length, mask = await self._head()
-            if opcode & 8:
-                await self._obey(opcode, _unmasked(await self._exactly(length), mask))
-                continue
-            if (opcode == CONTINUATION) is (kind == CONTINUATION):
-                raise _EndError(VIOLATION)  # a message within another, or the rest of none
-            kind = kind or opcode
-            size += length
-            if size > self._max_size:
-                raise _EndError(TOO_LARGE)
-            parts.append(_unmasked(await self._exactly(length), mask))
-            if last:
-                return kind, b"".join(parts)
-
-    async def _head(self) -> tuple[int, bool, int, bytes]:
-        """Read the head of a frame: opcode, whether it is the last, size, and the mask."""
-        first, second = await self._exactly(2)
-        opcode, last, size = first & 15, bool(first & 0x80), second & 0x7F
-        known = opcode in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG)
-        # A client masks all it sends, and what steers the connection is short and in one piece.
-        if first & 0x70 or not known or not second & 0x80 or (opcode & 8 and size > 125):
-            raise _EndError(VIOLATION)
-        if opcode & 8 and not last:
-            raise _EndError(VIOLATION)
-        if size > 125:
-            size = int.from_bytes(await self._exactly(2 if size == 126 else 8), "big")
-        return opcode, last, size, await self._exactly(4)
-
-    async def _obey(self, opcode: int, data: bytes) -> None:
-        if opcode == PING:
-            await self.send(data, PONG)
-        elif opcode == CLOSE:
-            code = int.from_bytes(data[:2], "big") if data else NORMAL
-            said = len(data) != 1 and 1000 <= code < 5000 and code not in _NEVER_SENT
-            raise _EndError(code if said else VIOLATION)
-
-    async def _exactly(self, size: int) -> bytes:
-        buffer = self._begun
-        while len(buffer) < size:
-            chunk = await self._reader.read(READ_SIZE)
-            if not chunk:
-                raise _EndError(None)
-            buffer += chunk
-        data = bytes(buffer[:size])
-        del buffer[:size]
-        return data
+    async def _say(self, event: Event) -> None:
+        self._writer.write(self._frames.send(event))
+        await self._writer.drain()
 
 
 def can_open(request: Request) -> bool:
@@ -160,7 +109,7 @@ def can_open(request: Request) -> bool:
         request.method == "GET"
         and headers.get("upgrade", "").lower() == "websocket"
         and "upgrade" in offered(headers.get("connection", "").lower())
-        and headers.get("sec-websocket-version", "") in _VERSIONS
+        and headers.get("sec-websocket-version", "") == "13"
         and len(key) == 16
     )
 
@@ -168,10 +117,3 @@ def can_open(request: Request) -> bool:
 def offered(header: str) -> list[str]:
     """Split a header at its commas."""
     return [part.strip() for part in header.split(",")]
-
-
-def _unmasked(data: bytes, mask: bytes) -> bytes:
-    """Take the mask off, all bytes at once as one large number."""
-    size = len(data)
-    key = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import logging
 
+from wsproto.frame_protocol import CloseReason
+
 from creeklab.cloud.api.http import Request
-from creeklab.cloud.api.websocket import BINARY, NORMAL, NOT_ACCEPTED, WebSocket, can_open, offered
+from creeklab.cloud.api.websocket import WebSocket, can_open, offered
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
@@ -66,7 +68,7 @@ class _Conversation:
         self._waiting = 0  # bytes
         self._news = asyncio.Event()
         self._over = False
-        self._code = NORMAL
+        self._code = CloseReason.NORMAL_CLOSURE
         self._patience: asyncio.TimerHandle
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         peer = Peer(None, source[0], source[1], target[0], target[1], user)
@@ -94,12 +96,12 @@ class _Conversation:
         quick_ack = QuickAck(self._transport)
         try:
             quick_ack.now()
-            async for kind, data in self._socket.messages():
-                if kind == BINARY:
+            async for data in self._socket.messages():
+                if isinstance(data, bytes):
                     self._take(data)
                     await self._keep_pace(len(data))
                 else:
-                    self._code = NOT_ACCEPTED
+                    self._code = CloseReason.UNSUPPORTED_DATA
                     self._connection.garbled("MQTT travels in binary frames; this one was text.")
                 if not self._out and not self._transport.is_closing():
                     quick_ack.now()
