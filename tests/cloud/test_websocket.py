@@ -34,6 +34,7 @@ from creeklab.device import AccountKey, Device, Refused
 from creeklab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import NewThing
+from tests.hardening.mutate_http import frame
 
 SECONDS = 10.0
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -404,6 +405,13 @@ class TestTheEnd:
 
     def test_what_is_no_mqtt_is_refused(self, browser: Browser) -> None:
         browser.frame(b"GET / HTTP/1.1\r\n\r\n")
+        assert browser.closed() == 1000
+
+    def test_nothing_comes_after_it(self, browser: Browser) -> None:
+        browser.send(connect("frames", 5))
+        browser.hear(1)
+        asked = frame(encoded(Pingreq()))
+        browser.raw(asked + frame((1000).to_bytes(2, "big"), CLOSE) + asked)
         assert browser.closed() == 1000
 
     def test_a_message_that_is_too_large(self, lab: Lab, browser: Browser) -> None:

@@ -64,7 +64,7 @@ class WebSocket:
                         await self.close(event.code)
                         return
                     if isinstance(event, Ping):
-                        await self._say(event.response())
+                        await self._say_if_open(event.response())
                     elif isinstance(event, Message):
                         size += len(event.data)
                         if size > self._max_size:
@@ -84,14 +84,21 @@ class WebSocket:
                 self._frames.receive_data(data)
 
     async def send(self, data: bytes) -> None:
-        """Send a message in one frame; wait while the other side does not read."""
-        await self._say(BytesMessage(data=data))
+        """Send a message in one frame; wait while the other side does not read.
+
+        Nothing is sent after the end was said.
+        """
+        await self._say_if_open(BytesMessage(data=data))
 
     async def close(self, code: int = CloseReason.NORMAL_CLOSURE) -> None:
         """Say that this is the end, unless it has been said."""
         if self._frames.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             with contextlib.suppress(OSError):
                 await self._say(CloseConnection(code=code))
+
+    async def _say_if_open(self, event: Event) -> None:
+        if self._frames.state is ConnectionState.OPEN:
+            await self._say(event)
 
     async def _say(self, event: Event) -> None:
         self._writer.write(self._frames.send(event))
