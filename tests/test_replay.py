@@ -82,6 +82,7 @@ class TestWays:
         assert heard == (told if topic else [])
 
 
+@pytest.mark.filterwarnings("ignore:There is a device with the client id")
 def test_a_connection_cut_again_and_again_loses_nothing(
     lab: Lab, thing: NewThing, watcher: Device
 ) -> None:
