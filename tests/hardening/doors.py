@@ -296,7 +296,7 @@ def _frames(random: Random, opened: Door, line: Line, said: list[bytes], report:
     heard = line.hear(SECONDS, lambda heard: b"\r\n\r\n" in heard)
     head, _, line.heard = heard.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 101"):
-        assert not re.match(rb"HTTP/1\.1 5", head), head
+        assert not re.match(rb"HTTP/1\.1 500", head), head
         report.saw("websocket", "not opened")
         return
     version = random.choice((4, 5))
