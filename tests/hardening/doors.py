@@ -323,7 +323,7 @@ def _frames(random: Random, opened: Door, line: Line, said: list[bytes], report:
 
 
 def _close_code(heard: bytes) -> int | None:
-    """Read the cloud's frames; return the code of the one that closes."""
+    """Read the cloud's frames; return the code of the one that closes, if it has one."""
     while len(heard) >= 2:
         opcode, size, at = heard[0] & 15, heard[1], 2
         assert heard[0] & 0xF0 == 0x80, "a frame that is not whole, or has reserved bits"
@@ -334,7 +334,7 @@ def _close_code(heard: bytes) -> int | None:
         data, rest = heard[at : at + size], heard[at + size :]
         if opcode == mutate_http.CLOSE:
             assert not rest, "something came after the end"
-            return int.from_bytes(data[:2], "big")
+            return int.from_bytes(data[:2], "big") if data else None
         assert opcode in (mutate_http.BINARY, mutate_http.PONG, mutate_http.PING), opcode
         heard = rest
     return None
