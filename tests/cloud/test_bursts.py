@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.mqtt.decoder import Burst, Decoder
-from creeklab.cloud.mqtt.packets import Publish, encode
+from creeklab.cloud.mqtt.decoder import Burst, Decoder, Pubacks
+from creeklab.cloud.mqtt.fields import ProtocolError
+from creeklab.cloud.mqtt.packets import Puback, Publish, encode, encode_puback
 from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
 
 SIZES = [0, 1, 50, 118, 119, 120, 128, 16_370, 16_384, 20_000]
@@ -200,3 +201,38 @@ def test_no_packet_of_a_burst_is_larger_than_is_taken() -> None:
     assert next(packets) == next(packets) == Publish("a", bytes(10))
     with pytest.raises(Exception, match="a packet may have 100"):
         next(packets)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_acknowledgements_in_a_row(version: int) -> None:
+    """In one reading or in many, the same messages come after them."""
+    heard = []
+    for together in (True, False):
+        house = House()
+        receiver = house.connected("b", version)
+        receiver.says(subscribe("creek", qos=1))
+        for number in range(250):
+            house.broker.publish("creek", b"%d" % number, 1)
+        came = [each.payload for each in receiver.hears()]
+        assert len(came) == 100
+        acks = [encode_puback(packet_id) for packet_id in (*range(1, 81), 80, 7777)]
+        for data in [b"".join(acks)] if together else acks:
+            receiver.connection.receive(data)
+        came += [each.payload for each in receiver.hears()]
+        heard.append(came)
+    assert heard[0] == heard[1] == [b"%d" % number for number in range(180)]
+
+
+def test_what_is_a_row_of_acknowledgements() -> None:
+    decoder = Decoder(bursts=True)
+    list(decoder.feed(encode(connect("a", 5), 5)))
+    row = b"".join(map(encode_puback, (1, 2, 65_535)))
+    told = encode(Puback(4, 0x10), 5)
+    assert list(decoder.feed(row + told + encode_puback(5) + b"\x40\x02\x00")) == [
+        Pubacks([1, 2, 65_535]),
+        Puback(4, 0x10),
+        Puback(5),
+    ]
+    assert list(decoder.feed(b"\x06")) == [Puback(6)]
+    with pytest.raises(ProtocolError, match="packet id 0"):
+        list(decoder.feed(row + encode_puback(0)))

@@ -8,13 +8,13 @@ of MQTT 3.1.1 is cut off without a word. Holds no socket: `write` and `close` ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from creeklab.cloud.access import MAX_CACHED
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.admission import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.broker import Broker, Peer
-from creeklab.cloud.mqtt.decoder import Burst, Decoder
+from creeklab.cloud.mqtt.decoder import Burst, Decoder, Pubacks
 from creeklab.cloud.mqtt.events import Subject
 from creeklab.cloud.mqtt.fields import ProtocolError, Reason
 from creeklab.cloud.mqtt.gate import Gate, RefusedConnect
@@ -120,14 +120,16 @@ class Connection:
                 elif type(packet) is Burst:
                     self._on_burst(packet)
                 elif type(packet) is Puback:
-                    self._on_puback(packet)
+                    self._on_pubacks((packet.packet_id,))
+                elif type(packet) is Pubacks:
+                    self._on_pubacks(packet.packet_ids)
                 else:
                     self._on_control(packet)
         except ProtocolError as error:
             if self.open:
                 self._on_protocol_error(error)
 
-    def _on_control(self, packet: packets.Packet | Burst) -> None:
+    def _on_control(self, packet: packets.Packet | Burst | Pubacks) -> None:
         if isinstance(packet, Connect):
             self._on_connect(packet)
         elif isinstance(packet, Subscribe):
@@ -425,7 +427,11 @@ class Connection:
         if qos == 0:
             if self.congested:
                 self._broker.note_dropped(session, message, NOT_READING)
-            elif self._write_frame(message.frame(self.version, 0, retain)[0]):
+                return
+            frame = message.frame(self.version, 0, retain)[0]
+            # What is larger than the client takes counts as sent (MQTT 5, 3.1.2.11.4).
+            if not self._largest or len(frame) <= self._largest:
+                self._write(frame)
                 self._note(message, 0, retain)
             return
         try:
@@ -433,8 +439,8 @@ class Connection:
         except OverflowError as error:
             self._broker.note_dropped(session, message, error)
             return
-        if packet_id and self._write_acknowledged(session, packet_id, message, retain):
-            self._note(message, 1, retain)
+        if packet_id:
+            self._write_message(session, packet_id, message, retain)
 
     def takes_bursts(self, topic: str) -> bool:
         """Tell whether nothing stands against any message of QoS 0 on a topic, whatever its size.
@@ -455,6 +461,18 @@ class Connection:
         self._write(frames)
         self._counts["PublishOut.Success"] += count
 
+    def _write_message(
+        self, session: Session, packet_id: int, message: Message, retain: bool
+    ) -> None:
+        """Send a message of QoS 1, unless it is larger than the client takes."""
+        head, tail = message.frame(self.version, 1, retain)
+        frame = head + packet_id.to_bytes(2, "big") + tail
+        if self._largest and len(frame) > self._largest:
+            session.acknowledge(packet_id)
+        else:
+            self._write(frame)
+            self._note(message, 1, retain)
+
     def _note(self, message: Message, qos: int, retain: bool) -> None:
         """Put on the tape that a message was sent, if need be in an entry of its own."""
         self._counts["PublishOut.Success"] += 1
@@ -464,25 +482,6 @@ class Connection:
             self._tape.delivered(
                 self.gate.party, message.topic, message.payload, qos, retain, message.properties
             )
-
-    def _write_acknowledged(
-        self, session: Session, packet_id: int, message: Message, retain: bool
-    ) -> bool:
-        head, tail = message.frame(self.version, 1, retain)
-        sent = self._write_frame(head + packet_id.to_bytes(2, "big") + tail)
-        if not sent:
-            session.acknowledge(packet_id)
-        return sent
-
-    def _write_frame(self, frame: bytes) -> bool:
-        """Send a message unless it is larger than the client takes: then it counts as sent.
-
-        So says MQTT 5, 3.1.2.11.4. Returns whether it was sent.
-        """
-        if self._largest and len(frame) > self._largest:
-            return False
-        self._write(frame)
-        return True
 
     def send_waiting(self) -> None:
         """Send what waits, as far as the client takes it now."""
@@ -498,16 +497,16 @@ class Connection:
                 self._stored.take(self._broker.timer())
             if access.may_receive(message.topic, self.gate.explain_receive):
                 message.receivers = None  # it is long after the entry of its arrival
-                if self._write_acknowledged(session, packet_id, message, retain):
-                    self._note(message, 1, retain)
+                self._write_message(session, packet_id, message, retain)
             else:
                 session.acknowledge(packet_id)
 
-    def _on_puback(self, puback: Puback) -> None:
+    def _on_pubacks(self, packet_ids: Iterable[int]) -> None:
         session = self._connected()
-        message = session.acknowledge(puback.packet_id)
-        if message is not None and message.confirmed is not None:
-            message.confirmed()
+        for packet_id in packet_ids:
+            message = session.acknowledge(packet_id)
+            if message is not None and message.confirmed is not None:
+                message.confirmed()
         if session.waiting:
             self.send_waiting()
 

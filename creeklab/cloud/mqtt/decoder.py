@@ -91,6 +91,13 @@ class Burst:
         return b"".join([encode(Publish(self.topic, one), version) for one in self.payloads])
 
 
+@dataclass(slots=True)
+class Pubacks:
+    """Several PUBACK of success in a row."""
+
+    packet_ids: list[int]
+
+
 class Decoder:
     """Turns the bytes of one connection into packets.
 
@@ -103,7 +110,7 @@ class Decoder:
         ``None`` for the server's end, which learns the version from CONNECT, the first packet.
         4 or 5 for the client's end of a connection that it opens with this version.
     bursts
-        Whether several PUBLISH may come as one `Burst`.
+        Whether several PUBLISH may come as one `Burst`, and several PUBACK as `Pubacks`.
 
     Attributes
     ----------
@@ -141,7 +148,7 @@ class Decoder:
         self._tail = bytearray()
         self._needed = 0
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Iterable[Packet | Burst]:
+    def feed(self, data: bytes | bytearray | memoryview) -> Iterable[Packet | Burst | Pubacks]:
         """Take the next bytes, cut anywhere, and give the packets that they complete.
 
         Packets are decoded as they are asked for, so the good ones before a bad one arrive before
@@ -168,7 +175,7 @@ class Decoder:
             return _plain_publish(data, first, 2, size, self.version)
         return _plain_puback(data, 2, size) if first == 0x40 else None
 
-    def _packets(self, data: bytes | bytearray | memoryview) -> Iterator[Packet | Burst]:
+    def _packets(self, data: bytes | bytearray | memoryview) -> Iterator[Packet | Burst | Pubacks]:
         if self.error is not None:
             raise self.error
         if self._tail:
@@ -200,7 +207,7 @@ class Decoder:
                     )
                 if end > size:
                     break
-                packet: Packet | Burst | None = None
+                packet: Packet | Burst | Pubacks | None = None
                 if first & 0xF0 == 0x30:
                     packet = _plain_publish(data, first, body, end, version)
                     if packet is not None and end < size and first == 0x30 and self._bursts:
@@ -209,6 +216,10 @@ class Decoder:
                             packet, end = Burst(packet.topic, payloads, data[pos:stop]), stop
                 elif first == 0x40:
                     packet = _plain_puback(data, body, end)
+                    if packet is not None and end < size and self._bursts:
+                        packet_ids, stop = _pubacks(data, pos)
+                        if len(packet_ids) > 1:
+                            packet, end = Pubacks(packet_ids), stop
                 if packet is None:
                     reader = Reader(data, body, end, first, version)
                     read = readers[first]
@@ -327,6 +338,18 @@ def _alike(data: bytes, pos: int, beginning: bytes) -> tuple[list[bytes], int]:
         payloads.append(data[body + skipped : end])
         pos = end
     return payloads, pos
+
+
+def _pubacks(data: bytes, pos: int) -> tuple[list[int], int]:
+    """Read every PUBACK of success from `pos` on; return their ids, and where they end."""
+    packet_ids: list[int] = []
+    while data.startswith(b"\x40\x02", pos) and pos + 4 <= len(data):
+        packet_id = data[pos + 2] << 8 | data[pos + 3]
+        if not packet_id:
+            break
+        packet_ids.append(packet_id)
+        pos += 4
+    return packet_ids, pos
 
 
 def _plain_puback(data: bytes, body: int, end: int) -> Puback | None:
