@@ -300,9 +300,10 @@ def _frames(random: Random, opened: Door, line: Line, said: list[bytes], report:
         report.saw("websocket", "not opened")
         return
     version = random.choice((4, 5))
-    sent = [packets.encode(mutate.connect(random, version, "gauge"), version)]
+    name = f"gauge-{report.total('websocket')}"  # another each time, so that all have to go
+    sent = [packets.encode(mutate.connect(random, version, name), version)]
     for _ in range(random.randrange(15)):
-        data = packets.encode(mutate.packet(random, version, client_id="gauge"), version)
+        data = packets.encode(mutate.packet(random, version, client_id=name), version)
         sent.append(mutate.spoil(random, data, sent[-1]) if random.random() < 0.1 else data)
     for data in sent:
         wrapped = (
