@@ -18,6 +18,7 @@ import h11
 
 from creeklab.cloud.api.protocol import Answer
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.ports import listen
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request's head: user properties travel in a header."""
@@ -122,19 +123,13 @@ class HttpServer:
             If the port is taken.
         """
         patience = {} if context is None else {"ssl_shutdown_timeout": FAREWELL_SECONDS}
-        servers: list[asyncio.Server] = []
-        try:
-            for host in hosts:
-                server = await asyncio.start_server(
-                    self._serve, host, port, limit=READ_SIZE, ssl=context, **patience
-                )
-                port = server.sockets[0].getsockname()[1]
-                servers.append(server)
-        except OSError:
-            for server in servers:
-                server.close()
-            raise
-        self._servers = servers
+        self._servers, port = await listen(
+            hosts,
+            port,
+            lambda host, port: asyncio.start_server(
+                self._serve, host, port, limit=READ_SIZE, ssl=context, **patience
+            ),
+        )
         return port
 
     async def stop(self) -> None:

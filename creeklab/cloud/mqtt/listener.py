@@ -19,6 +19,7 @@ from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.quick_ack import QuickAck
 from creeklab.cloud.mqtt.rates import Throughput
 from creeklab.cloud.mqtt.spin import Spin
+from creeklab.cloud.ports import listen
 
 HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0
@@ -67,25 +68,19 @@ class MqttListener:
         loop = asyncio.get_running_loop()
         spin = Spin(loop, self._spin) if self._spin else None
         outgoing = _Outgoing(loop)
-        servers: list[asyncio.Server] = []
-        try:
-            for host in hosts:
-                server = await loop.create_server(
-                    lambda: _MqttProtocol(self._broker_of, outgoing, spin),
-                    host,
-                    port,
-                    ssl=self._context,
-                    ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                    ssl_shutdown_timeout=FAREWELL_SECONDS,
-                    backlog=1024,
-                )
-                port = server.sockets[0].getsockname()[1]
-                servers.append(server)
-        except OSError:
-            for server in servers:
-                server.close()
-            raise
-        self._servers = servers
+        self._servers, port = await listen(
+            hosts,
+            port,
+            lambda host, port: loop.create_server(
+                lambda: _MqttProtocol(self._broker_of, outgoing, spin),
+                host,
+                port,
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=FAREWELL_SECONDS,
+                backlog=1024,
+            ),
+        )
         return port
 
     async def stop(self) -> None:
