@@ -13,6 +13,7 @@ import pytest
 from creeklab.cloud.mqtt import listener, packets, websocket
 from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.packets import Pingreq, Puback, Publish, Unsubscribe
+from creeklab.cloud.mqtt.quick_ack import QuickAck
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.cloud.mqtt_house import House, connect, subscribe
 
@@ -82,9 +83,11 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
         protocol = listener._MqttProtocol(lambda *_: house.broker, outgoing, None)
         protocol.connection_made(socket)  # type: ignore[arg-type]
         protocol.received(packets.encode(connect("a", 5), 5))
-        await scene(house, protocol, socket)
-        protocol.connection_lost(None)
-        socket.socket.close()
+        try:
+            await scene(house, protocol, socket)
+        finally:
+            protocol.connection_lost(None)
+            socket.socket.close()
 
     asyncio.run(play())
 
@@ -198,6 +201,23 @@ def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
         assert socket.written == before
         assert "a" not in house.broker.connections
         assert "wait for the device to read them" in house.refusal
+
+    in_a_loop(scene)
+
+
+def test_what_is_answered_in_a_moment_needs_no_acknowledgement_of_tcp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        unanswered: list[bool] = []
+        monkeypatch.setattr(QuickAck, "unanswered", lambda _: unanswered.append(True))
+        protocol.received(PING)
+        protocol._connection.held = 1  # a PUBACK that waits until its message is kept
+        protocol.received(packets.encode(Puback(1, 0, {}), 5))
+        assert unanswered == []
+        protocol._connection.held = 0
+        protocol.received(packets.encode(Puback(2, 0, {}), 5))
+        assert unanswered == [True]
 
     in_a_loop(scene)
 

@@ -66,6 +66,8 @@ class Connection:
         What it is let do, and who it is on the tape.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
+    held
+        How many of its messages are acknowledged when they are kept, in a moment.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Connection:
         self._stored = Rate(stored, self._began) if stored else None
         self._aliases: dict[int, str] = {}
         self._retained_due: dict[str, None] = {}  # topics, in the order they were asked for
-        self._held = 0
+        self.held = 0
         self._unacknowledged = 0
         self._largest = 0
 
@@ -110,7 +112,7 @@ class Connection:
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
         self._heard = self._broker.timer()
-        self._unacknowledged = self._held
+        self._unacknowledged = self.held
         try:
             for packet in self._decoder.feed(data):
                 if not self.open:
@@ -245,7 +247,7 @@ class Connection:
             if code:
                 self._not_taken(publish.packet_id, code)
             elif self._commits.promises:
-                self._held += 1
+                self.held += 1
                 self._broker.hold(self, publish.packet_id)
             else:
                 self._write(packets.encode_puback(publish.packet_id))
@@ -285,7 +287,7 @@ class Connection:
 
     def acknowledge(self, packet_id: int, kept: bool) -> None:
         """Acknowledge a message whose acknowledgement was held back until it is kept."""
-        self._held -= 1
+        self.held -= 1
         if not self.open:
             return
         if kept:

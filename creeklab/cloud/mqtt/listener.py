@@ -216,7 +216,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if broker.settings.throughput:
             self._pace = Throughput(broker.settings.throughput, self._timer())
         self._quick_ack = QuickAck(transport)
-        self._quick_ack.now()
+        self._quick_ack.unanswered()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _BUFFER
@@ -227,6 +227,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
     def received(self, data: bytes) -> None:
         outgoing = self._outgoing
         outgoing.reading = True
+        self._quick_ack.heard()
         try:
             self._connection.receive(data)
         except Exception:
@@ -239,10 +240,10 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._be_patient()
         if self._pace is not None:
             self._pace.pass_by(len(data))
-        answered = bool(self._out)
+        answered = bool(self._out) or self._connection.held > 0
         outgoing.flush()
-        if not answered and not self._transport.is_closing():
-            self._quick_ack.now()
+        if not answered:
+            self._quick_ack.unanswered()
         if self._spin is not None:
             self._spin.heard()
         self._taken += len(data)
@@ -312,6 +313,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             del out[:count]
         if asked <= MOST_UNREAD:
             self._transport.write(data)
+            self._quick_ack.said()
         if self._connection.congested:
             self._connection.congested = self._paused
             unread = max(asked, self._transport.get_write_buffer_size())

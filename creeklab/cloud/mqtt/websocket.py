@@ -95,7 +95,7 @@ class _Conversation:
     async def _receive(self) -> None:
         quick_ack = QuickAck(self._transport)
         try:
-            quick_ack.now()
+            quick_ack.unanswered()
             async for data in self._socket.messages():
                 if isinstance(data, bytes):
                     self._take(data)
@@ -103,8 +103,8 @@ class _Conversation:
                 else:
                     self._code = CloseReason.UNSUPPORTED_DATA
                     self._connection.garbled("MQTT travels in binary frames; this one was text.")
-                if not self._out and not self._transport.is_closing():
-                    quick_ack.now()
+                if not self._out:
+                    quick_ack.unanswered()
         finally:
             quick_ack.release()
 

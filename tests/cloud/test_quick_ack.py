@@ -1,0 +1,126 @@
+"""When TCP acknowledges by itself: at once where the client waits for it, else a moment later."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from creeklab.cloud.mqtt import quick_ack
+from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.lab import Lab
+from tests.conftest import NewThing
+
+pytestmark = pytest.mark.skipif(quick_ack._OPTION is None, reason="only Linux can be asked to")
+
+
+class Transport:
+    def __init__(self, lent: socket.socket) -> None:
+        self.lent = lent
+        self.closing = False
+
+    def get_extra_info(self, name: str) -> Any:
+        return self.lent
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+class Recorder(QuickAck):
+    """Notes the acknowledgements."""
+
+    count = 0
+
+    def _now(self) -> None:
+        super()._now()
+        self.count += 1
+
+
+@pytest.fixture
+def transport() -> Iterator[Any]:
+    with socket.socket() as lent:
+        yield Transport(lent)
+
+
+def test_while_the_client_is_next_it_is_at_once(transport: Any) -> None:
+    async def play() -> None:
+        ack = Recorder(transport)
+        for number in range(1, 4):
+            ack.heard()
+            ack.unanswered()
+            assert ack.count == number
+        ack.release()
+
+    asyncio.run(play())
+
+
+def test_while_the_cloud_is_next_it_is_later_and_only_if_need_be(
+    transport: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_ack, "LATE_SECONDS", 0.0)
+
+    async def play() -> None:
+        ack = Recorder(transport)
+        ack.unanswered()
+        ack.said()
+        ack.heard()
+        ack.unanswered()
+        ack.said()  # it carries the acknowledgement along
+        await asyncio.sleep(0.01)
+        assert ack.count == 1
+        ack.heard()
+        ack.unanswered()
+        assert ack.count == 1
+        await asyncio.sleep(0.01)
+        assert ack.count == 2
+        ack.heard()  # the client was next: it may have waited
+        ack.unanswered()
+        assert ack.count == 3
+        ack.release()
+
+    asyncio.run(play())
+
+
+def test_an_answer_to_what_came_says_nothing_of_who_is_next(transport: Any) -> None:
+    async def play() -> None:
+        ack = Recorder(transport)
+        ack.unanswered()
+        ack.heard()
+        ack.said()
+        ack.heard()
+        ack.unanswered()
+        assert ack.count == 2
+        ack.release()
+
+    asyncio.run(play())
+
+
+def test_the_socket_stays_the_transports(transport: Any) -> None:
+    async def play() -> None:
+        ack = QuickAck(transport)
+        ack.unanswered()
+        ack.said()
+        ack.unanswered()  # a moment later ...
+        ack.release()  # ... there is nothing to acknowledge
+        ack.unanswered()
+        await asyncio.sleep(2 * quick_ack.LATE_SECONDS)
+
+    asyncio.run(play())
+    assert transport.lent.fileno() >= 0
+    transport.lent.getsockname()
+
+
+def test_no_device_waits_for_it(lab: Lab, new_thing: NewThing) -> None:
+    """The SDK leaves Nagle's algorithm on; Linux would take 40 ms for each update."""
+    with lab.connect(new_thing().name) as device:
+        took = []
+        for number in range(30):
+            began = time.perf_counter()
+            device.shadow.update(reported={"depth": number})
+            took.append(time.perf_counter() - began)
+    assert statistics.median(took) < 0.02
