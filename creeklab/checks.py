@@ -128,7 +128,10 @@ class Checks:
         try:
             self._lab.keys.files(thing).check()
             if is_connected(self._lab.client, thing):
-                return Check(True, f"'{thing}' is connected now, and was left alone.")
+                return Check(
+                    True,
+                    f"'{thing}' is connected now, and was left alone: its files were not tried.",
+                )
             self._lab.connect(thing).close()
         except (Refused, FileNotFoundError, TimeoutError, ValueError) as error:
             return Check(False, str(error))

@@ -179,10 +179,11 @@ class Device:
                 on_lifecycle_stopped=self._on_stopped,
             )
         except (AwsCrtError, RuntimeError) as error:
-            what = "The account's access key"
+            what, hint = "The account's access key", ""
             if isinstance(identity, ThingFiles):
                 what = f"The files in {identity.folder}"
-            raise ValueError(f"{what} cannot be used: {_sdk_words(error)}") from None
+                hint = f' lab.doctor("{identity.folder.name}") says which of them is wrong.'
+            raise ValueError(f"{what} cannot be used: {_sdk_words(error)}.{hint}") from None
         self._client.start()
         try:
             self._connected.result(CONNECT_SECONDS)
@@ -218,7 +219,7 @@ class Device:
         Raises
         ------
         ValueError
-            If it is larger than AWS takes, or not what MQTT allows.
+            If it is larger than AWS takes, or not what MQTT or AWS allows.
         Refused
             If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
         TimeoutError
@@ -256,6 +257,8 @@ class Device:
         fault = topic_fault(topic)
         if fault is not None:
             raise ValueError(f"{what}: {fault}")
+        if qos not in (0, 1):
+            raise ValueError(f"{what}: AWS IoT has QoS 0 and 1, and no other.")
         data = _encoded(payload)
         if len(data) > MAX_PAYLOAD:
             raise ValueError(
@@ -300,7 +303,7 @@ class Device:
             raise ValueError(f"{what}: {fault}")
         known = self._inboxes.get(topic_filter)
         inbox = Inbox(topic_filter, qos) if known is None else known
-        inbox.call = call
+        called, inbox.call = inbox.call, call
         self._inboxes[topic_filter] = inbox
         try:
             packet = _subscription(topic_filter, qos)
@@ -310,6 +313,7 @@ class Device:
                 self._record.refused(self.thing or self.client_id, "iot:Subscribe", topic_filter)
                 _refuse(what, done.reason_codes[0])
         except Exception:
+            inbox.call = called
             if known is None:
                 del self._inboxes[topic_filter]
             raise

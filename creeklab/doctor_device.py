@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from cryptography.x509 import load_pem_x509_certificate
 
+from creeklab.cloud.ports import PROBE
 from creeklab.device import Refused
 from creeklab.doctor import Probe, Wrong
 from creeklab.keys import ThingFiles
@@ -171,6 +172,8 @@ class DeviceProbes:
             raise Wrong(
                 f"the CA file {ca_file} cannot be read ({error}).", self._ca_advice()
             ) from None
+        if self._lab.target == "local":
+            context.set_alpn_protocols([PROBE])
         try:
             self._shake(context)
         except ssl.SSLCertVerificationError as error:

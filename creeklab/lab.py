@@ -19,7 +19,7 @@ from creeklab.cloud.account import load_account
 from creeklab.device import AccountKey, Device
 from creeklab.keys import Keys
 from creeklab.ledger import Ledger
-from creeklab.lookup import if_there
+from creeklab.lookup import if_there, listed
 from creeklab.opening import open_lab as open_lab
 from creeklab.target import LocalOnly, Target
 
@@ -232,9 +232,10 @@ class Lab:
 
     def _clients_and_things(self) -> set[str]:
         """Return the names of Things, and of clients on the tape but for the account's own."""
-        things = {each["thingName"] for each in self.client("iot").list_things()["things"]}
-        clients = {entry["client_id"] for entry in self._pages("tape", {"kind": "connect"})}
-        return things | {each for each in clients if not each.startswith(ACCOUNT_CLIENT)}
+        things = {each["thingName"] for each in listed(self.client("iot").list_things, "things")}
+        # A connect that never got so far has no client id.
+        clients = {entry.get("client_id") for entry in self._pages("tape", {"kind": "connect"})}
+        return things | {each for each in clients if each and not each.startswith(ACCOUNT_CLIENT)}
 
     def _certificates_of(self, thing: str) -> list[str]:
         answer = if_there(lambda: self.client("iot").list_thing_principals(thingName=thing))

@@ -75,7 +75,7 @@ def listed(call: Callable[..., Any], member: str, **question: Any) -> Iterator[A
         page = call(**question)
         yield from page[member]
         token = page.get("nextToken"), page.get("nextMarker")
-        if token == (None, None):
+        if not any(token):
             return
         question |= {"nextToken": token[0]} if token[0] else {"marker": token[1]}
 

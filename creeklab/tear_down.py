@@ -93,7 +93,7 @@ class TearDown:
         if not self.steps:
             return "There is nothing to take down: nothing that this lab has made is there."
         if self.dry_run:
-            return "Nothing was done: this is a dry run."
+            return "This would be done; nothing has been done yet."
         if "FAILED" in found:
             return "Not everything could be done. Run it again: it goes on from here."
         if "WAIT" in found:

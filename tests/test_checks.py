@@ -267,7 +267,9 @@ def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: NewThings
     with lab.connect(thing.name):
         check = lab.check.connection(thing.name)
         assert check
-        assert check.found == f"'{thing.name}' is connected now, and was left alone."
+        assert check.found == (
+            f"'{thing.name}' is connected now, and was left alone: its files were not tried."
+        )
         gone = lab.tape(kind="disconnect", thing=thing.name)
         anothers_key(lab, thing)  # what is on disk is still looked at
         assert not lab.check.connection(thing.name)

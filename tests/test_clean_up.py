@@ -44,7 +44,7 @@ def test_doctor_and_clean_up(
     assert run("doctor", thing.name, "--client-id", "$x") == 1
 
     assert run("clean-up", "--dry-run") == 0
-    assert "this is a dry run" in capsys.readouterr().out
+    assert "nothing has been done yet" in capsys.readouterr().out
     monkeypatch.setattr("builtins.input", lambda _: "no")
     assert run("clean-up") == 1
     assert "Nothing was changed." in capsys.readouterr().out

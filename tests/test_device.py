@@ -734,3 +734,11 @@ def test_a_callback_that_fails_keeps_no_message_from_the_others(lab: Lab, thing:
         device.publish("guarded/a", "x")
         assert [each.payload for each in inbox.wait_for(1, timeout=15)] == [b"x"]
     assert told.is_set()
+
+
+def test_aws_has_no_qos_2(lab: Lab, new_thing: NewThing) -> None:
+    with (
+        lab.connect(new_thing().name) as device,
+        pytest.raises(ValueError, match="QoS 0 and 1, and no other"),
+    ):
+        device.publish("creek/depth", {}, qos=2)

@@ -608,3 +608,12 @@ def test_a_cloud_that_has_ended(home: Path) -> None:
     machine = lab.doctor()
     assert wrong_one(machine).about == "local cloud"
     assert "open_lab" in wrong_one(machine).do
+
+
+def test_looking_is_no_refusal(lab: Lab, new_thing: NewThing) -> None:
+    """`lab.why` goes on about what the learner did, not about the doctor's own hand on the door."""
+    thing = new_thing()
+    before = len(lab.tape(kind="tls"))
+    for name in (thing.name, "Nobody"):
+        lab.doctor(name)
+    assert len(lab.tape(kind="tls")) == before

@@ -128,7 +128,7 @@ def test_a_dry_run_does_nothing_and_says_all_in_order(own_lab: Lab) -> None:
         ("delete certificate of 'mine'", "delete the key files in the folder 'mine'"),
     ]:
         assert order.index(first) < order.index(then)
-    assert repr(plan).endswith("Nothing was done: this is a dry run.")
+    assert repr(plan).endswith("This would be done; nothing has been done yet.")
     assert {step.found for step in plan.steps} == {"-"}
 
 

@@ -134,15 +134,17 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._watch_files()
-            if not self._ca.has_spare_key:
-                await asyncio.get_running_loop().run_in_executor(None, self._ca.make_spare_key)
-            for rooms in self.accounts:
+            for tick in (self._watch_files, *(rooms.tick for rooms in self.accounts)):
                 try:
-                    rooms.tick()
+                    tick()
                 except Exception:
                     # The next tick comes whatever happened in this one.
                     log.exception("A tick failed.")
+            if not self._ca.has_spare_key:
+                try:
+                    await asyncio.get_running_loop().run_in_executor(None, self._ca.make_spare_key)
+                except Exception:
+                    log.exception("No key was made ahead; the next call makes its own.")
 
     def _watch_files(self) -> None:
         """Tell once that no file handle is left: whoever connects then, nobody here hears of."""

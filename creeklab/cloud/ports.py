@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
+PROBE = "creeklab-probe"
+"""ALPN protocol of who only looks whether it can trust the server: it goes no further, which is no
+news."""
+
 
 async def listen(
     hosts: Iterable[str], port: int, start: Callable[[str, int], Awaitable[asyncio.Server]]

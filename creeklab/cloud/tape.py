@@ -278,7 +278,7 @@ class _Packets:
     Attributes
     ----------
     fresh
-        The last ones, at most a `CHUNK`; `settle` makes room.
+        The last ones, less than two times a `CHUNK`; `settle` makes room.
     """
 
     def __init__(self, limit: Limit) -> None:

@@ -100,7 +100,7 @@ class View:
             self.closed = True
             atexit.unregister(self.close)
             self._renderer.close()
-            closed = muted("It is closed; this is what it showed last.")
+            closed = tag("p", muted("It is closed; this is what it showed last."))
             last = HTML(static_style() + self._static() + closed)
             self._end()
             close_widgets(*self.widget.children)

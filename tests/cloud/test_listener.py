@@ -14,6 +14,7 @@ from creeklab.cloud.mqtt import listener, packets, websocket
 from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.packets import Pingreq, Puback, Publish, Unsubscribe
 from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.cloud.mqtt.rates import Throughput
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.cloud.mqtt_house import House, connect, subscribe
 
@@ -298,3 +299,94 @@ def test_retained_messages_over_websocket() -> None:
         sending.cancel()
 
     asyncio.run(play())
+
+
+def test_a_defect_while_writing_costs_one_connection() -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        others = []
+        for name in ("b", "c"):
+            other = listener._MqttProtocol(lambda *_: house.broker, protocol._outgoing, None)
+            other.connection_made(Socket())  # type: ignore[arg-type]
+            other.received(packets.encode(connect(name, 5), 5))
+            other.received(packets.encode(subscribe("news", qos=0), 5))
+            others.append(other)
+
+        def broken() -> None:
+            raise RuntimeError("a defect")
+
+        others[0]._transport.write = lambda _: broken()
+        for number in range(2):
+            house.broker.publish("news", b"%d" % number, 0)
+            await asyncio.sleep(0)
+        assert set(house.broker.connections) == {"a", "c"}
+        assert messages_in(others[1]._transport.written)[-1].payload == b"1"
+        for other in others:
+            other.connection_lost(None)
+            other._transport.socket.close()
+
+    in_a_loop(scene)
+
+
+def test_a_defect_while_reading_leaves_the_others_their_turn() -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        protocol._connection.receive = protocol._connection.lost = None  # called, they fail
+        protocol.received(PING)
+        assert socket.gone
+        assert not protocol._outgoing.reading
+        del protocol._connection.receive, protocol._connection.lost
+
+    in_a_loop(scene)
+
+
+def test_nothing_is_written_to_who_has_gone() -> None:
+    """Though a quota of throughput held it back until then."""
+
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        protocol._pace = Throughput(1000, house.clock())
+        protocol.received(packets.encode(subscribe("news", qos=0), 5))
+        for _ in range(3):
+            house.broker.publish("news", bytes(2000), 0)
+        await asyncio.sleep(0)
+        assert protocol._out
+        assert protocol._held_back is not None
+        before = socket.written
+        protocol.connection_lost(None)
+        assert not protocol._out
+        house.clock.now += 60
+        await asyncio.sleep(0)
+        assert socket.written == before
+        protocol.connection_made(socket)
+
+    in_a_loop(scene)
+
+
+def test_who_is_cut_off_is_so_once() -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        protocol._connection.give_up(17 << 20)
+        protocol._connection.give_up(18 << 20)
+        cut = [each for each in house.tape.entries() if "MiB wait" in str(each.get("refusal"))]
+        assert len(cut) == 1
+
+    in_a_loop(scene)
+
+
+def test_a_retained_message_that_waits_is_held_to_the_subscription_of_then() -> None:
+    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+        for number in range(12):
+            house.broker.publish(f"creek/{number}", LARGE, 1, retain=True)
+        socket.full = protocol.pause_writing
+        filters = [f"creek/{number}" for number in range(12)]
+        asked = [subscribe(*filters[:8], qos=0), subscribe(*filters[8:], qos=0)]
+        protocol.received(b"".join(packets.encode(each, 5) for each in asked))
+        waiting = list(protocol._connection._retained_due)
+        assert waiting
+        again = subscribe(waiting[0], qos=1, retain_handling=2)
+        gone = Unsubscribe(8, waiting[1:])
+        protocol.received(packets.encode(again, 5) + packets.encode(gone, 5))
+        assert not protocol._connection._retained_due
+        count = len(messages_in(socket.written))
+        protocol.resume_writing()
+        await asyncio.sleep(0)
+        assert len(messages_in(socket.written)) == count
+
+    in_a_loop(scene)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import statistics
 import time
@@ -112,6 +113,13 @@ def test_the_socket_stays_the_transports(transport: Any) -> None:
 
     asyncio.run(play())
     assert transport.lent.fileno() >= 0
+    transport.lent.getsockname()
+
+
+def test_the_socket_stays_the_transports_whatever_becomes_of_it(transport: Any) -> None:
+    ack = QuickAck(transport)
+    del ack
+    gc.collect()
     transport.lent.getsockname()
 
 

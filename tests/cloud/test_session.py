@@ -75,3 +75,15 @@ def test_a_clock_that_was_set_back_prolongs_no_message():
     kept = message(1, expires_at=160.0)
     assert kept.at(-10_000.0).properties == {"message_expiry_interval": 60}
     assert kept.at(130.0).properties == {"message_expiry_interval": 30}
+
+
+def test_properties_weigh_as_well(monkeypatch):
+    monkeypatch.setattr(session_module, "MAX_BACKLOG_BYTES", 10_000)
+    session = Session("Test2", 5, "ab" * 32, ends_at=1000.0)
+    session.admit(message(0), False)
+    large = Message("creek/depth", b"", 1, {"user_properties": [("name", "x" * 20_000)]})
+    with pytest.raises(OverflowError, match="for all clients together"):
+        session.admit(large, False)
+    assert session.backlog.bytes < 1000
+    session.close()
+    assert session.backlog.bytes == 0

@@ -21,7 +21,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.ports import listen
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of a request's head: user properties travel in a header."""
+"""Bytes of a request's head, about: user properties travel in a header."""
 BODY_LIMIT = 1024 * 1024
 BODY_SECONDS = 30.0
 IDLE_SECONDS = 300.0

@@ -352,6 +352,7 @@ class Connection:
                 entry.retain_handling,
             )
             is_new = self._broker.subscribe(session, granted)
+            self._retained_due.pop(entry.filter, None)
             if is_new:
                 new.append(entry.filter)
             codes.append(granted.qos)
@@ -389,8 +390,9 @@ class Connection:
             topic = next(iter(self._retained_due))
             del self._retained_due[topic]
             message = self._retained_for(topic)
-            if message is not None and topic in self._connected().subscriptions:
-                self.deliver(message, 0, True)
+            subscription = self._connected().subscriptions.get(topic)
+            if message is not None and subscription is not None:
+                self.deliver(message, min(subscription.qos, message.qos), True)
 
     def _retained_for(self, topic_filter: str) -> Message | None:
         if "+" in topic_filter or "#" in topic_filter or topic_filter.startswith("$share/"):
@@ -401,6 +403,7 @@ class Connection:
         session = self._connected()
         for topic_filter in unsubscribe.filters:
             self._broker.unsubscribe(session, topic_filter)
+            self._retained_due.pop(topic_filter, None)
             self._counts["Unsubscribe.Success"] += 1
             self.gate.record("unsubscribe", filter=topic_filter)
         code = 0
@@ -578,6 +581,8 @@ class Connection:
 
     def give_up(self, unread: int) -> None:
         """Take note that the client was cut off with so many bytes unread."""
+        if not self.open:
+            return
         why = (
             f"{unread >> 20} MiB wait for the device to read them, and it goes on asking for more "
             "without reading."

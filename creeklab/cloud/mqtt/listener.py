@@ -19,7 +19,7 @@ from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.quick_ack import QuickAck
 from creeklab.cloud.mqtt.rates import Throughput
 from creeklab.cloud.mqtt.spin import Spin
-from creeklab.cloud.ports import listen
+from creeklab.cloud.ports import PROBE, listen
 
 HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0
@@ -55,7 +55,7 @@ class MqttListener:
         self._context = context
         self._spin = spin
         self._servers: list[asyncio.Server] = []
-        context.set_alpn_protocols([ALPN])
+        context.set_alpn_protocols([ALPN, PROBE])
 
     async def start(self, hosts: Iterable[str], port: int) -> int:
         """Listen on `port`, or on a free one if it is 0, of every host; return the port.
@@ -108,14 +108,18 @@ def watch_handshakes(
                 raise
             except ssl.SSLError as error:
                 self.over = True
-                refused(error)
+                self._tell(error)
                 raise
             self.over = True
 
         def _ask_if_over(self) -> None:
             # A client that does not trust the server may say nothing, or hold it back for long.
             if not self.over:
-                refused(None)
+                self._tell(None)
+
+        def _tell(self, error: ssl.SSLError | None) -> None:
+            if self.selected_alpn_protocol() != PROBE:
+                refused(error)
 
     context.sslobject_class = Watched
 
@@ -152,11 +156,6 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
     return f"The TLS handshake failed ({reason or error})."
 
 
-# Where what has come is decrypted to, for one connection after the other. A protocol without such
-# a buffer gets bytes, and for them uvloop asks for 256 KB at each reading.
-_BUFFER = memoryview(bytearray(TURN))
-
-
 class _Outgoing:
     """Who has something to write: what one reading brought is written at its end.
 
@@ -167,10 +166,14 @@ class _Outgoing:
     ----------
     reading
         Whether a reading is under way; who reads calls `flush` at its end.
+    buffer
+        Where what has come is decrypted to, for one connection after the other. A protocol without
+        such a buffer gets bytes, and for them uvloop asks for 256 KB at each reading.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reading = False
+        self.buffer = memoryview(bytearray(TURN))
         self._loop = loop
         self._due: list[_MqttProtocol] = []
 
@@ -184,7 +187,10 @@ class _Outgoing:
         """Write all that there is to write."""
         due, self._due = self._due, []
         for protocol in due:
-            protocol.flush()
+            try:
+                protocol.flush()
+            except Exception:
+                protocol.fail()
 
 
 class _MqttProtocol(asyncio.BufferedProtocol):
@@ -198,10 +204,12 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._paused = False
         self._taken = 0
         self._pace: Throughput | None = None
+        self._held_back: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport is asyncio's in all but its base class.
         self._transport = cast(asyncio.Transport, transport)
+        self._quick_ack = QuickAck(transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -215,14 +223,13 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._timer = broker.timer
         if broker.settings.throughput:
             self._pace = Throughput(broker.settings.throughput, self._timer())
-        self._quick_ack = QuickAck(transport)
         self._quick_ack.unanswered()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _BUFFER
+        return self._outgoing.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.received(bytes(_BUFFER[:nbytes]))
+        self.received(bytes(self._outgoing.buffer[:nbytes]))
 
     def received(self, data: bytes) -> None:
         outgoing = self._outgoing
@@ -231,11 +238,9 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         try:
             self._connection.receive(data)
         except Exception:
-            # A defect of ours must cost one connection, not the broker.
-            log.exception("A connection was closed because of an error in the broker.")
-            self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
-            self._close()
-        outgoing.reading = False
+            self.fail()
+        finally:
+            outgoing.reading = False
         if self._patience is not None and self._connection.session is not None:
             self._be_patient()
         if self._pace is not None:
@@ -252,6 +257,24 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._transport.pause_reading()
             self._loop.call_soon(self._read_on)
 
+    def fail(self) -> None:
+        """End the connection because of a defect of ours, which must cost no other one."""
+        log.exception("A connection was closed because of an error in the broker.")
+        self._drop()
+        self._transport.close()
+        try:
+            self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
+        except Exception:
+            log.exception("Nor could its end be noted.")
+
+    def _drop(self) -> None:
+        """Forget what is still to be written."""
+        self._out.clear()
+        self._waiting = 0
+        if self._held_back is not None:
+            self._held_back.cancel()
+            self._held_back = None
+
     def _be_patient(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
@@ -266,6 +289,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._quick_ack.release()
         self._be_patient()
+        self._drop()
         self._connection.lost(f"connection lost: {exc}" if exc else "connection lost")
 
     def pause_writing(self) -> None:
@@ -296,8 +320,15 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         else:
             count, wait = self._pace.share(self._out, self._timer())
             self._send(count)
-            if self._out:
-                self._loop.call_later(wait, self.flush)
+            if self._out and self._held_back is None:
+                self._held_back = self._loop.call_later(wait, self._go_on)
+
+    def _go_on(self) -> None:
+        self._held_back = None
+        try:
+            self.flush()
+        except Exception:
+            self.fail()
 
     def _send(self, count: int) -> None:
         """Write the first ones of what there is to write."""
@@ -320,6 +351,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             if unread > MOST_UNREAD:
                 self._connection.give_up(unread)
                 self._transport.abort()  # closing would wait for it to read
+                self._drop()
             self._connection.send_retained()
 
     def _close(self) -> None:

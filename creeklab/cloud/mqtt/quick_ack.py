@@ -55,6 +55,9 @@ class QuickAck:
         elif self._late is None and self._socket is not None:
             self._late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._soon)
 
+    def __del__(self) -> None:
+        self.release()  # else the socket would be closed, or by then another one of its number
+
     def release(self) -> None:
         """Let go of the socket, which is the transport's to close."""
         if self._late is not None:

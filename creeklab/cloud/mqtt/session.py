@@ -19,13 +19,13 @@ from typing import Protocol, TypeAlias
 
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.fields import Properties
-from creeklab.cloud.mqtt.packets import Subscription
+from creeklab.cloud.mqtt.packets import Subscription, Will
 from creeklab.cloud.tape import Party
 
 MAX_IN_FLIGHT = 100
 MAX_WAITING = 10_000
 MAX_BACKLOG_BYTES = 256 << 20
-BYTES_BESIDE_PAYLOAD = 500  # what a message takes in memory beside its payload, about
+BYTES_BESIDE_PAYLOAD = 500  # what a message takes in memory beside payload and properties, about
 
 
 @dataclass(slots=True)
@@ -81,6 +81,12 @@ class Message:
         left = min(int(left), self.properties["message_expiry_interval"])
         properties = {**self.properties, "message_expiry_interval": left}
         return Message(self.topic, self.payload, self.qos, properties, self.retain, self.expires_at)
+
+
+def weight(message: Message | Will) -> int:
+    """Return what a message that waits takes in memory, in bytes, about."""
+    properties = len(repr(message.properties)) if message.properties else 0
+    return len(message.payload) + properties + BYTES_BESIDE_PAYLOAD
 
 
 Entry: TypeAlias = tuple[Message, bool, int]
@@ -187,7 +193,7 @@ class Session:
         OverflowError
             As `admit`.
         """
-        size = len(message.payload) + BYTES_BESIDE_PAYLOAD
+        size = weight(message)
         if len(self.waiting) >= MAX_WAITING:
             raise OverflowError(f"{MAX_WAITING} messages wait for '{self.client_id}' already.")
         if self.backlog.bytes + size > MAX_BACKLOG_BYTES:
@@ -221,7 +227,7 @@ class Session:
         self.in_flight.clear()
         self.waiting.extendleft(reversed(entries))
         for entry in entries:
-            self.backlog.bytes += len(entry[0].payload) + BYTES_BESIDE_PAYLOAD
+            self.backlog.bytes += weight(entry[0])
         if any(each[0].confirmed is not None for each in self.waiting):
             for _ in range(len(self.waiting)):
                 entry = self._pop()
@@ -254,7 +260,7 @@ class Session:
     def share(self, backlog: Backlog) -> None:
         """Count what waits in a backlog that is shared by all sessions."""
         for entry in self.waiting:
-            backlog.bytes += len(entry[0].payload) + BYTES_BESIDE_PAYLOAD
+            backlog.bytes += weight(entry[0])
         self.backlog = backlog
 
     def close(self) -> None:
@@ -287,9 +293,9 @@ class Session:
 
     def _pop(self) -> Entry:
         entry = self.waiting.popleft()
-        self.backlog.bytes -= len(entry[0].payload) + BYTES_BESIDE_PAYLOAD
+        self.backlog.bytes -= weight(entry[0])
         return entry
 
     def _put_back(self, entry: Entry) -> None:
         self.waiting.append(entry)
-        self.backlog.bytes += len(entry[0].payload) + BYTES_BESIDE_PAYLOAD
+        self.backlog.bytes += weight(entry[0])

@@ -28,7 +28,7 @@ class PendingWill:
     @property
     def size(self) -> int:
         """What it takes in memory, in bytes, about."""
-        return len(self.will.payload) + session.BYTES_BESIDE_PAYLOAD
+        return session.weight(self.will)
 
 
 class PendingWills:
