@@ -3,6 +3,14 @@
 Both take MQTT 5 over mutual TLS from the same generator (`traffic.py`), one after the other in each
 repetition. The cloud has its policies on: one of three statements, with variables, for a Thing
 whose certificate all clients use. Mosquitto asks for a certificate and checks nothing more.
+
+What stands in the way where a goal is not reached, by perf, with a Python 3.11 built without
+profile-guided optimization. Of the lockstep, 54 % of the cloud's time is the interpreter, 22 % the
+kernel, 12 % OpenSSL, 5 % uvloop. A message takes about twice mosquitto's processor time, in a third
+of its system calls, and nothing else runs meanwhile that could hide it. Spinning saves the waking
+up and not the interpreter, whose share alone is about as long as all that mosquitto does. QoS 1 to
+fifty is the interpreter, too: 6 to 8 us for a delivery and its acknowledgement, mosquitto's 7. The
+ratios differ by a third from hour to hour: what slows the machine down slows Python down more.
 """
 
 from __future__ import annotations
