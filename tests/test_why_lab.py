@@ -62,6 +62,11 @@ def mend(lab: Lab, why: Why) -> None:
             )
 
 
+def in_one_line(why: Any) -> str:
+    """Return its words as they are before they are broken into lines."""
+    return " ".join(repr(why).split())
+
+
 def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing(SLIP)
     topic = f"$aws/things/{thing.name}/shadow/update"
@@ -74,17 +79,17 @@ def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[
         assert f"Client id '{thing.name}', publish: refused.\n" in text
         assert f'  -      "Resource": "{thing.arn}:topic/$aws/things/Test1/shadow/update"\n' in text
         assert f'  +      "Resource": "{thing.arn}:topic/{topic}"\n' in text
-        assert "Mind: It takes away what that line allowed" in text
+        assert "Mind: It takes away what that line allowed" in in_one_line(why)
         mend(lab, why)
         device.publish(topic, {"state": {"reported": {"depth": 1.4}}})
         by_now = lab.why(thing.name)
         assert by_now.allowed
         assert by_now.mends == ()
-        assert "By now it would be allowed" in repr(by_now)
+        assert "By now it would be allowed" in in_one_line(by_now)
         with pytest.raises(Refused):
             device.subscribe("creek/#")
         again = lab.why(thing.name)
-        assert "add a statement that allows iot:Subscribe" in repr(again)
+        assert "add a statement that allows iot:Subscribe" in in_one_line(again)
         mend(lab, again)
         device.subscribe("creek/#")
 
@@ -96,7 +101,7 @@ def test_without_a_policy_the_change_is_a_new_one(lab: Lab, new_thing: Callable[
     with pytest.raises(Refused):
         lab.connect(thing.name)
     why = lab.why(thing.name)
-    assert "in a new policy" in repr(why)
+    assert "in a new policy" in in_one_line(why)
     mend(lab, why)
     lab.connect(thing.name).close()
     iot.detach_policy(policyName="NewPolicy", target=thing.certificate_arn)
@@ -185,7 +190,7 @@ def test_no_certificate_at_all(lab: Lab) -> None:
     shake_hands(lab)
     why = lab.why()
     assert why.entry is not None
-    assert "sent no certificate" in repr(why)
+    assert "sent no certificate" in in_one_line(why)
     assert why.now is None
     assert "sent no certificate" in why._repr_html_()
 
