@@ -14,7 +14,7 @@ if sys.version_info < (3, 11):  # noqa: UP036
         % (sys.version_info[0], sys.version_info[1], sys.executable)
     )
 
-from creeklab.cli import main
+from creeklab.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

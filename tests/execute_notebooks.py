@@ -14,8 +14,8 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+from creeklab.cli.contents_manager import STORED
 from creeklab.cloud import process
-from creeklab.contents import STORED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -49,7 +49,7 @@ def form(path: Path) -> None:
 def normalise(notebook: Any) -> None:
     """Make it what JupyterLab would write, so that opening it changes nothing."""
     keep_static_forms(notebook)
-    # The Python that happened to run it is of no interest to a reader; see creeklab/contents.py.
+    # The Python that happened to run it is of no interest to a reader; see creeklab/cli/contents_manager.py.
     notebook.metadata.language_info = dict(STORED)
     for cell in notebook.cells:
         if cell.metadata.get("jupyter", {}).get("outputs_hidden"):

@@ -28,8 +28,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from creeklab import bootstrap, cli, jupyter
+from creeklab import bootstrap
 from creeklab.bootstrap import CLONE, Environment, SetupError
+from creeklab.cli import jupyterlab, main
 
 SECONDS = 120.0  # for any wait; nothing here takes a tenth of it
 
@@ -575,7 +576,7 @@ class TestCommandLine:
         ],
     )
     def test_options(self, line: str, expected: dict[str, Any]) -> None:
-        options = vars(cli.parse(line.split()))
+        options = vars(main.parse(line.split()))
         assert expected.items() <= options.items()
 
     @pytest.mark.parametrize(
@@ -583,7 +584,7 @@ class TestCommandLine:
     )
     def test_wrong(self, line: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as ended:
-            cli.parse(line.split())
+            main.parse(line.split())
         assert ended.value.code == 2
         assert "usage: creeklab" in capsys.readouterr().err
 
@@ -600,16 +601,16 @@ class TestCommandLine:
     def test_notebook(self, tmp_path: Path, asked: str | None, found: str) -> None:
         for name in ("05-mqtt.ipynb", "00-start.ipynb", "README.md"):
             (tmp_path / name).touch()
-        assert jupyter.find_notebook(tmp_path, asked) == found
+        assert jupyterlab.find_notebook(tmp_path, asked) == found
 
     def test_no_such_notebook(self, tmp_path: Path) -> None:
-        with pytest.raises(jupyter.JupyterError, match="There is no notebook in"):
-            jupyter.find_notebook(tmp_path, None)
+        with pytest.raises(jupyterlab.JupyterError, match="There is no notebook in"):
+            jupyterlab.find_notebook(tmp_path, None)
         (tmp_path / "05-mqtt.ipynb").touch()
         with pytest.raises(
-            jupyter.JupyterError, match=r"no notebook 06\.ipynb\. There are: 05-mqtt"
+            jupyterlab.JupyterError, match=r"no notebook 06\.ipynb\. There are: 05-mqtt"
         ):
-            jupyter.find_notebook(tmp_path, "06")
+            jupyterlab.find_notebook(tmp_path, "06")
 
 
 class TestChecks:
@@ -622,26 +623,26 @@ class TestChecks:
             ran.append(list(command))
             return 1 if command[0] == "mypy" else 0
 
-        monkeypatch.setattr(cli, "_run_tool", run_tool)
-        monkeypatch.setattr(cli, "NOTEBOOKS", tmp_path)
+        monkeypatch.setattr(main, "_run_tool", run_tool)
+        monkeypatch.setattr(main, "NOTEBOOKS", tmp_path)
         return ran
 
     def test_every_step_is_run_and_a_failure_is_not_forgotten(
         self, tools: list[list[str]], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        assert cli.run_tests(cli.parse(["test"])) == 1
+        assert main.run_tests(main.parse(["test"])) == 1
         assert [command[0] for command in tools] == ["ruff", "ruff", "mypy", "pytest"]
         assert tools[-1][-1] == "tests"
         assert "Not well: mypy." in capsys.readouterr().out
 
     def test_notebooks_are_compared(self, tools: list[list[str]], tmp_path: Path) -> None:
         (tmp_path / "03.ipynb").touch()
-        cli.run_tests(cli.parse(["test"]))
+        main.run_tests(main.parse(["test"]))
         assert tools[-1][1:3] == ["--nbval", "--nbval-current-env"]
         assert tools[-1][-2:] == ["tests", "notebooks"]
 
     def test_arguments_go_to_pytest_alone(self, tools: list[list[str]]) -> None:
-        assert cli.run_tests(cli.parse(["test", "-k", "shadow"])) == 0
+        assert main.run_tests(main.parse(["test", "-k", "shadow"])) == 0
         assert [command[0] for command in tools] == ["pytest"]
         assert tools[0][-2:] == ["-k", "shadow"]
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from creeklab import cli
+from creeklab.cli import main
 from creeklab.cloud import process
 from creeklab.lab import Lab, open_lab
 from tests.conftest import make_thing
 
 
 def run(*arguments: str) -> int:
-    options = cli.parse(list(arguments))
+    options = main.parse(list(arguments))
     try:
-        return cli._carry_out(options)
-    except cli.CommandError as error:
+        return main._carry_out(options)
+    except main.CommandError as error:
         print(error)
         return 1
 
@@ -101,6 +101,6 @@ def test_aws_that_cannot_be_used_is_a_sentence_and_no_traceback(
 
 def test_a_target_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
-        cli.parse(["doctor", "--target", "mars"])
+        main.parse(["doctor", "--target", "mars"])
     monkeypatch.setenv("CREEKLAB_TARGET", "mars")
     assert run("clean-up") == 1

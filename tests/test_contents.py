@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tornado.web import HTTPError
 
-from creeklab.contents import STORED, Contents
+from creeklab.cli.contents_manager import STORED, Contents
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 

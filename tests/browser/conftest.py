@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from creeklab.cli.jupyterlab import CONTENTS, child_environment, settings
 from creeklab.cloud import process
-from creeklab.jupyter import CONTENTS, child_environment, settings
 from creeklab.lab import Lab, open_lab
 from tests.browser.notebook import Notebook
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from creeklab.jupyter import NOTEBOOKS
+from creeklab.cli.jupyterlab import NOTEBOOKS
 from tests.browser.notebook import Notebook
 
 # Until JupyterLab knows what it writes into a notebook: its kernel's language and name.

@@ -31,8 +31,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab import cli
 from creeklab.bootstrap import CLONE
+from creeklab.cli import main
 from creeklab.cloud import process, workshop
 from creeklab.cloud import rooms as rooms_module
 from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
@@ -896,10 +896,10 @@ class Shell:
 
     def __call__(self, line: str) -> tuple[int, str]:
         self._monkeypatch.setenv("CREEKLAB_HOME", str(self._base))
-        options = cli.parse(["cloud", *line.split()])
+        options = main.parse(["cloud", *line.split()])
         try:
-            code = cli._carry_out(options)
-        except cli.CommandError as error:
+            code = main._carry_out(options)
+        except main.CommandError as error:
             return 1, self._capsys.readouterr().out + str(error)
         return code, self._capsys.readouterr().out
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from creeklab import cli
+from creeklab.cli import main
 from creeklab.creek import report, samples
 from creeklab.creek.history import History
 from tests.creek.conftest import Make
@@ -250,7 +250,7 @@ class TestFiles:
 class TestTheCommand:
     def test_it_writes_a_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = tmp_path / "report.html"
-        options = cli.parse(
+        options = main.parse(
             ["report", FLOOD, "-o", str(file), "--landmark", "Low road=3.5", "--start", "3"]
         )
         assert options.run(options) == 0
@@ -270,12 +270,12 @@ class TestTheCommand:
         self, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        options = cli.parse(["report", *arguments])
-        with pytest.raises(cli.CommandError, match=message):
+        options = main.parse(["report", *arguments])
+        with pytest.raises(main.CommandError, match=message):
             options.run(options)
         assert not list(tmp_path.iterdir())
 
     def test_a_landmark_needs_a_stage(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
-            cli.parse(["report", FLOOD, "--landmark", "Bank"])
+            main.parse(["report", FLOOD, "--landmark", "Bank"])
         assert "'Bank' is not NAME=FT" in capsys.readouterr().err

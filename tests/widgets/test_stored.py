@@ -12,8 +12,8 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
+from creeklab.cli.jupyterlab import child_environment
 from creeklab.cloud import process
-from creeklab.jupyter import child_environment
 from tests import execute_notebooks
 from tests.widgets.test_html import Reader
 

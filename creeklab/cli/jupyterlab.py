@@ -19,7 +19,7 @@ from creeklab.bootstrap import CLONE, say
 
 NOTEBOOKS = CLONE / "notebooks"
 # One that is only opened does not count as changed.
-CONTENTS = "--ServerApp.contents_manager_class=creeklab.contents.Contents"
+CONTENTS = "--ServerApp.contents_manager_class=creeklab.cli.contents_manager.Contents"
 START_SECONDS = 120.0  # a first start on a slow disk compiles much
 STOP_SECONDS = 15.0
 

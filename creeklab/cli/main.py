@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from creeklab import jupyter
 from creeklab.bootstrap import CLONE, SetupError, prepare, say
-from creeklab.jupyter import NOTEBOOKS, JupyterError, child_environment
+from creeklab.cli import jupyterlab
+from creeklab.cli.jupyterlab import NOTEBOOKS, JupyterError, child_environment
 
 if TYPE_CHECKING:
     from creeklab.cloud.process import Running
@@ -191,14 +191,14 @@ def run_lab(options: argparse.Namespace) -> int:
     """Start the cloud and JupyterLab; wait for Ctrl-C; stop what was started here."""
     from creeklab.cloud import process
 
-    notebook = jupyter.find_notebook(NOTEBOOKS, options.notebook)
+    notebook = jupyterlab.find_notebook(NOTEBOOKS, options.notebook)
     if options.port is not None:
-        jupyter.check_free(options.port)
+        jupyterlab.check_free(options.port)
     home = _home()
     with _one_interrupt():
         cloud = process.ensure(home)
         try:
-            ended = jupyter.run(
+            ended = jupyterlab.run(
                 home,
                 notebook,
                 options.port,
