@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from cryptography.x509 import load_pem_x509_certificate
 
+from creeklab.client.device import Refused
+from creeklab.client.key_files import ThingFiles
 from creeklab.cloud.ports import PROBE
-from creeklab.device import Refused
 from creeklab.doctor import Probe, Wrong
-from creeklab.keys import ThingFiles
 from creeklab.lookup import is_connected, is_missing, listed
 
 if TYPE_CHECKING:

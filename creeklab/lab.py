@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
+from creeklab.client.device import AccountKey, Device
+from creeklab.client.key_files import Keys
 from creeklab.cloud import process
 from creeklab.cloud.account import load_account
-from creeklab.device import AccountKey, Device
-from creeklab.keys import Keys
 from creeklab.ledger import Ledger
 from creeklab.lookup import if_there, listed
 from creeklab.opening import open_lab as open_lab
@@ -106,7 +106,7 @@ class Lab:
         ------
         FileNotFoundError
             If no certificate was saved for it.
-        creeklab.device.Refused
+        creeklab.client.device.Refused
             If the cloud does not take the connection; `why` says why.
 
         Warns
@@ -141,7 +141,7 @@ class Lab:
 
         Raises
         ------
-        creeklab.device.Refused
+        creeklab.client.device.Refused
             If the cloud does not take the connection; `why` says why.
         """
         self._target.agree()

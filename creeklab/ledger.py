@@ -1,7 +1,7 @@
 """What this lab has made, what it has used and would cost, and how all of it is taken down again.
 
 The ledger listens to the events of the lab's boto3 session, so a plain ``iot.create_thing`` in a
-cell is on record without the learner's doing; a `creeklab.device.Device` tells it of its messages.
+cell is on record without the learner's doing; a `creeklab.client.device.Device` tells it of its messages.
 The record is a file in the lab's folder, which outlives the notebook. On AWS each region has a
 folder of its own, since what lives in one is not there in another.
 
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from creeklab.client.observer import Record
+from creeklab.client.topics import shadow_request
 from creeklab.ledger_file import LedgerFile
 from creeklab.lookup import identity, identity_in, is_there, shadow_names
 from creeklab.made import (
@@ -41,9 +43,7 @@ from creeklab.made import (
     owners_named,
 )
 from creeklab.metering import Cost, Meter, Use, load_prices
-from creeklab.record import Record
 from creeklab.target import Target
-from creeklab.topics import shadow_request
 from creeklab.widgets.table_page import table_page
 
 if TYPE_CHECKING:

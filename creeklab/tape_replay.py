@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from creeklab.device import Device, Refused
+from creeklab.client.device import Device, Refused
 
 if TYPE_CHECKING:
     import pandas as pd

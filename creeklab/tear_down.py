@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.keys import Keys
+from creeklab.client.key_files import Keys
 from creeklab.lookup import is_missing, is_there, listed
 from creeklab.made import (
     CERTIFICATE,

@@ -10,8 +10,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import process
-from creeklab.keys import ThingFiles
 from creeklab.lab import Lab, open_lab
 from tests.closing import close_what_is_reset
 

@@ -26,9 +26,9 @@ from moto.server import ThreadedMotoServer
 
 from creeklab import aws
 from creeklab.aws import AwsError, open_aws
+from creeklab.client.device import Refused
+from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import process
-from creeklab.device import Refused
-from creeklab.keys import ThingFiles
 from creeklab.lab import Lab, open_lab
 from creeklab.made import CERTIFICATE, POLICY, THING
 from creeklab.target import LocalOnly

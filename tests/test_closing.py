@@ -14,7 +14,7 @@ import urllib3.util.connection
 from botocore.config import Config
 from botocore.exceptions import HTTPClientError
 
-from creeklab.keys import ThingFiles
+from creeklab.client.key_files import ThingFiles
 from tests.conftest import NewThing
 from tests.hardening.wire import Wire
 

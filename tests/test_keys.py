@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab.keys import Keys, ThingFiles, certificate_id
+from creeklab.client.key_files import Keys, ThingFiles, certificate_id
 from creeklab.lab import Lab
 
 Answers = tuple[dict[str, Any], dict[str, Any]]

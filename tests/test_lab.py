@@ -24,8 +24,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 import creeklab
 from creeklab.catch_up import catch_up
 from creeklab.checks import Checks
+from creeklab.client.device import Refused
 from creeklab.cloud import process
-from creeklab.device import Refused
 from creeklab.home import home_folder
 from creeklab.lab import Lab, open_lab
 from creeklab.tape import COLUMNS

@@ -15,8 +15,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from creeklab.client.key_files import certificate_id
 from creeklab.cloud import process
-from creeklab.keys import certificate_id
 from creeklab.lab import Lab, open_lab
 from creeklab.ledger_file import LedgerFile
 from creeklab.made import (
@@ -260,7 +260,7 @@ def test_a_message_may_make_a_shadow_or_be_retained(own_lab: Lab, client: str) -
 def test_a_retained_message_that_was_refused_is_not_on_record(
     own_lab: Lab, client: str, iot: Any
 ) -> None:
-    from creeklab.device import Refused
+    from creeklab.client.device import Refused
 
     with own_lab.connect("Test2") as device, pytest.raises(Refused):
         device.publish("not/allowed", "x", retain=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.lab import Lab, open_lab
 
 pytestmark = pytest.mark.live

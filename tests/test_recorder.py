@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from creeklab.client.device import Device
+from creeklab.client.inbox import Message
 from creeklab.creek import samples
 from creeklab.creek.faults import Fault, inject
 from creeklab.creek.history import History
 from creeklab.creek.recorder import Recorder
 from creeklab.creek.replay import Reading, Replay
-from creeklab.device import Device
-from creeklab.inbox import Message
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
@@ -186,7 +186,7 @@ from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
 from creeklab.creek.history import History
 from creeklab.creek.recorder import Recorder
-from creeklab.inbox import Message
+from creeklab.client.inbox import Message
 from creeklab.lab import open_lab
 
 home, thing, folder, until = sys.argv[1:]

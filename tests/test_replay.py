@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from creeklab.client.device import Device, Refused
+from creeklab.client.inbox import Inbox
 from creeklab.creek import samples
 from creeklab.creek.replay import Reading, Replay
-from creeklab.device import Device, Refused
-from creeklab.inbox import Inbox
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from creeklab import tape
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.lab import Lab
 from creeklab.sequence import Step, parties, steps
 from creeklab.widgets.sequence_chart import SequenceChart

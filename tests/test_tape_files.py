@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from creeklab import tape
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.lab import Lab
 
 NO_CELLAR = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from creeklab.topics import filter_fault, topic_fault
+from creeklab.client.topics import filter_fault, topic_fault
 
 
 @pytest.mark.parametrize("name", ["#", "+", "a/+/b", "a/#", "+/+", "a", "/", "$aws/things/+/#"])

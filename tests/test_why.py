@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from creeklab.device import Refused
+from creeklab.client.device import Refused
+from creeklab.client.device_shadow import ShadowRejected
 from creeklab.lab import Lab
-from creeklab.shadow import ShadowRejected
 from creeklab.why import Why, unknown
 from creeklab.words import WIDTH
 

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.lab import Lab
 from creeklab.why import Why
 from tests.hardening.wire import Wire

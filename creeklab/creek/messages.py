@@ -49,7 +49,7 @@ _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 
 class Message(Protocol):
-    """A message that arrived; :class:`creeklab.inbox.Message` is one."""
+    """A message that arrived; :class:`creeklab.client.inbox.Message` is one."""
 
     @property
     def topic(self) -> str:

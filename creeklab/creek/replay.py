@@ -2,7 +2,7 @@
 
 A :class:`Replay` walks through a table of readings and hands each row to ``send``, in order and
 once. What ``send`` returns decides when the reading counts as sent. If it is an acknowledgement to
-come (a future, as :meth:`creeklab.device.Device.publish_soon` gives), then as soon as that is here;
+come (a future, as :meth:`creeklab.client.device.Device.publish_soon` gives), then as soon as that is here;
 meanwhile up to a ``window`` of others may be under way, which is what makes it fast. If it is
 anything else, at once.
 

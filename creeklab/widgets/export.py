@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from creeklab.inbox import Message
+from creeklab.client.inbox import Message
 from creeklab.widgets.messages import Arrived
 
 if TYPE_CHECKING:

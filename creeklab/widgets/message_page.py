@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from creeklab.inbox import Message
+from creeklab.client.inbox import Message
 from creeklab.widgets import numbers
 from creeklab.widgets.export import properties
 from creeklab.widgets.html import (

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from creeklab.inbox import Inbox, Message
+from creeklab.client.inbox import Inbox, Message
 from creeklab.widgets.topic_tree import TopicTree
 
 

@@ -24,8 +24,8 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.device import Device, Refused, UserProperties
-from creeklab.inbox import Message
+from creeklab.client.device import Device, Refused, UserProperties
+from creeklab.client.inbox import Message
 from creeklab.widgets import export, message_page
 from creeklab.widgets.html import heading, muted
 from creeklab.widgets.messages import LIMIT, Arrived, Limit, MessageLog, Subscription
@@ -108,7 +108,7 @@ class MqttTestClient(View):
         ------
         ValueError
             If it is none that MQTT knows.
-        creeklab.device.Refused
+        creeklab.client.device.Refused
             If AWS refused it.
         TimeoutError
             If no acknowledgement came.
@@ -145,13 +145,13 @@ class MqttTestClient(View):
         retain: bool = False,
         user_properties: UserProperties = (),
     ) -> None:
-        """Publish a message, as `creeklab.device.Device.publish` does.
+        """Publish a message, as `creeklab.client.device.Device.publish` does.
 
         Raises
         ------
         ValueError
             If it is larger than AWS takes, or not what MQTT allows.
-        creeklab.device.Refused
+        creeklab.client.device.Refused
             If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
         TimeoutError
             If no acknowledgement came.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from creeklab.inbox import Message
+from creeklab.client.inbox import Message
 from creeklab.widgets.html import code, escape, tag
 
 LARGEST = 4_096

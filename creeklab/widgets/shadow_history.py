@@ -19,9 +19,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from creeklab.device import Device
-from creeklab.inbox import Message
-from creeklab.shadow import ShadowRejected
+from creeklab.client.device import Device
+from creeklab.client.device_shadow import ShadowRejected
+from creeklab.client.inbox import Message
 from creeklab.widgets.shadow_document import JsonObject, section
 
 ANSWER_SECONDS = 10.0
@@ -169,7 +169,7 @@ class ShadowHistory:
 
         Raises
         ------
-        creeklab.shadow.ShadowRejected
+        creeklab.client.device_shadow.ShadowRejected
             With code 409 if the shadow is not at `version`, 400 if the document is not right, ...
         TimeoutError
             If no answer came.
@@ -197,7 +197,7 @@ class ShadowHistory:
 
         Raises
         ------
-        creeklab.shadow.ShadowRejected
+        creeklab.client.device_shadow.ShadowRejected
             With code 404 if there is no such shadow.
         TimeoutError
             If no answer came.

@@ -20,8 +20,8 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.device import Device
-from creeklab.shadow import ShadowRejected
+from creeklab.client.device import Device
+from creeklab.client.device_shadow import ShadowRejected
 from creeklab.widgets import shadow_page
 from creeklab.widgets.html import heading, muted, pretty
 from creeklab.widgets.shadow_document import JsonObject, smallest_update
@@ -55,7 +55,7 @@ class ShadowView(View):
 
     Raises
     ------
-    creeklab.device.Refused
+    creeklab.client.device.Refused
         If AWS refused to listen to the shadow.
     """
 
@@ -112,7 +112,7 @@ class ShadowView(View):
 
         Raises
         ------
-        creeklab.shadow.ShadowRejected
+        creeklab.client.device_shadow.ShadowRejected
             With code 409 if the shadow is not at `version`, 400 if the document is not right, ...
         TimeoutError
             If no answer came.
@@ -124,7 +124,7 @@ class ShadowView(View):
 
         Raises
         ------
-        creeklab.shadow.ShadowRejected
+        creeklab.client.device_shadow.ShadowRejected
             With code 404 if there is no such shadow.
         TimeoutError
             If no answer came.

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from creeklab.client.device import Device
+from creeklab.client.key_files import ThingFiles
 from creeklab.cloud.ca import CertificateAuthority
-from creeklab.device import Device
-from creeklab.keys import ThingFiles
 
 START_SECONDS = 10.0
 

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from creeklab.client.device import Device
 from creeklab.cloud import process
 from creeklab.creek import samples
 from creeklab.creek.replay import Reading, Replay
-from creeklab.device import Device
 from creeklab.lab import open_lab
 
 from . import mosquitto

@@ -13,7 +13,7 @@ MOST_BYTES = 200_000
 
 PREPARE = """import creeklab
 from creeklab import tape
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.widgets.console_parts import Place
 
 lab = creeklab.open_lab()

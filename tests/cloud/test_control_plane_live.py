@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.lab import Lab
 from tests.conftest import NewThing
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.lab import Lab
 
 

@@ -21,11 +21,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from creeklab.client.device import Device
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.fields import Reason
 from creeklab.cloud.tape import Tape
-from creeklab.device import Device
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

@@ -34,10 +34,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from creeklab.client.device import Device, Refused
 from creeklab.cloud import process
 from creeklab.cloud.account import load_account
 from creeklab.cloud.process import CloudError
-from creeklab.device import Device, Refused
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening import kill

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from creeklab.client.device import Refused
 from creeklab.cloud import process
 from creeklab.cloud.mqtt.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rates import Rate, Rates, Throughput
 from creeklab.cloud.store import Store
-from creeklab.device import Refused
 from creeklab.lab import open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import make_thing

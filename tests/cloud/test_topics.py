@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from creeklab.client.topics import matches as client_matches
 from creeklab.cloud.mqtt.topics import (
     InvalidTopic,
     SubscriptionTree,
@@ -11,7 +12,6 @@ from creeklab.cloud.mqtt.topics import (
     check_topic,
     split_share,
 )
-from creeklab.topics import matches as client_matches
 
 
 def matches(topic_filter: str, topic: str, dollar_topics: str = "aws") -> bool:

@@ -22,6 +22,7 @@ from botocore.credentials import Credentials
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from creeklab.client.device import AccountKey, Device, Refused
 from creeklab.cloud import process
 from creeklab.cloud.account import load_account
 from creeklab.cloud.mqtt import packets
@@ -30,7 +31,6 @@ from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.packets import Disconnect, Pingreq, Pingresp, Publish
 from creeklab.cloud.mqtt.websocket import MAX_FRAME
-from creeklab.device import AccountKey, Device, Refused
 from creeklab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import NewThing

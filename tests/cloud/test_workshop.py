@@ -33,6 +33,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab.bootstrap import CLONE
 from creeklab.cli import main
+from creeklab.client.device import AccountKey, Device, Refused
+from creeklab.client.key_files import Keys
 from creeklab.cloud import process, workshop
 from creeklab.cloud import rooms as rooms_module
 from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
@@ -46,10 +48,8 @@ from creeklab.cloud.process import CloudError, Joined, Running
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import StoreError
 from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
-from creeklab.device import AccountKey, Device, Refused
 from creeklab.door import DoorRefused, ask
 from creeklab.home import workshop_folder
-from creeklab.keys import Keys
 from creeklab.lab import Lab, open_lab
 from creeklab.workshop import join, leave
 from tests.cloud.mqtt_house import connect

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 
-from creeklab.inbox import Message
+from creeklab.client.inbox import Message
 from creeklab.widgets.export import to_csv, to_frame, to_json_lines
 from creeklab.widgets.messages import Arrived
 

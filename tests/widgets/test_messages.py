@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from creeklab.inbox import Message
+from creeklab.client.inbox import Message
 from creeklab.widgets.messages import Limit, MessageLog, Subscription
 
 

@@ -13,7 +13,7 @@ import pytest
 from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
-from creeklab.device import Refused
+from creeklab.client.device import Refused
 from creeklab.lab import Lab, open_lab
 from creeklab.widgets.console_parts import Place
 from creeklab.widgets.messages import Limit

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from creeklab.inbox import Message
+from creeklab.client.inbox import Message
 from creeklab.widgets.numbers import HEIGHT, LARGEST, VALUES, WIDTH, series, sparkline
 
 

@@ -11,9 +11,9 @@ import pytest
 from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
+from creeklab.client.device_shadow import ShadowRejected
 from creeklab.cloud import process
 from creeklab.lab import Lab
-from creeklab.shadow import ShadowRejected
 from creeklab.widgets.shadow_view import ShadowView
 from tests.conftest import NewThing
 from tests.widgets.left import left_by

@@ -14,8 +14,8 @@ from typing import Any
 from awscrt import mqtt5, mqtt_request_response
 from awsiot import V2ServiceException, iotshadow
 
-from creeklab.record import Record
-from creeklab.topics import shadow_topic
+from creeklab.client.observer import Record
+from creeklab.client.topics import shadow_topic
 
 ANSWER_SECONDS = 15
 

@@ -21,11 +21,11 @@ from awscrt import auth, mqtt5
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
-from creeklab.inbox import Inbox, Message
-from creeklab.keys import ThingFiles
-from creeklab.record import Record
-from creeklab.shadow import DeviceShadow
-from creeklab.topics import filter_fault, matches, topic_fault
+from creeklab.client.device_shadow import DeviceShadow
+from creeklab.client.inbox import Inbox, Message
+from creeklab.client.key_files import ThingFiles
+from creeklab.client.observer import Record
+from creeklab.client.topics import filter_fault, matches, topic_fault
 
 T = TypeVar("T")
 Wait = Callable[["Future[Any]", str, "float | None"], Any]
