@@ -47,9 +47,9 @@ def pytest_runtest_teardown(
             and notebook is not None
             and (nextitem is None or nextitem.parent is not notebook)
         ):
-            from creeklab.cloud import process
+            from creeklab.cloud import supervisor
 
             home = notebook.stash[HOME]
             notebook.stash[VARIABLE].undo()
-            process.stop(home)
+            supervisor.stop(home)
             shutil.rmtree(home)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.bootstrap import CLONE, LOCK, Environment, is_met
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.doctor import Probe, Wrong
 from creeklab.home import refuse_git_work_tree
 
@@ -39,7 +39,7 @@ def machine_probes(home: Path, lab: Lab | None) -> Iterator[Probe]:
     yield Probe("home folder", functools.partial(home_folder, home))
     yield Probe("disk", functools.partial(disk, home))
     if lab is None or lab.target == "local":
-        running = functools.cache(lambda: process.status(home))
+        running = functools.cache(lambda: supervisor.status(home))
         cloud = functools.partial(local_cloud, home, running, opened=lab is not None)
         yield Probe("local cloud", cloud, ["home folder"])
         yield Probe("ports", functools.partial(ports, running), ["local cloud"])
@@ -139,11 +139,11 @@ def local_cloud(home: Path, running: Any, *, opened: bool) -> str:
     """Check that the local cloud runs if a lab is open, and is the program that is here now."""
     try:
         cloud = running()
-    except process.CloudError as error:
+    except supervisor.CloudError as error:
         raise Wrong(
             str(error), "python3 -m creeklab cloud stop, then open the lab again."
         ) from None
-    workshop = process.joined(home)
+    workshop = supervisor.joined(home)
     if workshop is not None and cloud is None:
         raise Wrong(
             f"the workshop's cloud at {workshop.host} cannot be reached.",
@@ -156,7 +156,7 @@ def local_cloud(home: Path, running: Any, *, opened: bool) -> str:
     if cloud is None:
         return "does not run; open_lab starts it."
     began = (home / "cloud" / "ready.json").stat().st_mtime
-    program = Path(process.__file__).parent
+    program = Path(supervisor.__file__).parent
     if any(file.stat().st_mtime > began for file in program.rglob("*.py")):
         raise Wrong(
             "it was started before its program was last changed.",

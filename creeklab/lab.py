@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from creeklab.client.device import AccountKey, Device
 from creeklab.client.key_files import Keys
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 from creeklab.ledger import Ledger
 from creeklab.lookup import if_there, listed
@@ -450,12 +450,12 @@ class Lab:
 
 def reset_account(home: Path) -> bool:
     """Empty the account of a home's cloud, as `Lab.reset` does; return whether the cloud runs."""
-    if process.joined(home) is None:
-        running = process.reset(home)
+    if supervisor.joined(home) is None:
+        running = supervisor.reset(home)
     else:
         open_lab("local", home=home)._ask("reset", {})
         running = True
-    Keys(home / "keys", process.ca_file(home)).clear()
+    Keys(home / "keys", supervisor.ca_file(home)).clear()
     if (home / "cloud" / "account.json").exists():
         Ledger.emptied(home, load_account(home / "cloud").account)
     return running

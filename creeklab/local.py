@@ -13,17 +13,17 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.account import Account, load_account
 from creeklab.door import ask
 from creeklab.target import Target
 
 
-def open_local(home: Path, running: process.Running) -> Target:
+def open_local(home: Path, running: supervisor.Running) -> Target:
     """Return the account of a home folder on the local cloud that runs for it."""
     account = load_account(home / "cloud")
     url = f"https://{running.endpoint}:{running.https_port}"
-    ca_file = process.ca_file(home)
+    ca_file = supervisor.ca_file(home)
     return Target(
         name="local",
         folder=home,
@@ -66,7 +66,7 @@ class _Door:
         try:
             return ask(self._url, self._ca_file, self._account, verb, question)
         except EndpointConnectionError:
-            raise process.CloudError(CloudGone.fmt.format(endpoint_url=self._url)) from None
+            raise supervisor.CloudError(CloudGone.fmt.format(endpoint_url=self._url)) from None
 
 
 class _LocalSession(boto3.Session):

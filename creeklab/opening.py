@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.home import base_folder, home_folder, refuse_git_work_tree
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def open_lab(
     ------
     ValueError
         If `target` is not one of those, or the home folder lies in a git work tree.
-    creeklab.cloud.process.CloudError
+    creeklab.cloud.supervisor.CloudError
         If the local cloud could not be started.
     creeklab.aws.AwsError
         If the AWS account cannot be used.
@@ -55,7 +55,7 @@ def open_lab(
         raise ValueError(f"open_lab knows the targets 'local' and 'aws', not '{name}'.")
     refuse_git_work_tree(home)
     if name == "local":
-        running = process.ensure(home, meanwhile=_import_clients)
+        running = supervisor.ensure(home, meanwhile=_import_clients)
         from creeklab.lab import Lab
         from creeklab.local import open_local
 

@@ -17,7 +17,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, SSLError
 
 from creeklab.cloud.account import REGION, Account, write_private
-from creeklab.cloud.process import (
+from creeklab.cloud.supervisor import (
     CloudError,
     Joined,
     ca_file,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from creeklab import aws
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 
 NOTHING = Path("/nonexistent/aws")
@@ -47,7 +47,7 @@ def no_aws_settings() -> Iterator[pytest.MonkeyPatch]:
 @contextmanager
 def stand_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     """Run a cloud in `folder` that is AWS for everybody in this process."""
-    running = process.ensure(folder)
+    running = supervisor.ensure(folder)
     account = load_account(folder / "cloud")
     try:
         with no_aws_settings() as patch:
@@ -55,10 +55,10 @@ def stand_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
             patch.setenv("AWS_SECRET_ACCESS_KEY", account.secret_key)
             patch.setenv("AWS_REGION", account.region)
             patch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{running.https_port}")
-            patch.setenv("AWS_CA_BUNDLE", str(process.ca_file(folder)))
-            patch.setattr(aws, "CA_FILE", process.ca_file(folder))
+            patch.setenv("AWS_CA_BUNDLE", str(supervisor.ca_file(folder)))
+            patch.setattr(aws, "CA_FILE", supervisor.ca_file(folder))
             patch.setattr(aws, "HTTPS_PORT", running.https_port)
             patch.setattr(aws, "reachable_port", lambda _: running.mqtt_port)
             yield patch
     finally:
-        process.stop(folder)
+        supervisor.stop(folder)

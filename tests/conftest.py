@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from creeklab.client.key_files import ThingFiles
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from tests.closing import close_what_is_reset
 
@@ -40,7 +40,7 @@ def session_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("home")
     lab = open_lab(home=home)
     yield lab
-    process.stop(home)
+    supervisor.stop(home)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def lab(session_lab: Lab) -> Lab:
 def home(tmp_path: Path) -> Iterator[Path]:
     """An empty home folder, whose cloud is stopped at the end."""
     yield tmp_path / "home"
-    process.stop(tmp_path / "home")
+    supervisor.stop(tmp_path / "home")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from creeklab.cli.contents_manager import STORED
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -35,7 +35,7 @@ def execute(path: Path) -> None:
         try:
             client.execute()
         finally:
-            process.stop(home)
+            supervisor.stop(home)
     normalise(notebook)
     nbformat.write(notebook, path)
 

@@ -28,7 +28,7 @@ from creeklab import aws
 from creeklab.aws import AwsError, open_aws
 from creeklab.client.device import Refused
 from creeklab.client.key_files import ThingFiles
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from creeklab.made import CERTIFICATE, POLICY, THING
 from creeklab.target import LocalOnly
@@ -372,7 +372,7 @@ def test_a_device_and_its_shadow_work_as_on_the_local_cloud(aws_lab: Lab) -> Non
         device.publish("creek/depth", {"depth": 1.4})
         assert inbox.wait_for(1)[0].json == {"depth": 1.4}
         device.shadow.update(reported={"depth": 1.4})
-    assert process.status(aws_lab.home) is None  # the lab has no local cloud of its own
+    assert supervisor.status(aws_lab.home) is None  # the lab has no local cloud of its own
     assert aws_lab.check.thing(thing.name)
     assert aws_lab.check.certificate(thing.name)
     assert aws_lab.check.connection(thing.name)
@@ -633,7 +633,7 @@ def test_no_setting_of_aws_leads_the_local_lab_astray(aws_lab: Lab, home: Path) 
     """The stand-in's settings are in the environment; this lab does not look."""
     local = open_lab("local", home=home)
     assert local.target == "local"
-    assert local.ca_file == process.ca_file(home)
+    assert local.ca_file == supervisor.ca_file(home)
     assert local.client("iot").list_things()["things"] == []
     assert json.loads((home / "cloud" / "account.json").read_text())["account"] == local.account
     assert isinstance(local.keys.folder, Path)

@@ -21,7 +21,7 @@ from creeklab.catch_up import (
     thing_policy,
     wide_policy,
 )
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 
 NOTEBOOKS = ["02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "99"]
@@ -38,7 +38,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = open_lab(home=home)
     lab.client = functools.cache(lab.client)  # type: ignore[method-assign]  # for speed
     yield lab
-    process.stop(home)
+    supervisor.stop(home)
 
 
 def empty(lab: Lab) -> None:

@@ -12,7 +12,7 @@ import pytest
 from IPython.lib.pretty import pretty
 
 from creeklab.checks import Check
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
@@ -449,6 +449,6 @@ def test_what_is_not_the_name_of_a_thing_is_a_finding_too(lab: Lab, check: str, 
 def test_a_cloud_that_is_not_there(home: Path) -> None:
     lab = open_lab(home=home)
     thing = make_thing(lab)
-    process.stop(home)
-    with pytest.raises(process.CloudError, match="does not run any more"):
+    supervisor.stop(home)
+    with pytest.raises(supervisor.CloudError, match="does not run any more"):
         lab.check.connection(thing.name)

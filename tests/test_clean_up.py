@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from creeklab.cli import main
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from tests.conftest import make_thing
 
@@ -67,7 +67,7 @@ def test_doctor_starts_no_cloud_to_look_at_the_machine(
     monkeypatch.delenv("CREEKLAB_TARGET", raising=False)
     assert run("doctor") == 0
     assert "does not run; open_lab starts it" in capsys.readouterr().out
-    assert process.status(home) is None
+    assert supervisor.status(home) is None
     assert not home.exists()
 
 
@@ -77,11 +77,11 @@ def test_a_cloud_that_is_started_to_look_is_told_of(
 ) -> None:
     run(*command)
     assert "was started" not in capsys.readouterr().out
-    process.stop(own_lab.home)
+    supervisor.stop(own_lab.home)
     run(*command)
     told = "The local cloud did not run, and was started: python3 -m creeklab cloud stop ends it.\n"
     assert capsys.readouterr().out.startswith(told)
-    assert process.status(own_lab.home) is not None
+    assert supervisor.status(own_lab.home) is not None
 
 
 @pytest.mark.parametrize("command", ["doctor", "clean-up"])

@@ -17,7 +17,7 @@ from creeklab.client.device import ANSWER_SECONDS, Device, Refused
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.client.inbox import Inbox, Message
 from creeklab.client.topics import topic_fault
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
@@ -262,10 +262,10 @@ def test_many_publishes_may_be_under_way_at_once(lab: Lab, thing: NewThing) -> N
 
 
 def test_an_acknowledgement_that_does_not_come(home: Path) -> None:
-    process.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.ensure(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
-        process.stop(home)
+        supervisor.stop(home)
         publishing = device.publish_soon("soon/a", "x")
         with pytest.raises(
             TimeoutError, match=r"Publishing to 'soon/a': no answer came within 0 s"
@@ -515,11 +515,11 @@ def test_a_second_device_of_one_client_id_is_warned_of(lab: Lab, new_thing: NewT
 
 def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
     # Not on the usual port, which another cloud may take as soon as this one stops.
-    process.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.ensure(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     thing = make_thing(lab)
     with lab.connect(thing.name) as device:
-        process.stop(home)
+        supervisor.stop(home)
         began = time.monotonic()
         with pytest.raises(Refused, match="Connecting as 'another': socket connection ref"):
             lab.connect(thing.name, client_id="another")
@@ -531,14 +531,14 @@ def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
         device.publish("creek/depth", {"depth": 1.4})
         assert time.monotonic() - began < ANSWER_SECONDS
         device.subscribe("creek/#")
-        process.stop(home)
+        supervisor.stop(home)
     assert "closed" in repr(device)  # also when nobody is there to take leave of
 
 
 def test_a_cloud_that_is_not_there_is_called_so(home: Path) -> None:
     lab = open_lab(home=home)
     thing = make_thing(lab)
-    process.stop(home)
+    supervisor.stop(home)
     with pytest.raises((Refused, ConnectionError)) as refusal:
         lab.connect(thing.name)
     assert "lab.why()" not in str(refusal.value)
@@ -549,11 +549,11 @@ def test_what_is_asked_of_a_cloud_that_is_gone_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 3)
-    process.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.ensure(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
         assert device.shadow is not None
-        process.stop(home)
+        supervisor.stop(home)
         said = ""
         end = time.monotonic() + 30
         while "Nobody listens" not in said and time.monotonic() < end:

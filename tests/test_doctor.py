@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from creeklab import aws, doctor_device, doctor_machine
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.doctor import Finding, Findings, Probe, Wrong, examine
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing
@@ -256,10 +256,10 @@ def closed_port() -> int:
 
 
 def test_a_port_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = process.status(lab.home)
+    running = supervisor.status(lab.home)
     assert running is not None
     broken = replace(running, https_port=closed_port())
-    monkeypatch.setattr(process, "status", lambda _: broken)
+    monkeypatch.setattr(supervisor, "status", lambda _: broken)
     findings = lab.doctor()
     assert wrong_one(findings).about == "ports"
     assert str(broken.https_port) in wrong_one(findings).found
@@ -267,9 +267,9 @@ def test_a_port_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_workshops_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    workshop = process.Joined("creek.local", 8883, 8443, "ada", "secret")
-    cloud = process.Running(0, "creek.local", 8883, 8443)
-    monkeypatch.setattr(process, "joined", lambda _: workshop)
+    workshop = supervisor.Joined("creek.local", 8883, 8443, "ada", "secret")
+    cloud = supervisor.Running(0, "creek.local", 8883, 8443)
+    monkeypatch.setattr(supervisor, "joined", lambda _: workshop)
     found = doctor_machine.local_cloud(tmp_path, lambda: cloud, opened=True)
     assert found == "is the workshop's, and can be reached."
     with pytest.raises(Wrong, match=r"creek\.local cannot be reached"):
@@ -601,7 +601,7 @@ def test_what_the_broker_alone_refuses_is_explained(lab: Lab, new_thing: Make) -
 def test_a_cloud_that_has_ended(home: Path) -> None:
     lab = open_lab(home=home)
     lab.catch_up("04-policy")
-    process.stop(home)
+    supervisor.stop(home)
     device = lab.doctor("Test2")
     assert [finding.about for finding in device.wrong()] == ["server", "Thing", "certificate known"]
     assert "AWS cannot be asked" in device.wrong()[1].found

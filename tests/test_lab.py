@@ -25,7 +25,7 @@ import creeklab
 from creeklab.catch_up import catch_up
 from creeklab.checks import Checks
 from creeklab.client.device import Refused
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.home import home_folder
 from creeklab.lab import Lab, open_lab
 from creeklab.tape import COLUMNS
@@ -57,9 +57,9 @@ def test_the_package_offers_the_lab_and_nothing_by_accident() -> None:
 
 def test_opening_twice_finds_the_same_cloud(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREEKLAB_HOME", str(lab.home))
-    before = process.status(lab.home)
+    before = supervisor.status(lab.home)
     again = open_lab()
-    assert process.status(lab.home) == before
+    assert supervisor.status(lab.home) == before
     assert (again.endpoint, again.mqtt_port, again.https_port) == (
         lab.endpoint,
         lab.mqtt_port,
@@ -247,7 +247,7 @@ def test_a_tape_without_entries_has_the_same_columns(lab: Lab) -> None:
 
 def test_reset_empties_the_account_and_leaves_the_rest(home: Path) -> None:
     # Not on the usual port, which another cloud may take while this one starts anew.
-    process.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.ensure(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     assert repr(lab.why()) == "Nothing was refused."
     iot, data = lab.client("iot"), lab.client("iot-data")
@@ -293,7 +293,7 @@ def test_a_call_to_a_cloud_that_is_gone_says_what_to_do(home: Path) -> None:
     lab = open_lab(home=home)
     used, unused = lab.client("iot"), lab.client("sts")
     used.list_things()
-    process.stop(home)
+    supervisor.stop(home)
     for call in (used.list_things, unused.get_caller_identity):
         # Still what a program that knows boto3 expects.
         with pytest.raises(EndpointConnectionError) as gone:
@@ -303,6 +303,6 @@ def test_a_call_to_a_cloud_that_is_gone_says_what_to_do(home: Path) -> None:
             f"https://{lab.endpoint}:{lab.https_port}. Open the lab again with "
             "lab = creeklab.open_lab(), and make clients and devices anew from it."
         )
-    with pytest.raises(process.CloudError, match="any more: nobody listens at https"):
+    with pytest.raises(supervisor.CloudError, match="any more: nobody listens at https"):
         lab.why()
     assert open_lab(home=home).client("iot").list_things()["things"] == []

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from creeklab.client.key_files import certificate_id
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from creeklab.ledger_file import LedgerFile
 from creeklab.made import (
@@ -48,7 +48,7 @@ POLICY_TEXT = json.dumps(
 def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("ledger")
     yield open_lab(home=home)
-    process.stop(home)
+    supervisor.stop(home)
 
 
 def others(lab: Lab, service: str) -> Any:

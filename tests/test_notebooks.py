@@ -20,7 +20,7 @@ import pytest
 from nbclient import NotebookClient
 
 from creeklab.catch_up import catch_up
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab
 from tests.execute_notebooks import normalise
 
@@ -470,6 +470,6 @@ def test_any_order_works_in_one_account(
         whole, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
     client.execute()
-    assert process.status(home) is not None
+    assert supervisor.status(home) is not None
     for cell in whole.cells:
         assert bool(errors(cell)) == ("raises-exception" in tags(cell)), cell.source

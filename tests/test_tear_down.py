@@ -14,7 +14,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from creeklab.ledger_file import LedgerFile
 from creeklab.made import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Made
@@ -25,7 +25,7 @@ from tests.test_ledger import POLICY_TEXT, others
 def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("tear-down")
     yield open_lab(home=home)
-    process.stop(home)
+    supervisor.stop(home)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from creeklab.cli import jupyterlab
 from creeklab.cli.jupyterlab import NOTEBOOKS, JupyterError, child_environment
 
 if TYPE_CHECKING:
-    from creeklab.cloud.process import Running
+    from creeklab.cloud.supervisor import Running
     from creeklab.lab import Lab
 
 # A notebook, or a class of tests, stays with one process: its cells and tests build on each other.
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(options: argparse.Namespace) -> int:
-    from creeklab.cloud.process import CloudError
+    from creeklab.cloud.supervisor import CloudError
 
     try:
         run: Callable[[argparse.Namespace], int] = options.run
@@ -189,14 +189,14 @@ def _landmark(text: str) -> tuple[str, float]:
 
 def run_lab(options: argparse.Namespace) -> int:
     """Start the cloud and JupyterLab; wait for Ctrl-C; stop what was started here."""
-    from creeklab.cloud import process
+    from creeklab.cloud import supervisor
 
     notebook = jupyterlab.find_notebook(NOTEBOOKS, options.notebook)
     if options.port is not None:
         jupyterlab.check_free(options.port)
     home = _home()
     with _one_interrupt():
-        cloud = process.ensure(home)
+        cloud = supervisor.ensure(home)
         try:
             ended = jupyterlab.run(
                 home,
@@ -207,7 +207,7 @@ def run_lab(options: argparse.Namespace) -> int:
             )
         finally:
             if cloud.started_here:
-                process.stop(home)
+                supervisor.stop(home)
     say("JupyterLab has ended." if ended == 0 else f"JupyterLab ended with exit code {ended}.")
     say("The local cloud " + ("is stopped." if cloud.started_here else "runs on, as before."))
     return ended
@@ -272,17 +272,17 @@ def _run_tool(module: str, *arguments: str) -> int:
 
 def start_cloud(options: argparse.Namespace) -> int:
     """Start the local cloud, unless it runs."""
-    from creeklab.cloud import process
+    from creeklab.cloud import supervisor
 
     home = _home()
-    cloud = process.ensure(
+    cloud = supervisor.ensure(
         home,
         mqtt_port=options.mqtt_port,
         https_port=options.https_port,
         settings=options.settings,
         host=options.host,
     )
-    if process.joined(home) is not None:
+    if supervisor.joined(home) is not None:
         raise CommandError(
             f"You take part in a workshop, and its cloud runs. {_where(cloud)}\n"
             "Nothing was started. For a cloud of your own run first:\n"
@@ -347,29 +347,29 @@ def leave_workshop(_: argparse.Namespace) -> int:
 
 def stop_cloud(_: argparse.Namespace) -> int:
     """Stop the local cloud, if it runs."""
-    from creeklab.cloud import process
+    from creeklab.cloud import supervisor
 
-    stopped = process.stop(_home())
+    stopped = supervisor.stop(_home())
     say("The local cloud is stopped." if stopped else "The local cloud was not running.")
     return 0
 
 
 def show_cloud(_: argparse.Namespace) -> int:
     """Tell whether the local cloud runs; the exit code is 3 if it does not."""
-    from creeklab.cloud import process
+    from creeklab.cloud import supervisor
 
     home = _home()
-    workshop = process.joined(home)
+    workshop = supervisor.joined(home)
     if workshop is not None:
         say(f"You take part in a workshop as {workshop.name}.")
         try:
-            say(_where(process.reach(workshop)))
-        except process.CloudError as error:
+            say(_where(supervisor.reach(workshop)))
+        except supervisor.CloudError as error:
             say(str(error))
             return NOT_RUNNING
         say(_to_trust(home))
         return 0
-    cloud = process.status(home)
+    cloud = supervisor.status(home)
     if cloud is None:
         say(f"The local cloud does not run. Its state: {home}")
         return NOT_RUNNING
@@ -382,9 +382,9 @@ def show_cloud(_: argparse.Namespace) -> int:
 
 
 def _to_trust(home: Path) -> str:
-    from creeklab.cloud import process
+    from creeklab.cloud import supervisor
 
-    return f"What clients have to trust: {process.ca_file(home)}"
+    return f"What clients have to trust: {supervisor.ca_file(home)}"
 
 
 def _participants(home: Path) -> str:
@@ -459,12 +459,12 @@ def clean_up_lab(options: argparse.Namespace) -> int:
 
 def _open(target: str | None) -> Lab:
     from creeklab.aws import AwsError
-    from creeklab.cloud import process
+    from creeklab.cloud import supervisor
     from creeklab.home import home_folder
     from creeklab.opening import open_lab
 
     home = home_folder()
-    starts = _target(target) == "local" and process.joined(home) is None and not _runs(home)
+    starts = _target(target) == "local" and supervisor.joined(home) is None and not _runs(home)
     try:
         lab = open_lab(target)
     except (ValueError, AwsError) as error:
@@ -479,9 +479,9 @@ def _target(named: str | None) -> str:
 
 
 def _runs(home: Path) -> bool:
-    from creeklab.cloud import process
+    from creeklab.cloud import supervisor
 
-    return process.status(home) is not None
+    return supervisor.status(home) is not None
 
 
 def _ask_for_yes(what: str) -> None:

@@ -21,9 +21,9 @@ from pathlib import Path
 import filelock
 
 from creeklab.cloud.account import write_private
-from creeklab.cloud.app import App
-from creeklab.cloud.process import Running, cloud_folder, running_lock
+from creeklab.cloud.local_cloud import App
 from creeklab.cloud.settings import Settings, parse_settings
+from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
 
 if sys.platform == "win32":
     from asyncio import run

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 
-from creeklab.cloud.access import Access, AccountAccess
 from creeklab.cloud.account import Account
 from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.iot import Iot
@@ -19,6 +18,7 @@ from creeklab.cloud.api.lab import lab_door
 from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import DATA_SERVICE, OWN_SERVICE, Verb
 from creeklab.cloud.api.sts import Sts
+from creeklab.cloud.authorization import Access, AccountAccess
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt.broker import Broker, Peer

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.packets import Publish, encode
 from creeklab.lab import Lab, open_lab
 from creeklab.local import open_local
@@ -32,22 +32,22 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
     """Measure every row once."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
-        running = process.ensure(home, settings=settings)
+        running = supervisor.ensure(home, settings=settings)
         try:
             lab = open_lab(home=home)
             cloud[CREATE].append(_things_a_second(home))
             cloud[PAGE].append(_milliseconds_a_page(lab))
-            process.stop(home)
-            running = process.ensure(home, settings=settings)
+            supervisor.stop(home)
+            running = supervisor.ensure(home, settings=settings)
             cloud[MEMORY].append(resident_megabytes(running.pid))
             cloud[UPDATE].append(_updates_a_second(open_lab(home=home)))
         finally:
-            process.stop(home)
+            supervisor.stop(home)
 
 
 def _things_a_second(home: Path) -> float:
     # Of the cloud alone, without the lab's ledger, which looks before it believes.
-    session = open_local(home, process.ensure(home)).session
+    session = open_local(home, supervisor.ensure(home)).session
     clients = [session.client("iot") for _ in range(4)]
 
     def create(number: int) -> None:

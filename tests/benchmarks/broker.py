@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import open_lab
 from creeklab.local import open_local
 
@@ -119,7 +119,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 @contextlib.contextmanager
 def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
     """Run a cloud with a Thing for each client id, and one certificate for all of them."""
-    running = process.ensure(home, settings=settings)
+    running = supervisor.ensure(home, settings=settings)
     try:
         lab = open_lab(home=home)
         iot = open_local(home, running).session.client("iot")  # without the ledger
@@ -151,7 +151,7 @@ def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
         context = traffic.trust(lab.ca_file, files.certificate, files.private_key)
         yield Broker(running.pid, (lab.endpoint, lab.mqtt_port), context)
     finally:
-        process.stop(home)
+        supervisor.stop(home)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import pandas as pd
 from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.creek import samples
 from creeklab.creek.replay import Reading, Replay
 from creeklab.lab import open_lab
@@ -66,7 +66,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 @contextlib.contextmanager
 def _cloud(home: Path, settings: list[str]) -> Iterator[Way]:
     """Run a cloud, and give what replays readings to it and says how many seconds that took."""
-    process.ensure(home, settings=settings)
+    supervisor.ensure(home, settings=settings)
     try:
         lab = open_lab(home=home)
         iot = lab.client("iot")
@@ -92,7 +92,7 @@ def _cloud(home: Path, settings: list[str]) -> Iterator[Way]:
 
             yield play
     finally:
-        process.stop(home)
+        supervisor.stop(home)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from creeklab.client.device import Device
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.creek import samples
 from creeklab.creek.replay import Reading, Replay
 from creeklab.lab import open_lab
@@ -51,15 +51,15 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 def _measure_cloud(home: Path, figures: Figures, settings: list[str]) -> None:
     try:
         figures[NEW].append(_first_connack(home)["ready"])
-        process.stop(home)
+        supervisor.stop(home)
         made = _first_connack(home)
         figures[JOURNEY].append(made["connack"])
-        process.stop(home)
+        supervisor.stop(home)
         known = _first_connack(home, made["thing"])
         figures[READY].append(known["ready"])
         figures[CONNACK].append(known["connack"])
-        process.stop(home)
-        running = process.ensure(home, settings=settings)
+        supervisor.stop(home)
+        running = supervisor.ensure(home, settings=settings)
         figures[MEMORY].append(resident_megabytes(running.pid))
         with open_lab(home=home).connect(made["thing"]) as device:
             figures[LOCKSTEP].append(_publishes_per_second(device))
@@ -69,7 +69,7 @@ def _measure_cloud(home: Path, figures: Figures, settings: list[str]) -> None:
                 )
             )
     finally:
-        process.stop(home)
+        supervisor.stop(home)
 
 
 def _measure_peer(folder: Path, figures: Figures) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from creeklab.cli.jupyterlab import CONTENTS, child_environment, settings
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 from tests.browser.notebook import Notebook
 
@@ -70,7 +70,7 @@ class Jupyter:
 def session_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     home = tmp_path_factory.mktemp("home")
     yield open_lab(home=home)
-    process.stop(home)
+    supervisor.stop(home)
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creeklab.cloud import policy as documents
-from creeklab.cloud.access import Access
 from creeklab.cloud.api.iot import Iot
+from creeklab.cloud.authorization import Access
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.policy import Authorizer
 from creeklab.cloud.registry import Registry

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, ARN, certificate, refusal
@@ -348,7 +348,7 @@ def test_after_a_restart_the_same_are_in_and_out(home: Path, tmp_path: Path) -> 
     arn = register(lab, gone)
     iot.update_certificate(certificateId=arn[-64:], newStatus="INACTIVE")
     iot.delete_certificate(certificateId=arn[-64:], forceDelete=True)
-    process.stop(home)
+    supervisor.stop(home)
     lab = open_lab(home=home)
     assert knock(lab, write(tmp_path, RSA, kept), "gauge") == WELCOME
     assert knock(lab, write(tmp_path, RSA, gone), "gauge") == HANGUP

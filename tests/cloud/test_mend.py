@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from creeklab.cloud.access import Access
+from creeklab.cloud.authorization import Access
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.policy import Authorizer, Mend, mend, parse
 from creeklab.cloud.registry import Registry

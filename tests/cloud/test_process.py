@@ -24,11 +24,11 @@ import psutil
 import pytest
 
 import creeklab
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.__main__ import MOST_FILES
-from creeklab.cloud.app import App
-from creeklab.cloud.process import CloudError, Running
+from creeklab.cloud.local_cloud import App
 from creeklab.cloud.settings import Settings
+from creeklab.cloud.supervisor import CloudError, Running
 from creeklab.lab import open_lab
 
 from ..conftest import make_thing
@@ -40,7 +40,7 @@ ASKER = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from creeklab.cloud.process import ensure
+from creeklab.cloud.supervisor import ensure
 print("there", flush=True)
 sys.stdin.readline()
 print(json.dumps(asdict(ensure(Path(sys.argv[1])))))
@@ -91,7 +91,7 @@ def free_port() -> int:
 
 def start(home: Path, *settings: str) -> Running:
     """Start the cloud on free ports, which nobody else takes while it is down."""
-    return process.ensure(home, mqtt_port=0, https_port=0, settings=settings)
+    return supervisor.ensure(home, mqtt_port=0, https_port=0, settings=settings)
 
 
 def ports(running: Running) -> tuple[int, int]:
@@ -114,25 +114,25 @@ def wait_for_file(file: Path) -> None:
 
 
 def test_nothing_is_made_by_looking(home: Path) -> None:
-    assert process.status(home) is None
-    assert process.stop(home) is False
-    assert process.reset(home) is False
+    assert supervisor.status(home) is None
+    assert supervisor.stop(home) is False
+    assert supervisor.reset(home) is False
     assert not home.exists()
 
 
 def test_started_found_stopped_and_started_again_on_the_same_ports(home: Path) -> None:
     started = start(home)
     assert started.started_here
-    found = process.ensure(home)
-    assert found == process.status(home)
+    found = supervisor.ensure(home)
+    assert found == supervisor.status(home)
     assert found == replace(started, started_here=False)
-    assert process.stop(home) is True
-    assert process.status(home) is None
-    assert process.stop(home) is False
+    assert supervisor.stop(home) is True
+    assert supervisor.status(home) is None
+    assert supervisor.stop(home) is False
     for port in ports(started):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((started.endpoint, port), timeout=5)
-    again = process.ensure(home)
+    again = supervisor.ensure(home)
     assert again.pid != started.pid
     assert ports(again) == ports(started)
 
@@ -146,17 +146,17 @@ def test_two_homes_have_two_clouds(home: Path, tmp_path: Path) -> None:
         one.client("iot").create_thing(thingName="only-in-one")
         assert things(home) == ["only-in-one"]
         assert things(other) == []
-        assert process.stop(other) is True
-        assert process.status(home) is not None
+        assert supervisor.stop(other) is True
+        assert supervisor.status(home) is not None
     finally:
-        process.stop(other)
+        supervisor.stop(other)
 
 
 def test_many_that_ask_at_once_get_one_cloud_that_outlives_them(home: Path) -> None:
     answers = ask_all_at_once(home, 6)
     assert sorted(answer.started_here for answer in answers) == [False] * 5 + [True]
     assert len({(answer.pid, *ports(answer)) for answer in answers}) == 1
-    found = process.status(home)
+    found = supervisor.status(home)
     assert found is not None
     assert found.pid == answers[0].pid
     assert things(home) == []
@@ -170,9 +170,9 @@ def test_a_cloud_that_is_still_starting_is_waited_for(home: Path) -> None:
     with python("-m", "creeklab.cloud", "--home", str(home)) as starting:
         wait_for_file(home / "cloud" / "account.json")
         try:
-            assert process.ensure(home).pid == starting.pid
+            assert supervisor.ensure(home).pid == starting.pid
             assert things(home) == []
-            assert process.stop(home) is True
+            assert supervisor.stop(home) is True
         finally:
             starting.kill()
 
@@ -184,9 +184,9 @@ def test_the_end_of_the_one_that_is_starting_it_does_no_harm(home: Path) -> None
         asker.stdin.flush()
         wait_for_file(home / "cloud" / "account.json")
         asker.kill()
-    found = process.ensure(home)
+    found = supervisor.ensure(home)
     assert things(home) == []
-    again = process.status(home)
+    again = supervisor.status(home)
     assert again is not None
     assert again.pid == found.pid
 
@@ -200,28 +200,28 @@ def test_free_ports_are_found_if_the_usual_ones_are_taken(home: Path) -> None:
         for port in (8883, 8443):
             with contextlib.suppress(OSError):  # Somebody has it, who may give it up meanwhile.
                 held.add(stack.enter_context(taken(port)))
-        assert held.isdisjoint(ports(process.ensure(home)))
+        assert held.isdisjoint(ports(supervisor.ensure(home)))
 
 
 def test_a_named_port_that_is_taken_is_an_error_that_names_it(home: Path) -> None:
     mqtt, https = free_port(), free_port()
-    assert ports(process.ensure(home, mqtt_port=mqtt, https_port=https)) == (mqtt, https)
-    process.stop(home)
+    assert ports(supervisor.ensure(home, mqtt_port=mqtt, https_port=https)) == (mqtt, https)
+    supervisor.stop(home)
     with taken() as port:
         with pytest.raises(CloudError, match=f"Port {port} is taken by another program"):
-            process.ensure(home, mqtt_port=port)
+            supervisor.ensure(home, mqtt_port=port)
         with pytest.raises(CloudError, match=f"Port {port} is taken by another program"):
-            process.ensure(home, https_port=port)
-        assert process.status(home) is None
+            supervisor.ensure(home, https_port=port)
+        assert supervisor.status(home) is None
     # What went wrong once changes nothing for the devices that know the ports of before.
-    assert ports(process.ensure(home)) == (mqtt, https)
+    assert ports(supervisor.ensure(home)) == (mqtt, https)
 
 
 def test_a_port_of_the_last_time_that_is_taken_now_is_given_up(home: Path) -> None:
     first = start(home)
-    process.stop(home)
+    supervisor.stop(home)
     with taken(first.mqtt_port):
-        second = process.ensure(home)
+        second = supervisor.ensure(home)
         assert second.mqtt_port != first.mqtt_port
         assert second.https_port == first.https_port
 
@@ -229,7 +229,7 @@ def test_a_port_of_the_last_time_that_is_taken_now_is_given_up(home: Path) -> No
 @pytest.mark.parametrize("port", [-1, 65_536])
 def test_a_port_that_cannot_be_is_an_error_that_names_it(home: Path, port: int) -> None:
     with pytest.raises(CloudError, match=str(port)):
-        process.ensure(home, mqtt_port=port)
+        supervisor.ensure(home, mqtt_port=port)
 
 
 # --- what may be found in a home folder -----------------------------------------------------------
@@ -242,9 +242,9 @@ def test_a_killed_cloud_is_found_dead_and_started_again(home: Path) -> None:
     os.kill(first.pid, signal.SIGKILL)
     os.waitpid(first.pid, 0)
     assert (home / "cloud" / "ready.json").exists()
-    assert process.status(home) is None
-    assert process.stop(home) is False
-    second = process.ensure(home)
+    assert supervisor.status(home) is None
+    assert supervisor.stop(home) is False
+    second = supervisor.ensure(home)
     assert second.started_here
     assert ports(second) == ports(first)
     assert things(home) == ["survivor"]
@@ -256,7 +256,7 @@ def test_killed_while_starting_for_the_first_time(home: Path, file: str) -> None
     with python("-m", "creeklab.cloud", "--home", str(home)) as starting:
         wait_for_file(home / "cloud" / file)
         starting.kill()
-    assert process.status(home) is None
+    assert supervisor.status(home) is None
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
         device.publish("a/topic", {"n": 1})
@@ -264,11 +264,11 @@ def test_killed_while_starting_for_the_first_time(home: Path, file: str) -> None
 
 @pytest.mark.parametrize("said", ['{"pid": 1, "mqtt_po', '["mqtt_port"]'])
 def test_a_ready_file_without_sense_is_no_obstacle(home: Path, said: str) -> None:
-    file = process.cloud_folder(home) / "ready.json"
+    file = supervisor.cloud_folder(home) / "ready.json"
     file.write_text(said)
-    assert process.status(home) is None
-    started = process.ensure(home)
-    assert process.status(home) == replace(started, started_here=False)
+    assert supervisor.status(home) is None
+    started = supervisor.ensure(home)
+    assert supervisor.status(home) == replace(started, started_here=False)
 
 
 def test_a_stale_ready_file_names_ports_but_no_process(home: Path) -> None:
@@ -276,10 +276,10 @@ def test_a_stale_ready_file_names_ports_but_no_process(home: Path) -> None:
     # As after a restart of the machine: that process number is somebody else's now.
     with python("-c", "input()") as bystander:
         stale = {"pid": bystander.pid, "endpoint": "?", "mqtt_port": mqtt, "https_port": https}
-        (process.cloud_folder(home) / "ready.json").write_text(json.dumps(stale))
-        assert process.status(home) is None
-        assert process.stop(home) is False
-        assert ports(process.ensure(home)) == (mqtt, https)
+        (supervisor.cloud_folder(home) / "ready.json").write_text(json.dumps(stale))
+        assert supervisor.status(home) is None
+        assert supervisor.stop(home) is False
+        assert ports(supervisor.ensure(home)) == (mqtt, https)
         bystander.communicate("\n", timeout=30)
     assert bystander.returncode == 0
 
@@ -287,57 +287,57 @@ def test_a_stale_ready_file_names_ports_but_no_process(home: Path) -> None:
 def test_a_damaged_database_is_named_and_reset_is_the_way_out(home: Path) -> None:
     first = start(home)
     open_lab(home=home).client("iot").create_thing(thingName="lost")
-    process.stop(home)
+    supervisor.stop(home)
     database = home / "cloud" / "cloud.db"
     for offset, length in ((100, 3000), (0, 16)):  # a torn page, then no database at all
         with database.open("r+b") as stream:
             stream.seek(offset)
             stream.write(b"\xa5" * length)
         with pytest.raises(CloudError, match=r"is damaged .* or delete it") as error:
-            process.ensure(home)
+            supervisor.ensure(home)
         assert str(database) in str(error.value)
         assert "\n" not in str(error.value)
-        assert process.status(home) is None
-    assert process.reset(home) is False
+        assert supervisor.status(home) is None
+    assert supervisor.reset(home) is False
     assert things(home) == []
-    assert ports(process.ensure(home)) == ports(first)
+    assert ports(supervisor.ensure(home)) == ports(first)
 
 
 def test_any_other_damaged_file_is_named(home: Path) -> None:
-    process.ensure(home)
-    process.stop(home)
+    supervisor.ensure(home)
+    supervisor.stop(home)
     for name in ("account.json", "ca/root.pem"):
         file = home / "cloud" / name
         whole = file.read_bytes()
         file.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(CloudError, match=r"[Dd]elete") as error:
-            process.ensure(home)
+            supervisor.ensure(home)
         assert str(file) in str(error.value)
         file.write_bytes(whole)
 
 
 def test_a_setting_that_cannot_be_is_explained(home: Path) -> None:
     with pytest.raises(CloudError, match=r"'no_such=1' is not name=value .* idle_hours"):
-        process.ensure(home, settings=["idle_hours=2", "no_such=1"])
-    assert process.status(home) is None
+        supervisor.ensure(home, settings=["idle_hours=2", "no_such=1"])
+    assert supervisor.status(home) is None
 
 
 def test_a_home_that_is_a_file_is_explained(home: Path) -> None:
     home.write_text("a file")
-    assert process.status(home) is None
+    assert supervisor.status(home) is None
     with pytest.raises(CloudError, match=r"cannot be made .* CREEKLAB_HOME") as error:
-        process.ensure(home)
+        supervisor.ensure(home)
     assert str(home) in str(error.value)
     assert home.read_text() == "a file"
 
 
 def test_a_folder_that_cannot_be_used_is_explained(home: Path) -> None:
     # Stands for every way in which the system refuses the lock file; mode bits stop no superuser.
-    lock = process.cloud_folder(home) / "start.lock"
+    lock = supervisor.cloud_folder(home) / "start.lock"
     lock.mkdir()
     try:
         with pytest.raises(CloudError) as error:
-            process.ensure(home)
+            supervisor.ensure(home)
         assert str(home / "cloud") in str(error.value)
     finally:
         lock.rmdir()
@@ -355,8 +355,8 @@ def test_reset_empties_the_account_and_keeps_all_else(home: Path) -> None:
     kept = [home / "cloud" / name for name in ("account.json", "ca/ca.pem", "ca/devices.pem")]
     before = [file.read_bytes() for file in kept]
 
-    assert process.reset(home) is True
-    after = process.status(home)
+    assert supervisor.reset(home) is True
+    after = supervisor.status(home)
     assert after is not None
     assert after.pid != running.pid
     assert ports(after) == ports(running)
@@ -371,9 +371,9 @@ def test_reset_empties_the_account_and_keeps_all_else(home: Path) -> None:
             thingName="t", payload=b'{"state":{"reported":{"site":"%s"}}}' % (b"x" * 40)
         )
 
-    process.stop(home)
-    assert process.reset(home) is False
-    assert process.status(home) is None
+    supervisor.stop(home)
+    assert supervisor.reset(home) is False
+    assert supervisor.status(home) is None
 
 
 def test_a_connected_device_holds_up_no_stop_and_comes_back(home: Path) -> None:
@@ -381,9 +381,9 @@ def test_a_connected_device_holds_up_no_stop_and_comes_back(home: Path) -> None:
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
         began = time.monotonic()
-        assert process.stop(home) is True
-        assert time.monotonic() - began < process.STOP_SECONDS / 2
-        assert ports(process.ensure(home)) == (lab.mqtt_port, lab.https_port)
+        assert supervisor.stop(home) is True
+        assert time.monotonic() - began < supervisor.STOP_SECONDS / 2
+        assert ports(supervisor.ensure(home)) == (lab.mqtt_port, lab.https_port)
         device.publish("a/topic", {"n": 1})  # answered: the SDK has connected anew
 
 

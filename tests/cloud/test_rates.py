@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from creeklab.client.device import Refused
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rates import Rate, Rates, Throughput
 from creeklab.cloud.store import Store
@@ -156,7 +156,7 @@ def test_what_waited_comes_at_its_rate(tmp_path: Path, version: int) -> None:
 
 
 def test_as_a_device_meets_them(home: Path) -> None:
-    process.ensure(home, settings=["publish_rate=5", "connect_rate=1"])
+    supervisor.ensure(home, settings=["publish_rate=5", "connect_rate=1"])
     lab = open_lab(home=home)
     thing = make_thing(lab).name
     with lab.connect(thing) as device:
@@ -186,7 +186,7 @@ def test_as_a_device_meets_them(home: Path) -> None:
 @pytest.mark.parametrize("how", ["TLS", "WebSocket"])
 def test_what_goes_over_one_connection_is_delayed(home: Path, how: str) -> None:
     """A second's worth goes at once, in or out; half as much more takes half a second."""
-    process.ensure(home, settings=["throughput=200000"])
+    supervisor.ensure(home, settings=["throughput=200000"])
     lab = open_lab(home=home)
     payload = b"x" * 60_000
     with (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.spin import Spin
 from creeklab.lab import open_lab
 from tests.conftest import make_thing
@@ -48,7 +48,7 @@ def test_it_stays_awake_for_its_time_after_the_last_message() -> None:
 
 
 def test_a_cloud_that_spins_answers_as_any_other(home: Path) -> None:
-    process.ensure(home, settings=["spin_microseconds=150"])
+    supervisor.ensure(home, settings=["spin_microseconds=150"])
     lab = open_lab(home=home)
     thing = make_thing(lab)
     with lab.connect(thing.name) as device:

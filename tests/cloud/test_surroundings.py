@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.access import Access
+from creeklab.cloud.authorization import Access
 from creeklab.cloud.policy import Explanation
 from creeklab.cloud.registry import Registry
 from tests.cloud.iot_harness import ALLOW, ARN, attached_to_thing, policy_document

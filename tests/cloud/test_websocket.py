@@ -23,7 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from creeklab.client.device import AccountKey, Device, Refused
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Peer
@@ -219,7 +219,7 @@ class TestTheAccount:
 
     def test_nobody_there(self, home: Path) -> None:
         lab = open_lab(home=home)
-        process.stop(home)
+        supervisor.stop(home)
         with pytest.raises(Refused, match="Nobody listens there"):
             lab.connect_account()
 
@@ -473,7 +473,7 @@ class TestTheEnd:
             browser.open()
             browser.send(connect("last", 5))
             browser.hear(1)
-            process.stop(home)
+            supervisor.stop(home)
             [disconnect] = browser.hear(1)
             assert disconnect.reason_code == 139
 

@@ -35,18 +35,18 @@ from creeklab.bootstrap import CLONE
 from creeklab.cli import main
 from creeklab.client.device import AccountKey, Device, Refused
 from creeklab.client.key_files import Keys
-from creeklab.cloud import process, workshop
 from creeklab.cloud import rooms as rooms_module
+from creeklab.cloud import supervisor, workshop
 from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
-from creeklab.cloud.app import App
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.local_cloud import App
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.decoder import Decoder
-from creeklab.cloud.process import CloudError, Joined, Running
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import StoreError
+from creeklab.cloud.supervisor import CloudError, Joined, Running
 from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
 from creeklab.door import DoorRefused, ask
 from creeklab.home import workshop_folder
@@ -75,11 +75,11 @@ pytestmark = pytest.mark.skipif(not has(HOST), reason="This machine has one loop
 @contextmanager
 def workshop_cloud(home: Path, host: str = HOST) -> Iterator[Path]:
     """Run a teacher's cloud; give the file to hand out."""
-    process.ensure(home, mqtt_port=0, https_port=0, host=host)
+    supervisor.ensure(home, mqtt_port=0, https_port=0, host=host)
     try:
         yield home / "cloud" / JOIN_FILE
     finally:
-        process.stop(home)
+        supervisor.stop(home)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ class Someone:
         home = workshop_folder(base)
         self.account = load_account(home / "cloud")
         self._found = found
-        self._ca = process.ca_file(home)
+        self._ca = supervisor.ca_file(home)
         self.keys = Keys(home / "keys", self._ca)
 
     def connect_clients(self, session: boto3.Session) -> None:
@@ -195,7 +195,7 @@ class Someone:
 def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
     began = time.perf_counter()
     with workshop_cloud(tmp_path / "teacher") as file, ThreadPoolExecutor(4) as pool:
-        running = process.status(tmp_path / "teacher")
+        running = supervisor.status(tmp_path / "teacher")
         assert running is not None
         cloud = psutil.Process(running.pid)
         alone = cloud.memory_info().rss
@@ -480,7 +480,7 @@ class TestJoining:
             join(base, file, "Hal")
             assert open_lab().account == there.account
         finally:
-            process.stop(base)
+            supervisor.stop(base)
 
     def test_what_lies_on_the_disk_is_private(self, tmp_path: Path, teacher: Path) -> None:
         join(tmp_path, teacher / "cloud" / JOIN_FILE, "Ida")
@@ -489,7 +489,7 @@ class TestJoining:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 assert mode & 0o077 == 0, (path, oct(mode))
         told = [path.read_text() for path in (teacher / "cloud" / "accounts").rglob("*.json")]
-        secret = process.joined(workshop_folder(tmp_path))
+        secret = supervisor.joined(workshop_folder(tmp_path))
         assert secret is not None
         assert not any(secret.secret in text for text in told)
 
@@ -552,16 +552,16 @@ def test_it_stops_and_starts_again(tmp_path: Path) -> None:
         open_lab(home=lab.home)
     with pytest.raises(CloudError, match="Open the lab again"):
         lab.why()
-    assert process.status(lab.home) is None
+    assert supervisor.status(lab.home) is None
     # Started for this machine alone, it is not open to the network, and nobody can join.
-    process.ensure(home)
+    supervisor.ensure(home)
     try:
         with pytest.raises(CloudError, match="cannot be reached"):
             open_lab(home=lab.home)
     finally:
-        process.stop(home)
+        supervisor.stop(home)
     file.unlink()
-    process.ensure(home, host=HOST)
+    supervisor.ensure(home, host=HOST)
     try:
         with open_lab(home=lab.home).connect(thing.name) as device:
             inbox = device.subscribe("kept")
@@ -572,13 +572,13 @@ def test_it_stops_and_starts_again(tmp_path: Path) -> None:
             join(tmp_path / "late", tmp_path / "old.json", "Pia")
         assert lab_of(base, file, "Oda").account == lab.account
         # An account that is emptied by its owner is the owner's own.
-        process.reset(home)
-        running = process.status(home)
+        supervisor.reset(home)
+        running = supervisor.status(home)
         assert running is not None
         assert running.host == HOST
         assert len(lab.client("iot").list_things()["things"]) == 1
     finally:
-        process.stop(home)
+        supervisor.stop(home)
 
 
 def test_who_has_joined_outlives_a_kill(tmp_path: Path) -> None:
@@ -586,11 +586,11 @@ def test_who_has_joined_outlives_a_kill(tmp_path: Path) -> None:
     with workshop_cloud(home) as file:
         lab = lab_of(tmp_path / "home", file, "Sam")
         thing = make_thing(lab)
-        running = process.status(home)
+        running = supervisor.status(home)
         assert running is not None
         os.kill(running.pid, signal.SIGKILL)
         psutil.Process(running.pid).wait(SECONDS)
-        process.ensure(home, host=HOST)
+        supervisor.ensure(home, host=HOST)
         with open_lab(home=lab.home).connect(thing.name) as device:
             device.publish("still", "here")
 
@@ -839,7 +839,7 @@ def test_a_device_of_before_the_reset_is_told_why(tmp_path: Path) -> None:
 
 
 def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
-    running = process.ensure(home, mqtt_port=0, https_port=0)
+    running = supervisor.ensure(home, mqtt_port=0, https_port=0)
     assert running.host == ""
     assert not (home / "cloud" / JOIN_FILE).exists()
     for port in (running.mqtt_port, running.https_port):
@@ -860,7 +860,7 @@ def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
 )
 def test_a_name_that_cannot_be_listened_on(home: Path, host: str, why: str) -> None:
     with pytest.raises(CloudError, match=why):
-        process.ensure(home, host=host)
+        supervisor.ensure(home, host=host)
 
 
 def test_a_name_that_is_loopback_here_is_of_no_use(
@@ -920,10 +920,10 @@ def test_a_workshop_on_the_command_line(
         code, said = anna(f"join {file} --name Anna")
         assert (code, "You take part as Anna" in said) == (0, True)
         code, said = anna("status")
-        running = process.status(tmp_path / "teacher")
+        running = supervisor.status(tmp_path / "teacher")
         assert running is not None
         assert (code, f"MQTT on {HOST}:{running.mqtt_port}" in said) == (0, True)
-        trusted = process.ca_file(tmp_path / "anna" / "workshop")
+        trusted = supervisor.ca_file(tmp_path / "anna" / "workshop")
         assert trusted.exists()
         assert f"What clients have to trust: {trusted}\n" in said
         row = teacher("status")[1].splitlines()[-1].split()
@@ -935,7 +935,7 @@ def test_a_workshop_on_the_command_line(
             1,
             True,
         )
-        assert process.status(tmp_path / "teacher") is not None
+        assert supervisor.status(tmp_path / "teacher") is not None
         assert anna("reset --yes")[0] == 0
 
         assert teacher("stop")[0] == 0
@@ -950,12 +950,12 @@ def test_a_workshop_on_the_command_line(
         assert anna("leave") == (0, "You did not take part in a workshop.\n")
         assert anna("status")[0] == 3
     finally:
-        process.stop(tmp_path / "teacher")
+        supervisor.stop(tmp_path / "teacher")
 
 
 def test_a_damaged_file_of_a_participant(tmp_path: Path, file: Path) -> None:
     join(tmp_path, file, "Rob")
-    process.joined_file(workshop_folder(tmp_path)).write_text("{")
+    supervisor.joined_file(workshop_folder(tmp_path)).write_text("{")
     with pytest.raises(CloudError, match="creeklab cloud leave"):
         open_lab(home=workshop_folder(tmp_path))
     assert leave(tmp_path) == ""

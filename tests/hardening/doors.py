@@ -28,7 +28,7 @@ from botocore.credentials import Credentials
 from creeklab.cloud import workshop
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.packets import Pingreq, Pingresp
-from creeklab.cloud.process import cloud_folder
+from creeklab.cloud.supervisor import cloud_folder
 from tests.hardening import mutate, mutate_http
 from tests.hardening.figures import handles
 from tests.hardening.inside import Inside, cloud_inside, wait_for

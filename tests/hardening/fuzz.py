@@ -32,7 +32,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from creeklab.cloud import process, shadow
+from creeklab.cloud import shadow, supervisor
 from creeklab.cloud.mqtt import decoder, packets
 from creeklab.cloud.mqtt.admission import MAX_PACKET
 from creeklab.cloud.mqtt.decoder import Decoder
@@ -451,7 +451,7 @@ def fuzz_wire(random: Random, count: int, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
         try:
-            running = process.ensure(home, mqtt_port=0, https_port=0)
+            running = supervisor.ensure(home, mqtt_port=0, https_port=0)
             lab = open_lab(home=home)
             thing = make_thing(lab)
             with lab.connect(thing.name) as witness:
@@ -465,7 +465,7 @@ def fuzz_wire(random: Random, count: int, report: Report) -> None:
                     log = (home / "cloud" / "cloud.log").read_text()
                     assert not log, f"the log says: {log[-2000:]}"
         finally:
-            process.stop(home)
+            supervisor.stop(home)
 
 
 def speak_over_tls(random: Random, count: int, report: Report, lab: Lab, thing: NewThing) -> None:

@@ -21,11 +21,11 @@ from unittest.mock import patch
 
 import uvloop
 
-from creeklab.cloud.app import App
+from creeklab.cloud.local_cloud import App
 from creeklab.cloud.mqtt import listener
-from creeklab.cloud.process import Running, cloud_folder, running_lock
 from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import parse_settings
+from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.wire import Wire

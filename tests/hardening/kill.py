@@ -34,7 +34,7 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.packets import (
     Pingreq,
     Pingresp,
@@ -302,7 +302,7 @@ class Load:
 
     def round(self, home: Path) -> None:
         """Load the cloud, kill it, start it again, and see that everything is there."""
-        running = process.ensure(home)
+        running = supervisor.ensure(home)
         moment = self._random.uniform(0.05, LONGEST)
         busy: list[Publisher | Reader | Bookkeeper] = [self.all, self.half, *self.group]
         busy += [*self.publishers, self.books]
@@ -325,7 +325,7 @@ class Load:
             thread.join()
         if errors:
             raise errors[0]
-        process.ensure(home)
+        supervisor.ensure(home)
         self._check()
 
     def _check(self) -> None:
@@ -372,7 +372,7 @@ def _number(payload: bytes) -> int:
 
 def rounds(home: Path, count: int, seed: int) -> Iterator[Load]:
     """Go through `count` rounds in a new home folder; give the load after each."""
-    process.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.ensure(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     load = Load(lab, make_thing(lab), seed)
     for _ in range(count):
@@ -398,11 +398,11 @@ def run(options: argparse.Namespace) -> int:
             for publisher in load.publishers:  # else there was no load
                 assert len(publisher.acknowledged) > options.rounds
         finally:
-            process.stop(home)
+            supervisor.stop(home)
         home = Path(folder, "account")
         try:
             steps = journey_through_kills(home, options.rounds, options.seed)
             print(f"account, {options.rounds} kills: {steps} changes acknowledged, none lost")
         finally:
-            process.stop(home)
+            supervisor.stop(home)
     return 0

@@ -25,7 +25,7 @@ from unittest.mock import patch
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt import listener, session
 from creeklab.cloud.mqtt.packets import (
     Packet,
@@ -417,7 +417,7 @@ def full_tmpfs(megabytes: int = 6) -> Lines:
             return
         home, ballast = disk / "home", disk / "ballast"
         try:
-            process.ensure(home, mqtt_port=0, https_port=0)
+            supervisor.ensure(home, mqtt_port=0, https_port=0)
             lab = open_lab(home=home)
             thing = make_thing(lab)
 
@@ -432,7 +432,7 @@ def full_tmpfs(megabytes: int = 6) -> Lines:
             assert "error in the broker" not in log, log
             yield f"the log has {len(log.splitlines())} lines about it"
         finally:
-            process.stop(home)
+            supervisor.stop(home)
 
 
 # --- a clock that jumps ---------------------------------------------------------------------------
@@ -529,7 +529,7 @@ def flood_of_connects(count: int) -> Lines:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
         try:
-            running = process.ensure(home, mqtt_port=0, https_port=0)
+            running = supervisor.ensure(home, mqtt_port=0, https_port=0)
             resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (300, 300))
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4 * count), hard))
             lab = open_lab(home=home)
@@ -537,7 +537,7 @@ def flood_of_connects(count: int) -> Lines:
             log = (home / "cloud" / "cloud.log").read_text()
             assert "error in the broker" not in log, log[-3000:]
         finally:
-            process.stop(home)
+            supervisor.stop(home)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 

@@ -12,7 +12,7 @@ from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
 from creeklab.client.device_shadow import ShadowRejected
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from creeklab.lab import Lab
 from creeklab.widgets.shadow_view import ShadowView
 from tests.conftest import NewThing
@@ -190,7 +190,7 @@ def test_what_the_tape_has_forgotten_begins_with_what_is_there(home: Any) -> Non
     lab.client("iot").create_thing(thingName="Old")
     for depth in (1, 2, 3):
         rest(lab, "Old", reported={"depth": depth})
-    process.stop(home)
+    supervisor.stop(home)
     lab = open_lab(home=home)
     with lab.shadow_view("Old") as view:
         assert [(each.version, each.writer) for each in view.versions] == [(3, None)]

@@ -13,7 +13,7 @@ import pytest
 from nbconvert import HTMLExporter
 
 from creeklab.cli.jupyterlab import child_environment
-from creeklab.cloud import process
+from creeklab.cloud import supervisor
 from tests import execute_notebooks
 from tests.widgets.test_html import Reader
 
@@ -66,4 +66,4 @@ def test_a_stored_notebook_shows_the_tools_and_is_the_same_at_the_next_run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert compared.returncode == 0, compared.stdout
-    assert process.status(home) is not None
+    assert supervisor.status(home) is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from creeklab.cloud.access import Access, not_active
+from creeklab.cloud.authorization import Access, not_active
 
 Told = dict[str, Any]
 

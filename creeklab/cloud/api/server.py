@@ -27,7 +27,6 @@ from typing import Any, Protocol
 
 from botocore import xform_name
 
-from creeklab.cloud.access import Access
 from creeklab.cloud.api import devices, sigv4
 from creeklab.cloud.api.http import HttpServer, Request
 from creeklab.cloud.api.protocol import (
@@ -38,6 +37,7 @@ from creeklab.cloud.api.protocol import (
     json_error,
     xml_error,
 )
+from creeklab.cloud.authorization import Access
 from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.errors import ServiceError
 

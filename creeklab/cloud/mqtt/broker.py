@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from creeklab.cloud.access import Access
+from creeklab.cloud.authorization import Access
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt import events, reserved
 from creeklab.cloud.mqtt.decoder import Burst

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from creeklab.cloud.access import MAX_CACHED
+from creeklab.cloud.authorization import MAX_CACHED
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.admission import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.broker import Broker, Peer

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from creeklab.cloud.access import Access, not_active
+from creeklab.cloud.authorization import Access, not_active
 from creeklab.cloud.mqtt.admission import Terms, client_id_fault
 from creeklab.cloud.mqtt.fields import Reason
 from creeklab.cloud.mqtt.packets import Publish, Subscription, Will

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from creeklab.cloud.access import Access
+from creeklab.cloud.authorization import Access
 from creeklab.cloud.mqtt import session
 from creeklab.cloud.mqtt.packets import Will
 from creeklab.cloud.mqtt.session import Backlog

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from creeklab.cloud.access import authorizer
 from creeklab.cloud.api.iot.operations import Answer, Operations, listed, no_such
+from creeklab.cloud.authorization import authorizer
 from creeklab.cloud.policy import Authorizer, Policy
 from creeklab.cloud.registry.books import invalid
 
