@@ -308,7 +308,7 @@ def start_cloud(options: argparse.Namespace) -> int:
 
 
 def _invitation(home: Path, cloud: Running) -> str:
-    from creeklab.cloud.workshop import JOIN_FILE
+    from creeklab.cloud.accounts.workshop import JOIN_FILE
 
     return (
         f"\nIt is open to the network, for a workshop. Hand this file to those who take part, and\n"

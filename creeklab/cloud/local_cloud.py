@@ -13,12 +13,12 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from creeklab.cloud.accounts import Accounts
+from creeklab.cloud.accounts.accounts import Accounts
+from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.server import ApiServer
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.mqtt.listener import MqttListener, explain_handshake, watch_handshakes
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.workshop import Workshop
 
 ENDPOINT = "localhost"
 HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud import rooms
 from creeklab.cloud.account import load_account
+from creeklab.cloud.accounts import account_services
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import Store
@@ -26,10 +26,12 @@ def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.Monkey
     def shadows(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(rooms, "Store", store)
-    monkeypatch.setattr(rooms, "ShadowService", shadows)
+    monkeypatch.setattr(account_services, "Store", store)
+    monkeypatch.setattr(account_services, "ShadowService", shadows)
     ca, clock = CertificateAuthority(tmp_path / "ca"), Clock(1_785_000_000.0)
     with pytest.raises(ZeroDivisionError):
-        rooms.Rooms(tmp_path, load_account(tmp_path), Settings(), ca, "localhost", clock, clock)
+        account_services.Rooms(
+            tmp_path, load_account(tmp_path), Settings(), ca, "localhost", clock, clock
+        )
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")

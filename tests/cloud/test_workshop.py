@@ -35,9 +35,11 @@ from creeklab.bootstrap import CLONE
 from creeklab.cli import main
 from creeklab.client.device import AccountKey, Device, Refused
 from creeklab.client.key_files import Keys
-from creeklab.cloud import rooms as rooms_module
-from creeklab.cloud import supervisor, workshop
+from creeklab.cloud import supervisor
 from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
+from creeklab.cloud.accounts import account_services as rooms_module
+from creeklab.cloud.accounts import workshop
+from creeklab.cloud.accounts.workshop import JOIN_FILE, MAX_NAME
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.local_cloud import App
 from creeklab.cloud.mqtt import packets
@@ -47,7 +49,6 @@ from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import StoreError
 from creeklab.cloud.supervisor import CloudError, Joined, Running
-from creeklab.cloud.workshop import JOIN_FILE, MAX_NAME
 from creeklab.door import DoorRefused, ask
 from creeklab.home import workshop_folder
 from creeklab.lab import Lab, open_lab

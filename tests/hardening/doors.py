@@ -25,7 +25,7 @@ from unittest.mock import patch
 import uvloop
 from botocore.credentials import Credentials
 
-from creeklab.cloud import workshop
+from creeklab.cloud.accounts import workshop
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.packets import Pingreq, Pingresp
 from creeklab.cloud.supervisor import cloud_folder

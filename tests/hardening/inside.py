@@ -21,9 +21,9 @@ from unittest.mock import patch
 
 import uvloop
 
+from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.local_cloud import App
 from creeklab.cloud.mqtt import listener
-from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import parse_settings
 from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
 from creeklab.lab import Lab, open_lab

@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 
 from creeklab.bootstrap import CLONE
 from creeklab.cloud.account import load_account
+from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt import packets
@@ -55,7 +56,6 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.tape import LIMITS, OTHERS, PACKETS, REFUSALS
 from creeklab.lab import Lab, open_lab

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from creeklab.cloud.account import Account, load_account, new_account, write_private
-from creeklab.cloud.accounts import Accounts
+from creeklab.cloud.accounts.account_services import Rooms
+from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.protocol import Service
 from creeklab.cloud.api.server import Verb
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.rooms import Rooms
 
 MAX_PARTICIPANTS = 100
 FILES_EACH = 3

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from creeklab.cloud.account import Account, load_account
+from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.api import server
 from creeklab.cloud.ca import CertificateAuthority
-from creeklab.cloud.rooms import Rooms
 from creeklab.cloud.settings import Settings
 
 Soon = Callable[[Callable[[], object]], object]
