@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creeklab.cloud.api.iot import Iot
-from creeklab.cloud.api.protocol import Service
+from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.validation import Invalid, matches, validated
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError

@@ -29,8 +29,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creeklab.cloud.api import http
+from creeklab.cloud.api.dispatcher import ApiServer
 from creeklab.cloud.api.http import BODY_LIMIT
-from creeklab.cloud.api.server import ApiServer
 from creeklab.cloud.errors import ServiceError
 from tests.cloud.api_harness import (
     ACCOUNT,

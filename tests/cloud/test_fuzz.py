@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from creeklab.cloud import shadow
-from creeklab.cloud.api import devices, server
+from creeklab.cloud.api import device_authorization, dispatcher
 from creeklab.cloud.mqtt import fields, packets, websocket
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.connection import Connection
@@ -102,8 +102,8 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_broker, Connection, "_on_protocol_error", malformed_unsaid, "the farewell is"),
         (fuzz_shadow, shadow, "_check_content", nothing, "AssertionError"),
         (fuzz_policy, patterns, "glob", raises, "a defect"),
-        (fuzz_https, devices, "refused_at_the_door", raises, "500: "),
-        (fuzz_https, server, "_foreign_refusal", raises, "a defect"),
+        (fuzz_https, device_authorization, "refused_at_the_door", raises, "500: "),
+        (fuzz_https, dispatcher, "_foreign_refusal", raises, "a defect"),
         (fuzz_websocket, websocket._Conversation, "_take", raises, "a defect"),
         (fuzz_websocket, Connection, "lost", nothing, "alone: not within"),
         (fuzz_workshop, hmac, "compare_digest", anything, "AssertionError"),

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from creeklab.cloud.api.devices import actions
+from creeklab.cloud.api.device_authorization import actions
 from creeklab.lab import Lab
 from tests.conftest import NewThing
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from creeklab.cloud.api.lab import lab_door
+from creeklab.cloud.api.admin import lab_door
 from creeklab.cloud.metrics import MINUTES_KEPT, NAMES, Metrics
 from creeklab.cloud.tape import Tape
 from creeklab.lab import Lab

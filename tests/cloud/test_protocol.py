@@ -18,7 +18,7 @@ from botocore.serialize import create_serializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.protocol import STATUSES, Answer, Service
+from creeklab.cloud.api.service_model import STATUSES, Answer, Service
 from creeklab.cloud.api.validation import matches
 from creeklab.cloud.errors import ServiceError
 

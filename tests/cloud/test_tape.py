@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from creeklab.client.device import Refused
-from creeklab.cloud.api.lab import PAGE_BYTES, lab_door
+from creeklab.cloud.api.admin import PAGE_BYTES, lab_door
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.tape import CLOUD, MAX_PAYLOAD_KEPT, Limit, Party, Tape
 from creeklab.lab import Lab

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.protocol import Service
+from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.validation import Invalid, matches, validated
 
 SHAPES: dict[str, dict[str, Any]] = {

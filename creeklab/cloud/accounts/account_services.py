@@ -11,12 +11,12 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from creeklab.cloud.account import Account
+from creeklab.cloud.api.admin import lab_door
+from creeklab.cloud.api.dispatcher import DATA_SERVICE, OWN_SERVICE, Verb
 from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
-from creeklab.cloud.api.lab import lab_door
-from creeklab.cloud.api.protocol import Service
-from creeklab.cloud.api.server import DATA_SERVICE, OWN_SERVICE, Verb
+from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.authorization import Access, AccountAccess
 from creeklab.cloud.ca import CertificateAuthority

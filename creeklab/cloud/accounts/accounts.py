@@ -14,7 +14,7 @@ from pathlib import Path
 
 from creeklab.cloud.account import Account, load_account
 from creeklab.cloud.accounts.account_services import Rooms
-from creeklab.cloud.api import server
+from creeklab.cloud.api import dispatcher
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 
@@ -58,7 +58,7 @@ class Accounts:
         self._clocks = clock, timer
         self._soon: Soon | None = None
         self._rooms: dict[str, Rooms] = {}  # by account number, the owner's first
-        self._doors: dict[str, server.Account] = {}  # by access key id
+        self._doors: dict[str, dispatcher.Account] = {}  # by access key id
         # By address: the number of who alone works there, or the owner's.
         self._users: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
@@ -74,7 +74,7 @@ class Accounts:
         """Give all of them, the owner's first."""
         return iter(list(self._rooms.values()))
 
-    def of_key(self, access_key: str) -> server.Account:
+    def of_key(self, access_key: str) -> dispatcher.Account:
         """Return what an access key opens."""
         return self._doors[access_key]
 
@@ -128,7 +128,7 @@ class Accounts:
         del self._doors[account.access_key], self.secrets[account.access_key]
         rooms.close()
 
-    def open(self, access_key: str, secret_key: str, door: server.Account) -> None:
+    def open(self, access_key: str, secret_key: str, door: dispatcher.Account) -> None:
         """Have an access key open a door."""
         self._doors[access_key] = door
         self.secrets[access_key] = secret_key

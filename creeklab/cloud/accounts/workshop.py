@@ -25,9 +25,9 @@ from typing import Any
 from creeklab.cloud.account import Account, load_account, new_account, write_private
 from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.accounts.accounts import Accounts
+from creeklab.cloud.api.dispatcher import Verb
 from creeklab.cloud.api.http import Request
-from creeklab.cloud.api.protocol import Service
-from creeklab.cloud.api.server import Verb
+from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.errors import ServiceError
 

@@ -16,7 +16,7 @@ from http import HTTPStatus
 
 import h11
 
-from creeklab.cloud.api.protocol import Answer
+from creeklab.cloud.api.service_model import Answer
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.ports import listen
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from creeklab.cloud.api.message import message_properties
+from creeklab.cloud.api.mqtt5_properties import message_properties
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.fields import Reason

@@ -27,9 +27,9 @@ from typing import Any, Protocol
 
 from botocore import xform_name
 
-from creeklab.cloud.api import devices, sigv4
+from creeklab.cloud.api import device_authorization, sigv4
 from creeklab.cloud.api.http import HttpServer, Request
-from creeklab.cloud.api.protocol import (
+from creeklab.cloud.api.service_model import (
     STATUSES,
     Answer,
     Service,
@@ -260,12 +260,12 @@ class ApiServer:
             ServiceError(error.code, error.message, **error.members, traceId=request_id), request_id
         )
         access = account.device(principal, source_ip)
-        _refuse_if(devices.refused_at_the_door(access), call)
+        _refuse_if(device_authorization.refused_at_the_door(access), call)
         body = await request.body()
         call.operation, labels = service.route(request.method, request.path, body)
         method = _method(service, operations, call.operation)
         members = service.members(call.operation, labels, request.query, request.headers, body)
-        _refuse_if(devices.refused(access, call.operation, members), call)
+        _refuse_if(device_authorization.refused(access, call.operation, members), call)
         return await _run(service, method, members, call)
 
     def _own(self, method: str, path: str, body: bytes, call: _Call) -> Answer:
@@ -305,7 +305,7 @@ async def _run(
     return service.serialise(str(call.operation), result, call.request_id)
 
 
-def _refuse_if(told: devices.Told | None, call: _Call) -> None:
+def _refuse_if(told: device_authorization.Told | None, call: _Call) -> None:
     """Refuse a device for a reason that only the tape is told, as AWS does it."""
     if told is not None:
         call.told |= told
