@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud import shadow
-from creeklab.cloud.metrics import MetricProtocol
+from creeklab.cloud.monitoring.event_log import Tape
+from creeklab.cloud.monitoring.metrics import MetricProtocol
 from creeklab.cloud.shadow import Rejected, Rules, Shadow
 from creeklab.cloud.store import Store
-from creeklab.cloud.tape import Tape
 
 Publish = Callable[[str, bytes, int], object]
 JsonObject = dict[str, Any]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from creeklab.cloud.group_commit import GroupCommit
+from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
@@ -21,7 +22,6 @@ from creeklab.cloud.mqtt.packets import Connect, Subscribe, Subscription, Will
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import Store
-from creeklab.cloud.tape import Tape
 
 
 @dataclass

@@ -24,8 +24,8 @@ from paho.mqtt.properties import Properties
 from creeklab.client.device import Device
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt.fields import Reason
-from creeklab.cloud.tape import Tape
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

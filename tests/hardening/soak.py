@@ -40,6 +40,7 @@ from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.connection import Connection
@@ -57,7 +58,6 @@ from creeklab.cloud.mqtt.packets import (
     Will,
 )
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.tape import LIMITS, OTHERS, PACKETS, REFUSALS
 from creeklab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked
 from tests.cloud.mqtt_house import Clock, connect

@@ -21,6 +21,7 @@ from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.authorization import Access, AccountAccess
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.group_commit import GroupCommit
+from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.kept_sessions import KeptSessions
 from creeklab.cloud.mqtt.retained import RetainedMessages
@@ -30,7 +31,6 @@ from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow import Rules
 from creeklab.cloud.shadow_service import ShadowService
 from creeklab.cloud.store import Store
-from creeklab.cloud.tape import Tape
 
 model = cache(Service)
 """The service model of a name, read once for all accounts."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.monitoring.event_log import Entry, Tape
 from creeklab.cloud.mqtt.topics import SubscriptionTree
-from creeklab.cloud.tape import Entry, Tape
 
 Verb = Callable[[dict[str, Any]], dict[str, Any]]
 Wanted = Callable[[Entry], bool]

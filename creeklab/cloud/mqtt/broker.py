@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.group_commit import GroupCommit
+from creeklab.cloud.monitoring.event_log import CLOUD, Party, Tape
 from creeklab.cloud.mqtt import events, reserved
 from creeklab.cloud.mqtt.decoder import Burst
 from creeklab.cloud.mqtt.fields import Properties, Reason
@@ -29,7 +30,6 @@ from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
 from creeklab.cloud.mqtt.topics import SubscriptionTree
 from creeklab.cloud.mqtt.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.tape import CLOUD, Party, Tape
 
 if TYPE_CHECKING:
     from creeklab.cloud.mqtt.connection import Connection

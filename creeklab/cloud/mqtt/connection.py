@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from creeklab.cloud.authorization import MAX_CACHED
+from creeklab.cloud.monitoring.event_log import Party
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.admission import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.broker import Broker, Peer
@@ -37,7 +38,6 @@ from creeklab.cloud.mqtt.packets import (
 from creeklab.cloud.mqtt.rates import Rate
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
-from creeklab.cloud.tape import Party
 
 MAX_FILTERS = 8
 LONGEST_SIGNED = 24 * 3600.0

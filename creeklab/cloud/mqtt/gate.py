@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from creeklab.cloud.authorization import Access, not_active
+from creeklab.cloud.monitoring.event_log import Party, Tape
 from creeklab.cloud.mqtt.admission import Terms, client_id_fault
 from creeklab.cloud.mqtt.fields import Reason
 from creeklab.cloud.mqtt.packets import Publish, Subscription, Will
@@ -20,7 +21,6 @@ from creeklab.cloud.mqtt.topics import (
     check_topic,
     split_share,
 )
-from creeklab.cloud.tape import Party, Tape
 
 if TYPE_CHECKING:
     from creeklab.cloud.mqtt.broker import Broker, Peer

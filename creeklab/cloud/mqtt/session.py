@@ -17,10 +17,10 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from creeklab.cloud.monitoring.event_log import Party
 from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.fields import Properties
 from creeklab.cloud.mqtt.packets import Subscription, Will
-from creeklab.cloud.tape import Party
 
 MAX_IN_FLIGHT = 100
 MAX_WAITING = 10_000

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from creeklab.cloud.authorization import Access
+from creeklab.cloud.monitoring.event_log import Party
 from creeklab.cloud.mqtt import session
 from creeklab.cloud.mqtt.packets import Will
 from creeklab.cloud.mqtt.session import Backlog
-from creeklab.cloud.tape import Party
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from itertools import chain, count, repeat, takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from creeklab.cloud.metrics import Metrics
+from creeklab.cloud.monitoring.metrics import Metrics
 
 Entry = dict[str, Any]
 
