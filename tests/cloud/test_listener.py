@@ -14,7 +14,7 @@ from creeklab.cloud.mqtt import listener, packets, websocket
 from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.packets import Pingreq, Puback, Publish, Unsubscribe
 from creeklab.cloud.mqtt.quick_ack import QuickAck
-from creeklab.cloud.mqtt.rates import Throughput
+from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.cloud.mqtt_house import House, connect, subscribe
 

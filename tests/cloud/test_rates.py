@@ -12,7 +12,7 @@ import pytest
 from creeklab.client.device import Refused
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.packets import Connack, Puback, Publish
-from creeklab.cloud.mqtt.rates import Rate, Rates, Throughput
+from creeklab.cloud.mqtt.rate_limits import Rate, Rates, Throughput
 from creeklab.cloud.store import Store
 from creeklab.lab import open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe

@@ -24,7 +24,7 @@ from creeklab.cloud.mqtt.groups import SharedGroups
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.packets import Subscription, Will
 from creeklab.cloud.mqtt.presence import Presence
-from creeklab.cloud.mqtt.rates import Rates
+from creeklab.cloud.mqtt.rate_limits import Rates
 from creeklab.cloud.mqtt.routes import Routes
 from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
 from creeklab.cloud.mqtt.topics import SubscriptionTree

@@ -35,7 +35,7 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from creeklab.cloud.mqtt.rates import Rate
+from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 

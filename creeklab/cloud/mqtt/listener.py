@@ -17,7 +17,7 @@ from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.quick_ack import QuickAck
-from creeklab.cloud.mqtt.rates import Throughput
+from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.mqtt.spin import Spin
 from creeklab.cloud.ports import PROBE, listen
 

@@ -20,7 +20,7 @@ from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
 from creeklab.cloud.mqtt.quick_ack import QuickAck
-from creeklab.cloud.mqtt.rates import Throughput
+from creeklab.cloud.mqtt.rate_limits import Throughput
 
 SUBPROTOCOL = "mqtt"
 MAX_FRAME = 1 << 20
