@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from creeklab.cloud import supervisor
-from creeklab.cloud.mqtt.packets import Publish, encode
+from creeklab.cloud.mqtt.codec.packets import Publish, encode
 from creeklab.lab import Lab, open_lab
 from creeklab.local import open_local
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from creeklab.cloud.mqtt.decoder import Decoder
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
     Disconnect,

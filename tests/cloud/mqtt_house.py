@@ -13,12 +13,12 @@ from typing import Any, cast
 
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import Tape
-from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import Connect, Subscribe, Subscription, Will
 from creeklab.cloud.mqtt.connection import Connection
-from creeklab.cloud.mqtt.decoder import Decoder
 from creeklab.cloud.mqtt.kept_sessions import KeptSessions
-from creeklab.cloud.mqtt.packets import Connect, Subscribe, Subscription, Will
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import Store

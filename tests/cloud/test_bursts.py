@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.mqtt.decoder import Burst, Decoder, Pubacks
-from creeklab.cloud.mqtt.fields import ProtocolError
-from creeklab.cloud.mqtt.packets import Puback, Publish, encode, encode_puback
+from creeklab.cloud.mqtt.codec.decoder import Burst, Decoder, Pubacks
+from creeklab.cloud.mqtt.codec.packets import Puback, Publish, encode, encode_puback
+from creeklab.cloud.mqtt.codec.wire import ProtocolError
 from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
 
 SIZES = [0, 1, 50, 118, 119, 120, 128, 16_370, 16_384, 20_000]

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.mqtt import packets
-from creeklab.cloud.mqtt.fields import Reason
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Disconnect,
     Pingreq,
@@ -26,6 +24,8 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from creeklab.cloud.mqtt.codec.wire import Reason
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason
 from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])

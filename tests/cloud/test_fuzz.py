@@ -14,10 +14,11 @@ import pytest
 
 from creeklab.cloud import shadow
 from creeklab.cloud.api import device_authorization, dispatcher
-from creeklab.cloud.mqtt import fields, packets, websocket
+from creeklab.cloud.mqtt import websocket
 from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.codec import packets, wire
+from creeklab.cloud.mqtt.codec.wire import ProtocolError
 from creeklab.cloud.mqtt.connection import Connection
-from creeklab.cloud.mqtt.fields import ProtocolError
 from creeklab.cloud.mqtt.topics import SubscriptionTree
 from creeklab.cloud.policy import patterns
 from tests.hardening import doors
@@ -93,7 +94,7 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
 @pytest.mark.parametrize(
     ("fuzz", "of", "name", "defect", "said"),
     [
-        (fuzz_codec, fields, "topic_name", raises, "a defect"),
+        (fuzz_codec, wire, "topic_name", raises, "a defect"),
         (fuzz_codec, packets, "put_uint16", lambda value: b"\0\1", "AssertionError"),
         (fuzz_broker, Connection, "_on_pubacks", raises, "a defect"),
         (fuzz_broker, SubscriptionTree, "remove", nothing, "something is left behind"),

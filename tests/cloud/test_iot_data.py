@@ -25,7 +25,7 @@ from creeklab.client.device import Device
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import Tape
-from creeklab.cloud.mqtt.fields import Reason
+from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

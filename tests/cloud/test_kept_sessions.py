@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from creeklab.cloud.mqtt import session as sessions
-from creeklab.cloud.mqtt.fields import Reason
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Disconnect,
     Puback,
@@ -30,6 +29,7 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.store import Store
 from tests.cloud.mqtt_house import Client, House, connect, subscribe
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.mqtt import listener, packets, websocket
-from creeklab.cloud.mqtt.decoder import Decoder
-from creeklab.cloud.mqtt.packets import Pingreq, Puback, Publish, Unsubscribe
+from creeklab.cloud.mqtt import listener, websocket
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import Pingreq, Puback, Publish, Unsubscribe
 from creeklab.cloud.mqtt.quick_ack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD

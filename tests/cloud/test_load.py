@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from creeklab.cloud.api import http
-from creeklab.cloud.mqtt import listener, packets
-from creeklab.cloud.mqtt.packets import Publish, Suback, Subscribe, Subscription
+from creeklab.cloud.mqtt import listener
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.packets import Publish, Suback, Subscribe, Subscription
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.hardening import load
 from tests.hardening.figures import handles, resident

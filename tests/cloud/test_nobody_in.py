@@ -30,7 +30,7 @@ from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from creeklab.cloud.ca import CertificateAuthority
-from creeklab.cloud.mqtt import packets
+from creeklab.cloud.mqtt.codec import packets
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creeklab.cloud.mqtt import fields
-from creeklab.cloud.mqtt.decoder import Decoder
-from creeklab.cloud.mqtt.fields import Properties, ProtocolError, Reason
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec import wire
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
     Disconnect,
@@ -32,6 +31,7 @@ from creeklab.cloud.mqtt.packets import (
     encode,
     encode_publish_around_id,
 )
+from creeklab.cloud.mqtt.codec.wire import Properties, ProtocolError, Reason
 
 no_deadline = settings(deadline=None)
 
@@ -637,8 +637,8 @@ def test_the_memory_of_topics_is_bounded() -> None:
         assert list(decoder.feed(encode(publish, 4))) == [publish]
     long = Publish("x" * 1000, b"")
     assert list(decoder.feed(encode(long, 4))) == [long]
-    assert len(fields.TOPICS) <= 4096
-    assert long.topic.encode() not in fields.TOPICS
+    assert len(wire.TOPICS) <= 4096
+    assert long.topic.encode() not in wire.TOPICS
 
 
 # Any packet, any bytes ----------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from creeklab.client.device import Refused
 from creeklab.cloud import supervisor
-from creeklab.cloud.mqtt.packets import Connack, Puback, Publish
+from creeklab.cloud.mqtt.codec.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rate_limits import Rate, Rates, Throughput
 from creeklab.cloud.store import Store
 from creeklab.lab import open_lab

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.mqtt import packets
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Disconnect,
     Packet,

@@ -26,8 +26,8 @@ import uvloop
 from botocore.credentials import Credentials
 
 from creeklab.cloud.accounts import workshop
-from creeklab.cloud.mqtt import packets
-from creeklab.cloud.mqtt.packets import Pingreq, Pingresp
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.packets import Pingreq, Pingresp
 from creeklab.cloud.supervisor import cloud_folder
 from tests.hardening import mutate, mutate_http
 from tests.hardening.figures import handles

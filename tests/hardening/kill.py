@@ -35,7 +35,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 
 from creeklab.cloud import supervisor
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec.packets import (
     Pingreq,
     Pingresp,
     Puback,

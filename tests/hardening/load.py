@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError
 
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt import listener, session
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec.packets import (
     Packet,
     Pingreq,
     Pingresp,

@@ -13,9 +13,8 @@ import json
 from random import Random
 from typing import Any
 
-from creeklab.cloud.mqtt import fields
-from creeklab.cloud.mqtt.fields import PacketType
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec import wire
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
     Disconnect,
@@ -31,6 +30,7 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from creeklab.cloud.mqtt.codec.wire import PacketType
 
 SHADOW = "$aws/things/Test2/shadow"
 TOPICS = (
@@ -231,7 +231,7 @@ def properties(random: Random, kind: PacketType, version: int) -> dict[str, Any]
     if version == 4 or random.random() < 0.6:
         return {}
     found: dict[str, Any] = {}
-    for name, entry in fields._PROPERTIES_BY_NAME[kind].items():
+    for name, entry in wire._PROPERTIES_BY_NAME[kind].items():
         # No subscription identifier most of the time: each ends the connection.
         if random.random() < (0.05 if name.startswith("subscription") else 0.3):
             value = _property(random, entry.kind)
@@ -240,16 +240,16 @@ def properties(random: Random, kind: PacketType, version: int) -> dict[str, Any]
 
 
 def _property(random: Random, kind: Any) -> Any:
-    if kind.read is fields.Reader.pair:
+    if kind.read is wire.Reader.pair:
         return random.choice(TEXTS), random.choice(TEXTS)
-    if kind.read is fields.Reader.binary:
+    if kind.read is wire.Reader.binary:
         return random.randbytes(random.choice((0, 1, 200)))
-    if kind.read in (fields.Reader.string, fields.Reader.topic):
+    if kind.read in (wire.Reader.string, wire.Reader.topic):
         return random.choice(TEXTS[1:])
     most = {
-        fields.Reader.byte: 255,
-        fields.Reader.uint16: 65535,
-        fields.Reader.varint: (1 << 28) - 1,
+        wire.Reader.byte: 255,
+        wire.Reader.uint16: 65535,
+        wire.Reader.varint: (1 << 28) - 1,
     }.get(kind.read, (1 << 32) - 1)
     allowed = kind.allowed or range(most + 1)
     return random.choice([each for each in NUMBERS if each in allowed])
@@ -261,7 +261,7 @@ def spoil(random: Random, data: bytes, other: bytes) -> bytes:
         return spoil_bytes(random, data, other)
     first, body = data[:1], data[_body_at(data) :]
     body = spoil_bytes(random, body, other)
-    return first + fields.put_varint(len(body)) + body
+    return first + wire.put_varint(len(body)) + body
 
 
 def spoil_bytes(random: Random, data: bytes, other: bytes = b"") -> bytes:

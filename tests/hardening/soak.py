@@ -41,11 +41,10 @@ from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
-from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.broker import Peer
-from creeklab.cloud.mqtt.connection import Connection
-from creeklab.cloud.mqtt.decoder import Decoder
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import (
     Disconnect,
     Packet,
     Pingreq,
@@ -57,6 +56,7 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from creeklab.cloud.mqtt.connection import Connection
 from creeklab.cloud.settings import Settings
 from creeklab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from creeklab.cloud.mqtt.decoder import Decoder
-from creeklab.cloud.mqtt.packets import Connack, Connect, Packet, encode
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import Connack, Connect, Packet, encode
 
 
 class Wire:

@@ -12,7 +12,7 @@ from typing import Any
 from creeklab.cloud.api.mqtt5_properties import message_properties
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
-from creeklab.cloud.mqtt.fields import Reason
+from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD, InvalidTopic, check_topic
 from creeklab.cloud.shadow import Rejected

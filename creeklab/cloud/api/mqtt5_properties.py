@@ -11,9 +11,9 @@ import json
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.mqtt.decoder import Decoder
-from creeklab.cloud.mqtt.fields import ProtocolError
-from creeklab.cloud.mqtt.packets import Publish, encode
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import Publish, encode
+from creeklab.cloud.mqtt.codec.wire import ProtocolError
 
 
 def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from creeklab.cloud.mqtt.packets import Connack, Connect, Will
+from creeklab.cloud.mqtt.codec.packets import Connack, Connect, Will
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT
 
 MAX_PACKET = 149_504

@@ -12,15 +12,11 @@ from collections.abc import Callable, Iterable
 
 from creeklab.cloud.authorization import MAX_CACHED
 from creeklab.cloud.monitoring.event_log import Party
-from creeklab.cloud.mqtt import packets
 from creeklab.cloud.mqtt.admission import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.broker import Broker, Peer
-from creeklab.cloud.mqtt.decoder import Burst, Decoder, Pubacks
-from creeklab.cloud.mqtt.events import Subject
-from creeklab.cloud.mqtt.fields import ProtocolError, Reason
-from creeklab.cloud.mqtt.gate import Gate, RefusedConnect
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason, reason_of
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.decoder import Burst, Decoder, Pubacks
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
     Disconnect,
@@ -35,6 +31,10 @@ from creeklab.cloud.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
+from creeklab.cloud.mqtt.events import Subject
+from creeklab.cloud.mqtt.gate import Gate, RefusedConnect
+from creeklab.cloud.mqtt.lifecycle import DisconnectReason, reason_of
 from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD

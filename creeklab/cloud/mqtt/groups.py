@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from creeklab.cloud.mqtt.packets import Subscription
+from creeklab.cloud.mqtt.codec.packets import Subscription
 from creeklab.cloud.mqtt.session import Message, Session
 from creeklab.cloud.mqtt.topics import SubscriptionTree
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from creeklab.cloud.mqtt.fields import Reason
+from creeklab.cloud.mqtt.codec.wire import Reason
 
 
 class DisconnectReason(StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from creeklab.cloud.mqtt.packets import Subscription
+from creeklab.cloud.mqtt.codec.packets import Subscription
 from creeklab.cloud.mqtt.session import Session
 from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
 

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-from creeklab.cloud.mqtt.fields import Properties
+from creeklab.cloud.mqtt.codec.wire import Properties
 
 
 def properties_to_text(properties: Properties) -> str:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from creeklab.cloud.monitoring.event_log import Party
-from creeklab.cloud.mqtt import packets
-from creeklab.cloud.mqtt.fields import Properties
-from creeklab.cloud.mqtt.packets import Subscription, Will
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.packets import Subscription, Will
+from creeklab.cloud.mqtt.codec.wire import Properties
 
 MAX_IN_FLIGHT = 100
 MAX_WAITING = 10_000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.monitoring.event_log import Party
 from creeklab.cloud.mqtt import session
-from creeklab.cloud.mqtt.packets import Will
+from creeklab.cloud.mqtt.codec.packets import Will
 from creeklab.cloud.mqtt.session import Backlog
 
 

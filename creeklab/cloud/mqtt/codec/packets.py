@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import ClassVar, TypeAlias
 
-from creeklab.cloud.mqtt.fields import (
+from creeklab.cloud.mqtt.codec.wire import (
     TOPICS,
     PacketType,
     Properties,

@@ -17,17 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from creeklab.cloud.mqtt.fields import (
-    LARGEST_PACKET,
-    PACKET_TYPES,
-    TOPICS,
-    PacketType,
-    ProtocolError,
-    Reader,
-    Reason,
-    malformed,
-)
-from creeklab.cloud.mqtt.packets import (
+from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
     Disconnect,
@@ -41,6 +31,16 @@ from creeklab.cloud.mqtt.packets import (
     Unsuback,
     Unsubscribe,
     encode,
+)
+from creeklab.cloud.mqtt.codec.wire import (
+    LARGEST_PACKET,
+    PACKET_TYPES,
+    TOPICS,
+    PacketType,
+    ProtocolError,
+    Reader,
+    Reason,
+    malformed,
 )
 
 _PacketReaders: TypeAlias = Mapping[int, Callable[[Reader], Packet]]
