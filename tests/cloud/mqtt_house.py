@@ -17,7 +17,7 @@ from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Connect, Subscribe, Subscription, Will
-from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.kept_sessions import KeptSessions
 from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.settings import Settings

@@ -18,7 +18,7 @@ from creeklab.cloud.mqtt import websocket
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets, wire
 from creeklab.cloud.mqtt.codec.wire import ProtocolError
-from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.topics import SubscriptionTree
 from creeklab.cloud.policy import patterns
 from tests.hardening import doors

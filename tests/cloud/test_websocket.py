@@ -29,7 +29,7 @@ from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Disconnect, Pingreq, Pingresp, Publish
-from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.websocket import MAX_FRAME
 from creeklab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe

@@ -45,7 +45,7 @@ from creeklab.cloud.local_cloud import App
 from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
-from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import StoreError
 from creeklab.cloud.supervisor import CloudError, Joined, Running

@@ -33,7 +33,6 @@ from random import Random
 from typing import Any
 
 from creeklab.cloud import shadow, supervisor
-from creeklab.cloud.mqtt.admission import MAX_PACKET
 from creeklab.cloud.mqtt.codec import decoder, packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import (
@@ -45,6 +44,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Pingresp,
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
+from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
 from creeklab.cloud.shadow import Rejected, Rules, Shadow
 from creeklab.cloud.shadow_service import ShadowService

@@ -56,7 +56,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Unsubscribe,
     Will,
 )
-from creeklab.cloud.mqtt.connection import Connection
+from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.settings import Settings
 from creeklab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked

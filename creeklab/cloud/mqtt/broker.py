@@ -32,7 +32,7 @@ from creeklab.cloud.mqtt.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
 
 if TYPE_CHECKING:
-    from creeklab.cloud.mqtt.connection import Connection
+    from creeklab.cloud.mqtt.connection.connection import Connection
 
 # What a subscriber is told of a message beyond topic and payload; the rest stays with the sender.
 FORWARDED = (

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from creeklab.cloud.authorization import Access, not_active
 from creeklab.cloud.monitoring.event_log import Party, Tape
-from creeklab.cloud.mqtt.admission import Terms, client_id_fault
 from creeklab.cloud.mqtt.codec.packets import Publish, Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Reason
+from creeklab.cloud.mqtt.connection.connect_terms import Terms, client_id_fault
 from creeklab.cloud.mqtt.topics import (
     MAX_PAYLOAD,
     InvalidTopic,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 
 from creeklab.cloud.authorization import MAX_CACHED
 from creeklab.cloud.monitoring.event_log import Party
-from creeklab.cloud.mqtt.admission import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Burst, Decoder, Pubacks
@@ -32,8 +31,9 @@ from creeklab.cloud.mqtt.codec.packets import (
     Will,
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
+from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
+from creeklab.cloud.mqtt.connection.permissions import Gate, RefusedConnect
 from creeklab.cloud.mqtt.events import Subject
-from creeklab.cloud.mqtt.gate import Gate, RefusedConnect
 from creeklab.cloud.mqtt.lifecycle import DisconnectReason, reason_of
 from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
