@@ -25,7 +25,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Will,
 )
 from creeklab.cloud.mqtt.codec.wire import Reason
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])

@@ -6,10 +6,10 @@ from uuid import UUID
 
 import pytest
 
-from creeklab.cloud.mqtt import events
-from creeklab.cloud.mqtt.events import Event, Subject
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
-from creeklab.cloud.mqtt.presence import Connectivity
+from creeklab.cloud.mqtt.lifecycle import events
+from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
+from creeklab.cloud.mqtt.lifecycle.events import Event, Subject
 
 PRINCIPAL = "0a1b" * 16
 SESSION = "5b0d0c0e-6a58-4a2c-9d1f-0d5d3f1c7a10"

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from creeklab.cloud.mqtt import presence
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
-from creeklab.cloud.mqtt.presence import Connectivity, Presence
+from creeklab.cloud.mqtt.lifecycle import connectivity
+from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity, Presence
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 
 LOST = DisconnectReason.CONNECTION_LOST
 
@@ -86,7 +86,7 @@ def test_a_disconnect_may_have_changed_the_expiry(known: Presence) -> None:
 def test_only_so_many_of_those_away_are_remembered(
     known: Presence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "MAX_AWAY", 3)
+    monkeypatch.setattr(connectivity, "MAX_AWAY", 3)
     arrive(known, "stays")
     for client_id in "abcd":
         arrive(known, client_id)

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Protocol
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import CLOUD, Party, Tape
-from creeklab.cloud.mqtt import events, reserved
+from creeklab.cloud.mqtt import reserved
 from creeklab.cloud.mqtt.codec.decoder import Burst
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Properties, Reason
 from creeklab.cloud.mqtt.groups import SharedGroups
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
-from creeklab.cloud.mqtt.presence import Presence
+from creeklab.cloud.mqtt.lifecycle import events
+from creeklab.cloud.mqtt.lifecycle.connectivity import Presence
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.rate_limits import Rates
 from creeklab.cloud.mqtt.routes import Routes
 from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session

@@ -15,7 +15,7 @@ from typing import cast
 from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection.connection import Connection
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.quick_ack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.mqtt.spin import Spin

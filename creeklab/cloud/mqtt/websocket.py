@@ -17,7 +17,7 @@ from creeklab.cloud.api.websocket import WebSocket, can_open, offered
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection.connection import Connection
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
 from creeklab.cloud.mqtt.quick_ack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput

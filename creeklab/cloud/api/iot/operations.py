@@ -10,7 +10,7 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.books import invalid
 
 if TYPE_CHECKING:
-    from creeklab.cloud.mqtt.presence import Connectivity
+    from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity
 
 Answer = dict[str, Any]
 

@@ -33,8 +33,8 @@ from creeklab.cloud.mqtt.codec.packets import (
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.connection.permissions import Gate, RefusedConnect
-from creeklab.cloud.mqtt.events import Subject
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason, reason_of
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason, reason_of
+from creeklab.cloud.mqtt.lifecycle.events import Subject
 from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 
 MAX_AWAY = 10_000
 # "If a client is not connected for approximately one hour, the version number is reset to 0. For

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from creeklab.cloud.mqtt.lifecycle import DisconnectReason
-from creeklab.cloud.mqtt.presence import Connectivity
+from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity
+from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 
 Event = tuple[str, bytes]
 Verb = Literal["subscribed", "unsubscribed"]
