@@ -17,7 +17,11 @@ from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import ApiServer
 from creeklab.cloud.ca import CertificateAuthority
-from creeklab.cloud.mqtt.listener import MqttListener, explain_handshake, watch_handshakes
+from creeklab.cloud.mqtt.listeners.tls_listener import (
+    MqttListener,
+    explain_handshake,
+    watch_handshakes,
+)
 from creeklab.cloud.settings import Settings
 
 ENDPOINT = "localhost"

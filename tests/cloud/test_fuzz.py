@@ -14,11 +14,11 @@ import pytest
 
 from creeklab.cloud import shadow
 from creeklab.cloud.api import device_authorization, dispatcher
-from creeklab.cloud.mqtt import websocket
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets, wire
 from creeklab.cloud.mqtt.codec.wire import ProtocolError
 from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.listeners import websocket_listener
 from creeklab.cloud.mqtt.topics import SubscriptionTree
 from creeklab.cloud.policy import patterns
 from tests.hardening import doors
@@ -105,7 +105,7 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_policy, patterns, "glob", raises, "a defect"),
         (fuzz_https, device_authorization, "refused_at_the_door", raises, "500: "),
         (fuzz_https, dispatcher, "_foreign_refusal", raises, "a defect"),
-        (fuzz_websocket, websocket._Conversation, "_take", raises, "a defect"),
+        (fuzz_websocket, websocket_listener._Conversation, "_take", raises, "a defect"),
         (fuzz_websocket, Connection, "lost", nothing, "alone: not within"),
         (fuzz_workshop, hmac, "compare_digest", anything, "AssertionError"),
     ],

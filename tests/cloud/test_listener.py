@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.mqtt import listener, websocket
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Pingreq, Puback, Publish, Unsubscribe
-from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.cloud.mqtt.listeners import tls_listener, websocket_listener
+from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.cloud.mqtt_house import House, connect, subscribe
@@ -52,7 +52,7 @@ class Socket:
 
     def write(self, data: bytes) -> None:
         self.written += data
-        if len(data) > listener.HIGH_WATER:
+        if len(data) > tls_listener.HIGH_WATER:
             self.full()
 
     def full(self) -> None:
@@ -81,8 +81,8 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
 
     async def play() -> None:
         house, socket = House(), Socket()
-        outgoing = listener._Outgoing(asyncio.get_running_loop())
-        protocol = listener._MqttProtocol(lambda *_: house.broker, outgoing, None)
+        outgoing = tls_listener._Outgoing(asyncio.get_running_loop())
+        protocol = tls_listener._MqttProtocol(lambda *_: house.broker, outgoing, None)
         protocol.connection_made(socket)  # type: ignore[arg-type]
         protocol.received(packets.encode(connect("a", 5), 5))
         try:
@@ -95,7 +95,7 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unread", "stays"), [(listener.MOST_UNREAD, True), (listener.MOST_UNREAD + 1, False)]
+    ("unread", "stays"), [(tls_listener.MOST_UNREAD, True), (tls_listener.MOST_UNREAD + 1, False)]
 )
 def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
@@ -113,7 +113,7 @@ def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
 
 def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
-        socket.unread = listener.MOST_UNREAD + 1
+        socket.unread = tls_listener.MOST_UNREAD + 1
         protocol.received(PING)
         await asyncio.sleep(0)
         assert "a" in house.broker.connections
@@ -130,7 +130,7 @@ def test_few_bytes_do_not_ask_for_many() -> None:
         house.broker.publish("a", LARGE, 0, retain=True)
         protocol.received(asking(0) * 400)
         sent = len(socket.written) - before
-        assert listener.HIGH_WATER < sent < listener.HIGH_WATER + 2 * MAX_PAYLOAD
+        assert tls_listener.HIGH_WATER < sent < tls_listener.HIGH_WATER + 2 * MAX_PAYLOAD
         # It has read all of it, so it gets what comes.
         house.broker.publish("a", b"the next", 0)
         await asyncio.sleep(0)
@@ -159,7 +159,7 @@ def test_retained_messages_come_as_the_client_reads() -> None:
         protocol.received(unsubscribe)
         for _ in range(20):
             await asyncio.sleep(0)
-            assert len(socket.written) - before < listener.HIGH_WATER + 2 * MAX_PAYLOAD
+            assert len(socket.written) - before < tls_listener.HIGH_WATER + 2 * MAX_PAYLOAD
             before = len(socket.written)
             protocol.resume_writing()
         messages = messages_in(socket.written)
@@ -229,11 +229,11 @@ def test_after_a_flood_the_others_have_their_turn() -> None:
         await asyncio.sleep(0)
         protocol.received(PING * 100)
         assert not socket.paused
-        protocol.received(PING * (listener.TURN // 2))
+        protocol.received(PING * (tls_listener.TURN // 2))
         assert socket.paused
         await asyncio.sleep(0)
         assert not socket.paused
-        assert socket.written.endswith(b"\xd0\x00" * (100 + listener.TURN // 2))
+        assert socket.written.endswith(b"\xd0\x00" * (100 + tls_listener.TURN // 2))
 
     in_a_loop(scene)
 
@@ -249,12 +249,12 @@ class WebSocket:
 
 
 def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "MOST_UNREAD", 1000)
+    monkeypatch.setattr(websocket_listener, "MOST_UNREAD", 1000)
 
     async def play() -> None:
         house = House()
         web_socket: Any = WebSocket()
-        conversation = websocket._Conversation(house.broker, web_socket, "user")
+        conversation = websocket_listener._Conversation(house.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
         conversation._take(packets.encode(connect("a", 5), 5))
         await asyncio.sleep(0)
@@ -286,7 +286,7 @@ def test_retained_messages_over_websocket() -> None:
     async def play() -> None:
         house = House()
         web_socket: Any = ReadWebSocket()
-        conversation = websocket._Conversation(house.broker, web_socket, "user")
+        conversation = websocket_listener._Conversation(house.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
         conversation._take(packets.encode(connect("a", 5), 5))
         topics = [f"creek/{number}" for number in range(24)]
@@ -294,7 +294,7 @@ def test_retained_messages_over_websocket() -> None:
             house.broker.publish(topic, LARGE, 0, retain=True)
         for at in range(0, 24, 8):
             conversation._take(packets.encode(subscribe(*topics[at : at + 8]), 5))
-        assert conversation._waiting < websocket.HIGH_WATER + 2 * MAX_PAYLOAD
+        assert conversation._waiting < websocket_listener.HIGH_WATER + 2 * MAX_PAYLOAD
         await asyncio.sleep(0)
         assert [each.topic for each in messages_in(web_socket.written)] == topics
         sending.cancel()
@@ -306,7 +306,7 @@ def test_a_defect_while_writing_costs_one_connection() -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
         others = []
         for name in ("b", "c"):
-            other = listener._MqttProtocol(lambda *_: house.broker, protocol._outgoing, None)
+            other = tls_listener._MqttProtocol(lambda *_: house.broker, protocol._outgoing, None)
             other.connection_made(Socket())  # type: ignore[arg-type]
             other.received(packets.encode(connect(name, 5), 5))
             other.received(packets.encode(subscribe("news", qos=0), 5))

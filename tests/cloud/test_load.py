@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from creeklab.cloud.api import http
-from creeklab.cloud.mqtt import listener
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.packets import Publish, Suback, Subscribe, Subscription
+from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
 from tests.hardening import load
 from tests.hardening.figures import handles, resident
@@ -63,9 +63,9 @@ def test_the_next_key_is_made_before_anybody_asks_for_it(inside: Inside) -> None
 @pytest.fixture
 def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
     """A cloud that waits for nothing longer than a second."""
-    monkeypatch.setattr(listener, "HANDSHAKE_SECONDS", 1.0)
-    monkeypatch.setattr(listener, "CONNECT_SECONDS", 1.0)
-    monkeypatch.setattr(listener, "FAREWELL_SECONDS", 1.0)
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr(tls_listener, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(tls_listener, "FAREWELL_SECONDS", 1.0)
     monkeypatch.setattr(http, "BODY_SECONDS", 1.0)
     monkeypatch.setattr(http, "IDLE_SECONDS", 1.0)
     monkeypatch.setattr(http, "LINGER_SECONDS", 1.0)

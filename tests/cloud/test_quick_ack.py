@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.mqtt import quick_ack
-from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.cloud.mqtt.listeners import tcp_quickack
+from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.lab import Lab
 from tests.conftest import NewThing
 
-pytestmark = pytest.mark.skipif(quick_ack._OPTION is None, reason="only Linux can be asked to")
+pytestmark = pytest.mark.skipif(tcp_quickack._OPTION is None, reason="only Linux can be asked to")
 
 
 class Transport:
@@ -63,7 +63,7 @@ def test_while_the_client_is_next_it_is_at_once(transport: Any) -> None:
 def test_while_the_cloud_is_next_it_is_later_and_only_if_need_be(
     transport: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quick_ack, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(tcp_quickack, "LATE_SECONDS", 0.0)
 
     async def play() -> None:
         ack = Recorder(transport)
@@ -109,7 +109,7 @@ def test_the_socket_stays_the_transports(transport: Any) -> None:
         ack.unanswered()  # a moment later ...
         ack.release()  # ... there is nothing to acknowledge
         ack.unanswered()
-        await asyncio.sleep(2 * quick_ack.LATE_SECONDS)
+        await asyncio.sleep(2 * tcp_quickack.LATE_SECONDS)
 
     asyncio.run(play())
     assert transport.lent.fileno() >= 0

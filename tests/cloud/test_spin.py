@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from creeklab.cloud import supervisor
-from creeklab.cloud.mqtt.spin import Spin
+from creeklab.cloud.mqtt.listeners.busy_poll import Spin
 from creeklab.lab import open_lab
 from tests.conftest import make_thing
 

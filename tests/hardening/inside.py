@@ -23,7 +23,7 @@ import uvloop
 
 from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.local_cloud import App
-from creeklab.cloud.mqtt import listener
+from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.settings import parse_settings
 from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
 from creeklab.lab import Lab, open_lab
@@ -136,9 +136,9 @@ def cloud_inside(
     def run(coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(SECONDS)
 
-    farewell = min(listener.FAREWELL_SECONDS, 0.5)
+    farewell = min(tls_listener.FAREWELL_SECONDS, 0.5)
     try:
-        with running_lock(home), patch.object(listener, "FAREWELL_SECONDS", farewell):
+        with running_lock(home), patch.object(tls_listener, "FAREWELL_SECONDS", farewell):
             app, mqtt_port, https_port = run(start())
             try:
                 running = asdict(Running(os.getpid(), app.endpoint, mqtt_port, https_port))

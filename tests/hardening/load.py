@@ -26,7 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from creeklab.cloud import supervisor
-from creeklab.cloud.mqtt import listener, session
+from creeklab.cloud.mqtt import session
 from creeklab.cloud.mqtt.codec.packets import (
     Packet,
     Pingreq,
@@ -37,6 +37,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Subscribe,
     Subscription,
 )
+from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.figures import handles, resident
@@ -168,7 +169,7 @@ def never_acknowledges(inside: Inside, count: int = 10_500) -> Lines:
 def never_reads_answers(inside: Inside, most: int = 1 << 21) -> Lines:
     """A client that asks for more and more and reads no answer is cut off; it is told why."""
     with (
-        patch.object(listener, "MOST_UNREAD", most),
+        patch.object(tls_listener, "MOST_UNREAD", most),
         contextlib.closing(inside.wire("witness")) as witness,
         contextlib.closing(inside.wire("deaf")) as deaf,
     ):

@@ -133,7 +133,7 @@ class Rooms:
     async def open_websocket(self, request: Request) -> None:
         """Talk MQTT over a WebSocket that the account has signed for."""
         # Imported here: most clouds never open one, and wsproto takes its time.
-        from creeklab.cloud.mqtt.websocket import serve_websocket
+        from creeklab.cloud.mqtt.listeners.websocket_listener import serve_websocket
 
         await serve_websocket(self.broker, request, self.account.user_id)
 

@@ -18,8 +18,8 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
-from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
+from creeklab.cloud.mqtt.listeners.tls_listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
 from creeklab.cloud.mqtt.rate_limits import Throughput
 
 SUBPROTOCOL = "mqtt"

@@ -16,9 +16,9 @@ from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.quick_ack import QuickAck
+from creeklab.cloud.mqtt.listeners.busy_poll import Spin
+from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
-from creeklab.cloud.mqtt.spin import Spin
 from creeklab.cloud.ports import PROBE, listen
 
 HANDSHAKE_SECONDS = 10.0
