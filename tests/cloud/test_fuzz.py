@@ -19,7 +19,7 @@ from creeklab.cloud.mqtt.codec import packets, wire
 from creeklab.cloud.mqtt.codec.wire import ProtocolError
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.listeners import websocket_listener
-from creeklab.cloud.mqtt.topics import SubscriptionTree
+from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.policy import patterns
 from tests.hardening import doors
 from tests.hardening.doors import fuzz_https, fuzz_websocket, fuzz_workshop

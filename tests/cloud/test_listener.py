@@ -16,7 +16,7 @@ from creeklab.cloud.mqtt.codec.packets import Pingreq, Puback, Publish, Unsubscr
 from creeklab.cloud.mqtt.listeners import tls_listener, websocket_listener
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
-from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
+from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
 from tests.cloud.mqtt_house import House, connect, subscribe
 
 PING = packets.encode(Pingreq(), 5)

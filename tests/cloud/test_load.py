@@ -16,7 +16,7 @@ from creeklab.cloud.api import http
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.packets import Publish, Suback, Subscribe, Subscription
 from creeklab.cloud.mqtt.listeners import tls_listener
-from creeklab.cloud.mqtt.topics import MAX_PAYLOAD
+from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
 from tests.hardening import load
 from tests.hardening.figures import handles, resident
 from tests.hardening.inside import Inside, cloud_inside, wait_for

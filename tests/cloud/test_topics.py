@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.client.topics import matches as client_matches
-from creeklab.cloud.mqtt.topics import (
+from creeklab.cloud.mqtt.routing.topic_tree import (
     InvalidTopic,
     SubscriptionTree,
     check_filter,

@@ -7,7 +7,7 @@ from typing import Any
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import Entry, Tape
-from creeklab.cloud.mqtt.topics import SubscriptionTree
+from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 
 Verb = Callable[[dict[str, Any]], dict[str, Any]]
 Wanted = Callable[[Entry], bool]

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Protocol
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import CLOUD, Party, Tape
-from creeklab.cloud.mqtt import reserved
 from creeklab.cloud.mqtt.codec.decoder import Burst
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Properties, Reason
-from creeklab.cloud.mqtt.groups import SharedGroups
 from creeklab.cloud.mqtt.lifecycle import events
 from creeklab.cloud.mqtt.lifecycle.connectivity import Presence
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.rate_limits import Rates
-from creeklab.cloud.mqtt.routes import Routes
+from creeklab.cloud.mqtt.routing import reserved_topics
+from creeklab.cloud.mqtt.routing.route_cache import Routes
+from creeklab.cloud.mqtt.routing.shared_subscriptions import SharedGroups
+from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
-from creeklab.cloud.mqtt.topics import SubscriptionTree
 from creeklab.cloud.mqtt.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
 
@@ -406,7 +406,7 @@ class Broker:
         if not topic.startswith("$aws/"):
             self._route(message, client_id)
             return Reason.SUCCESS
-        if not reserved.is_basic_ingest(topic):
+        if not reserved_topics.is_basic_ingest(topic):
             self._route(message, client_id)
         try:
             if self.service is not None:
@@ -414,7 +414,7 @@ class Broker:
         except sqlite3.Error as error:
             self._note_storage(error, 1)
             return Reason.UNSPECIFIED_ERROR
-        nobody = reserved.unanswered(topic) if client_id else None
+        nobody = reserved_topics.unanswered(topic) if client_id else None
         if nobody is not None:
             self.tape.record("unanswered", client_id=client_id, topic=topic, why=nobody)
         return Reason.SUCCESS

@@ -14,7 +14,7 @@ from creeklab.cloud.monitoring.event_log import Party, Tape
 from creeklab.cloud.mqtt.codec.packets import Publish, Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.connection.connect_terms import Terms, client_id_fault
-from creeklab.cloud.mqtt.topics import (
+from creeklab.cloud.mqtt.routing.topic_tree import (
     MAX_PAYLOAD,
     InvalidTopic,
     check_filter,

@@ -20,7 +20,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from creeklab.cloud.mqtt import reserved
+from creeklab.cloud.mqtt.routing import reserved_topics
 
 MAX_PAYLOAD = 131_072
 MAX_TOPIC_BYTES = 256
@@ -52,7 +52,7 @@ def check_topic(topic: str, *, retain: bool = False) -> None:
         raise InvalidTopic(f"The topic '{topic}' holds a wildcard; those are for subscriptions.")
     _check_size(topic, "topic")
     if topic.startswith("$"):
-        fault = reserved.publish_fault(topic)
+        fault = reserved_topics.publish_fault(topic)
         if fault is not None:
             raise InvalidTopic(fault)
         if retain:
@@ -83,7 +83,7 @@ def check_filter(topic_filter: str) -> None:
             raise InvalidTopic(f"In '{inner}' the wildcard + is not a whole level.")
     _check_size(inner, "topic filter")
     if inner.startswith("$"):
-        fault = reserved.subscribe_fault(inner)
+        fault = reserved_topics.subscribe_fault(inner)
         if fault is not None:
             raise InvalidTopic(fault)
 

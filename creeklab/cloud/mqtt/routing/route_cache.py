@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
+from creeklab.cloud.mqtt.routing.topic_tree import Match, SubscriptionTree
 from creeklab.cloud.mqtt.session import Session
-from creeklab.cloud.mqtt.topics import Match, SubscriptionTree
 
 MAX_CACHED_TOPICS = 10_000
 

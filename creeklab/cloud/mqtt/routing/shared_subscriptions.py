@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
+from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.mqtt.session import Message, Session
-from creeklab.cloud.mqtt.topics import SubscriptionTree
 
 Members: TypeAlias = Sequence[tuple[Session, Subscription]]
 """Members of one group, each with its subscription."""
