@@ -18,8 +18,8 @@ from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Connect, Subscribe, Subscription, Will
 from creeklab.cloud.mqtt.connection.connection import Connection
-from creeklab.cloud.mqtt.kept_sessions import KeptSessions
-from creeklab.cloud.mqtt.retained import RetainedMessages
+from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
+from creeklab.cloud.mqtt.session.session_store import KeptSessions
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.store import Store
 

@@ -18,7 +18,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from creeklab.cloud.mqtt import session as sessions
 from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Disconnect,
@@ -30,6 +29,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Will,
 )
 from creeklab.cloud.mqtt.codec.wire import Reason
+from creeklab.cloud.mqtt.session import session as sessions
 from creeklab.cloud.store import Store
 from tests.cloud.mqtt_house import Client, House, connect, subscribe
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from creeklab.cloud.mqtt import session as session_module
-from creeklab.cloud.mqtt.session import Message, Session
+from creeklab.cloud.mqtt.session import session as session_module
+from creeklab.cloud.mqtt.session.session import Message, Session
 
 
 def message(number: int, expires_at: float | None = None) -> Message:

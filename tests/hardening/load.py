@@ -26,7 +26,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from creeklab.cloud import supervisor
-from creeklab.cloud.mqtt import session
 from creeklab.cloud.mqtt.codec.packets import (
     Packet,
     Pingreq,
@@ -38,6 +37,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Subscription,
 )
 from creeklab.cloud.mqtt.listeners import tls_listener
+from creeklab.cloud.mqtt.session import session
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.figures import handles, resident

@@ -23,8 +23,8 @@ from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt.broker import Broker, Peer
-from creeklab.cloud.mqtt.kept_sessions import KeptSessions
-from creeklab.cloud.mqtt.retained import RetainedMessages
+from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
+from creeklab.cloud.mqtt.session.session_store import KeptSessions
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry_events import RegistryEvents
 from creeklab.cloud.settings import Settings

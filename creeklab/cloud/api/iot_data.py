@@ -13,8 +13,8 @@ from creeklab.cloud.api.mqtt5_properties import message_properties
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec.wire import Reason
-from creeklab.cloud.mqtt.retained import RetainedMessages
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD, InvalidTopic, check_topic
+from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.shadow import Rejected
 from creeklab.cloud.shadow_service import ShadowService
 from creeklab.cloud.store import Page

@@ -28,8 +28,8 @@ from creeklab.cloud.mqtt.routing import reserved_topics
 from creeklab.cloud.mqtt.routing.route_cache import Routes
 from creeklab.cloud.mqtt.routing.shared_subscriptions import SharedGroups
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
-from creeklab.cloud.mqtt.session import Backlog, Keeper, Message, Session
-from creeklab.cloud.mqtt.wills import PendingWill, PendingWills
+from creeklab.cloud.mqtt.session.session import Backlog, Keeper, Message, Session
+from creeklab.cloud.mqtt.session.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
 
 if TYPE_CHECKING:

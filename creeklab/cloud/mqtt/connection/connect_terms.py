@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from creeklab.cloud.mqtt.codec.packets import Connack, Connect, Will
-from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT
+from creeklab.cloud.mqtt.session.session import MAX_IN_FLIGHT
 
 MAX_PACKET = 149_504
 MAX_TOPIC_ALIAS = 8

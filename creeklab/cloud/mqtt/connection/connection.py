@@ -37,7 +37,7 @@ from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason, r
 from creeklab.cloud.mqtt.lifecycle.events import Subject
 from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
-from creeklab.cloud.mqtt.session import MAX_IN_FLIGHT, Message, Session
+from creeklab.cloud.mqtt.session.session import MAX_IN_FLIGHT, Message, Session
 
 MAX_FILTERS = 8
 LONGEST_SIGNED = 24 * 3600.0

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
 from creeklab.cloud.mqtt.routing.topic_tree import Match, SubscriptionTree
-from creeklab.cloud.mqtt.session import Session
+from creeklab.cloud.mqtt.session.session import Session
 
 MAX_CACHED_TOPICS = 10_000
 

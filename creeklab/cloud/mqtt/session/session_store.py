@@ -19,8 +19,8 @@ from typing import Any
 
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt.codec.packets import Subscription
-from creeklab.cloud.mqtt.rows import properties_from_text, properties_to_text
-from creeklab.cloud.mqtt.session import Entry, Message, Session
+from creeklab.cloud.mqtt.session.property_json import properties_from_text, properties_to_text
+from creeklab.cloud.mqtt.session.session import Entry, Message, Session
 from creeklab.cloud.store import Store
 
 Row = tuple[Any, ...]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.monitoring.event_log import Party
-from creeklab.cloud.mqtt import session
 from creeklab.cloud.mqtt.codec.packets import Will
-from creeklab.cloud.mqtt.session import Backlog
+from creeklab.cloud.mqtt.session import session
+from creeklab.cloud.mqtt.session.session import Backlog
 
 
 @dataclass(frozen=True, slots=True)

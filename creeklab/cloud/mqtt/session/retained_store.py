@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from creeklab.cloud.group_commit import GroupCommit
-from creeklab.cloud.mqtt.rows import properties_from_text, properties_to_text
-from creeklab.cloud.mqtt.session import Message
+from creeklab.cloud.mqtt.session.property_json import properties_from_text, properties_to_text
+from creeklab.cloud.mqtt.session.session import Message
 from creeklab.cloud.store import Page, Store
 
 
