@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from creeklab.cloud.policy import Mend, explain, mend
+from creeklab.cloud.policy import Mend, explain, suggest
 from creeklab.cloud.policy.explain import Surroundings
 from creeklab.standing import Standing, certificate_of, full_resource, standing, tested
 from creeklab.words import wrapped
@@ -282,7 +282,7 @@ def _now(iot: Any, known: Standing, action: str, resource: str) -> Now:
         decision = known.authorizer().decide(action, resource).outcome
     if decision == "ALLOWED":
         return Now(known, decision)
-    return Now(known, decision, mend(known.documents, known.context, action, resource))
+    return Now(known, decision, suggest(known.documents, known.context, action, resource))
 
 
 def ago(seconds: float) -> str:

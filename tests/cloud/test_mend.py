@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.ca import CertificateAuthority
-from creeklab.cloud.policy import Authorizer, Mend, mend, parse
+from creeklab.cloud.policy import Authorizer, Mend, parse, suggest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.store import Store
 from tests.cloud.iot_harness import ARN, Clock
@@ -164,7 +164,7 @@ def test_what_changes(
     statement: dict[str, Any], action: str, resource: str, lines: list[str]
 ) -> None:
     documents = {"P": document(statement)}
-    (found,) = mend(documents, TEST2, action, ARN + resource)
+    (found,) = suggest(documents, TEST2, action, ARN + resource)
     assert found.policy == "P"
     got = [line for line in found.diff.split("\n") if line.startswith(("+", "-"))]
     assert got == [line.replace("ARN:", ARN) for line in lines]
@@ -173,7 +173,7 @@ def test_what_changes(
 
 
 def test_without_a_policy_one_is_made() -> None:
-    (found,) = mend({}, TEST2, "iot:Connect", ARN + "client/Test2")
+    (found,) = suggest({}, TEST2, "iot:Connect", ARN + "client/Test2")
     assert found.before is None
     assert "attach it" in found.how
     assert found.after["Statement"] == [allow("iot:Connect", ARN + "client/Test2")]
@@ -182,7 +182,7 @@ def test_without_a_policy_one_is_made() -> None:
 
 def test_what_is_allowed_needs_no_change() -> None:
     documents = {"P": document(allow("iot:*", "*"))}
-    assert mend(documents, TEST2, "iot:Connect", ARN + "client/Test2") == ()
+    assert suggest(documents, TEST2, "iot:Connect", ARN + "client/Test2") == ()
 
 
 def test_wildcards_in_a_request_are_not_wildcards_in_the_policy() -> None:
@@ -190,7 +190,7 @@ def test_wildcards_in_a_request_are_not_wildcards_in_the_policy() -> None:
         documents = {"P": document(allow("iot:Publish", "ARN:topic/x"), version=version)}
         for name in ("creek/*", "a?c"):
             asked = ("iot:Publish", f"{ARN}topic/{name}")
-            mends = mend(documents, TEST2, *asked)
+            mends = suggest(documents, TEST2, *asked)
             assert allowed(changed(documents, mends)) - allowed(documents) == {asked}
             assert (mends[0].before is None) == (version != "2012-10-17")
 
@@ -199,13 +199,13 @@ def test_a_policy_that_is_full_is_left_as_it_is() -> None:
     full = allow("iot:Publish", [f"ARN:topic/{'x' * 56}/{number:03}" for number in range(18)])
     documents = {"P": document(full)}
     assert len("".join(documents["P"].split())) in range(1900, 2048)
-    (found,) = mend(documents, TEST2, "iot:Subscribe", ARN + "topicfilter/creek/depth")
+    (found,) = suggest(documents, TEST2, "iot:Subscribe", ARN + "topicfilter/creek/depth")
     assert found.before is None
 
 
 def test_what_a_line_allowed_before_is_said_to_go() -> None:
     documents = {"P": document(allow("iot:Connect", "ARN:client/Test1"))}
-    (found,) = mend(documents, TEST2, "iot:Connect", ARN + "client/Test2")
+    (found,) = suggest(documents, TEST2, "iot:Connect", ARN + "client/Test2")
     assert found.warnings == (
         "It takes away what that line allowed: iot:Connect on 'client/Test1'.",
     )
@@ -215,7 +215,7 @@ def test_the_cause_of_an_empty_variable_is_named() -> None:
     topic = "ARN:topic/creek/${iot:Connection.Thing.ThingName}/depth"
     documents = {"P": document(allow("iot:Publish", topic))}
     asked = ("iot:Publish", ARN + "topic/creek/gauge/depth")
-    (found,) = mend(documents, {"iot:ClientId": "gauge"}, *asked)
+    (found,) = suggest(documents, {"iot:ClientId": "gauge"}, *asked)
     (warning,) = found.warnings
     assert warning.startswith("Better mend the cause: the variable")
     assert "'gauge' is not the name of a Thing" in warning
@@ -223,7 +223,7 @@ def test_the_cause_of_an_empty_variable_is_named() -> None:
 
 def test_a_wide_filter_has_its_warning() -> None:
     documents = {"P": document(allow("iot:Connect", "*"))}
-    (found,) = mend(documents, TEST2, "iot:Subscribe", ARN + "topicfilter/#")
+    (found,) = suggest(documents, TEST2, "iot:Subscribe", ARN + "topicfilter/#")
     assert any("messages of all devices" in warning for warning in found.warnings)
 
 
@@ -236,7 +236,7 @@ def test_a_deny_is_narrowed_to_what_it_need_not_deny() -> None:
             deny("iot:Publish", "ARN:topic/creek/depth"),
         ),
     }
-    (found,) = mend(documents, TEST2, *asked)
+    (found,) = suggest(documents, TEST2, *asked)
     assert found.policy == "D"
     assert found.warnings == ()
     before, after = allowed(documents), allowed(changed(documents, (found,)))
@@ -247,7 +247,7 @@ def test_a_deny_is_narrowed_to_what_it_need_not_deny() -> None:
 def test_a_deny_that_covers_more_frees_more_and_says_so() -> None:
     asked = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {"D": document(allow("iot:*", "*"), deny("iot:Publish", "ARN:topic/creek/*"))}
-    (found,) = mend(documents, TEST2, *asked)
+    (found,) = suggest(documents, TEST2, *asked)
     assert found.warnings == (
         "A Deny has no exceptions: iot:Publish on all of 'topic/creek/*' is no longer denied.",
     )
@@ -259,7 +259,7 @@ def test_a_deny_that_covers_more_frees_more_and_says_so() -> None:
 def test_a_policy_that_only_denies_may_have_to_become_another() -> None:
     asked = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {"D": document(deny("iot:Publish", "ARN:topic/creek/depth"))}
-    (found,) = mend(documents, TEST2, *asked)
+    (found,) = suggest(documents, TEST2, *asked)
     assert allowed(changed(documents, (found,))) == {asked}
 
 
@@ -335,7 +335,7 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
         before = decisions(iot, arn, world.client_id)
         for asked in dict.fromkeys(world.asked):
             verb, resource = f"iot:{ACTIONS[asked[0]]}", f"{KINDS[asked[0]]}/{asked[1]}"
-            mends = mend(documents, context(world), verb, ARN + resource)
+            mends = suggest(documents, context(world), verb, ARN + resource)
             if before[asked] == "ALLOWED":
                 assert mends == ()
                 continue

@@ -19,7 +19,7 @@ from creeklab.cloud.policy import (
     Statement,
     parse,
 )
-from creeklab.cloud.policy.patterns import covers, fill, literal, plain
+from creeklab.cloud.policy.wildcards import covers, fill, literal, plain
 
 no_deadline = settings(deadline=None)  # other work may share the machine
 

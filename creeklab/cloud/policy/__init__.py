@@ -33,7 +33,7 @@ from creeklab.cloud.policy.document import (
     parse,
 )
 from creeklab.cloud.policy.explain import Explanation, Finding, Idle, Surroundings, explain
-from creeklab.cloud.policy.mend import Mend, mend
+from creeklab.cloud.policy.suggest import Mend, mend
 
 __all__ = [
     "LENIENT_GRAMMAR",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from creeklab.cloud.policy.conditions import fulfilled
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, Statement
-from creeklab.cloud.policy.patterns import covers, fill, glob, literal
+from creeklab.cloud.policy.wildcards import covers, fill, glob, literal
 
 Context = Mapping[str, str | tuple[str, ...]]
 """What is known of a connection: condition keys and variables by name, without ``${}``.

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
 
-from creeklab.cloud.policy.patterns import covers, glob, plain
+from creeklab.cloud.policy.wildcards import covers, glob, plain
 
 
 class Operator(NamedTuple):

@@ -17,14 +17,14 @@ from typing import Any, Literal, NamedTuple
 
 from creeklab.cloud.policy.authorizer import Authorizer, Decision, Outcome
 from creeklab.cloud.policy.binding import BoundStatement, Context, key
-from creeklab.cloud.policy.differences import (
+from creeklab.cloud.policy.document import Effect, Policy
+from creeklab.cloud.policy.mismatches import (
     Difference,
     distance,
     of_action,
     of_condition,
     of_resources,
 )
-from creeklab.cloud.policy.document import Effect, Policy
 
 MAX_IDLE = 2
 """How many policies that do not apply a summary speaks of."""

@@ -18,10 +18,10 @@ from typing import Any
 
 from creeklab.cloud.policy.authorizer import Authorizer
 from creeklab.cloud.policy.binding import BoundStatement, Context
-from creeklab.cloud.policy.differences import ACTIONS, misspelt
 from creeklab.cloud.policy.document import VARIABLES_SINCE, MalformedPolicy, parse
 from creeklab.cloud.policy.explain import Explanation, Finding, explain
-from creeklab.cloud.policy.patterns import plain
+from creeklab.cloud.policy.mismatches import ACTIONS, misspelt
+from creeklab.cloud.policy.wildcards import plain
 
 Document = dict[str, Any]
 

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 
 from creeklab.cloud.policy.binding import BoundResource, BoundStatement, Context, Unmet, key
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Policy
-from creeklab.cloud.policy.patterns import covers, literal, plain
+from creeklab.cloud.policy.wildcards import covers, literal, plain
 
 SLIP, VALUE, NAME, FIELD, OTHER, ACTION = 1, 2, 3, 4, 8, 100
 """Distances; see the module's text."""
