@@ -32,7 +32,7 @@ from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.policies import MAX_VERSIONS
-from creeklab.cloud.registry.targets import MAX_POLICIES
+from creeklab.cloud.registry.policy_attachments import MAX_POLICIES
 from creeklab.cloud.store import MIGRATIONS, Page, Store, StoreError
 
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.registry.options import EVENT_TYPES
-from creeklab.cloud.registry_events import RegistryEvents
+from creeklab.cloud.registry.account_settings import EVENT_TYPES
+from creeklab.cloud.registry.event_publisher import RegistryEvents
 from tests.cloud.iot_harness import ALLOW, ARN, Clock, certificate, refusal, thing
 
 

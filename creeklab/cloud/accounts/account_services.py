@@ -26,7 +26,7 @@ from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import KeptSessions
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.registry_events import RegistryEvents
+from creeklab.cloud.registry.event_publisher import RegistryEvents
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow import Rules
 from creeklab.cloud.shadow_service import ShadowService

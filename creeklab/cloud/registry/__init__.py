@@ -14,17 +14,17 @@ import time
 from collections.abc import Callable
 
 from creeklab.cloud.ca import CertificateAuthority
-from creeklab.cloud.registry.books import Books
+from creeklab.cloud.registry.account_settings import Options
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import Groups
-from creeklab.cloud.registry.options import Options
 from creeklab.cloud.registry.policies import Policies
-from creeklab.cloud.registry.principals import Principals
-from creeklab.cloud.registry.rights import Rights
+from creeklab.cloud.registry.policy_attachments import Targets
+from creeklab.cloud.registry.policy_context import Rights
 from creeklab.cloud.registry.tags import Tags
-from creeklab.cloud.registry.targets import Targets
+from creeklab.cloud.registry.thing_principals import Principals
 from creeklab.cloud.registry.thing_types import ThingTypes
 from creeklab.cloud.registry.things import Things
+from creeklab.cloud.registry.unit_of_work import Books
 from creeklab.cloud.store import Store
 
 
@@ -46,7 +46,7 @@ class Registry:
         Called after each committed change that can alter what a connection may do: to a
         certificate, a policy, an attachment, a Thing or its groups.
     watchers
-        Called with each piece of `creeklab.cloud.registry.news`, once it is committed.
+        Called with each piece of `creeklab.cloud.registry.changes`, once it is committed.
     """
 
     def __init__(

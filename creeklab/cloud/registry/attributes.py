@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from creeklab.cloud.registry.books import invalid
+from creeklab.cloud.registry.unit_of_work import invalid
 
 PLAIN = ("A thing without a thing type", 3)
 TYPED = ("A thing with a thing type", 50)

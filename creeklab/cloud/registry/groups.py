@@ -14,11 +14,18 @@ from dataclasses import asdict, replace
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import attributes as rules
-from creeklab.cloud.registry.books import Books, Listed, check_version, found, invalid, not_found
-from creeklab.cloud.registry.news import GroupNews, HierarchyNews, MembershipNews
+from creeklab.cloud.registry.changes import GroupNews, HierarchyNews, MembershipNews
 from creeklab.cloud.registry.records import Thing, ThingGroup, insert, record
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.things import Things
+from creeklab.cloud.registry.unit_of_work import (
+    Books,
+    Listed,
+    check_version,
+    found,
+    invalid,
+    not_found,
+)
 from creeklab.cloud.store import Page
 
 MAX_DEPTH = 7  # of a tree, its root counted

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from creeklab.cloud import policy as documents
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.books import Books, Listed, conflict, found, invalid, not_found
 from creeklab.cloud.registry.records import Policy, PolicyVersion, insert, record
 from creeklab.cloud.registry.tags import NO_TAGS, Tags
+from creeklab.cloud.registry.unit_of_work import Books, Listed, conflict, found, invalid, not_found
 from creeklab.cloud.store import Page
 
 MAX_VERSIONS = 5  # of a policy

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.books import Books, Listed, found, invalid, not_found
+from creeklab.cloud.registry.unit_of_work import Books, Listed, found, invalid, not_found
 from creeklab.cloud.store import Page
 
 NO_TAGS: Mapping[str, str] = {}

@@ -12,10 +12,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.books import Books, Listed, found, invalid, not_found
-from creeklab.cloud.registry.news import TypeNews
+from creeklab.cloud.registry.changes import TypeNews
 from creeklab.cloud.registry.records import ThingType, insert, record
 from creeklab.cloud.registry.tags import Tags
+from creeklab.cloud.registry.unit_of_work import Books, Listed, found, invalid, not_found
 from creeklab.cloud.store import Page
 
 MAX_SEARCHABLE = 3

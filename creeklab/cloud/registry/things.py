@@ -9,10 +9,17 @@ from dataclasses import asdict, replace
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import attributes as rules
-from creeklab.cloud.registry.books import Books, Listed, check_version, found, invalid, not_found
-from creeklab.cloud.registry.news import AssociationNews, ThingNews
+from creeklab.cloud.registry.changes import AssociationNews, ThingNews
 from creeklab.cloud.registry.records import Thing, insert, record
 from creeklab.cloud.registry.thing_types import ThingTypes
+from creeklab.cloud.registry.unit_of_work import (
+    Books,
+    Listed,
+    check_version,
+    found,
+    invalid,
+    not_found,
+)
 from creeklab.cloud.store import Page
 
 

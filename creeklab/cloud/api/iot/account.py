@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
-from creeklab.cloud.registry.books import invalid
+from creeklab.cloud.registry.unit_of_work import invalid
 from creeklab.cloud.store import Page
 
 # All of them are the one local endpoint (API reference, DescribeEndpoint).

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from creeklab.cloud.api.iot.operations import Answer, Operations, listed, no_such
 from creeklab.cloud.authorization import authorizer
 from creeklab.cloud.policy import Authorizer, Policy
-from creeklab.cloud.registry.books import invalid
+from creeklab.cloud.registry.unit_of_work import invalid
 
 ACTIONS = {
     "CONNECT": "iot:Connect",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
-from creeklab.cloud.registry.books import invalid
 from creeklab.cloud.registry.records import ThingType
+from creeklab.cloud.registry.unit_of_work import invalid
 from creeklab.cloud.store import Page
 
 

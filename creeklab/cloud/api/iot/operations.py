@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.registry.books import invalid
+from creeklab.cloud.registry.unit_of_work import invalid
 
 if TYPE_CHECKING:
     from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity

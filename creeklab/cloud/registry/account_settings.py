@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.books import Books
+from creeklab.cloud.registry.unit_of_work import Books
 
 EVENT_TYPES = (
     "THING",

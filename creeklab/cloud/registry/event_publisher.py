@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.registry.news import (
+from creeklab.cloud.registry.changes import (
     AssociationNews,
     GroupNews,
     HierarchyNews,

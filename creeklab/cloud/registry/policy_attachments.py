@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.books import Books, Listed, not_found
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import ABOVE, Groups
 from creeklab.cloud.registry.policies import Policies
 from creeklab.cloud.registry.records import insert
+from creeklab.cloud.registry.unit_of_work import Books, Listed, not_found
 from creeklab.cloud.store import Page
 
 MAX_POLICIES = 10  # attached to one certificate

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from creeklab.cloud import policy as documents
-from creeklab.cloud.registry.books import Books
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import ABOVE, AROUND
 from creeklab.cloud.registry.policies import Policies
-from creeklab.cloud.registry.principals import EXCLUSIVE
+from creeklab.cloud.registry.thing_principals import EXCLUSIVE
 from creeklab.cloud.registry.things import Things
+from creeklab.cloud.registry.unit_of_work import Books
 
 _DOCUMENTS = """
     SELECT name, document FROM policy_attachments

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.news import News
+from creeklab.cloud.registry.changes import News
 from creeklab.cloud.store import Store
 
 Item = TypeVar("Item")
