@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from creeklab.client.device import Device
 from creeklab.client.key_files import ThingFiles
-from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.security.ca import CertificateAuthority
 
 START_SECONDS = 10.0
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from creeklab.cloud.api.iot import Iot
-from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.store import Store
 from tests.cloud.iot_harness import Checked, Clock
 

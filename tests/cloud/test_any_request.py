@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.validation import Invalid, matches, validated
-from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.store import Store
 from tests.cloud.iot_harness import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from creeklab.cloud import policy as documents
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.authorization import Access
-from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.policy import Authorizer
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.store import Store
 from tests.cloud.iot_harness import (
     ALLOW,

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
-from creeklab.cloud import ca as ca_module
-from creeklab.cloud.ca import AuthorityError, CertificateAuthority, certificate_id
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.security import ca as ca_module
+from creeklab.cloud.security.ca import AuthorityError, CertificateAuthority, certificate_id
 
 PEM = serialization.Encoding.PEM
 AWS_ISSUER = "OU=Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"

@@ -33,7 +33,7 @@ from awsiot import (
 )
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

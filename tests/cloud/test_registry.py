@@ -28,11 +28,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.policies import MAX_VERSIONS
 from creeklab.cloud.registry.policy_attachments import MAX_POLICIES
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.store import MIGRATIONS, Page, Store, StoreError
 
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'

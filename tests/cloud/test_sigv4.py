@@ -17,8 +17,8 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.sigv4 import Caller, claimed_caller, verify
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.security.sigv4 import Caller, claimed_caller, verify
 
 KEY = "AKIDEXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"

@@ -38,7 +38,6 @@ from typing import Any, NamedTuple
 from creeklab.bootstrap import CLONE
 from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts.account_services import Rooms
-from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
 from creeklab.cloud.mqtt.broker import Peer
@@ -57,6 +56,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Will,
 )
 from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 from creeklab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked

@@ -19,7 +19,6 @@ from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.authorization import Access, AccountAccess
-from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt.broker import Broker, Peer
@@ -27,6 +26,7 @@ from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import KeptSessions
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.event_publisher import RegistryEvents
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow import Rules
 from creeklab.cloud.shadow_service import ShadowService

@@ -15,7 +15,7 @@ from pathlib import Path
 from creeklab.cloud.account import Account, load_account
 from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.api import dispatcher
-from creeklab.cloud.ca import CertificateAuthority
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 
 Soon = Callable[[Callable[[], object]], object]

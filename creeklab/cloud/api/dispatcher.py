@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 from botocore import xform_name
 
-from creeklab.cloud.api import device_authorization, sigv4
+from creeklab.cloud.api import device_authorization
 from creeklab.cloud.api.http import HttpServer, Request
 from creeklab.cloud.api.service_model import (
     STATUSES,
@@ -38,8 +38,9 @@ from creeklab.cloud.api.service_model import (
     xml_error,
 )
 from creeklab.cloud.authorization import Access
-from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.security import sigv4
+from creeklab.cloud.security.ca import certificate_id
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from creeklab.cloud.ca import CertificateAuthority
 from creeklab.cloud.registry.account_settings import Options
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import Groups
@@ -25,6 +24,7 @@ from creeklab.cloud.registry.thing_principals import Principals
 from creeklab.cloud.registry.thing_types import ThingTypes
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import Books
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.store import Store
 
 

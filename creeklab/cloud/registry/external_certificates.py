@@ -12,8 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from creeklab.cloud.ca import usable_key
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.security.ca import usable_key
 
 _DIGESTS = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _CLIENT_USES = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)

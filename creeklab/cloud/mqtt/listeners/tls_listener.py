@@ -12,7 +12,6 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from creeklab.cloud.ca import certificate_id
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
@@ -20,6 +19,7 @@ from creeklab.cloud.mqtt.listeners.busy_poll import Spin
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.ports import PROBE, listen
+from creeklab.cloud.security.ca import certificate_id
 
 HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0
