@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud import shadow
 from creeklab.cloud.api import device_authorization, dispatcher
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets, wire
@@ -21,6 +20,7 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.listeners import websocket_listener
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.policy import wildcards
+from creeklab.cloud.shadow import document
 from tests.hardening import doors
 from tests.hardening.doors import fuzz_https, fuzz_websocket, fuzz_workshop
 from tests.hardening.fuzz import PARTS, fuzz_broker, fuzz_codec, fuzz_policy, fuzz_shadow
@@ -101,7 +101,7 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_broker, Broker, "leave", nothing, "something is left behind"),
         (fuzz_broker, Connection, "_on_protocol_error", no_cut, "was not cut off"),
         (fuzz_broker, Connection, "_on_protocol_error", malformed_unsaid, "the farewell is"),
-        (fuzz_shadow, shadow, "_check_content", nothing, "AssertionError"),
+        (fuzz_shadow, document, "_check_content", nothing, "AssertionError"),
         (fuzz_policy, wildcards, "glob", raises, "a defect"),
         (fuzz_https, device_authorization, "refused_at_the_door", raises, "500: "),
         (fuzz_https, dispatcher, "_foreign_refusal", raises, "a defect"),

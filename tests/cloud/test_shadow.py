@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud import shadow
-from creeklab.cloud.shadow import Rejected, Rules, Shadow, Update
+from creeklab.cloud.shadow import document as shadow
+from creeklab.cloud.shadow.document import Rejected, Rules, Shadow, Update
 
 NOW = 1_785_000_000
 STAMP = {"timestamp": NOW}

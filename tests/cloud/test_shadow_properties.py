@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud import shadow
-from creeklab.cloud.shadow import Rejected, Shadow, Update
+from creeklab.cloud.shadow import document as shadow
+from creeklab.cloud.shadow.document import Rejected, Shadow, Update
 
 NOW = 1_785_000_000
 

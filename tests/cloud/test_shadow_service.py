@@ -16,8 +16,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from creeklab.cloud.monitoring.event_log import Tape
-from creeklab.cloud.shadow import Rejected, Rules
-from creeklab.cloud.shadow_service import REMEMBER_DELETED_SECONDS, ShadowService
+from creeklab.cloud.shadow.document import Rejected, Rules
+from creeklab.cloud.shadow.service import REMEMBER_DELETED_SECONDS, ShadowService
 from creeklab.cloud.store import Store
 from creeklab.lab import Lab
 from tests.conftest import NewThing

@@ -32,7 +32,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from creeklab.cloud import shadow, supervisor
+from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec import decoder, packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import (
@@ -46,8 +46,9 @@ from creeklab.cloud.mqtt.codec.packets import (
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
-from creeklab.cloud.shadow import Rejected, Rules, Shadow
-from creeklab.cloud.shadow_service import ShadowService
+from creeklab.cloud.shadow import document as shadow
+from creeklab.cloud.shadow.document import Rejected, Rules, Shadow
+from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.store import Store
 from creeklab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import Client, House, subscribe

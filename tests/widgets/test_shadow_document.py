@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud import shadow
+from creeklab.cloud.shadow import document
 from creeklab.widgets.shadow_document import (
     changes,
     delta,
@@ -31,12 +31,12 @@ values = st.recursive(
 sections = st.dictionaries(keys, values, max_size=3)
 
 
-def stored(*updates: dict[str, Any]) -> shadow.Shadow | None:
+def stored(*updates: dict[str, Any]) -> document.Shadow | None:
     """Return the shadow after updates of its ``state``."""
     current = None
     for update in updates:
         payload = json.dumps({"state": update}).encode()
-        current = shadow.update(current, payload, 1_700_000_000).shadow
+        current = document.update(current, payload, 1_700_000_000).shadow
     return current
 
 

@@ -28,8 +28,8 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.event_publisher import RegistryEvents
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.shadow import Rules
-from creeklab.cloud.shadow_service import ShadowService
+from creeklab.cloud.shadow.document import Rules
+from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.store import Store
 
 model = cache(Service)

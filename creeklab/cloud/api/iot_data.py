@@ -15,8 +15,8 @@ from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD, InvalidTopic, check_topic
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
-from creeklab.cloud.shadow import Rejected
-from creeklab.cloud.shadow_service import ShadowService
+from creeklab.cloud.shadow.document import Rejected
+from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.store import Page
 
 EXCEPTIONS = {

@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from creeklab.cloud import shadow
 from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.monitoring.metrics import MetricProtocol
-from creeklab.cloud.shadow import Rejected, Rules, Shadow
+from creeklab.cloud.shadow import document as shadow
+from creeklab.cloud.shadow.document import Rejected, Rules, Shadow
 from creeklab.cloud.store import Store
 
 Publish = Callable[[str, bytes, int], object]
