@@ -18,7 +18,7 @@ from creeklab.cloud.policy import (
     explain,
 )
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 MAX_CACHED = 4096
 MAX_AROUND = 20

@@ -11,7 +11,7 @@ import pytest
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 from tests.cloud.iot_harness import Checked, Clock
 
 

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.codec import packets
@@ -21,7 +20,8 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import KeptSessions
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.group_commit import GroupCommit
 
 
 @dataclass

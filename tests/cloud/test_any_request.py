@@ -19,7 +19,7 @@ from creeklab.cloud.api.validation import Invalid, matches, validated
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 from tests.cloud.iot_harness import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
 
 SERVICE = Service("iot")

@@ -30,7 +30,7 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.session import session as sessions
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 from tests.cloud.mqtt_house import Client, House, connect, subscribe
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])

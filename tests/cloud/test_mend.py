@@ -14,7 +14,7 @@ from creeklab.cloud.authorization import Access
 from creeklab.cloud.policy import Authorizer, Mend, parse, suggest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 from tests.cloud.iot_harness import ARN, Clock
 from tests.cloud.test_authorization import (
     ACTIONS,

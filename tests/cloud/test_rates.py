@@ -13,7 +13,7 @@ from creeklab.client.device import Refused
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rate_limits import Rate, Rates, Throughput
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 from creeklab.lab import open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import make_thing

@@ -29,7 +29,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Unsubscribe,
     Will,
 )
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 from tests.cloud.mqtt_house import Client, House, connect, subscribe
 
 Sent = Packet | bytes | Callable[[House], object]

@@ -12,7 +12,7 @@ from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts import account_services
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 from tests.cloud.mqtt_house import Clock
 
 

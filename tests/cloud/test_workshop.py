@@ -47,7 +47,7 @@ from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.store import StoreError
+from creeklab.cloud.storage.database import StoreError
 from creeklab.cloud.supervisor import CloudError, Joined, Running
 from creeklab.door import DoorRefused, ask
 from creeklab.home import workshop_folder

@@ -19,7 +19,6 @@ from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.authorization import Access, AccountAccess
-from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
@@ -30,7 +29,8 @@ from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow.document import Rules
 from creeklab.cloud.shadow.service import ShadowService
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.group_commit import GroupCommit
 
 model = cache(Service)
 """The service model of a name, read once for all accounts."""

@@ -17,7 +17,7 @@ from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD, InvalidTopic, ch
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.shadow.document import Rejected
 from creeklab.cloud.shadow.service import ShadowService
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 EXCEPTIONS = {
     400: "InvalidRequestException",

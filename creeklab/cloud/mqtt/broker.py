@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from creeklab.cloud.authorization import Access
-from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.monitoring.event_log import CLOUD, Party, Tape
 from creeklab.cloud.mqtt.codec.decoder import Burst
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
@@ -31,6 +30,7 @@ from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.mqtt.session.session import Backlog, Keeper, Message, Session
 from creeklab.cloud.mqtt.session.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
+from creeklab.cloud.storage.group_commit import GroupCommit
 
 if TYPE_CHECKING:
     from creeklab.cloud.mqtt.connection.connection import Connection

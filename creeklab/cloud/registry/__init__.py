@@ -25,7 +25,7 @@ from creeklab.cloud.registry.thing_types import ThingTypes
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import Books
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 
 
 class Registry:

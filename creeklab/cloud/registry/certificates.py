@@ -14,7 +14,7 @@ from creeklab.cloud.registry import external_certificates as brought
 from creeklab.cloud.registry.records import Certificate, insert, record
 from creeklab.cloud.registry.unit_of_work import Books, Listed, conflict, found, invalid, not_found
 from creeklab.cloud.security.ca import CertificateAuthority, KeysAndCertificate, certificate_id
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 DEFAULT, SNI_ONLY = "DEFAULT", "SNI_ONLY"
 

@@ -26,7 +26,7 @@ from creeklab.cloud.registry.unit_of_work import (
     invalid,
     not_found,
 )
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 MAX_DEPTH = 7  # of a tree, its root counted
 MAX_CHILDREN = 100  # directly below one group

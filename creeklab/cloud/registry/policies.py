@@ -13,7 +13,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.records import Policy, PolicyVersion, insert, record
 from creeklab.cloud.registry.tags import NO_TAGS, Tags
 from creeklab.cloud.registry.unit_of_work import Books, Listed, conflict, found, invalid, not_found
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 MAX_VERSIONS = 5  # of a policy
 

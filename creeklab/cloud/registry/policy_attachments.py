@@ -8,7 +8,7 @@ from creeklab.cloud.registry.groups import ABOVE, Groups
 from creeklab.cloud.registry.policies import Policies
 from creeklab.cloud.registry.records import insert
 from creeklab.cloud.registry.unit_of_work import Books, Listed, not_found
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 MAX_POLICIES = 10  # attached to one certificate
 MAX_GROUP_POLICIES = 2  # attached to one group (developer guide, "Static thing groups")

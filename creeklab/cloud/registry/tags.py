@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.unit_of_work import Books, Listed, found, invalid, not_found
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 NO_TAGS: Mapping[str, str] = {}
 MAX_TAGS = 50  # of one resource

@@ -6,7 +6,7 @@ from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.records import insert
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import Books, Listed, invalid, not_found
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 EXCLUSIVE, NON_EXCLUSIVE = "EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"
 

@@ -16,7 +16,7 @@ from creeklab.cloud.registry.changes import TypeNews
 from creeklab.cloud.registry.records import ThingType, insert, record
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.unit_of_work import Books, Listed, found, invalid, not_found
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 MAX_SEARCHABLE = 3
 REST_SECONDS = 300  # between deprecation and deletion

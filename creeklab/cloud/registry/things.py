@@ -20,7 +20,7 @@ from creeklab.cloud.registry.unit_of_work import (
     invalid,
     not_found,
 )
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 
 class Things:

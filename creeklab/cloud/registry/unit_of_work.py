@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.changes import News
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 
 Item = TypeVar("Item")
 Listed = tuple[list[Item], str | None]

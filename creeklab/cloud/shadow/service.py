@@ -16,7 +16,7 @@ from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.monitoring.metrics import MetricProtocol
 from creeklab.cloud.shadow import document as shadow
 from creeklab.cloud.shadow.document import Rejected, Rules, Shadow
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 
 Publish = Callable[[str, bytes, int], object]
 JsonObject = dict[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
 from creeklab.cloud.registry.unit_of_work import invalid
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 # All of them are the one local endpoint (API reference, DescribeEndpoint).
 ENDPOINT_TYPES = (

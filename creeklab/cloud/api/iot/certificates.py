@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed
 from creeklab.cloud.registry.records import Certificate
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 
 class CertificateOperations(Operations):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
 from creeklab.cloud.registry.records import ThingType
 from creeklab.cloud.registry.unit_of_work import invalid
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 
 class GroupOperations(Operations):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, no_such
 from creeklab.cloud.registry.records import Thing
 from creeklab.cloud.registry.unit_of_work import invalid
-from creeklab.cloud.store import Page
+from creeklab.cloud.storage.database import Page
 
 
 class ThingOperations(Operations):

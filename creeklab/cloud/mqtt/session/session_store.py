@@ -17,11 +17,11 @@ from dataclasses import astuple
 from itertools import count
 from typing import Any
 
-from creeklab.cloud.group_commit import GroupCommit
 from creeklab.cloud.mqtt.codec.packets import Subscription
 from creeklab.cloud.mqtt.session.property_json import properties_from_text, properties_to_text
 from creeklab.cloud.mqtt.session.session import Entry, Message, Session
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.group_commit import GroupCommit
 
 Row = tuple[Any, ...]
 

@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Protocol
 
-from creeklab.cloud.store import Store
+from creeklab.cloud.storage.database import Store
 
 PATIENCE_SECONDS = 1.0
 
