@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab.cloud.api.dispatcher import ApiServer
-from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.sts import Sts
-from creeklab.cloud.api.websocket import WebSocket
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.transport.http_server import Request
+from creeklab.cloud.transport.websocket import WebSocket
 
 T = TypeVar("T")
 KEY = "AKIDEXAMPLE"

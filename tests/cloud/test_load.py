@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from creeklab.cloud.api import http
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.packets import Publish, Suback, Subscribe, Subscription
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
+from creeklab.cloud.transport import http_server
 from tests.hardening import load
 from tests.hardening.figures import handles, resident
 from tests.hardening.inside import Inside, cloud_inside, wait_for
@@ -66,10 +66,10 @@ def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
     monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 1.0)
     monkeypatch.setattr(tls_listener, "CONNECT_SECONDS", 1.0)
     monkeypatch.setattr(tls_listener, "FAREWELL_SECONDS", 1.0)
-    monkeypatch.setattr(http, "BODY_SECONDS", 1.0)
-    monkeypatch.setattr(http, "IDLE_SECONDS", 1.0)
-    monkeypatch.setattr(http, "LINGER_SECONDS", 1.0)
-    monkeypatch.setattr(http, "FAREWELL_SECONDS", 1.0)
+    monkeypatch.setattr(http_server, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(http_server, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(http_server, "LINGER_SECONDS", 1.0)
+    monkeypatch.setattr(http_server, "FAREWELL_SECONDS", 1.0)
     with cloud_inside(tmp_path / "home") as inside:
         yield inside
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from creeklab.cloud.account import Account
 from creeklab.cloud.api.admin import lab_door
 from creeklab.cloud.api.dispatcher import DATA_SERVICE, OWN_SERVICE, Verb
-from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.api.service_model import Service
@@ -31,6 +30,7 @@ from creeklab.cloud.shadow.document import Rules
 from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.storage.database import Store
 from creeklab.cloud.storage.group_commit import GroupCommit
+from creeklab.cloud.transport.http_server import Request
 
 model = cache(Service)
 """The service model of a name, read once for all accounts."""

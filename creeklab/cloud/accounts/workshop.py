@@ -26,10 +26,10 @@ from creeklab.cloud.account import Account, load_account, new_account, write_pri
 from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.api.dispatcher import Verb
-from creeklab.cloud.api.http import Request
 from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.transport.http_server import Request
 
 MAX_PARTICIPANTS = 100
 FILES_EACH = 3

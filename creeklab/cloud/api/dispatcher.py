@@ -28,7 +28,6 @@ from typing import Any, Protocol
 from botocore import xform_name
 
 from creeklab.cloud.api import device_authorization
-from creeklab.cloud.api.http import HttpServer, Request
 from creeklab.cloud.api.service_model import (
     STATUSES,
     Answer,
@@ -41,6 +40,7 @@ from creeklab.cloud.authorization import Access
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.security import sigv4
 from creeklab.cloud.security.ca import certificate_id
+from creeklab.cloud.transport.http_server import HttpServer, Request
 
 logger = logging.getLogger(__name__)
 

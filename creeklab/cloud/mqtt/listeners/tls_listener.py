@@ -18,8 +18,8 @@ from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.listeners.busy_poll import Spin
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
-from creeklab.cloud.ports import PROBE, listen
 from creeklab.cloud.security.ca import certificate_id
+from creeklab.cloud.transport.listen import PROBE, listen
 
 HANDSHAKE_SECONDS = 10.0
 HALF_WAY_SECONDS = 3.0

@@ -12,8 +12,6 @@ import logging
 
 from wsproto.frame_protocol import CloseReason
 
-from creeklab.cloud.api.http import Request
-from creeklab.cloud.api.websocket import WebSocket, can_open, offered
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker, Peer
 from creeklab.cloud.mqtt.connection.connection import Connection
@@ -21,6 +19,8 @@ from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.listeners.tls_listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
 from creeklab.cloud.mqtt.rate_limits import Throughput
+from creeklab.cloud.transport.http_server import Request
+from creeklab.cloud.transport.websocket import WebSocket, can_open, offered
 
 SUBPROTOCOL = "mqtt"
 MAX_FRAME = 1 << 20

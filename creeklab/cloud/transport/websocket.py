@@ -17,7 +17,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Message, Ping
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import generate_accept_token
 
-from creeklab.cloud.api.http import Request
+from creeklab.cloud.transport.http_server import Request
 
 READ_SIZE = 1 << 16
 

@@ -18,7 +18,7 @@ import h11
 
 from creeklab.cloud.api.service_model import Answer
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.ports import listen
+from creeklab.cloud.transport.listen import listen
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request's head, about: user properties travel in a header."""
