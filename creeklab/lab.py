@@ -26,7 +26,7 @@ from creeklab.target import LocalOnly, Target
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.checks import Checks
+    from creeklab.course.checks import Checks
     from creeklab.doctor import Findings
     from creeklab.why import Why
     from creeklab.widgets.console import Console
@@ -332,7 +332,7 @@ class Lab:
     @property
     def check(self) -> Checks:
         """The self-checks that end each step of a notebook."""
-        from creeklab.checks import Checks
+        from creeklab.course.checks import Checks
 
         self._check_running()
         return Checks(self)
@@ -342,7 +342,7 @@ class Lab:
 
         Returns what that is, in a sentence.
         """
-        from creeklab.catch_up import catch_up
+        from creeklab.course.catch_up import catch_up
 
         self._check_running()
         return catch_up(self, notebook)

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from creeklab.catch_up import (
+from creeklab.cloud import supervisor
+from creeklab.course.catch_up import (
     BROKEN_POLICIES,
     TRIAL_THINGS,
     sensor_policy,
     thing_policy,
     wide_policy,
 )
-from creeklab.cloud import supervisor
 from creeklab.lab import Lab, open_lab
 
 NOTEBOOKS = ["02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "99"]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from IPython.lib.pretty import pretty
 
-from creeklab.checks import Check
 from creeklab.cloud import supervisor
+from creeklab.course.checks import Check
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 

@@ -22,10 +22,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import creeklab
-from creeklab.catch_up import catch_up
-from creeklab.checks import Checks
 from creeklab.client.device import Refused
 from creeklab.cloud import supervisor
+from creeklab.course.catch_up import catch_up
+from creeklab.course.checks import Checks
 from creeklab.home import home_folder
 from creeklab.lab import Lab, open_lab
 from creeklab.tape import COLUMNS

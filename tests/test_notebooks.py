@@ -19,8 +19,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from creeklab.catch_up import catch_up
 from creeklab.cloud import supervisor
+from creeklab.course.catch_up import catch_up
 from creeklab.lab import Lab
 from tests.execute_notebooks import normalise
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.catch_up import POLICIES, RETAINED, THINGS
 from creeklab.client.device import Refused
 from creeklab.client.inbox import Inbox
+from creeklab.course.catch_up import POLICIES, RETAINED, THINGS
 from creeklab.lookup import is_connected, listed
 from creeklab.words import wrapped
 
