@@ -18,14 +18,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import pandas as pd
 
-from creeklab.creek import floods, frequency, landmarks, plots, quality, samples
+from creeklab.creek import plots, quality, samples
+from creeklab.creek.analysis import floods, frequency, landmarks
+from creeklab.creek.analysis.summary import Summary, summarise
 from creeklab.creek.history import History
 from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, many, span
 from creeklab.creek.qartod import FAIL, SUSPECT
 from creeklab.creek.readers import read_rdb
 from creeklab.creek.samples import STAGE
 from creeklab.creek.series import gaps, measured, tidy
-from creeklab.creek.summary import Summary, summarise
 
 GENERATOR = "creeklab report"
 

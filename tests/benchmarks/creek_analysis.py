@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from creeklab.creek import floods, qartod, quality, samples, summary
+from creeklab.creek import qartod, quality, samples
+from creeklab.creek.analysis import floods, summary
 
 from .table import Figures, Row, new_figures, print_table
 

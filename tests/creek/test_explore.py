@@ -7,7 +7,8 @@ from datetime import date
 import pandas as pd
 import pytest
 
-from creeklab.creek import floods, plots
+from creeklab.creek import plots
+from creeklab.creek.analysis import floods
 from creeklab.creek.plots.explore import Explorer
 from tests.creek.conftest import Make
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import floods, samples, series
+from creeklab.creek import samples, series
+from creeklab.creek.analysis import floods
 
 from .conftest import Make, make_record
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from creeklab.creek import frequency
+from creeklab.creek.analysis import frequency
 
 from .conftest import Make
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from creeklab.creek import floods, landmarks
+from creeklab.creek.analysis import floods, landmarks
 
 from .conftest import Make
 

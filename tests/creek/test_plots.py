@@ -22,7 +22,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.dates import num2date
 from PIL import Image
 
-from creeklab.creek import faults, floods, plots, quality, samples
+from creeklab.creek import faults, plots, quality, samples
+from creeklab.creek.analysis import floods
 from creeklab.creek.plots import Picture, hydrograph
 from creeklab.creek.plots.picture import STYLES, outline
 from tests.creek.conftest import Make

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import floods, limits, qartod, quality, samples, series
+from creeklab.creek import limits, qartod, quality, samples, series
+from creeklab.creek.analysis import floods
 from creeklab.creek.faults import Fault, Kind, inject, random_faults
 from creeklab.creek.qartod import FAIL, GOOD, MISSING, SUSPECT, UNKNOWN
 from creeklab.creek.score import score

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from creeklab.creek import samples
-from creeklab.creek.summary import summarise
+from creeklab.creek.analysis.summary import summarise
 from tests.creek.conftest import Make
 
 

@@ -35,7 +35,7 @@ class Explorer:
     readings
         A table of readings.
     floods
-        What :func:`creeklab.creek.floods.find` gave, for the list of spans to choose from.
+        What :func:`creeklab.creek.analysis.floods.find` gave, for the list of spans to choose from.
     draw
         Makes a picture of the readings of a span; default: a hydrograph.
 

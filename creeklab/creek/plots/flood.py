@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from creeklab.creek import floods as events
-from creeklab.creek import landmarks
+from creeklab.creek.analysis import floods as events
+from creeklab.creek.analysis import landmarks
 from creeklab.creek.plots.picture import (
     BLUE,
     BROWN,
@@ -56,7 +56,7 @@ def flood_page(
     readings
         The readings that the floods were found in.
     floods
-        What :func:`creeklab.creek.floods.find` gave.
+        What :func:`creeklab.creek.analysis.floods.find` gave.
     number
         Which of them.
     marks
@@ -221,7 +221,7 @@ def overlay(
     readings
         The readings that the floods were found in.
     floods
-        What :func:`creeklab.creek.floods.find` gave, or some rows of it.
+        What :func:`creeklab.creek.analysis.floods.find` gave, or some rows of it.
     most
         How many of them, the highest first, have a line of their own; those that are left are thin
         and grey.
@@ -236,7 +236,7 @@ def overlay(
     -------
     Picture
         Its numbers: ``floods``, and of each with a line of its own ``flood_<n>_peak_ft``. Its
-        table is that of :func:`creeklab.creek.floods.overlay`.
+        table is that of :func:`creeklab.creek.analysis.floods.overlay`.
 
     Raises
     ------
@@ -304,7 +304,7 @@ def rise_rates(
     readings
         A table of readings.
     floods
-        What :func:`creeklab.creek.floods.find` gave: the steepest rise of each is marked.
+        What :func:`creeklab.creek.analysis.floods.find` gave: the steepest rise of each is marked.
     title
         Above the picture.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.ticker import NullFormatter
 
-from creeklab.creek.frequency import annual_maxima, note, peaks_over_threshold
+from creeklab.creek.analysis.frequency import annual_maxima, note, peaks_over_threshold
 from creeklab.creek.plots.picture import (
     BLUE,
     STAGE_LABEL,

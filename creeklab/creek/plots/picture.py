@@ -28,7 +28,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from creeklab.creek.landmarks import check
+from creeklab.creek.analysis.landmarks import check
 from creeklab.creek.series import seconds
 
 Numbers = dict[str, int | float | str]

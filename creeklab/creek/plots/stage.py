@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from creeklab.creek import landmarks
+from creeklab.creek.analysis import landmarks
 from creeklab.creek.plots.picture import (
     BLUE,
     BROWN,
@@ -80,7 +80,7 @@ def hydrograph(
         ``start_ft``, ``end_ft``, ``lowest_ft``, ``peak_ft``, ``peak_time`` (the first of equal
         peaks); with temperature also ``coldest_degC`` and ``warmest_degC``; with quality
         ``suspect`` and ``fail``. With thresholds its table is that of
-        :func:`creeklab.creek.landmarks.above`.
+        :func:`creeklab.creek.analysis.landmarks.above`.
 
     Raises
     ------

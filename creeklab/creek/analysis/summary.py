@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from creeklab.creek import floods
+from creeklab.creek.analysis import floods
 from creeklab.creek.samples import STAGE, times
 from creeklab.creek.series import HOUR, gaps, measured, seconds, usual_step
 
@@ -30,7 +30,7 @@ class Summary:
     numbers
         By names that end in their unit; times are text. What is not known has no name here.
     floods
-        The table of :func:`creeklab.creek.floods.find`.
+        The table of :func:`creeklab.creek.analysis.floods.find`.
     """
 
     title: str
@@ -88,7 +88,7 @@ def summarise(
     readings
         A table of readings.
     start, end
-        Where a flood starts and ends; see :mod:`creeklab.creek.floods`.
+        Where a flood starts and ends; see :mod:`creeklab.creek.analysis.floods`.
 
     Returns
     -------

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from creeklab.creek.floods import spans
+from creeklab.creek.analysis.floods import spans
 from creeklab.creek.series import measured, seconds, usual_step
 
 YEAR_SECONDS = 365.25 * 86400

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from creeklab.creek.floods import rise_rates
+from creeklab.creek.analysis.floods import rise_rates
 from creeklab.creek.series import HOUR, LOST, measured, seconds, usual_step
 
 # Feet of depth at the sensor of Elkhorn Creek, from the published work behind the course.
@@ -143,7 +143,7 @@ def lead_times(
     readings
         The readings that the floods were found in.
     floods
-        What :func:`creeklab.creek.floods.find` gave. One whose beginning was not seen (``begins``)
+        What :func:`creeklab.creek.analysis.floods.find` gave. One whose beginning was not seen (``begins``)
         gave no alert and is left out.
     marks
         The stage of each landmark; those not above the alert are left out.
@@ -155,7 +155,7 @@ def lead_times(
     pandas.DataFrame
         One row for each flood that reached the alert and each landmark: ``flood``, ``landmark``,
         ``landmark_ft``, ``alert_time`` (first reading above the alert), ``stage_ft`` then,
-        ``rate_ft_per_h`` over the half hour before (:func:`~creeklab.creek.floods.rise_rates`),
+        ``rate_ft_per_h`` over the half hour before (:func:`~creeklab.creek.analysis.floods.rise_rates`),
         ``forecast_h`` (:func:`forecast`), ``reached`` (whether the flood got there),
         ``reached_time`` (first reading at or above the landmark) and ``lead_h`` from alert to that.
 
