@@ -17,8 +17,8 @@ from creeklab.client.device import Device
 from creeklab.client.inbox import Message
 from creeklab.creek import samples
 from creeklab.creek.faults import Fault, inject
-from creeklab.creek.history import History
-from creeklab.creek.recorder import Recorder
+from creeklab.creek.history.history import History
+from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.replay import Reading, Replay
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
@@ -184,8 +184,8 @@ import os, signal, sys, threading
 from pathlib import Path
 from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
-from creeklab.creek.history import History
-from creeklab.creek.recorder import Recorder
+from creeklab.creek.history.history import History
+from creeklab.creek.history.recorder import Recorder
 from creeklab.client.inbox import Message
 from creeklab.lab import open_lab
 

@@ -21,7 +21,7 @@ import pandas as pd
 from creeklab.creek import plots, quality, samples
 from creeklab.creek.analysis import floods, frequency, landmarks
 from creeklab.creek.analysis.summary import Summary, summarise
-from creeklab.creek.history import History
+from creeklab.creek.history.history import History
 from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, many, span
 from creeklab.creek.qartod import FAIL, SUSPECT
 from creeklab.creek.readers import read_rdb

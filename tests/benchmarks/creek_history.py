@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek import samples
-from creeklab.creek.history import History
-from creeklab.creek.recorder import Recorder
+from creeklab.creek.history.history import History
+from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.replay import Replay
 
 from .table import Figures, Row

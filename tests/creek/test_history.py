@@ -20,10 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import creeklab.creek.history
-import creeklab.creek.recorder
-from creeklab.creek import samples, storage
-from creeklab.creek.history import FILE, History
+import creeklab.creek.history.history
+import creeklab.creek.history.recorder
+from creeklab.creek import samples
+from creeklab.creek.history import storage
+from creeklab.creek.history.history import FILE, History
 
 from .conftest import make_record
 
@@ -603,7 +604,9 @@ class TestBadInput:
         np.testing.assert_array_equal(history.read()["stage_ft"], stages)
 
 
-@pytest.mark.parametrize("module", [creeklab.creek.history, creeklab.creek.recorder])
+@pytest.mark.parametrize(
+    "module", [creeklab.creek.history.history, creeklab.creek.history.recorder]
+)
 def test_the_examples(module: ModuleType) -> None:
     done = doctest.testmod(module)
     assert done.attempted

@@ -15,8 +15,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from creeklab.creek import samples
-from creeklab.creek.history import History
-from creeklab.creek.recorder import Recorder
+from creeklab.creek.history.history import History
+from creeklab.creek.history.recorder import Recorder
 
 from .test_recorder import messages
 

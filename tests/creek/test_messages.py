@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek.messages import FIELDS, NoReading, Observation, Understanding
+from creeklab.creek.history.message_parser import FIELDS, NoReading, Observation, Understanding
 from creeklab.creek.replay import Reading
 
 ARRIVED = datetime(2018, 8, 31, 12, 0, tzinfo=UTC)

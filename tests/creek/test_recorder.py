@@ -20,9 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creeklab.creek import journal, recorder, samples
-from creeklab.creek.history import History
-from creeklab.creek.recorder import Recorder
+from creeklab.creek import samples
+from creeklab.creek.history import journal, recorder
+from creeklab.creek.history.history import History
+from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.replay import Replay
 
 from .test_history import Crash, Crashed
@@ -367,7 +368,7 @@ class TestCrash:
     program = """
 import json, sys
 from pathlib import Path
-from creeklab.creek.history import History
+from creeklab.creek.history.history import History
 from creeklab.creek import recorder
 
 recorder.LINES = 50

@@ -12,7 +12,7 @@ import pytest
 
 from creeklab.cli import main
 from creeklab.creek import report, samples
-from creeklab.creek.history import History
+from creeklab.creek.history.history import History
 from tests.creek.conftest import Make
 
 FLOOD = "plumtree-run-flood-2018-08-31"

@@ -73,7 +73,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 from numpy.typing import NDArray
 
-from creeklab.creek.parquet import (
+from creeklab.creek.history.parquet import (
     TIME,
     about_of,
     by_month,
@@ -84,8 +84,8 @@ from creeklab.creek.parquet import (
     to_arrow,
     to_pandas,
 )
+from creeklab.creek.history.storage import Storage
 from creeklab.creek.series import as_numbers
-from creeklab.creek.storage import Storage
 from creeklab.creek.units import unit_of
 
 FILE = "readings.parquet"

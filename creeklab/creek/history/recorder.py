@@ -2,9 +2,9 @@
 
 A :class:`Recorder` takes messages from whoever has them: :meth:`Recorder.take` is a callback for a
 subscription (``device.subscribe("creek/#", call=recorder.take)``), :meth:`Recorder.record` takes an
-inbox or any other row of messages. It reads each (:mod:`creeklab.creek.messages`), writes what was
-measured into its journal (:mod:`creeklab.creek.journal`), and merges that into the history
-(:mod:`creeklab.creek.history`) every few seconds. So there is a message
+inbox or any other row of messages. It reads each (:mod:`creeklab.creek.history.message_parser`), writes what was
+measured into its journal (:mod:`creeklab.creek.history.journal`), and merges that into the history
+(:mod:`creeklab.creek.history.history`) every few seconds. So there is a message
 
 - when ``take`` has returned, in the journal: killing the process loses no reading that was taken.
   awscrt's client acknowledges a message when the callback has returned, so at QoS 1 a kill loses
@@ -38,9 +38,9 @@ from typing import Any, Self
 
 import pandas as pd
 
-from creeklab.creek.history import History
-from creeklab.creek.journal import Journal, read
-from creeklab.creek.messages import FIELDS, Message, NoReading, Understanding
+from creeklab.creek.history.history import History
+from creeklab.creek.history.journal import Journal, read
+from creeklab.creek.history.message_parser import FIELDS, Message, NoReading, Understanding
 
 SYNC_SECONDS = 1.0
 LINES = 20_000  # in a file of the journal, and in memory while it is merged

@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from creeklab.creek.messages import Observation
-from creeklab.creek.storage import sync_folder
+from creeklab.creek.history.message_parser import Observation
+from creeklab.creek.history.storage import sync_folder
 
 NAMES = "[0-9]*.jsonl"
 
