@@ -34,8 +34,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from creeklab.creek.faults import Fault, inject, leave
 from creeklab.creek.place import Place, recording_id
+from creeklab.creek.quality.fault_injection import Fault, inject, leave
 from creeklab.creek.samples import STAGE, numbers, times
 
 # No elapsed time in it: what the bar shows before the first reading is then always the same text,
@@ -123,7 +123,7 @@ class Replay:
         A file to keep the place in, so that another process can go on after this one has died. If
         it is there, the replay goes on from it. Remove it to play from the beginning.
     faults
-        What goes wrong (see :mod:`creeklab.creek.faults`): put into the readings; and during a
+        What goes wrong (see :mod:`creeklab.creek.quality.fault_injection`): put into the readings; and during a
         network loss nothing is sent, but all that was measured in it as soon as it is over, if
         there is a speed.
     progress

@@ -18,12 +18,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import pandas as pd
 
-from creeklab.creek import plots, quality, samples
+from creeklab.creek import plots, samples
 from creeklab.creek.analysis import floods, frequency, landmarks
 from creeklab.creek.analysis.summary import Summary, summarise
 from creeklab.creek.history.history import History
 from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, many, span
-from creeklab.creek.qartod import FAIL, SUSPECT
+from creeklab.creek.quality import quality
+from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.readers import read_rdb
 from creeklab.creek.samples import STAGE
 from creeklab.creek.series import gaps, measured, tidy

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from creeklab.creek import baseline
-from creeklab.creek.limits import Limits
+from creeklab.creek.quality import sensor_faults
+from creeklab.creek.quality.limits import Limits
 
 HOUR = 3600.0
 LIMITS = Limits((-np.inf, np.inf), 0.0, 0.3, 0.6, 24.0, (), 0.035, 1.0)
@@ -35,7 +35,7 @@ def found(stages: list[float], gone: tuple[float, float] | None = None) -> list[
     if gone is not None:
         there = (at < gone[0] * 24 * HOUR) | (at >= gone[1] * 24 * HOUR)
         at, stage = at[there], stage[there]
-    return [(each.kind, round(each.size_ft, 1)) for each in baseline.find(at, stage, LIMITS)]
+    return [(each.kind, round(each.size_ft, 1)) for each in sensor_faults.find(at, stage, LIMITS)]
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_over_a_gap_a_creek_may_have_changed_by_itself() -> None:
 
 def test_when() -> None:
     at = np.arange(20 * 96) * HOUR / 4
-    (shift,) = baseline.find(at, np.array(calm(10) + calm(10, 1.5)), LIMITS)
+    (shift,) = sensor_faults.find(at, np.array(calm(10) + calm(10, 1.5)), LIMITS)
     assert shift.start <= 10 * 24 * HOUR <= shift.end
     assert shift.end - shift.start <= 2 * HOUR
-    (drift,) = baseline.find(
+    (drift,) = sensor_faults.find(
         np.arange(26 * 96) * HOUR / 4, np.array(calm(10) + ramp(6, 0.9) + calm(10)), LIMITS
     )
     assert drift.corrected

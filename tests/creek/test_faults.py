@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.creek import samples
-from creeklab.creek.faults import KINDS, Fault, Kind, inject, random_faults
+from creeklab.creek.quality.fault_injection import KINDS, Fault, Kind, inject, random_faults
 from creeklab.creek.samples import STAGE, TEMPERATURE
 
 NAN = float("nan")

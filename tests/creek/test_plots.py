@@ -22,10 +22,11 @@ from matplotlib.colors import to_rgb
 from matplotlib.dates import num2date
 from PIL import Image
 
-from creeklab.creek import faults, plots, quality, samples
+from creeklab.creek import plots, samples
 from creeklab.creek.analysis import floods
 from creeklab.creek.plots import Picture, hydrograph
 from creeklab.creek.plots.picture import STYLES, outline
+from creeklab.creek.quality import fault_injection, quality
 from tests.creek.conftest import Make
 
 MARKS = {"Footpath": 3.0, "Meadow": 4.0, "Bridge deck": 7.0}
@@ -277,7 +278,7 @@ class TestThresholdsAndQuality:
         self, flood: pd.DataFrame, three_years: pd.DataFrame
     ) -> None:
         when = flood.index[40]
-        spiked = faults.inject(flood, [faults.Fault("spike", when, when, 3.0)])
+        spiked = fault_injection.inject(flood, [fault_injection.Fault("spike", when, when, 3.0)])
         found = quality.check(spiked, quality.derive(three_years))
         drawn = hydrograph(spiked, quality=found)
         assert (drawn.numbers["suspect"], drawn.numbers["fail"]) == (0, 1)

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import limits, qartod, quality, samples, series
+from creeklab.creek import samples, series
 from creeklab.creek.analysis import floods
-from creeklab.creek.faults import Fault, Kind, inject, random_faults
-from creeklab.creek.qartod import FAIL, GOOD, MISSING, SUSPECT, UNKNOWN
-from creeklab.creek.score import score
+from creeklab.creek.quality import limits, qartod, quality
+from creeklab.creek.quality.fault_injection import Fault, Kind, inject, random_faults
+from creeklab.creek.quality.qartod import FAIL, GOOD, MISSING, SUSPECT, UNKNOWN
+from creeklab.creek.quality.score import score
 
 from .conftest import Make, make_record
 
@@ -286,7 +287,7 @@ class TestTheyAreTheLibrarysOwn:
 
     def test_it_is_imported_late_and_quietly(self) -> None:
         program = (
-            "import sys, creeklab.creek.quality as quality; assert 'xarray' not in sys.modules;"
+            "import sys, creeklab.creek.quality.quality as quality; assert 'xarray' not in sys.modules;"
             "from creeklab.creek import samples;"
             "quality.check(samples.load('plumtree-run-flood-2018-08-31'));"
             "assert 'xarray' in sys.modules"

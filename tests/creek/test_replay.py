@@ -19,8 +19,8 @@ from tqdm.auto import tqdm
 
 from creeklab.creek import replay as replay_module
 from creeklab.creek import samples
-from creeklab.creek.faults import Fault
 from creeklab.creek.place import Place
+from creeklab.creek.quality.fault_injection import Fault
 from creeklab.creek.replay import Reading, Replay
 
 

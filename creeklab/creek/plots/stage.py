@@ -29,8 +29,8 @@ from creeklab.creek.plots.picture import (
     paper,
     time_axis,
 )
-from creeklab.creek.qartod import FAIL, SUSPECT
-from creeklab.creek.quality import Quality
+from creeklab.creek.quality.qartod import FAIL, SUSPECT
+from creeklab.creek.quality.quality import Quality
 from creeklab.creek.samples import STAGE, TEMPERATURE, numbers, times
 from creeklab.creek.series import gaps, measured
 
@@ -70,7 +70,7 @@ def hydrograph(
     thresholds
         Stages with a name to draw as lines: where a flood starts and ends, landmarks.
     quality
-        What :func:`creeklab.creek.quality.check` found in these readings, or in the longer record
+        What :func:`creeklab.creek.quality.quality.check` found in these readings, or in the longer record
         that they are from: what is suspect, or failed, is marked.
 
     Returns

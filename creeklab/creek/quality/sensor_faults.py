@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.limits import Limits, hourly
+from creeklab.creek.quality.limits import Limits, hourly
 from creeklab.creek.series import HOUR
 
 Floats = NDArray[np.float64]

@@ -1,8 +1,8 @@
 """How good is this record? Every reading gets its QARTOD flags, and the record a report in words.
 
-:func:`check` carries out the tests of :mod:`~creeklab.creek.qartod` with limits that the creek's
-own record gives (:mod:`~creeklab.creek.limits`) and looks for slow faults
-(:mod:`~creeklab.creek.baseline`). What it returns holds the flags of each reading and a list of the
+:func:`check` carries out the tests of :mod:`~creeklab.creek.quality.qartod` with limits that the creek's
+own record gives (:mod:`~creeklab.creek.quality.limits`) and looks for slow faults
+(:mod:`~creeklab.creek.quality.sensor_faults`). What it returns holds the flags of each reading and a list of the
 stretches that are not good, each with what is the matter.
 
 It judges; it does not repair. :meth:`Quality.good` gives the readings without those that failed:
@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek import baseline, qartod
-from creeklab.creek.limits import Limits, derive, runs
-from creeklab.creek.qartod import FAIL, GOOD, MEANING, MISSING, SUSPECT, UNKNOWN
+from creeklab.creek.quality import qartod, sensor_faults
+from creeklab.creek.quality.limits import Limits, derive, runs
+from creeklab.creek.quality.qartod import FAIL, GOOD, MEANING, MISSING, SUSPECT, UNKNOWN
 from creeklab.creek.samples import STAGE, numbers, times
 from creeklab.creek.series import HOUR, gaps, moments, seconds, usual_step
 
@@ -137,7 +137,7 @@ def check(readings: pd.DataFrame, limits: Limits | None = None) -> Quality:
     # Below the range is where a drift ends up, so what is only suspect there is looked at too.
     usable = ~np.isnan(stage) & ~_bad(tested["spike"]) & ~_bad(tested["flat_line"])
     usable &= tested["gross_range"] != FAIL
-    slow = baseline.find(at[usable], stage[usable], limits)
+    slow = sensor_faults.find(at[usable], stage[usable], limits)
     tested["drift"] = _drift(at, stage, slow)
     counted = [tested[name] for name in TESTS if name != "time_gap"]
     flags = pd.DataFrame({name: tested[name] for name in TESTS}, index=readings.index)
@@ -155,7 +155,7 @@ def check(readings: pd.DataFrame, limits: Limits | None = None) -> Quality:
 
 
 def _drift(
-    at: NDArray[np.float64], stage: NDArray[np.float64], slow: list[baseline.Finding]
+    at: NDArray[np.float64], stage: NDArray[np.float64], slow: list[sensor_faults.Finding]
 ) -> Flags:
     flags = np.full(at.size, GOOD, dtype=np.uint8)
     if at.size and at[-1] - at[0] < 7 * 24 * HOUR:
@@ -249,7 +249,7 @@ def _unchanged(
     return _table(rows)
 
 
-def _slow(at: NDArray[np.float64], slow: list[baseline.Finding]) -> pd.DataFrame:
+def _slow(at: NDArray[np.float64], slow: list[sensor_faults.Finding]) -> pd.DataFrame:
     rows: list[Stretch] = []
     for each in slow:
         start, end = moments(np.array([each.start, each.end]))

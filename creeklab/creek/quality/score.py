@@ -1,6 +1,6 @@
 """How much of what is wrong does the quality check find, and how much of what it finds is wrong?
 
-Faults are put into a good record on purpose (:mod:`~creeklab.creek.faults`), so the right answers
+Faults are put into a good record on purpose (:mod:`~creeklab.creek.quality.fault_injection`), so the right answers
 are known. **Recall** is the share of the faults that were found, **precision** the share of the
 findings that were faults. Either alone is easy: flag everything, or nothing.
 
@@ -16,8 +16,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from creeklab.creek.faults import Fault
-from creeklab.creek.quality import Quality
+from creeklab.creek.quality.fault_injection import Fault
+from creeklab.creek.quality.quality import Quality
 
 # Which findings name a fault. A spike far out is also out of range, and says so.
 NAMES: dict[str, tuple[str, ...]] = {

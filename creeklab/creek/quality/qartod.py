@@ -31,7 +31,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from creeklab.creek.limits import Limits, flat_class, runs
+from creeklab.creek.quality.limits import Limits, flat_class, runs
 from creeklab.creek.series import HOUR, LOST, usual_step
 
 GOOD, UNKNOWN, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
@@ -59,7 +59,7 @@ def tests(at: Floats, stage: Floats, limits: Limits) -> dict[str, Flags]:
     stage
         What (ft); NaN where it was not measured.
     limits
-        See :mod:`creeklab.creek.limits`.
+        See :mod:`creeklab.creek.quality.limits`.
 
     Returns
     -------
