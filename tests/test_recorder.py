@@ -15,10 +15,10 @@ import pytest
 
 from creeklab.client.device import Device
 from creeklab.client.inbox import Message
-from creeklab.creek import samples
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.quality.fault_injection import Fault, inject
+from creeklab.creek.readings import samples
 from creeklab.creek.replay import Reading, Replay
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing

@@ -18,16 +18,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 import pandas as pd
 
-from creeklab.creek import plots, samples
+from creeklab.creek import plots
 from creeklab.creek.analysis import floods, frequency, landmarks
 from creeklab.creek.analysis.summary import Summary, summarise
 from creeklab.creek.history.history import History
 from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, many, span
 from creeklab.creek.quality import quality
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
-from creeklab.creek.readers import read_rdb
-from creeklab.creek.samples import STAGE
-from creeklab.creek.series import gaps, measured, tidy
+from creeklab.creek.readings import samples
+from creeklab.creek.readings.readers import read_rdb
+from creeklab.creek.readings.samples import STAGE
+from creeklab.creek.readings.time_series import gaps, measured, tidy
 
 GENERATOR = "creeklab report"
 
@@ -69,7 +70,7 @@ def read(name: str, thing: str | None = None) -> pd.DataFrame:
     name
         A sample; a history's folder, or its ``s3://`` address; a file of the USGS's (``.rdb`` or
         ``.txt``); or a CSV or Parquet file with a column ``stage_ft`` and its times in a column
-        ``time``, with their zone (see :func:`creeklab.creek.series.tidy`).
+        ``time``, with their zone (see :func:`creeklab.creek.readings.time_series.tidy`).
     thing
         Whose history; may be left out if it has only one Thing.
 

@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.samples import STAGE, TEMPERATURE, numbers, times
+from creeklab.creek.readings.samples import STAGE, TEMPERATURE, numbers, times
 
 Array = NDArray[Any]
 Number = TypeVar("Number", float, Array)
@@ -405,7 +405,7 @@ def through_sensor(
     Parameters
     ----------
     readings
-        A table of readings (see :mod:`creeklab.creek.samples`) with ``stage_ft`` and, if there is
+        A table of readings (see :mod:`creeklab.creek.readings.samples`) with ``stage_ft`` and, if there is
         one, ``water_temperature_degC``.
     refresh_seconds
         How often the sensor measures.

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from creeklab.creek.readers import read_nwis_parquet, read_rdb, read_trout_creek
+from creeklab.creek.readings.readers import read_nwis_parquet, read_rdb, read_trout_creek
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from creeklab.creek import samples
 from creeklab.creek.analysis import floods, summary
 from creeklab.creek.quality import qartod, quality
+from creeklab.creek.readings import samples
 
 from .table import Figures, Row, new_figures, print_table
 

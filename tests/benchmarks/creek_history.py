@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from creeklab.creek import samples
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
+from creeklab.creek.readings import samples
 from creeklab.creek.replay import Replay
 
 from .table import Figures, Row

@@ -24,7 +24,7 @@ from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
 
 from creeklab.cloud import supervisor
-from creeklab.creek import samples
+from creeklab.creek.readings import samples
 from creeklab.creek.replay import Reading, Replay
 from creeklab.lab import open_lab
 

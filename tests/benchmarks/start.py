@@ -21,7 +21,7 @@ from typing import Any
 
 from creeklab.client.device import Device
 from creeklab.cloud import supervisor
-from creeklab.creek import samples
+from creeklab.creek.readings import samples
 from creeklab.creek.replay import Reading, Replay
 from creeklab.lab import open_lab
 

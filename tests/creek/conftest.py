@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from creeklab.creek import samples
+from creeklab.creek.readings import samples
 
 Make = Callable[..., pd.DataFrame]
 

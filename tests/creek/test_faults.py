@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import samples
 from creeklab.creek.quality.fault_injection import KINDS, Fault, Kind, inject, random_faults
-from creeklab.creek.samples import STAGE, TEMPERATURE
+from creeklab.creek.readings import samples
+from creeklab.creek.readings.samples import STAGE, TEMPERATURE
 
 NAN = float("nan")
 

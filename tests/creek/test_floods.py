@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import samples, series
 from creeklab.creek.analysis import floods
+from creeklab.creek.readings import samples, time_series
 
 from .conftest import Make, make_record
 
@@ -267,7 +267,7 @@ def test_time_zones_and_summer_time_shift_no_event(
 def test_shuffled_rows_give_the_same_events(stages: list[float], data: st.DataObject) -> None:
     readings = make_record(stages)
     order = data.draw(st.permutations(range(len(readings))))
-    again = series.tidy(readings.iloc[list(order)])
+    again = time_series.tidy(readings.iloc[list(order)])
     pd.testing.assert_frame_equal(floods.find(again), floods.find(readings))
 
 

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 import creeklab.creek.history.history
 import creeklab.creek.history.recorder
-from creeklab.creek import samples
 from creeklab.creek.history import storage
 from creeklab.creek.history.history import FILE, History
+from creeklab.creek.readings import samples
 
 from .conftest import make_record
 

@@ -14,9 +14,9 @@ import pyarrow.fs
 import pytest
 from moto.server import ThreadedMotoServer
 
-from creeklab.creek import samples
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
+from creeklab.creek.readings import samples
 
 from .test_recorder import messages
 

@@ -22,11 +22,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.dates import num2date
 from PIL import Image
 
-from creeklab.creek import plots, samples
+from creeklab.creek import plots
 from creeklab.creek.analysis import floods
 from creeklab.creek.plots import Picture, hydrograph
 from creeklab.creek.plots.picture import STYLES, outline
 from creeklab.creek.quality import fault_injection, quality
+from creeklab.creek.readings import samples
 from tests.creek.conftest import Make
 
 MARKS = {"Footpath": 3.0, "Meadow": 4.0, "Bridge deck": 7.0}

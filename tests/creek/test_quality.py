@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import samples, series
 from creeklab.creek.analysis import floods
 from creeklab.creek.quality import limits, qartod, quality
 from creeklab.creek.quality.fault_injection import Fault, Kind, inject, random_faults
 from creeklab.creek.quality.qartod import FAIL, GOOD, MISSING, SUSPECT, UNKNOWN
 from creeklab.creek.quality.score import score
+from creeklab.creek.readings import samples, time_series
 
 from .conftest import Make, make_record
 
@@ -380,5 +380,5 @@ class TestTheReport:
 
 def test_stretches_of_shuffled_rows(three_years: pd.DataFrame) -> None:
     month = three_years["2016-02-01":"2016-02-29"]
-    shuffled = series.tidy(month.sample(frac=1, random_state=1))
+    shuffled = time_series.tidy(month.sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(quality.check(shuffled).stretches, quality.check(month).stretches)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import readers, samples
-from creeklab.creek.readers import read_csv, read_nwis_parquet, read_rdb, read_trout_creek
+from creeklab.creek.readings import readers, samples
+from creeklab.creek.readings.readers import read_csv, read_nwis_parquet, read_rdb, read_trout_creek
 
 PUBLISHED = samples.FOLDER.parents[2] / "shared" / "data"
 

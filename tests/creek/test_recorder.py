@@ -20,10 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creeklab.creek import samples
 from creeklab.creek.history import journal, recorder
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
+from creeklab.creek.readings import samples
 from creeklab.creek.replay import Replay
 
 from .test_history import Crash, Crashed

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from tqdm.auto import tqdm
 
 from creeklab.creek import replay as replay_module
-from creeklab.creek import samples
 from creeklab.creek.place import Place
 from creeklab.creek.quality.fault_injection import Fault
+from creeklab.creek.readings import samples
 from creeklab.creek.replay import Reading, Replay
 
 

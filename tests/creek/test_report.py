@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from creeklab.cli import main
-from creeklab.creek import report, samples
+from creeklab.creek import report
 from creeklab.creek.history.history import History
+from creeklab.creek.readings import samples
 from tests.creek.conftest import Make
 
 FLOOD = "plumtree-run-flood-2018-08-31"

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from creeklab.creek import samples
+from creeklab.creek.readings import samples
 
 THREE_YEARS = "plumtree-run-2016-2018"
 FLOOD = "plumtree-run-flood-2018-08-31"

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import samples, sensor
-from creeklab.creek.samples import STAGE, TEMPERATURE
+from creeklab.creek import sensor
+from creeklab.creek.readings import samples
+from creeklab.creek.readings.samples import STAGE, TEMPERATURE
 from creeklab.creek.sensor import BadPacket, Packet, Pair
 
 depths = st.floats(0, sensor.FULL_SCALE_FT)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from creeklab.creek import samples, series
+from creeklab.creek.readings import samples, time_series
 
 from .conftest import Make
 
@@ -20,7 +20,7 @@ def table(values: object, index: object = UTC_TIMES) -> pd.DataFrame:
 class TestTidy:
     def test_what_is_tidy_stays_as_it_is(self) -> None:
         flood = samples.load("plumtree-run-flood-2018-08-31")
-        again = series.tidy(flood)
+        again = time_series.tidy(flood)
         pd.testing.assert_frame_equal(again, flood)
         assert again.attrs["processing"] == flood.attrs["processing"]
 
@@ -53,40 +53,40 @@ class TestTidy:
     )
     def test_what_nobody_can_repair(self, given: pd.DataFrame, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            series.tidy(given)
+            time_series.tidy(given)
 
     def test_no_such_time_column(self) -> None:
         with pytest.raises(ValueError, match="no column 'when' in this table, only 'stage_ft'"):
-            series.tidy(table([1.0, 2.0, 3.0]), time="when")
+            time_series.tidy(table([1.0, 2.0, 3.0]), time="when")
 
     def test_rows_out_of_order(self) -> None:
-        tidied = series.tidy(table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]]))
+        tidied = time_series.tidy(table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]]))
         assert tidied["stage_ft"].tolist() == [1.0, 2.0, 3.0]
         assert tidied.attrs["processing"] == "sorted by time: 1 rows came after a later one"
 
     def test_a_row_twice_and_rows_that_complete_each_other(self) -> None:
         given = table([1.0, 1.0, np.nan, 2.0], UTC_TIMES[[0, 0, 1, 1]])
         given["water_temperature_degC"] = [20.0, 20.0, 21.0, np.nan]
-        tidied = series.tidy(given)
+        tidied = time_series.tidy(given)
         assert tidied.to_numpy().tolist() == [[1.0, 20.0], [2.0, 21.0]]
         assert tidied.attrs["processing"] == "2 rows that repeated a time made one with it"
 
     def test_numbers_as_text_and_blanks(self) -> None:
-        tidied = series.tidy(table(["1.5", " ", None]))
+        tidied = time_series.tidy(table(["1.5", " ", None]))
         np.testing.assert_array_equal(tidied["stage_ft"], [1.5, np.nan, np.nan])
 
     def test_a_stage_below_the_datum_is_kept_and_counted(self) -> None:
-        tidied = series.tidy(table([1.0, -0.2, -0.1]))
+        tidied = time_series.tidy(table([1.0, -0.2, -0.1]))
         assert tidied["stage_ft"].tolist() == [1.0, -0.2, -0.1]
         assert "2 stages below the datum" in tidied.attrs["processing"]
 
     def test_times_of_several_zones(self) -> None:
         given = table([1.0, 2.0], ["2018-08-31T08:00:00-04:00", "2018-08-31T12:05:00+00:00"])
-        assert series.tidy(given).index.equals(UTC_TIMES[:2])
+        assert time_series.tidy(given).index.equals(UTC_TIMES[:2])
 
     def test_times_in_a_column_of_a_zone(self) -> None:
         given = pd.DataFrame({"when": ["2018-08-31 08:00", "2018-08-31 08:05"], "stage_ft": [1, 2]})
-        tidied = series.tidy(given, time="when", zone="America/New_York")
+        tidied = time_series.tidy(given, time="when", zone="America/New_York")
         assert tidied.index.equals(UTC_TIMES[:2])
         assert tidied.index.name == "time"
         assert list(tidied) == ["stage_ft"]
@@ -95,29 +95,29 @@ class TestTidy:
     def test_hours_that_happen_twice_or_never(self, when: str) -> None:
         given = table([1.0, 2.0], pd.DatetimeIndex(["2018-03-11 00:30", when]))
         with pytest.raises(ValueError, match=rf"Row 1 \({when}:00\) happens twice or never"):
-            series.tidy(given, zone="America/New_York")
+            time_series.tidy(given, zone="America/New_York")
 
     def test_one_row_and_nothing_measured_are_readings(self) -> None:
-        assert len(series.tidy(table([1.0], UTC_TIMES[:1]))) == 1
-        assert series.tidy(table([np.nan] * 3))["stage_ft"].isna().all()
+        assert len(time_series.tidy(table([1.0], UTC_TIMES[:1]))) == 1
+        assert time_series.tidy(table([np.nan] * 3))["stage_ft"].isna().all()
 
     def test_the_table_given_is_not_changed(self) -> None:
         given = table(["3", "1", "2"], UTC_TIMES[[2, 0, 1]])
         before = given.copy(deep=True)
-        series.tidy(given)
+        time_series.tidy(given)
         pd.testing.assert_frame_equal(given, before)
 
     def test_what_was_done_before_stays_said(self) -> None:
         given = table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]])
         given.attrs = {"processing": "cut", "source": "me"}
-        said = series.tidy(given).attrs
+        said = time_series.tidy(given).attrs
         assert said["processing"].startswith("cut; sorted")
         assert said["source"] == "me"
 
 
 class TestGaps:
     def test_known_answer(self, three_years: pd.DataFrame) -> None:
-        gaps = series.gaps(three_years)
+        gaps = time_series.gaps(three_years)
         assert int(gaps["readings"].sum()) == 9690
         assert len(gaps) == 37
         longest = gaps.loc[gaps["hours"].idxmax()]
@@ -127,7 +127,7 @@ class TestGaps:
     def test_values_and_rows_and_both_ends(self, record: Make) -> None:
         readings = record([np.nan, np.nan, 1, 2, np.nan, 3, 4, 5, 6, 7, np.nan])
         readings = readings.drop(readings.index[[7, 8]])
-        gaps = series.gaps(readings)
+        gaps = time_series.gaps(readings)
         assert gaps["readings"].tolist() == [2, 1, 2, 1]
         assert gaps["hours"].mul(60).round(6).tolist() == [10, 10, 15, 5]
         assert gaps["start"].dt.strftime("%H:%M").tolist() == ["12:00", "12:15", "12:30", "12:45"]
@@ -136,18 +136,18 @@ class TestGaps:
         assert gaps["readings"].sum() == missing
 
     def test_none(self, record: Make) -> None:
-        assert series.gaps(record([1, 2, 3])).empty
-        assert series.gaps(record([1])).empty
+        assert time_series.gaps(record([1, 2, 3])).empty
+        assert time_series.gaps(record([1])).empty
 
     def test_nothing_measured(self, record: Make) -> None:
         with pytest.raises(ValueError, match="'stage_ft' has no measured value in 2 rows"):
-            series.gaps(record([np.nan, np.nan]))
+            time_series.gaps(record([np.nan, np.nan]))
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_seconds_and_back(unit: str) -> None:
     index = UTC_TIMES.as_unit(unit)  # type: ignore[arg-type]
-    at = series.seconds(index)
+    at = time_series.seconds(index)
     assert at[0] == 1535716800.0
-    assert series.moments(at).equals(UTC_TIMES)
-    assert series.usual_step(at) == 300
+    assert time_series.moments(at).equals(UTC_TIMES)
+    assert time_series.usual_step(at) == 300

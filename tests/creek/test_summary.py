@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from creeklab.creek import samples
 from creeklab.creek.analysis.summary import summarise
+from creeklab.creek.readings import samples
 from tests.creek.conftest import Make
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from creeklab.creek.units import converter, unit_of
+from creeklab.creek.readings.units import converter, unit_of
 
 
 @pytest.mark.parametrize(

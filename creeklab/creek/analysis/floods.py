@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.series import HOUR, LOST, measured, seconds, usual_step
+from creeklab.creek.readings.time_series import HOUR, LOST, measured, seconds, usual_step
 
 START_FT, END_FT = 2.5, 1.75  # the Elkhorn's, from the published work
 
@@ -62,7 +62,7 @@ def find(
     Parameters
     ----------
     readings
-        A table of readings (see :mod:`creeklab.creek.samples`) with a column ``stage_ft``.
+        A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``.
     start, end
         A flood starts with the first reading above ``start`` and ends with the first one after it
         below ``end``, in feet above the gage's datum.

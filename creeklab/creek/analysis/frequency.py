@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import spans
-from creeklab.creek.series import measured, seconds, usual_step
+from creeklab.creek.readings.time_series import measured, seconds, usual_step
 
 YEAR_SECONDS = 365.25 * 86400
 

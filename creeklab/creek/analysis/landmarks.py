@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import rise_rates
-from creeklab.creek.series import HOUR, LOST, measured, seconds, usual_step
+from creeklab.creek.readings.time_series import HOUR, LOST, measured, seconds, usual_step
 
 # Feet of depth at the sensor of Elkhorn Creek, from the published work behind the course.
 ELKHORN: Mapping[str, float] = {

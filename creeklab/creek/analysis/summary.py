@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis import floods
-from creeklab.creek.samples import STAGE, times
-from creeklab.creek.series import HOUR, gaps, measured, seconds, usual_step
+from creeklab.creek.readings.samples import STAGE, times
+from creeklab.creek.readings.time_series import HOUR, gaps, measured, seconds, usual_step
 
 _DAY = 24 * HOUR
 

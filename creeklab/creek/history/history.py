@@ -85,8 +85,8 @@ from creeklab.creek.history.parquet import (
     to_pandas,
 )
 from creeklab.creek.history.storage import Storage
-from creeklab.creek.series import as_numbers
-from creeklab.creek.units import unit_of
+from creeklab.creek.readings.time_series import as_numbers
+from creeklab.creek.readings.units import unit_of
 
 FILE = "readings.parquet"
 
@@ -474,7 +474,7 @@ def _checked(readings: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError(
             "Readings need their time, with its time zone, as index. This one is a"
-            f" {type(index).__name__} of {index.dtype}; creeklab.creek.series.tidy makes it one."
+            f" {type(index).__name__} of {index.dtype}; creeklab.creek.readings.time_series.tidy makes it one."
         )
     unknown = np.flatnonzero(index.isna())
     if unknown.size:

@@ -30,8 +30,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
-from creeklab.creek.samples import STAGE, TEMPERATURE
-from creeklab.creek.units import converter
+from creeklab.creek.readings.samples import STAGE, TEMPERATURE
+from creeklab.creek.readings.units import converter
 
 TIME = "time"
 

@@ -19,7 +19,7 @@ import pandas as pd
 
 from creeklab.creek.plots.picture import Picture
 from creeklab.creek.plots.stage import hydrograph
-from creeklab.creek.samples import times
+from creeklab.creek.readings.samples import times
 
 _WHOLE, _OWN = "The whole record", "The dates below"
 _DAY = timedelta(days=1)

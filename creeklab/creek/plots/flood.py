@@ -34,7 +34,15 @@ from creeklab.creek.plots.picture import (
     time_axis,
     within,
 )
-from creeklab.creek.series import HOUR, LOST, gaps, measured, moments, seconds, usual_step
+from creeklab.creek.readings.time_series import (
+    HOUR,
+    LOST,
+    gaps,
+    measured,
+    moments,
+    seconds,
+    usual_step,
+)
 
 _RISING = 0.05  # ft/h: two steps in half an hour of a gauge that reads in hundredths are less
 _LIMITS = (50.0, 90.0, 99.0, 99.9)

@@ -17,8 +17,8 @@ from creeklab.creek.plots.picture import (
     paper,
     time_axis,
 )
-from creeklab.creek.samples import numbers, times
-from creeklab.creek.series import gaps, measured, seconds, usual_step
+from creeklab.creek.readings.samples import numbers, times
+from creeklab.creek.readings.time_series import gaps, measured, seconds, usual_step
 
 _HATCHES = ("", "////", "....", "xxxx")
 _COLOURS = (BLUE, BROWN, GREY, "#3b8fc4")

@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from creeklab.creek.analysis.landmarks import check
-from creeklab.creek.series import seconds
+from creeklab.creek.readings.time_series import seconds
 
 Numbers = dict[str, int | float | str]
 Floats = NDArray[np.float64]

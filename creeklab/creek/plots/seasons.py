@@ -19,8 +19,8 @@ from creeklab.creek.plots.picture import (
     listed,
     paper,
 )
-from creeklab.creek.samples import times
-from creeklab.creek.series import measured, seconds, usual_step
+from creeklab.creek.readings.samples import times
+from creeklab.creek.readings.time_series import measured, seconds, usual_step
 
 _DAY = 86400.0
 _WHOLE = 0.9  # of a day that has to be measured not to be called partly missing

@@ -31,8 +31,8 @@ from creeklab.creek.plots.picture import (
 )
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.quality.quality import Quality
-from creeklab.creek.samples import STAGE, TEMPERATURE, numbers, times
-from creeklab.creek.series import gaps, measured
+from creeklab.creek.readings.samples import STAGE, TEMPERATURE, numbers, times
+from creeklab.creek.readings.time_series import gaps, measured
 
 # Marker and colour of a flag: its shape tells it.
 _FLAGS = {SUSPECT: ("suspect", "^", "#e69f00"), FAIL: ("fail", "X", "#b00020")}
@@ -61,8 +61,8 @@ def hydrograph(
     Parameters
     ----------
     readings
-        A table of readings (see :mod:`creeklab.creek.samples`) with a column ``stage_ft``. Its
-        ``attrs``, where :func:`~creeklab.creek.samples.load` set them, give title and source.
+        A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``. Its
+        ``attrs``, where :func:`~creeklab.creek.readings.samples.load` set them, give title and source.
     title
         Above the picture. Default: the title of the sample.
     temperature

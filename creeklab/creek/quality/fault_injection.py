@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.samples import STAGE, numbers, times
+from creeklab.creek.readings.samples import STAGE, numbers, times
 
 Kind = Literal[
     "spike", "gap", "flat line", "drift", "noise", "dead sensor", "power cut", "network loss"
@@ -112,7 +112,7 @@ def inject(readings: pd.DataFrame, faults: Iterable[Fault], *, column: str = STA
     Parameters
     ----------
     readings
-        A table of readings (see :mod:`creeklab.creek.samples`); it is not changed.
+        A table of readings (see :mod:`creeklab.creek.readings.samples`); it is not changed.
     faults
         Put in one after the other, in this order.
     column

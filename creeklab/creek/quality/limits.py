@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.series import HOUR, LOST, measured, seconds, usual_step
+from creeklab.creek.readings.time_series import HOUR, LOST, measured, seconds, usual_step
 
 Floats = NDArray[np.float64]
 

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from creeklab.creek.quality.limits import Limits, flat_class, runs
-from creeklab.creek.series import HOUR, LOST, usual_step
+from creeklab.creek.readings.time_series import HOUR, LOST, usual_step
 
 GOOD, UNKNOWN, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
 MEANING = {

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from creeklab.creek.quality import qartod, sensor_faults
 from creeklab.creek.quality.limits import Limits, derive, runs
 from creeklab.creek.quality.qartod import FAIL, GOOD, MEANING, MISSING, SUSPECT, UNKNOWN
-from creeklab.creek.samples import STAGE, numbers, times
-from creeklab.creek.series import HOUR, gaps, moments, seconds, usual_step
+from creeklab.creek.readings.samples import STAGE, numbers, times
+from creeklab.creek.readings.time_series import HOUR, gaps, moments, seconds, usual_step
 
 # In this order; ``time_gap`` is about what is missing and does not count in ``overall``.
 TESTS = ("gross_range", "spike", "rate_of_change", "flat_line", "drift", "time_gap")

@@ -29,7 +29,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from creeklab.creek.quality.limits import Limits, hourly
-from creeklab.creek.series import HOUR
+from creeklab.creek.readings.time_series import HOUR
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]

@@ -1,6 +1,6 @@
 """From whatever table somebody has to a table of readings, and what a table does not contain.
 
-Everything else in this package takes a table of readings as :mod:`creeklab.creek.samples` defines
+Everything else in this package takes a table of readings as :mod:`creeklab.creek.readings.samples` defines
 it and refuses anything less. :func:`tidy` is the one place where a table from elsewhere becomes
 one. It repairs only what can be repaired without a guess, and says what it did in
 ``attrs["processing"]``:
@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.samples import STAGE, numbers, times
+from creeklab.creek.readings.samples import STAGE, numbers, times
 
 HOUR = 3600.0
 
@@ -65,7 +65,7 @@ def tidy(table: pd.DataFrame, *, time: str | None = None, zone: str | None = Non
     Raises
     ------
     ValueError
-        As the table in :mod:`creeklab.creek.series` says; the message names column and row.
+        As the table in :mod:`creeklab.creek.readings.time_series` says; the message names column and row.
     """
     if table.empty:
         raise ValueError("This table has no rows: there is nothing to read from it.")
@@ -127,7 +127,7 @@ def measured(
     Raises
     ------
     ValueError
-        These are no readings (see :mod:`creeklab.creek.samples`), or nothing was measured.
+        These are no readings (see :mod:`creeklab.creek.readings.samples`), or nothing was measured.
     """
     time, values = times(readings), numbers(readings, column)
     there = ~np.isnan(values)

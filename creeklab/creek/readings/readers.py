@@ -7,10 +7,10 @@
 :func:`read_csv`                anyone's logger: you say which column is what, in which unit
 =============================== ====================================================================
 
-Each gives a table as :mod:`creeklab.creek.samples` defines it: in UTC, in order, no time twice,
+Each gives a table as :mod:`creeklab.creek.readings.samples` defines it: in UTC, in order, no time twice,
 columns named with their unit, and NaN for what was not measured, also if the file has a number
 there that somebody interpolated. How rows out of order and the like are handled, the table in
-:mod:`creeklab.creek.series` says; what was done is told in ``attrs["processing"]``. What cannot be
+:mod:`creeklab.creek.readings.time_series` says; what was done is told in ``attrs["processing"]``. What cannot be
 read is an error that names column and row.
 
 Rows are counted from 0, after the head.
@@ -26,9 +26,9 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from creeklab.creek.samples import STAGE, TEMPERATURE
-from creeklab.creek.series import as_numbers, in_order, utc
-from creeklab.creek.units import UNITS, converter, unit_of
+from creeklab.creek.readings.samples import STAGE, TEMPERATURE
+from creeklab.creek.readings.time_series import as_numbers, in_order, utc
+from creeklab.creek.readings.units import UNITS, converter, unit_of
 
 PARAMETERS = {
     "00065": STAGE,
@@ -253,7 +253,7 @@ def read_csv(
     columns
         For each column to make, whose name ends in the unit it shall have, which column of the file
         it is and in which unit that is: ``{"stage_ft": ("Level (m)", "m")}``. Known units are those
-        of :data:`creeklab.creek.units.UNITS`.
+        of :data:`creeklab.creek.readings.units.UNITS`.
     time
         The column of the file that holds the times.
     zone
