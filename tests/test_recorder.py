@@ -19,7 +19,7 @@ from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.quality.fault_injection import Fault, inject
 from creeklab.creek.readings import samples
-from creeklab.creek.replay import Reading, Replay
+from creeklab.creek.sensor.replay import Reading, Replay
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

@@ -15,7 +15,7 @@ import pytest
 from creeklab.client.device import Device, Refused
 from creeklab.client.inbox import Inbox
 from creeklab.creek.readings import samples
-from creeklab.creek.replay import Reading, Replay
+from creeklab.creek.sensor.replay import Reading, Replay
 from creeklab.lab import Lab
 from tests.conftest import NewThing, make_thing
 

@@ -22,7 +22,7 @@ import pandas as pd
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.readings import samples
-from creeklab.creek.replay import Replay
+from creeklab.creek.sensor.replay import Replay
 
 from .table import Figures, Row
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.creek.history.message_parser import FIELDS, NoReading, Observation, Understanding
-from creeklab.creek.replay import Reading
+from creeklab.creek.sensor.replay import Reading
 
 ARRIVED = datetime(2018, 8, 31, 12, 0, tzinfo=UTC)
 NOON = 1_535_716_800_000_000

@@ -24,7 +24,7 @@ from creeklab.creek.history import journal, recorder
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.readings import samples
-from creeklab.creek.replay import Replay
+from creeklab.creek.sensor.replay import Replay
 
 from .test_history import Crash, Crashed
 

@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tqdm.auto import tqdm
 
-from creeklab.creek import replay as replay_module
-from creeklab.creek.place import Place
 from creeklab.creek.quality.fault_injection import Fault
 from creeklab.creek.readings import samples
-from creeklab.creek.replay import Reading, Replay
+from creeklab.creek.sensor import replay as replay_module
+from creeklab.creek.sensor.replay import Reading, Replay
+from creeklab.creek.sensor.replay_position import Place
 
 
 def table(stage: list[float], celsius: list[float] | None = None) -> pd.DataFrame:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek import sensor
 from creeklab.creek.readings import samples
 from creeklab.creek.readings.samples import STAGE, TEMPERATURE
-from creeklab.creek.sensor import BadPacket, Packet, Pair
+from creeklab.creek.sensor import conversion
+from creeklab.creek.sensor.conversion import BadPacket, Packet, Pair
 
-depths = st.floats(0, sensor.FULL_SCALE_FT)
-HALF_A_COUNT = 0.5 / sensor.COUNTS_PER_FT
+depths = st.floats(0, conversion.FULL_SCALE_FT)
+HALF_A_COUNT = 0.5 / conversion.COUNTS_PER_FT
 
 
 class TestTheChain:
@@ -34,40 +34,43 @@ class TestTheChain:
     def test_known_answers(
         self, depth: float, psi: float, ma: float, mv: float, counts: float
     ) -> None:
-        assert sensor.depth_to_pressure(depth) == pytest.approx(psi)
-        assert sensor.pressure_to_current(psi) == pytest.approx(ma)
-        assert sensor.current_to_voltage(ma) == pytest.approx(mv)
-        assert sensor.voltage_to_counts(mv) == pytest.approx(counts)
-        assert sensor.counts_to_voltage(counts) == pytest.approx(mv)
-        assert sensor.voltage_to_current(mv) == pytest.approx(ma)
-        assert sensor.current_to_pressure(ma) == pytest.approx(psi)
-        assert sensor.pressure_to_depth(psi) == pytest.approx(depth)
-        assert sensor.counts_to_depth_stepwise(counts) == pytest.approx(depth)
+        assert conversion.depth_to_pressure(depth) == pytest.approx(psi)
+        assert conversion.pressure_to_current(psi) == pytest.approx(ma)
+        assert conversion.current_to_voltage(ma) == pytest.approx(mv)
+        assert conversion.voltage_to_counts(mv) == pytest.approx(counts)
+        assert conversion.counts_to_voltage(counts) == pytest.approx(mv)
+        assert conversion.voltage_to_current(mv) == pytest.approx(ma)
+        assert conversion.current_to_pressure(ma) == pytest.approx(psi)
+        assert conversion.pressure_to_depth(psi) == pytest.approx(depth)
+        assert conversion.counts_to_depth_stepwise(counts) == pytest.approx(depth)
 
     def test_the_published_formula_is_the_chain_but_for_what_it_drops(self) -> None:
-        counts = np.arange(sensor.ZERO_COUNTS, sensor.FULL_SCALE_COUNTS + 1)
-        formula, steps = sensor.counts_to_depth(counts), sensor.counts_to_depth_stepwise(counts)
-        dropped = 0.8 / sensor.COUNTS_PER_FT
+        counts = np.arange(conversion.ZERO_COUNTS, conversion.FULL_SCALE_COUNTS + 1)
+        formula, steps = (
+            conversion.counts_to_depth(counts),
+            conversion.counts_to_depth_stepwise(counts),
+        )
+        dropped = 0.8 / conversion.COUNTS_PER_FT
         np.testing.assert_allclose(formula - steps, dropped, atol=0.004)  # 34.8837 was rounded
 
     def test_an_array_is_many_numbers(self) -> None:
         for step in (
-            sensor.depth_to_pressure,
-            sensor.pressure_to_current,
-            sensor.current_to_voltage,
-            sensor.voltage_to_counts,
-            sensor.counts_to_voltage,
-            sensor.voltage_to_current,
-            sensor.current_to_pressure,
-            sensor.pressure_to_depth,
-            sensor.counts_to_depth,
-            sensor.counts_to_depth_stepwise,
-            sensor.depth_to_counts,
-            sensor.clamp,
-            sensor.calibrate,
-            sensor.uncalibrate,
-            sensor.temperature_to_voltage,
-            sensor.voltage_to_centi_degc,
+            conversion.depth_to_pressure,
+            conversion.pressure_to_current,
+            conversion.current_to_voltage,
+            conversion.voltage_to_counts,
+            conversion.counts_to_voltage,
+            conversion.voltage_to_current,
+            conversion.current_to_pressure,
+            conversion.pressure_to_depth,
+            conversion.counts_to_depth,
+            conversion.counts_to_depth_stepwise,
+            conversion.depth_to_counts,
+            conversion.clamp,
+            conversion.calibrate,
+            conversion.uncalibrate,
+            conversion.temperature_to_voltage,
+            conversion.voltage_to_centi_degc,
         ):
             function: Any = step
             numbers = [0.5, 7.25, 20.0]
@@ -76,43 +79,47 @@ class TestTheChain:
 
     @given(depths)
     def test_there_and_back_within_half_a_count(self, depth: float) -> None:
-        counts = sensor.depth_to_counts(depth)
+        counts = conversion.depth_to_counts(depth)
         assert isinstance(counts, int)
-        assert sensor.ZERO_COUNTS <= counts <= sensor.FULL_SCALE_COUNTS
-        assert abs(sensor.counts_to_depth(counts) - depth) <= HALF_A_COUNT + 1e-12
+        assert conversion.ZERO_COUNTS <= counts <= conversion.FULL_SCALE_COUNTS
+        assert abs(conversion.counts_to_depth(counts) - depth) <= HALF_A_COUNT + 1e-12
 
-    @given(st.integers(sensor.ZERO_COUNTS, sensor.FULL_SCALE_COUNTS))
+    @given(st.integers(conversion.ZERO_COUNTS, conversion.FULL_SCALE_COUNTS))
     def test_back_and_there_is_the_same_count(self, counts: int) -> None:
-        assert sensor.depth_to_counts(sensor.counts_to_depth(counts)) == counts
+        assert conversion.depth_to_counts(conversion.counts_to_depth(counts)) == counts
 
     def test_out_of_the_water_and_too_deep(self) -> None:
-        assert sensor.depth_to_counts(-1) == sensor.ZERO_COUNTS
-        assert sensor.depth_to_counts(100) == sensor.FULL_SCALE_COUNTS
-        assert sensor.depth_to_counts(np.array([-1.0, math.inf])).tolist() == [408, 2044]
+        assert conversion.depth_to_counts(-1) == conversion.ZERO_COUNTS
+        assert conversion.depth_to_counts(100) == conversion.FULL_SCALE_COUNTS
+        assert conversion.depth_to_counts(np.array([-1.0, math.inf])).tolist() == [408, 2044]
         with pytest.raises(ValueError, match="A depth is NaN"):
-            sensor.depth_to_counts(np.array([1.0, math.nan]))
+            conversion.depth_to_counts(np.array([1.0, math.nan]))
 
 
 class TestTheContradictions:
     def test_what_each_comment_would_give(self) -> None:
         """720 counts are 6.66 ft by the formula; the chain keeps the 0.8 counts that it drops."""
-        assert sensor.counts_to_depth(720) == pytest.approx(6.655, abs=5e-4)
-        assert sensor.counts_to_depth_stepwise(720) == pytest.approx(6.639, abs=5e-4)
-        lighter = sensor.counts_to_depth_stepwise(720, psi_per_ft=0.42)
+        assert conversion.counts_to_depth(720) == pytest.approx(6.655, abs=5e-4)
+        assert conversion.counts_to_depth_stepwise(720) == pytest.approx(6.639, abs=5e-4)
+        lighter = conversion.counts_to_depth_stepwise(720, psi_per_ft=0.42)
         assert lighter == pytest.approx(6.797, abs=5e-4)
-        assert lighter / sensor.counts_to_depth_stepwise(720) == pytest.approx(0.43 / 0.42)
-        wrong_way = sensor.counts_to_depth_stepwise(720, counts_per_mv=0.5)
+        assert lighter / conversion.counts_to_depth_stepwise(720) == pytest.approx(0.43 / 0.42)
+        wrong_way = conversion.counts_to_depth_stepwise(720, counts_per_mv=0.5)
         assert wrong_way == pytest.approx(52.72, abs=5e-3)
-        assert wrong_way > sensor.FULL_SCALE_FT
+        assert wrong_way > conversion.FULL_SCALE_FT
 
     def test_the_numbers_of_the_formula_come_from_the_others(self) -> None:
-        zero = sensor.voltage_to_counts(sensor.current_to_voltage(sensor.ZERO_MA))
-        full = sensor.voltage_to_counts(sensor.current_to_voltage(sensor.FULL_SCALE_MA))
-        deepest = sensor.pressure_to_depth(sensor.FULL_SCALE_PSI)
-        assert (int(zero), round(full, 1)) == (sensor.ZERO_COUNTS, sensor.FULL_SCALE_COUNTS)
-        assert round(deepest, 2) == sensor.FULL_SCALE_FT
-        assert round((full - zero) / sensor.FULL_SCALE_FT, 3) == round(sensor.COUNTS_PER_FT, 3)
-        assert round(sensor.pressure_to_depth(15.0, 0.42), 2) == 35.71  # not the 34.88 beside it
+        zero = conversion.voltage_to_counts(conversion.current_to_voltage(conversion.ZERO_MA))
+        full = conversion.voltage_to_counts(conversion.current_to_voltage(conversion.FULL_SCALE_MA))
+        deepest = conversion.pressure_to_depth(conversion.FULL_SCALE_PSI)
+        assert (int(zero), round(full, 1)) == (conversion.ZERO_COUNTS, conversion.FULL_SCALE_COUNTS)
+        assert round(deepest, 2) == conversion.FULL_SCALE_FT
+        assert round((full - zero) / conversion.FULL_SCALE_FT, 3) == round(
+            conversion.COUNTS_PER_FT, 3
+        )
+        assert (
+            round(conversion.pressure_to_depth(15.0, 0.42), 2) == 35.71
+        )  # not the 34.88 beside it
 
 
 class TestTheFilter:
@@ -122,57 +129,57 @@ class TestTheFilter:
     ) -> None:
         value, low, high = start, start, start
         for new in inputs:
-            value, low, high = sensor.smooth(new, value), min(low, new), max(high, new)
+            value, low, high = conversion.smooth(new, value), min(low, new), max(high, new)
             slack = 1e-15 * max(abs(low), abs(high))  # eight roundings of the last bit
             assert low - 8 * slack <= value <= high + 8 * slack
 
     def test_a_step_and_a_ramp(self) -> None:
         value = 0.0
         for _ in range(7):
-            value = sensor.smooth(1.0, value)
-        assert value < 1 - 1 / math.e < sensor.smooth(1.0, value)
+            value = conversion.smooth(1.0, value)
+        assert value < 1 - 1 / math.e < conversion.smooth(1.0, value)
         value = 0.0
         for number in range(500):
-            value = sensor.smooth(float(number), value)
+            value = conversion.smooth(float(number), value)
         assert 499 - value == pytest.approx(7)
 
     def test_nan_stays(self) -> None:
-        assert math.isnan(sensor.smooth(1.0, sensor.smooth(math.nan, 1.0)))
+        assert math.isnan(conversion.smooth(1.0, conversion.smooth(math.nan, 1.0)))
 
     def test_below_zero(self) -> None:
-        assert sensor.clamp(sensor.counts_to_depth(0)) == 0
-        assert sensor.clamp(np.array([-8.7, 0.0, 1.2])).tolist() == [0, 0, 1.2]
+        assert conversion.clamp(conversion.counts_to_depth(0)) == 0
+        assert conversion.clamp(np.array([-8.7, 0.0, 1.2])).tolist() == [0, 0, 1.2]
 
 
 class TestCalibration:
     @given(depths)
     def test_there_and_back(self, depth: float) -> None:
-        assert sensor.uncalibrate(sensor.calibrate(depth)) == pytest.approx(depth, abs=1e-9)
+        assert conversion.uncalibrate(conversion.calibrate(depth)) == pytest.approx(depth, abs=1e-9)
 
     def test_the_published_line_agrees_with_the_ruler(self) -> None:
-        for pair in sensor.RULER_PAIRS:
-            assert abs(sensor.calibrate(pair.sensor_ft) - pair.ruler_ft) < 0.31
+        for pair in conversion.RULER_PAIRS:
+            assert abs(conversion.calibrate(pair.sensor_ft) - pair.ruler_ft) < 0.31
 
     def test_the_fit_is_the_least_squares_line(self) -> None:
-        line = sensor.fit_line()
-        x = [pair.sensor_ft for pair in sensor.RULER_PAIRS]
-        y = [pair.ruler_ft for pair in sensor.RULER_PAIRS]
+        line = conversion.fit_line()
+        x = [pair.sensor_ft for pair in conversion.RULER_PAIRS]
+        y = [pair.ruler_ft for pair in conversion.RULER_PAIRS]
         assert [line.slope, line.offset] == pytest.approx(np.polyfit(x, y, 1).tolist())
         assert (round(line.slope, 4), round(line.offset, 4)) == (1.0788, 0.5810)
         assert line(np.array([13.0])).tolist() == [line(13.0)]
 
     def test_it_extrapolates_badly_and_says_so(self) -> None:
-        line = sensor.fit_line()
+        line = conversion.fit_line()
         assert line.error(14) == pytest.approx(0.029, abs=0.001)
         assert line.error(1) == pytest.approx(0.546, abs=0.001)
         # Two lines through the same storm: the same there, nearly a foot apart at normal water.
-        assert abs(line(14.0) - sensor.calibrate(14.0)) < 0.03
-        assert sensor.calibrate(1.0) - line(1.0) == pytest.approx(0.91, abs=0.005)
+        assert abs(line(14.0) - conversion.calibrate(14.0)) < 0.03
+        assert conversion.calibrate(1.0) - line(1.0) == pytest.approx(0.91, abs=0.005)
 
     @pytest.mark.parametrize("depth", [[13.0, 14.0], [13.0, 13.0, 13.0], []])
     def test_no_line(self, depth: list[float]) -> None:
         with pytest.raises(ValueError, match="at least three pairs"):
-            sensor.fit_line([Pair("08:00", each, each) for each in depth])
+            conversion.fit_line([Pair("08:00", each, each) for each in depth])
 
 
 class TestTemperature:
@@ -181,12 +188,12 @@ class TestTemperature:
         [(0, 500, 0), (25, 750, 2500), (-40, 100, -4000), (21.37, 714, 2140)],
     )
     def test_tmp36(self, degc: float, mv: int, centi: int) -> None:
-        assert sensor.temperature_to_voltage(degc) == mv
-        assert sensor.voltage_to_centi_degc(mv) == centi
+        assert conversion.temperature_to_voltage(degc) == mv
+        assert conversion.voltage_to_centi_degc(mv) == centi
 
     @given(st.floats(-40, 125))
     def test_there_and_back_within_half_a_millivolt(self, degc: float) -> None:
-        back = sensor.voltage_to_centi_degc(sensor.temperature_to_voltage(degc)) / 100
+        back = conversion.voltage_to_centi_degc(conversion.temperature_to_voltage(degc)) / 100
         assert abs(back - degc) <= 0.05 + 1e-9
 
 
@@ -259,7 +266,7 @@ class TestPacket:
 class TestThroughTheSensor:
     def test_the_flood(self) -> None:
         flood = samples.load("plumtree-run-flood-2018-08-31")
-        seen = sensor.through_sensor(flood)
+        seen = conversion.through_sensor(flood)
         assert seen.index.equals(flood.index)
         assert list(seen) == [STAGE, "counts", "quantised_ft", TEMPERATURE]
         assert abs(seen["quantised_ft"] - flood[STAGE]).max() <= HALF_A_COUNT + 1e-12
@@ -277,23 +284,23 @@ class TestThroughTheSensor:
         value, at_minutes = None, []
         for second in range(0, 181, 10):
             depth = float(np.interp(second, [0, 60, 120, 180], readings[STAGE]))
-            new = sensor.counts_to_depth(sensor.depth_to_counts(depth))
-            value = new if value is None else sensor.smooth(new, value)
+            new = conversion.counts_to_depth(conversion.depth_to_counts(depth))
+            value = new if value is None else conversion.smooth(new, value)
             if second % 60 == 0:
                 at_minutes.append(value)
-        seen = sensor.through_sensor(readings)
+        seen = conversion.through_sensor(readings)
         assert seen[STAGE].tolist() == pytest.approx(at_minutes)
         assert list(seen) == [STAGE, "counts", "quantised_ft"]
 
     def test_after_a_gap_the_filter_starts_again(self) -> None:
         index = pd.date_range("2018-08-31 12:00", periods=8, freq="5min", tz="UTC").delete([5, 6])
         readings = pd.DataFrame({STAGE: [1.0, 1.0, math.nan, math.nan, 5.0, 9.0]}, index=index)
-        seen = sensor.through_sensor(readings)[STAGE]
+        seen = conversion.through_sensor(readings)[STAGE]
         np.testing.assert_allclose(seen, [1, 1, np.nan, np.nan, 5, 9], atol=HALF_A_COUNT)
 
     def test_times_that_are_no_multiple_of_ten_seconds(self) -> None:
         index = pd.DatetimeIndex(["2018-08-31 12:00:07", "2018-08-31 12:05:03"], tz="UTC")
-        seen = sensor.through_sensor(pd.DataFrame({STAGE: [1.0, 4.0]}, index=index))
+        seen = conversion.through_sensor(pd.DataFrame({STAGE: [1.0, 4.0]}, index=index))
         late = 76 / 296 * 3  # 70 seconds of the filter, 6 since the packet was made
         assert seen[STAGE].iloc[1] == pytest.approx(4 - late, abs=0.05)
 
@@ -301,5 +308,5 @@ class TestThroughTheSensor:
     def test_little_or_nothing(self, stage: list[float]) -> None:
         index = pd.date_range("2018-08-31 12:00", periods=len(stage), freq="5min", tz="UTC")
         readings = pd.DataFrame({STAGE: pd.Series(stage, index=index, dtype="float64")})
-        seen = sensor.through_sensor(readings)[STAGE]
+        seen = conversion.through_sensor(readings)[STAGE]
         np.testing.assert_allclose(seen, stage, atol=HALF_A_COUNT)

@@ -34,9 +34,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from creeklab.creek.place import Place, recording_id
 from creeklab.creek.quality.fault_injection import Fault, inject, leave
 from creeklab.creek.readings.samples import STAGE, numbers, times
+from creeklab.creek.sensor.replay_position import Place, recording_id
 
 # No elapsed time in it: what the bar shows before the first reading is then always the same text,
 # which is the text that a notebook stores and nbval compares.
