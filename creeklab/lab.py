@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from creeklab.course.checks import Checks
-    from creeklab.doctor import Findings
-    from creeklab.why import Why
+    from creeklab.diagnosis.doctor import Findings
+    from creeklab.diagnosis.refusal import Why
     from creeklab.widgets.console import Console
     from creeklab.widgets.mqtt_test_client import MqttTestClient
     from creeklab.widgets.policy_lab import PolicyLab
@@ -196,7 +196,7 @@ class Lab:
         ValueError
             If a question is not whole, or its action is none of a device's.
         """
-        from creeklab.why import Why, unknown, why_of, why_refused
+        from creeklab.diagnosis.refusal import Why, unknown, why_of, why_refused
 
         if action is None and resource is None and self.target == "local":
             entry = self._last_refusal(of)
@@ -365,7 +365,7 @@ class Lab:
         publish, subscribe
             Topics and topic filters that the device's policy has to allow.
         """
-        from creeklab.doctor import device_findings, machine_findings
+        from creeklab.diagnosis.doctor import device_findings, machine_findings
 
         if thing is None:
             return machine_findings(self.home, self)

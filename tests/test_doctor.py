@@ -31,9 +31,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from creeklab import aws, doctor_device, doctor_machine
+from creeklab import aws
 from creeklab.cloud import supervisor
-from creeklab.doctor import Finding, Findings, Probe, Wrong, examine
+from creeklab.diagnosis import device_checks, machine_checks
+from creeklab.diagnosis.doctor import Finding, Findings, Probe, Wrong, examine
 from creeklab.lab import Lab, open_lab
 from tests.conftest import NewThing
 
@@ -148,12 +149,12 @@ def test_before_anything_was_made_nothing_is_made(tmp_path: Path) -> None:
 
 
 def doctor_machine_findings(home: Path, lab: Lab | None = None) -> Findings:
-    return examine(doctor_machine.machine_probes(home, lab))
+    return examine(machine_checks.machine_probes(home, lab))
 
 
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asks = {"requires-python": ">=9.9", "dependencies": []}
-    monkeypatch.setattr(doctor_machine, "_metadata", lambda: asks)
+    monkeypatch.setattr(machine_checks, "_metadata", lambda: asks)
     findings = doctor_machine_findings(tmp_path)
     assert wrong_one(findings).about == "Python"
     assert "needs 9.9" in wrong_one(findings).found
@@ -165,7 +166,7 @@ def test_a_package_missing_or_too_old(
     package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asks = {"requires-python": ">=3.11", "dependencies": ["boto3>=1.0", package]}
-    monkeypatch.setattr(doctor_machine, "_metadata", lambda: asks)
+    monkeypatch.setattr(machine_checks, "_metadata", lambda: asks)
     finding = wrong_one(doctor_machine_findings(tmp_path))
     assert finding.about == "packages"
     assert package in finding.found
@@ -175,10 +176,10 @@ def test_a_package_missing_or_too_old(
 def test_an_environment_older_than_its_lock(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(doctor_machine.Environment, "is_current", lambda _: True)
+    monkeypatch.setattr(machine_checks.Environment, "is_current", lambda _: True)
     for whole in (True, False):
         monkeypatch.setattr(
-            doctor_machine.Environment, "is_whole", lambda *_, tests, answer=whole: answer
+            machine_checks.Environment, "is_whole", lambda *_, tests, answer=whole: answer
         )
         findings = doctor_machine_findings(tmp_path)
         assert findings.ok == whole
@@ -189,10 +190,10 @@ def test_an_environment_older_than_its_lock(
 def test_without_a_clone_what_was_installed_says_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(doctor_machine, "CLONE", tmp_path)
+    monkeypatch.setattr(machine_checks, "CLONE", tmp_path)
     needs = ["boto3>=1.0", 'uvloop>=0.22; sys_platform != "win32"', 'x>=9; extra == "test"']
     monkeypatch.setattr("importlib.metadata.requires", lambda _: needs)
-    assert doctor_machine.packages() == "all that creeklab asks for are here."
+    assert machine_checks.packages() == "all that creeklab asks for are here."
 
 
 def test_a_home_in_a_git_repository(tmp_path: Path) -> None:
@@ -211,15 +212,15 @@ def test_what_others_on_the_machine_can_read(path: str, tmp_path: Path) -> None:
         folder.mkdir(mode=0o700)
     for file in (home / "keys" / "t" / "private.pem.key", home / "cloud" / "a.json"):
         file.touch(mode=0o600)
-    assert doctor_machine.home_folder(home)
+    assert machine_checks.home_folder(home)
     target = home / path
     target.chmod(stat.S_IMODE(target.stat().st_mode) | 0o044)
     with pytest.raises(Wrong) as wrong:
-        doctor_machine.home_folder(home)
+        machine_checks.home_folder(home)
     assert str(target) in wrong.value.found
     assert wrong.value.do.startswith("chmod ")
     os.chmod(target, int(wrong.value.do.split()[1], 8))  # noqa: PTH101  # as a person would
-    assert doctor_machine.home_folder(home)
+    assert machine_checks.home_folder(home)
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -270,17 +271,17 @@ def test_a_workshops_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     workshop = supervisor.Joined("creek.local", 8883, 8443, "ada", "secret")
     cloud = supervisor.Running(0, "creek.local", 8883, 8443)
     monkeypatch.setattr(supervisor, "joined", lambda _: workshop)
-    found = doctor_machine.local_cloud(tmp_path, lambda: cloud, opened=True)
+    found = machine_checks.local_cloud(tmp_path, lambda: cloud, opened=True)
     assert found == "is the workshop's, and can be reached."
     with pytest.raises(Wrong, match=r"creek\.local cannot be reached"):
-        doctor_machine.local_cloud(tmp_path, lambda: None, opened=False)
+        machine_checks.local_cloud(tmp_path, lambda: None, opened=False)
 
 
 def test_ports_that_another_program_has_are_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with listening() as port:
-        monkeypatch.setattr(doctor_machine, "PORTS", (port, closed_port()))
+        monkeypatch.setattr(machine_checks, "PORTS", (port, closed_port()))
         [finding] = [each for each in doctor_machine_findings(tmp_path) if each.about == "ports"]
     assert finding.ok
     assert f"another program has {port}" in finding.found
@@ -290,8 +291,8 @@ def test_ports_that_another_program_has_are_no_error(
 def test_a_clock_that_is_off(
     seconds: float, words: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = doctor_machine.time.time
-    monkeypatch.setattr(doctor_machine, "_now", lambda: now() + seconds)
+    now = machine_checks.time.time
+    monkeypatch.setattr(machine_checks, "_now", lambda: now() + seconds)
     finding = wrong_one(lab.doctor())
     assert finding.about == "clock"
     assert words in finding.found
@@ -551,7 +552,7 @@ def test_a_firewall_that_drops_everything(
         raise TimeoutError
 
     thing = new_thing()
-    monkeypatch.setattr(doctor_device.DeviceProbes, "_dial", drop)
+    monkeypatch.setattr(device_checks.DeviceProbes, "_dial", drop)
     findings = lab.doctor(thing.name)
     assert wrong_one(findings).about == "server"
     assert "firewall" in wrong_one(findings).found

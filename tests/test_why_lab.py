@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab.client.device import Refused
+from creeklab.diagnosis.refusal import Why
 from creeklab.lab import Lab
-from creeklab.why import Why
 from tests.hardening.wire import Wire
 
 CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]
@@ -386,7 +386,7 @@ def test_what_is_worked_out_here_is_what_the_account_decides(
     lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     """The standing read through boto3 decides as TestAuthorization does."""
-    from creeklab.standing import standing, tested
+    from creeklab.diagnosis.effective_access import standing, tested
 
     iot = lab.client("iot")
     variables = [

@@ -425,7 +425,7 @@ def run_doctor(options: argparse.Namespace) -> int:
 
     The local cloud is started only to look at a device, and that is said.
     """
-    from creeklab.doctor import machine_findings
+    from creeklab.diagnosis.doctor import machine_findings
     from creeklab.home import home_folder
 
     home = home_folder()  # one in a git work tree is a finding

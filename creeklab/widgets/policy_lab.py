@@ -21,7 +21,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.standing import certificate_of, standing
+from creeklab.diagnosis.effective_access import certificate_of, standing
 from creeklab.widgets import policy_model as model
 from creeklab.widgets.html import code, escape, heading, mark, muted, table, tag
 from creeklab.widgets.view import View

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 
 from creeklab.cloud.policy import MalformedPolicy, explain, parse
 from creeklab.cloud.policy.explain import Surroundings
-from creeklab.standing import KINDS, TESTED, Standing, full_resource
+from creeklab.diagnosis.effective_access import KINDS, TESTED, Standing, full_resource
 
 NEW_DOCUMENT = """{
   "Version": "2012-10-17",

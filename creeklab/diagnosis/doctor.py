@@ -149,7 +149,7 @@ def machine_findings(home: Path, lab: Lab | None = None) -> Findings:
     lab
         The open lab, None if none is open: the local cloud is then not started.
     """
-    from creeklab.doctor_machine import machine_probes
+    from creeklab.diagnosis.machine_checks import machine_probes
 
     return examine(machine_probes(home, lab))
 
@@ -163,7 +163,7 @@ def device_findings(
     subscribe: Iterable[str] = (),
 ) -> Findings:
     """Examine why a Thing's device gets in or does not; see `creeklab.lab.Lab.doctor`."""
-    from creeklab.doctor_device import DeviceProbes
+    from creeklab.diagnosis.device_checks import DeviceProbes
 
     probes = DeviceProbes(lab, thing, client_id, tuple(publish), tuple(subscribe))
     return examine(probes.all())

@@ -9,7 +9,7 @@ from creeklab.widgets.html import code, escape, heading, mark, table, tag
 from creeklab.widgets.style import static_page
 
 if TYPE_CHECKING:
-    from creeklab.why import Why
+    from creeklab.diagnosis.refusal import Why
 
 
 def why_html(why: Why) -> str:

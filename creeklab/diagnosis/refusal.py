@@ -1,7 +1,7 @@
 """Why something was refused, in plain words, and the smallest change that would allow it.
 
 Of the local cloud the tape tells the last refusal, as it was decided then. What the account says by
-now is looked up (`creeklab.standing`): whether the same would still be refused, and which change of
+now is looked up (`creeklab.diagnosis.effective_access`): whether the same would still be refused, and which change of
 which policy would allow it. AWS keeps no such tape; there one asks about an action and a resource,
 and ``TestAuthorization`` decides. The same question may be put to the local cloud.
 """
@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from creeklab.cloud.policy import Mend, explain, suggest
 from creeklab.cloud.policy.explain import Surroundings
-from creeklab.standing import Standing, certificate_of, full_resource, standing, tested
+from creeklab.diagnosis.effective_access import (
+    Standing,
+    certificate_of,
+    full_resource,
+    standing,
+    tested,
+)
 from creeklab.words import wrapped
 
 if TYPE_CHECKING:
@@ -209,7 +215,7 @@ class Why:
         return []
 
     def _repr_html_(self) -> str:
-        from creeklab.widgets.why import why_html
+        from creeklab.diagnosis.refusal_html import why_html
 
         return why_html(self)
 
