@@ -24,6 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.observer import Record
 from creeklab.client.topics import shadow_request
+from creeklab.display.table import table_page
 from creeklab.ledger_file import LedgerFile
 from creeklab.lookup import identity, identity_in, is_there, shadow_names
 from creeklab.made import (
@@ -44,7 +45,6 @@ from creeklab.made import (
 )
 from creeklab.metering import Cost, Meter, Use, load_prices
 from creeklab.target import Target
-from creeklab.widgets.table_page import table_page
 
 if TYPE_CHECKING:
     from creeklab.tear_down import TearDown

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from creeklab.widgets.table_page import table_page
+from creeklab.display.table import table_page
 
 PRICES = Path(__file__).parent / "prices.toml"
 MESSAGE_STEP = 5 * 1024

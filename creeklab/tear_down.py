@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.key_files import Keys
+from creeklab.display.table import table_page
 from creeklab.lookup import is_missing, is_there, listed
 from creeklab.made import (
     CERTIFICATE,
@@ -36,7 +37,6 @@ from creeklab.made import (
     in_words,
     owners_named,
 )
-from creeklab.widgets.table_page import table_page
 
 if TYPE_CHECKING:
     from creeklab.ledger import Ledger

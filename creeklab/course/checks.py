@@ -12,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from creeklab.client.device import Refused
 from creeklab.client.inbox import Inbox
 from creeklab.course.catch_up import POLICIES, RETAINED, THINGS
+from creeklab.display.text import wrapped
 from creeklab.lookup import is_connected, listed
-from creeklab.words import wrapped
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab

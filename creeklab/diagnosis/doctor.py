@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.widgets.table_page import table_page
+from creeklab.display.table import table_page
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab

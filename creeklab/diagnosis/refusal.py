@@ -25,7 +25,7 @@ from creeklab.diagnosis.effective_access import (
     standing,
     tested,
 )
-from creeklab.words import wrapped
+from creeklab.display.text import wrapped
 
 if TYPE_CHECKING:
     from creeklab.lab import Lab

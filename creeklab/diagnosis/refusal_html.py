@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from creeklab.widgets.diff import diff_html
-from creeklab.widgets.html import code, escape, heading, mark, table, tag
-from creeklab.widgets.style import static_page
+from creeklab.display.diff import diff_html
+from creeklab.display.html import code, escape, heading, mark, table, tag
+from creeklab.display.style import static_page
 
 if TYPE_CHECKING:
     from creeklab.diagnosis.refusal import Why

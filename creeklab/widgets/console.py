@@ -27,6 +27,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
+from creeklab.display.html import escape, heading, muted, tag
 from creeklab.widgets import console_monitor as monitor
 from creeklab.widgets.console_account import ConsoleAccount
 from creeklab.widgets.console_pages import SECTIONS, ConsolePages
@@ -46,7 +47,6 @@ from creeklab.widgets.console_parts import (
     Words,
     static,
 )
-from creeklab.widgets.html import escape, heading, muted, tag
 from creeklab.widgets.mqtt_test_client import MqttTestClient
 from creeklab.widgets.view import View, close_widgets
 

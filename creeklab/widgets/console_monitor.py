@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from creeklab.widgets.html import escape, muted, tag
+from creeklab.display.html import escape, muted, tag
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from creeklab.display.html import block, code, escape, heading, mark, muted, pretty, tag
 from creeklab.widgets.console_account import CHOICES, ConsoleAccount, Listed
 from creeklab.widgets.console_parts import (
     Deed,
@@ -28,7 +29,6 @@ from creeklab.widgets.console_parts import (
     Tool,
     Words,
 )
-from creeklab.widgets.html import block, code, escape, heading, mark, muted, pretty, tag
 from creeklab.widgets.policy_model import NEW_DOCUMENT, fault_of
 
 SECTIONS = ("Monitor", "Things", "Certificates", "Policies", "Test")

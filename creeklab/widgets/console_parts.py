@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from creeklab.widgets.html import escape, heading, muted, table, tag
+from creeklab.display.html import escape, heading, muted, table, tag
 
 
 class Place(NamedTuple):

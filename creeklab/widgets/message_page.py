@@ -11,9 +11,7 @@ from datetime import datetime
 from itertools import islice
 
 from creeklab.client.inbox import Message
-from creeklab.widgets import numbers
-from creeklab.widgets.export import properties
-from creeklab.widgets.html import (
+from creeklab.display.html import (
     block,
     code,
     escape,
@@ -24,6 +22,8 @@ from creeklab.widgets.html import (
     table,
     tag,
 )
+from creeklab.widgets import numbers
+from creeklab.widgets.export import properties
 from creeklab.widgets.messages import Arrived, Subscription
 from creeklab.widgets.topic_tree import Row, TopicTree
 

@@ -26,8 +26,8 @@ from ipywidgets import (  # type: ignore[import-untyped]
 
 from creeklab.client.device import Device, Refused, UserProperties
 from creeklab.client.inbox import Message
+from creeklab.display.html import heading, muted
 from creeklab.widgets import export, message_page
-from creeklab.widgets.html import heading, muted
 from creeklab.widgets.messages import LIMIT, Arrived, Limit, MessageLog, Subscription
 from creeklab.widgets.view import View, close_widgets
 

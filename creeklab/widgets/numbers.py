@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from creeklab.client.inbox import Message
-from creeklab.widgets.html import code, escape, tag
+from creeklab.display.html import code, escape, tag
 
 LARGEST = 4_096
 VALUES = 60

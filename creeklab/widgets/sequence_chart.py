@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from creeklab.display.html import escape, tag
+from creeklab.display.style import static_page
 from creeklab.sequence import Step, parties, steps
-from creeklab.widgets.html import escape, tag
-from creeklab.widgets.style import static_page
 
 COLUMN, ROW, HEAD, MARGIN = 250, 36, 46, 16
 LETTER = 6.4

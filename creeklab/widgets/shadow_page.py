@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from creeklab.widgets.html import block, code, escape, heading, mark, muted, pretty, table, tag
+from creeklab.display.html import block, code, escape, heading, mark, muted, pretty, table, tag
 from creeklab.widgets.shadow_document import (
     JsonObject,
     Path,

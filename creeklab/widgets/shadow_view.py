@@ -22,8 +22,8 @@ from ipywidgets import (  # type: ignore[import-untyped]
 
 from creeklab.client.device import Device
 from creeklab.client.device_shadow import ShadowRejected
+from creeklab.display.html import heading, muted, pretty
 from creeklab.widgets import shadow_page
-from creeklab.widgets.html import heading, muted, pretty
 from creeklab.widgets.shadow_document import JsonObject, smallest_update
 from creeklab.widgets.shadow_history import (
     Entries,

@@ -14,9 +14,9 @@ from typing import Any
 
 from ipywidgets import HTML, DOMWidget, VBox, Widget  # type: ignore[import-untyped]
 
-from creeklab.widgets.html import escape, muted, tag
+from creeklab.display.html import escape, muted, tag
+from creeklab.display.style import live_style, static_page, static_style
 from creeklab.widgets.renderer import Renderer
-from creeklab.widgets.style import live_style, static_page, static_style
 
 MOMENT = 0.05
 

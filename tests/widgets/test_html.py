@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.widgets.html import block, code, escape, heading, mark, payload_text, table, tag
+from creeklab.display.html import block, code, escape, heading, mark, payload_text, table, tag
 
 
 class Reader(HTMLParser):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from creeklab.widgets.html import escape, tag
+from creeklab.display.html import escape, tag
 
 _LOOK = "display:block;text-decoration:none;padding-left:0.3em;border-left:4px solid {}"
 _TAGS = {

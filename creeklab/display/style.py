@@ -6,7 +6,7 @@ print. Sizes are relative, and rows wrap, so that all of it can be read at twice
 
 from __future__ import annotations
 
-from creeklab.widgets.html import PAGE, tag
+from creeklab.display.html import PAGE, tag
 
 _STATIC = """
 .creeklab { color: var(--jp-ui-font-color1, #1a1a1a);

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from creeklab.widgets.html import escape, mark, table, tag
-from creeklab.widgets.style import static_page
+from creeklab.display.html import escape, mark, table, tag
+from creeklab.display.style import static_page
 
 _LOOKS = {"OK": "good", "WRONG": "bad", "FAILED": "bad"}
 
