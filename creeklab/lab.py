@@ -269,7 +269,7 @@ class Lab:
         topic
             Only messages on this topic, or on one that this topic filter matches.
         """
-        from creeklab.tape import table
+        from creeklab.events.events import table
 
         wanted = {"after": after, "kind": kind, "thing": thing, "topic": topic}
         question = {name: value for name, value in wanted.items() if value is not None}

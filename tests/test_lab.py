@@ -26,9 +26,9 @@ from creeklab.client.device import Refused
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
 from creeklab.course.checks import Checks
+from creeklab.events.events import COLUMNS
 from creeklab.home import home_folder
 from creeklab.lab import Lab, open_lab
-from creeklab.tape import COLUMNS
 
 HEAVY = ["boto3", "botocore", "awscrt", "awsiot", "pandas", "matplotlib", "cryptography", "h11"]
 NOWHERE = "http://127.0.0.1:9"

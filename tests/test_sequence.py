@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from creeklab import tape
 from creeklab.client.device import Refused
+from creeklab.events import events
+from creeklab.events.sequence import Step, parties, steps
+from creeklab.events.sequence_chart import SequenceChart
 from creeklab.lab import Lab
-from creeklab.sequence import Step, parties, steps
-from creeklab.widgets.sequence_chart import SequenceChart
 
 UPDATE = "$aws/things/Test2/shadow/update"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -130,7 +130,7 @@ def test_a_real_stretch(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path)
         with pytest.raises(Refused):
             other.publish("creek/depth", "x")
     stretch = lab.tape(after=begin)
-    chart = tape.chart(stretch, title="A & B")
+    chart = events.chart(stretch, title="A & B")
     lines = chart.text.split("\n")
     assert len(lines) == len(chart.steps) > 8
     assert any(f"{watcher.name} -> Broker: REFUSED PUBLISH creek/depth" in line for line in lines)
@@ -148,7 +148,7 @@ def test_a_real_stretch(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path)
     ET.fromstring((tmp_path / "chart.svg").read_text())
     page = chart._repr_html_()
     assert "<b onclick" not in page
-    assert page == tape.chart(stretch, title="A & B")._repr_html_()
+    assert page == events.chart(stretch, title="A & B")._repr_html_()
 
 
 def test_a_long_stretch_shows_its_end() -> None:
@@ -162,6 +162,6 @@ def test_a_long_stretch_shows_its_end() -> None:
 
 
 def test_an_empty_stretch(lab: Lab) -> None:
-    chart = tape.chart(lab.tape(after=10**9))
+    chart = events.chart(lab.tape(after=10**9))
     assert repr(chart) == "Nothing happened."
     assert "Nothing happened." in chart._repr_html_()

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from creeklab import tape
 from creeklab.client.device import Refused
+from creeklab.events import events
 from creeklab.lab import Lab
 
 NO_CELLAR = [
@@ -52,16 +52,16 @@ def devices(new_thing: Callable[..., Any]) -> tuple[Any, Any]:
 def test_a_file_holds_all_of_it(lab: Lab, devices: tuple[Any, Any], tmp_path: Path) -> None:
     stretch = morning(lab, *devices)
     path = tmp_path / "morning.jsonl"
-    assert tape.save(stretch, path) == len(stretch)
-    again = tape.load(path)
+    assert events.save(stretch, path) == len(stretch)
+    again = events.load(path)
     assert again.index.tolist() == stretch.index.tolist()
-    assert tape.entries(again) == tape.entries(stretch)
+    assert events.entries(again) == events.entries(stretch)
     first = json.loads(path.read_text().splitlines()[0])
     assert first["kind"] == "connect"
     assert "topic" not in first
     assert (again["time"] - stretch["time"]).abs().max() < pd.Timedelta(microseconds=1)
-    assert tape.save(stretch.iloc[:0], path) == 0
-    assert len(tape.load(path)) == 0
+    assert events.save(stretch.iloc[:0], path) == 0
+    assert len(events.load(path)) == 0
 
 
 @pytest.mark.parametrize(
@@ -72,16 +72,16 @@ def test_a_file_that_is_no_tape(tmp_path: Path, line: str, message: str) -> None
     path = tmp_path / "tape.jsonl"
     path.write_text('{"number": 1, "time": 0, "kind": "connect"}\n' + line + "\n")
     with pytest.raises(ValueError, match=message):
-        tape.load(path)
+        events.load(path)
 
 
 def test_played_again_all_comes_out_as_before(
     lab: Lab, devices: tuple[Any, Any], tmp_path: Path
 ) -> None:
     stretch = morning(lab, *devices)
-    tape.save(stretch, tmp_path / "tape.jsonl")
+    events.save(stretch, tmp_path / "tape.jsonl")
     begin = last(lab)
-    done = tape.replay(tape.load(tmp_path / "tape.jsonl"), lab)
+    done = events.replay(events.load(tmp_path / "tape.jsonl"), lab)
     assert done.differences == []
     assert repr(done).endswith("of 2 clients played again: all came out as before.")
     assert {"connect", "subscribe", "publish", "disconnect", "unsubscribe"} <= set(
@@ -112,7 +112,7 @@ def test_what_differs_is_said(lab: Lab, devices: tuple[Any, Any]) -> None:
     for policy, statements in ((sensor.policy, everything), (watcher.policy, lonely)):
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
         iot.create_policy_version(policyName=policy, policyDocument=document, setAsDefault=True)
-    done = tape.replay(stretch, lab)
+    done = events.replay(stretch, lab)
     told = {one.what: (one.then, one.now) for one in done.differences}
     depth = f"creek/{sensor.name}/depth"
     assert told == {
@@ -131,7 +131,7 @@ def test_a_device_without_a_key_is_left_out(
         client_id=stretch["client_id"].replace(devices[0].name, "stranger"),
         principal=stretch["principal"].replace(devices[0].certificate_id, "0" * 64),
     )
-    done = tape.replay(foreign, lab)
+    done = events.replay(foreign, lab)
     left = [one for one in done.outcomes if one.now == "left out"]
     assert {one.client_id for one in left} == {"stranger"}
     assert "no certificate and key" in repr(done)
@@ -142,7 +142,7 @@ def test_a_payload_that_was_not_kept_is_left_out(lab: Lab, new_thing: Callable[.
     begin = last(lab)
     with lab.connect(thing.name) as device:
         device.publish("creek/long", "x" * 20_000)
-    done = tape.replay(lab.tape(after=begin, thing=thing.name), lab)
+    done = events.replay(lab.tape(after=begin, thing=thing.name), lab)
     (left,) = done.differences
     assert (left.what, left.now) == ("creek/long", "left out")
     assert "not on the tape" in left.why
@@ -156,7 +156,7 @@ def test_on_aws_only_acceptance_is_compared(lab: Lab, devices: tuple[Any, Any]) 
 
     stretch = morning(lab, *devices)
     aws: Any = OnAws()
-    done = tape.replay(stretch, aws)
+    done = events.replay(stretch, aws)
     assert done.differences == []
     assert set(done.table["now"]) == {"accepted", "refused"}
 

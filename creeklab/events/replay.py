@@ -104,7 +104,7 @@ class TapeReplay:
 
 
 def replay(entries: Iterable[Entry], lab: Lab) -> TapeReplay:
-    """Play the entries again; see `creeklab.tape.replay`."""
+    """Play the entries again; see `creeklab.events.events.replay`."""
     wanted = [
         entry
         for entry in entries
@@ -246,7 +246,7 @@ def _seen(
     lab: Lab, begin: int, done: list[tuple[Entry, str, str]]
 ) -> defaultdict[tuple[str, str], deque[Entry]]:
     """Wait until the messages that were played are on the cloud's tape; return them by `_key`."""
-    from creeklab.tape import entries
+    from creeklab.events.events import entries
 
     played = [entry for entry, now, _ in done if entry["kind"] == "publish" and now != "left out"]
     due = Counter(map(_key, played))

@@ -13,7 +13,7 @@ from typing import Any
 
 from creeklab.display.html import escape, tag
 from creeklab.display.style import static_page
-from creeklab.sequence import Step, parties, steps
+from creeklab.events.sequence import Step, parties, steps
 
 COLUMN, ROW, HEAD, MARGIN = 250, 36, 46, 16
 LETTER = 6.4

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from creeklab.events.replay import TapeReplay
+    from creeklab.events.sequence_chart import SequenceChart
     from creeklab.lab import Lab
-    from creeklab.tape_replay import TapeReplay
-    from creeklab.widgets.sequence_chart import SequenceChart
 
 Entry = dict[str, Any]
 
@@ -131,7 +131,7 @@ def chart(tape: pd.DataFrame, *, most: int = 40, title: str = "") -> SequenceCha
     title
         What it shows, in a few words.
     """
-    from creeklab.widgets.sequence_chart import SequenceChart
+    from creeklab.events.sequence_chart import SequenceChart
 
     found = entries(tape.tail(most))
     return SequenceChart(found, left_out=len(tape) - len(found), title=title)
@@ -152,7 +152,7 @@ def replay(tape: pd.DataFrame, lab: Lab) -> TapeReplay:
         What each of them did and what differs; on AWS, which has no tape, only whether it was
         allowed.
     """
-    from creeklab.tape_replay import replay as play
+    from creeklab.events.replay import replay as play
 
     return play(entries(tape), lab)
 
