@@ -12,7 +12,7 @@ import pytest
 
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.closing import close_what_is_reset
 
 counter = itertools.count(1)

@@ -29,7 +29,7 @@ from creeklab.aws import AwsError, open_aws
 from creeklab.client.device import Refused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from creeklab.made import CERTIFICATE, POLICY, THING
 from creeklab.target import LocalOnly
 from tests.aws_stand_in import no_aws_settings, stand_in

@@ -22,7 +22,7 @@ from creeklab.course.catch_up import (
     thing_policy,
     wide_policy,
 )
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 
 NOTEBOOKS = ["02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "99"]
 BREAKING = ("10", "11", "12")

@@ -13,7 +13,7 @@ from IPython.lib.pretty import pretty
 
 from creeklab.cloud import supervisor
 from creeklab.course.checks import Check
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
 NewThings = Callable[..., NewThing]

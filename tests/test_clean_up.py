@@ -8,7 +8,7 @@ import pytest
 
 from creeklab.cli import main
 from creeklab.cloud import supervisor
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import make_thing
 
 

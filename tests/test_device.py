@@ -18,7 +18,7 @@ from creeklab.client.device_shadow import ShadowRejected
 from creeklab.client.inbox import Inbox, Message
 from creeklab.client.topics import topic_fault
 from creeklab.cloud import supervisor
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
 NewThings = Callable[..., NewThing]

@@ -35,7 +35,7 @@ from creeklab import aws
 from creeklab.cloud import supervisor
 from creeklab.diagnosis import device_checks, machine_checks
 from creeklab.diagnosis.doctor import Finding, Findings, Probe, Wrong, examine
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing
 
 Make = Callable[..., NewThing]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab.client.key_files import Keys, ThingFiles, certificate_id
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 
 Answers = tuple[dict[str, Any], dict[str, Any]]
 

@@ -28,7 +28,7 @@ from creeklab.course.catch_up import catch_up
 from creeklab.course.checks import Checks
 from creeklab.events.events import COLUMNS
 from creeklab.home import home_folder
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 
 HEAVY = ["boto3", "botocore", "awscrt", "awsiot", "pandas", "matplotlib", "cryptography", "h11"]
 NOWHERE = "http://127.0.0.1:9"

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from creeklab.client.key_files import certificate_id
 from creeklab.cloud import supervisor
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger_file import LedgerFile
 from creeklab.made import (
     CERTIFICATE,

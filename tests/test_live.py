@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from creeklab.client.device import Refused
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 
 pytestmark = pytest.mark.live
 

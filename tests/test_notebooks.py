@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.execute_notebooks import normalise
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"

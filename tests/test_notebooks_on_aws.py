@@ -22,7 +22,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 from creeklab.target import LocalOnly
 from tests.aws_stand_in import stand_in
 from tests.notebook_calls import NOTEBOOKS, Call, Recorder, run_notebook

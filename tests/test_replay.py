@@ -16,7 +16,7 @@ from creeklab.client.device import Device, Refused
 from creeklab.client.inbox import Inbox
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 FLOOD = samples.load("plumtree-run-flood-2018-08-31")
@@ -133,7 +133,7 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from creeklab.creek import replay, samples
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 
 home, thing, place, end = sys.argv[1:]
 replay.SAVE_SECONDS = 0.02

@@ -13,7 +13,7 @@ from creeklab.client.device import Refused
 from creeklab.events import events
 from creeklab.events.sequence import Step, parties, steps
 from creeklab.events.sequence_chart import SequenceChart
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 
 UPDATE = "$aws/things/Test2/shadow/update"
 SVG = "{http://www.w3.org/2000/svg}"

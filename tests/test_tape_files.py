@@ -12,7 +12,7 @@ import pytest
 
 from creeklab.client.device import Refused
 from creeklab.events import events
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 
 NO_CELLAR = [
     {"Effect": "Allow", "Action": "iot:*", "Resource": "*"},

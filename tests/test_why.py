@@ -12,7 +12,7 @@ from creeklab.client.device import Refused
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.diagnosis.refusal import Why, unknown
 from creeklab.display.text import WIDTH
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 
 ARN = "arn:aws:iot:us-east-1:123456789012:topicfilter/creek/elkhorn/depth"
 FINDINGS = [

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from creeklab.client.device import Refused
 from creeklab.diagnosis.refusal import Why
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.hardening.wire import Wire
 
 CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]

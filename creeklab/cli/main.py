@@ -22,7 +22,7 @@ from creeklab.cli.jupyterlab import NOTEBOOKS, JupyterError, child_environment
 
 if TYPE_CHECKING:
     from creeklab.cloud.supervisor import Running
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 # A notebook, or a class of tests, stays with one process: its cells and tests build on each other.
 # Each process holds a cloud, a kernel and perhaps a browser, so four of them are enough.
@@ -388,7 +388,7 @@ def _to_trust(home: Path) -> str:
 
 
 def _participants(home: Path) -> str:
-    from creeklab.opening import open_lab
+    from creeklab.lab.open_lab import open_lab
 
     joined = open_lab("local", home=home)._ask("participants", {})["participants"]
     if not joined:
@@ -404,7 +404,7 @@ def _participants(home: Path) -> str:
 
 def reset_cloud(options: argparse.Namespace) -> int:
     """Empty the account of the local cloud, after a question."""
-    from creeklab.lab import reset_account
+    from creeklab.lab.lab import reset_account
 
     home = _home()
     if not options.yes:
@@ -461,7 +461,7 @@ def _open(target: str | None) -> Lab:
     from creeklab.aws import AwsError
     from creeklab.cloud import supervisor
     from creeklab.home import home_folder
-    from creeklab.opening import open_lab
+    from creeklab.lab.open_lab import open_lab
 
     home = home_folder()
     starts = _target(target) == "local" and supervisor.joined(home) is None and not _runs(home)

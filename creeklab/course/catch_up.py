@@ -20,7 +20,7 @@ from creeklab.lookup import is_there, listed, shadow_names
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 THING, TEST_CLIENT = "Test2", "TestClient"
 THING_POLICY, WIDE_POLICY, SENSOR_POLICY = "Test2Policy", "policyall", "CreekSensorPolicy"

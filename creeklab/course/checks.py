@@ -16,7 +16,7 @@ from creeklab.display.text import wrapped
 from creeklab.lookup import is_connected, listed
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 
 @dataclass(frozen=True, slots=True)

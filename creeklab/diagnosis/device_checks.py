@@ -21,7 +21,7 @@ from creeklab.diagnosis.doctor import Probe, Wrong
 from creeklab.lookup import is_connected, is_missing, listed
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 CONNECT_SECONDS = 5.0
 HOST_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH, and for an address:

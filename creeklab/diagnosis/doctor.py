@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from creeklab.display.table import table_page
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 
 class Wrong(Exception):
@@ -162,7 +162,7 @@ def device_findings(
     publish: Iterable[str] = (),
     subscribe: Iterable[str] = (),
 ) -> Findings:
-    """Examine why a Thing's device gets in or does not; see `creeklab.lab.Lab.doctor`."""
+    """Examine why a Thing's device gets in or does not; see `creeklab.lab.lab.Lab.doctor`."""
     from creeklab.diagnosis.device_checks import DeviceProbes
 
     probes = DeviceProbes(lab, thing, client_id, tuple(publish), tuple(subscribe))

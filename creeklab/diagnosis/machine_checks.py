@@ -24,7 +24,7 @@ from creeklab.diagnosis.doctor import Probe, Wrong
 from creeklab.home import refuse_git_work_tree
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 FREE_MEGABYTES = 500
 CLOCK_SECONDS = 60.0  # AWS refuses signatures that are five minutes off

@@ -28,7 +28,7 @@ from creeklab.diagnosis.effective_access import (
 from creeklab.display.text import wrapped
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 TAKEN_OVER = "DUPLICATE_CLIENTID"

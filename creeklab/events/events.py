@@ -1,6 +1,6 @@
 """The tape on this side of the cloud: as a table, as a file, as a chart, and played again.
 
-`creeklab.lab.Lab.tape` returns the table. With it::
+`creeklab.lab.lab.Lab.tape` returns the table. With it::
 
     from creeklab import tape
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from creeklab.events.replay import TapeReplay
     from creeklab.events.sequence_chart import SequenceChart
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 Entry = dict[str, Any]
 
@@ -52,7 +52,7 @@ COLUMNS = [
 def table(entries: Iterable[Entry]) -> pd.DataFrame:
     """Return entries of the tape as a table, indexed by their number.
 
-    Of a refusal the table has the summary; `creeklab.lab.Lab.why` tells all of it.
+    Of a refusal the table has the summary; `creeklab.lab.lab.Lab.why` tells all of it.
     """
     import pandas as pd
 

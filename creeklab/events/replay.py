@@ -21,7 +21,7 @@ from creeklab.client.device import Device, Refused
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 Entry = dict[str, Any]
 

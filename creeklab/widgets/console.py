@@ -51,7 +51,7 @@ from creeklab.widgets.mqtt_test_client import MqttTestClient
 from creeklab.widgets.view import View, close_widgets
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 LOOK_SECONDS = 2.0
 """How often the monitor looks at the counters."""

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 PAGE = 25
 COUNTED = 250

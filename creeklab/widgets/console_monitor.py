@@ -38,7 +38,7 @@ def series(metrics: pd.DataFrame, now: pd.Timestamp) -> list[Series]:
     Parameters
     ----------
     metrics
-        What `creeklab.lab.Lab.metrics` returns.
+        What `creeklab.lab.lab.Lab.metrics` returns.
     """
     import pandas as pd
 

@@ -34,7 +34,7 @@ from creeklab.widgets.view import View, close_widgets
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 PAGE = 20
 TREE_LINES = 60

@@ -27,7 +27,7 @@ from creeklab.widgets import policy_model as model
 from creeklab.widgets.view import View
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 NEW = "(a new policy)"
 PAUSE = 0.3

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from creeklab.cloud import supervisor
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 from creeklab.local import open_local
 
 from . import mosquitto, traffic

@@ -26,7 +26,7 @@ from awsiot import mqtt5_client_builder
 from creeklab.cloud import supervisor
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 
 from . import mosquitto
 from .table import Figures, Row

@@ -23,7 +23,7 @@ from creeklab.client.device import Device
 from creeklab.cloud import supervisor
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 
 from . import mosquitto
 from .table import Figures, Row, resident_megabytes

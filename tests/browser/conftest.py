@@ -24,7 +24,7 @@ import pytest
 
 from creeklab.cli.jupyterlab import CONTENTS, child_environment, settings
 from creeklab.cloud import supervisor
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.browser.notebook import Notebook
 
 playwright = pytest.importorskip("playwright.sync_api")

@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from creeklab.cloud import supervisor
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, ARN, certificate, refusal
 from tests.cloud.test_nobody_in import HANGUP, WELCOME, Pair, plain_tls, sdk_5
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from creeklab.client.device import Refused
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 SECONDS = 10.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from creeklab.client.device import Refused
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 
 
 def totals(lab: Lab) -> Counter[str]:

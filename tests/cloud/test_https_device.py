@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from creeklab.cloud.api.device_authorization import actions
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 NewThings = Callable[..., NewThing]

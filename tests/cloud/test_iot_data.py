@@ -26,7 +26,7 @@ from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.mqtt.codec.wire import Reason
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 counter = itertools.count(1)

@@ -38,7 +38,7 @@ from creeklab.client.device import Device, Refused
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 from creeklab.cloud.supervisor import CloudError
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening import kill
 

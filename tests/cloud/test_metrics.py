@@ -10,7 +10,7 @@ import pytest
 from creeklab.cloud.api.admin import lab_door
 from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.monitoring.metrics import MINUTES_KEPT, NAMES, Metrics
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 
 NOON = 1_785_067_200
 

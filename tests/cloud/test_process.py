@@ -29,7 +29,7 @@ from creeklab.cloud.__main__ import MOST_FILES
 from creeklab.cloud.local_cloud import App
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.supervisor import CloudError, Running
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 
 from ..conftest import make_thing
 

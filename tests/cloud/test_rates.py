@@ -14,7 +14,7 @@ from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rate_limits import Rate, Rates, Throughput
 from creeklab.cloud.storage.database import Store
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import make_thing
 

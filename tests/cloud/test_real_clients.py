@@ -34,7 +34,7 @@ from awsiot import (
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 SECONDS = 10.0

@@ -19,7 +19,7 @@ from creeklab.cloud.monitoring.event_log import Tape
 from creeklab.cloud.shadow.document import Rejected, Rules
 from creeklab.cloud.shadow.service import REMEMBER_DELETED_SECONDS, ShadowService
 from creeklab.cloud.storage.database import Store
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 HOURS = 3600

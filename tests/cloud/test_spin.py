@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.listeners.busy_poll import Spin
-from creeklab.lab import open_lab
+from creeklab.lab.lab import open_lab
 from tests.conftest import make_thing
 
 

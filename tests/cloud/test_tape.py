@@ -12,7 +12,7 @@ from creeklab.client.device import Refused
 from creeklab.cloud.api.admin import PAGE_BYTES, lab_door
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import CLOUD, MAX_PAYLOAD_KEPT, Limit, Party, Tape
-from creeklab.lab import Lab
+from creeklab.lab.lab import Lab
 
 NewThings = Callable[..., Any]
 

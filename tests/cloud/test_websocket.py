@@ -31,7 +31,7 @@ from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Disconnect, Pingreq, Pingresp, Publish
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.listeners.websocket_listener import MAX_FRAME
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import NewThing
 from tests.hardening.mutate_http import frame

@@ -51,7 +51,7 @@ from creeklab.cloud.storage.database import StoreError
 from creeklab.cloud.supervisor import CloudError, Joined, Running
 from creeklab.door import DoorRefused, ask
 from creeklab.home import workshop_folder
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from creeklab.workshop import join, leave
 from tests.cloud.mqtt_house import connect
 from tests.conftest import make_thing

@@ -50,7 +50,7 @@ from creeklab.cloud.shadow import document as shadow
 from creeklab.cloud.shadow.document import Rejected, Rules, Shadow
 from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.storage.database import Store
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import Client, House, subscribe
 from tests.conftest import NewThing, make_thing
 from tests.hardening import mutate

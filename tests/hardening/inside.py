@@ -26,7 +26,7 @@ from creeklab.cloud.local_cloud import App
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.settings import parse_settings
 from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.wire import Wire
 

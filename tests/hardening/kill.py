@@ -44,7 +44,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Subscribe,
     Subscription,
 )
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.wire import Wire
 

@@ -38,7 +38,7 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.mqtt.session import session
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.figures import handles, resident
 from tests.hardening.inside import Inside, cloud_inside, wait_for, wire_to

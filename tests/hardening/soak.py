@@ -58,7 +58,7 @@ from creeklab.cloud.mqtt.codec.packets import (
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked
 from tests.cloud.mqtt_house import Clock, connect
 from tests.conftest import make_thing

@@ -14,7 +14,7 @@ from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
 from creeklab.client.device import Refused
-from creeklab.lab import Lab, open_lab
+from creeklab.lab.lab import Lab, open_lab
 from creeklab.widgets.console_parts import Place
 from creeklab.widgets.messages import Limit
 from creeklab.widgets.mqtt_test_client import MqttTestClient

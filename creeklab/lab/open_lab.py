@@ -16,7 +16,7 @@ from creeklab.cloud import supervisor
 from creeklab.home import base_folder, home_folder, refuse_git_work_tree
 
 if TYPE_CHECKING:
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
 
 def open_lab(
@@ -56,12 +56,12 @@ def open_lab(
     refuse_git_work_tree(home)
     if name == "local":
         running = supervisor.ensure(home, meanwhile=_import_clients)
-        from creeklab.lab import Lab
+        from creeklab.lab.lab import Lab
         from creeklab.local import open_local
 
         return Lab(home, open_local(home, running))
     from creeklab.aws import open_aws
-    from creeklab.lab import Lab
+    from creeklab.lab.lab import Lab
 
     return Lab(home, open_aws(home, agree=agree, mqtt_port=mqtt_port))
 
