@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError
 from creeklab.client.key_files import certificate_id
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.ledger_file import LedgerFile
+from creeklab.ledger.cost import Use
+from creeklab.ledger.ledger_file import LedgerFile
 from creeklab.made import (
     CERTIFICATE,
     GROUP,
@@ -34,7 +35,6 @@ from creeklab.made import (
     Inventory,
     Made,
 )
-from creeklab.metering import Use
 
 POLICY_TEXT = json.dumps(
     {

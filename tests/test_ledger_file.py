@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from creeklab.ledger_file import LedgerFile
+from creeklab.ledger.ledger_file import LedgerFile
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_line_that_is_no_entry_is_skipped(file: Path, line: bytes) -> None:
 
 def test_several_programs_add_at_once(file: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from creeklab.ledger_file import LedgerFile\n"
+        "import sys; from pathlib import Path; from creeklab.ledger.ledger_file import LedgerFile\n"
         "ledger = LedgerFile(Path(sys.argv[1]))\n"
         "for n in range(50): ledger.add({'who': sys.argv[2], 'n': n, 'text': 'x' * 300})"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from creeklab.metering import (
+from creeklab.ledger.cost import (
     PRICES,
     Cost,
     Meter,

@@ -19,7 +19,7 @@ from creeklab.client.key_files import Keys
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 from creeklab.lab.open_lab import open_lab as open_lab
-from creeklab.ledger import Ledger
+from creeklab.ledger.ledger import Ledger
 from creeklab.lookup import if_there, listed
 from creeklab.target import LocalOnly, Target
 

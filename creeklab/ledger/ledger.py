@@ -25,7 +25,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from creeklab.client.observer import Record
 from creeklab.client.topics import shadow_request
 from creeklab.display.table import table_page
-from creeklab.ledger_file import LedgerFile
+from creeklab.ledger.cost import Cost, Meter, Use, load_prices
+from creeklab.ledger.ledger_file import LedgerFile
 from creeklab.lookup import identity, identity_in, is_there, shadow_names
 from creeklab.made import (
     ATTACHMENTS,
@@ -43,11 +44,10 @@ from creeklab.made import (
     goes_with,
     owners_named,
 )
-from creeklab.metering import Cost, Meter, Use, load_prices
 from creeklab.target import Target
 
 if TYPE_CHECKING:
-    from creeklab.tear_down import TearDown
+    from creeklab.ledger.teardown import TearDown
 
 TAG = {"Key": "creeklab", "Value": "lab"}
 TAGGED = ("CreatePolicy", "CreateThingType", "CreateThingGroup")  # what takes tags when made
@@ -138,7 +138,7 @@ class Ledger:
         TearDown
             The steps and what came of each; ``ok`` if nothing is left to do.
         """
-        from creeklab.tear_down import tear_down
+        from creeklab.ledger.teardown import tear_down
 
         return tear_down(self._target, self, dry_run=dry_run)
 

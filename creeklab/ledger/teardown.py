@@ -39,7 +39,7 @@ from creeklab.made import (
 )
 
 if TYPE_CHECKING:
-    from creeklab.ledger import Ledger
+    from creeklab.ledger.ledger import Ledger
     from creeklab.target import Target
 
 REST_CODES = ("DeleteConflictException", "InvalidRequestException")
