@@ -30,7 +30,7 @@ from creeklab.client.device import Refused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.made import CERTIFICATE, POLICY, THING
+from creeklab.resources.resource import CERTIFICATE, POLICY, THING
 from creeklab.target import LocalOnly
 from tests.aws_stand_in import no_aws_settings, stand_in
 from tests.conftest import make_thing

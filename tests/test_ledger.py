@@ -20,7 +20,7 @@ from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger.cost import Use
 from creeklab.ledger.ledger_file import LedgerFile
-from creeklab.made import (
+from creeklab.resources.resource import (
     CERTIFICATE,
     GROUP,
     MEMBER,

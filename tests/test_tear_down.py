@@ -17,7 +17,7 @@ from botocore.exceptions import EndpointConnectionError
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger.ledger_file import LedgerFile
-from creeklab.made import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Made
+from creeklab.resources.resource import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Made
 from tests.test_ledger import POLICY_TEXT, others
 
 

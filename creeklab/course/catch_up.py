@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from creeklab import made
-from creeklab.lookup import is_there, listed, shadow_names
+from creeklab.resources import resource as made
+from creeklab.resources.lookup import is_there, listed, shadow_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

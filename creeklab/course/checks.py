@@ -13,7 +13,7 @@ from creeklab.client.device import Refused
 from creeklab.client.inbox import Inbox
 from creeklab.course.catch_up import POLICIES, RETAINED, THINGS
 from creeklab.display.text import wrapped
-from creeklab.lookup import is_connected, listed
+from creeklab.resources.lookup import is_connected, listed
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab

@@ -18,7 +18,7 @@ from creeklab.client.device import Refused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud.transport.listen import PROBE
 from creeklab.diagnosis.doctor import Probe, Wrong
-from creeklab.lookup import is_connected, is_missing, listed
+from creeklab.resources.lookup import is_connected, is_missing, listed
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab

@@ -13,7 +13,7 @@ from typing import Any
 
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, parse
 from creeklab.cloud.registry.records import certificate_variables
-from creeklab.lookup import if_there, listed
+from creeklab.resources.lookup import if_there, listed
 
 Context = dict[str, str | tuple[str, ...]]
 

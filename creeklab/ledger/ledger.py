@@ -27,8 +27,8 @@ from creeklab.client.topics import shadow_request
 from creeklab.display.table import table_page
 from creeklab.ledger.cost import Cost, Meter, Use, load_prices
 from creeklab.ledger.ledger_file import LedgerFile
-from creeklab.lookup import identity, identity_in, is_there, shadow_names
-from creeklab.made import (
+from creeklab.resources.lookup import identity, identity_in, is_there, shadow_names
+from creeklab.resources.resource import (
     ATTACHMENTS,
     CERTIFICATE,
     IDENTITIES,

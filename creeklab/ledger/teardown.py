@@ -19,8 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.key_files import Keys
 from creeklab.display.table import table_page
-from creeklab.lookup import is_missing, is_there, listed
-from creeklab.made import (
+from creeklab.resources.lookup import is_missing, is_there, listed
+from creeklab.resources.resource import (
     CERTIFICATE,
     GROUP,
     MEMBER,

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.made import (
+from creeklab.resources.resource import (
     CERTIFICATE,
     GROUP,
     IDENTITIES,
