@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from creeklab import aws
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
+from creeklab.targets import aws
 
 NOTHING = Path("/nonexistent/aws")
 SETTINGS = (

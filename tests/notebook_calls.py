@@ -16,7 +16,7 @@ from botocore.response import StreamingBody
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from creeklab import aws
+from creeklab.targets import aws
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 

@@ -24,14 +24,14 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 from moto.server import ThreadedMotoServer
 
-from creeklab import aws
-from creeklab.aws import AwsError, open_aws
 from creeklab.client.device import Refused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.resources.resource import CERTIFICATE, POLICY, THING
-from creeklab.target import LocalOnly
+from creeklab.targets import aws
+from creeklab.targets.aws import AwsError, open_aws
+from creeklab.targets.target import LocalOnly
 from tests.aws_stand_in import no_aws_settings, stand_in
 from tests.conftest import make_thing
 from tests.test_ledger import POLICY_TEXT

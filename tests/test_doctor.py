@@ -31,11 +31,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from creeklab import aws
 from creeklab.cloud import supervisor
 from creeklab.diagnosis import device_checks, machine_checks
 from creeklab.diagnosis.doctor import Finding, Findings, Probe, Wrong, examine
 from creeklab.lab.lab import Lab, open_lab
+from creeklab.targets import aws
 from tests.conftest import NewThing
 
 Make = Callable[..., NewThing]

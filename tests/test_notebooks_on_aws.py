@@ -23,7 +23,7 @@ from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
 from creeklab.lab.lab import open_lab
-from creeklab.target import LocalOnly
+from creeklab.targets.target import LocalOnly
 from tests.aws_stand_in import stand_in
 from tests.notebook_calls import NOTEBOOKS, Call, Recorder, run_notebook
 

@@ -321,7 +321,7 @@ def _invitation(home: Path, cloud: Running) -> str:
 def join_workshop(options: argparse.Namespace) -> int:
     """Join a workshop, whose cloud the lab uses from then on."""
     from creeklab.home import base_folder
-    from creeklab.workshop import join
+    from creeklab.targets.workshop_client import join
 
     with _told():
         found = join(base_folder(), options.file, options.name)
@@ -336,7 +336,7 @@ def join_workshop(options: argparse.Namespace) -> int:
 def leave_workshop(_: argparse.Namespace) -> int:
     """Leave the workshop, if this home takes part in one."""
     from creeklab.home import base_folder
-    from creeklab.workshop import leave
+    from creeklab.targets.workshop_client import leave
 
     if leave(base_folder()) is None:
         say("You did not take part in a workshop.")
@@ -458,10 +458,10 @@ def clean_up_lab(options: argparse.Namespace) -> int:
 
 
 def _open(target: str | None) -> Lab:
-    from creeklab.aws import AwsError
     from creeklab.cloud import supervisor
     from creeklab.home import home_folder
     from creeklab.lab.open_lab import open_lab
+    from creeklab.targets.aws import AwsError
 
     home = home_folder()
     starts = _target(target) == "local" and supervisor.joined(home) is None and not _runs(home)

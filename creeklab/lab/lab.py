@@ -21,7 +21,7 @@ from creeklab.cloud.account import load_account
 from creeklab.lab.open_lab import open_lab as open_lab
 from creeklab.ledger.ledger import Ledger
 from creeklab.resources.lookup import if_there, listed
-from creeklab.target import LocalOnly, Target
+from creeklab.targets.target import LocalOnly, Target
 
 if TYPE_CHECKING:
     import pandas as pd

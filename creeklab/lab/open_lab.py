@@ -45,7 +45,7 @@ def open_lab(
         If `target` is not one of those, or the home folder lies in a git work tree.
     creeklab.cloud.supervisor.CloudError
         If the local cloud could not be started.
-    creeklab.aws.AwsError
+    creeklab.targets.aws.AwsError
         If the AWS account cannot be used.
     """
     name = os.environ.get("CREEKLAB_TARGET", "local") if target is None else target
@@ -57,11 +57,11 @@ def open_lab(
     if name == "local":
         running = supervisor.ensure(home, meanwhile=_import_clients)
         from creeklab.lab.lab import Lab
-        from creeklab.local import open_local
+        from creeklab.targets.local import open_local
 
         return Lab(home, open_local(home, running))
-    from creeklab.aws import open_aws
     from creeklab.lab.lab import Lab
+    from creeklab.targets.aws import open_aws
 
     return Lab(home, open_aws(home, agree=agree, mqtt_port=mqtt_port))
 

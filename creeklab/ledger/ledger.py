@@ -44,7 +44,7 @@ from creeklab.resources.resource import (
     goes_with,
     owners_named,
 )
-from creeklab.target import Target
+from creeklab.targets.target import Target
 
 if TYPE_CHECKING:
     from creeklab.ledger.teardown import TearDown

@@ -40,7 +40,7 @@ from creeklab.resources.resource import (
 
 if TYPE_CHECKING:
     from creeklab.ledger.ledger import Ledger
-    from creeklab.target import Target
+    from creeklab.targets.target import Target
 
 REST_CODES = ("DeleteConflictException", "InvalidRequestException")
 

@@ -13,7 +13,7 @@ from typing import Any
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import Publish, encode
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.local import open_local
+from creeklab.targets.local import open_local
 
 from . import traffic
 from .table import Figures, Row, resident_megabytes

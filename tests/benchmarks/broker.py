@@ -25,7 +25,7 @@ from pathlib import Path
 
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import open_lab
-from creeklab.local import open_local
+from creeklab.targets.local import open_local
 
 from . import mosquitto, traffic
 from .table import Figures, Row, resident_megabytes

@@ -49,10 +49,10 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import StoreError
 from creeklab.cloud.supervisor import CloudError, Joined, Running
-from creeklab.door import DoorRefused, ask
 from creeklab.home import workshop_folder
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.workshop import join, leave
+from creeklab.targets.admin_client import DoorRefused, ask
+from creeklab.targets.workshop_client import join, leave
 from tests.cloud.mqtt_house import connect
 from tests.conftest import make_thing
 

@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
-from creeklab.target import Target
+from creeklab.targets.target import Target
 
 CA_FILE = Path(__file__).parent / "certificates" / "AmazonRootCA1.pem"
 MQTT_PORTS = (8883, 443)  # the SDK asks for ALPN x-amzn-mqtt-ca on 443 by itself

@@ -1,6 +1,6 @@
 """What a lab is opened on: one account of an AWS IoT Core, local or AWS's own.
 
-`creeklab.local` makes one of the local cloud, `creeklab.aws` one of an AWS account. All that the
+`creeklab.targets.local` makes one of the local cloud, `creeklab.targets.aws` one of an AWS account. All that the
 rest of the lab needs to know of the difference is in here.
 """
 

@@ -25,8 +25,8 @@ from creeklab.cloud.supervisor import (
     joined,
     joined_file,
 )
-from creeklab.door import DoorRefused, ask
 from creeklab.home import refuse_git_work_tree, workshop_folder
+from creeklab.targets.admin_client import DoorRefused, ask
 
 _WRONG_KEY = ("UnrecognizedClientException", "InvalidSignatureException")
 

@@ -15,8 +15,8 @@ from botocore.exceptions import EndpointConnectionError
 
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import Account, load_account
-from creeklab.door import ask
-from creeklab.target import Target
+from creeklab.targets.admin_client import ask
+from creeklab.targets.target import Target
 
 
 def open_local(home: Path, running: supervisor.Running) -> Target:
