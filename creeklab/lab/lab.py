@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from creeklab.diagnosis.doctor import Findings
     from creeklab.diagnosis.refusal import Why
     from creeklab.widgets.console import Console
-    from creeklab.widgets.mqtt_test_client import MqttTestClient
+    from creeklab.widgets.live_view import View
     from creeklab.widgets.policy_lab import PolicyLab
     from creeklab.widgets.shadow_view import ShadowView
-    from creeklab.widgets.view import View
+    from creeklab.widgets.test_client import MqttTestClient
 
 T = TypeVar("T", bound="View")
 
@@ -379,7 +379,7 @@ class Lab:
         It connects as the account itself. Make it a cell's last line to see it; `close` ends it,
         and so does opening it again, as when the cell is run once more.
         """
-        from creeklab.widgets.mqtt_test_client import MqttTestClient
+        from creeklab.widgets.test_client import MqttTestClient
 
         return self._tool(("test client",), lambda: MqttTestClient.of(self))
 

@@ -29,9 +29,8 @@ from ipywidgets import (  # type: ignore[import-untyped]
 
 from creeklab.display.html import escape, heading, muted, tag
 from creeklab.widgets import console_monitor as monitor
-from creeklab.widgets.console_account import ConsoleAccount
-from creeklab.widgets.console_pages import SECTIONS, ConsolePages
-from creeklab.widgets.console_parts import (
+from creeklab.widgets.console_client import ConsoleAccount
+from creeklab.widgets.console_elements import (
     Cell,
     Deed,
     Field,
@@ -47,8 +46,9 @@ from creeklab.widgets.console_parts import (
     Words,
     static,
 )
-from creeklab.widgets.mqtt_test_client import MqttTestClient
-from creeklab.widgets.view import View, close_widgets
+from creeklab.widgets.console_pages import SECTIONS, ConsolePages
+from creeklab.widgets.live_view import View, close_widgets
+from creeklab.widgets.test_client import MqttTestClient
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from creeklab.display.html import block, code, escape, heading, mark, muted, pretty, tag
-from creeklab.widgets.console_account import CHOICES, ConsoleAccount, Listed
-from creeklab.widgets.console_parts import (
+from creeklab.widgets.console_client import CHOICES, ConsoleAccount, Listed
+from creeklab.widgets.console_elements import (
     Deed,
     Done,
     Field,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from creeklab.client.inbox import Message
-from creeklab.widgets.messages import Arrived
+from creeklab.widgets.message_log import Arrived
 
 if TYPE_CHECKING:
     import pandas as pd

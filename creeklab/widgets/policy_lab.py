@@ -24,7 +24,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
 from creeklab.diagnosis.effective_access import certificate_of, standing
 from creeklab.display.html import code, escape, heading, mark, muted, table, tag
 from creeklab.widgets import policy_model as model
-from creeklab.widgets.view import View
+from creeklab.widgets.live_view import View
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab

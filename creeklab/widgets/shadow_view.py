@@ -24,6 +24,7 @@ from creeklab.client.device import Device
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.display.html import heading, muted, pretty
 from creeklab.widgets import shadow_page
+from creeklab.widgets.live_view import View
 from creeklab.widgets.shadow_document import JsonObject, smallest_update
 from creeklab.widgets.shadow_history import (
     Entries,
@@ -33,7 +34,6 @@ from creeklab.widgets.shadow_history import (
     parse_section,
     update_document,
 )
-from creeklab.widgets.view import View
 
 
 class ShadowView(View):

@@ -14,7 +14,7 @@ MOST_BYTES = 200_000
 PREPARE = """import creeklab
 from creeklab import tape
 from creeklab.client.device import Refused
-from creeklab.widgets.console_parts import Place
+from creeklab.widgets.console_elements import Place
 
 lab = creeklab.open_lab()
 lab.reset()

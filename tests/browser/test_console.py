@@ -95,7 +95,7 @@ def test_by_keyboard_alone_and_read_out(
 ) -> None:
     thing = new_thing()
     notebook = open_notebook(
-        OPEN + "from creeklab.widgets.console_parts import Place\n"
+        OPEN + "from creeklab.widgets.console_elements import Place\n"
         f"console = lab.console()\nconsole.go(Place('thing', '{thing.name}'))\nconsole"
     )
     cell = notebook.run(0)

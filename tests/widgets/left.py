@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from creeklab.widgets.view import View
+from creeklab.widgets.live_view import View
 
 
 def left_by(view: View) -> set[str]:

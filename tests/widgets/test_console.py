@@ -16,8 +16,8 @@ from creeklab.lab.lab import Lab, open_lab
 from creeklab.widgets import console_monitor as monitor
 from creeklab.widgets import console_pages
 from creeklab.widgets.console import Console
+from creeklab.widgets.console_elements import Place
 from creeklab.widgets.console_pages import TABS
-from creeklab.widgets.console_parts import Place
 
 ALLOW = json.dumps(
     {

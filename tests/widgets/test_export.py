@@ -9,7 +9,7 @@ import json
 
 from creeklab.client.inbox import Message
 from creeklab.widgets.export import to_csv, to_frame, to_json_lines
-from creeklab.widgets.messages import Arrived
+from creeklab.widgets.message_log import Arrived
 
 SEEN = [
     Arrived(3, 1_700_000_000.25, Message("creek/ü", b'{"depth": 1.4}', 1, True)),

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from creeklab.client.inbox import Message
-from creeklab.widgets.messages import Limit, MessageLog, Subscription
+from creeklab.widgets.message_log import Limit, MessageLog, Subscription
 
 
 def message(topic: str, payload: bytes = b"1") -> Message:

@@ -15,9 +15,9 @@ from ipywidgets.widgets.widget import _instances
 
 from creeklab.client.device import Refused
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.widgets.console_parts import Place
-from creeklab.widgets.messages import Limit
-from creeklab.widgets.mqtt_test_client import MqttTestClient
+from creeklab.widgets.console_elements import Place
+from creeklab.widgets.message_log import Limit
+from creeklab.widgets.test_client import MqttTestClient
 from tests.widgets.left import left_by
 from tests.widgets.test_html import Reader
 

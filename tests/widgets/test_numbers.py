@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from creeklab.client.inbox import Message
-from creeklab.widgets.numbers import HEIGHT, LARGEST, VALUES, WIDTH, series, sparkline
+from creeklab.widgets.sparkline import HEIGHT, LARGEST, VALUES, WIDTH, series, sparkline
 
 
 def sent(topic: str, document: Any) -> Message:

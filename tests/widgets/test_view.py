@@ -9,7 +9,7 @@ import pytest
 from ipywidgets import HTML, Button
 from ipywidgets.widgets.widget import _instances
 
-from creeklab.widgets.view import View
+from creeklab.widgets.live_view import View
 from tests.widgets.left import left_by
 
 

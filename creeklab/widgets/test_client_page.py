@@ -22,9 +22,9 @@ from creeklab.display.html import (
     table,
     tag,
 )
-from creeklab.widgets import numbers
+from creeklab.widgets import sparkline
 from creeklab.widgets.export import properties
-from creeklab.widgets.messages import Arrived, Subscription
+from creeklab.widgets.message_log import Arrived, Subscription
 from creeklab.widgets.topic_tree import Row, TopicTree
 
 CURVES = 4
@@ -129,10 +129,10 @@ def _line(row: Row) -> str:
 def curves(newest: Iterable[Arrived]) -> str:
     """Return the curves of the numbers in the newest messages, given with the newest first."""
     some = [each.message for each in islice(newest, CURVE_MESSAGES)]
-    found = numbers.series(reversed(some))
+    found = sparkline.series(reversed(some))
     drawn = [(name, values) for name, values in sorted(found.items()) if len(values) > 1]
     drawn.sort(key=lambda one: len(set(one[1])) == 1)  # what never changes comes last
-    lines = [numbers.sparkline(topic, place, values) for (topic, place), values in drawn[:CURVES]]
+    lines = [sparkline.sparkline(topic, place, values) for (topic, place), values in drawn[:CURVES]]
     if len(drawn) > CURVES:
         lines.append(muted(f"and {len(drawn) - CURVES} more; search for a topic to see others"))
     return "".join(lines)

@@ -27,9 +27,9 @@ from ipywidgets import (  # type: ignore[import-untyped]
 from creeklab.client.device import Device, Refused, UserProperties
 from creeklab.client.inbox import Message
 from creeklab.display.html import heading, muted
-from creeklab.widgets import export, message_page
-from creeklab.widgets.messages import LIMIT, Arrived, Limit, MessageLog, Subscription
-from creeklab.widgets.view import View, close_widgets
+from creeklab.widgets import export, test_client_page
+from creeklab.widgets.live_view import View, close_widgets
+from creeklab.widgets.message_log import LIMIT, Arrived, Limit, MessageLog, Subscription
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -404,7 +404,7 @@ class MqttTestClient(View):
             kept = selected.arrived if selected is not None else []
             count = selected.count if selected is not None else 0
             rows = self._log.tree.rows(TREE_LINES, search)
-            tree = message_page.tree(rows, self._log.tree, search)
+            tree = test_client_page.tree(rows, self._log.tree, search)
         waiting = None
         if frozen is not None and selected is frozen[0]:
             _, kept, then = frozen
@@ -481,9 +481,10 @@ class MqttTestClient(View):
         page = newest[first : first + PAGE]
         # A message never changes: what of it is on the page was made once.
         self._pages = {
-            each.number: self._pages.get(each.number) or message_page.message(each) for each in page
+            each.number: self._pages.get(each.number) or test_client_page.message(each)
+            for each in page
         }
-        status = message_page.status(
+        status = test_client_page.status(
             selected.topic_filter, count, len(kept), len(newest), search, waiting
         )
         if len(newest) > PAGE:
@@ -491,11 +492,11 @@ class MqttTestClient(View):
                 f"On show: {first + 1:,} to {first + len(page):,} of {len(newest):,}, newest first."
             )
         self.show(self._status, status)
-        self.show(self._curves, message_page.curves(newest))
+        self.show(self._curves, test_client_page.curves(newest))
         self.show(self._shown, "".join(self._pages.values()))
 
     def _static(self) -> str:
-        return message_page.static(self._log.subscriptions)
+        return test_client_page.static(self._log.subscriptions)
 
     def _words(self) -> str:
         names = ", ".join(f"'{each.topic_filter}'" for each in self._log.subscriptions)
