@@ -22,7 +22,7 @@ from creeklab.creek import plots
 from creeklab.creek.analysis import floods, frequency, landmarks
 from creeklab.creek.analysis.summary import Summary, summarise
 from creeklab.creek.history.history import History
-from creeklab.creek.plots.picture import STAGE_NOTE, Picture, landmark, listed, many, span
+from creeklab.creek.plots.figure_style import STAGE_NOTE, Picture, landmark, listed, many, span
 from creeklab.creek.quality import quality
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.readings import samples

@@ -25,7 +25,7 @@ from PIL import Image
 from creeklab.creek import plots
 from creeklab.creek.analysis import floods
 from creeklab.creek.plots import Picture, hydrograph
-from creeklab.creek.plots.picture import STYLES, outline
+from creeklab.creek.plots.figure_style import STYLES, outline
 from creeklab.creek.quality import fault_injection, quality
 from creeklab.creek.readings import samples
 from tests.creek.conftest import Make

@@ -17,7 +17,7 @@ from typing import Any
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import pandas as pd
 
-from creeklab.creek.plots.picture import Picture
+from creeklab.creek.plots.figure_style import Picture
 from creeklab.creek.plots.stage import hydrograph
 from creeklab.creek.readings.samples import times
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from creeklab.creek.analysis import floods as events
 from creeklab.creek.analysis import landmarks
-from creeklab.creek.plots.picture import (
+from creeklab.creek.plots.figure_style import (
     BLUE,
     BROWN,
     PALE,

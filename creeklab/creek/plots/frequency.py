@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.ticker import NullFormatter
 
 from creeklab.creek.analysis.frequency import annual_maxima, note, peaks_over_threshold
-from creeklab.creek.plots.picture import (
+from creeklab.creek.plots.figure_style import (
     BLUE,
     STAGE_LABEL,
     STAGE_NOTE,

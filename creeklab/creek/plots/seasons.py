@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import Patch, Rectangle
 
-from creeklab.creek.plots.picture import (
+from creeklab.creek.plots.figure_style import (
     BLUE,
     STYLES,
     Floats,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from creeklab.creek.analysis import landmarks
-from creeklab.creek.plots.picture import (
+from creeklab.creek.plots.figure_style import (
     BLUE,
     BROWN,
     STAGE_LABEL,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from creeklab.creek.plots.picture import (
+from creeklab.creek.plots.figure_style import (
     BLUE,
     BROWN,
     GREY,
