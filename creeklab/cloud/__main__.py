@@ -20,8 +20,8 @@ from pathlib import Path
 
 import filelock
 
-from creeklab.cloud.account import write_private
 from creeklab.cloud.local_cloud import App
+from creeklab.cloud.private_file import write_private
 from creeklab.cloud.settings import Settings, parse_settings
 from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import secrets
 import string
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from creeklab.cloud.private_file import write_private
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
@@ -78,14 +79,3 @@ def unique_id(arn: str) -> str:
     """Make an id of the form that IAM gives its users, always the same for the same ARN."""
     letters = base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()
     return "AIDA" + letters[:17]
-
-
-def write_private(file: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    draft = file.with_name(file.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)

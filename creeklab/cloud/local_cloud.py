@@ -16,12 +16,9 @@ from pathlib import Path
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import ApiServer
-from creeklab.cloud.mqtt.listeners.tls_listener import (
-    MqttListener,
-    explain_handshake,
-    watch_handshakes,
-)
+from creeklab.cloud.mqtt.listeners.tls_listener import MqttListener
 from creeklab.cloud.security.ca import CertificateAuthority
+from creeklab.cloud.security.tls import explain_handshake, watch_handshakes
 from creeklab.cloud.settings import Settings
 
 ENDPOINT = "localhost"

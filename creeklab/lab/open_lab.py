@@ -67,5 +67,5 @@ def open_lab(
 
 
 def _import_clients() -> None:
-    for name in ("lab", "local"):
-        importlib.import_module(f"creeklab.{name}")
+    for name in ("creeklab.lab.lab", "creeklab.targets.local"):
+        importlib.import_module(name)

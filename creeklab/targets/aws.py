@@ -23,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
 from creeklab.targets.target import Target
 
-CA_FILE = Path(__file__).parent / "certificates" / "AmazonRootCA1.pem"
+CA_FILE = Path(__file__).parents[1] / "certificates" / "AmazonRootCA1.pem"
 MQTT_PORTS = (8883, 443)  # the SDK asks for ALPN x-amzn-mqtt-ca on 443 by itself
 HTTPS_PORT = 443  # where the account signs; a certificate alone is enough on 8443
 PROBE_SECONDS = 3.0

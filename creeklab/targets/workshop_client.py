@@ -16,7 +16,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, SSLError
 
-from creeklab.cloud.account import REGION, Account, write_private
+from creeklab.cloud.account import REGION, Account
+from creeklab.cloud.private_file import write_private
 from creeklab.cloud.supervisor import (
     CloudError,
     Joined,

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from creeklab.cloud.monitoring.event_log import Tape
-from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Connect, Subscribe, Subscription, Will
 from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import KeptSessions
 from creeklab.cloud.settings import Settings

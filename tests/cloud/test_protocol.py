@@ -18,9 +18,10 @@ from botocore.serialize import create_serializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.service_model import STATUSES, Answer, Service
+from creeklab.cloud.api.service_model import STATUSES, Service
 from creeklab.cloud.api.validation import matches
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.transport.http_response import Answer
 
 SERVICES = {name: Service(name) for name in ("iot", "iot-data", "sts")}
 MODELS = {

@@ -33,7 +33,8 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.policies import MAX_VERSIONS
 from creeklab.cloud.registry.policy_attachments import MAX_POLICIES
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.storage.database import MIGRATIONS, Page, Store, StoreError
+from creeklab.cloud.storage.database import Page, Store, StoreError
+from creeklab.cloud.storage.schema import MIGRATIONS
 
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
 DENY = ALLOW.replace("Allow", "Deny")
@@ -814,7 +815,7 @@ def test_a_file_from_before_a_migration_is_brought_up_to_date(
         db.execute("INSERT INTO things VALUES ('t', 'id', 1, '{}', NULL)")
     store.close()
     more = ("ALTER TABLE things ADD COLUMN site TEXT", "UPDATE things SET site = 'plumtree'")
-    monkeypatch.setattr("creeklab.cloud.storage.database.MIGRATIONS", (*MIGRATIONS, more))
+    monkeypatch.setattr("creeklab.cloud.storage.schema.MIGRATIONS", (*MIGRATIONS, more))
     for _ in range(2):  # the second time there is nothing left to do
         store = Store(path)
         assert [row["site"] for row in store.execute("SELECT * FROM things")] == ["plumtree"]
@@ -826,7 +827,7 @@ def test_an_account_of_the_first_schema_keeps_everything(
 ) -> None:
     path = tmp_path / "cloud.db"
     with monkeypatch.context() as then:
-        then.setattr("creeklab.cloud.storage.database.MIGRATIONS", MIGRATIONS[:1])
+        then.setattr("creeklab.cloud.storage.schema.MIGRATIONS", MIGRATIONS[:1])
         store = Store(path)
     row = (CSR, "ACTIVE", "generation", 1.0, 2.0, 3.0, 4.0)
     with store.transaction() as db:

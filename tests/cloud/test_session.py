@@ -3,7 +3,8 @@
 import pytest
 
 from creeklab.cloud.mqtt.session import session as session_module
-from creeklab.cloud.mqtt.session.session import Message, Session
+from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.session import Session
 
 
 def message(number: int, expires_at: float | None = None) -> Message:

@@ -25,11 +25,11 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from creeklab.client.device import AccountKey, Device, Refused
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
-from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Disconnect, Pingreq, Pingresp, Publish
 from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.listeners.websocket_listener import MAX_FRAME
 from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe

@@ -42,10 +42,10 @@ from creeklab.cloud.accounts import workshop
 from creeklab.cloud.accounts.workshop import JOIN_FILE, MAX_NAME
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.local_cloud import App
-from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import StoreError
 from creeklab.cloud.supervisor import CloudError, Joined, Running

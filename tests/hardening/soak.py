@@ -40,7 +40,6 @@ from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
-from creeklab.cloud.mqtt.broker import Peer
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import (
@@ -56,6 +55,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Will,
 )
 from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 from creeklab.lab.lab import Lab, open_lab

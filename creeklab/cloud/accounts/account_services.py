@@ -19,7 +19,8 @@ from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.authorization import Access, AccountAccess
 from creeklab.cloud.monitoring.event_log import Tape
-from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import KeptSessions
 from creeklab.cloud.registry import Registry

@@ -22,13 +22,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from creeklab.cloud.account import Account, load_account, new_account, write_private
+from creeklab.cloud.account import Account, load_account, new_account
 from creeklab.cloud.accounts.account_services import Rooms
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.api.dispatcher import Verb
 from creeklab.cloud.api.service_model import Service
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.private_file import write_private
 from creeklab.cloud.transport.http_server import Request
 
 MAX_PARTICIPANTS = 100

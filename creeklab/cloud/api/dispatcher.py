@@ -28,18 +28,12 @@ from typing import Any, Protocol
 from botocore import xform_name
 
 from creeklab.cloud.api import device_authorization
-from creeklab.cloud.api.service_model import (
-    STATUSES,
-    Answer,
-    Service,
-    json_answer,
-    json_error,
-    xml_error,
-)
+from creeklab.cloud.api.service_model import STATUSES, Service, json_answer, json_error, xml_error
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.security import sigv4
 from creeklab.cloud.security.ca import certificate_id
+from creeklab.cloud.transport.http_response import Answer
 from creeklab.cloud.transport.http_server import HttpServer, Request
 
 logger = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ import botocore
 
 from creeklab.cloud.api.validation import Invalid, Shape, validated
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.transport.http_response import Answer
 
 STATUSES = {
     "AccessDeniedException": 403,
@@ -52,15 +53,6 @@ QUERY_CODES = {
     "UnrecognizedClientException": "InvalidClientTokenId",
 }
 """What services of the query protocol call these errors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

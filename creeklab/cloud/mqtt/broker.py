@@ -11,14 +11,14 @@ import logging
 import math
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from creeklab.cloud.authorization import Access
 from creeklab.cloud.monitoring.event_log import CLOUD, Party, Tape
 from creeklab.cloud.mqtt.codec.decoder import Burst
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Properties, Reason
+from creeklab.cloud.mqtt.interfaces import Peer, Retained
 from creeklab.cloud.mqtt.lifecycle import events
 from creeklab.cloud.mqtt.lifecycle.connectivity import Presence
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
@@ -27,7 +27,8 @@ from creeklab.cloud.mqtt.routing import reserved_topics
 from creeklab.cloud.mqtt.routing.route_cache import Routes
 from creeklab.cloud.mqtt.routing.shared_subscriptions import SharedGroups
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
-from creeklab.cloud.mqtt.session.session import Backlog, Keeper, Message, Session
+from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.session import Backlog, Keeper, Session
 from creeklab.cloud.mqtt.session.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.group_commit import GroupCommit
@@ -47,44 +48,6 @@ FORWARDED = (
 MAX_MESSAGE_EXPIRY = 604_800
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end of a connection, and its two addresses.
-
-    Attributes
-    ----------
-    certificate_id
-        The certificate it showed; None if it is the account itself, which signed its request.
-    user
-        Which of the account's users it is, if it is the account itself.
-    """
-
-    certificate_id: str | None
-    source_ip: str
-    source_port: int = 0
-    target_ip: str = ""
-    target_port: int = 0
-    user: str = ""
-
-    @property
-    def principal(self) -> str:
-        """Whose session it is, and the ``principalIdentifier`` of events."""
-        return self.certificate_id or self.user
-
-
-class Retained(Protocol):
-    """Where retained messages are kept, one a topic."""
-
-    def has_room(self, topic: str) -> bool:
-        """Tell whether a message can be kept for a topic."""
-
-    def put(self, message: Message) -> None:
-        """Keep `message` for its topic; an empty payload removes what is there."""
-
-    def get(self, topic: str) -> Message | None:
-        """Return the message kept for exactly this topic, as it is to be sent now."""
 
 
 class Broker:

@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from creeklab.cloud.account import write_private
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.private_file import write_private
 
 CertificateKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 

@@ -16,8 +16,8 @@ from http import HTTPStatus
 
 import h11
 
-from creeklab.cloud.api.service_model import Answer
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.transport.http_response import Answer
 from creeklab.cloud.transport.listen import listen
 
 HEAD_LIMIT = 64 * 1024

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 STAGE = "stage_ft"
 TEMPERATURE = "water_temperature_degC"
 
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "samples"
+FOLDER = Path(__file__).resolve().parents[3] / "data" / "samples"
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from creeklab.cloud.authorization import MAX_CACHED
 from creeklab.cloud.monitoring.event_log import Party
-from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Burst, Decoder, Pubacks
 from creeklab.cloud.mqtt.codec.packets import (
@@ -33,11 +33,13 @@ from creeklab.cloud.mqtt.codec.packets import (
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
 from creeklab.cloud.mqtt.connection.permissions import Gate, RefusedConnect
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason, reason_of
 from creeklab.cloud.mqtt.lifecycle.events import Subject
 from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
-from creeklab.cloud.mqtt.session.session import MAX_IN_FLIGHT, Message, Session
+from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.session import MAX_IN_FLIGHT, Session
 
 MAX_FILTERS = 8
 LONGEST_SIGNED = 24 * 3600.0

@@ -23,7 +23,8 @@ from creeklab.cloud.mqtt.routing.topic_tree import (
 )
 
 if TYPE_CHECKING:
-    from creeklab.cloud.mqtt.broker import Broker, Peer
+    from creeklab.cloud.mqtt.broker import Broker
+    from creeklab.cloud.mqtt.interfaces import Peer
 
 MAX_SUBSCRIPTIONS = 50
 

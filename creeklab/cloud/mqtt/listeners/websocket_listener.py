@@ -13,8 +13,9 @@ import logging
 from wsproto.frame_protocol import CloseReason
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.mqtt.broker import Broker, Peer
+from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.listeners.tls_listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD

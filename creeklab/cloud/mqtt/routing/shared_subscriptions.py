@@ -14,7 +14,8 @@ from typing import Protocol, TypeAlias
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
-from creeklab.cloud.mqtt.session.session import Message, Session
+from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.session import Session
 
 Members: TypeAlias = Sequence[tuple[Session, Subscription]]
 """Members of one group, each with its subscription."""

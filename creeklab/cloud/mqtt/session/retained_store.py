@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from creeklab.cloud.mqtt.session.message import Message
 from creeklab.cloud.mqtt.session.property_json import properties_from_text, properties_to_text
-from creeklab.cloud.mqtt.session.session import Message
 from creeklab.cloud.storage.database import Page, Store
 from creeklab.cloud.storage.group_commit import GroupCommit
 

@@ -13,80 +13,16 @@ and goes, and keeps them where a crash does not reach (`kept_sessions.py`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Set
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from creeklab.cloud.monitoring.event_log import Party
-from creeklab.cloud.mqtt.codec import packets
-from creeklab.cloud.mqtt.codec.packets import Subscription, Will
-from creeklab.cloud.mqtt.codec.wire import Properties
+from creeklab.cloud.mqtt.codec.packets import Subscription
+from creeklab.cloud.mqtt.session.message import Message, weight
 
 MAX_IN_FLIGHT = 100
 MAX_WAITING = 10_000
 MAX_BACKLOG_BYTES = 256 << 20
-BYTES_BESIDE_PAYLOAD = 500  # what a message takes in memory beside payload and properties, about
-
-
-@dataclass(slots=True)
-class Message:
-    """A message on its way from the broker, encoded once for all who get it in the same form.
-
-    Attributes
-    ----------
-    expires_at
-        When it is no longer worth sending, in seconds since the epoch; None means never.
-    confirmed
-        Called when the client acknowledges it. A message that has it is sent to one client over
-        one connection, and not again over another.
-    receivers
-        Everyone it is sent to at once is added here, for the tape; None for what is not on it yet.
-    number, holders
-        The keeper's number of it, 0 if it has none, and how many sessions are to get it still.
-    """
-
-    topic: str
-    payload: bytes
-    qos: int
-    properties: Properties
-    retain: bool = False
-    expires_at: float | None = None
-    confirmed: Callable[[], None] | None = None
-    receivers: list[Party] | None = None
-    number: int = 0
-    holders: int = 0
-    _frames: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
-
-    def frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
-        """Return the bytes before and after the packet id; at QoS 0 all of them, and none."""
-        key = version << 2 | qos << 1 | retain
-        frame = self._frames.get(key)
-        if frame is None:
-            frame = self._frames[key] = packets.encode_publish_around_id(
-                self.topic, self.payload, self.properties, version, qos << 1 | retain
-            )
-        return frame
-
-    def at(self, now: float) -> Message | None:
-        """Return the message as it is to be sent at `now`: with the time that it still has.
-
-        Whole seconds, so that the last one is told as 0 (developer guide, "Message expiry"); never
-        more than it had in the beginning, though the clock be set back.
-        """
-        if self.expires_at is None:
-            return self
-        left = self.expires_at - now
-        if left <= 0:
-            return None
-        left = min(int(left), self.properties["message_expiry_interval"])
-        properties = {**self.properties, "message_expiry_interval": left}
-        return Message(self.topic, self.payload, self.qos, properties, self.retain, self.expires_at)
-
-
-def weight(message: Message | Will) -> int:
-    """Return what a message that waits takes in memory, in bytes, about."""
-    properties = len(repr(message.properties)) if message.properties else 0
-    return len(message.payload) + properties + BYTES_BESIDE_PAYLOAD
 
 
 Entry: TypeAlias = tuple[Message, bool, int]

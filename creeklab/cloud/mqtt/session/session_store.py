@@ -18,8 +18,9 @@ from itertools import count
 from typing import Any
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
+from creeklab.cloud.mqtt.session.message import Message
 from creeklab.cloud.mqtt.session.property_json import properties_from_text, properties_to_text
-from creeklab.cloud.mqtt.session.session import Entry, Message, Session
+from creeklab.cloud.mqtt.session.session import Entry, Session
 from creeklab.cloud.storage.database import Store
 from creeklab.cloud.storage.group_commit import GroupCommit
 

@@ -1,0 +1,49 @@
+"""What the broker, its connections and the stores know of each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from creeklab.cloud.mqtt.session.message import Message
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection, and its two addresses.
+
+    Attributes
+    ----------
+    certificate_id
+        The certificate it showed; None if it is the account itself, which signed its request.
+    user
+        Which of the account's users it is, if it is the account itself.
+    """
+
+    certificate_id: str | None
+    source_ip: str
+    source_port: int = 0
+    target_ip: str = ""
+    target_port: int = 0
+    user: str = ""
+
+    @property
+    def principal(self) -> str:
+        """Whose session it is, and the ``principalIdentifier`` of events."""
+        return self.certificate_id or self.user
+
+
+class Retained(Protocol):
+    """Where retained messages are kept, one a topic."""
+
+    def has_room(self, topic: str) -> bool:
+        """Tell whether a message can be kept for a topic."""
+
+    def put(self, message: Message) -> None:
+        """Keep `message` for its topic; an empty payload removes what is there."""
+
+    def get(self, topic: str) -> Message | None:
+        """Return the message kept for exactly this topic, as it is to be sent now."""
