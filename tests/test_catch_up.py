@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from creeklab.cloud import supervisor
-from creeklab.course.catch_up import (
+from creeklab.course.resources import (
     BROKEN_POLICIES,
     TRIAL_THINGS,
     sensor_policy,

@@ -33,7 +33,7 @@ from cryptography.x509.oid import NameOID
 
 from creeklab.cloud import supervisor
 from creeklab.diagnosis import device_checks, machine_checks
-from creeklab.diagnosis.doctor import Finding, Findings, Probe, Wrong, examine
+from creeklab.diagnosis.probe import Finding, Findings, Probe, Wrong, examine
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.targets import aws
 from tests.conftest import NewThing

@@ -26,7 +26,7 @@ from creeklab.client.device import Refused
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
 from creeklab.course.checks import Checks
-from creeklab.events.events import COLUMNS
+from creeklab.events.table import COLUMNS
 from creeklab.home import home_folder
 from creeklab.lab.lab import Lab, open_lab
 

@@ -404,7 +404,7 @@ def _participants(home: Path) -> str:
 
 def reset_cloud(options: argparse.Namespace) -> int:
     """Empty the account of the local cloud, after a question."""
-    from creeklab.lab.lab import reset_account
+    from creeklab.session.reset import reset_account
 
     home = _home()
     if not options.yes:

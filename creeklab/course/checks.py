@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.device import Refused
 from creeklab.client.inbox import Inbox
-from creeklab.course.catch_up import POLICIES, RETAINED, THINGS
+from creeklab.course.resources import POLICIES, RETAINED, THINGS
 from creeklab.display.text import wrapped
 from creeklab.resources.lookup import is_connected, listed
 

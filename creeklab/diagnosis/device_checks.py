@@ -17,7 +17,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from creeklab.client.device import Refused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud.transport.listen import PROBE
-from creeklab.diagnosis.doctor import Probe, Wrong
+from creeklab.diagnosis.probe import Probe, Wrong
 from creeklab.resources.lookup import is_connected, is_missing, listed
 
 if TYPE_CHECKING:

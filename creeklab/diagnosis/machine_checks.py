@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.bootstrap import CLONE, LOCK, Environment, is_met
 from creeklab.cloud import supervisor
-from creeklab.diagnosis.doctor import Probe, Wrong
+from creeklab.diagnosis.probe import Probe, Wrong
 from creeklab.home import refuse_git_work_tree
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from creeklab.events.table import entries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,100 +22,6 @@ if TYPE_CHECKING:
     from creeklab.events.replay import TapeReplay
     from creeklab.events.sequence_chart import SequenceChart
     from creeklab.lab.lab import Lab
-
-Entry = dict[str, Any]
-
-COLUMNS = [
-    "number",
-    "time",
-    "kind",
-    "client_id",
-    "thing",
-    "shadow",
-    "verb",
-    "version",
-    "topic",
-    "filter",
-    "qos",
-    "retain",
-    "payload",
-    "to",
-    "action",
-    "resource",
-    "service",
-    "operation",
-    "refusal",
-]
-
-
-def table(entries: Iterable[Entry]) -> pd.DataFrame:
-    """Return entries of the tape as a table, indexed by their number.
-
-    Of a refusal the table has the summary; `creeklab.lab.lab.Lab.why` tells all of it.
-    """
-    import pandas as pd
-
-    rows = [
-        {**entry, "refusal": entry["refusal"]["summary"]}
-        if isinstance(entry.get("refusal"), dict)
-        else entry
-        for entry in entries
-    ]
-    others = {name for row in rows for name in row} - set(COLUMNS)
-    # A notebook would take what stands between the $ of two topics for a formula.
-    pd.set_option("display.html.use_mathjax", False)
-    frame = pd.DataFrame(rows, columns=[*COLUMNS, *sorted(others)])
-    frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
-    return frame.set_index("number")
-
-
-def entries(tape: pd.DataFrame) -> list[Entry]:
-    """Return a table's rows as JSON objects, each with the members it has a value for.
-
-    `time` is in seconds since the epoch.
-    """
-    found: list[Entry] = []
-    for number, row in zip(tape.index, tape.to_dict("records"), strict=True):
-        entry = {str(name): _plain(value) for name, value in row.items() if _is_value(value)}
-        found.append({"number": int(number), **entry, "time": row["time"].timestamp()})
-    return found
-
-
-def save(tape: pd.DataFrame, path: str | Path) -> int:
-    """Write a table as JSON Lines, one entry a line; return how many.
-
-    Parameters
-    ----------
-    path
-        The file; what it held is gone.
-    """
-    lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries(tape)]
-    Path(path).write_text("".join(lines), encoding="utf-8")
-    return len(lines)
-
-
-def load(path: str | Path) -> pd.DataFrame:
-    """Read a table that `save` has written.
-
-    Raises
-    ------
-    ValueError
-        If a line is no entry of a tape; the message says which.
-    """
-    found = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {number} is not JSON: {error}.") from None
-        if not isinstance(entry, dict) or not {"number", "time", "kind"} <= entry.keys():
-            raise ValueError(
-                f"{path}, line {number} is no entry of a tape: it needs number, time and kind."
-            )
-        found.append(entry)
-    return table(found)
 
 
 def chart(tape: pd.DataFrame, *, most: int = 40, title: str = "") -> SequenceChart:
@@ -155,15 +60,3 @@ def replay(tape: pd.DataFrame, lab: Lab) -> TapeReplay:
     from creeklab.events.replay import replay as play
 
     return play(entries(tape), lab)
-
-
-def _is_value(value: Any) -> bool:
-    # NaN and NaT differ from themselves.
-    return value is not None and (isinstance(value, (list, dict)) or bool(value == value))
-
-
-def _plain(value: Any) -> Any:
-    # A column with gaps makes floats of whole numbers.
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value.item() if hasattr(value, "item") else value

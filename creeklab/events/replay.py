@@ -246,7 +246,7 @@ def _seen(
     lab: Lab, begin: int, done: list[tuple[Entry, str, str]]
 ) -> defaultdict[tuple[str, str], deque[Entry]]:
     """Wait until the messages that were played are on the cloud's tape; return them by `_key`."""
-    from creeklab.events.events import entries
+    from creeklab.events.table import entries
 
     played = [entry for entry, now, _ in done if entry["kind"] == "publish" and now != "left out"]
     due = Counter(map(_key, played))

@@ -16,18 +16,17 @@ from weakref import WeakValueDictionary
 
 from creeklab.client.device import AccountKey, Device
 from creeklab.client.key_files import Keys
-from creeklab.cloud import supervisor
-from creeklab.cloud.account import load_account
 from creeklab.lab.open_lab import open_lab as open_lab
 from creeklab.ledger.ledger import Ledger
 from creeklab.resources.lookup import if_there, listed
+from creeklab.session.reset import reset_account
 from creeklab.targets.target import LocalOnly, Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from creeklab.course.checks import Checks
-    from creeklab.diagnosis.doctor import Findings
+    from creeklab.diagnosis.probe import Findings
     from creeklab.diagnosis.refusal import Why
     from creeklab.widgets.console import Console
     from creeklab.widgets.live_view import View
@@ -269,7 +268,7 @@ class Lab:
         topic
             Only messages on this topic, or on one that this topic filter matches.
         """
-        from creeklab.events.events import table
+        from creeklab.events.table import table
 
         wanted = {"after": after, "kind": kind, "thing": thing, "topic": topic}
         question = {name: value for name, value in wanted.items() if value is not None}
@@ -446,16 +445,3 @@ class Lab:
 
     def __repr__(self) -> str:
         return f"Lab: {self.target} cloud, account {self.account}, region {self.region}"
-
-
-def reset_account(home: Path) -> bool:
-    """Empty the account of a home's cloud, as `Lab.reset` does; return whether the cloud runs."""
-    if supervisor.joined(home) is None:
-        running = supervisor.reset(home)
-    else:
-        open_lab("local", home=home)._ask("reset", {})
-        running = True
-    Keys(home / "keys", supervisor.ca_file(home)).clear()
-    if (home / "cloud" / "account.json").exists():
-        Ledger.emptied(home, load_account(home / "cloud").account)
-    return running

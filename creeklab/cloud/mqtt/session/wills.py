@@ -13,6 +13,7 @@ from creeklab.cloud.authorization import Access
 from creeklab.cloud.monitoring.event_log import Party
 from creeklab.cloud.mqtt.codec.packets import Will
 from creeklab.cloud.mqtt.session import session
+from creeklab.cloud.mqtt.session.message import weight
 from creeklab.cloud.mqtt.session.session import Backlog
 
 
@@ -28,7 +29,7 @@ class PendingWill:
     @property
     def size(self) -> int:
         """What it takes in memory, in bytes, about."""
-        return session.weight(self.will)
+        return weight(self.will)
 
 
 class PendingWills:

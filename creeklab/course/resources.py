@@ -1,0 +1,81 @@
+"""Things and policies that the notebooks create."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from creeklab.lab.lab import Lab
+
+
+THING = "Test2"
+
+
+TEST_CLIENT = "TestClient"
+
+
+THING_POLICY = "Test2Policy"
+
+
+WIDE_POLICY = "policyall"
+
+
+SENSOR_POLICY = "CreekSensorPolicy"
+
+
+# What a notebook or one of its exercises makes for a while and removes again.
+TRIAL_THINGS = ("Test3", "gauge-1", "gauge-2", "gauge-3")
+
+
+TRIAL_POLICIES = (
+    "HashPolicy",
+    "OwnTopicPolicy",
+    "ListenPolicy",
+    "NoBarnPolicy",
+    "QuestionPolicy",
+)
+
+
+BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
+
+
+THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)
+
+
+POLICIES = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES, *BROKEN_POLICIES)
+
+
+RETAINED = ("creek/elkhorn/last", "barn/door")
+
+
+def thing_policy(lab: Lab) -> dict[str, Any]:
+    """Return the tutorial's policy for Test2, its slip mended."""
+    arn = f"arn:aws:iot:{lab.region}:{lab.account}"
+    return _document(
+        _allow("iot:Connect", f"{arn}:client/{THING}"),
+        _allow("iot:Publish", f"{arn}:topic/$aws/things/{THING}/shadow/update"),
+    )
+
+
+def wide_policy() -> dict[str, Any]:
+    """Return the tutorial's ``policyall``: everything to everything. Not for a device."""
+    return _document(_allow("iot:*", "*"))
+
+
+def sensor_policy(lab: Lab) -> dict[str, Any]:
+    """Return a policy for any number of sensors: each may use the shadow of its own Thing."""
+    arn = f"arn:aws:iot:{lab.region}:{lab.account}"
+    name = "${iot:Connection.Thing.ThingName}"
+    return _document(
+        _allow("iot:Connect", f"{arn}:client/{name}"),
+        _allow(["iot:Publish", "iot:Receive"], f"{arn}:topic/$aws/things/{name}/shadow/*"),
+        _allow("iot:Subscribe", f"{arn}:topicfilter/$aws/things/{name}/shadow/*"),
+    )
+
+
+def _document(*statements: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(action: str | list[str], resource: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": resource}
