@@ -34,7 +34,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
-CLONE = Path(__file__).resolve().parents[1]
+REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 TEST_LOCK = "tests/requirements.lock"  # holds all of LOCK, in the same versions
 MEGABYTES = 900  # what .venv takes, test extras included, rounded up
@@ -85,18 +85,18 @@ def prepare(arguments: Sequence[str], *, tests: bool = False) -> None:
     SetupError
         When there is no such Python and ``.venv`` cannot be made.
     """
-    environment = Environment(CLONE)
-    if environment.is_current():
-        if environment.is_whole(tests=tests):
+    environment = Environment(REPOSITORY_ROOT)
+    if environment.is_active():
+        if environment.is_up_to_date(tests=tests):
             return
-    elif not (CLONE / LOCK).is_file():
+    elif not (REPOSITORY_ROOT / LOCK).is_file():
         _check_installed()
         return
-    elif is_complete(CLONE / "pyproject.toml", tests=tests):
+    elif is_up_to_date(REPOSITORY_ROOT / "pyproject.toml", tests=tests):
         return
-    if not environment.is_whole(tests=tests):
+    if not environment.is_up_to_date(tests=tests):
         environment.make(tests=tests)
-    environment.go_on(arguments)
+    environment.reexec(arguments)
 
 
 def _check_installed() -> None:
@@ -104,12 +104,12 @@ def _check_installed() -> None:
         importlib.metadata.distribution("creeklab")  # an installer put it here, with what it needs
     except importlib.metadata.PackageNotFoundError:
         raise SetupError(
-            f"There is no {LOCK} beside {CLONE / 'creeklab'}: this is not a clone of creeklab.\n"
+            f"There is no {LOCK} beside {REPOSITORY_ROOT / 'creeklab'}: this is not a clone of creeklab.\n"
             "Clone the repository with git, go into its folder, and run the command there."
         ) from None
 
 
-def is_complete(pyproject: Path, *, tests: bool) -> bool:
+def is_up_to_date(pyproject: Path, *, tests: bool) -> bool:
     """Tell whether this Python's environment has every dependency, new enough."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     extra = project["optional-dependencies"]["test"] if tests else []
@@ -171,18 +171,18 @@ class Environment:
         self._stamp = self.folder / "creeklab-stamp.json"
         self._lock = self.folder / "creeklab-lock"
 
-    def is_current(self) -> bool:
+    def is_active(self) -> bool:
         """Tell whether this very process runs in it."""
         return self.folder.is_dir() and self.folder.samefile(sys.prefix)
 
-    def is_whole(self, *, tests: bool) -> bool:
+    def is_up_to_date(self, *, tests: bool) -> bool:
         """Tell whether it has a Python, and all that the locks of today name.
 
         No process is started to find out. Whether that Python is still the one that the packages
         were installed for, it tells itself when it asks.
         """
         wanted = self._digests(tests)
-        if self.is_current():
+        if self.is_active():
             wanted["python"] = PYTHON
         return self._has_python() and wanted.items() <= self._read_stamp().items()
 
@@ -197,12 +197,14 @@ class Environment:
         try:
             self.folder.mkdir(exist_ok=True)
             with self._alone() as held:
-                if not self.is_whole(tests=tests):  # another terminal may have made it meanwhile
+                if not self.is_up_to_date(
+                    tests=tests
+                ):  # another terminal may have made it meanwhile
                     self._make(Installer(self.folder, self.python, held), tests)
         except OSError as error:
-            raise SetupError(find_cause(str(error)) or str(error)) from error
+            raise SetupError(diagnose(str(error)) or str(error)) from error
 
-    def go_on(self, arguments: Sequence[str]) -> NoReturn:
+    def reexec(self, arguments: Sequence[str]) -> NoReturn:
         """Carry out ``python -m creeklab`` with these arguments in it; never return."""
         command = [str(self.python), "-m", "creeklab", *arguments]
         sys.stdout.flush()
@@ -220,11 +222,11 @@ class Environment:
         digests = self._digests(tests)
         python = self._read_stamp().get("python")
         self._stamp.unlink(missing_ok=True)
-        fits = python is not None and (python == PYTHON or not self.is_current())
+        fits = python is not None and (python == PYTHON or not self.is_active())
         if fits and self._has_python() and installer.has_pip():
-            say("1/3 Bringing .venv up to date")
+            print_line("1/3 Bringing .venv up to date")
         else:
-            say(f"1/3 Making .venv with Python {sys.version.split()[0]} ({sys.executable})")
+            print_line(f"1/3 Making .venv with Python {sys.version.split()[0]} ({sys.executable})")
             self._clear()
             self._create(installer)
             python = PYTHON
@@ -234,7 +236,9 @@ class Environment:
         unfinished = self._stamp.with_suffix(".new")
         unfinished.write_text(json.dumps(stamp), encoding="utf-8")
         unfinished.replace(self._stamp)
-        say(f"Ready after {time.monotonic() - started:.0f} s; the next start installs nothing.\n")
+        print_line(
+            f"Ready after {time.monotonic() - started:.0f} s; the next start installs nothing.\n"
+        )
 
     def _create(self, installer: Installer) -> None:
         if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
@@ -246,7 +250,7 @@ class Environment:
         ):
             code, output = installer.run(command)
             if code:
-                raise SetupError(find_cause(output) or NOT_INSTALLED)
+                raise SetupError(diagnose(output) or NOT_INSTALLED)
         # Lets the kernels in notebooks/ import creeklab. The path is relative, so that it is plain
         # ASCII whatever the clone's folder is called, and holds when the clone is moved.
         packages = sysconfig.get_path("purelib", "venv", {"base": str(self.folder)})
@@ -269,7 +273,7 @@ class Environment:
             waiting = False
             while not _try_lock(file):
                 if not waiting:
-                    say("Another creeklab is preparing .venv; waiting until it has.")
+                    print_line("Another creeklab is preparing .venv; waiting until it has.")
                     waiting = True
                 time.sleep(0.2)
             yield file
@@ -333,7 +337,7 @@ class Installer:
             assert process.stdout is not None
             for line in process.stdout:
                 printed.append(line)
-                say(f"    {line.rstrip()}")
+                print_line(f"    {line.rstrip()}")
         return process.returncode, "".join(printed)
 
     def has_pip(self) -> bool:
@@ -353,25 +357,25 @@ class Installer:
             If pip fails too, or if what kept it from fetching uv will keep it from the rest.
         """
         pins = lock.read_text(encoding="utf-8")
-        uv_pin = cut_pin(pins, "uv")
+        uv_pin = extract_pin(pins, "uv")
         uv = self._folder / "creeklab-uv.txt"
         uv.write_text(uv_pin, encoding="utf-8")
         packages = self._folder / "creeklab-packages.txt"  # without uv, which not every system has
         packages.write_text(pins.replace(uv_pin, ""), encoding="utf-8")
 
-        say("2/3 Fetching uv, which installs faster than pip")
+        print_line("2/3 Fetching uv, which installs faster than pip")
         code, output = self._pip("--no-deps", "--requirement", str(uv))
-        if code and (cause := find_cause(output)):
+        if code and (cause := diagnose(output)):
             raise SetupError(cause)
         names = set(re.findall(r"^[\w.-]+(?===)", pins, re.MULTILINE))
-        say(f"3/3 Installing what is missing of {len(names)} packages (some 200 MB in all)")
+        print_line(f"3/3 Installing what is missing of {len(names)} packages (some 200 MB in all)")
         if code == 0:
             code = self._uv("--requirement", str(packages))
         if code:
-            say("    uv does not work here; pip does it instead, in a few minutes")
+            print_line("    uv does not work here; pip does it instead, in a few minutes")
             code, output = self._pip("--requirement", str(packages))
         if code:
-            raise SetupError(find_cause(output) or NOT_INSTALLED)
+            raise SetupError(diagnose(output) or NOT_INSTALLED)
 
     def compile(self, package: Path) -> None:
         """Compile a package, as pip does with those that it installs.
@@ -445,7 +449,7 @@ def uv_settings(pip_config: str) -> dict[str, str]:
     return settings
 
 
-def cut_pin(lock: str, name: str) -> str:
+def extract_pin(lock: str, name: str) -> str:
     """Return the lines of a lock that pin one package: its version and the hashes below it."""
     found = re.search(rf"^{re.escape(name)}==(?:.*\\\n)*.*", lock, re.MULTILINE)
     if found is None:
@@ -490,7 +494,7 @@ _CAUSES = [  # of a failure, by what Python, pip or uv prints
     (
         r"(?i)permission denied|read-only file system|access is denied"
         r"|Errno (1|13|30)\]|WinError 5\]|os error (1|5|13|30)\b",
-        f"creeklab may not write in {CLONE}, where it makes the folder .venv.\n"
+        f"creeklab may not write in {REPOSITORY_ROOT}, where it makes the folder .venv.\n"
         "Clone the repository into a folder of your own and run the command there.",
     ),
     (
@@ -517,7 +521,7 @@ _CAUSES = [  # of a failure, by what Python, pip or uv prints
 ]
 
 
-def find_cause(printed: str) -> str | None:
+def diagnose(printed: str) -> str | None:
     """Return what happened and what to do, if what was printed is a failure that can be told."""
     for pattern, explanation in _CAUSES:
         if re.search(pattern, printed):
@@ -525,7 +529,7 @@ def find_cause(printed: str) -> str | None:
     return None
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line now, with a question mark for what the terminal has no sign for."""
     encoding = sys.stdout.encoding or "ascii"
     with suppress(OSError):  # the terminal was closed

@@ -47,7 +47,7 @@ def no_aws_settings() -> Iterator[pytest.MonkeyPatch]:
 @contextmanager
 def stand_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     """Run a cloud in `folder` that is AWS for everybody in this process."""
-    running = supervisor.ensure(folder)
+    running = supervisor.start_or_attach(folder)
     account = load_account(folder / "cloud")
     try:
         with no_aws_settings() as patch:
@@ -55,8 +55,8 @@ def stand_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
             patch.setenv("AWS_SECRET_ACCESS_KEY", account.secret_key)
             patch.setenv("AWS_REGION", account.region)
             patch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{running.https_port}")
-            patch.setenv("AWS_CA_BUNDLE", str(supervisor.ca_file(folder)))
-            patch.setattr(aws, "CA_FILE", supervisor.ca_file(folder))
+            patch.setenv("AWS_CA_BUNDLE", str(supervisor.ca_path(folder)))
+            patch.setattr(aws, "CA_FILE", supervisor.ca_path(folder))
             patch.setattr(aws, "HTTPS_PORT", running.https_port)
             patch.setattr(aws, "reachable_port", lambda _: running.mqtt_port)
             yield patch

@@ -24,14 +24,14 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 from moto.server import ThreadedMotoServer
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.resources.resource import CERTIFICATE, POLICY, THING
 from creeklab.targets import aws
 from creeklab.targets.aws import AwsError, open_aws
-from creeklab.targets.target import LocalOnly
+from creeklab.targets.target import NotSupportedOnAws
 from tests.aws_stand_in import no_aws_settings, stand_in
 from tests.conftest import make_thing
 from tests.test_ledger import POLICY_TEXT
@@ -408,10 +408,10 @@ def test_what_takes_tags_is_tagged(aws_lab: Lab) -> None:
 
 
 def test_what_only_the_local_cloud_can_do_says_what_to_use_instead(aws_lab: Lab) -> None:
-    for ask in (aws_lab.tape, aws_lab.metrics):
-        with pytest.raises(LocalOnly, match="CloudWatch"):
+    for ask in (aws_lab.events, aws_lab.metrics):
+        with pytest.raises(NotSupportedOnAws, match="CloudWatch"):
             ask()
-    with pytest.raises(LocalOnly, match=r"ledger\.tear_down"):
+    with pytest.raises(NotSupportedOnAws, match=r"ledger\.tear_down"):
         aws_lab.reset()
 
 
@@ -425,13 +425,13 @@ def test_why_asks_about_what_the_labs_own_devices_were_refused_last(aws_lab: Lab
             (lambda: device.publish("creek/depth", "x"), "iot:Publish", "topic/creek/depth"),
             (lambda: device.subscribe("creek/#"), "iot:Subscribe", "topicfilter/creek/#"),
         ]:
-            with pytest.raises(Refused):
+            with pytest.raises(RequestRefused):
                 ask()
             assert (again.why().entry["action"], again.why().entry["resource"]) == (  # type: ignore[index]
                 action,
                 resource,
             )
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         again.connect(thing.name, client_id="somebody")
     assert again.ledger.last_refusal == (thing.name, "iot:Connect", "somebody")
     assert "client/somebody" in repr(again.why())
@@ -633,7 +633,7 @@ def test_no_setting_of_aws_leads_the_local_lab_astray(aws_lab: Lab, home: Path) 
     """The stand-in's settings are in the environment; this lab does not look."""
     local = open_lab("local", home=home)
     assert local.target == "local"
-    assert local.ca_file == supervisor.ca_file(home)
+    assert local.ca_file == supervisor.ca_path(home)
     assert local.client("iot").list_things()["things"] == []
     assert json.loads((home / "cloud" / "account.json").read_text())["account"] == local.account
     assert isinstance(local.keys.folder, Path)

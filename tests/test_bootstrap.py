@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import pytest
 
 from creeklab import bootstrap
-from creeklab.bootstrap import CLONE, Environment, SetupError
+from creeklab.bootstrap import REPOSITORY_ROOT, Environment, SetupError
 from creeklab.cli import jupyterlab, main
 
 SECONDS = 120.0  # for any wait; nothing here takes a tenth of it
@@ -102,7 +102,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (clone / "creeklab").mkdir()
     for name in ("__init__.py", "__main__.py", "bootstrap.py"):
-        shutil.copy(CLONE / "creeklab" / name, clone / "creeklab")
+        shutil.copy(REPOSITORY_ROOT / "creeklab" / name, clone / "creeklab")
     (clone / "creeklab" / "cli.py").write_text(CLI)
     return clone
 
@@ -236,7 +236,7 @@ class TestFirstStart:
         add_wheel(new_clone / "wheels", "creekstone", "1.2", {"__init__.py": "changed = True"})
         printed = run(new_clone, "lab", code=1)
         assert "A package arrived that is not the one in the lock" in printed
-        assert not Environment(new_clone).is_whole(tests=False)
+        assert not Environment(new_clone).is_up_to_date(tests=False)
 
     def test_no_network(self, new_clone: Path) -> None:
         nowhere = "http://127.0.0.1:9/simple"  # the discard port, where nothing listens
@@ -281,7 +281,7 @@ class TestLaterStarts:
 
     def test_a_new_lock_is_installed(self, old_clone: Path) -> None:
         lock = old_clone / "requirements.lock"
-        old = bootstrap.cut_pin(lock.read_text(), "creekstone")
+        old = bootstrap.extract_pin(lock.read_text(), "creekstone")
         pin = add_wheel(old_clone / "wheels", "creekstone", "1.3", {"__init__.py": ""})
         lock.write_text(lock.read_text().replace(old, pin))
         assert steps(run(old_clone, "lab")) == ["1/3", "2/3", "3/3"]
@@ -412,7 +412,7 @@ class TestCompleteEnvironment:
             f"[project]\ndependencies = {dependencies}\n"
             f"[project.optional-dependencies]\ntest = {extra}\n"
         )
-        assert bootstrap.is_complete(project, tests=tests) is complete
+        assert bootstrap.is_up_to_date(project, tests=tests) is complete
 
 
 def test_a_complete_environment_is_used_as_it_is(new_clone: Path, tmp_path: Path) -> None:
@@ -462,14 +462,14 @@ class TestExplanations:
         ],
     )
     def test_cause(self, printed: str, begins: str) -> None:
-        assert (bootstrap.find_cause(printed) or "").startswith(begins)
+        assert (bootstrap.diagnose(printed) or "").startswith(begins)
 
     @pytest.mark.parametrize(
         "printed",
         ["", "ERROR: No matching distribution found for uv==9.9", "error: failed to build awscrt"],
     )
     def test_no_cause(self, printed: str) -> None:
-        assert bootstrap.find_cause(printed) is None
+        assert bootstrap.diagnose(printed) is None
 
     @pytest.mark.parametrize(
         ("number", "says"),
@@ -527,17 +527,17 @@ class TestSettings:
     def test_a_pin_is_its_line_and_its_hashes(self) -> None:
         pin = "uv==2 ; x == 'y' \\\n    --hash=sha256:11 \\\n    --hash=sha256:22\n"
         before, after = "uvloop==3 \\\n    --hash=sha256:33\n", "    # via a\nyarl==1\n"
-        assert bootstrap.cut_pin(before + pin + after, "uv") == pin
+        assert bootstrap.extract_pin(before + pin + after, "uv") == pin
 
     def test_no_such_pin(self) -> None:
         with pytest.raises(ValueError, match="does not pin uv"):
-            bootstrap.cut_pin("uvloop==3 \\\n    --hash=sha256:33\n", "uv")
+            bootstrap.extract_pin("uvloop==3 \\\n    --hash=sha256:33\n", "uv")
 
 
 class TestOldPython:
     @pytest.mark.parametrize("name", ["__init__.py", "__main__.py"])
     def test_it_can_read_what_it_reads_first(self, name: str) -> None:
-        source = (CLONE / "creeklab" / name).read_text(encoding="utf-8")
+        source = (REPOSITORY_ROOT / "creeklab" / name).read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source, feature_version=(3, 7))):  # the oldest ast knows
             assert not isinstance(node, ast.JoinedStr | ast.AnnAssign), ast.unparse(node)
             assert not (isinstance(node, ast.ImportFrom) and node.module == "__future__")
@@ -548,7 +548,7 @@ class TestOldPython:
             "runpy.run_module('creeklab', run_name='__main__')"
         )
         command = [sys.executable, "-c", code]
-        ended = subprocess.run(command, cwd=CLONE, capture_output=True, text=True)
+        ended = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True)
         assert ended.returncode == 1
         assert ended.stderr.startswith(
             "creeklab needs Python 3.11 or newer, and this is Python 3.8"
@@ -556,9 +556,11 @@ class TestOldPython:
         assert "Traceback" not in ended.stderr
 
     def test_the_version_is_that_of_the_project(self) -> None:
-        project = tomllib.loads((CLONE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+            "project"
+        ]
         minimum = project["requires-python"].removeprefix(">=")
-        source = (CLONE / "creeklab" / "__main__.py").read_text(encoding="utf-8")
+        source = (REPOSITORY_ROOT / "creeklab" / "__main__.py").read_text(encoding="utf-8")
         assert f"needs Python {minimum} or newer" in source
         assert f"sys.version_info < ({minimum.replace('.', ', ')})" in source
 
@@ -685,7 +687,7 @@ class TestLab:
 
     @pytest.mark.skipif(os.name == "nt", reason="sends the signal of Ctrl-C")
     def test_it_opens_asks_nothing_and_ends_cleanly(self, command: list[str]) -> None:
-        lab = subprocess.Popen(command, cwd=CLONE, stdout=subprocess.PIPE, text=True)
+        lab = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True)
         assert lab.stdout is not None
         printed = ""
         for line in lab.stdout:
@@ -718,7 +720,7 @@ class TestLab:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
             ended = subprocess.run(
-                [*command, "--port", port], cwd=CLONE, capture_output=True, text=True
+                [*command, "--port", port], cwd=REPOSITORY_ROOT, capture_output=True, text=True
             )
         assert ended.returncode == 1
         assert f"Port {port} cannot be used" in ended.stderr
@@ -728,7 +730,7 @@ class TestLab:
         folder = tmp_path / "jupyter_config_dir"
         folder.mkdir()
         (folder / "jupyter_server_config.py").write_text("c.ServerApp.port = 'abc'\n")
-        ended = subprocess.run(command, cwd=CLONE, capture_output=True, text=True)
+        ended = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True)
         assert ended.returncode == 1
         assert ended.stderr.startswith("JupyterLab did not start. It said:")
         assert "abc" in ended.stderr

@@ -12,23 +12,23 @@ import pytest
 from IPython.lib.pretty import pretty
 
 from creeklab.cloud import supervisor
-from creeklab.course.checks import Check
+from creeklab.course.checks import SelfCheck
 from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
 NewThings = Callable[..., NewThing]
 Step = Callable[[Lab, NewThing], object]
-Ask = Callable[[Lab, NewThing], Check]
+Ask = Callable[[Lab, NewThing], SelfCheck]
 
 
 def test_a_notebook_shows_it_in_lines_that_break_at_words() -> None:
-    found = Check(False, "this is what was found, and it takes many words to say it. " * 3)
+    found = SelfCheck(False, "this is what was found, and it takes many words to say it. " * 3)
     shown = pretty(found).splitlines()
     assert len(shown) == 2
     assert all(len(line) <= 96 for line in shown)
     assert " ".join(line.strip() for line in shown) == repr(found).strip()
     assert shown[1].startswith("    ")
-    assert pretty(Check(True, "short.")) == "OK: short."
+    assert pretty(SelfCheck(True, "short.")) == "OK: short."
 
 
 def nothing(lab: Lab, thing: NewThing) -> None:
@@ -93,29 +93,29 @@ def reported(**values: Any) -> Step:
 
 
 def shadow(**values: Any) -> Ask:
-    def ask_shadow(lab: Lab, thing: NewThing) -> Check:
+    def ask_shadow(lab: Lab, thing: NewThing) -> SelfCheck:
         return lab.check.shadow(thing.name, **values)
 
     return ask_shadow
 
 
-def ask_thing(lab: Lab, thing: NewThing) -> Check:
+def ask_thing(lab: Lab, thing: NewThing) -> SelfCheck:
     return lab.check.thing(thing.name)
 
 
-def ask_certificate(lab: Lab, thing: NewThing) -> Check:
+def ask_certificate(lab: Lab, thing: NewThing) -> SelfCheck:
     return lab.check.certificate(thing.name)
 
 
-def ask_policy(lab: Lab, thing: NewThing) -> Check:
+def ask_policy(lab: Lab, thing: NewThing) -> SelfCheck:
     return lab.check.policy(thing.name, thing.policy)
 
 
-def ask_connection(lab: Lab, thing: NewThing) -> Check:
+def ask_connection(lab: Lab, thing: NewThing) -> SelfCheck:
     return lab.check.connection(thing.name)
 
 
-def ask_attributes(lab: Lab, thing: NewThing) -> Check:
+def ask_attributes(lab: Lab, thing: NewThing) -> SelfCheck:
     return lab.check.thing(thing.name, creek="Elkhorn")
 
 
@@ -126,15 +126,15 @@ def with_attributes(lab: Lab, thing: NewThing) -> None:
 
 
 def may(action: str, resource: str) -> Ask:
-    def ask_may(lab: Lab, thing: NewThing) -> Check:
-        return lab.check.may(thing.name, action, resource.replace("THING", thing.name))
+    def ask_may(lab: Lab, thing: NewThing) -> SelfCheck:
+        return lab.check.allowed(thing.name, action, resource.replace("THING", thing.name))
 
     return ask_may
 
 
 def may_not(action: str, resource: str) -> Ask:
-    def ask_may_not(lab: Lab, thing: NewThing) -> Check:
-        return lab.check.may_not(thing.name, action, resource.replace("THING", thing.name))
+    def ask_may_not(lab: Lab, thing: NewThing) -> SelfCheck:
+        return lab.check.denied(thing.name, action, resource.replace("THING", thing.name))
 
     return ask_may_not
 
@@ -147,7 +147,7 @@ def denied(lab: Lab, thing: NewThing) -> None:
 
 
 def delta(**differences: Any) -> Ask:
-    def ask_delta(lab: Lab, thing: NewThing) -> Check:
+    def ask_delta(lab: Lab, thing: NewThing) -> SelfCheck:
         return lab.check.delta(thing.name, **differences)
 
     return ask_delta
@@ -166,11 +166,11 @@ def named_shadow(lab: Lab, thing: NewThing) -> None:
     )
 
 
-def ask_named(lab: Lab, thing: NewThing) -> Check:
+def ask_named(lab: Lab, thing: NewThing) -> SelfCheck:
     return lab.check.shadow(thing.name, "settings", seconds=120)
 
 
-def ask_no_shadow(lab: Lab, thing: NewThing) -> Check:
+def ask_no_shadow(lab: Lab, thing: NewThing) -> SelfCheck:
     return lab.check.no_shadow(thing.name)
 
 
@@ -270,7 +270,7 @@ def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: NewThings
         assert check.found == (
             f"'{thing.name}' is connected now, and was left alone: its files were not tried."
         )
-        gone = lab.tape(kind="disconnect", thing=thing.name)
+        gone = lab.events(kind="disconnect", thing=thing.name)
         anothers_key(lab, thing)  # what is on disk is still looked at
         assert not lab.check.connection(thing.name)
     assert gone.empty
@@ -310,19 +310,19 @@ def test_what_was_heard(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect(thing.name) as device:
         inbox = device.subscribe(f"{thing.name}/#")
-        check = lab.check.heard(inbox)
+        check = lab.check.received(inbox)
         assert not check
         assert f"no message came to the subscription of '{thing.name}/#'. Publish" in check.found
         for end in ("b", "a"):
             device.publish(f"{thing.name}/{end}", "x")
         inbox.wait_for(2)
-    check = lab.check.heard(inbox, f"{thing.name}/a")
+    check = lab.check.received(inbox, f"{thing.name}/a")
     assert check
     assert check.found == (
         f"2 messages came to the subscription of '{thing.name}/#', on {thing.name}/a, "
         f"{thing.name}/b."
     )
-    check = lab.check.heard(inbox, f"{thing.name}/a", f"{thing.name}/c")
+    check = lab.check.received(inbox, f"{thing.name}/a", f"{thing.name}/c")
     assert not check
     assert f"no message on '{thing.name}/c' came" in check.found
     assert_sentences(check.found)
@@ -365,7 +365,7 @@ def test_what_is_retained(lab: Lab, new_thing: NewThings) -> None:
     ("found", "expected", "ok"), [(1, 1, True), ([1.5], [1.5], True), ("a", "b", False)]
 )
 def test_an_answer(lab: Lab, found: object, expected: object, ok: bool) -> None:
-    check = lab.check.equal(found, expected)
+    check = lab.check.equals(found, expected)
     assert bool(check) is ok
     assert repr(found) in check.found
     assert ok or repr(expected) in check.found
@@ -374,11 +374,11 @@ def test_an_answer(lab: Lab, found: object, expected: object, ok: bool) -> None:
 
 def test_whether_anything_of_the_course_is_left(home: Path) -> None:
     lab = open_lab(home=home)
-    assert lab.check.clean()
+    assert lab.check.nothing_left()
     lab.catch_up(99)
     with lab.connect("TestClient") as client:
         client.publish("barn/door", "open", retain=True)
-    check = lab.check.clean()
+    check = lab.check.nothing_left()
     assert not check
     for left in ("key files of 'Test2'", "Thing 'TestClient'", "policy 'policyall'"):
         assert left in check.found
@@ -386,7 +386,7 @@ def test_whether_anything_of_the_course_is_left(home: Path) -> None:
     assert "the retained message of 'barn/door'" in check.found
     assert_sentences(check.found)
     lab.ledger.tear_down()
-    assert lab.check.clean()
+    assert lab.check.nothing_left()
 
 
 def test_certificates_and_keys_set_aside_are_left_of_the_course(home: Path) -> None:
@@ -400,7 +400,7 @@ def test_certificates_and_keys_set_aside_are_left_of_the_course(home: Path) -> N
     for number in (second["certificateId"], third["certificateId"]):
         iot.update_certificate(certificateId=number, newStatus="INACTIVE")
     iot.delete_certificate(certificateId=second["certificateId"])
-    check = lab.check.clean()
+    check = lab.check.nothing_left()
     assert not check
     assert f"the certificate {first['certificateId']}, ACTIVE" in check.found
     assert f"the certificate {third['certificateId']}, INACTIVE" in check.found
@@ -410,11 +410,11 @@ def test_certificates_and_keys_set_aside_are_left_of_the_course(home: Path) -> N
         assert f"the key files in the folder '{name}'" in check.found
     assert_sentences(check.found)
     lab.ledger.tear_down()
-    assert lab.check.clean()
+    assert lab.check.nothing_left()
 
     # A key of which nobody can tell any more what it opens.
     (home / "keys" / "Test2.was-unknown").mkdir(parents=True)
-    assert "the key files in the folder 'Test2.was-unknown'" in lab.check.clean().found
+    assert "the key files in the folder 'Test2.was-unknown'" in lab.check.nothing_left().found
 
 
 def test_a_thing_that_was_never_made(lab: Lab) -> None:

@@ -15,7 +15,7 @@ from tests.conftest import make_thing
 def run(*arguments: str) -> int:
     options = main.parse(list(arguments))
     try:
-        return main._carry_out(options)
+        return main._run_command(options)
     except main.CommandError as error:
         print(error)
         return 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tornado.web import HTTPError
 
-from creeklab.cli.contents_manager import STORED, Contents
+from creeklab.cli.contents_manager import STORED, StableContentsManager
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -30,8 +30,8 @@ def notebook(**data: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def contents(tmp_path: Path) -> Contents:
-    return Contents(root_dir=str(tmp_path))
+def contents(tmp_path: Path) -> StableContentsManager:
+    return StableContentsManager(root_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def contents(tmp_path: Path) -> Contents:
     [({"text/html": "page", VIEW: {}}, {"text/html"}), ({"text/plain": "0%", VIEW: {}}, None)],
 )
 def test_a_tool_leaves_its_page(
-    contents: Contents, tmp_path: Path, shown: dict[str, Any], kept: set[str] | None
+    contents: StableContentsManager, tmp_path: Path, shown: dict[str, Any], kept: set[str] | None
 ) -> None:
     model = {"type": "notebook", "format": "json", "content": notebook(**shown)}
     asyncio.run(contents.save(model, "a.ipynb"))
@@ -48,7 +48,7 @@ def test_a_tool_leaves_its_page(
 
 
 def test_the_language_is_the_kernels_in_jupyterlab_and_no_ones_in_the_file(
-    contents: Contents, tmp_path: Path
+    contents: StableContentsManager, tmp_path: Path
 ) -> None:
     (tmp_path / "a.ipynb").write_text(json.dumps(notebook()))
     model = asyncio.run(contents.get("a.ipynb"))
@@ -59,6 +59,8 @@ def test_the_language_is_the_kernels_in_jupyterlab_and_no_ones_in_the_file(
 
 
 @pytest.mark.parametrize("model", [{"content": ""}, {"type": "notebook", "content": {}}])
-def test_what_is_no_notebook_is_refused_as_ever(contents: Contents, model: dict[str, Any]) -> None:
+def test_what_is_no_notebook_is_refused_as_ever(
+    contents: StableContentsManager, model: dict[str, Any]
+) -> None:
     with pytest.raises(HTTPError):
         asyncio.run(contents.save(model, "a.ipynb"))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import creeklab.client.device_shadow
-from creeklab.client.device import ANSWER_SECONDS, Device, Refused
+from creeklab.client.device import RESPONSE_TIMEOUT, Device, RequestRefused
 from creeklab.client.device_shadow import ShadowRejected
-from creeklab.client.inbox import Inbox, Message
+from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.client.topics import topic_fault
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
@@ -24,8 +24,8 @@ from tests.conftest import NewThing, make_thing
 NewThings = Callable[..., NewThing]
 
 
-def message(topic: str, payload: bytes = b"") -> Message:
-    return Message(topic, payload, 1, False)
+def message(topic: str, payload: bytes = b"") -> ReceivedMessage:
+    return ReceivedMessage(topic, payload, 1, False)
 
 
 def allow(action: str | list[str], *resources: str) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def test_a_refused_second_subscription_leaves_the_first_inbox_alone(
             policyDocument=json.dumps({"Version": "2012-10-17", "Statement": no_more}),
             setAsDefault=True,
         )
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.subscribe("twice/a")
         device.publish("twice/a", "x")
         inbox.wait_for(1)
@@ -262,7 +262,7 @@ def test_many_publishes_may_be_under_way_at_once(lab: Lab, thing: NewThing) -> N
 
 
 def test_an_acknowledgement_that_does_not_come(home: Path) -> None:
-    supervisor.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
         supervisor.stop(home)
@@ -282,7 +282,7 @@ def test_an_acknowledgement_that_does_not_come(home: Path) -> None:
 
 def test_connecting_without_permission(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing([allow("iot:Publish", "*")])
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RequestRefused) as refusal:
         lab.connect(thing.name)
     assert refusal.value.reason_code == 135
     assert str(refusal.value) == (
@@ -291,7 +291,7 @@ def test_connecting_without_permission(lab: Lab, new_thing: NewThings) -> None:
 
 
 def test_connecting_under_a_client_id_that_aws_does_not_take(lab: Lab, thing: NewThing) -> None:
-    with pytest.raises(Refused, match="client identifier not valid") as refusal:
+    with pytest.raises(RequestRefused, match="client identifier not valid") as refusal:
         lab.connect(thing.name, client_id="$aws")
     assert refusal.value.reason_code == 133
 
@@ -306,7 +306,7 @@ def test_a_certificate_that_is_not_active_is_hung_up_on(
     if state == "deleted":
         iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
         iot.delete_certificate(certificateId=thing.certificate_id, forceDelete=True)
-    with pytest.raises(Refused, match="AWS_ERROR_MQTT_UNEXPECTED_HANGUP") as refusal:
+    with pytest.raises(RequestRefused, match="AWS_ERROR_MQTT_UNEXPECTED_HANGUP") as refusal:
         lab.connect(thing.name)
     assert refusal.value.reason_code is None
 
@@ -324,10 +324,10 @@ def test_a_refused_publish_leaves_the_device_connected(
 ) -> None:
     thing = new_thing([CONNECT, allow("iot:Publish", "ARN:topic/a/*", "ARN:topic/$SYS/*")])
     with lab.connect(thing.name) as device:
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(RequestRefused) as refusal:
             device.publish(topic, "x")
         soon = device.publish_soon(topic, "x")
-        with pytest.raises(Refused) as same:
+        with pytest.raises(RequestRefused) as same:
             soon.result()
         device.publish("a/b", "x")
     assert (str(same.value), same.value.reason_code) == (str(refusal.value), code)
@@ -345,7 +345,7 @@ def test_a_refused_subscription_leaves_the_device_connected(
     allowed = allow("iot:Subscribe", "ARN:topicfilter/open/*", "ARN:topicfilter/$SYS/*")
     thing = new_thing([CONNECT, allowed, allow(["iot:Publish", "iot:Receive"], "*")])
     with lab.connect(thing.name) as device:
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(RequestRefused) as refusal:
             device.subscribe(topic_filter)
         inbox = device.subscribe("open/#")
         device.publish("open/a", "x")
@@ -370,11 +370,11 @@ def test_a_refused_publish_at_qos_0_cuts_the_connection_and_the_sdk_mends_it(
     lab: Lab, new_thing: NewThings
 ) -> None:
     thing = new_thing([CONNECT, allow("iot:Publish", "ARN:topic/open/*")])
-    last = int(lab.tape().index[-1])
+    last = int(lab.events().index[-1])
     with lab.connect(thing.name) as device:
         device.publish("private/a", "x", qos=0)
         device.publish("open/a", "x")
-        tape = lab.tape(after=last)
+        tape = lab.events(after=last)
     mine = tape[tape["client_id"] == thing.name]["kind"].tolist()
     assert mine == ["connect", "publish", "disconnect", "connect", "publish"]
 
@@ -398,7 +398,7 @@ def test_a_payload_that_is_too_large_spoils_nothing(
     monkeypatch.setattr("creeklab.client.device.ANSWER_SECONDS", 3.0)
     with lab.connect(thing.name) as device:
         device.publish("large/a", b"x" * 131_072)
-        with pytest.raises((Refused, ValueError), match=r"131072|too large"):
+        with pytest.raises((RequestRefused, ValueError), match=r"131072|too large"):
             device.publish("large/a", b"x" * 131_073)
         device.publish("large/a", "still here")
 
@@ -407,7 +407,7 @@ def test_a_payload_that_is_too_large_spoils_nothing(
 def test_a_topic_that_the_sdk_does_not_take_is_named(lab: Lab, thing: NewThing, topic: str) -> None:
     with lab.connect(thing.name) as device:
         with pytest.raises(
-            (Refused, ValueError), match=re.escape(f"Publishing to {topic!r}")
+            (RequestRefused, ValueError), match=re.escape(f"Publishing to {topic!r}")
         ) as refusal:
             device.publish(topic, "x")
         assert "lab.why()" not in str(refusal.value)  # the cloud never heard of it
@@ -418,7 +418,7 @@ def test_a_topic_that_the_sdk_does_not_take_is_named(lab: Lab, thing: NewThing, 
 
 def test_closing_ends_the_connection_once_and_for_all(lab: Lab, thing: NewThing) -> None:
     threads = set(threading.enumerate())
-    last = int(lab.tape().index[-1])
+    last = int(lab.events().index[-1])
     device = lab.connect(thing.name)
     name = f"Device of Thing '{thing.name}', client id '{thing.name}'"
     assert repr(device) == f"{name}, connected"
@@ -428,7 +428,7 @@ def test_closing_ends_the_connection_once_and_for_all(lab: Lab, thing: NewThing)
     device.close()
     assert repr(device) == f"{name}, closed"
     assert set(threading.enumerate()) <= threads
-    tape = lab.tape(after=last)
+    tape = lab.events(after=last)
     end = tape[(tape["client_id"] == thing.name) & (tape["kind"] == "disconnect")]
     assert end["why"].tolist() == ["client disconnected"]
 
@@ -465,8 +465,8 @@ def test_a_device_that_was_refused_leaves_no_connection_behind(
     lab: Lab, new_thing: NewThings
 ) -> None:
     thing = new_thing([allow("iot:Publish", "*")])
-    last = int(lab.tape().index[-1])
-    with pytest.raises(Refused):
+    last = int(lab.events().index[-1])
+    with pytest.raises(RequestRefused):
         lab.connect(thing.name)
     # If it went on trying, it would be let in from now on.
     lab.client("iot").attach_policy(policyName=new_thing().policy, target=thing.certificate_arn)
@@ -474,7 +474,7 @@ def test_a_device_that_was_refused_leaves_no_connection_behind(
         silence = device.subscribe("refused/a")
         with pytest.raises(TimeoutError):
             silence.wait_for(1, timeout=1.5)
-    tape = lab.tape(after=last)
+    tape = lab.events(after=last)
     tries = tape[(tape["client_id"] == thing.name) & (tape["kind"] == "connect")]
     assert len(tries) == 1
 
@@ -515,13 +515,13 @@ def test_a_second_device_of_one_client_id_is_warned_of(lab: Lab, new_thing: NewT
 
 def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
     # Not on the usual port, which another cloud may take as soon as this one stops.
-    supervisor.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     thing = make_thing(lab)
     with lab.connect(thing.name) as device:
         supervisor.stop(home)
         began = time.monotonic()
-        with pytest.raises(Refused, match="Connecting as 'another': socket connection ref"):
+        with pytest.raises(RequestRefused, match="Connecting as 'another': socket connection ref"):
             lab.connect(thing.name, client_id="another")
         assert time.monotonic() - began < 20
 
@@ -529,7 +529,7 @@ def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
         assert again.mqtt_port == lab.mqtt_port
         began = time.monotonic()
         device.publish("creek/depth", {"depth": 1.4})
-        assert time.monotonic() - began < ANSWER_SECONDS
+        assert time.monotonic() - began < RESPONSE_TIMEOUT
         device.subscribe("creek/#")
         supervisor.stop(home)
     assert "closed" in repr(device)  # also when nobody is there to take leave of
@@ -539,7 +539,7 @@ def test_a_cloud_that_is_not_there_is_called_so(home: Path) -> None:
     lab = open_lab(home=home)
     thing = make_thing(lab)
     supervisor.stop(home)
-    with pytest.raises((Refused, ConnectionError)) as refusal:
+    with pytest.raises((RequestRefused, ConnectionError)) as refusal:
         lab.connect(thing.name)
     assert "lab.why()" not in str(refusal.value)
     assert "open_lab" in str(refusal.value)
@@ -549,7 +549,7 @@ def test_what_is_asked_of_a_cloud_that_is_gone_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 3)
-    supervisor.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
         assert device.shadow is not None
@@ -562,7 +562,7 @@ def test_what_is_asked_of_a_cloud_that_is_gone_says_so(
             said = str(silence.value)
         again = "open the lab again with creeklab.open_lab(), and connect anew from it."
         assert said.endswith(f"within 0 s. Nobody listens there: {again}")
-        with pytest.raises(Refused, match=re.escape(again)):
+        with pytest.raises(RequestRefused, match=re.escape(again)):
             device.publish("creek/depth", "x", qos=0)
         with pytest.raises(TimeoutError, match=re.escape(again)):
             device.shadow.get()
@@ -724,7 +724,7 @@ def test_a_lost_connection_is_told_and_so_is_the_next(lab: Lab, thing: NewThing)
 def test_a_callback_that_fails_keeps_no_message_from_the_others(lab: Lab, thing: NewThing) -> None:
     told = threading.Event()
 
-    def fails(_: Message) -> None:
+    def fails(_: ReceivedMessage) -> None:
         told.set()
         raise RuntimeError("This one is broken.")
 

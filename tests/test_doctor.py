@@ -33,7 +33,7 @@ from cryptography.x509.oid import NameOID
 
 from creeklab.cloud import supervisor
 from creeklab.diagnosis import device_checks, machine_checks
-from creeklab.diagnosis.probe import Finding, Findings, Probe, Wrong, examine
+from creeklab.diagnosis.probe import Check, CheckFailed, CheckReport, CheckResult, run_checks
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.targets import aws
 from tests.conftest import NewThing
@@ -41,9 +41,9 @@ from tests.conftest import NewThing
 Make = Callable[..., NewThing]
 
 
-def wrong_one(findings: Findings) -> Finding:
+def wrong_one(findings: CheckReport) -> CheckResult:
     """Return the one thing that is wrong."""
-    [finding] = findings.wrong()
+    [finding] = findings.failures()
     assert finding.found.endswith(".")
     assert finding.do
     assert f"Do: {finding.do}" in repr(findings)
@@ -51,7 +51,7 @@ def wrong_one(findings: Findings) -> Finding:
     return finding
 
 
-def skipped(findings: Findings) -> set[str]:
+def skipped(findings: CheckReport) -> set[str]:
     return {finding.about for finding in findings if finding.ok is None}
 
 
@@ -60,7 +60,7 @@ def skipped(findings: Findings) -> set[str]:
 
 def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
     def wrong() -> str:
-        raise Wrong("it is broken.", "mend it.")
+        raise CheckFailed("it is broken.", "mend it.")
 
     def right() -> str:
         return "fine."
@@ -68,13 +68,13 @@ def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
     def never() -> str:
         raise AssertionError("this check was to be skipped")
 
-    findings = examine(
+    findings = run_checks(
         [
-            Probe("first", right),
-            Probe("second", wrong, ["first"]),
-            Probe("third", never, ["second"]),
-            Probe("fourth", never, ["first", "third"]),
-            Probe("fifth", right, ["first", "not in this row"]),
+            Check("first", right),
+            Check("second", wrong, ["first"]),
+            Check("third", never, ["second"]),
+            Check("fourth", never, ["first", "third"]),
+            Check("fifth", right, ["first", "not in this row"]),
         ]
     )
     assert [finding.state for finding in findings] == ["OK", "WRONG", "skipped", "skipped", "OK"]
@@ -99,15 +99,15 @@ def test_what_aws_does_not_tell_is_a_finding() -> None:
         raise EndpointConnectionError(endpoint_url="https://nobody")
 
     for look, said in ((refused, "Slow down."), (unreachable, "https://nobody")):
-        finding = wrong_one(examine([Probe("first", look)]))
+        finding = wrong_one(run_checks([Check("first", look)]))
         assert finding.found.startswith("AWS cannot be asked: ")
         assert said in finding.found
         assert "open_lab" in finding.do
 
 
 def test_findings_as_html_escape_and_take_the_themes_colours() -> None:
-    findings = Findings(
-        [Finding("a<b", True, "fine."), Finding("c", False, "<script>", "mend & go.")]
+    findings = CheckReport(
+        [CheckResult("a<b", True, "fine."), CheckResult("c", False, "<script>", "mend & go.")]
     )
     html = findings._repr_html_()
     assert "<script>" not in html
@@ -148,8 +148,8 @@ def test_before_anything_was_made_nothing_is_made(tmp_path: Path) -> None:
     assert "clock" not in {finding.about for finding in findings}
 
 
-def doctor_machine_findings(home: Path, lab: Lab | None = None) -> Findings:
-    return examine(machine_checks.machine_probes(home, lab))
+def doctor_machine_findings(home: Path, lab: Lab | None = None) -> CheckReport:
+    return run_checks(machine_checks.machine_checks(home, lab))
 
 
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_an_environment_older_than_its_lock(
 def test_without_a_clone_what_was_installed_says_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(machine_checks, "CLONE", tmp_path)
+    monkeypatch.setattr(machine_checks, "REPOSITORY_ROOT", tmp_path)
     needs = ["boto3>=1.0", 'uvloop>=0.22; sys_platform != "win32"', 'x>=9; extra == "test"']
     monkeypatch.setattr("importlib.metadata.requires", lambda _: needs)
     assert machine_checks.packages() == "all that creeklab asks for are here."
@@ -215,7 +215,7 @@ def test_what_others_on_the_machine_can_read(path: str, tmp_path: Path) -> None:
     assert machine_checks.home_folder(home)
     target = home / path
     target.chmod(stat.S_IMODE(target.stat().st_mode) | 0o044)
-    with pytest.raises(Wrong) as wrong:
+    with pytest.raises(CheckFailed) as wrong:
         machine_checks.home_folder(home)
     assert str(target) in wrong.value.found
     assert wrong.value.do.startswith("chmod ")
@@ -268,12 +268,12 @@ def test_a_port_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_workshops_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    workshop = supervisor.Joined("creek.local", 8883, 8443, "ada", "secret")
-    cloud = supervisor.Running(0, "creek.local", 8883, 8443)
+    workshop = supervisor.WorkshopMembership("creek.local", 8883, 8443, "ada", "secret")
+    cloud = supervisor.RunningCloud(0, "creek.local", 8883, 8443)
     monkeypatch.setattr(supervisor, "joined", lambda _: workshop)
     found = machine_checks.local_cloud(tmp_path, lambda: cloud, opened=True)
     assert found == "is the workshop's, and can be reached."
-    with pytest.raises(Wrong, match=r"creek\.local cannot be reached"):
+    with pytest.raises(CheckFailed, match=r"creek\.local cannot be reached"):
         machine_checks.local_cloud(tmp_path, lambda: None, opened=False)
 
 
@@ -342,27 +342,27 @@ def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: Make) -> 
         findings = lab.doctor(thing.name)
         assert findings.ok
         assert "is connected now, and was left alone" in repr(findings)
-        gone = lab.tape(kind="disconnect", thing=thing.name)
+        gone = lab.events(kind="disconnect", thing=thing.name)
     assert gone.empty
 
 
 def test_no_files_and_no_thing(lab: Lab) -> None:
     findings = lab.doctor("nobody-here")
-    assert [finding.about for finding in findings.wrong()] == ["files", "Thing"]
-    assert "lab.keys.save" in findings.wrong()[0].do
-    assert 'create_thing(thingName="nobody-here")' in findings.wrong()[1].do
+    assert [finding.about for finding in findings.failures()] == ["files", "Thing"]
+    assert "lab.keys.save" in findings.failures()[0].do
+    assert 'create_thing(thingName="nobody-here")' in findings.failures()[1].do
     assert skipped(findings) == AFTER_FILES
 
 
 def test_a_name_that_no_thing_can_have(lab: Lab) -> None:
     findings = lab.doctor("no/thing")
-    assert "not the name of a Thing" in findings.wrong()[0].found
+    assert "not the name of a Thing" in findings.failures()[0].found
 
 
 def test_a_ca_file_that_is_missing_or_broken(lab: Lab, new_thing: Make, tmp_path: Path) -> None:
     thing = new_thing()
     missing = with_target(lab, ca_file=tmp_path / "ca.pem").doctor(thing.name)
-    assert [finding.about for finding in missing.wrong()] == ["files", "CA and endpoint"]
+    assert [finding.about for finding in missing.failures()] == ["files", "CA and endpoint"]
     (tmp_path / "ca.pem").write_text("no certificate")
     broken = with_target(lab, ca_file=tmp_path / "ca.pem").doctor(thing.name)
     assert wrong_one(broken).about == "CA and endpoint"
@@ -438,7 +438,7 @@ def test_a_key_that_tls_does_not_take(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     self_made(thing, rsa.generate_private_key(65537, 1024), days=1)
     findings = lab.doctor(thing.name)
-    assert [finding.about for finding in findings.wrong()] == [
+    assert [finding.about for finding in findings.failures()] == [
         "certificate known",
         "TLS handshake",
     ]
@@ -552,7 +552,7 @@ def test_a_firewall_that_drops_everything(
         raise TimeoutError
 
     thing = new_thing()
-    monkeypatch.setattr(device_checks.DeviceProbes, "_dial", drop)
+    monkeypatch.setattr(device_checks.DeviceChecks, "_dial", drop)
     findings = lab.doctor(thing.name)
     assert wrong_one(findings).about == "server"
     assert "firewall" in wrong_one(findings).found
@@ -604,8 +604,12 @@ def test_a_cloud_that_has_ended(home: Path) -> None:
     lab.catch_up("04-policy")
     supervisor.stop(home)
     device = lab.doctor("Test2")
-    assert [finding.about for finding in device.wrong()] == ["server", "Thing", "certificate known"]
-    assert "AWS cannot be asked" in device.wrong()[1].found
+    assert [finding.about for finding in device.failures()] == [
+        "server",
+        "Thing",
+        "certificate known",
+    ]
+    assert "AWS cannot be asked" in device.failures()[1].found
     machine = lab.doctor()
     assert wrong_one(machine).about == "local cloud"
     assert "open_lab" in wrong_one(machine).do
@@ -614,7 +618,7 @@ def test_a_cloud_that_has_ended(home: Path) -> None:
 def test_looking_is_no_refusal(lab: Lab, new_thing: NewThing) -> None:
     """`lab.why` goes on about what the learner did, not about the doctor's own hand on the door."""
     thing = new_thing()
-    before = len(lab.tape(kind="tls"))
+    before = len(lab.events(kind="tls"))
     for name in (thing.name, "Nobody"):
         lab.doctor(name)
-    assert len(lab.tape(kind="tls")) == before
+    assert len(lab.events(kind="tls")) == before

@@ -26,12 +26,14 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from creeklab.bootstrap import CLONE, LOCK, TEST_LOCK, is_met
+from creeklab.bootstrap import LOCK, REPOSITORY_ROOT, TEST_LOCK, is_met
 
-PROJECT: dict[str, Any] = tomllib.loads((CLONE / "pyproject.toml").read_text())["project"]
+PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text())["project"]
 NEEDED = [Requirement(line) for line in PROJECT["dependencies"]]
 TESTS_NEED = [Requirement(line) for line in PROJECT["optional-dependencies"]["test"]]
-TEXTS = {name: (CLONE / name).read_text() for name in (LOCK, TEST_LOCK, "environment.yml")}
+TEXTS = {
+    name: (REPOSITORY_ROOT / name).read_text() for name in (LOCK, TEST_LOCK, "environment.yml")
+}
 CONDA_NAMES = {"matplotlib-base": "matplotlib"}  # the one without the Qt toolkit
 
 MACHINES = [

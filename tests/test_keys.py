@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab.client.key_files import Keys, ThingFiles, certificate_id
+from creeklab.client.key_files import KeyFiles, ThingFiles, certificate_id
 from creeklab.lab.lab import Lab
 
 Answers = tuple[dict[str, Any], dict[str, Any]]
@@ -28,8 +28,8 @@ def answers(session_lab: Lab) -> Answers:
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Keys:
-    return Keys(tmp_path / "home" / "keys", tmp_path / "ca.pem")
+def keys(tmp_path: Path) -> KeyFiles:
+    return KeyFiles(tmp_path / "home" / "keys", tmp_path / "ca.pem")
 
 
 def names(folder: Path) -> list[str]:
@@ -39,7 +39,7 @@ def names(folder: Path) -> list[str]:
 # --- what is saved --------------------------------------------------------------------------------
 
 
-def test_what_aws_answered_is_on_disk(keys: Keys, answers: Answers, tmp_path: Path) -> None:
+def test_what_aws_answered_is_on_disk(keys: KeyFiles, answers: Answers, tmp_path: Path) -> None:
     answer = answers[0]
     files = keys.save("Test2", answer)
     assert files == keys.files("Test2") == ThingFiles(tmp_path / "home/keys/Test2", keys._ca)
@@ -60,7 +60,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
-def test_only_the_owner_gets_at_the_key(keys: Keys, answers: Answers, umask: int) -> None:
+def test_only_the_owner_gets_at_the_key(keys: KeyFiles, answers: Answers, umask: int) -> None:
     for answer in answers:
         files = keys.save("Test2", answer)
     modes = {
@@ -80,14 +80,14 @@ def test_only_the_owner_gets_at_the_key(keys: Keys, answers: Answers, umask: int
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
-def test_a_key_folder_that_was_open_is_closed(keys: Keys, answers: Answers) -> None:
+def test_a_key_folder_that_was_open_is_closed(keys: KeyFiles, answers: Answers) -> None:
     keys.folder.mkdir(parents=True)
     keys.folder.chmod(0o755)
     keys.save("Test2", answers[0])
     assert stat.S_IMODE(keys.folder.stat().st_mode) == 0o700
 
 
-def test_a_key_of_ones_own_for_a_signing_request(lab: Lab, keys: Keys) -> None:
+def test_a_key_of_ones_own_for_a_signing_request(lab: Lab, keys: KeyFiles) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     pem = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
@@ -106,7 +106,7 @@ def test_a_key_of_ones_own_for_a_signing_request(lab: Lab, keys: Keys) -> None:
     assert files.certificate_id == answer["certificateId"]
 
 
-def test_an_answer_without_a_key_is_refused(keys: Keys, answers: Answers) -> None:
+def test_an_answer_without_a_key_is_refused(keys: KeyFiles, answers: Answers) -> None:
     keys.save("Test2", answers[0])
     without = {name: value for name, value in answers[1].items() if name != "keyPair"}
     for answer in (without, {**without, "keyPair": {}}):
@@ -136,7 +136,7 @@ def test_a_git_work_tree_is_refused_and_stays_clean(
 ) -> None:
     before = sorted(repository.rglob("*"))
     with pytest.raises(ValueError, match="lies in the git work tree") as refusal:
-        Keys(repository / below, repository / "ca.pem").save("Test2", answers[0])
+        KeyFiles(repository / below, repository / "ca.pem").save("Test2", answers[0])
     assert str(repository) in str(refusal.value)
     assert "CREEKLAB_HOME" in str(refusal.value)
     assert sorted(repository.rglob("*")) == before
@@ -147,7 +147,7 @@ def test_a_relative_folder_is_looked_at_from_here(
 ) -> None:
     monkeypatch.chdir(repository / "below")
     with pytest.raises(ValueError, match="lies in the git work tree") as refusal:
-        Keys(Path("keys"), Path("ca.pem")).save("Test2", answers[0])
+        KeyFiles(Path("keys"), Path("ca.pem")).save("Test2", answers[0])
     assert str(refusal.value).startswith(
         f"{Path('keys', 'Test2')} lies in the git work tree {os.pardir}."
     )
@@ -159,7 +159,7 @@ def test_no_detour_leads_into_a_git_work_tree(
 ) -> None:
     (tmp_path / "link").symlink_to(repository / "below", target_is_directory=True)
     with pytest.raises(ValueError, match="lies in the git work tree"):
-        Keys(tmp_path / way / "keys", tmp_path / "ca.pem").save("Test2", answers[0])
+        KeyFiles(tmp_path / way / "keys", tmp_path / "ca.pem").save("Test2", answers[0])
     assert list((repository / "below").iterdir()) == []
 
 
@@ -186,7 +186,7 @@ def test_no_detour_leads_into_a_git_work_tree(
     ids=repr,
 )
 def test_what_is_not_the_name_of_a_thing_names_no_folder(
-    keys: Keys, name: str, answers: Answers
+    keys: KeyFiles, name: str, answers: Answers
 ) -> None:
     with pytest.raises(ValueError, match="is not the name of a Thing"):
         keys.save(name, answers[0])
@@ -197,7 +197,7 @@ def test_what_is_not_the_name_of_a_thing_names_no_folder(
 
 
 @pytest.mark.parametrize("name", ["Test2", "creek:elkhorn:1", ":", "-", "_", "a" * 128])
-def test_every_name_of_a_thing_has_a_folder(keys: Keys, name: str, answers: Answers) -> None:
+def test_every_name_of_a_thing_has_a_folder(keys: KeyFiles, name: str, answers: Answers) -> None:
     files = keys.save(name, answers[0])
     assert files.folder.parent == keys.folder
     assert ":" not in files.folder.name  # which Windows does not take
@@ -208,7 +208,9 @@ def test_every_name_of_a_thing_has_a_folder(keys: Keys, name: str, answers: Answ
 # --- nothing is lost ------------------------------------------------------------------------------
 
 
-def test_an_earlier_certificate_is_kept_beside_the_new_one(keys: Keys, answers: Answers) -> None:
+def test_an_earlier_certificate_is_kept_beside_the_new_one(
+    keys: KeyFiles, answers: Answers
+) -> None:
     first, second = answers
     keys.save("a:b", first)
     files = keys.save("a:b", second)
@@ -220,7 +222,7 @@ def test_an_earlier_certificate_is_kept_beside_the_new_one(keys: Keys, answers: 
     assert keys.things() == ["a:b"]
 
 
-def test_saving_the_same_again_and_again(keys: Keys, answers: Answers) -> None:
+def test_saving_the_same_again_and_again(keys: KeyFiles, answers: Answers) -> None:
     first, second = answers
     for answer in (first, first, second, first, first):
         files = keys.save("Test2", answer)
@@ -229,7 +231,9 @@ def test_saving_the_same_again_and_again(keys: Keys, answers: Answers) -> None:
     assert any(name.endswith(second["certificateId"][:10]) for name in names(keys.folder))
 
 
-def test_a_save_that_was_interrupted_does_not_stop_the_next(keys: Keys, answers: Answers) -> None:
+def test_a_save_that_was_interrupted_does_not_stop_the_next(
+    keys: KeyFiles, answers: Answers
+) -> None:
     keys.save("Test2", answers[0])
     leftover = keys.folder / "Test2.new"
     leftover.mkdir()
@@ -249,7 +253,7 @@ def test_a_save_that_was_interrupted_does_not_stop_the_next(keys: Keys, answers:
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "garbage"])
 def test_files_that_were_damaged_do_not_stop_the_next_save(
-    keys: Keys, damage: str, answers: Answers
+    keys: KeyFiles, damage: str, answers: Answers
 ) -> None:
     certificate = keys.save("Test2", answers[0]).certificate
     if damage == "missing":
@@ -266,14 +270,14 @@ def test_files_that_were_damaged_do_not_stop_the_next_save(
 
 
 @pytest.mark.parametrize("missing", ["certificate", "private_key"])
-def test_files_are_only_found_whole(keys: Keys, missing: str, answers: Answers) -> None:
+def test_files_are_only_found_whole(keys: KeyFiles, missing: str, answers: Answers) -> None:
     files = keys.save("Test2", answers[0])
     getattr(files, missing).unlink()
     with pytest.raises(FileNotFoundError, match="no certificate with its key for 'Test2'"):
         keys.files("Test2")
 
 
-def test_where_nothing_was_saved(keys: Keys) -> None:
+def test_where_nothing_was_saved(keys: KeyFiles) -> None:
     assert keys.things() == []
     with pytest.raises(FileNotFoundError, match=r"create_keys_and_certificate .*lab\.keys\.save"):
         keys.files("Test2")
@@ -282,7 +286,7 @@ def test_where_nothing_was_saved(keys: Keys) -> None:
 
 
 def test_removing_leaves_nothing_of_this_thing_and_all_of_the_others(
-    keys: Keys, answers: Answers
+    keys: KeyFiles, answers: Answers
 ) -> None:
     for thing in ("Test", "Test2"):
         for answer in answers:
@@ -297,7 +301,7 @@ def test_removing_leaves_nothing_of_this_thing_and_all_of_the_others(
 
 
 def test_removing_the_files_of_deleted_certificates_keeps_the_keys_of_others(
-    keys: Keys, answers: Answers
+    keys: KeyFiles, answers: Answers
 ) -> None:
     for answer in answers[:2]:
         keys.save("Test2", answer)
@@ -309,7 +313,7 @@ def test_removing_the_files_of_deleted_certificates_keeps_the_keys_of_others(
     assert names(keys.folder) == []
 
 
-def test_removing_includes_what_an_interrupted_save_left(keys: Keys) -> None:
+def test_removing_includes_what_an_interrupted_save_left(keys: KeyFiles) -> None:
     leftover = keys.folder / "Test2.new"
     leftover.mkdir(parents=True)
     (leftover / "private.pem.key").write_text("a key")

@@ -22,7 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import creeklab
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
 from creeklab.course.checks import Checks
@@ -168,7 +168,7 @@ def test_clients_ignore_the_environment(
     assert fresh.client("sts").get_caller_identity()["Account"] == lab.account
     assert fresh.session.client("iot").list_things(maxResults=1)["things"] is not None
     fresh.client("iot-data").publish(topic="environment", payload=b"x")
-    assert len(fresh.tape()) > 0
+    assert len(fresh.events()) > 0
 
 
 def test_options_of_a_boto3_client_pass_through(lab: Lab) -> None:
@@ -218,11 +218,11 @@ def test_the_tape_is_a_table_of_what_happened(lab: Lab, new_thing: Callable[...,
     thing = new_thing(
         [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "ARN:client/THING"}]
     )
-    before = lab.tape()
+    before = lab.events()
     last = int(before.index[-1])
-    with lab.connect(thing.name) as device, pytest.raises(Refused):
+    with lab.connect(thing.name) as device, pytest.raises(RequestRefused):
         device.publish("creek/depth", {"depth": 1.4})
-    tape = lab.tape(after=last)
+    tape = lab.events(after=last)
     mine = tape[tape["client_id"] == thing.name]
     assert before.columns[: len(COLUMNS) - 1].tolist() == COLUMNS[1:]
     assert mine["kind"].tolist()[:2] == ["connect", "publish"]
@@ -236,7 +236,7 @@ def test_the_tape_is_a_table_of_what_happened(lab: Lab, new_thing: Callable[...,
 
 
 def test_a_tape_without_entries_has_the_same_columns(lab: Lab) -> None:
-    tape = lab.tape(after=10**9)
+    tape = lab.events(after=10**9)
     assert len(tape) == 0
     assert tape.columns.tolist() == COLUMNS[1:]
     assert str(tape["time"].dt.tz) == "UTC"
@@ -247,7 +247,7 @@ def test_a_tape_without_entries_has_the_same_columns(lab: Lab) -> None:
 
 def test_reset_empties_the_account_and_leaves_the_rest(home: Path) -> None:
     # Not on the usual port, which another cloud may take while this one starts anew.
-    supervisor.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     assert repr(lab.why()) == "Nothing was refused."
     iot, data = lab.client("iot"), lab.client("iot-data")

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from creeklab.client.key_files import certificate_id
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.ledger.cost import Use
+from creeklab.ledger.cost import Usage
 from creeklab.ledger.ledger_file import LedgerFile
 from creeklab.resources.resource import (
     CERTIFICATE,
@@ -33,7 +33,7 @@ from creeklab.resources.resource import (
     TYPE,
     VERSION,
     Inventory,
-    Made,
+    Resource,
 )
 
 POLICY_TEXT = json.dumps(
@@ -116,11 +116,11 @@ def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
         (RETAINED, "recorded/topic"),
     ]:
         assert has(*made), made
-    table = own_lab.ledger.made()
-    assert Made(SHADOW, ("recorded", "")) in table
-    assert Made(SHADOW, ("recorded", "n")) in table
-    assert Made(VERSION, ("recorded-policy", "2")) not in table  # goes with its policy
-    assert own_lab.ledger.made() == table
+    table = own_lab.ledger.resources()
+    assert Resource(SHADOW, ("recorded", "")) in table
+    assert Resource(SHADOW, ("recorded", "n")) in table
+    assert Resource(VERSION, ("recorded-policy", "2")) not in table  # goes with its policy
+    assert own_lab.ledger.resources() == table
 
     data.publish(topic="recorded/topic", retain=True, payload=b"")
     data.delete_thing_shadow(thingName="recorded", shadowName="n")
@@ -137,10 +137,10 @@ def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
     iot.delete_thing(thingName="recorded")
     left = [
         one
-        for one in own_lab.ledger.made()
+        for one in own_lab.ledger.resources()
         if one.names[0] in (number, plain) or "recorded" in str(one)
     ]
-    assert left == [Made(TYPE, ("recorded-type",))]
+    assert left == [Resource(TYPE, ("recorded-type",))]
 
 
 @pytest.mark.parametrize("way", ["csr", "without-ca"])
@@ -165,7 +165,7 @@ def test_certificates_that_come_another_way(way: str, own_lab: Lab, iot: Any) ->
 
 
 def test_what_aws_refuses_is_not_on_record(own_lab: Lab, iot: Any) -> None:
-    before = own_lab.ledger.made()
+    before = own_lab.ledger.resources()
     for call, asked in [
         (iot.create_policy, {"policyName": "bad", "policyDocument": "{"}),
         (iot.create_thing, {"thingName": "no spaces, please"}),
@@ -173,7 +173,7 @@ def test_what_aws_refuses_is_not_on_record(own_lab: Lab, iot: Any) -> None:
     ]:
         with pytest.raises(ClientError):
             call(**asked)
-    assert own_lab.ledger.made() == before
+    assert own_lab.ledger.resources() == before
 
 
 def test_a_lab_opened_again_knows_what_was_made_before(own_lab: Lab, iot: Any) -> None:
@@ -221,12 +221,12 @@ def test_a_shadow_that_others_had_is_not_this_labs(own_lab: Lab, iot: Any, data:
     others(own_lab, "iot-data").update_thing_shadow(thingName="shadowed", payload='{"state": {}}')
     data.update_thing_shadow(thingName="shadowed", payload='{"state": {}}')
     data.update_thing_shadow(thingName="unshadowed", payload='{"state": {}}')
-    made = own_lab.ledger.made()
-    assert Made(SHADOW, ("shadowed", "")) not in made
-    assert Made(SHADOW, ("unshadowed", "")) in made
+    made = own_lab.ledger.resources()
+    assert Resource(SHADOW, ("shadowed", "")) not in made
+    assert Resource(SHADOW, ("unshadowed", "")) in made
     data.delete_thing_shadow(thingName="unshadowed")
     data.update_thing_shadow(thingName="unshadowed", payload='{"state": {}}')
-    assert Made(SHADOW, ("unshadowed", "")) in own_lab.ledger.made()
+    assert Resource(SHADOW, ("unshadowed", "")) in own_lab.ledger.resources()
 
 
 # --- devices --------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_a_message_may_make_a_shadow_or_be_retained(own_lab: Lab, client: str) -
         device.publish("creek/last", {"ft": 1.4}, retain=True)
         device.publish("creek/first", {"ft": 1.4}, retain=True)
         device.publish("creek/first", b"", retain=True)
-    made = own_lab.ledger.made()
+    made = own_lab.ledger.resources()
     shadows = {one.names for one in made if one.kind == SHADOW}
     assert {("without-thing", ""), ("Test2", ""), (client, "named")} <= shadows
     assert ("their-own", "") not in shadows
@@ -260,16 +260,16 @@ def test_a_message_may_make_a_shadow_or_be_retained(own_lab: Lab, client: str) -
 def test_a_retained_message_that_was_refused_is_not_on_record(
     own_lab: Lab, client: str, iot: Any
 ) -> None:
-    from creeklab.client.device import Refused
+    from creeklab.client.device import RequestRefused
 
-    with own_lab.connect("Test2") as device, pytest.raises(Refused):
+    with own_lab.connect("Test2") as device, pytest.raises(RequestRefused):
         device.publish("not/allowed", "x", retain=True)
     assert not own_lab.ledger.has(RETAINED, "not/allowed")
 
 
 def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: str) -> None:
     """CONNECT, SUBSCRIBE, PUBLISH in and out, and PUBACK, in steps of 5 KB."""
-    after = int(own_lab.tape().index.max())
+    after = int(own_lab.events().index.max())
     before = own_lab.ledger.cost().use
     with own_lab.connect(client, client_id="counted") as device:
         inbox = device.subscribe("counted/#")
@@ -283,7 +283,7 @@ def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: 
         device.shadow.delete()
     use = own_lab.ledger.cost().use
 
-    tape = own_lab.tape(after=after)
+    tape = own_lab.events(after=after)
     sent = tape[(tape["client_id"] == "counted") & (tape["kind"] == "publish")]
     got = tape[tape["to"].apply(lambda to: isinstance(to, list) and "counted" in to)]
     subscribed = tape[(tape["client_id"] == "counted") & (tape["kind"] == "subscribe")]
@@ -298,21 +298,21 @@ def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: 
 
 
 def test_calls_are_counted_where_aws_counts_them(own_lab: Lab, iot: Any, data: Any) -> None:
-    def used(call: Callable[..., Any], **asked: Any) -> Use:
+    def used(call: Callable[..., Any], **asked: Any) -> Usage:
         before = own_lab.ledger.cost().use.counts()
         call(**asked)
         after = own_lab.ledger.cost().use.counts()
-        return Use(**{name: after[name] - before[name] for name in after})
+        return Usage(**{name: after[name] - before[name] for name in after})
 
-    assert used(iot.describe_endpoint) == Use()
-    assert used(iot.list_policies) == Use()
-    assert used(iot.list_things) == Use(operations=1)
-    assert used(data.publish, topic="a/b", payload=b"x" * 6000) == Use(messages=2)
+    assert used(iot.describe_endpoint) == Usage()
+    assert used(iot.list_policies) == Usage()
+    assert used(iot.list_things) == Usage(operations=1)
+    assert used(data.publish, topic="a/b", payload=b"x" * 6000) == Usage(messages=2)
     large = json.dumps({"state": {"reported": {"a": "x" * 3000}}})
     before = own_lab.ledger.has(THING, "Test2")
     assert before  # so no question is asked of its shadow first
-    assert used(data.update_thing_shadow, thingName="Test2", payload=large) == Use(operations=4)
-    assert used(data.get_thing_shadow, thingName="Test2") == Use(operations=4)
+    assert used(data.update_thing_shadow, thingName="Test2", payload=large) == Usage(operations=4)
+    assert used(data.get_thing_shadow, thingName="Test2") == Usage(operations=4)
 
 
 def test_a_reset_account_has_nothing_made_but_keeps_what_was_used(home: Path) -> None:
@@ -322,8 +322,8 @@ def test_a_reset_account_has_nothing_made_but_keeps_what_was_used(home: Path) ->
     assert used
     lab.reset()
     again = open_lab(home=home)
-    assert again.ledger.made() == ()
-    assert repr(again.ledger.made()) == "Nothing that this lab has made is there."
+    assert again.ledger.resources() == ()
+    assert repr(again.ledger.resources()) == "Nothing that this lab has made is there."
     assert again.ledger.cost().use == used
 
 
@@ -331,7 +331,7 @@ def test_a_reset_account_has_nothing_made_but_keeps_what_was_used(home: Path) ->
 
 
 def test_the_table_names_a_certificate_by_its_thing(own_lab: Lab, client: str) -> None:
-    table = own_lab.ledger.made()
+    table = own_lab.ledger.resources()
     number = own_lab.keys.files("Test2").certificate_id
     rows = table.rows()
     assert ("Thing", "Test2") in rows
@@ -377,7 +377,7 @@ ALL = [
 ]
 
 
-def there(entries: list[dict[str, Any]]) -> list[Made]:
+def there(entries: list[dict[str, Any]]) -> list[Resource]:
     return list(Inventory().after(entries))
 
 
@@ -398,14 +398,14 @@ def test_what_is_removed_takes_along_what_existed_with_it(
 ) -> None:
     before, after = there(ALL), there([*ALL, gone])
     lost = [one for one in before if one not in after]
-    named = Made(gone["kind"], tuple(gone["names"]))
+    named = Resource(gone["kind"], tuple(gone["names"]))
     assert {one.kind for one in lost if one != named} == goes_with_it
 
 
 def test_a_reset_leaves_nothing_and_lines_of_other_kinds_are_no_matter() -> None:
     assert there([*ALL, {"did": "reset"}]) == []
     assert there([{"did": "use", "messages": 1}, {}, *ALL, *ALL]) == there(ALL)
-    assert there([*ALL, {"did": "reset"}, make(THING, "t")]) == [Made(THING, ("t",))]
+    assert there([*ALL, {"did": "reset"}, make(THING, "t")]) == [Resource(THING, ("t",))]
 
 
 def test_a_ledger_that_grows_is_taken_in_bit_by_bit() -> None:
@@ -413,11 +413,11 @@ def test_a_ledger_that_grows_is_taken_in_bit_by_bit() -> None:
     rows = [*ALL, remove(THING, "t"), make(THING, "t")]
     for end in range(len(rows) + 1):
         assert list(inventory.after(rows[:end])) == there(rows[:end])
-    assert Made(THING, ("t",)) in inventory
+    assert Resource(THING, ("t",)) in inventory
     assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter one is another one
 
 
 def test_what_cannot_be_made_is_refused_by_its_own_name(lab: Lab) -> None:
     with pytest.raises(ClientError, match="calling the CreateThing operation"):
         lab.client("iot").create_thing(thingName="my thing")
-    assert ("Thing", "my thing") not in lab.ledger.made().rows()
+    assert ("Thing", "my thing") not in lab.ledger.resources().rows()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.lab.lab import Lab, open_lab
 
 pytestmark = pytest.mark.live
@@ -38,8 +38,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     lab = open_lab("aws", home=tmp_path_factory.mktemp("home"), agree=True, mqtt_port=request.param)
     yield lab
     done = within(AWS_SECONDS, lambda: (found := lab.ledger.tear_down()).ok and found)
-    assert done, repr(lab.ledger.made())
-    assert lab.ledger.made() == ()
+    assert done, repr(lab.ledger.resources())
+    assert lab.ledger.resources() == ()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_a_device_connects_publishes_and_has_a_shadow(lab: Lab, thing: str) -> N
     def connected() -> bool:
         try:
             lab.connect(thing).close()
-        except Refused:
+        except RequestRefused:
             return False
         return True
 
@@ -83,7 +83,7 @@ def test_a_device_connects_publishes_and_has_a_shadow(lab: Lab, thing: str) -> N
         assert inbox.wait_for(1)[0].json == {"depth": 1.4}
         device.shadow.update(reported={"depth": 1.4})
         assert device.shadow.get()["state"]["reported"] == {"depth": 1.4}
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.publish("not/allowed", "x")
     assert lab.check.certificate(thing)
     assert lab.check.shadow(thing, depth=1.4)
@@ -103,5 +103,5 @@ def test_the_account_itself_connects(lab: Lab, thing: str) -> None:
 
 
 def test_what_was_made_and_used_is_on_record(lab: Lab, thing: str) -> None:
-    assert thing in repr(lab.ledger.made())
+    assert thing in repr(lab.ledger.resources())
     assert lab.ledger.cost().total > 0

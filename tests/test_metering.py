@@ -11,14 +11,14 @@ from creeklab.ledger.cost import (
     Cost,
     Meter,
     Prices,
-    Use,
+    Usage,
+    billable_messages,
+    billable_operations,
     cost_of,
     load_prices,
-    messages_of,
-    operations_of,
 )
 
-FREE = Use(messages=500_000, minutes=2_250_000, operations=225_000)
+FREE = Usage(messages=500_000, minutes=2_250_000, operations=225_000)
 
 
 @pytest.fixture(scope="module")
@@ -31,37 +31,37 @@ def prices() -> Prices:
     [(0, 1), (1, 1), (5120, 1), (5121, 2), (8 * 1024, 2), (10_240, 2), (128 * 1024, 26)],
 )
 def test_a_message_counts_once_for_each_5_kb(size: int, messages: int) -> None:
-    assert messages_of(size) == messages
+    assert billable_messages(size) == messages
 
 
 @pytest.mark.parametrize(("size", "operations"), [(0, 1), (1024, 1), (1025, 2), (8192, 8)])
 def test_an_operation_counts_once_for_each_kb(size: int, operations: int) -> None:
-    assert operations_of(size) == operations
+    assert billable_operations(size) == operations
 
 
 @pytest.mark.parametrize(
     ("use", "usd"),
     [
         # AWS's own example: 100 000 devices connected for 30 days, and their messages.
-        (Use(minutes=100_000 * 60 * 24 * 30), {"minutes": 345.60}),
-        (Use(messages=975_000_000), {"messages": 975.0}),
-        (Use(operations=1_000_000), {"operations": 1.25}),
-        (Use(), {}),
-        (Use(messages=1_000_000_000), {"messages": 1000.0}),
-        (Use(messages=2_000_000_000), {"messages": 1000.0 + 800.0}),
-        (Use(messages=6_000_000_000), {"messages": 1000.0 + 3200.0 + 700.0}),
+        (Usage(minutes=100_000 * 60 * 24 * 30), {"minutes": 345.60}),
+        (Usage(messages=975_000_000), {"messages": 975.0}),
+        (Usage(operations=1_000_000), {"operations": 1.25}),
+        (Usage(), {}),
+        (Usage(messages=1_000_000_000), {"messages": 1000.0}),
+        (Usage(messages=2_000_000_000), {"messages": 1000.0 + 800.0}),
+        (Usage(messages=6_000_000_000), {"messages": 1000.0 + 3200.0 + 700.0}),
     ],
 )
-def test_what_a_months_use_costs(use: Use, usd: dict[str, float], prices: Prices) -> None:
+def test_what_a_months_use_costs(use: Usage, usd: dict[str, float], prices: Prices) -> None:
     nothing = {"messages": 0.0, "minutes": 0.0, "operations": 0.0}
     assert cost_of(use, prices) == pytest.approx({**nothing, **usd})
 
 
 def test_the_free_tier_counts_for_each_month(prices: Prices) -> None:
     assert prices.free == FREE
-    once = Cost({"2026-01": Use(messages=600_000)}, prices, "aws")
+    once = Cost({"2026-01": Usage(messages=600_000)}, prices, "aws")
     spread = Cost(
-        {"2026-01": Use(messages=300_000), "2026-02": Use(messages=300_000)}, prices, "aws"
+        {"2026-01": Usage(messages=300_000), "2026-02": Usage(messages=300_000)}, prices, "aws"
     )
     assert (once.total, spread.total) == (pytest.approx(0.6), pytest.approx(0.6))
     assert once.beyond_free_tier == pytest.approx(0.1)
@@ -69,12 +69,12 @@ def test_the_free_tier_counts_for_each_month(prices: Prices) -> None:
 
 
 def test_tiers_begin_anew_each_month(prices: Prices) -> None:
-    months = {"2026-01": Use(messages=10**9), "2026-02": Use(messages=10**9)}
+    months = {"2026-01": Usage(messages=10**9), "2026-02": Usage(messages=10**9)}
     assert Cost(months, prices, "aws").total == pytest.approx(2000.0)
 
 
 def test_the_cost_as_text_and_as_html_says_indicative(prices: Prices) -> None:
-    cost = Cost({"2026-01": Use(1_000_000, 60, 1_000_000)}, prices, "local")
+    cost = Cost({"2026-01": Usage(1_000_000, 60, 1_000_000)}, prices, "local")
     assert repr(cost).splitlines()[:5] == [
         "                                   number       USD",
         "messages                        1,000,000  1.000000",
@@ -96,7 +96,7 @@ def test_a_table_in_the_home_folder_is_used_instead(tmp_path: Path) -> None:
     text = PRICES.read_text(encoding="utf-8").replace("per_million = 0.08", "per_million = 0.096")
     (tmp_path / "prices.toml").write_text(text, encoding="utf-8")
     tokyo = load_prices(tmp_path)
-    assert cost_of(Use(minutes=1_000_000), tokyo)["minutes"] == pytest.approx(0.096)
+    assert cost_of(Usage(minutes=1_000_000), tokyo)["minutes"] == pytest.approx(0.096)
     assert load_prices(tmp_path / "elsewhere") == load_prices()
 
 
@@ -129,7 +129,7 @@ class Clock:
 
 
 @pytest.fixture
-def written() -> list[Use]:
+def written() -> list[Usage]:
     return []
 
 
@@ -139,16 +139,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def meter(written: list[Use], clock: Clock) -> Meter:
+def meter(written: list[Usage], clock: Clock) -> Meter:
     return Meter(written.append, clock=clock)
 
 
-def total(written: list[Use]) -> Use:
-    return sum(written, Use())
+def total(written: list[Usage]) -> Usage:
+    return sum(written, Usage())
 
 
 def test_a_meter_adds_up_and_writes_what_it_has_not_written(
-    meter: Meter, written: list[Use]
+    meter: Meter, written: list[Usage]
 ) -> None:
     meter.message(100)
     meter.message(6000)
@@ -157,14 +157,14 @@ def test_a_meter_adds_up_and_writes_what_it_has_not_written(
     assert written == []
     meter.write()
     meter.write()
-    assert written == [Use(messages=1 + 2 + 2, operations=3)]
+    assert written == [Usage(messages=1 + 2 + 2, operations=3)]
     meter.message()
     meter.write()
-    assert written[1:] == [Use(messages=1)]
+    assert written[1:] == [Usage(messages=1)]
 
 
 def test_a_meter_writes_by_itself_now_and_then(
-    meter: Meter, written: list[Use], clock: Clock
+    meter: Meter, written: list[Usage], clock: Clock
 ) -> None:
     meter.message()
     clock.now += 29
@@ -172,23 +172,23 @@ def test_a_meter_writes_by_itself_now_and_then(
     assert written == []
     clock.now += 1
     meter.message()
-    assert written == [Use(messages=3)]
+    assert written == [Usage(messages=3)]
 
 
 @pytest.mark.parametrize(
     ("seconds", "minutes"), [(0, 1), (1, 1), (59, 1), (60, 2), (61, 2), (600, 11)]
 )
 def test_minutes_that_have_begun_count(
-    seconds: float, minutes: int, meter: Meter, written: list[Use], clock: Clock
+    seconds: float, minutes: int, meter: Meter, written: list[Usage], clock: Clock
 ) -> None:
     meter.connected("a")
     clock.now += seconds
     meter.disconnected("a")
-    assert total(written) == Use(messages=1, minutes=minutes)
+    assert total(written) == Usage(messages=1, minutes=minutes)
 
 
 def test_writing_in_between_counts_no_minute_twice(
-    meter: Meter, written: list[Use], clock: Clock
+    meter: Meter, written: list[Usage], clock: Clock
 ) -> None:
     meter.connected("a")
     meter.connected("b")
@@ -196,8 +196,8 @@ def test_writing_in_between_counts_no_minute_twice(
         clock.now += 30
         meter.write()
     meter.disconnected("a")
-    assert total(written) == Use(messages=2, minutes=12)
+    assert total(written) == Usage(messages=2, minutes=12)
     clock.now += 60
     meter.disconnected("b")
     meter.disconnected("b")  # as the SDK may tell it twice
-    assert total(written) == Use(messages=2, minutes=13)
+    assert total(written) == Usage(messages=2, minutes=13)

@@ -23,7 +23,7 @@ from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
 from creeklab.lab.lab import open_lab
-from creeklab.targets.target import LocalOnly
+from creeklab.targets.target import NotSupportedOnAws
 from tests.aws_stand_in import stand_in
 from tests.notebook_calls import NOTEBOOKS, Call, Recorder, run_notebook
 
@@ -87,7 +87,9 @@ def test_every_cell_runs_or_says_that_only_the_local_cloud_can(
     name: str, recorded: dict[str, Any]
 ) -> None:
     failed, calls = recorded[name]
-    wrong = [(source, error) for source, error in failed if not isinstance(error, LocalOnly)]
+    wrong = [
+        (source, error) for source, error in failed if not isinstance(error, NotSupportedOnAws)
+    ]
     assert wrong == []
     assert {call.operation for call in calls} >= {"GetCallerIdentity", "DescribeEndpoint"}
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from creeklab.client.device import Device
-from creeklab.client.inbox import Message
+from creeklab.client.inbox import ReceivedMessage
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.quality.fault_injection import Fault, inject
@@ -50,11 +50,11 @@ class Recording:
         self._end = threading.Event()
         self.inbox = watcher.subscribe(topic, call=self._call)
 
-    def _call(self, message: Message) -> None:
+    def _call(self, message: ReceivedMessage) -> None:
         if message.payload == b"end":
             self._end.set()
         else:
-            self.recorder.take(message)
+            self.recorder.on_message(message)
 
     def close(self) -> None:
         self.watcher.publish(self.topic, "end")
@@ -75,7 +75,7 @@ def test_live(lab: Lab, thing: NewThing, watcher: Device, history: History) -> N
         Replay(FLOOD, send, progress=False).run()
     recording.close()
     made = recording.recorder
-    assert (made.readings, made.aside, made.new, made.replaced) == (1154, 1, 577, 0)
+    assert (made.readings, made.quarantine, made.new, made.replaced) == (1154, 1, 577, 0)
     pd.testing.assert_frame_equal(history.read("Plumtree"), FLOOD, check_freq=False)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from creeklab.client.device import Device, Refused
+from creeklab.client.device import Device, RequestRefused
 from creeklab.client.inbox import Inbox
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
@@ -88,7 +88,7 @@ def test_a_connection_cut_again_and_again_loses_nothing(
 ) -> None:
     """Whoever connects under the same client id cuts the other off; the SDK comes back."""
     inbox = watcher.subscribe("creek/cut")
-    last = int(lab.tape().index[-1])
+    last = int(lab.events().index[-1])
     with lab.connect(thing.name) as device:
 
         def send(reading: Reading) -> object:
@@ -100,7 +100,7 @@ def test_a_connection_cut_again_and_again_loses_nothing(
         heard = until_end(inbox, device, "creek/cut")
     assert replay.sent == 577
     assert history(heard).sort_index()["depth"].tolist() == FLOOD["stage_ft"].tolist()
-    tape = lab.tape(after=last)
+    tape = lab.events(after=last)
     mine = tape[(tape["client_id"] == thing.name) & (tape["kind"] == "connect")]
     assert len(mine) == 7  # once, and for each cut the other's and the SDK's
 
@@ -120,7 +120,7 @@ def test_a_policy_that_changes_half_way_stops_the_replay_and_nothing_is_missing(
 
         detached: list[Reading] = []
         replay = Replay(FLOOD, send, progress=False)
-        with pytest.raises(Refused, match="'creek/policy': not authorized"):
+        with pytest.raises(RequestRefused, match="'creek/policy': not authorized"):
             replay.run()
         assert 0 < replay.sent <= 300
         iot.attach_policy(policyName=thing.policy, target=thing.certificate_arn)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.events import events
-from creeklab.events.sequence import Step, parties, steps
+from creeklab.events.sequence import Arrow, arrows, parties
 from creeklab.events.sequence_chart import SequenceChart
 from creeklab.lab.lab import Lab
 
@@ -20,7 +20,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def words(*entries: dict[str, Any]) -> list[str]:
-    return [str(step) for step in steps(entries)]
+    return [str(step) for step in arrows(entries)]
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_what_an_entry_says(entry: dict[str, Any], said: list[str]) -> None:
 
 def test_who_publishes_stands_left_of_the_cloud_and_who_listens_right() -> None:
     found = [
-        Step("watcher", "Broker", "SUBSCRIBE creek/#"),
-        Step("Test2", "Broker", "PUBLISH a"),
-        Step("Broker", "Shadow service", "PUBLISH a"),
-        Step("Broker", "watcher", "PUBLISH a"),
+        Arrow("watcher", "Broker", "SUBSCRIBE creek/#"),
+        Arrow("Test2", "Broker", "PUBLISH a"),
+        Arrow("Broker", "Shadow service", "PUBLISH a"),
+        Arrow("Broker", "watcher", "PUBLISH a"),
     ]
     assert parties(found) == ["Test2", "Broker", "Shadow service", "watcher"]
     assert parties(found[:1]) == ["watcher", "Broker"]
@@ -121,15 +121,15 @@ def test_a_real_stretch(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path)
             {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": "ARN:topicfilter/creek/*"},
         ]
     )
-    begin = int(lab.tape().index.max())
+    begin = int(lab.events().index.max())
     with lab.connect(thing.name) as device, lab.connect(watcher.name) as other:
         inbox = other.subscribe("creek/depth")
         device.publish("creek/depth", '<b onclick="x">1</b>')
         inbox.wait_for(1)
         device.shadow.update(reported={"depth": 1.4})
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             other.publish("creek/depth", "x")
-    stretch = lab.tape(after=begin)
+    stretch = lab.events(after=begin)
     chart = events.chart(stretch, title="A & B")
     lines = chart.text.split("\n")
     assert len(lines) == len(chart.steps) > 8
@@ -162,6 +162,6 @@ def test_a_long_stretch_shows_its_end() -> None:
 
 
 def test_an_empty_stretch(lab: Lab) -> None:
-    chart = events.chart(lab.tape(after=10**9))
+    chart = events.chart(lab.events(after=10**9))
     assert repr(chart) == "Nothing happened."
     assert "Nothing happened." in chart._repr_html_()

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.events import events
 from creeklab.lab.lab import Lab
 
@@ -21,7 +21,7 @@ NO_CELLAR = [
 
 
 def last(lab: Lab) -> int:
-    return int(lab.tape().index.max())
+    return int(lab.events().index.max())
 
 
 def morning(lab: Lab, sensor: Any, watcher: Any) -> pd.DataFrame:
@@ -33,13 +33,13 @@ def morning(lab: Lab, sensor: Any, watcher: Any) -> pd.DataFrame:
         device.publish(f"creek/{sensor.name}/raw", b"\xff\x00")
         device.publish(f"creek/{sensor.name}/empty", b"", qos=0)
         inbox.wait_for(3)
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.publish("creek/cellar", "x")
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.subscribe("creek/cellar")
         device.shadow.update(reported={"depth": 1.4})
         listening.unsubscribe(f"creek/{sensor.name}/#")
-    stretch = lab.tape(after=begin)
+    stretch = lab.events(after=begin)
     ours = stretch["client_id"].isin([sensor.name, watcher.name, ""])
     return stretch[ours | (stretch["thing"] == sensor.name)]
 
@@ -92,7 +92,7 @@ def test_played_again_all_comes_out_as_before(
     assert told[f"creek/{sensor}/depth"] == f"accepted, to {watcher}"
     assert set(told["creek/cellar"]) == {"refused"}
     # The devices did it through the real clients: it is all on the tape once more.
-    copy = lab.tape(after=begin)
+    copy = lab.events(after=begin)
     assert f"creek/{sensor}/raw" in set(copy["topic"])
     shadows = copy[(copy["kind"] == "shadow") & (copy["thing"] == sensor)]
     assert shadows["version"].tolist() == [2]
@@ -142,7 +142,7 @@ def test_a_payload_that_was_not_kept_is_left_out(lab: Lab, new_thing: Callable[.
     begin = last(lab)
     with lab.connect(thing.name) as device:
         device.publish("creek/long", "x" * 20_000)
-    done = events.replay(lab.tape(after=begin, thing=thing.name), lab)
+    done = events.replay(lab.events(after=begin, thing=thing.name), lab)
     (left,) = done.differences
     assert (left.what, left.now) == ("creek/long", "left out")
     assert "not on the tape" in left.why
@@ -165,8 +165,8 @@ def test_the_tape_is_filtered_by_kind_thing_and_topic(lab: Lab, devices: tuple[A
     begin = last(lab)
     morning(lab, *devices)
     sensor = devices[0].name
-    assert set(lab.tape(begin, kind="connect")["client_id"]) == {d.name for d in devices}
-    on_topic = lab.tape(begin, topic=f"creek/{sensor}/+")
+    assert set(lab.events(begin, kind="connect")["client_id"]) == {d.name for d in devices}
+    on_topic = lab.events(begin, topic=f"creek/{sensor}/+")
     assert on_topic["topic"].dropna().nunique() == 3
-    of_thing = lab.tape(begin, thing=sensor)
+    of_thing = lab.events(begin, thing=sensor)
     assert sensor in set(of_thing["client_id"])

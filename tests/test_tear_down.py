@@ -17,7 +17,7 @@ from botocore.exceptions import EndpointConnectionError
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger.ledger_file import LedgerFile
-from creeklab.resources.resource import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Made
+from creeklab.resources.resource import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Resource
 from tests.test_ledger import POLICY_TEXT, others
 
 
@@ -137,7 +137,7 @@ def test_all_is_taken_down_and_a_second_time_there_is_nothing_to_do(own_lab: Lab
     assert done.ok, repr(done)
     assert {step.found for step in done.steps} == {"OK"}
     assert len(done.steps) == len(ALL_STEPS)
-    assert own_lab.ledger.made() == ()
+    assert own_lab.ledger.resources() == ()
     assert own_lab.keys.things() == []
     assert not any(everything(own_lab).values())
     again = own_lab.ledger.tear_down()
@@ -232,7 +232,7 @@ def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
     iot.create_policy(policyName="renewed", policyDocument=POLICY_TEXT)
     iot.create_policy_version(policyName="renewed", policyDocument=POLICY_TEXT)
     data.update_thing_shadow(thingName="renewed", payload='{"state": {}}')
-    assert Made(SHADOW, ("renewed", "")) in own_lab.ledger.made()
+    assert Resource(SHADOW, ("renewed", "")) in own_lab.ledger.resources()
     theirs.delete_thing(thingName="renewed")
     theirs.delete_thing_group(thingGroupName="renewed")
     theirs.delete_policy_version(policyName="renewed", policyVersionId="2")
@@ -246,7 +246,7 @@ def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
     iot.attach_thing_principal(thingName="renewed", principal=mine)
     before = everything(own_lab)
 
-    assert Made(THING, ("renewed",)) not in own_lab.ledger.made()
+    assert Resource(THING, ("renewed",)) not in own_lab.ledger.resources()
     for dry_run in (True, False):
         done = own_lab.ledger.tear_down(dry_run=dry_run)
         assert {step.what for step in done.steps if step.found == "LEFT"} == {
@@ -267,7 +267,7 @@ def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
         assert now[kind] == kept
     assert data.get_thing_shadow(thingName="renewed")
     assert mine not in now["certificates"]
-    own_lab.ledger.gone(Made(TYPE, ("renewed",)))
+    own_lab.ledger.mark_removed(Resource(TYPE, ("renewed",)))
     theirs.delete_thing(thingName="renewed")
     theirs.delete_thing_group(thingGroupName="renewed")
 
@@ -278,7 +278,7 @@ def test_what_this_lab_made_anew_is_its_own(own_lab: Lab, theirs: Any) -> None:
     theirs.delete_thing(thingName="again")
     iot.create_thing(thingName="again")
     iot.create_thing(thingName="again")
-    assert own_lab.ledger.owns(Made(THING, ("again",)))
+    assert own_lab.ledger.owns(Resource(THING, ("again",)))
     assert [step.what for step in own_lab.ledger.tear_down().steps] == ["delete Thing 'again'"]
 
 
@@ -287,7 +287,7 @@ def test_lines_of_an_older_ledger_go_by_the_name(own_lab: Lab) -> None:
     theirs.create_thing(thingName="older")
     line = {"did": "make", "at": 0, "kind": THING, "names": ["older"]}
     LedgerFile.of(own_lab.home, own_lab.account).add(line)
-    assert own_lab.ledger.owns(Made(THING, ("older",)))
+    assert own_lab.ledger.owns(Resource(THING, ("older",)))
     assert own_lab.ledger.tear_down().ok
     assert "older" not in everything(own_lab)["things"]
 

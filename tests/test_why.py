@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.client.device_shadow import ShadowRejected
-from creeklab.diagnosis.refusal import Why, unknown
+from creeklab.diagnosis.refusal import Refusal, unknown_client
 from creeklab.display.text import WIDTH
 from creeklab.lab.lab import Lab
 
@@ -27,7 +27,7 @@ def entry(summary: str, **members: Any) -> dict[str, Any]:
 
 
 def test_nothing_was_refused() -> None:
-    why = Why(None)
+    why = Refusal(None)
     assert why.entry is None
     assert why.summary == repr(why) == "Nothing was refused."
 
@@ -47,27 +47,27 @@ NAMES = ["TestClient", "Test2", "gauge-1"]
 def test_of_a_name_that_nobody_has_the_closest_are_said(
     of: str, known: list[str], end: str
 ) -> None:
-    said = unknown(of, known)
+    said = unknown_client(of, known)
     assert said.startswith(f"Nothing is known of '{of}': no client of that name is on the tape")
     assert said.endswith(end)
 
 
 def test_the_summary_is_the_tapes() -> None:
-    why = Why(entry("It was refused, for a reason."))
+    why = Refusal(entry("It was refused, for a reason."))
     assert why.summary == "It was refused, for a reason."
     assert repr(why) == "It was refused, for a reason."
 
 
 def test_the_summary_can_be_printed_in_lines_that_break_at_words() -> None:
-    why = Why(entry("It was refused, for a reason that is long. " * 5))
-    lines = why.words.splitlines()
+    why = Refusal(entry("It was refused, for a reason that is long. " * 5))
+    lines = why.text.splitlines()
     assert len(lines) == 3
     assert all(len(line) <= 96 for line in lines)
     assert " ".join(lines) == why.summary.strip()
 
 
 def test_client_and_statements_stand_around_it() -> None:
-    why = Why(entry("No.", client_id="Test2", findings=FINDINGS))
+    why = Refusal(entry("No.", client_id="Test2", findings=FINDINGS))
     assert repr(why).split("\n") == [
         "Client id 'Test2', publish: refused.",
         "No.",
@@ -80,7 +80,7 @@ def test_client_and_statements_stand_around_it() -> None:
 def test_long_texts_are_wrapped() -> None:
     differs = [f"word{number}" for number in range(40)]
     finding = {"policy": "P", "statement": 0, "effect": "Allow", "differs": differs}
-    lines = repr(Why(entry("several words " * 40, findings=[finding]))).split("\n")
+    lines = repr(Refusal(entry("several words " * 40, findings=[finding]))).split("\n")
     assert len(lines) > 8
     assert max(map(len, lines)) <= WIDTH
     assert lines[-1].startswith("    word")
@@ -89,9 +89,9 @@ def test_long_texts_are_wrapped() -> None:
 @pytest.mark.parametrize("before", range(20, 60, 4))
 def test_an_arn_stays_in_one_piece_to_be_copied(before: int) -> None:
     padding = "x" * before
-    assert f" {ARN}." in repr(Why(entry(f"{padding} {ARN}."))).replace("\n", " ")
+    assert f" {ARN}." in repr(Refusal(entry(f"{padding} {ARN}."))).replace("\n", " ")
     finding = {"policy": padding, "statement": 0, "effect": "Allow", "differs": [ARN]}
-    assert ARN in repr(Why(entry("No.", findings=[finding])))
+    assert ARN in repr(Refusal(entry("No.", findings=[finding])))
 
 
 CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]
@@ -102,9 +102,9 @@ def test_the_last_refusal_of_anyone_and_of_one_client(
 ) -> None:
     first, second = new_thing(CONNECT_ONLY), new_thing(CONNECT_ONLY)
     with lab.connect(first.name) as one, lab.connect(second.name) as other:
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             one.publish("creek/first", "x")
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             other.subscribe("creek/second")
     last = lab.why()
     assert last.entry is not None
@@ -135,7 +135,7 @@ def test_a_client_id_without_a_certificate_that_is_active(
     thing = new_thing()
     iot = lab.client("iot")
     iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         lab.connect(thing.name)
     why = lab.why(thing.name)
     assert "is INACTIVE" in why.summary

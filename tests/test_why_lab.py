@@ -18,8 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab.client.device import Refused
-from creeklab.diagnosis.refusal import Why
+from creeklab.client.device import RequestRefused
+from creeklab.diagnosis.refusal import Refusal
 from creeklab.lab.lab import Lab
 from tests.hardening.wire import Wire
 
@@ -47,14 +47,14 @@ class OnAws:
     why = Lab.why
 
 
-def mend(lab: Lab, why: Why) -> None:
+def mend(lab: Lab, why: Refusal) -> None:
     """Do what is proposed."""
     iot = lab.client("iot")
-    assert why.mends
-    for each in why.mends:
+    assert why.suggestions
+    for each in why.suggestions:
         if each.before is None:
             iot.create_policy(policyName=each.policy, policyDocument=each.document)
-            certificate = why.now.standing.certificate if why.now else None
+            certificate = why.now.access.certificate if why.now else None
             iot.attach_policy(policyName=each.policy, target=certificate)
         else:
             iot.create_policy_version(
@@ -71,7 +71,7 @@ def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[
     thing = new_thing(SLIP)
     topic = f"$aws/things/{thing.name}/shadow/update"
     with lab.connect(thing.name) as device:
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.publish(topic, "x")
         why = lab.why(thing.name)
         assert not why.allowed
@@ -84,9 +84,9 @@ def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[
         device.publish(topic, {"state": {"reported": {"depth": 1.4}}})
         by_now = lab.why(thing.name)
         assert by_now.allowed
-        assert by_now.mends == ()
+        assert by_now.suggestions == ()
         assert "By now it would be allowed" in in_one_line(by_now)
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.subscribe("creek/#")
         again = lab.why(thing.name)
         assert "add a statement that allows iot:Subscribe" in in_one_line(again)
@@ -98,7 +98,7 @@ def test_without_a_policy_the_change_is_a_new_one(lab: Lab, new_thing: Callable[
     thing = new_thing(SLIP)
     iot = lab.client("iot")
     iot.detach_policy(policyName=thing.policy, target=thing.certificate_arn)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         lab.connect(thing.name)
     why = lab.why(thing.name)
     assert "in a new policy" in in_one_line(why)
@@ -112,12 +112,12 @@ def test_a_refusal_is_found_by_client_id_and_by_thing(
     lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing(CONNECT_ONLY)
-    with lab.connect(thing.name, client_id="pump") as device, pytest.raises(Refused):
+    with lab.connect(thing.name, client_id="pump") as device, pytest.raises(RequestRefused):
         device.publish("creek/depth", "x")
     by_client, by_thing = lab.why("pump"), lab.why(thing.name)
     assert by_client.entry == by_thing.entry is not None
     assert by_thing.now is not None
-    assert by_thing.now.standing.things == (thing.name,)
+    assert by_thing.now.access.things == (thing.name,)
 
 
 def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
@@ -127,7 +127,7 @@ def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
     thing = new_thing(
         [*CONNECT_ONLY, {"Effect": "Allow", "Action": "iot:Publish", "Resource": own}]
     )
-    with lab.connect(thing.name, client_id="nobody") as device, pytest.raises(Refused):
+    with lab.connect(thing.name, client_id="nobody") as device, pytest.raises(RequestRefused):
         device.publish("creek/nobody/depth", "x")
     text = " ".join(repr(lab.why("nobody")).split())
     assert "the client id 'nobody' is not the name of a Thing" in text
@@ -138,7 +138,7 @@ def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
 def test_a_policy_for_many_is_not_changed_unawares(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing, other = new_thing(CONNECT_ONLY), new_thing(CONNECT_ONLY)
     lab.client("iot").attach_policy(policyName=thing.policy, target=other.certificate_arn)
-    with lab.connect(thing.name) as device, pytest.raises(Refused):
+    with lab.connect(thing.name) as device, pytest.raises(RequestRefused):
         device.publish("creek/depth", "x")
     assert any("2 certificates and groups" in text for text in lab.why(thing.name).warnings)
 
@@ -150,13 +150,13 @@ def test_an_inactive_certificate(lab: Lab, new_thing: Callable[..., Any]) -> Non
     thing = new_thing()
     iot = lab.client("iot")
     iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         lab.connect(thing.name)
     why = lab.why(thing.name)
     assert "is INACTIVE: activate it" in why.summary
     assert why.now is not None
-    assert why.now.standing.status == "INACTIVE"
-    assert why.mends == ()
+    assert why.now.access.status == "INACTIVE"
+    assert why.suggestions == ()
 
 
 def test_a_certificate_that_is_not_registered(lab: Lab, new_thing: Callable[..., Any]) -> None:
@@ -166,7 +166,7 @@ def test_a_certificate_that_is_not_registered(lab: Lab, new_thing: Callable[...,
     iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
     iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
     iot.delete_certificate(certificateId=thing.certificate_id)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         lab.connect(thing.name)
     why = lab.why(thing.name)
     assert "not in this account's registry" in why.summary
@@ -263,11 +263,11 @@ def test_a_client_that_is_no_thing_is_known(lab: Lab) -> None:
 
 def test_a_topic_that_is_too_deep(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
-    with lab.connect(thing.name) as device, pytest.raises(Refused):
+    with lab.connect(thing.name) as device, pytest.raises(RequestRefused):
         device.publish("a/b/c/d/e/f/g/h/i", "x")
     why = lab.why(thing.name)
     assert "has 9 levels; 8 are the most" in why.summary
-    assert why.mends == ()
+    assert why.suggestions == ()
 
 
 # --- how old it is -------------------------------------------------------------------------------
@@ -292,11 +292,11 @@ ENTRY = {
     ],
 )
 def test_an_old_refusal_does_not_look_new(seconds: float, words: str) -> None:
-    why = Why(ENTRY, asked=1_800_000_000.0 + seconds)
+    why = Refusal(ENTRY, asked=1_800_000_000.0 + seconds)
     assert repr(why).startswith(f"Client id 'Test2', publish: refused{words}.")
     assert ("2027-01-15 08:00:00 UTC" in why._repr_html_()) == bool(words)
     assert why.time == datetime(2027, 1, 15, 8, tzinfo=UTC)
-    assert why.age == seconds
+    assert why.age_text == seconds
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_an_old_refusal_does_not_look_new(seconds: float, words: str) -> None:
 
 def test_the_page_escapes_what_comes_from_outside(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing(CONNECT_ONLY)
-    with lab.connect(thing.name) as device, pytest.raises(Refused):
+    with lab.connect(thing.name) as device, pytest.raises(RequestRefused):
         device.publish("creek/<img src=x onerror=alert(1)>", "x")
     why = lab.why(thing.name)
     page = why._repr_html_()
@@ -318,7 +318,7 @@ def test_the_page_escapes_what_comes_from_outside(lab: Lab, new_thing: Callable[
 
 
 def test_nothing_was_refused_has_a_page_too() -> None:
-    assert "Nothing was refused." in Why(None)._repr_html_()
+    assert "Nothing was refused." in Refusal(None)._repr_html_()
 
 
 # --- questions, as on AWS ------------------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_a_question_about_an_action_that_test_authorization_does_not_know(
     why = lab.why(thing.name, action="iot:GetThingShadow", resource=thing.name)
     assert why.entry is not None
     assert why.entry["resource"] == f"thing/{thing.name}"
-    assert why.mends
+    assert why.suggestions
 
 
 def test_who_has_no_certificate_cannot_ask(lab: Lab, new_thing: Callable[..., Any]) -> None:
@@ -386,7 +386,7 @@ def test_what_is_worked_out_here_is_what_the_account_decides(
     lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     """The standing read through boto3 decides as TestAuthorization does."""
-    from creeklab.diagnosis.effective_access import standing, tested
+    from creeklab.diagnosis.effective_access import load_effective_access, test_authorization
 
     iot = lab.client("iot")
     variables = [
@@ -416,11 +416,11 @@ def test_what_is_worked_out_here_is_what_the_account_decides(
     topics = [f"{n}/{value}" for n, value in enumerate(values)] + ["0/other", "group"]
     seen = set()
     for client in (thing.name, "other"):
-        known = standing(iot, client, thing.certificate_arn)
+        known = load_effective_access(iot, client, thing.certificate_arn)
         for topic in topics:
             resource = f"{thing.arn}:topic/{topic}"
             decision = known.authorizer().decide("iot:Publish", resource).outcome
-            assert decision == tested(iot, known, "iot:Publish", resource)
+            assert decision == test_authorization(iot, known, "iot:Publish", resource)
             seen.add((client == "other", topic, decision))
     assert (False, "group", "ALLOWED") in seen
     assert (True, "group", "IMPLICIT_DENY") in seen

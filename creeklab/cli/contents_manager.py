@@ -20,7 +20,7 @@ STORED = {"name": "python"}
 """What the stored notebooks say of their language."""
 
 
-class Contents(AsyncLargeFileManager):
+class StableContentsManager(AsyncLargeFileManager):
     """Files as Jupyter has them, but for the language of notebooks in Python."""
 
     async def get(self, path: str, content: bool = True, *given: Any, **named: Any) -> Any:

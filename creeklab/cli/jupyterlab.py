@@ -15,13 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from creeklab.bootstrap import CLONE, say
+from creeklab.bootstrap import REPOSITORY_ROOT, print_line
 
-NOTEBOOKS = CLONE / "notebooks"
+NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
 # One that is only opened does not count as changed.
-CONTENTS = "--ServerApp.contents_manager_class=creeklab.cli.contents_manager.Contents"
-START_SECONDS = 120.0  # a first start on a slow disk compiles much
-STOP_SECONDS = 15.0
+CONTENTS_MANAGER = "--ServerApp.contents_manager_class=creeklab.cli.contents_manager.Contents"
+START_TIMEOUT = 120.0  # a first start on a slow disk compiles much
+STOP_TIMEOUT = 15.0
 
 
 class JupyterError(Exception):
@@ -82,7 +82,7 @@ def run(home: Path, notebook: str, port: int | None, *, browser: bool, about: st
     log = home / "jupyter.log"
     command = _command(notebook, port, browser=browser)
     environment = {**child_environment(), **settings(home), "JUPYTER_TOKEN": token}
-    say("Starting JupyterLab ...")
+    print_line("Starting JupyterLab ...")
     lines = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         jupyter = subprocess.Popen(
@@ -102,7 +102,7 @@ def run(home: Path, notebook: str, port: int | None, *, browser: bool, about: st
         if address is None:
             said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
             raise JupyterError("\n    ".join(["JupyterLab did not start. It said:", *said]))
-        say(
+        print_line(
             f"\nThe lab is open. If no browser shows it, open this address in one:\n\n"
             f"    {address}\n\n"
             f"{about}\n"
@@ -131,7 +131,7 @@ def _command(notebook: str, port: int | None, *, browser: bool) -> list[str]:
         "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
-        CONTENTS,
+        CONTENTS_MANAGER,
     ]
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
@@ -165,7 +165,7 @@ def settings(home: Path) -> dict[str, str]:
 
 def child_environment() -> dict[str, str]:
     """Return the variables for a child process: as they are, and ``creeklab`` can be imported."""
-    path = os.pathsep.join(filter(None, [str(CLONE), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(REPOSITORY_ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path}
 
 
@@ -174,7 +174,7 @@ def _wait_for_address(jupyter: subprocess.Popen[bytes], token: str, notebook: st
     from jupyter_core.paths import jupyter_runtime_dir
 
     began = time.time()
-    while jupyter.poll() is None and time.time() < began + START_SECONDS:
+    while jupyter.poll() is None and time.time() < began + START_TIMEOUT:
         for file in Path(jupyter_runtime_dir()).glob("jpserver-*.json"):
             with contextlib.suppress(OSError, ValueError):  # being written, or just removed
                 fresh = file.stat().st_mtime > began - 2.0
@@ -199,10 +199,10 @@ def _listens(port: int) -> bool:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        say("\nEnding JupyterLab ...")
+        print_line("\nEnding JupyterLab ...")
         process.terminate()
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -16,18 +16,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from creeklab.bootstrap import CLONE, SetupError, prepare, say
+from creeklab.bootstrap import REPOSITORY_ROOT, SetupError, prepare, print_line
 from creeklab.cli import jupyterlab
 from creeklab.cli.jupyterlab import NOTEBOOKS, JupyterError, child_environment
 
 if TYPE_CHECKING:
-    from creeklab.cloud.supervisor import Running
+    from creeklab.cloud.supervisor import RunningCloud
     from creeklab.lab.lab import Lab
 
 # A notebook, or a class of tests, stays with one process: its cells and tests build on each other.
 # Each process holds a cloud, a kernel and perhaps a browser, so four of them are enough.
-SIDE_BY_SIDE = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
-NOT_RUNNING = 3  # the exit code of ``cloud status``, as service managers have it
+XDIST_ARGS = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
+EXIT_NOT_RUNNING = 3  # the exit code of ``cloud status``, as service managers have it
 
 
 class CommandError(Exception):
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(given)
     try:
         prepare(given, tests=options.command == "test")
-        return _carry_out(options)
+        return _run_command(options)
     except (SetupError, JupyterError, CommandError) as error:
         print(f"\ncreeklab: {error}", file=sys.stderr)
         return 1
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _carry_out(options: argparse.Namespace) -> int:
+def _run_command(options: argparse.Namespace) -> int:
     from creeklab.cloud.supervisor import CloudError
 
     try:
@@ -196,7 +196,7 @@ def run_lab(options: argparse.Namespace) -> int:
         jupyterlab.check_free(options.port)
     home = _home()
     with _one_interrupt():
-        cloud = supervisor.ensure(home)
+        cloud = supervisor.start_or_attach(home)
         try:
             ended = jupyterlab.run(
                 home,
@@ -208,8 +208,12 @@ def run_lab(options: argparse.Namespace) -> int:
         finally:
             if cloud.started_here:
                 supervisor.stop(home)
-    say("JupyterLab has ended." if ended == 0 else f"JupyterLab ended with exit code {ended}.")
-    say("The local cloud " + ("is stopped." if cloud.started_here else "runs on, as before."))
+    print_line(
+        "JupyterLab has ended." if ended == 0 else f"JupyterLab ended with exit code {ended}."
+    )
+    print_line(
+        "The local cloud " + ("is stopped." if cloud.started_here else "runs on, as before.")
+    )
     return ended
 
 
@@ -243,7 +247,10 @@ def _one_interrupt() -> Iterator[None]:
 def run_tests(options: argparse.Namespace) -> int:
     """Run every check to its end, or only pytest with the arguments given."""
     with_notebooks = ["--nbval", "--nbval-current-env"]
-    with_notebooks += ["--nbval-sanitize-with", str(CLONE / "tests" / "nbval_sanitize.cfg")]
+    with_notebooks += [
+        "--nbval-sanitize-with",
+        str(REPOSITORY_ROOT / "tests" / "nbval_sanitize.cfg"),
+    ]
     if options.pytest_arguments:
         return _run_tool("pytest", *with_notebooks, *options.pytest_arguments)
     folders = ["tests", "notebooks"] if any(NOTEBOOKS.glob("*.ipynb")) else ["tests"]
@@ -251,20 +258,22 @@ def run_tests(options: argparse.Namespace) -> int:
         "ruff check": ["ruff", "check"],
         "ruff format": ["ruff", "format", "--check"],
         "mypy": ["mypy"],
-        "pytest": ["pytest", *with_notebooks, *SIDE_BY_SIDE, *folders],
+        "pytest": ["pytest", *with_notebooks, *XDIST_ARGS, *folders],
     }
     failed = []
     for number, (name, command) in enumerate(steps.items(), 1):
-        say(f"\n--- {number}/{len(steps)} {name} ---")
+        print_line(f"\n--- {number}/{len(steps)} {name} ---")
         if _run_tool(*command):
             failed.append(name)
-    say("\nAll is well." if not failed else f"\nNot well: {', '.join(failed)}.")
+    print_line("\nAll is well." if not failed else f"\nNot well: {', '.join(failed)}.")
     return 1 if failed else 0
 
 
 def _run_tool(module: str, *arguments: str) -> int:
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=CLONE, env=child_environment(), check=False).returncode
+    return subprocess.run(
+        command, cwd=REPOSITORY_ROOT, env=child_environment(), check=False
+    ).returncode
 
 
 # --- cloud ----------------------------------------------------------------------------------------
@@ -275,23 +284,23 @@ def start_cloud(options: argparse.Namespace) -> int:
     from creeklab.cloud import supervisor
 
     home = _home()
-    cloud = supervisor.ensure(
+    cloud = supervisor.start_or_attach(
         home,
         mqtt_port=options.mqtt_port,
         https_port=options.https_port,
         settings=options.settings,
         host=options.host,
     )
-    if supervisor.joined(home) is not None:
+    if supervisor.workshop_membership(home) is not None:
         raise CommandError(
             f"You take part in a workshop, and its cloud runs. {_where(cloud)}\n"
             "Nothing was started. For a cloud of your own run first:\n"
             "python3 -m creeklab cloud leave"
         )
     runs = "runs now" if cloud.started_here else "was running"
-    say(f"The local cloud {runs}. {_where(cloud)}\nIts state: {home}")
+    print_line(f"The local cloud {runs}. {_where(cloud)}\nIts state: {home}")
     if cloud.host:
-        say(_invitation(home, cloud))
+        print_line(_invitation(home, cloud))
     if cloud.started_here:
         return 0
     asked = [
@@ -307,7 +316,7 @@ def start_cloud(options: argparse.Namespace) -> int:
     return 0
 
 
-def _invitation(home: Path, cloud: Running) -> str:
+def _invitation(home: Path, cloud: RunningCloud) -> str:
     from creeklab.cloud.accounts.workshop import JOIN_FILE
 
     return (
@@ -323,9 +332,9 @@ def join_workshop(options: argparse.Namespace) -> int:
     from creeklab.home import base_folder
     from creeklab.targets.workshop_client import join
 
-    with _told():
+    with _print_result():
         found = join(base_folder(), options.file, options.name)
-    say(
+    print_line(
         f"You take part as {found.name}. From now on the lab uses the cloud on {found.host}, in\n"
         "an account that is yours alone. Notebooks that are open: restart their kernels.\n"
         "To go back to a cloud of your own: python3 -m creeklab cloud leave"
@@ -339,9 +348,9 @@ def leave_workshop(_: argparse.Namespace) -> int:
     from creeklab.targets.workshop_client import leave
 
     if leave(base_folder()) is None:
-        say("You did not take part in a workshop.")
+        print_line("You did not take part in a workshop.")
     else:
-        say("You have left the workshop. Your account there stays: joining again finds it.")
+        print_line("You have left the workshop. Your account there stays: joining again finds it.")
     return 0
 
 
@@ -350,7 +359,7 @@ def stop_cloud(_: argparse.Namespace) -> int:
     from creeklab.cloud import supervisor
 
     stopped = supervisor.stop(_home())
-    say("The local cloud is stopped." if stopped else "The local cloud was not running.")
+    print_line("The local cloud is stopped." if stopped else "The local cloud was not running.")
     return 0
 
 
@@ -359,38 +368,38 @@ def show_cloud(_: argparse.Namespace) -> int:
     from creeklab.cloud import supervisor
 
     home = _home()
-    workshop = supervisor.joined(home)
+    workshop = supervisor.workshop_membership(home)
     if workshop is not None:
-        say(f"You take part in a workshop as {workshop.name}.")
+        print_line(f"You take part in a workshop as {workshop.name}.")
         try:
-            say(_where(supervisor.reach(workshop)))
+            print_line(_where(supervisor.connect_workshop(workshop)))
         except supervisor.CloudError as error:
-            say(str(error))
-            return NOT_RUNNING
-        say(_to_trust(home))
+            print_line(str(error))
+            return EXIT_NOT_RUNNING
+        print_line(_ca_line(home))
         return 0
     cloud = supervisor.status(home)
     if cloud is None:
-        say(f"The local cloud does not run. Its state: {home}")
-        return NOT_RUNNING
-    say(f"The local cloud runs (process {cloud.pid}). {_where(cloud)}\nIts state: {home}")
-    say(_to_trust(home))
+        print_line(f"The local cloud does not run. Its state: {home}")
+        return EXIT_NOT_RUNNING
+    print_line(f"The local cloud runs (process {cloud.pid}). {_where(cloud)}\nIts state: {home}")
+    print_line(_ca_line(home))
     if cloud.host:
-        say(_invitation(home, cloud))
-        say("\n" + _participants(home))
+        print_line(_invitation(home, cloud))
+        print_line("\n" + _participants(home))
     return 0
 
 
-def _to_trust(home: Path) -> str:
+def _ca_line(home: Path) -> str:
     from creeklab.cloud import supervisor
 
-    return f"What clients have to trust: {supervisor.ca_file(home)}"
+    return f"What clients have to trust: {supervisor.ca_path(home)}"
 
 
 def _participants(home: Path) -> str:
     from creeklab.lab.open_lab import open_lab
 
-    joined = open_lab("local", home=home)._ask("participants", {})["participants"]
+    joined = open_lab("local", home=home)._admin("participants", {})["participants"]
     if not joined:
         return "Nobody has joined yet."
     rows = [("name", "account", "Things", "connected")]
@@ -413,7 +422,7 @@ def reset_cloud(options: argparse.Namespace) -> int:
             f"key files of its Things. It belongs to {home}."
         )
     running = reset_account(home)
-    say("The account is empty." + (" The local cloud runs again." if running else ""))
+    print_line("The account is empty." + (" The local cloud runs again." if running else ""))
     return 0
 
 
@@ -425,13 +434,13 @@ def run_doctor(options: argparse.Namespace) -> int:
 
     The local cloud is started only to look at a device, and that is said.
     """
-    from creeklab.diagnosis.doctor import machine_findings
+    from creeklab.diagnosis.doctor import machine_report
     from creeklab.home import home_folder
 
     home = home_folder()  # one in a git work tree is a finding
     if options.thing is None:
         lab = _open(options.target) if _target(options.target) == "aws" or _runs(home) else None
-        findings = machine_findings(home, lab)
+        findings = machine_report(home, lab)
     else:
         findings = _open(options.target).doctor(
             options.thing,
@@ -439,7 +448,7 @@ def run_doctor(options: argparse.Namespace) -> int:
             publish=options.publish,
             subscribe=options.subscribe,
         )
-    say(repr(findings))
+    print_line(repr(findings))
     return 0 if findings.ok else 1
 
 
@@ -447,13 +456,13 @@ def clean_up_lab(options: argparse.Namespace) -> int:
     """Take down what the lab has made, after a question; the exit code is 1 if not all is done."""
     ledger = _open(options.target).ledger
     plan = ledger.tear_down(dry_run=True)
-    say(repr(plan))
+    print_line(repr(plan))
     if options.dry_run or not plan.steps:
         return 0
     if not options.yes:
         _ask_for_yes("\nThis cannot be undone.")
     done = ledger.tear_down()
-    say(f"\n{done!r}")
+    print_line(f"\n{done!r}")
     return 0 if done.ok else 1
 
 
@@ -464,13 +473,19 @@ def _open(target: str | None) -> Lab:
     from creeklab.targets.aws import AwsError
 
     home = home_folder()
-    starts = _target(target) == "local" and supervisor.joined(home) is None and not _runs(home)
+    starts = (
+        _target(target) == "local"
+        and supervisor.workshop_membership(home) is None
+        and not _runs(home)
+    )
     try:
         lab = open_lab(target)
     except (ValueError, AwsError) as error:
         raise CommandError(str(error)) from None
     if starts:
-        say("The local cloud did not run, and was started: python3 -m creeklab cloud stop ends it.")
+        print_line(
+            "The local cloud did not run, and was started: python3 -m creeklab cloud stop ends it."
+        )
     return lab
 
 
@@ -485,7 +500,7 @@ def _runs(home: Path) -> bool:
 
 
 def _ask_for_yes(what: str) -> None:
-    say(what)
+    print_line(what)
     try:
         answer = input("Type yes to go on: ")
     except EOFError:
@@ -498,13 +513,13 @@ def _home() -> Path:
     from creeklab.home import home_folder, refuse_git_work_tree
 
     home = home_folder()
-    with _told():
+    with _print_result():
         refuse_git_work_tree(home)
     return home
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _print_result() -> Iterator[None]:
     """Have a value that cannot be used told like any other reason not to go on."""
     try:
         yield
@@ -512,7 +527,7 @@ def _told() -> Iterator[None]:
         raise CommandError(str(error)) from None
 
 
-def _where(cloud: Running) -> str:
+def _where(cloud: RunningCloud) -> str:
     return f"MQTT on {cloud.endpoint}:{cloud.mqtt_port}, HTTPS on port {cloud.https_port}."
 
 
@@ -535,5 +550,5 @@ def write_report(options: argparse.Namespace) -> int:
         report.write(page, options.output)
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
-    say(f"The flood report: {options.output.resolve()}")
+    print_line(f"The flood report: {options.output.resolve()}")
     return 0

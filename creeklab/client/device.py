@@ -22,9 +22,9 @@ from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
 from creeklab.client.device_shadow import DeviceShadow
-from creeklab.client.inbox import Inbox, Message
+from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.client.key_files import ThingFiles
-from creeklab.client.observer import Record
+from creeklab.client.observer import DeviceObserver
 from creeklab.client.topics import filter_fault, matches, topic_fault
 
 T = TypeVar("T")
@@ -34,16 +34,16 @@ UserProperties = Mapping[str, str] | Iterable[tuple[str, str]]
 # Made once: json.dumps looks at its options anew for every message.
 _JSON = json.JSONEncoder()
 
-CONNECT_SECONDS = 15.0
-ANSWER_SECONDS = 15.0
+CONNECT_TIMEOUT = 15.0
+RESPONSE_TIMEOUT = 15.0
 MAX_PAYLOAD = 131_072
-NOBODY_THERE = "AWS_IO_SOCKET_CONNECTION_REFUSED"
+NO_LISTENER = "AWS_IO_SOCKET_CONNECTION_REFUSED"
 OPEN_AGAIN = (
     "Nobody listens there: open the lab again with creeklab.open_lab(), and connect anew from it."
 )
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """AWS IoT refused what a device asked for.
 
     Attributes
@@ -56,12 +56,12 @@ class Refused(Exception):
         self, what: str, reason: str, reason_code: int | None = None, *, nobody_there: bool = False
     ) -> None:
         code = "" if reason_code is None else f" (reason code {reason_code})"
-        hint = OPEN_AGAIN if nobody_there or NOBODY_THERE in reason else "lab.why() says why."
+        hint = OPEN_AGAIN if nobody_there or NO_LISTENER in reason else "lab.why() says why."
         super().__init__(f"{what}: {reason}{code}. {hint}")
         self.reason_code = reason_code
 
 
-class Publishing:
+class PendingPublish:
     """A message that is under way to AWS IoT. To be waited for, as a future is."""
 
     __slots__ = ("_future", "_wait", "_what")
@@ -94,7 +94,7 @@ class Publishing:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountKey:
+class AccountCredentials:
     """What the account connects with: its access key, and the region that it signs for.
 
     Attributes
@@ -143,15 +143,15 @@ class Device:
     def __init__(
         self,
         thing: str | None,
-        identity: ThingFiles | AccountKey,
+        identity: ThingFiles | AccountCredentials,
         *,
         endpoint: str,
         port: int,
         client_id: str,
-        record: Record | None = None,
+        record: DeviceObserver | None = None,
     ) -> None:
         self.thing = thing
-        self._record = record or Record()
+        self._record = record or DeviceObserver()
         self.client_id = client_id
         self._inboxes: dict[str, Inbox] = {}
         self._connected: Future[None] = Future()
@@ -183,14 +183,14 @@ class Device:
             if isinstance(identity, ThingFiles):
                 what = f"The files in {identity.folder}"
                 hint = f' lab.doctor("{identity.folder.name}") says which of them is wrong.'
-            raise ValueError(f"{what} cannot be used: {_sdk_words(error)}.{hint}") from None
+            raise ValueError(f"{what} cannot be used: {_sdk_error_text(error)}.{hint}") from None
         self._client.start()
         try:
-            self._connected.result(CONNECT_SECONDS)
+            self._connected.result(CONNECT_TIMEOUT)
         except TimeoutError:
             self.close()
             raise TimeoutError(
-                f"{endpoint}:{port} did not answer within {CONNECT_SECONDS:.0f} s."
+                f"{endpoint}:{port} did not answer within {CONNECT_TIMEOUT:.0f} s."
             ) from None
         except BaseException:
             self.close()
@@ -237,7 +237,7 @@ class Device:
         qos: int = 1,
         retain: bool = False,
         user_properties: UserProperties = (),
-    ) -> Publishing:
+    ) -> PendingPublish:
         """Publish a message as `publish` does, but do not wait for the acknowledgement.
 
         So many messages can be under way at once, which is much faster than one after the other.
@@ -271,14 +271,14 @@ class Device:
         future = self._ask(lambda: self._client.publish(packet), what)
         if retain or qos:
             future.add_done_callback(lambda done: self._on_published(done, packet))
-        return Publishing(what, future, self._wait)
+        return PendingPublish(what, future, self._wait)
 
     def subscribe(
         self,
         topic_filter: str,
         *,
         qos: int = 1,
-        call: Callable[[Message], object] | None = None,
+        call: Callable[[ReceivedMessage], object] | None = None,
     ) -> Inbox:
         """Subscribe to a topic filter; return the inbox that its messages come to.
 
@@ -351,7 +351,7 @@ class Device:
             if "shadow" in self.__dict__:
                 self.shadow.close()
             self._client.stop(mqtt5.DisconnectPacket())
-            self._stopped.wait(CONNECT_SECONDS)
+            self._stopped.wait(CONNECT_TIMEOUT)
 
     def __enter__(self) -> Device:
         return self
@@ -397,7 +397,11 @@ class Device:
         self._record.disconnected()
         if self.on_connection is not None and not self._closed:
             packet = ended.disconnect_packet
-            words = _sdk_words(ended.exception) if packet is None else _words(packet.reason_code)
+            words = (
+                _sdk_error_text(ended.exception)
+                if packet is None
+                else _error_text(packet.reason_code)
+            )
             self.on_connection(False, words)
 
     def _on_published(
@@ -413,16 +417,16 @@ class Device:
             self._record.retained(packet.topic, cleared=not packet.payload)
 
     def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
-        self._nobody_there = NOBODY_THERE in _sdk_words(failure.exception)
+        self._nobody_there = NO_LISTENER in _sdk_error_text(failure.exception)
         if self._connected.done():
             return
         what = f"Connecting as '{self.client_id}'"
         self._record.refused(self.thing or self.client_id, "iot:Connect", self.client_id)
         if failure.connack_packet is not None:
             code = failure.connack_packet.reason_code
-            self._connected.set_exception(Refused(what, _words(code), int(code)))
+            self._connected.set_exception(RequestRefused(what, _error_text(code), int(code)))
         else:
-            self._connected.set_exception(Refused(what, _sdk_words(failure.exception)))
+            self._connected.set_exception(RequestRefused(what, _sdk_error_text(failure.exception)))
 
     def _on_stopped(self, _: mqtt5.LifecycleStoppedData) -> None:
         self._stopped.set()
@@ -430,7 +434,7 @@ class Device:
     # --- small things ---------------------------------------------------------------------------
 
     def _wait(self, future: Future[T], what: str, timeout: float | None = None) -> T:
-        seconds = ANSWER_SECONDS if timeout is None else timeout
+        seconds = RESPONSE_TIMEOUT if timeout is None else timeout
         try:
             return future.result(seconds)
         except TimeoutError:
@@ -438,7 +442,9 @@ class Device:
                 f"{what}: no answer came within {seconds:.0f} s. {self._advice()}"
             ) from None
         except AwsCrtError as error:
-            raise Refused(what, _sdk_words(error), nobody_there=self._nobody_there) from None
+            raise RequestRefused(
+                what, _sdk_error_text(error), nobody_there=self._nobody_there
+            ) from None
 
     def _advice(self, otherwise: str = "lab.why() may know.") -> str:
         """Say what to do if no answer comes: `otherwise`, if there is somebody to answer."""
@@ -453,7 +459,7 @@ class Device:
             raise ValueError(f"{what}: the SDK does not take this. {error}") from None
 
 
-def _builder(identity: ThingFiles | AccountKey) -> Callable[..., mqtt5.Client]:
+def _builder(identity: ThingFiles | AccountCredentials) -> Callable[..., mqtt5.Client]:
     if isinstance(identity, ThingFiles):
         return partial(
             mqtt5_client_builder.mtls_from_path,
@@ -483,8 +489,8 @@ def _encoded(payload: Mapping[str, Any] | list[Any] | str | bytes) -> bytes:
     return _JSON.encode(payload).encode()
 
 
-def _message(packet: mqtt5.PublishPacket) -> Message:
-    return Message(
+def _message(packet: mqtt5.PublishPacket) -> ReceivedMessage:
+    return ReceivedMessage(
         packet.topic,
         bytes(packet.payload or b""),
         int(packet.qos),
@@ -504,15 +510,15 @@ def _properties(given: UserProperties) -> list[mqtt5.UserProperty]:
 
 
 def _refuse(what: str, code: Any) -> None:
-    raise Refused(what, _words(code), int(code))
+    raise RequestRefused(what, _error_text(code), int(code))
 
 
-def _words(code: Any) -> str:
+def _error_text(code: Any) -> str:
     name = getattr(code, "name", "refused")
     return str(name).replace("_", " ").lower()
 
 
-def _sdk_words(error: Exception | None) -> str:
+def _sdk_error_text(error: Exception | None) -> str:
     if isinstance(error, AwsCrtError):
         return f"{error.message.rstrip('.')} [{error.name}]"
     return str(error)

@@ -14,10 +14,10 @@ from typing import Any
 from awscrt import mqtt5, mqtt_request_response
 from awsiot import V2ServiceException, iotshadow
 
-from creeklab.client.observer import Record
+from creeklab.client.observer import DeviceObserver
 from creeklab.client.topics import shadow_topic
 
-ANSWER_SECONDS = 15
+RESPONSE_TIMEOUT = 15
 
 
 class ShadowRejected(Exception):
@@ -38,7 +38,7 @@ class DeviceShadow:
     """The classic shadow of a Thing, or with ``name`` one of its named shadows."""
 
     def __init__(
-        self, client: mqtt5.Client, thing: str, record: Record, advice: Callable[[str], str]
+        self, client: mqtt5.Client, thing: str, record: DeviceObserver, advice: Callable[[str], str]
     ) -> None:
         self._thing = thing
         self._record = record
@@ -46,7 +46,7 @@ class DeviceShadow:
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=8,
             max_streaming_subscriptions=2,
-            operation_timeout_in_seconds=ANSWER_SECONDS,
+            operation_timeout_in_seconds=RESPONSE_TIMEOUT,
         )
         self._client: iotshadow.IotShadowClientV2 | None = iotshadow.IotShadowClientV2(
             client, options
@@ -146,7 +146,7 @@ class DeviceShadow:
     def _document(self, future: Future[Any], what: str) -> dict[str, Any]:
         """Wait for the service's answer and return it as a document, without the SDK's token."""
         try:
-            answer = future.result(ANSWER_SECONDS + 5)
+            answer = future.result(RESPONSE_TIMEOUT + 5)
         except V2ServiceException as error:
             rejected = error.modeled_error
             if rejected is not None:

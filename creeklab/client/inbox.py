@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ReceivedMessage:
     """A message that arrived: topic, payload, and MQTT's flags and properties under their names.
 
     A property that it does not have is None. The expiry interval is in seconds; a payload format
@@ -45,15 +45,18 @@ class Inbox:
     """
 
     def __init__(
-        self, topic_filter: str, qos: int = 1, call: Callable[[Message], object] | None = None
+        self,
+        topic_filter: str,
+        qos: int = 1,
+        call: Callable[[ReceivedMessage], object] | None = None,
     ) -> None:
         self.topic_filter = topic_filter
         self.qos = qos
         self.call = call
-        self._messages: list[Message] = []
+        self._messages: list[ReceivedMessage] = []
         self._arrived = threading.Condition()
 
-    def put(self, message: Message) -> None:
+    def put(self, message: ReceivedMessage) -> None:
         """Add a message."""
         if self.call is not None:
             self.call(message)
@@ -63,7 +66,7 @@ class Inbox:
             self._arrived.notify_all()
 
     @property
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[ReceivedMessage]:
         """All messages so far."""
         with self._arrived:
             return list(self._messages)
@@ -73,7 +76,7 @@ class Inbox:
         """The topics of all messages so far, in order."""
         return [message.topic for message in self.messages]
 
-    def wait_for(self, count: int, timeout: float = 5.0) -> list[Message]:
+    def wait_for(self, count: int, timeout: float = 5.0) -> list[ReceivedMessage]:
         """Wait until at least `count` messages are here, then return all of them.
 
         Raises
@@ -98,10 +101,10 @@ class Inbox:
         with self._arrived:
             return len(self._messages)
 
-    def __iter__(self) -> Iterator[Message]:
+    def __iter__(self) -> Iterator[ReceivedMessage]:
         return iter(self.messages)
 
-    def __getitem__(self, position: int) -> Message:
+    def __getitem__(self, position: int) -> ReceivedMessage:
         return self.messages[position]
 
     def __repr__(self) -> str:

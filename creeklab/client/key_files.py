@@ -82,7 +82,7 @@ class ThingFiles:
             raise ValueError("the private key on disk is not the certificate's. Make both anew.")
 
 
-class Keys:
+class KeyFiles:
     """The key folder of one lab.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Record:
+class DeviceObserver:
     """What a device tells of itself. This one keeps nothing; the ledger's counts."""
 
     def connected(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERBS = ("get", "update", "delete")
+SHADOW_OPERATIONS = ("get", "update", "delete")
 
 
 def matches(topic_filter: str, topic: str) -> bool:
@@ -32,9 +32,9 @@ def shadow_request(topic: str) -> tuple[str, str, str] | None:
     None if the topic is not one on which a device asks.
     """
     match topic.split("/"):
-        case ["$aws", "things", thing, "shadow", verb] if verb in VERBS:
+        case ["$aws", "things", thing, "shadow", verb] if verb in SHADOW_OPERATIONS:
             return thing, "", verb
-        case ["$aws", "things", thing, "shadow", "name", name, verb] if verb in VERBS:
+        case ["$aws", "things", thing, "shadow", "name", name, verb] if verb in SHADOW_OPERATIONS:
             return thing, name, verb
     return None
 

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import filelock
 
-from creeklab.cloud.local_cloud import App
+from creeklab.cloud.local_cloud import LocalCloud
 from creeklab.cloud.private_file import write_private
 from creeklab.cloud.settings import Settings, parse_settings
-from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
+from creeklab.cloud.supervisor import RunningCloud, cloud_folder, running_lock
 
 if sys.platform == "win32":
     from asyncio import run
@@ -32,7 +32,7 @@ else:
 
     from uvloop import run
 
-MOST_FILES = 10_240
+MAX_OPEN_FILES = 10_240
 """File handles that the cloud asks for; macOS gives no process more, whatever limit it names."""
 USUAL_MQTT_PORT, USUAL_HTTPS_PORT = 8883, 8443
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     home: Path = options.home.absolute()
-    _ask_for_files()
+    _raise_file_limit()
     lock = running_lock(home)
     try:
         lock.acquire(timeout=1.0)
@@ -65,19 +65,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _ask_for_files() -> None:
+def _raise_file_limit() -> None:
     """Have the system give this process the handles that connections and databases take."""
     if sys.platform == "win32":
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         # Without more it works as well, for fewer.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _spare_the_collector() -> None:
+def _tune_garbage_collector() -> None:
     """Have Python look for cycles less often: messages make none, and what is here now stays."""
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -89,7 +89,7 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     last = _last_ports(ready)
     # The ports of the last time outlive a start that fails; without a process it is not ready.
     write_private(ready, json.dumps({"mqtt_port": last[0], "https_port": last[1]}))
-    app = App(folder, settings, host=options.host)
+    app = LocalCloud(folder, settings, host=options.host)
     mqtt_port, https_port = await app.start(
         _candidates(options.mqtt_port, last[0], USUAL_MQTT_PORT),
         _candidates(options.https_port, last[1], USUAL_HTTPS_PORT),
@@ -100,13 +100,15 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
     running = asdict(
-        Running(os.getpid(), app.endpoint, mqtt_port, https_port, options.settings, options.host)
+        RunningCloud(
+            os.getpid(), app.endpoint, mqtt_port, https_port, options.settings, options.host
+        )
     )
     del running["started_here"]
     write_private(ready, json.dumps(running))
     _say(running)
     loop.run_in_executor(None, app.warm_up)
-    _spare_the_collector()
+    _tune_garbage_collector()
     await app.run_until(stopping)
     # Whoever looks for a cloud from now on waits for the end of this one, and starts another.
     ended = json.dumps({"mqtt_port": mqtt_port, "https_port": https_port})

@@ -22,7 +22,7 @@ REGION = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AccountIdentity:
     """Account number, region and access key."""
 
     account: str
@@ -41,10 +41,10 @@ class Account:
         return unique_id(self.user_arn)
 
 
-def new_account(number: str = ACCOUNT_ID) -> Account:
+def new_account(number: str = ACCOUNT_ID) -> AccountIdentity:
     """Make an account with an access key that nobody has."""
     letters = string.ascii_uppercase + string.digits
-    return Account(
+    return AccountIdentity(
         number,
         REGION,
         "AKIA" + "".join(secrets.choice(letters) for _ in range(16)),
@@ -52,7 +52,9 @@ def new_account(number: str = ACCOUNT_ID) -> Account:
     )
 
 
-def load_account(folder: Path, make: Callable[[], Account] = new_account) -> Account:
+def load_account(
+    folder: Path, make: Callable[[], AccountIdentity] = new_account
+) -> AccountIdentity:
     """Read the account kept in `folder`, or make it.
 
     Raises
@@ -68,7 +70,7 @@ def load_account(folder: Path, make: Callable[[], Account] = new_account) -> Acc
         write_private(file, json.dumps(asdict(account), indent=2) + "\n")
         return account
     try:
-        return Account(**json.loads(text))
+        return AccountIdentity(**json.loads(text))
     except (ValueError, TypeError):
         raise ValueError(
             f"{file} is not an account of creeklab. Delete that file to get a new access key."

@@ -12,16 +12,16 @@ from creeklab.cloud.policy import (
     Authorizer,
     Context,
     Explanation,
-    Idle,
+    NonApplyingPolicy,
     Policy,
-    Surroundings,
+    PolicyNeighborhood,
     explain,
 )
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.storage.database import Page
 
 MAX_CACHED = 4096
-MAX_AROUND = 20
+MAX_NEIGHBORS = 20
 """How many Things of a certificate, and policies of the account, an explanation looks at."""
 
 
@@ -33,7 +33,7 @@ def not_active(certificate_id: str, status: str | None) -> str:
     return f"The certificate {certificate_id[:12]}... {state}. Only an ACTIVE one may connect."
 
 
-class Access:
+class ConnectionAuthorization:
     """The rights of one certificate, connected under one client id.
 
     Parameters
@@ -71,12 +71,12 @@ class Access:
             self._connection["iot:ClientId"] = client_id
         self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
         self._bound: Authorizer | None = None
-        self._around: Surroundings | None = None
+        self._around: PolicyNeighborhood | None = None
         self._answers: dict[str, dict[str, bool]] = {}
         self.receivable: set[str] = set()
         self.publishable: set[str] = set()
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Drop what was worked out: a policy, an attachment, a Thing or a certificate changed."""
         self._bound = None
         self._around = None
@@ -125,7 +125,7 @@ class Access:
         """Explain the decision on `action` and `resource`."""
         bound = self._authorizer()
         if self._around is None:
-            self._around = surroundings(self._registry, self.certificate_id, bound.policies)
+            self._around = policy_context(self._registry, self.certificate_id, bound.policies)
         return explain(bound, action, self._arn + resource, self._around)
 
     def _authorizer(self) -> Authorizer:
@@ -136,7 +136,7 @@ class Access:
         return self._bound
 
 
-class AccountAccess(Access):
+class AccountAuthorization(ConnectionAuthorization):
     """The rights of the account itself, which signed its request: an administrator's, all of IoT.
 
     Of it the policies of IAM are asked, and the account's one user is an administrator there.
@@ -188,18 +188,18 @@ def authorizer(
     return Authorizer(list(dict.fromkeys(kept)), context)
 
 
-def surroundings(
+def policy_context(
     registry: Registry, certificate_id: str, policies: Iterable[Policy]
-) -> Surroundings:
+) -> PolicyNeighborhood:
     """Return what lies around a connection to which `policies` apply.
 
     Of the policies that do not apply those are named which a slip keeps from it: another version
     of one that does, one of a group of the certificate's Things, one that nobody attached.
     """
     if registry.certificate_status(certificate_id) is None:
-        return Surroundings()
+        return PolicyNeighborhood()
     arn = registry.arn("cert", certificate_id)
-    things = tuple(name for name, _ in registry.principals.things_of(arn, Page(MAX_AROUND))[0])
+    things = tuple(name for name, _ in registry.principals.things_of(arn, Page(MAX_NEIGHBORS))[0])
     applying = {policy.name for policy in policies}
     idle = [one for name in sorted(applying) for one in _other_versions(registry, name)]
     for thing in things:
@@ -208,23 +208,23 @@ def surroundings(
                 applying.add(policy.name)
                 why = f"is attached to a group of the Thing {thing!r} and would allow it"
                 advice = f"connect with {thing!r} as client id, so that its groups count"
-                idle.append(Idle(policy, "group", why, advice))
-    for name in registry.policies.page(Page(MAX_AROUND))[0]:
+                idle.append(NonApplyingPolicy(policy, "group", why, advice))
+    for name in registry.policies.page(Page(MAX_NEIGHBORS))[0]:
         policy = registry.policies.parsed(name)
         # One that allows everything would always help, and is no advice.
         wide = any("*" in statement.resources for statement in policy.statements)
         if name not in applying and not wide:
             why = "would allow it, but is not attached to the certificate"
             advice = "attach it (AttachPolicy), if all else that it allows is meant as well"
-            idle.append(Idle(policy, "detached", why, advice))
-    return Surroundings(idle, things)
+            idle.append(NonApplyingPolicy(policy, "detached", why, advice))
+    return PolicyNeighborhood(idle, things)
 
 
-def _other_versions(registry: Registry, name: str) -> Iterable[Idle]:
+def _other_versions(registry: Registry, name: str) -> Iterable[NonApplyingPolicy]:
     default = registry.policies.get(name).default_version
     for version in reversed(registry.policies.versions(name)):
         if version.version != default:
             policy = registry.policies.parse(name, version.document)
             why = f"would allow it in its version {version.version}, but version {default} counts"
             advice = "make that one the default (SetDefaultPolicyVersion)"
-            yield Idle(policy, "version", why, advice)
+            yield NonApplyingPolicy(policy, "version", why, advice)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
-from creeklab.cloud.api.dispatcher import ApiServer
+from creeklab.cloud.api.dispatcher import Dispatcher
 from creeklab.cloud.mqtt.listeners.tls_listener import MqttListener
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.security.tls import explain_handshake, watch_handshakes
@@ -30,7 +30,7 @@ TICK_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-class App:
+class LocalCloud:
     """One cloud. `start` opens its two ports, `stop` closes everything.
 
     Parameters
@@ -57,19 +57,19 @@ class App:
         self._timer = timer
         self.endpoint = host or ENDPOINT
         addresses = _addresses(host) if host else []
-        self._hosts = list(dict.fromkeys([*filter(_has, LOOPBACK), *addresses]))
+        self._hosts = list(dict.fromkeys([*filter(_is_own_address, LOOPBACK), *addresses]))
         names = [host, *addresses] if host else []
         self._ca = CertificateAuthority(folder / "ca", names=names)
         self.accounts = Accounts(folder, settings, self._ca, self.endpoint, clock, timer)
         self._workshop = Workshop(folder, self.accounts, host, clock)
         self._listener = MqttListener(
             lambda certificate_id, address: (
-                self.accounts.of_certificate(certificate_id, address).broker
+                self.accounts.by_certificate(certificate_id, address).broker
             ),
-            self._watched(self._ca.server_context()),
+            self._report_failed_handshakes(self._ca.server_context()),
             settings.spin_microseconds / 1e6,
         )
-        self._api = ApiServer(self.accounts, clock=clock)
+        self._api = Dispatcher(self.accounts, clock=clock)
         self._ticker: asyncio.Task[None] | None = None
         self._without_files = False
 
@@ -82,9 +82,9 @@ class App:
             If every port of a list is taken.
         """
         loop = asyncio.get_running_loop()
-        self.accounts.settle_by(loop.call_soon)
+        self.accounts.set_commit_scheduler(loop.call_soon)
         mqtt = await _first_free(mqtt_ports, lambda port: self._listener.start(self._hosts, port))
-        context = self._watched(self._ca.https_context())
+        context = self._report_failed_handshakes(self._ca.https_context())
         context.set_alpn_protocols(HTTPS_ALPN)
         https = await _first_free(
             https_ports, lambda port: self._api.start(self._hosts, port, context)
@@ -101,12 +101,12 @@ class App:
     async def run_until(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping` is set or the cloud has been idle for its hours."""
         idle = self._settings.idle_hours * 3600
-        busy_at, seen = self._timer(), self.accounts.happened()
+        busy_at, seen = self._timer(), self.accounts.activity_counters()
         while not stopping.is_set():
             try:
                 await asyncio.wait_for(stopping.wait(), 60.0)
             except TimeoutError:
-                happened = self.accounts.happened()
+                happened = self.accounts.activity_counters()
                 if self.accounts.connected() or happened != seen:
                     busy_at, seen = self._timer(), happened
                 if idle and self._timer() - busy_at > idle:
@@ -123,11 +123,11 @@ class App:
         for rooms in self.accounts:
             rooms.close()
 
-    def _watched(self, context: ssl.SSLContext) -> ssl.SSLContext:
+    def _report_failed_handshakes(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """Have each handshake that fails explained: whose it was nobody knows, so to the owner."""
 
         def refused(error: ssl.SSLError | None) -> None:
-            self.accounts.owner.tape.record("tls", refusal={"summary": explain_handshake(error)})
+            self.accounts.owner.tape.append("tls", refusal={"summary": explain_handshake(error)})
 
         watch_handshakes(context, refused)
         return context
@@ -135,7 +135,7 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            for tick in (self._watch_files, *(rooms.tick for rooms in self.accounts)):
+            for tick in (self._check_file_handles, *(rooms.tick for rooms in self.accounts)):
                 try:
                     tick()
                 except Exception:
@@ -147,7 +147,7 @@ class App:
                 except Exception:
                     log.exception("No key was made ahead; the next call makes its own.")
 
-    def _watch_files(self) -> None:
+    def _check_file_handles(self) -> None:
         """Tell once that no file handle is left: whoever connects then, nobody here hears of."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
@@ -158,7 +158,7 @@ class App:
                     f"Whoever connects now is turned away ({error.strerror}). Close connections "
                     "that nobody needs, or start the cloud after 'ulimit -n 4096'."
                 )
-                self.accounts.owner.tape.record("connect", refusal={"summary": why})
+                self.accounts.owner.tape.append("connect", refusal={"summary": why})
                 log.error(why)
             self._without_files = True
 
@@ -195,7 +195,7 @@ def _addresses(host: str) -> list[str]:
             f"'{host}' stands for all addresses of a machine, and nobody can reach this one by it. "
             "Give the name or the address that others reach this machine by."
         )
-    own = [address for address in addresses if _has(address)]
+    own = [address for address in addresses if _is_own_address(address)]
     if not own:
         raise ValueError(
             f"'{host}' has no address that is one of this machine's ({', '.join(addresses)}). "
@@ -211,7 +211,7 @@ def _addresses(host: str) -> list[str]:
     return own
 
 
-def _has(host: str) -> bool:
+def _is_own_address(host: str) -> bool:
     """Tell whether this machine has the address `host`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -23,15 +23,15 @@ from pathlib import Path
 
 import filelock
 
-START_SECONDS = 60.0
-STOP_SECONDS = 15.0
-REACH_SECONDS = 5.0
+START_TIMEOUT = 60.0
+STOP_TIMEOUT = 15.0
+REACH_TIMEOUT = 5.0
 
 # uvloop has a buffer of 256 KB for each connection and uses little of it. Memory from the system
 # counts only where it was touched, but once such a block is freed, glibc would take the next ones
 # from its heap, where all of it counts. Measured with 1,000 connections after 1,000 others had come
 # and gone: 184 KB each, and 58 KB so.
-LARGE_BLOCKS_APART = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+MMAP_THRESHOLD = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 
 
 class CloudError(RuntimeError):
@@ -39,7 +39,7 @@ class CloudError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningCloud:
     """A cloud that runs: where it is reached, and whether this call started it.
 
     Attributes
@@ -61,7 +61,7 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class WorkshopMembership:
     """The workshop that a home takes part in: whose cloud it uses instead of one of its own.
 
     Attributes
@@ -79,12 +79,12 @@ class Joined:
     secret: str = field(repr=False)
 
 
-def joined_file(home: Path) -> Path:
+def membership_file(home: Path) -> Path:
     """Return the file that says which workshop a home takes part in, if it does."""
     return home / "cloud" / "joined.json"
 
 
-def joined(home: Path) -> Joined | None:
+def workshop_membership(home: Path) -> WorkshopMembership | None:
     """Return the workshop that `home` takes part in; None if it has a cloud of its own.
 
     Raises
@@ -92,9 +92,9 @@ def joined(home: Path) -> Joined | None:
     CloudError
         If the file that says so cannot be read.
     """
-    file = joined_file(home)
+    file = membership_file(home)
     try:
-        return Joined(**json.loads(file.read_text()))
+        return WorkshopMembership(**json.loads(file.read_text()))
     except OSError:
         return None  # what is wrong with the folder, if anything, is told by who makes it
     except (ValueError, TypeError):
@@ -104,7 +104,7 @@ def joined(home: Path) -> Joined | None:
         ) from None
 
 
-def reach(workshop: Joined) -> Running:
+def connect_workshop(workshop: WorkshopMembership) -> RunningCloud:
     """Return the cloud of a workshop.
 
     Raises
@@ -114,7 +114,7 @@ def reach(workshop: Joined) -> Running:
     """
     address = workshop.host, workshop.https_port
     try:
-        socket.create_connection(address, REACH_SECONDS).close()
+        socket.create_connection(address, REACH_TIMEOUT).close()
     except OSError as error:
         why = error.strerror or "it does not answer"
         raise CloudError(
@@ -122,11 +122,13 @@ def reach(workshop: Joined) -> Running:
             f"({why}). Are you in the same network, and does it run? Ask who runs the workshop. "
             "With python3 -m creeklab cloud leave you go back to a cloud of your own."
         ) from None
-    return Running(0, workshop.host, workshop.mqtt_port, workshop.https_port, host=workshop.host)
+    return RunningCloud(
+        0, workshop.host, workshop.mqtt_port, workshop.https_port, host=workshop.host
+    )
 
 
 def _refuse_if_joined(home: Path, what: str) -> None:
-    workshop = joined(home)
+    workshop = workshop_membership(home)
     if workshop is not None:
         raise CloudError(
             f"You take part in a workshop as {workshop.name}, and its cloud runs on "
@@ -149,25 +151,25 @@ def cloud_folder(home: Path) -> Path:
     return folder
 
 
-def ca_file(home: Path) -> Path:
+def ca_path(home: Path) -> Path:
     """Return the PEM file of the certificate that clients of this home's cloud have to trust."""
     return home / "cloud" / "ca" / "ca.pem"
 
 
-def status(home: Path) -> Running | None:
+def status(home: Path) -> RunningCloud | None:
     """Return the cloud of `home` if it runs; a workshop's if it can be reached."""
     if not (home / "cloud").exists():
         return None
-    workshop = joined(home)
+    workshop = workshop_membership(home)
     if workshop is not None:
         with contextlib.suppress(CloudError):
-            return reach(workshop)
+            return connect_workshop(workshop)
         return None
     with _start_lock(home):
         return _find(home)
 
 
-def ensure(
+def start_or_attach(
     home: Path,
     *,
     mqtt_port: int | None = None,
@@ -175,7 +177,7 @@ def ensure(
     settings: Sequence[str] = (),
     host: str = "",
     meanwhile: Callable[[], object] = lambda: None,
-) -> Running:
+) -> RunningCloud:
     """Return the cloud of `home`, started if it does not run; a workshop's is only looked for.
 
     Parameters
@@ -196,9 +198,9 @@ def ensure(
     CloudError
         If it could not be started, or a workshop's could not be reached.
     """
-    workshop = joined(home)
+    workshop = workshop_membership(home)
     if workshop is not None:
-        return reach(workshop)
+        return connect_workshop(workshop)
     for port in (mqtt_port, https_port):
         if port is not None and not 0 <= port < 1 << 16:
             raise CloudError(f"There is no port {port}: ports go up to 65535, and 0 is a free one.")
@@ -247,7 +249,7 @@ def reset(home: Path) -> bool:
         for file in (home / "cloud").glob("cloud.db*"):
             file.unlink()
     if running is not None:
-        ensure(home, settings=running.settings, host=running.host)
+        start_or_attach(home, settings=running.settings, host=running.host)
     return running is not None
 
 
@@ -255,10 +257,10 @@ def reset(home: Path) -> bool:
 def _start_lock(home: Path) -> Iterator[None]:
     lock = filelock.FileLock(cloud_folder(home) / "start.lock", mode=0o600)
     try:
-        lock.acquire(timeout=START_SECONDS)
+        lock.acquire(timeout=START_TIMEOUT)
     except filelock.Timeout:
         raise CloudError(
-            f"Another program has been starting the cloud of {home} for {START_SECONDS:.0f} s. "
+            f"Another program has been starting the cloud of {home} for {START_TIMEOUT:.0f} s. "
             "End it and try again."
         ) from None
     except OSError as error:
@@ -278,16 +280,16 @@ def running_lock(home: Path) -> filelock.BaseFileLock:
     return filelock.FileLock(cloud_folder(home) / "running.lock", mode=0o600)
 
 
-def _find(home: Path) -> Running | None:
+def _find(home: Path) -> RunningCloud | None:
     """Return the cloud that holds the lock, when it is ready: whoever started it may be gone."""
     lock = running_lock(home)
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT
     while True:
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
             with contextlib.suppress(OSError, ValueError, TypeError):
-                return Running(**json.loads((home / "cloud" / "ready.json").read_text()))
+                return RunningCloud(**json.loads((home / "cloud" / "ready.json").read_text()))
         else:
             lock.release()
             return None
@@ -299,7 +301,7 @@ def _find(home: Path) -> Running | None:
         time.sleep(0.05)
 
 
-def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], object]) -> Running:
+def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], object]) -> RunningCloud:
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     log = os.open(folder / "cloud.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -313,7 +315,7 @@ def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], objec
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": path, **LARGE_BLOCKS_APART},
+            env={**os.environ, "PYTHONPATH": path, **MMAP_THRESHOLD},
             text=True,
             **flags,  # type: ignore[call-overload]
         )
@@ -326,11 +328,11 @@ def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], objec
     except ValueError:
         said = {"error": f"It ended while starting; {folder / 'cloud.log'} says why."}
     if "error" in said:
-        child.wait(STOP_SECONDS)
+        child.wait(STOP_TIMEOUT)
         raise CloudError(f"The local cloud did not start. {said['error']}")
     # The child goes on by itself: whoever reads its exit code later is the operating system.
     child.returncode = 0
-    return Running(**said, started_here=True)
+    return RunningCloud(**said, started_here=True)
 
 
 def _first_line(child: subprocess.Popen[str]) -> str:
@@ -345,22 +347,22 @@ def _first_line(child: subprocess.Popen[str]) -> str:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    reader.join(START_SECONDS)
+    reader.join(START_TIMEOUT)
     if reader.is_alive():
         child.kill()
         reader.join()
-        return json.dumps({"error": f"It was not ready within {START_SECONDS:.0f} s."})
+        return json.dumps({"error": f"It was not ready within {START_TIMEOUT:.0f} s."})
     return lines[0]
 
 
-def _end(home: Path, running: Running) -> None:
+def _end(home: Path, running: RunningCloud) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(running.pid, signal.SIGTERM)
     lock = running_lock(home)
     try:
-        lock.acquire(timeout=STOP_SECONDS)
+        lock.acquire(timeout=STOP_TIMEOUT)
     except filelock.Timeout:
         raise CloudError(
-            f"The cloud (process {running.pid}) did not end within {STOP_SECONDS:.0f} s."
+            f"The cloud (process {running.pid}) did not end within {STOP_TIMEOUT:.0f} s."
         ) from None
     lock.release()

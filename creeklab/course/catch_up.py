@@ -30,7 +30,7 @@ from creeklab.course.resources import (
     wide_policy,
 )
 from creeklab.resources import resource as made
-from creeklab.resources.lookup import is_there, listed, shadow_names
+from creeklab.resources.lookup import exists, paginate, shadow_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,21 +82,21 @@ def catch_up(lab: Lab, notebook: str | int) -> str:
 def _refuse_what_others_made(lab: Lab) -> None:
     """Refuse to work on anything in an AWS account that has a name of the course by chance."""
     for name in THINGS:
-        thing = made.Made(made.THING, (name,))
+        thing = made.Resource(made.THING, (name,))
         # A shadow needs no Thing; those of this lab's Things are this lab's.
         if lab.ledger.owns(thing):
             continue
-        if is_there(lab.ledger.client, thing):
+        if exists(lab.ledger.client, thing):
             raise _not_ours(lab, thing)
         for shadow in shadow_names(lab.ledger.client, name):
             if not lab.ledger.has(made.SHADOW, name, shadow):
-                raise _not_ours(lab, made.Made(made.SHADOW, (name, shadow)))
-    for policy in [made.Made(made.POLICY, (name,)) for name in POLICIES]:
-        if not lab.ledger.owns(policy) and is_there(lab.ledger.client, policy):
+                raise _not_ours(lab, made.Resource(made.SHADOW, (name, shadow)))
+    for policy in [made.Resource(made.POLICY, (name,)) for name in POLICIES]:
+        if not lab.ledger.owns(policy) and exists(lab.ledger.client, policy):
             raise _not_ours(lab, policy)
 
 
-def _not_ours(lab: Lab, one: made.Made) -> RuntimeError:
+def _not_ours(lab: Lab, one: made.Resource) -> RuntimeError:
     return RuntimeError(
         f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
         "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
@@ -187,9 +187,9 @@ def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> N
     with contextlib.suppress(iot.exceptions.ResourceAlreadyExistsException):
         iot.create_thing(thingName=thing)
     arn = _have_certificate(lab, thing)
-    for other in list(listed(iot.list_thing_principals, "principals", thingName=thing)):
+    for other in list(paginate(iot.list_thing_principals, "principals", thingName=thing)):
         # One that others gave it is theirs to take away; it is in nobody's way.
-        if other != arn and _is_ours(lab, made.Made(made.THING_PRINCIPAL, (thing, other))):
+        if other != arn and _is_ours(lab, made.Resource(made.THING_PRINCIPAL, (thing, other))):
             iot.detach_thing_principal(thingName=thing, principal=other)
     iot.attach_thing_principal(thingName=thing, principal=arn)
     for attached in iot.list_attached_policies(target=arn)["policies"]:
@@ -234,12 +234,12 @@ def _have_policy(lab: Lab, policy: str, document: dict[str, Any]) -> None:
 def _remove_policy(lab: Lab, policy: str) -> None:
     iot = lab.client("iot")
     try:
-        targets = list(listed(iot.list_targets_for_policy, "targets", policyName=policy))
+        targets = list(paginate(iot.list_targets_for_policy, "targets", policyName=policy))
     except iot.exceptions.ResourceNotFoundException:
         return
     if lab.target == "aws":
         for target in targets:
-            _refuse_if_others_attached(lab, made.Made(made.POLICY_TARGET, (policy, target)))
+            _refuse_if_others_attached(lab, made.Resource(made.POLICY_TARGET, (policy, target)))
     for target in targets:
         iot.detach_policy(policyName=policy, target=target)
     _drop_versions(iot, policy)
@@ -247,11 +247,11 @@ def _remove_policy(lab: Lab, policy: str) -> None:
         iot.delete_policy(policyName=policy)
 
 
-def _refuse_if_others_attached(lab: Lab, attachment: made.Made) -> None:
+def _refuse_if_others_attached(lab: Lab, attachment: made.Resource) -> None:
     """Refuse to take a policy or a Thing of this lab off what others have: it may be in use."""
     if not _is_ours(lab, attachment):
-        one, _ = made.ends(attachment)
-        other = made.in_words(attachment.names[1])
+        one, _ = made.endpoints(attachment)
+        other = made.describe_arn(attachment.names[1])
         how = f"The {one} is attached to {other}"
         if attachment.kind == made.THING_PRINCIPAL:
             how = f"The {one} has {other}"
@@ -262,9 +262,9 @@ def _refuse_if_others_attached(lab: Lab, attachment: made.Made) -> None:
         )
 
 
-def _is_ours(lab: Lab, attachment: made.Made) -> bool:
+def _is_ours(lab: Lab, attachment: made.Resource) -> bool:
     """Tell whether this lab made what a Thing or a policy of it is attached to, or attached it."""
-    _, other = made.ends(attachment)
+    _, other = made.endpoints(attachment)
     return any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other))
 
 
@@ -302,12 +302,12 @@ def _remove_thing(lab: Lab, thing: str) -> None:
     """Remove a Thing, its shadow, and each certificate that is no other Thing's, in AWS's order."""
     iot = lab.client("iot")
     try:
-        principals = list(listed(iot.list_thing_principals, "principals", thingName=thing))
+        principals = list(paginate(iot.list_thing_principals, "principals", thingName=thing))
     except iot.exceptions.ResourceNotFoundException:
         principals = []
     if lab.target == "aws":
         for arn in principals:
-            _refuse_if_others_attached(lab, made.Made(made.THING_PRINCIPAL, (thing, arn)))
+            _refuse_if_others_attached(lab, made.Resource(made.THING_PRINCIPAL, (thing, arn)))
     for arn in principals:
         iot.detach_thing_principal(thingName=thing, principal=arn)
         if iot.list_principal_things(principal=arn)["things"]:
@@ -323,7 +323,7 @@ def _remove_thing(lab: Lab, thing: str) -> None:
         iot.delete_thing(thingName=thing)
     deleted = {
         number
-        for number in lab.ledger.certificates_ever()
+        for number in lab.ledger.all_certificate_ids()
         if not lab.ledger.has(made.CERTIFICATE, number)
     }
     lab.keys.remove(thing, deleted)

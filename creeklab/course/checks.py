@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.client.inbox import Inbox
 from creeklab.course.resources import POLICIES, RETAINED, THINGS
-from creeklab.display.text import wrapped
-from creeklab.resources.lookup import is_connected, listed
+from creeklab.display.text import wrap
+from creeklab.resources.lookup import is_connected, paginate
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class SelfCheck:
     """What a check found: whether all is right, and a sentence."""
 
     ok: bool
@@ -30,7 +30,7 @@ class Check:
         return f"{'OK' if self.ok else 'NOT YET'}: {self.found}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(wrapped(repr(self), following="    "))
+        printer.text(wrap(repr(self), following="    "))
 
     def __bool__(self) -> bool:
         return self.ok
@@ -50,59 +50,63 @@ class Checks:
     def _data(self) -> Any:
         return self._lab.client("iot-data")
 
-    def account(self) -> Check:
+    def account(self) -> SelfCheck:
         """Check that the account answers, and that it is not its root user who asks."""
         try:
             caller = self._lab.client("sts").get_caller_identity()
         except (ClientError, BotoCoreError) as error:
-            return Check(False, f"{_message(error)} Look at the access key you use.")
+            return SelfCheck(False, f"{_message(error)} Look at the access key you use.")
         who = caller["Arn"].split(":", 5)[5]
         if who == "root":
-            return Check(
+            return SelfCheck(
                 False,
                 f"you are the root user of account {caller['Account']}. Make a user for yourself, "
                 "and delete the root user's access keys.",
             )
-        return Check(True, f"you are {who} in account {caller['Account']}, and not its root user.")
+        return SelfCheck(
+            True, f"you are {who} in account {caller['Account']}, and not its root user."
+        )
 
-    def thing(self, name: str, **attributes: str) -> Check:
+    def thing(self, name: str, **attributes: str) -> SelfCheck:
         """Check that the Thing exists, and that it has these attributes."""
         try:
             thing = self._iot.describe_thing(thingName=name)
         except (ClientError, BotoCoreError) as error:
-            return Check(False, f"{_message(error)} Make it with iot.create_thing.")
+            return SelfCheck(False, f"{_message(error)} Make it with iot.create_thing.")
         wrong = _differences(thing["attributes"], attributes)
         if wrong:
-            return Check(False, f"the attributes of '{name}': {wrong}. Set them: update_thing.")
-        return Check(True, f"the Thing '{name}' exists; its ARN is {thing['thingArn']}.")
+            return SelfCheck(False, f"the attributes of '{name}': {wrong}. Set them: update_thing.")
+        return SelfCheck(True, f"the Thing '{name}' exists; its ARN is {thing['thingArn']}.")
 
-    def certificate(self, thing: str) -> Check:
+    def certificate(self, thing: str) -> SelfCheck:
         """Check the Thing's certificate: files, key, known, active, attached."""
         try:
             files = self._lab.keys.files(thing)
             files.check()
         except (FileNotFoundError, ValueError) as error:
-            return Check(False, str(error))
+            return SelfCheck(False, str(error))
         try:
             known = self._iot.describe_certificate(certificateId=files.certificate_id)
         except ClientError as error:
-            return Check(False, f"AWS does not know the certificate on disk. {_message(error)}")
+            return SelfCheck(False, f"AWS does not know the certificate on disk. {_message(error)}")
         status = known["certificateDescription"]["status"]
         if status != "ACTIVE":
-            return Check(False, f"the certificate is {status}. Activate it: update_certificate.")
+            return SelfCheck(
+                False, f"the certificate is {status}. Activate it: update_certificate."
+            )
         arn = known["certificateDescription"]["certificateArn"]
         if thing not in self._iot.list_principal_things(principal=arn)["things"]:
-            return Check(
+            return SelfCheck(
                 False,
                 f"the certificate is not attached to '{thing}'. Attach it: attach_thing_principal.",
             )
-        return Check(
+        return SelfCheck(
             True,
             f"certificate and private key of '{thing}' are on disk and belong together; the "
             "certificate is ACTIVE and attached to the Thing.",
         )
 
-    def policy(self, thing: str, policy: str) -> Check:
+    def policy(self, thing: str, policy: str) -> SelfCheck:
         """Check that the policy is attached to the Thing's certificate."""
         certificate = self.certificate(thing)
         if not certificate:
@@ -113,14 +117,14 @@ class Checks:
         names = [each["policyName"] for each in attached]
         if policy not in names:
             has = ", ".join(names) or "none"
-            return Check(
+            return SelfCheck(
                 False,
                 f"'{policy}' is not attached to the certificate of '{thing}' (attached: {has}). "
                 "Attach it: attach_policy.",
             )
-        return Check(True, f"'{policy}' is attached to the certificate of '{thing}'.")
+        return SelfCheck(True, f"'{policy}' is attached to the certificate of '{thing}'.")
 
-    def connection(self, thing: str) -> Check:
+    def connection(self, thing: str) -> SelfCheck:
         """Check that the Thing can connect with what is on disk.
 
         A device that is connected under its name is left alone: AWS would cut it off for another.
@@ -128,16 +132,16 @@ class Checks:
         try:
             self._lab.keys.files(thing).check()
             if is_connected(self._lab.client, thing):
-                return Check(
+                return SelfCheck(
                     True,
                     f"'{thing}' is connected now, and was left alone: its files were not tried.",
                 )
             self._lab.connect(thing).close()
-        except (Refused, FileNotFoundError, TimeoutError, ValueError) as error:
-            return Check(False, str(error))
-        return Check(True, f"'{thing}' can connect over mutual TLS.")
+        except (RequestRefused, FileNotFoundError, TimeoutError, ValueError) as error:
+            return SelfCheck(False, str(error))
+        return SelfCheck(True, f"'{thing}' can connect over mutual TLS.")
 
-    def may(self, thing: str, action: str, resource: str) -> Check:
+    def allowed(self, thing: str, action: str, resource: str) -> SelfCheck:
         """Check that the policies allow the Thing an action, as TestAuthorization has it.
 
         Parameters
@@ -148,35 +152,35 @@ class Checks:
             The end of an ARN, such as ``"topic/creek/depth"``.
         """
         decision = self._decision(thing, action, resource)
-        if isinstance(decision, Check):
+        if isinstance(decision, SelfCheck):
             return decision
         if decision == "ALLOWED":
-            return Check(True, f"the policies of '{thing}' allow {action} on {resource}.")
+            return SelfCheck(True, f"the policies of '{thing}' allow {action} on {resource}.")
         why = (
             "a statement denies it, and no Allow outweighs that"
             if decision == "EXPLICIT_DENY"
             else "no statement allows it"
         )
-        return Check(
+        return SelfCheck(
             False,
             f"the policies of '{thing}' do not allow {action} on {resource}: {why}. Compare action "
             "and resource of each statement, letter by letter.",
         )
 
-    def may_not(self, thing: str, action: str, resource: str) -> Check:
+    def denied(self, thing: str, action: str, resource: str) -> SelfCheck:
         """Check that the policies do not allow the Thing an action; parameters as in `may`."""
         decision = self._decision(thing, action, resource)
-        if isinstance(decision, Check):
+        if isinstance(decision, SelfCheck):
             return decision
         if decision == "ALLOWED":
-            return Check(
+            return SelfCheck(
                 False,
                 f"the policies of '{thing}' allow {action} on {resource}. Find the statement that "
                 "is too wide.",
             )
-        return Check(True, f"the policies of '{thing}' do not allow {action} on {resource}.")
+        return SelfCheck(True, f"the policies of '{thing}' do not allow {action} on {resource}.")
 
-    def _decision(self, thing: str, action: str, resource: str) -> str | Check:
+    def _decision(self, thing: str, action: str, resource: str) -> str | SelfCheck:
         """Return AWS's decision, or the check that says why there is none."""
         try:
             files = self._lab.keys.files(thing)
@@ -193,116 +197,120 @@ class Checks:
                 ],
             )
         except (FileNotFoundError, ValueError) as error:
-            return Check(False, str(error))
+            return SelfCheck(False, str(error))
         except (ClientError, BotoCoreError) as error:
-            return Check(False, f"AWS cannot tell for '{thing}'. {_message(error)}")
+            return SelfCheck(False, f"AWS cannot tell for '{thing}'. {_message(error)}")
         return str(answer["authResults"][0]["authDecision"])
 
-    def heard(self, inbox: Inbox, *topics: str) -> Check:
+    def received(self, inbox: Inbox, *topics: str) -> SelfCheck:
         """Check that messages came into an inbox, on each of these topics if some are named."""
         came = inbox.topics
         missing = [topic for topic in topics if topic not in came]
         if missing or not came:
             on = f" on {', '.join(map(repr, missing))}" if missing else ""
-            return Check(
+            return SelfCheck(
                 False,
                 f"no message{on} came to the subscription of '{inbox.topic_filter}'. Publish one "
                 "after you have subscribed, and compare the names: case counts.",
             )
         count = f"{len(came)} message{'' if len(came) == 1 else 's'}"
         on = ", ".join(sorted(set(came)))
-        return Check(True, f"{count} came to the subscription of '{inbox.topic_filter}', on {on}.")
+        return SelfCheck(
+            True, f"{count} came to the subscription of '{inbox.topic_filter}', on {on}."
+        )
 
-    def subscribed(self, client_id: str, *topic_filters: str) -> Check:
+    def subscribed(self, client_id: str, *topic_filters: str) -> SelfCheck:
         """Check that a connected client has these subscriptions, as AWS lists them."""
         ask = self._data.list_subscriptions
         try:
-            subscriptions = list(listed(ask, "subscriptions", clientId=client_id))
+            subscriptions = list(paginate(ask, "subscriptions", clientId=client_id))
         except (ClientError, BotoCoreError) as error:
-            return Check(False, f"{_message(error)} Connect it: lab.connect.")
+            return SelfCheck(False, f"{_message(error)} Connect it: lab.connect.")
         has = [each["topicFilter"] for each in subscriptions]
         missing = ", ".join(f"'{each}'" for each in topic_filters if each not in has)
         if missing:
             others = ", ".join(f"'{each}'" for each in has) or "nothing"
-            return Check(
+            return SelfCheck(
                 False,
                 f"'{client_id}' is not subscribed to {missing}, but to {others}. "
                 "Subscribe: device.subscribe.",
             )
         found = ", ".join(f"'{each}'" for each in topic_filters or has) or "nothing"
-        return Check(True, f"'{client_id}' is subscribed to {found}.")
+        return SelfCheck(True, f"'{client_id}' is subscribed to {found}.")
 
-    def retained(self, topic: str) -> Check:
+    def retained(self, topic: str) -> SelfCheck:
         """Check that the broker keeps a message for latecomers of this topic."""
         try:
             kept = self._data.get_retained_message(topic=topic)
         except self._data.exceptions.ResourceNotFoundException:
-            return Check(
+            return SelfCheck(
                 False,
                 f"no message of '{topic}' is retained. Publish one to it with retain=True.",
             )
         except (ClientError, BotoCoreError) as error:
-            return Check(False, _message(error))
-        return Check(
+            return SelfCheck(False, _message(error))
+        return SelfCheck(
             True, f"the broker keeps a message of '{topic}', {len(kept['payload'])} bytes."
         )
 
-    def shadow(self, thing: str, shadow: str | None = None, /, **reported: Any) -> Check:
+    def shadow(self, thing: str, shadow: str | None = None, /, **reported: Any) -> SelfCheck:
         """Check that the Thing's shadow, or the one that is named, reports these values."""
         document = self._shadow_document(thing, shadow)
-        if isinstance(document, Check):
+        if isinstance(document, SelfCheck):
             return document
         what = f"the shadow of '{thing}'" if shadow is None else f"shadow '{shadow}' of '{thing}'"
         wrong = _differences(document["state"].get("reported", {}), reported)
         if wrong:
-            return Check(False, f"{what}: {wrong}.")
+            return SelfCheck(False, f"{what}: {wrong}.")
         if not reported:
-            return Check(True, f"'{thing}' has a shadow" + (f" '{shadow}'." if shadow else "."))
+            return SelfCheck(True, f"'{thing}' has a shadow" + (f" '{shadow}'." if shadow else "."))
         values = ", ".join(f"{name} {value}" for name, value in sorted(reported.items()))
-        return Check(True, f"{what} reports {values}.")
+        return SelfCheck(True, f"{what} reports {values}.")
 
-    def delta(self, thing: str, **differences: Any) -> Check:
+    def delta(self, thing: str, **differences: Any) -> SelfCheck:
         """Check that just these values are desired of the Thing and not reported by it yet."""
         document = self._shadow_document(thing, None)
-        if isinstance(document, Check):
+        if isinstance(document, SelfCheck):
             return document
         delta = document["state"].get("delta", {})
         found = ", ".join(f"{name} {value}" for name, value in sorted(delta.items()))
         if delta != differences:
             wanted = ", ".join(f"{name} {value}" for name, value in sorted(differences.items()))
-            return Check(
+            return SelfCheck(
                 False,
                 f"the delta of '{thing}' is {found or 'empty'}, not {wanted or 'empty'}. Compare "
                 "what is desired with what is reported.",
             )
         if not delta:
-            return Check(True, f"what is desired of '{thing}' is what it reports: no delta.")
-        return Check(True, f"'{thing}' has yet to do what is desired of it: {found}.")
+            return SelfCheck(True, f"what is desired of '{thing}' is what it reports: no delta.")
+        return SelfCheck(True, f"'{thing}' has yet to do what is desired of it: {found}.")
 
-    def no_shadow(self, thing: str) -> Check:
+    def no_shadow(self, thing: str) -> SelfCheck:
         """Check that the Thing has no shadow, neither the classic one nor one with a name."""
         try:
             names = self._data.list_named_shadows_for_thing(thingName=thing)["results"]
             self._data.get_thing_shadow(thingName=thing)
         except self._data.exceptions.ResourceNotFoundException:
             if not names:
-                return Check(True, f"'{thing}' has no shadow.")
+                return SelfCheck(True, f"'{thing}' has no shadow.")
             which = "the shadow " + ", ".join(f"'{name}'" for name in names)
         except (ClientError, BotoCoreError) as error:
-            return Check(False, _message(error))
+            return SelfCheck(False, _message(error))
         else:
             which = "a shadow"
-        return Check(False, f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
+        return SelfCheck(False, f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
 
-    def equal(self, found: Any, expected: Any) -> Check:
+    def equals(self, found: Any, expected: Any) -> SelfCheck:
         """Check an answer that was worked out against the one it should be."""
         if found != expected:
-            return Check(False, f"{found!r} is not {expected!r}. Go through the steps once more.")
-        return Check(True, f"{found!r} is right.")
+            return SelfCheck(
+                False, f"{found!r} is not {expected!r}. Go through the steps once more."
+            )
+        return SelfCheck(True, f"{found!r} is right.")
 
-    def clean(self) -> Check:
+    def nothing_left(self) -> SelfCheck:
         """Check that nothing is left of what the course makes: in the account, and on disk."""
-        made = self._lab.ledger.certificates_ever()
+        made = self._lab.ledger.all_certificate_ids()
         known = self._lab.keys.certificates()
         left = [
             f"the key files {'of' if folder.name in THINGS else 'in the folder'} '{folder.name}'"
@@ -325,19 +333,19 @@ class Checks:
         left += [f"a shadow of '{each}'" for each in THINGS if not self.no_shadow(each)]
         left += [f"the retained message of '{each}'" for each in RETAINED if self.retained(each)]
         if left:
-            return Check(False, f"still there: {', '.join(left)}.")
-        return Check(
+            return SelfCheck(False, f"still there: {', '.join(left)}.")
+        return SelfCheck(
             True,
             "nothing of the course is left: no Thing, certificate, policy, shadow, message or "
             "key file.",
         )
 
-    def _shadow_document(self, thing: str, shadow: str | None) -> dict[str, Any] | Check:
+    def _shadow_document(self, thing: str, shadow: str | None) -> dict[str, Any] | SelfCheck:
         named = {} if shadow is None else {"shadowName": shadow}
         try:
             answer = self._data.get_thing_shadow(thingName=thing, **named)
         except (ClientError, BotoCoreError) as error:
-            return Check(False, f"{_message(error)} Update it first.")
+            return SelfCheck(False, f"{_message(error)} Update it first.")
         document: dict[str, Any] = json.loads(answer["payload"].read())
         return document
 

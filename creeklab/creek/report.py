@@ -20,15 +20,22 @@ import pandas as pd
 
 from creeklab.creek import plots
 from creeklab.creek.analysis import floods, frequency, landmarks
-from creeklab.creek.analysis.summary import Summary, summarise
+from creeklab.creek.analysis.summary import Summary, summarize
 from creeklab.creek.history.history import History
-from creeklab.creek.plots.figure_style import STAGE_NOTE, Picture, landmark, listed, many, span
+from creeklab.creek.plots.figure_style import (
+    STAGE_NOTE,
+    CaptionedFigure,
+    join_words,
+    landmark,
+    plural,
+    span,
+)
 from creeklab.creek.quality import quality
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.readings import samples
 from creeklab.creek.readings.readers import read_rdb
 from creeklab.creek.readings.samples import STAGE
-from creeklab.creek.readings.time_series import gaps, measured, tidy
+from creeklab.creek.readings.time_series import dropna, gaps, normalize
 
 GENERATOR = "creeklab report"
 
@@ -104,8 +111,8 @@ def _file(path: Path) -> pd.DataFrame:
             return read_rdb(path)
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
-            return tidy(table, time="time" if "time" in table else None)
-        return tidy(pd.read_csv(path), time="time")
+            return normalize(table, time="time" if "time" in table else None)
+        return normalize(pd.read_csv(path), time="time")
     except (ValueError, OSError) as error:
         said = str(error)
         raise ValueError(said if str(path) in said else f"{path}: {said}") from error
@@ -175,7 +182,7 @@ def page(
         raise ValueError(
             f"There is no time zone {zone!r}. One is called America/New_York."
         ) from None
-    found = summarise(readings, start=start, end=end)
+    found = summarize(readings, start=start, end=end)
     _check_thresholds(readings, found)
     peak = float(found.numbers["highest_ft"])
     record = _Record(
@@ -187,7 +194,7 @@ def page(
     )
     sections = [
         _what_happened(record),
-        _how_long_one_had(record, made_up=not marks),
+        _warning_time(record, made_up=not marks),
         _how_it_compares(record),
         _whole_record(record),
         _what_is_missing(record),
@@ -221,7 +228,7 @@ def page(
 
 
 def _check_thresholds(readings: pd.DataFrame, found: Summary) -> None:
-    _, stage = measured(readings)
+    _, stage = dropna(readings)
     n = found.numbers
     high, low = np.quantile(stage, [0.99, 0.95]).round(1)
     if high <= low:
@@ -307,7 +314,7 @@ def _what_happened(record: _Record) -> str:
     return _section("What happened in the highest flood", _p(" ".join(words)), _figure(drawn))
 
 
-def _how_long_one_had(record: _Record, *, made_up: bool) -> str:
+def _warning_time(record: _Record, *, made_up: bool) -> str:
     alert = float(record.floods.attrs["start_ft"])
     lead = landmarks.lead_times(record.readings, record.floods, record.marks)
     seen = int(lead["flood"].nunique())
@@ -381,7 +388,7 @@ def _how_it_compares(record: _Record) -> str:
     left = f" The other {len(order) - _LISTED} are not listed." if len(order) > _LISTED else ""
     years = frequency.annual_maxima(record.readings, year="calendar")
     yearly = order.groupby(pd.DatetimeIndex(order["peak_time"]).year).size()
-    by_year = listed(f"{count} in {year}" for year, count in yearly.sort_index().items())
+    by_year = join_words(f"{count} in {year}" for year, count in yearly.sort_index().items())
     body = [
         _p(f"{len(order)} floods: {by_year}.{left}"),
         _table(table.head(_LISTED), "The highest floods"),
@@ -421,12 +428,12 @@ def _what_is_missing(record: _Record) -> str:
     said = (
         "None of them lies in a flood that was seen."
         if not inside
-        else (f"Readings are missing in {many(inside, 'flood')}: the peak may have been higher.")
+        else (f"Readings are missing in {plural(inside, 'flood')}: the peak may have been higher.")
     )
     return _section(
         "What is missing",
         _p(
-            f"{int(missing['readings'].sum()):,} readings, in {many(len(missing), 'gap')}. {said} A"
+            f"{int(missing['readings'].sum()):,} readings, in {plural(len(missing), 'gap')}. {said} A"
             " flood that came and went in a gap is in no list here."
         ),
         _table(table, "The longest gaps"),
@@ -448,7 +455,7 @@ def _how_good(record: _Record) -> str:
             " This record is short, so its own limits say little: a fault that lasts as long as"
             " it would pass for the creek."
         )
-    rest = found.stretches[found.stretches["kind"] != "missing"]
+    rest = found.intervals[found.intervals["kind"] != "missing"]
     kinds = [f"{kind}: {text}" for kind, text in zip(rest["kind"], rest["words"], strict=True)]
     more = f"<li>and {len(kinds) - 10} more</li>" if len(kinds) > 10 else ""
     items = "".join(f"<li>{escape(each)}</li>" for each in kinds[:10]) + more
@@ -468,7 +475,7 @@ def _what_cannot_be_said(record: _Record) -> str:
         "How high the water stood anywhere else than at the gage, or on your land. Stage is above"
         " this gage's own datum, and not to be compared with another gage's.",
         "Why it rose: there is no rain in this record.",
-        frequency.note(years),
+        frequency.caveat(years),
         "What comes next. This is a record and no warning: those come from your weather service.",
     ]
     return _section(
@@ -501,7 +508,7 @@ def _p(words: str) -> str:
     return f"<p>{escape(words)}</p>"
 
 
-def _figure(picture: Picture) -> str:
+def _figure(picture: CaptionedFigure) -> str:
     """Give a picture that a narrow screen scrolls sideways instead of shrinking its letters."""
     data = base64.b64encode(picture.png()).decode()
     width, height = (round(each * 100) for each in picture.figure.get_size_inches())

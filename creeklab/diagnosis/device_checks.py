@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from cryptography.x509 import load_pem_x509_certificate
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud.transport.listen import PROBE
-from creeklab.diagnosis.probe import Probe, Wrong
-from creeklab.resources.lookup import is_connected, is_missing, listed
+from creeklab.diagnosis.probe import Check, CheckFailed
+from creeklab.resources.lookup import is_connected, is_missing, paginate
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab
 
-CONNECT_SECONDS = 5.0
+CONNECT_TIMEOUT = 5.0
 HOST_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH, and for an address:
 ADDRESS_MISMATCH = 64
 EXPIRED, NOT_YET = 10, 9
 ALPN = "x-amzn-mqtt-ca"
 
 
-class DeviceProbes:
+class DeviceChecks:
     """The checks of one Thing's device."""
 
     def __init__(
@@ -48,26 +48,26 @@ class DeviceProbes:
         self._publish = publish
         self._subscribe = subscribe
 
-    def all(self) -> Iterator[Probe]:
+    def all(self) -> Iterator[Check]:
         """Yield them, in order."""
-        yield Probe("files", self.files)
-        yield Probe("file modes", self.modes, ["files"])
-        yield Probe("key and certificate", self.pair, ["files"])
-        yield Probe("server", self.server)
-        yield Probe("CA and endpoint", self.server_certificate, ["server"])
-        yield Probe("Thing", self.thing)
-        yield Probe("certificate known", self.known, ["key and certificate"])
-        yield Probe("certificate active", self.active, ["certificate known"])
-        yield Probe("attached to Thing", self.attached, ["certificate known", "Thing"])
-        yield Probe("policy", self.policy, ["certificate known"])
-        yield Probe("may connect", self.may_connect, ["policy"])
+        yield Check("files", self.files)
+        yield Check("file modes", self.modes, ["files"])
+        yield Check("key and certificate", self.pair, ["files"])
+        yield Check("server", self.server)
+        yield Check("CA and endpoint", self.server_certificate, ["server"])
+        yield Check("Thing", self.thing)
+        yield Check("certificate known", self.known, ["key and certificate"])
+        yield Check("certificate active", self.active, ["certificate known"])
+        yield Check("attached to Thing", self.attached, ["certificate known", "Thing"])
+        yield Check("policy", self.policy, ["certificate known"])
+        yield Check("may connect", self.may_connect, ["policy"])
         for topic in self._publish:
             yield self._topic("PUBLISH", "topic", topic)
         for topic_filter in self._subscribe:
             yield self._topic("SUBSCRIBE", "topicfilter", topic_filter)
         ready = ["files", "key and certificate", "CA and endpoint"]
-        yield Probe("TLS handshake", self.handshake, ready)
-        yield Probe(
+        yield Check("TLS handshake", self.handshake, ready)
+        yield Check(
             "connection",
             self.connection,
             ["TLS handshake", "certificate known", "certificate active", "may connect"],
@@ -84,15 +84,15 @@ class DeviceProbes:
         try:
             files = self._files
         except FileNotFoundError:
-            raise Wrong(
+            raise CheckFailed(
                 f"there is no certificate with its key for '{self._thing}' here.",
                 "make one with iot.create_keys_and_certificate and save the answer with "
                 "lab.keys.save.",
             ) from None
         except ValueError as error:
-            raise Wrong(str(error), "use the name of a Thing.") from None
+            raise CheckFailed(str(error), "use the name of a Thing.") from None
         if not files.ca.exists():
-            raise Wrong(
+            raise CheckFailed(
                 f"the CA file {files.ca} is missing.", "open the lab again with open_lab()."
             )
         return "certificate, private key and CA file are here."
@@ -105,7 +105,7 @@ class DeviceProbes:
         for path, mode in wanted.items():
             has = stat.S_IMODE(path.stat().st_mode)
             if has & 0o077:
-                raise Wrong(
+                raise CheckFailed(
                     f"others on this machine can get at {path} (mode {has:o}).",
                     f"chmod {mode:o} {path}",
                 )
@@ -116,13 +116,13 @@ class DeviceProbes:
         try:
             self._files.check()
         except (ValueError, OSError) as error:
-            raise Wrong(
+            raise CheckFailed(
                 str(error), "make a new pair with iot.create_keys_and_certificate and save it."
             ) from None
         certificate = load_pem_x509_certificate(self._files.certificate.read_bytes())
         now = datetime.now(UTC)
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
-            raise Wrong(
+            raise CheckFailed(
                 f"the certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to "
                 f"{certificate.not_valid_after_utc:%Y-%m-%d}, and this machine's clock says "
                 f"{now:%Y-%m-%d}.",
@@ -138,7 +138,7 @@ class DeviceProbes:
 
     def _dial(self) -> socket.socket:
         address = (self._lab.endpoint, self._lab.mqtt_port)
-        return socket.create_connection(address, CONNECT_SECONDS)
+        return socket.create_connection(address, CONNECT_TIMEOUT)
 
     def server(self) -> str:
         """Check that the endpoint has an address and listens."""
@@ -147,17 +147,17 @@ class DeviceProbes:
         try:
             self._dial().close()
         except socket.gaierror:
-            raise Wrong(
+            raise CheckFailed(
                 f"the name {self._lab.endpoint} has no address.",
                 "check that you are online and the endpoint is a bare host name.",
             ) from None
         except TimeoutError:
-            raise Wrong(
+            raise CheckFailed(
                 f"{self._address} does not answer: a firewall may drop it.",
                 start if local else 'try port 443: open_lab("aws", mqtt_port=443).',
             ) from None
         except OSError as error:
-            raise Wrong(
+            raise CheckFailed(
                 f"{self._address} cannot be reached ({error.strerror}).",
                 start if local else 'try port 443: open_lab("aws", mqtt_port=443).',
             ) from None
@@ -169,7 +169,7 @@ class DeviceProbes:
         try:
             context = ssl.create_default_context(cafile=ca_file)
         except OSError as error:
-            raise Wrong(
+            raise CheckFailed(
                 f"the CA file {ca_file} cannot be read ({error}).", self._ca_advice()
             ) from None
         if self._lab.target == "local":
@@ -181,7 +181,7 @@ class DeviceProbes:
         except OSError as error:
             # Without a certificate of its own the client may get no further, and need not.
             if "ALERT" not in (getattr(error, "reason", None) or ""):
-                raise Wrong(
+                raise CheckFailed(
                     f"{self._address} does not speak TLS ({error}).",
                     "check endpoint and port: is another program listening there?",
                 ) from None
@@ -189,18 +189,18 @@ class DeviceProbes:
 
     def _judge(self, error: ssl.SSLCertVerificationError) -> None:
         if error.verify_code in (HOST_MISMATCH, ADDRESS_MISMATCH):
-            raise Wrong(
+            raise CheckFailed(
                 f"the server's certificate is for another name than {self._lab.endpoint}.",
                 "connect to the endpoint that DescribeEndpoint answers (iot:Data-ATS), and not to "
                 "its address.",
             )
         if error.verify_code in (EXPIRED, NOT_YET):
-            raise Wrong(
+            raise CheckFailed(
                 f"by this machine's clock the server's certificate is not valid "
                 f"({error.verify_message}).",
                 "set the clock, by network time if you can.",
             )
-        raise Wrong(
+        raise CheckFailed(
             f"the CA file did not sign this server's certificate ({error.verify_message}).",
             self._ca_advice(),
         )
@@ -226,7 +226,7 @@ class DeviceProbes:
             context.load_cert_chain(self._files.certificate, self._files.private_key)
             self._shake(context)
         except OSError as error:
-            raise Wrong(
+            raise CheckFailed(
                 f"certificate and key do not lead through the TLS handshake ({error}).",
                 "make a new pair with iot.create_keys_and_certificate and save it.",
             ) from None
@@ -241,7 +241,7 @@ class DeviceProbes:
         except ClientError as error:
             if not is_missing(error):
                 raise
-            raise Wrong(
+            raise CheckFailed(
                 f"there is no Thing '{self._thing}' in this account and region.",
                 f'iot.create_thing(thingName="{self._thing}")',
             ) from None
@@ -261,7 +261,7 @@ class DeviceProbes:
         except ClientError as error:
             if not is_missing(error):
                 raise
-            raise Wrong(
+            raise CheckFailed(
                 "AWS does not know the certificate on disk, in this account and region.",
                 "make a new pair with iot.create_keys_and_certificate and save it, or go to the "
                 "region where it was made.",
@@ -272,13 +272,13 @@ class DeviceProbes:
     def _things(self) -> set[str]:
         """The Things that have the certificate."""
         arn = self._known["certificateArn"]
-        return set(listed(self._iot.list_principal_things, "things", principal=arn))
+        return set(paginate(self._iot.list_principal_things, "things", principal=arn))
 
     def active(self) -> str:
         """Check that the certificate is ACTIVE."""
         status, number = self._known["status"], self._known["certificateId"]
         if status != "ACTIVE":
-            raise Wrong(
+            raise CheckFailed(
                 f"the certificate is {status}.",
                 f'iot.update_certificate(certificateId="{number}", newStatus="ACTIVE")',
             )
@@ -288,7 +288,7 @@ class DeviceProbes:
         """Check that the certificate is attached to the Thing."""
         arn = self._known["certificateArn"]
         if self._thing not in self._things:
-            raise Wrong(
+            raise CheckFailed(
                 f"the certificate is not attached to '{self._thing}', so policy variables such as "
                 "${iot:Connection.Thing.ThingName} have no value.",
                 f'iot.attach_thing_principal(thingName="{self._thing}", principal="{arn}")',
@@ -305,7 +305,7 @@ class DeviceProbes:
         effective = self._iot.get_effective_policies(principal=arn, **of_thing)
         names = [each["policyName"] for each in effective["effectivePolicies"]]
         if not names:
-            raise Wrong(
+            raise CheckFailed(
                 "the certificate has no policy, so it may do nothing.",
                 f'iot.attach_policy(policyName="...", target="{arn}")',
             )
@@ -316,12 +316,12 @@ class DeviceProbes:
         self._authorize("CONNECT", "client", self._client_id)
         return f"as client id '{self._client_id}'."
 
-    def _topic(self, action: str, kind: str, topic: str) -> Probe:
+    def _topic(self, action: str, kind: str, topic: str) -> Check:
         def look() -> str:
             self._authorize(action, kind, topic)
             return "allowed."
 
-        return Probe(f"may {action.lower()} {topic}", look, ["policy"])
+        return Check(f"may {action.lower()} {topic}", look, ["policy"])
 
     def _authorize(self, action: str, kind: str, name: str) -> None:
         account = ":".join(self._known["certificateArn"].split(":")[:5])
@@ -339,11 +339,11 @@ class DeviceProbes:
         if result["authDecision"] == "EXPLICIT_DENY":
             denied = result["denied"]["explicitDeny"]["policies"]
             names = ", ".join(each["policyName"] for each in denied)
-            raise Wrong(
+            raise CheckFailed(
                 f"a Deny in {names} forbids {verb} on {kind}/{name}.",
                 f"take {kind}/{name} out of the Deny: a Deny wins over every Allow.",
             )
-        raise Wrong(
+        raise CheckFailed(
             f"no policy allows {verb} on {kind}/{name}.",
             f"add a statement to a policy of the certificate: Allow {verb} on {resource}",
         )
@@ -356,8 +356,8 @@ class DeviceProbes:
             return "CONNACK: a device with this client id is connected now, and was left alone."
         try:
             self._lab.connect(self._thing, client_id=self._client_id).close()
-        except (Refused, TimeoutError, ValueError) as error:
-            raise Wrong(str(error), self._why()) from None
+        except (RequestRefused, TimeoutError, ValueError) as error:
+            raise CheckFailed(str(error), self._why()) from None
         return "CONNACK: the device gets in."
 
     def _why(self) -> str:

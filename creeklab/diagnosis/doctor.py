@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from creeklab.diagnosis.probe import Findings, examine
+from creeklab.diagnosis.probe import CheckReport, run_checks
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab
 
 
-def machine_findings(home: Path, lab: Lab | None = None) -> Findings:
+def machine_report(home: Path, lab: Lab | None = None) -> CheckReport:
     """Examine this machine, and the cloud that the lab is opened on.
 
     Parameters
@@ -30,21 +30,21 @@ def machine_findings(home: Path, lab: Lab | None = None) -> Findings:
     lab
         The open lab, None if none is open: the local cloud is then not started.
     """
-    from creeklab.diagnosis.machine_checks import machine_probes
+    from creeklab.diagnosis.machine_checks import machine_checks
 
-    return examine(machine_probes(home, lab))
+    return run_checks(machine_checks(home, lab))
 
 
-def device_findings(
+def device_report(
     lab: Lab,
     thing: str,
     client_id: str,
     *,
     publish: Iterable[str] = (),
     subscribe: Iterable[str] = (),
-) -> Findings:
+) -> CheckReport:
     """Examine why a Thing's device gets in or does not; see `creeklab.lab.lab.Lab.doctor`."""
-    from creeklab.diagnosis.device_checks import DeviceProbes
+    from creeklab.diagnosis.device_checks import DeviceChecks
 
-    probes = DeviceProbes(lab, thing, client_id, tuple(publish), tuple(subscribe))
-    return examine(probes.all())
+    probes = DeviceChecks(lab, thing, client_id, tuple(publish), tuple(subscribe))
+    return run_checks(probes.all())

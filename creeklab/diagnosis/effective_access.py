@@ -13,7 +13,7 @@ from typing import Any
 
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, parse
 from creeklab.cloud.registry.records import certificate_variables
-from creeklab.resources.lookup import if_there, listed
+from creeklab.resources.lookup import or_none, paginate
 
 Context = dict[str, str | tuple[str, ...]]
 
@@ -42,7 +42,7 @@ _PREFIX = "iot:Connection.Thing."
 
 
 @dataclass(frozen=True)
-class Standing:
+class EffectiveAccess:
     """One connection, as the account knows it.
 
     Attributes
@@ -82,9 +82,9 @@ class Standing:
         )
 
 
-def standing(
+def load_effective_access(
     iot: Any, client_id: str | None, certificate: str | None, *, source_ip: str = ""
-) -> Standing:
+) -> EffectiveAccess:
     """Look up what the account says of a connection.
 
     Parameters
@@ -101,11 +101,11 @@ def standing(
         context["aws:SourceIp"] = source_ip
     known = None if certificate is None else _description(iot, certificate.rpartition("/")[2])
     if certificate is None or known is None:
-        return Standing(client_id, certificate, context=context)
+        return EffectiveAccess(client_id, certificate, context=context)
     context |= certificate_variables(known["certificateId"], known["certificatePem"])
     attached = {
         each["thingName"]: each.get("thingPrincipalType", "")
-        for each in listed(
+        for each in paginate(
             iot.list_principal_things_v2, "principalThingObjects", principal=certificate
         )
     }
@@ -115,7 +115,7 @@ def standing(
         thing = exclusive[0] if exclusive else client_id if client_id in attached else None
         context |= _thing_context(iot, client_id, thing)
     documents, targets = _policies(iot, certificate, client_id if client_id in attached else None)
-    return Standing(
+    return EffectiveAccess(
         client_id,
         certificate,
         known["status"],
@@ -127,13 +127,13 @@ def standing(
     )
 
 
-def certificate_of(lab: Any, name: str) -> str | None:
+def find_certificate(lab: Any, name: str) -> str | None:
     """Return the ARN of the certificate that a Thing connects with; None if it has none.
 
     That is the one whose files the lab has saved, else the first active one attached to the Thing.
     """
     iot = lab.client("iot")
-    answer = if_there(lambda: iot.list_thing_principals(thingName=name))
+    answer = or_none(lambda: iot.list_thing_principals(thingName=name))
     attached = [] if answer is None else answer["principals"]
     found: dict[str, str] = {arn.rpartition("/")[2]: arn for arn in attached if ":cert/" in arn}
     try:
@@ -151,13 +151,13 @@ def certificate_of(lab: Any, name: str) -> str | None:
     return next(iter(found.values()), None)
 
 
-def tested(iot: Any, of: Standing, action: str, resource: str) -> str | None:
+def test_authorization(iot: Any, of: EffectiveAccess, action: str, resource: str) -> str | None:
     """Return the decision of ``TestAuthorization``; None if it cannot be asked this."""
     name = next((TESTED[each] for each in TESTED if each.lower() == action.lower()), None)
     if name is None or of.certificate is None:
         return None
     client = {} if of.client_id is None else {"clientId": of.client_id}
-    answer = if_there(
+    answer = or_none(
         lambda: iot.test_authorization(
             principal=of.certificate,
             **client,
@@ -167,7 +167,7 @@ def tested(iot: Any, of: Standing, action: str, resource: str) -> str | None:
     return None if answer is None else str(answer["authResults"][0]["authDecision"])
 
 
-def full_resource(prefix: str, action: str, resource: str) -> str:
+def resource_arn(prefix: str, action: str, resource: str) -> str:
     """Return the ARN that an action is about.
 
     Parameters
@@ -193,7 +193,7 @@ def full_resource(prefix: str, action: str, resource: str) -> str:
 
 
 def _description(iot: Any, certificate_id: str) -> dict[str, Any] | None:
-    answer = if_there(lambda: iot.describe_certificate(certificateId=certificate_id))
+    answer = or_none(lambda: iot.describe_certificate(certificateId=certificate_id))
     return None if answer is None else answer["certificateDescription"]
 
 
@@ -201,7 +201,7 @@ def _thing_context(iot: Any, client_id: str, thing: str | None) -> Context:
     name = thing or client_id
     if not name:
         return {}
-    known = if_there(lambda: iot.describe_thing(thingName=name))
+    known = or_none(lambda: iot.describe_thing(thingName=name))
     if known is None:
         return {}
     if thing is None:
@@ -224,7 +224,7 @@ def _policies(
     documents = {each["policyName"]: each["policyDocument"] for each in found}
     attached = {
         each["policyName"]
-        for each in listed(iot.list_attached_policies, "policies", target=certificate)
+        for each in paginate(iot.list_attached_policies, "policies", target=certificate)
     }
     names = sorted(documents, key=lambda name: name not in attached)
     readable = {}
@@ -235,7 +235,7 @@ def _policies(
             continue
         readable[name] = documents[name]
     targets = {
-        name: sum(1 for _ in listed(iot.list_targets_for_policy, "targets", policyName=name))
+        name: sum(1 for _ in paginate(iot.list_targets_for_policy, "targets", policyName=name))
         for name in readable
     }
     return readable, targets

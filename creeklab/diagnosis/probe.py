@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.display.table import table_page
+from creeklab.display.table import html_table
 
 if TYPE_CHECKING:
     pass
 
 
-class Wrong(Exception):
+class CheckFailed(Exception):
     """What a check found wrong, and the one thing to do."""
 
     def __init__(self, found: str, do: str) -> None:
@@ -23,14 +23,16 @@ class Wrong(Exception):
         self.do = do
 
 
-def cannot_ask(error: Exception) -> Wrong:
+def aws_unreachable(error: Exception) -> CheckFailed:
     """Return what is wrong if AWS refuses to answer."""
     said = " ".join(str(error).split()).rstrip(".")
-    return Wrong(f"AWS cannot be asked: {said}.", "open the lab again with creeklab.open_lab().")
+    return CheckFailed(
+        f"AWS cannot be asked: {said}.", "open the lab again with creeklab.open_lab()."
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What one check found.
 
     Attributes
@@ -56,7 +58,7 @@ class Finding:
         return "skipped" if self.ok is None else "OK" if self.ok else "WRONG"
 
 
-class Findings(tuple[Finding, ...]):
+class CheckReport(tuple[CheckResult, ...]):
     """What the doctor found, in order."""
 
     @property
@@ -64,14 +66,14 @@ class Findings(tuple[Finding, ...]):
         """Whether nothing is wrong."""
         return all(finding.ok is not False for finding in self)
 
-    def wrong(self) -> list[Finding]:
+    def failures(self) -> list[CheckResult]:
         """Return what is wrong."""
         return [finding for finding in self if finding.ok is False]
 
     def _summary(self) -> str:
         if self.ok:
             return "All is well."
-        return "The first thing to do: " + self.wrong()[0].do
+        return "The first thing to do: " + self.failures()[0].do
 
     def __repr__(self) -> str:
         width = max((len(finding.about) for finding in self), default=0)
@@ -86,11 +88,11 @@ class Findings(tuple[Finding, ...]):
         rows = [
             (each.state, each.about, " ".join(filter(None, [each.found, each.do]))) for each in self
         ]
-        return table_page(("", "looked at", "found"), rows, note=self._summary(), states=True)
+        return html_table(("", "looked at", "found"), rows, note=self._summary(), states=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Check:
     """One look at one thing.
 
     Attributes
@@ -104,27 +106,29 @@ class Probe:
     """
 
     about: str
-    look: Callable[[], str]
+    run: Callable[[], str]
     needs: Sequence[str] = ()
 
 
-def examine(probes: Iterable[Probe]) -> Findings:
+def run_checks(probes: Iterable[Check]) -> CheckReport:
     """Make the probes, in order."""
-    found: dict[str, Finding] = {}
+    found: dict[str, CheckResult] = {}
     for probe in probes:
         # A probe that is not in the row, as on another target, is no hindrance.
         hindrance = next(
             (name for name in probe.needs if name in found and not found[name].ok), None
         )
         if hindrance is not None:
-            finding = Finding(probe.about, None, f"means nothing before '{hindrance}' is right.")
+            finding = CheckResult(
+                probe.about, None, f"means nothing before '{hindrance}' is right."
+            )
         else:
             try:
-                finding = Finding(probe.about, True, probe.look())
-            except Wrong as wrong:
-                finding = Finding(probe.about, False, wrong.found, wrong.do)
+                finding = CheckResult(probe.about, True, probe.run())
+            except CheckFailed as wrong:
+                finding = CheckResult(probe.about, False, wrong.found, wrong.do)
             except (ClientError, BotoCoreError) as error:
-                refused = cannot_ask(error)
-                finding = Finding(probe.about, False, refused.found, refused.do)
+                refused = aws_unreachable(error)
+                finding = CheckResult(probe.about, False, refused.found, refused.do)
         found[probe.about] = finding
-    return Findings(found.values())
+    return CheckReport(found.values())

@@ -16,29 +16,29 @@ from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from creeklab.cloud.policy import Mend, explain, suggest
-from creeklab.cloud.policy.explain import Surroundings
+from creeklab.cloud.policy import SuggestedChange, explain, suggest
+from creeklab.cloud.policy.explain import PolicyNeighborhood
 from creeklab.diagnosis.effective_access import (
-    Standing,
-    certificate_of,
-    full_resource,
-    standing,
-    tested,
+    EffectiveAccess,
+    find_certificate,
+    load_effective_access,
+    resource_arn,
+    test_authorization,
 )
-from creeklab.display.text import wrapped
+from creeklab.display.text import wrap
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab
 
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 TAKEN_OVER = "DUPLICATE_CLIENTID"
-MOST_NAMES = 10
+MAX_NAMES = 10
 OLD_SECONDS = 120.0
 """From this age on a refusal says how old it is, so that an old one does not look new."""
 
 
 @dataclass(frozen=True)
-class Now:
+class CurrentDecision:
     """What holds by the time one asks.
 
     Attributes
@@ -51,12 +51,12 @@ class Now:
         The changes that together would allow the request.
     """
 
-    standing: Standing
+    access: EffectiveAccess
     decision: str | None
-    mends: tuple[Mend, ...] = ()
+    suggestions: tuple[SuggestedChange, ...] = ()
 
 
-class Why:
+class Refusal:
     """A refusal, explained.
 
     Attributes
@@ -75,7 +75,7 @@ class Why:
     def __init__(
         self,
         entry: dict[str, Any] | None,
-        now: Now | None = None,
+        now: CurrentDecision | None = None,
         asked: float | None = None,
         *,
         nothing: str = "Nothing was refused.",
@@ -95,9 +95,9 @@ class Why:
         return str(self.entry["refusal"]["summary"])
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The summary, to be printed: in lines that break at words."""
-        return wrapped(self.summary)
+        return wrap(self.summary)
 
     @property
     def time(self) -> datetime | None:
@@ -106,7 +106,7 @@ class Why:
         return None if at is None else datetime.fromtimestamp(at, UTC)
 
     @property
-    def age(self) -> float:
+    def age_text(self) -> float:
         """How many seconds ago it was, when it was asked; 0 if it was only asked about."""
         at = None if self.entry is None else self.entry.get("time")
         return 0.0 if at is None else max(0.0, self.asked - at)
@@ -115,7 +115,7 @@ class Why:
     def allowed(self) -> bool:
         """Whether it would be allowed by now."""
         now = self.now
-        return now is not None and now.decision == "ALLOWED" and now.standing.status == "ACTIVE"
+        return now is not None and now.decision == "ALLOWED" and now.access.status == "ACTIVE"
 
     @property
     def verdict(self) -> str:
@@ -128,9 +128,9 @@ class Why:
         return "allowed" if entry["refusal"].get("outcome") == "ALLOWED" else "refused"
 
     @property
-    def mends(self) -> tuple[Mend, ...]:
+    def suggestions(self) -> tuple[SuggestedChange, ...]:
         """The smallest changes to policies that together would allow it."""
-        return () if self.now is None else self.now.mends
+        return () if self.now is None else self.now.suggestions
 
     @property
     def findings(self) -> list[dict[str, Any]]:
@@ -138,7 +138,7 @@ class Why:
         return [] if self.entry is None else list(self.entry["refusal"].get("findings", []))
 
     @property
-    def looks(self) -> list[tuple[str, str, bool]]:
+    def statements(self) -> list[tuple[str, str, bool]]:
         """Each statement: which, what differs in it in words, and whether it is the closest."""
         closest = {} if self.entry is None else self.entry["refusal"].get("closest") or {}
         nearest = (closest.get("policy"), closest.get("statement"))
@@ -151,22 +151,22 @@ class Why:
             for each in self.findings
         ]
 
-    def change(self, each: Mend) -> str:
+    def change(self, each: SuggestedChange) -> str:
         """Say in a sentence what a change is."""
         where = "a new policy" if each.before is None else f"policy {each.policy!r}"
         return f"The smallest change that allows it, in {where}: {each.how}."
 
     @property
-    def old(self) -> str:
+    def outdated(self) -> str:
         """How long ago it was, in words; empty as long as that is just now."""
-        return ago(self.age) if self.age >= OLD_SECONDS else ""
+        return format_age(self.age_text) if self.age_text >= OLD_SECONDS else ""
 
     @property
     def warnings(self) -> list[str]:
         """What to mind before making the change: what it gives or takes beside the request."""
-        told = [text for each in self.mends for text in each.warnings]
-        for each in self.mends:
-            targets = 0 if self.now is None else self.now.standing.targets.get(each.policy, 0)
+        told = [text for each in self.suggestions for text in each.warnings]
+        for each in self.suggestions:
+            targets = 0 if self.now is None else self.now.access.targets.get(each.policy, 0)
             if targets > 1:
                 told.append(
                     f"Policy {each.policy!r} is attached to {targets} certificates and groups; the "
@@ -180,22 +180,22 @@ class Why:
         if self.entry is None:
             return self.summary
         lines = [self._headline()] if self.entry.get("client_id") else []
-        lines += [wrapped(text) for text in (self.summary, *self._by_now())]
+        lines += [wrap(text) for text in (self.summary, *self._by_now())]
         if self.findings:
             lines.append("Statements that were looked at:")
-        lines += [wrapped(f"{label}: {text}", "  ", "    ") for label, text, _ in self.looks]
-        for each in self.mends:
-            lines.append(wrapped(self.change(each)))
+        lines += [wrap(f"{label}: {text}", "  ", "    ") for label, text, _ in self.statements]
+        for each in self.suggestions:
+            lines.append(wrap(self.change(each)))
             lines += [f"  {line}" for line in each.diff.split("\n")]
-        lines += [wrapped(f"Mind: {text}", "", "  ") for text in self.warnings]
+        lines += [wrap(f"Mind: {text}", "", "  ") for text in self.warnings]
         return "\n".join(lines)
 
     def _headline(self) -> str:
         assert self.entry is not None
         client_id, kind = self.entry["client_id"], self.entry["kind"]
-        thing = None if self.now is None else self.now.standing.thing
+        thing = None if self.now is None else self.now.access.thing
         of = f" of the Thing '{thing}'" if thing not in (None, client_id) else ""
-        when = f", {self.old}" if self.old else ""
+        when = f", {self.outdated}" if self.outdated else ""
         if kind == "disconnect":
             by = " by another connection" if self.verdict == "taken over" else ""
             return f"Client id '{client_id}'{of}: {self.verdict}{by}{when}."
@@ -206,7 +206,7 @@ class Why:
         now = self.now
         if now is None or self.entry is None or self.time is None:
             return []
-        status = now.standing.status
+        status = now.access.status
         if self.allowed:
             return ["By now it would be allowed: nothing is left to mend."]
         if now.decision == "ALLOWED":
@@ -215,25 +215,29 @@ class Why:
         return []
 
     def _repr_html_(self) -> str:
-        from creeklab.diagnosis.refusal_html import why_html
+        from creeklab.diagnosis.refusal_html import refusal_html
 
-        return why_html(self)
+        return refusal_html(self)
 
 
-def why_refused(lab: Lab, entry: dict[str, Any] | None) -> Why:
+def explain_entry(lab: Lab, entry: dict[str, Any] | None) -> Refusal:
     """Explain an entry of the tape that has a refusal, with what holds by now."""
     if entry is None or not _CERTIFICATE.fullmatch(entry.get("principal", "")):
-        return Why(entry)  # of a shadow, of TLS, or of the account itself, which no policy binds
+        return Refusal(
+            entry
+        )  # of a shadow, of TLS, or of the account itself, which no policy binds
     iot = lab.client("iot")
     arn = f"arn:aws:iot:{lab.region}:{lab.account}:cert/{entry['principal']}"
-    known = standing(iot, entry.get("client_id"), arn, source_ip=entry.get("source_ip", ""))
+    known = load_effective_access(
+        iot, entry.get("client_id"), arn, source_ip=entry.get("source_ip", "")
+    )
     refusal = entry["refusal"]
     if "outcome" not in refusal:
-        return Why(entry, Now(known, None))
-    return Why(entry, _now(iot, known, refusal["action"], refusal["resource"]))
+        return Refusal(entry, CurrentDecision(known, None))
+    return Refusal(entry, _now(iot, known, refusal["action"], refusal["resource"]))
 
 
-def unknown(of: str, known: Iterable[str]) -> str:
+def unknown_client(of: str, known: Iterable[str]) -> str:
     """Say that nobody of that name is known, and who is: those that are spelt alike first."""
     said = (
         f"Nothing is known of {of!r}: no client of that name is on the tape, and no Thing has it. "
@@ -245,11 +249,11 @@ def unknown(of: str, known: Iterable[str]) -> str:
     names = sorted(known, key=unlike)
     if not names:
         return said + "There is no other client or Thing either."
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return said + f"Known are {', '.join(map(repr, names[:MOST_NAMES]))}{more}."
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return said + f"Known are {', '.join(map(repr, names[:MAX_NAMES]))}{more}."
 
 
-def why_of(lab: Lab, of: str | None, action: str | None, resource: str | None) -> Why:
+def explain_request(lab: Lab, of: str | None, action: str | None, resource: str | None) -> Refusal:
     """Answer whether a Thing may do something, and why not."""
     if of is None or (action is None) != (resource is None):
         raise ValueError(
@@ -258,12 +262,12 @@ def why_of(lab: Lab, of: str | None, action: str | None, resource: str | None) -
         )
     action, resource = action or "iot:Connect", of if resource is None else resource
     iot = lab.client("iot")
-    certificate = certificate_of(lab, of)
-    known = standing(iot, of, certificate)
+    certificate = find_certificate(lab, of)
+    known = load_effective_access(iot, of, certificate)
     prefix = f"arn:aws:iot:{lab.region}:{lab.account}"
     if certificate is not None:
         prefix = certificate.rpartition(":")[0]
-    asked = full_resource(prefix, action, resource)
+    asked = resource_arn(prefix, action, resource)
     about = {"kind": action.partition(":")[2].lower(), "client_id": of, "action": action}
     entry = {**about, "resource": asked.split(":", 5)[-1]}
     if certificate is None or known.status != "ACTIVE":
@@ -271,27 +275,31 @@ def why_of(lab: Lab, of: str | None, action: str | None, resource: str | None) -
         if certificate is None:
             state = "does not exist: no certificate is attached to a Thing of that name. Make one"
         why = f"{of!r} cannot even connect, as its certificate {state}."
-        return Why({**entry, "refusal": {"summary": why}}, Now(known, None))
-    found = explain(known.authorizer(), action, asked, Surroundings(things=known.things)).as_dict()
+        return Refusal({**entry, "refusal": {"summary": why}}, CurrentDecision(known, None))
+    found = explain(
+        known.authorizer(), action, asked, PolicyNeighborhood(things=known.things)
+    ).as_dict()
     now = _now(iot, known, action, asked)
     if now.decision != found["outcome"]:
         found["summary"] += (
             f" But TestAuthorization answers {now.decision}, and its answer counts: a change may "
             "not have arrived everywhere yet, or something beside these policies decides."
         )
-    return Why({**entry, "refusal": {**found, "outcome": now.decision}}, now)
+    return Refusal({**entry, "refusal": {**found, "outcome": now.decision}}, now)
 
 
-def _now(iot: Any, known: Standing, action: str, resource: str) -> Now:
-    decision = tested(iot, known, action, resource)
+def _now(iot: Any, known: EffectiveAccess, action: str, resource: str) -> CurrentDecision:
+    decision = test_authorization(iot, known, action, resource)
     if decision is None:
         decision = known.authorizer().decide(action, resource).outcome
     if decision == "ALLOWED":
-        return Now(known, decision)
-    return Now(known, decision, suggest(known.documents, known.context, action, resource))
+        return CurrentDecision(known, decision)
+    return CurrentDecision(
+        known, decision, suggest(known.documents, known.context, action, resource)
+    )
 
 
-def ago(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """Say how long ago something was."""
     for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size:

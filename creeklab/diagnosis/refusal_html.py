@@ -9,10 +9,10 @@ from creeklab.display.html import code, escape, heading, mark, table, tag
 from creeklab.display.style import static_page
 
 if TYPE_CHECKING:
-    from creeklab.diagnosis.refusal import Why
+    from creeklab.diagnosis.refusal import Refusal
 
 
-def why_html(why: Why) -> str:
+def refusal_html(why: Refusal) -> str:
     """Return the page.
 
     The time of a refusal is on it only if that is long ago: notebooks are compared word by word.
@@ -23,7 +23,7 @@ def why_html(why: Why) -> str:
     return static_page(*parts)
 
 
-def _head(why: Why) -> str:
+def _head(why: Refusal) -> str:
     assert why.entry is not None
     words = mark(why.verdict, "good" if why.verdict == "allowed" else "bad")
     if why.time is not None and why.allowed:
@@ -33,15 +33,15 @@ def _head(why: Why) -> str:
     return heading(asked) + words
 
 
-def _about(why: Why) -> str:
+def _about(why: Refusal) -> str:
     entry, now = why.entry or {}, why.now
     rows = []
-    old = why.old
+    old = why.outdated
     if old and why.time is not None:
         at = why.time.strftime("%Y-%m-%d %H:%M:%S UTC")
         rows.append(("When", escape(f"{old}, at {at}")))
     if now is not None:
-        known = now.standing
+        known = now.access
         if known.certificate is not None:
             number = known.certificate.rpartition("/")[2]
             status = known.status or "not in this account"
@@ -63,8 +63,8 @@ def _about(why: Why) -> str:
     return table(("", ""), rows, caption="Who asked, and for what")
 
 
-def _statements(why: Why) -> str:
-    looks = why.looks
+def _statements(why: Refusal) -> str:
+    looks = why.statements
     if not looks:
         return ""
     rows = [
@@ -77,9 +77,9 @@ def _statements(why: Why) -> str:
     return table(("Statement", "What differs"), rows, caption="Statements that were looked at")
 
 
-def _changes(why: Why) -> list[str]:
+def _changes(why: Refusal) -> list[str]:
     parts = []
-    for each in why.mends:
+    for each in why.suggestions:
         what = why.change(each)
         parts += [tag("p", escape(what)), diff_html(each.diff, what)]
     parts += [

@@ -10,7 +10,7 @@ from creeklab.display.style import static_page
 _LOOKS = {"OK": "good", "WRONG": "bad", "FAILED": "bad"}
 
 
-def table_page(
+def html_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, note: str = "", states: bool = False
 ) -> str:
     """Return the page.

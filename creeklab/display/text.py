@@ -7,7 +7,7 @@ import textwrap
 WIDTH = 96
 
 
-def wrapped(text: str, first: str = "", following: str = "") -> str:
+def wrap(text: str, first: str = "", following: str = "") -> str:
     """Return a text in lines of at most `WIDTH` letters, with what the lines begin with.
 
     What has no space in it, such as an ARN, stays in one piece, to be copied.

@@ -19,7 +19,7 @@ from creeklab.events.table import entries
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.events.replay import TapeReplay
+    from creeklab.events.replay import EventReplay
     from creeklab.events.sequence_chart import SequenceChart
     from creeklab.lab.lab import Lab
 
@@ -42,7 +42,7 @@ def chart(tape: pd.DataFrame, *, most: int = 40, title: str = "") -> SequenceCha
     return SequenceChart(found, left_out=len(tape) - len(found), title=title)
 
 
-def replay(tape: pd.DataFrame, lab: Lab) -> TapeReplay:
+def replay(tape: pd.DataFrame, lab: Lab) -> EventReplay:
     """Have the devices of a tape do it all once more, and compare what comes of it.
 
     Connections, subscriptions and messages are made anew through awsiotsdk, with the certificates

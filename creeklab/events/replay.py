@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from creeklab.client.device import Device, Refused
+from creeklab.client.device import Device, RequestRefused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 
 ACTIONS = ("connect", "disconnect", "subscribe", "unsubscribe", "publish")
-SETTLE_SECONDS = 5.0
-LOOK_SECONDS = 0.05
+SETTLE_TIMEOUT = 5.0
+POLL_INTERVAL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayResult:
     """What one entry came to when it was played again.
 
     Attributes
@@ -60,7 +60,7 @@ class Outcome:
 
 
 @dataclass
-class TapeReplay:
+class EventReplay:
     """What came of playing a tape again.
 
     Attributes
@@ -69,10 +69,10 @@ class TapeReplay:
         One for each entry of a device, in their order.
     """
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[ReplayResult] = field(default_factory=list)
 
     @property
-    def differences(self) -> list[Outcome]:
+    def differences(self) -> list[ReplayResult]:
         """Those that came out otherwise."""
         return [one for one in self.outcomes if not one.same]
 
@@ -103,7 +103,7 @@ class TapeReplay:
         return "\n".join(lines)
 
 
-def replay(entries: Iterable[Entry], lab: Lab) -> TapeReplay:
+def replay(entries: Iterable[Entry], lab: Lab) -> EventReplay:
     """Play the entries again; see `creeklab.events.events.replay`."""
     wanted = [
         entry
@@ -130,11 +130,11 @@ def replay(entries: Iterable[Entry], lab: Lab) -> TapeReplay:
                 copy = again.popleft()
                 now, why = _then(copy) + _receivers(copy, clients), str(copy.get("refusal", why))
         outcomes.append(
-            Outcome(
+            ReplayResult(
                 entry["number"], entry["client_id"], entry["kind"], _what(entry), then, now, why
             )
         )
-    return TapeReplay(outcomes)
+    return EventReplay(outcomes)
 
 
 class _Players:
@@ -155,7 +155,7 @@ class _Players:
             return "left out", "its payload is not on the tape"
         try:
             self._act(entry, thing)
-        except Refused as refused:
+        except RequestRefused as refused:
             return "refused", str(refused).partition(". lab.why()")[0]
         except (TimeoutError, ValueError) as error:
             return "failed", str(error)
@@ -238,7 +238,7 @@ def _key(entry: Entry) -> tuple[str, str]:
 
 
 def _last_number(lab: Lab) -> int:
-    tape = lab.tape()
+    tape = lab.events()
     return int(tape.index.max()) if len(tape) else 0
 
 
@@ -250,12 +250,12 @@ def _seen(
 
     played = [entry for entry, now, _ in done if entry["kind"] == "publish" and now != "left out"]
     due = Counter(map(_key, played))
-    end = monotonic() + SETTLE_SECONDS
+    end = monotonic() + SETTLE_TIMEOUT
     while True:
         seen: defaultdict[tuple[str, str], deque[Entry]] = defaultdict(deque)
-        for entry in entries(lab.tape(after=begin, kind="publish")):
+        for entry in entries(lab.events(after=begin, kind="publish")):
             if entry.get("client_id"):
                 seen[_key(entry)].append(entry)
         if monotonic() > end or all(len(seen[key]) >= count for key, count in due.items()):
             return seen
-        threading.Event().wait(LOOK_SECONDS)
+        threading.Event().wait(POLL_INTERVAL)

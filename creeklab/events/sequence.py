@@ -22,7 +22,7 @@ _SHADOW_REQUEST = re.compile(_SHADOW_TOPIC.pattern.replace("?P<verb>", ""))
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Arrow:
     """One arrow, or a note if `source` and `target` are the same party.
 
     Attributes
@@ -45,12 +45,12 @@ class Step:
         return f"{way}: {refused}{self.label}{f'  {self.detail}' if self.detail else ''}"
 
 
-def steps(entries: Iterable[Entry]) -> list[Step]:
+def arrows(entries: Iterable[Entry]) -> list[Arrow]:
     """Return the steps of a stretch of the tape."""
     return [step for entry in entries for step in _steps(entry)]
 
 
-def parties(steps: Sequence[Step]) -> list[str]:
+def parties(steps: Sequence[Arrow]) -> list[str]:
     """Return the parties in the order of their columns: who publishes, the cloud, who listens."""
     names = list(dict.fromkeys(name for step in steps for name in (step.source, step.target)))
     cloud = [name for name in (BROKER, SHADOWS, ACCOUNT) if name in names]
@@ -60,32 +60,32 @@ def parties(steps: Sequence[Step]) -> list[str]:
     return [*left, *cloud, *(name for name in devices if name not in left)]
 
 
-def _steps(entry: Entry) -> Iterator[Step]:
+def _steps(entry: Entry) -> Iterator[Arrow]:
     kind, refusal = entry["kind"], _summary(entry)
     client = entry.get("client_id") or ""
     if kind == "publish":
         yield from _message(entry, client, refusal)
     elif kind == "deliver":
-        yield Step(BROKER, client, f"PUBLISH {entry['topic']}", _payload(entry), "answered")
+        yield Arrow(BROKER, client, f"PUBLISH {entry['topic']}", _payload(entry), "answered")
     elif kind == "shadow":
         yield _shadow(entry, refusal)
     elif kind == "call" and (entry.get("error") or not _only_looks(entry)):
         name = entry.get("operation") or entry.get("service") or "call"
         code = entry.get("error") or ""
-        yield Step(ACCOUNT, BROKER, str(name), str(code), "refused" if code else "asked")
+        yield Arrow(ACCOUNT, BROKER, str(name), str(code), "refused" if code else "asked")
     elif kind in ("connect", "subscribe", "unsubscribe") and client:
         on = entry.get("filter") or _named(entry)
         label = f"{kind.upper()} {on}".strip()
-        yield Step(client, BROKER, label, refusal, "refused" if refusal else "asked")
+        yield Arrow(client, BROKER, label, refusal, "refused" if refusal else "asked")
     elif kind == "receive":
-        yield Step(BROKER, client, f"PUBLISH {_named(entry)}", refusal, "refused")
+        yield Arrow(BROKER, client, f"PUBLISH {_named(entry)}", refusal, "refused")
     elif kind == "disconnect" and client:
         own = entry.get("reason") == "CLIENT_INITIATED_DISCONNECT"
         source, target = (client, BROKER) if own else (BROKER, client)
         detail = refusal or ("" if own else str(entry.get("reason", "")))
-        yield Step(source, target, "DISCONNECT", detail, "refused" if refusal else "asked")
+        yield Arrow(source, target, "DISCONNECT", detail, "refused" if refusal else "asked")
     elif kind != "call":
-        yield Step(BROKER, BROKER, kind, refusal or str(entry.get("why", "")), _look(refusal))
+        yield Arrow(BROKER, BROKER, kind, refusal or str(entry.get("why", "")), _look(refusal))
 
 
 def _only_looks(entry: Entry) -> bool:
@@ -93,7 +93,7 @@ def _only_looks(entry: Entry) -> bool:
     return str(entry.get("operation", "")).startswith(("Describe", "Get", "List", "Test"))
 
 
-def _message(entry: Entry, client: str, refusal: str) -> Iterator[Step]:
+def _message(entry: Entry, client: str, refusal: str) -> Iterator[Arrow]:
     topic = entry.get("topic") or _named(entry)
     on_shadow = _SHADOW_TOPIC.match(topic) is not None
     source = client or (SHADOWS if on_shadow else BROKER)
@@ -102,21 +102,21 @@ def _message(entry: Entry, client: str, refusal: str) -> Iterator[Step]:
     look: Literal["asked", "answered"] = "asked" if client else "answered"
     receivers = entry.get("to") or []
     if source != BROKER:
-        yield Step(source, BROKER, label, detail, "refused" if refusal else look)
+        yield Arrow(source, BROKER, label, detail, "refused" if refusal else look)
     if client and not refusal and _SHADOW_REQUEST.fullmatch(topic):
-        yield Step(BROKER, SHADOWS, label, "", "answered")
+        yield Arrow(BROKER, SHADOWS, label, "", "answered")
     for receiver in receivers:
-        yield Step(BROKER, receiver, label, "", "answered")
+        yield Arrow(BROKER, receiver, label, "", "answered")
     if source == BROKER and not receivers:
-        yield Step(BROKER, BROKER, label, detail, "answered")
+        yield Arrow(BROKER, BROKER, label, detail, "answered")
 
 
-def _shadow(entry: Entry, refusal: str) -> Step:
+def _shadow(entry: Entry, refusal: str) -> Arrow:
     name = entry.get("shadow") or ""
     of = f"{entry.get('thing', '')}{f', shadow {name!r}' if name else ''}"
     version = entry.get("version")
     label = f"{entry.get('verb', '')} {of}" + (f": version {version}" if version else "")
-    return Step(SHADOWS, SHADOWS, label, refusal, _look(refusal))
+    return Arrow(SHADOWS, SHADOWS, label, refusal, _look(refusal))
 
 
 def _look(refusal: str) -> Literal["answered", "refused"]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from creeklab.display.html import escape, tag
 from creeklab.display.style import static_page
-from creeklab.events.sequence import Step, parties, steps
+from creeklab.events.sequence import Arrow, arrows, parties
 
 COLUMN, ROW, HEAD, MARGIN = 250, 36, 46, 16
 LETTER = 6.4
@@ -44,7 +44,7 @@ class SequenceChart:
     def __init__(
         self, entries: Iterable[dict[str, Any]], *, left_out: int = 0, title: str = ""
     ) -> None:
-        self.steps: list[Step] = steps(entries)
+        self.steps: list[Arrow] = arrows(entries)
         self.parties = parties(self.steps)
         self.title = title or "Who sent what to whom"
         self._left_out = left_out
@@ -124,7 +124,7 @@ class SequenceChart:
         label = _text(shown, x, 23, weight="600")
         return tag("g", tag("title", escape(name)), frame, line, label)
 
-    def _row(self, number: int, step: Step, columns: dict[str, float]) -> str:
+    def _row(self, number: int, step: Arrow, columns: dict[str, float]) -> str:
         y = HEAD + ROW * (number + 0.6)
         start, end = columns[step.source], columns[step.target]
         ink = _INK[step.look]
@@ -135,13 +135,13 @@ class SequenceChart:
         told = tag("title", escape(str(step)))
         return tag("g", told, *parts, style=f"color:{ink}" if ink != "currentColor" else None)
 
-    def _note(self, step: Step, x: float, y: float) -> list[str]:
+    def _note(self, step: Arrow, x: float, y: float) -> list[str]:
         text = _words(step, COLUMN - 24)
         width = max(60.0, min(COLUMN - 10.0, LETTER * len(text) + 14))
         frame = _shape("rect", x=x - width / 2, y=y - 12, width=width, height=20, rx=8, fill="none")
         return [frame, _text(text, x, y + 2)]
 
-    def _arrow(self, step: Step, start: float, end: float, y: float) -> list[str]:
+    def _arrow(self, step: Arrow, start: float, end: float, y: float) -> list[str]:
         way = 1 if end > start else -1
         refused = step.look == "refused"
         # A refused request ends before it reaches what it asked for.
@@ -160,7 +160,7 @@ class SequenceChart:
         return [line, head, _text(text, (start + end) / 2, y - 6)]
 
 
-def _words(step: Step, room: float) -> str:
+def _words(step: Arrow, room: float) -> str:
     """Return what is written on a step: of a long topic the end, which says what it is for."""
     verb, _, topic = step.label.partition(" ")
     verb = f"refused: {verb}" if step.look == "refused" else verb

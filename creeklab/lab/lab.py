@@ -14,29 +14,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
-from creeklab.client.device import AccountKey, Device
-from creeklab.client.key_files import Keys
+from creeklab.client.device import AccountCredentials, Device
+from creeklab.client.key_files import KeyFiles
 from creeklab.lab.open_lab import open_lab as open_lab
 from creeklab.ledger.ledger import Ledger
-from creeklab.resources.lookup import if_there, listed
+from creeklab.resources.lookup import or_none, paginate
 from creeklab.session.reset import reset_account
-from creeklab.targets.target import LocalOnly, Target
+from creeklab.targets.target import NotSupportedOnAws, Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from creeklab.course.checks import Checks
-    from creeklab.diagnosis.probe import Findings
-    from creeklab.diagnosis.refusal import Why
+    from creeklab.diagnosis.probe import CheckReport
+    from creeklab.diagnosis.refusal import Refusal
     from creeklab.widgets.console import Console
-    from creeklab.widgets.live_view import View
+    from creeklab.widgets.live_view import LiveView
     from creeklab.widgets.policy_lab import PolicyLab
     from creeklab.widgets.shadow_view import ShadowView
     from creeklab.widgets.test_client import MqttTestClient
 
-T = TypeVar("T", bound="View")
+T = TypeVar("T", bound="LiveView")
 
-NO_TAPE = (
+NO_EVENT_LOG = (
     "AWS keeps no tape of what happened, and shows nobody's messages. A device that subscribes to "
     "'#' sees the messages that its policy allows; CloudWatch has counters (namespace AWS/IoT) "
     "and, once switched on, logs (log group AWSIotLogsV2). The local cloud has both: "
@@ -51,7 +51,7 @@ ACCOUNT_CLIENT = "account-"
 _DEVICES: MutableMapping[tuple[Any, ...], Device] = WeakValueDictionary()
 """The device that connected last under each client id of each account, from this kernel."""
 
-_TOOLS: MutableMapping[tuple[Any, ...], View] = WeakValueDictionary()
+_TOOLS: MutableMapping[tuple[Any, ...], LiveView] = WeakValueDictionary()
 """The tool that was opened last of each kind, on each account, from this kernel."""
 
 
@@ -86,7 +86,7 @@ class Lab:
         self.https_port = target.https_port
         self.ca_file = target.ca_file
         self.session = target.session
-        self.keys = Keys(target.folder / "keys", target.ca_file)
+        self.keys = KeyFiles(target.folder / "keys", target.ca_file)
         self.ledger = Ledger(target, home)
 
     def client(self, service: str) -> Any:
@@ -114,7 +114,7 @@ class Lab:
             If a device of this kernel has the client id, and is not closed.
         """
         files = self.keys.files(thing)
-        self._target.agree()
+        self._target.accept_costs()
         return self._connected(
             client_id or thing,
             lambda name: Device(
@@ -123,7 +123,7 @@ class Lab:
                 endpoint=self.endpoint,
                 port=self.mqtt_port,
                 client_id=name,
-                record=self.ledger.record(),
+                record=self.ledger.observer(),
             ),
         )
 
@@ -143,7 +143,7 @@ class Lab:
         creeklab.client.device.Refused
             If the cloud does not take the connection; `why` says why.
         """
-        self._target.agree()
+        self._target.accept_costs()
         credentials = self.session.get_credentials()
         assert credentials is not None  # the lab was opened with them
         key = credentials.get_frozen_credentials()
@@ -152,11 +152,11 @@ class Lab:
             client_id or f"{ACCOUNT_CLIENT}{uuid.uuid4()}",
             lambda name: Device(
                 None,
-                AccountKey(access, secret, self.region, self.ca_file, key.token),
+                AccountCredentials(access, secret, self.region, self.ca_file, key.token),
                 endpoint=self.endpoint,
                 port=self.https_port,
                 client_id=name,
-                record=self.ledger.record(),
+                record=self.ledger.observer(),
             ),
         )
 
@@ -177,7 +177,7 @@ class Lab:
 
     def why(
         self, of: str | None = None, *, action: str | None = None, resource: str | None = None
-    ) -> Why:
+    ) -> Refusal:
         """Explain the last refusal, or answer whether a Thing may do something.
 
         Parameters
@@ -195,53 +195,60 @@ class Lab:
         ValueError
             If a question is not whole, or its action is none of a device's.
         """
-        from creeklab.diagnosis.refusal import Why, unknown, why_of, why_refused
+        from creeklab.diagnosis.refusal import (
+            Refusal,
+            explain_entry,
+            explain_request,
+            unknown_client,
+        )
 
         if action is None and resource is None and self.target == "local":
             entry = self._last_refusal(of)
             if entry is not None or of is None:
-                return why_refused(self, entry)
+                return explain_entry(self, entry)
             if self._is_known(of):
-                return Why(None, nothing=f"Nothing was refused to '{of}'.")
-            return Why(None, nothing=unknown(of, self._clients_and_things()))
+                return Refusal(None, nothing=f"Nothing was refused to '{of}'.")
+            return Refusal(None, nothing=unknown_client(of, self._clients_and_things()))
         if self.target == "aws" and (of, action, resource) == (None, None, None):
             if self.ledger.last_refusal is None:
-                return Why(None)
+                return Refusal(None)
             of, action, resource = self.ledger.last_refusal
-        return why_of(self, of, action, resource)
+        return explain_request(self, of, action, resource)
 
     def _last_refusal(self, of: str | None) -> dict[str, Any] | None:
         question: dict[str, Any] = {"client_id": of}
         if of is not None:
             question["principals"] = self._certificates_of(of)
-        entry: dict[str, Any] | None = self._ask("why", question)["entry"]
+        entry: dict[str, Any] | None = self._admin("why", question)["entry"]
         if entry is not None and entry["kind"] == "disconnect":
             # What ended the connection stands in the entry that follows.
             after = {"after": entry["number"], "kind": "disconnect", "thing": entry["client_id"]}
-            for end in self._ask("tape", after)["entries"][:1]:
+            for end in self._admin("tape", after)["entries"][:1]:
                 entry["reason"] = end["reason"]
         return entry
 
     def _is_known(self, name: str) -> bool:
         """Tell whether there is such a Thing, or was such a client."""
         iot = self.client("iot")
-        if if_there(lambda: iot.describe_thing(thingName=name)) is not None:
+        if or_none(lambda: iot.describe_thing(thingName=name)) is not None:
             return True
-        return bool(self._pages("tape", {"thing": name}))
+        return bool(self._event_pages("tape", {"thing": name}))
 
     def _clients_and_things(self) -> set[str]:
         """Return the names of Things, and of clients on the tape but for the account's own."""
-        things = {each["thingName"] for each in listed(self.client("iot").list_things, "things")}
+        things = {each["thingName"] for each in paginate(self.client("iot").list_things, "things")}
         # A connect that never got so far has no client id.
-        clients = {entry.get("client_id") for entry in self._pages("tape", {"kind": "connect"})}
+        clients = {
+            entry.get("client_id") for entry in self._event_pages("tape", {"kind": "connect"})
+        }
         return things | {each for each in clients if each and not each.startswith(ACCOUNT_CLIENT)}
 
     def _certificates_of(self, thing: str) -> list[str]:
-        answer = if_there(lambda: self.client("iot").list_thing_principals(thingName=thing))
+        answer = or_none(lambda: self.client("iot").list_thing_principals(thingName=thing))
         principals = [] if answer is None else answer["principals"]
         return [arn.rpartition("/")[2] for arn in principals]
 
-    def tape(
+    def events(
         self,
         after: int = 0,
         *,
@@ -272,7 +279,7 @@ class Lab:
 
         wanted = {"after": after, "kind": kind, "thing": thing, "topic": topic}
         question = {name: value for name, value in wanted.items() if value is not None}
-        return table(self._pages("tape", question))
+        return table(self._event_pages("tape", question))
 
     def metrics(self) -> pd.DataFrame:
         """Return CloudWatch's counters of the devices: how often a minute each thing happened.
@@ -286,7 +293,7 @@ class Lab:
         """
         import pandas as pd
 
-        rows = self._ask("metrics", {})["minutes"]
+        rows = self._admin("metrics", {})["minutes"]
         counts = pd.DataFrame(rows, columns=["minute", "name", "protocol", "sum"])
         counts["minute"] = pd.to_datetime(counts["minute"], unit="s", utc=True)
         return counts.pivot_table(
@@ -299,7 +306,7 @@ class Lab:
         The cloud's certificate authority and the account's access key stay. Local only.
         """
         if self.target == "aws":
-            raise LocalOnly(
+            raise NotSupportedOnAws(
                 "An AWS account may hold what others need, so it is never emptied. "
                 "lab.ledger.tear_down() takes down what this lab has made there."
             )
@@ -353,7 +360,7 @@ class Lab:
         client_id: str | None = None,
         publish: Iterable[str] = (),
         subscribe: Iterable[str] = (),
-    ) -> Findings:
+    ) -> CheckReport:
         """Find out whether this machine is ready, or with `thing` why its device does not get in.
 
         Parameters
@@ -364,13 +371,11 @@ class Lab:
         publish, subscribe
             Topics and topic filters that the device's policy has to allow.
         """
-        from creeklab.diagnosis.doctor import device_findings, machine_findings
+        from creeklab.diagnosis.doctor import device_report, machine_report
 
         if thing is None:
-            return machine_findings(self.home, self)
-        return device_findings(
-            self, thing, client_id or thing, publish=publish, subscribe=subscribe
-        )
+            return machine_report(self.home, self)
+        return device_report(self, thing, client_id or thing, publish=publish, subscribe=subscribe)
 
     def test_client(self) -> MqttTestClient:
         """Open the MQTT test client: the page *Test* of the console, in the notebook.
@@ -406,7 +411,7 @@ class Lab:
             return found
 
         def entries(after: int) -> list[dict[str, Any]]:
-            return self._pages("tape", {"kind": "shadow", "thing": thing, "after": after})
+            return self._event_pages("tape", {"kind": "shadow", "thing": thing, "after": after})
 
         tape = entries if self.target == "local" else None  # AWS has none
         return self._tool(
@@ -423,13 +428,13 @@ class Lab:
             before.close()
         return made
 
-    def _pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _event_pages(self, verb: str, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Ask for page after page of the tape, as far as it went at the first."""
-        page = self._ask(verb, question)
+        page = self._admin(verb, question)
         entries: list[dict[str, Any]] = page["entries"]
         while page["after"] < page["until"]:
             where = {"after": page["after"], "until": page["until"]}
-            page = self._ask(verb, {**question, **where})
+            page = self._admin(verb, {**question, **where})
             entries += page["entries"]
         return entries
 
@@ -437,10 +442,10 @@ class Lab:
         if self._target.ask is not None:
             self._target.ask("why", {})  # says so if the cloud has ended
 
-    def _ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
+    def _admin(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
         """Ask the door that only the local cloud has."""
         if self._target.ask is None:
-            raise LocalOnly(NO_TAPE)
+            raise NotSupportedOnAws(NO_EVENT_LOG)
         return self._target.ask(verb, question)
 
     def __repr__(self) -> str:

@@ -55,7 +55,7 @@ def open_lab(
         raise ValueError(f"open_lab knows the targets 'local' and 'aws', not '{name}'.")
     refuse_git_work_tree(home)
     if name == "local":
-        running = supervisor.ensure(home, meanwhile=_import_clients)
+        running = supervisor.start_or_attach(home, meanwhile=_import_clients)
         from creeklab.lab.lab import Lab
         from creeklab.targets.local import open_local
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from creeklab.display.table import table_page
+from creeklab.display.table import html_table
 
 PRICES = Path(__file__).parent / "prices.toml"
 MESSAGE_STEP = 5 * 1024
@@ -25,12 +25,12 @@ RECORD_STEP = 1024
 WRITE_SECONDS = 30.0
 
 
-def messages_of(size: int) -> int:
+def billable_messages(size: int) -> int:
     """Return as how many messages one counts, whose topic and payload have `size` bytes."""
     return max(1, -(-size // MESSAGE_STEP))
 
 
-def operations_of(size: int) -> int:
+def billable_operations(size: int) -> int:
     """Return as how many operations of registry or shadow one counts, on a record of `size` bytes.
 
     The record's size is not told; the larger of request and answer is taken for it.
@@ -39,7 +39,7 @@ def operations_of(size: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class Usage:
     """What was used.
 
     Attributes
@@ -65,17 +65,17 @@ class Use:
         """Return the counts by name."""
         return {name: getattr(self, name) for name in self.names()}
 
-    def __add__(self, other: Use) -> Use:
+    def __add__(self, other: Usage) -> Usage:
         mine, more = self.counts(), other.counts()
-        return Use(**{name: mine[name] + more[name] for name in mine})
+        return Usage(**{name: mine[name] + more[name] for name in mine})
 
     def __bool__(self) -> bool:
         return any(self.counts().values())
 
-    def beyond(self, free: Use) -> Use:
+    def above_free_tier(self, free: Usage) -> Usage:
         """Return what is left after so much is free."""
         mine, other = self.counts(), free.counts()
-        return Use(**{name: max(0, mine[name] - other[name]) for name in mine})
+        return Usage(**{name: max(0, mine[name] - other[name]) for name in mine})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Prices:
     """
 
     tiers: Mapping[str, list[tuple[float, float]]]
-    free: Use
+    free: Usage
     as_of: str
 
 
@@ -116,21 +116,21 @@ def load_prices(home: Path | None = None) -> Prices:
                 (float(tier.get("up_to", "inf")), float(tier["per_million"]))
                 for tier in table[name]
             ]
-            for name in Use.names()
+            for name in Usage.names()
         }
         ends = [tier[0] for each in tiers.values() for tier in each]
         if not all(each and each == sorted(each) for each in tiers.values()):
             raise ValueError("the tiers of a price are not in order")
         if not all(each[-1][0] == float("inf") for each in tiers.values()) or min(ends) < 0:
             raise ValueError("the last tier of a price has an end")
-        return Prices(tiers, Use(**table["free_tier"]), str(table["as_of"]))
+        return Prices(tiers, Usage(**table["free_tier"]), str(table["as_of"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not a table of prices ({error}). Compare it with {PRICES.name} of creeklab."
         ) from None
 
 
-def cost_of(use: Use, prices: Prices) -> dict[str, float]:
+def cost_of(use: Usage, prices: Prices) -> dict[str, float]:
     """Return what one month's use costs, in USD: ``messages``, ``minutes``, ``operations``.
 
     The free tier is not looked at: take `Use.beyond` of it first.
@@ -158,22 +158,22 @@ class Meter:
     """
 
     def __init__(
-        self, write: Callable[[Use], None], *, clock: Callable[[], float] = time.monotonic
+        self, write: Callable[[Usage], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._write = write
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(Use.names(), 0)
+        self._counts = dict.fromkeys(Usage.names(), 0)
         self._written_at = clock()
         self._connections: dict[object, tuple[float, int]] = {}
 
     def message(self, size: int = 0, *, acknowledged: bool = False) -> None:
         """Count a message; `acknowledged` if the device sends a PUBACK for it."""
-        self._count("messages", messages_of(size) + acknowledged)
+        self._count("messages", billable_messages(size) + acknowledged)
 
     def operation(self, size: int = 0) -> None:
         """Count an operation of registry or shadow."""
-        self._count("operations", operations_of(size))
+        self._count("operations", billable_operations(size))
 
     def connected(self, connection: object) -> None:
         """Count a CONNECT that was accepted, and the minutes from now on."""
@@ -193,7 +193,7 @@ class Meter:
         with self._lock:
             for connection in self._connections:
                 self._count_minutes(connection)
-            use = Use(**self._counts)
+            use = Usage(**self._counts)
             self._counts = dict.fromkeys(self._counts, 0)
             self._written_at = self._clock()
         if use:
@@ -228,15 +228,16 @@ class Cost:
         USD, if every month were one of the first twelve of an account from before July 2025.
     """
 
-    def __init__(self, months: Mapping[str, Use], prices: Prices, target: str) -> None:
+    def __init__(self, months: Mapping[str, Usage], prices: Prices, target: str) -> None:
         self.prices = prices
         self._target = target
-        self.use = sum(months.values(), Use())
+        self.use = sum(months.values(), Usage())
         each = [cost_of(use, prices) for use in months.values()]
         self.parts = {name: sum(cost[name] for cost in each) for name in self.use.counts()}
         self.total = sum(self.parts.values())
         self.beyond_free_tier = sum(
-            sum(cost_of(use.beyond(prices.free), prices).values()) for use in months.values()
+            sum(cost_of(use.above_free_tier(prices.free), prices).values())
+            for use in months.values()
         )
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -272,4 +273,4 @@ class Cost:
         return "\n".join([*lines, self.note()])
 
     def _repr_html_(self) -> str:
-        return table_page(("", "number", "USD"), self.rows(), note=self.note())
+        return html_table(("", "number", "USD"), self.rows(), note=self.note())

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.client.observer import Record
+from creeklab.client.observer import DeviceObserver
 from creeklab.client.topics import shadow_request
-from creeklab.display.table import table_page
-from creeklab.ledger.cost import Cost, Meter, Use, load_prices
+from creeklab.display.table import html_table
+from creeklab.ledger.cost import Cost, Meter, Usage, load_prices
 from creeklab.ledger.ledger_file import LedgerFile
-from creeklab.resources.lookup import identity, identity_in, is_there, shadow_names
+from creeklab.resources.lookup import exists, identity, identity_from, shadow_names
 from creeklab.resources.resource import (
     ATTACHMENTS,
     CERTIFICATE,
@@ -39,15 +39,15 @@ from creeklab.resources.resource import (
     THING,
     VERSION,
     Inventory,
-    Made,
-    ends,
-    goes_with,
-    owners_named,
+    Resource,
+    cascades_with,
+    endpoints,
+    name_resolver,
 )
 from creeklab.targets.target import Target
 
 if TYPE_CHECKING:
-    from creeklab.ledger.teardown import TearDown
+    from creeklab.ledger.teardown import TeardownResult
 
 TAG = {"Key": "creeklab", "Value": "lab"}
 TAGGED = ("CreatePolicy", "CreateThingType", "CreateThingGroup")  # what takes tags when made
@@ -80,7 +80,7 @@ class Ledger:
         self._inventory = Inventory()
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
-        self._shadows_seen: set[Made] = set()
+        self._shadows_seen: set[Resource] = set()
         self.meter = Meter(self._write_use)
         self.last_refusal: tuple[str, str, str] | None = None
         events = target.session.events
@@ -97,12 +97,12 @@ class Ledger:
 
     # --- what people ask --------------------------------------------------------------------------
 
-    def made(self) -> MadeTable:
+    def resources(self) -> ResourceTable:
         """Return what this lab has made and what is still there, oldest first.
 
         Messages make shadows too, so the account is asked for those of this lab's Things.
         """
-        return MadeTable(one for one in self.current() if one.kind != VERSION)
+        return ResourceTable(one for one in self.live_resources() if one.kind != VERSION)
 
     def cost(self) -> Cost:
         """Return what was used so far, and what that costs by the price table.
@@ -115,15 +115,15 @@ class Ledger:
             If the price table of the home folder cannot be used.
         """
         self.meter.write()
-        months: dict[str, Use] = {}
+        months: dict[str, Usage] = {}
         for entry in self._file.read():
             if entry.get("did") == "use":
                 month = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m")
-                used = Use(**{name: int(entry.get(name, 0)) for name in Use.names()})
-                months[month] = months.get(month, Use()) + used
+                used = Usage(**{name: int(entry.get(name, 0)) for name in Usage.names()})
+                months[month] = months.get(month, Usage()) + used
         return Cost(months, load_prices(self._home), self._target.name)
 
-    def tear_down(self, dry_run: bool = False) -> TearDown:
+    def tear_down(self, dry_run: bool = False) -> TeardownResult:
         """Take down what this lab has made, and nothing else, in the order that AWS asks for.
 
         May be repeated: after a failure, or an end half way, it goes on from there.
@@ -144,31 +144,31 @@ class Ledger:
 
     def has(self, kind: str, *names: str) -> bool:
         """Tell whether this lab made that, such as ``has("Thing", "Test2")``, and it is there."""
-        return Made(kind, names) in self._all()
+        return Resource(kind, names) in self._all()
 
     # --- what the rest of creeklab asks and tells -------------------------------------------------
 
-    def current(self) -> list[Made]:
+    def live_resources(self) -> list[Resource]:
         """Return all that is there, attachments and versions of policies too.
 
         Of shadows the account is asked, and whether a name is somebody else's by now; of the rest
         the record.
         """
-        others = self.others_by_now()
+        others = self.foreign_replacements()
         made = [
             one
             for one in self._all()
-            if one not in others and not any(goes_with(one, other) for other in others)
+            if one not in others and not any(cascades_with(one, other) for other in others)
         ]
         things = [one.names[0] for one in made if one.kind == THING]
         live = [
-            Made(SHADOW, (thing, name))
+            Resource(SHADOW, (thing, name))
             for thing in things
             for name in shadow_names(self.client, thing)
         ]
         for one in [one for one in made if one.kind == SHADOW and one not in live]:
-            if one.names[0] in things or not is_there(self.client, one):
-                self.gone(one)
+            if one.names[0] in things or not exists(self.client, one):
+                self.mark_removed(one)
                 made.remove(one)
         for one in live:
             if one not in made:
@@ -176,7 +176,7 @@ class Ledger:
                 made.append(one)
         return made
 
-    def owns(self, one: Made) -> bool:
+    def owns(self, one: Resource) -> bool:
         """Tell whether this lab made that, and nobody else has the name by now.
 
         As `has`, but the account is asked; true as well of what somebody removed and nobody made
@@ -185,7 +185,7 @@ class Ledger:
         there = self._all()
         return one in there and self._same(one, there.identity(one))
 
-    def others_by_now(self) -> list[Made]:
+    def foreign_replacements(self) -> list[Resource]:
         """Return what is on record, but was removed by other means and made anew by others.
 
         With the shadows of such Things: nobody can tell whose they are.
@@ -195,7 +195,7 @@ class Ledger:
         names = {one.names[0] for one in others if one.kind == THING}
         return others + [one for one in there if one.kind == SHADOW and one.names[0] in names]
 
-    def _same(self, one: Made, known: str) -> bool:
+    def _same(self, one: Resource, known: str) -> bool:
         """Tell whether the account has no other one of that name than the one that is known."""
         # Older lines have no identity: there the name has to do.
         return not known or identity(self.client, one) in (known, "", None)
@@ -203,7 +203,7 @@ class Ledger:
     def _all(self) -> Inventory:
         return self._inventory.after(self._file.read())
 
-    def certificates_ever(self) -> set[str]:
+    def all_certificate_ids(self) -> set[str]:
         """Return the ids of all certificates that this lab ever made."""
         made = [entry for entry in self._file.read() if entry.get("did") == "make"]
         return {entry["names"][0] for entry in made if entry["kind"] == CERTIFICATE}
@@ -215,22 +215,22 @@ class Ledger:
                 self._clients[service] = cast(Any, self._target.session).client(service)
             return self._clients[service]
 
-    def gone(self, one: Made) -> None:
+    def mark_removed(self, one: Resource) -> None:
         """Record that something is not there any more, whoever removed it."""
         self._write("remove", one)
 
     @staticmethod
-    def emptied(folder: Path, account: str) -> None:
+    def record_reset(folder: Path, account: str) -> None:
         """Record that an account was emptied whose ledger is in `folder`."""
         ledger = LedgerFile.of(folder, account)
         if ledger.file.exists():
             ledger.add({"did": "reset", "at": time.time()})
 
-    def record(self) -> Record:
+    def observer(self) -> DeviceObserver:
         """Return what a new device tells of its connection and messages."""
-        return _DeviceRecord(self)
+        return _MeteringObserver(self)
 
-    def writes_shadow(self, one: Made) -> None:
+    def note_shadow_write(self, one: Resource) -> None:
         """Take note of a message that may make a shadow, before it is sent.
 
         Those of this lab's own Things are found when they are asked for.
@@ -240,7 +240,7 @@ class Ledger:
             if self._makes_shadow(one):
                 self._write("make", one)
 
-    def _makes_shadow(self, one: Made) -> bool:
+    def _makes_shadow(self, one: Resource) -> bool:
         """Tell whether writing to a shadow makes one that no Thing of this lab has.
 
         Asked of the account once for each shadow: a call for each message would cost more than
@@ -250,11 +250,11 @@ class Ledger:
             if one in self._shadows_seen:
                 return False
             self._shadows_seen.add(one)
-        return not self.has(THING, one.names[0]) and not is_there(self.client, one)
+        return not self.has(THING, one.names[0]) and not exists(self.client, one)
 
-    def retains(self, topic: str, *, cleared: bool) -> None:
+    def note_retained(self, topic: str, *, cleared: bool) -> None:
         """Take note of a retained message that AWS has taken; an empty one clears the topic."""
-        self._write("remove" if cleared else "make", Made(RETAINED, (topic,)))
+        self._write("remove" if cleared else "make", Resource(RETAINED, (topic,)))
 
     # --- what the events of boto3 say -------------------------------------------------------------
 
@@ -299,7 +299,7 @@ class Ledger:
             return
         if model.name == "Publish":
             if asked.get("retain"):
-                self.retains(asked["topic"], cleared=not asked.get("payload"))
+                self.note_retained(asked["topic"], cleared=not asked.get("payload"))
         elif model.name in REMOVES:
             one = REMOVES[model.name](asked)
             self._shadows_seen.discard(one)
@@ -309,7 +309,7 @@ class Ledger:
         elif context["creeklab-makes"]:
             made = MAKES[model.name](asked, parsed)
             assert made is not None  # AWS has answered
-            known = identity_in(made.kind, parsed)
+            known = identity_from(made.kind, parsed)
             self._write("make", made, known)
             if made.kind in IDENTITIES and not known:  # the answer has none for a policy
                 with contextlib.suppress(ClientError, BotoCoreError):
@@ -324,29 +324,29 @@ class Ledger:
         with contextlib.suppress(ClientError, BotoCoreError):
             for name in shadow_names(self.client, thing):
                 if not self.has(SHADOW, thing, name):
-                    self._write("make", Made(SHADOW, (thing, name)))
+                    self._write("make", Resource(SHADOW, (thing, name)))
 
-    def _makes(self, one: Made) -> bool:
+    def _makes(self, one: Resource) -> bool:
         """Tell whether a call makes that, as far as this lab is concerned."""
         made = self._all()
         if one in made:
-            if one.kind not in IDENTITIES or is_there(self.client, one):
+            if one.kind not in IDENTITIES or exists(self.client, one):
                 return False
-            self.gone(one)  # removed by other means: what is made now is another one
+            self.mark_removed(one)  # removed by other means: what is made now is another one
             return True
         if one.kind == SHADOW:
             return self._makes_shadow(one)
-        if one.kind in ATTACHMENTS and any(end in made for end in ends(one)):
+        if one.kind in ATTACHMENTS and any(end in made for end in endpoints(one)):
             return True  # it goes when that goes, whoever attached it first
-        return not is_there(self.client, one)
+        return not exists(self.client, one)
 
     # --- small things -----------------------------------------------------------------------------
 
-    def _write(self, did: str, one: Made, known: str = "") -> None:
+    def _write(self, did: str, one: Resource, known: str = "") -> None:
         entry = {"did": did, "at": time.time(), "kind": one.kind, "names": list(one.names)}
         self._file.add(entry | ({"id": known} if known else {}))
 
-    def _write_use(self, use: Use) -> None:
+    def _write_use(self, use: Usage) -> None:
         self._file.add({"did": "use", "at": time.time(), **use.counts()})
 
     def __repr__(self) -> str:
@@ -356,12 +356,12 @@ class Ledger:
         )
 
 
-class MadeTable(tuple[Made, ...]):
+class ResourceTable(tuple[Resource, ...]):
     """What a lab has made, as a table."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Return kind and name of each, as text."""
-        named = owners_named(self)
+        named = name_resolver(self)
         return [
             ("attachment", named(str(one))) if one.kind in ATTACHMENTS else one.row()
             for one in self
@@ -374,10 +374,10 @@ class MadeTable(tuple[Made, ...]):
         return "\n".join(f"{kind:<{width}}  {name}" for kind, name in self.rows())
 
     def _repr_html_(self) -> str:
-        return table_page(("kind", "name"), self.rows()) if self else f"<p>{self!r}</p>"
+        return html_table(("kind", "name"), self.rows()) if self else f"<p>{self!r}</p>"
 
 
-class _DeviceRecord(Record):
+class _MeteringObserver(DeviceObserver):
     """Hands on what one device tells."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -400,10 +400,10 @@ class _DeviceRecord(Record):
             thing, name, verb = request
             self._meter.operation(size)
             if verb == "update":
-                self._ledger.writes_shadow(Made(SHADOW, (thing, name)))
+                self._ledger.note_shadow_write(Resource(SHADOW, (thing, name)))
 
     def retained(self, topic: str, *, cleared: bool) -> None:
-        self._ledger.retains(topic, cleared=cleared)
+        self._ledger.note_retained(topic, cleared=cleared)
 
     def refused(self, who: str, action: str, resource: str) -> None:
         self._ledger.last_refusal = (who, action, resource)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.client.key_files import Keys
-from creeklab.display.table import table_page
-from creeklab.resources.lookup import is_missing, is_there, listed
+from creeklab.client.key_files import KeyFiles
+from creeklab.display.table import html_table
+from creeklab.resources.lookup import exists, is_missing, paginate
 from creeklab.resources.resource import (
     CERTIFICATE,
     GROUP,
@@ -32,10 +32,10 @@ from creeklab.resources.resource import (
     THING_PRINCIPAL,
     TYPE,
     VERSION,
-    Made,
-    ends,
-    in_words,
-    owners_named,
+    Resource,
+    describe_arn,
+    endpoints,
+    name_resolver,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ REST_CODES = ("DeleteConflictException", "InvalidRequestException")
 
 
 @dataclass(slots=True)
-class Step:
+class TeardownStep:
     """One step: what, what to call for it, what it removes, and what came of it.
 
     Attributes
@@ -62,13 +62,13 @@ class Step:
 
     what: str
     call: Callable[[], Any] | None = None
-    removes: Made | None = None
+    removes: Resource | None = None
     rests: bool = False
-    after: Made | None = None
+    after: Resource | None = None
     found: str = "-"
 
 
-class TearDown:
+class TeardownResult:
     """The steps of taking down, and what came of them.
 
     Attributes
@@ -79,7 +79,7 @@ class TearDown:
         Whether nothing was done.
     """
 
-    def __init__(self, steps: list[Step], *, dry_run: bool) -> None:
+    def __init__(self, steps: list[TeardownStep], *, dry_run: bool) -> None:
         self.steps = steps
         self.dry_run = dry_run
 
@@ -110,10 +110,10 @@ class TearDown:
         if not self.steps:
             return f"<p>{self._summary()}</p>"
         rows = [(step.found, step.what) for step in self.steps]
-        return table_page(("", "step"), rows, note=self._summary(), states=True)
+        return html_table(("", "step"), rows, note=self._summary(), states=True)
 
 
-def tear_down(target: Target, ledger: Ledger, *, dry_run: bool) -> TearDown:
+def tear_down(target: Target, ledger: Ledger, *, dry_run: bool) -> TeardownResult:
     """Take down what `ledger` has; see `Ledger.tear_down`."""
     plan = _Plan(target, ledger)
     steps = list(plan.steps())
@@ -121,15 +121,15 @@ def tear_down(target: Target, ledger: Ledger, *, dry_run: bool) -> TearDown:
         step.what = plan.with_owners(step.what)
     if not dry_run:
         for one in plan.others:
-            ledger.gone(one)
+            ledger.mark_removed(one)
         for step in steps:
             waits = step.after is not None and ledger.has(step.after.kind, *step.after.names)
             if step.call is not None and not waits and not _take(step, ledger):
                 break
-    return TearDown(steps, dry_run=dry_run)
+    return TeardownResult(steps, dry_run=dry_run)
 
 
-def _take(step: Step, ledger: Ledger) -> bool:
+def _take(step: TeardownStep, ledger: Ledger) -> bool:
     """Take a step, and write into it what came of it; return whether it is worth going on."""
     assert step.call is not None
     try:
@@ -139,7 +139,7 @@ def _take(step: Step, ledger: Ledger) -> bool:
         if is_missing(error):
             step.found = "OK"  # somebody else was quicker, or an earlier try got as far
             if step.removes is not None:
-                ledger.gone(step.removes)
+                ledger.mark_removed(step.removes)
             return True
         # What was detached counts as attached for minutes; a type has to rest.
         step.found = "WAIT" if step.rests and _code(error) in REST_CODES else "FAILED"
@@ -166,18 +166,18 @@ class _Plan:
         self._ledger = ledger
         self._iot = ledger.client("iot")
         self._data = ledger.client("iot-data")
-        self._keys = Keys(target.folder / "keys", target.ca_file)
-        self._made: list[Made] = []
-        self.others = ledger.others_by_now()
-        for one in ledger.current():
-            if one.kind == SHADOW or is_there(ledger.client, one):  # shadows were just looked at
+        self._keys = KeyFiles(target.folder / "keys", target.ca_file)
+        self._made: list[Resource] = []
+        self.others = ledger.foreign_replacements()
+        for one in ledger.live_resources():
+            if one.kind == SHADOW or exists(ledger.client, one):  # shadows were just looked at
                 self._made.append(one)
             else:
-                ledger.gone(one)  # removed by other means
+                ledger.mark_removed(one)  # removed by other means
         self._left = dict.fromkeys(self.others, "it is somebody else's by now.")
-        self.with_owners = owners_named(self._made)
+        self.with_owners = name_resolver(self._made)
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[TeardownStep]:
         """Yield the steps; what has to stay comes last."""
         yield from self._messages()
         yield from self._attachments()
@@ -187,25 +187,25 @@ class _Plan:
         yield from self._types()
         yield from self._key_files()
         for one, why in self._left.items():
-            yield Step(f"{one} stays: {why}", found="LEFT")
+            yield TeardownStep(f"{one} stays: {why}", found="LEFT")
 
-    def _of(self, kind: str) -> list[Made]:
+    def _of(self, kind: str) -> list[Resource]:
         return [one for one in self._made if one.kind == kind and one not in self._left]
 
-    def _messages(self) -> Iterator[Step]:
+    def _messages(self) -> Iterator[TeardownStep]:
         for one in self._of(RETAINED):
             clear = partial(self._data.publish, topic=one.names[0], qos=1, retain=True)
-            yield Step(f"clear the {one}", clear, one)
+            yield TeardownStep(f"clear the {one}", clear, one)
 
-    def _attachments(self) -> Iterator[Step]:
+    def _attachments(self) -> Iterator[TeardownStep]:
         found = dict.fromkeys(self._of(POLICY_TARGET) + self._of(THING_PRINCIPAL))
         for one in self._made:
             found |= dict.fromkeys(self._attached_to(one))
         for attachment in found:
-            holder, other = ends(attachment)
+            holder, other = endpoints(attachment)
             if attachment not in self._made and other not in self._made:
                 # Others gave this policy to their certificate, or their certificate to this Thing.
-                whose = f"{in_words(attachment.names[1])} is not this lab's, and attached to it"
+                whose = f"{describe_arn(attachment.names[1])} is not this lab's, and attached to it"
                 self._left[holder] = f"{whose} by others."
                 continue
             first, second = attachment.names
@@ -215,34 +215,36 @@ class _Plan:
                 detach = partial(
                     self._iot.detach_thing_principal, thingName=first, principal=second
                 )
-            yield Step(f"detach {str(attachment).replace(' on ', ' from ')}", detach, attachment)
+            yield TeardownStep(
+                f"detach {str(attachment).replace(' on ', ' from ')}", detach, attachment
+            )
         for member in self._of(MEMBER):
             group, thing = member.names
             take = partial(
                 self._iot.remove_thing_from_thing_group, thingGroupName=group, thingName=thing
             )
-            yield Step(f"take Thing '{thing}' out of thing group '{group}'", take, member)
+            yield TeardownStep(f"take Thing '{thing}' out of thing group '{group}'", take, member)
 
-    def _attached_to(self, one: Made) -> list[Made]:
+    def _attached_to(self, one: Resource) -> list[Resource]:
         """Return every attachment that the account has of a Thing, certificate, policy or group."""
         iot, name = self._iot, one.names[0]
         if one.kind == POLICY:
-            targets = listed(iot.list_targets_for_policy, "targets", policyName=name)
-            return [Made(POLICY_TARGET, (name, target)) for target in targets]
+            targets = paginate(iot.list_targets_for_policy, "targets", policyName=name)
+            return [Resource(POLICY_TARGET, (name, target)) for target in targets]
         if one.kind == THING:
-            principals = listed(iot.list_thing_principals, "principals", thingName=name)
-            return [Made(THING_PRINCIPAL, (name, principal)) for principal in principals]
+            principals = paginate(iot.list_thing_principals, "principals", thingName=name)
+            return [Resource(THING_PRINCIPAL, (name, principal)) for principal in principals]
         if one.kind == GROUP:
             arn = str(iot.describe_thing_group(thingGroupName=name)["thingGroupArn"])
         elif one.kind == CERTIFICATE:
             arn = self._certificate(name)["certificateArn"]
         else:
             return []
-        policies = listed(iot.list_attached_policies, "policies", target=arn)
-        attached = [Made(POLICY_TARGET, (each["policyName"], arn)) for each in policies]
+        policies = paginate(iot.list_attached_policies, "policies", target=arn)
+        attached = [Resource(POLICY_TARGET, (each["policyName"], arn)) for each in policies]
         if one.kind == CERTIFICATE:
-            things = listed(iot.list_principal_things, "things", principal=arn)
-            attached += [Made(THING_PRINCIPAL, (thing, arn)) for thing in things]
+            things = paginate(iot.list_principal_things, "things", principal=arn)
+            attached += [Resource(THING_PRINCIPAL, (thing, arn)) for thing in things]
         return attached
 
     def _certificate(self, number: str) -> dict[str, str]:
@@ -250,24 +252,28 @@ class _Plan:
         known: dict[str, str] = answer["certificateDescription"]
         return known
 
-    def _certificates(self) -> Iterator[Step]:
+    def _certificates(self) -> Iterator[TeardownStep]:
         for one in self._of(CERTIFICATE):
             about = {"certificateId": one.names[0]}
             if self._certificate(one.names[0])["status"] == "ACTIVE":
                 stop = partial(self._iot.update_certificate, **about, newStatus="INACTIVE")
-                yield Step(f"deactivate {one}", stop)
-            yield Step(f"delete {one}", partial(self._iot.delete_certificate, **about), one)
+                yield TeardownStep(f"deactivate {one}", stop)
+            yield TeardownStep(f"delete {one}", partial(self._iot.delete_certificate, **about), one)
 
-    def _policies(self) -> Iterator[Step]:
+    def _policies(self) -> Iterator[TeardownStep]:
         for one in self._of(POLICY):
             about = {"policyName": one.names[0]}
             for version in self._iot.list_policy_versions(**about)["policyVersions"]:
                 if not version["isDefaultVersion"]:
-                    yield self._delete_version(Made(VERSION, (*one.names, version["versionId"])))
-            yield Step(f"delete {one}", partial(self._iot.delete_policy, **about), one, rests=True)
+                    yield self._delete_version(
+                        Resource(VERSION, (*one.names, version["versionId"]))
+                    )
+            yield TeardownStep(
+                f"delete {one}", partial(self._iot.delete_policy, **about), one, rests=True
+            )
         for one in self._of(VERSION):
             name, number = one.names
-            if Made(POLICY, (name,)) in self._made:
+            if Resource(POLICY, (name,)) in self._made:
                 continue
             known = self._iot.get_policy_version(policyName=name, policyVersionId=number)
             if known["isDefaultVersion"]:
@@ -275,39 +281,41 @@ class _Plan:
             else:
                 yield self._delete_version(one)
 
-    def _delete_version(self, one: Made) -> Step:
+    def _delete_version(self, one: Resource) -> TeardownStep:
         name, number = one.names
         delete = partial(self._iot.delete_policy_version, policyName=name, policyVersionId=number)
-        return Step(f"delete {one}", delete, one)
+        return TeardownStep(f"delete {one}", delete, one)
 
-    def _things(self) -> Iterator[Step]:
+    def _things(self) -> Iterator[TeardownStep]:
         for one in self._of(SHADOW):
             thing, name = one.names
-            if Made(THING, (thing,)) not in self._left:
+            if Resource(THING, (thing,)) not in self._left:
                 named = {"shadowName": name} if name else {}
                 delete = partial(self._data.delete_thing_shadow, thingName=thing, **named)
-                yield Step(f"delete {one}", delete, one)
+                yield TeardownStep(f"delete {one}", delete, one)
         for one in self._of(THING):
             delete = partial(self._iot.delete_thing, thingName=one.names[0])
-            yield Step(f"delete {one}", delete, one, rests=True)
+            yield TeardownStep(f"delete {one}", delete, one, rests=True)
         for one in reversed(self._of(GROUP)):  # a group is made after the one that it is in
             delete = partial(self._iot.delete_thing_group, thingGroupName=one.names[0])
-            yield Step(f"delete {one}", delete, one)
+            yield TeardownStep(f"delete {one}", delete, one)
 
-    def _types(self) -> Iterator[Step]:
+    def _types(self) -> Iterator[TeardownStep]:
         for one in self._of(TYPE):
             about = {"thingTypeName": one.names[0]}
             known = self._iot.describe_thing_type(**about)
             if not known["thingTypeMetadata"].get("deprecated"):
-                yield Step(f"deprecate {one}", partial(self._iot.deprecate_thing_type, **about))
+                yield TeardownStep(
+                    f"deprecate {one}", partial(self._iot.deprecate_thing_type, **about)
+                )
             what = f"delete {one}, five minutes after it was deprecated"
-            yield Step(what, partial(self._iot.delete_thing_type, **about), one, rests=True)
+            yield TeardownStep(what, partial(self._iot.delete_thing_type, **about), one, rests=True)
 
-    def _key_files(self) -> Iterator[Step]:
+    def _key_files(self) -> Iterator[TeardownStep]:
         """Key files of certificates that are deleted are good for nothing any more."""
         stay = {one.names[0] for one in self._left if one.kind == CERTIFICATE}
         for folder, number in self._keys.certificates().items():
-            if number in self._ledger.certificates_ever() - stay:
+            if number in self._ledger.all_certificate_ids() - stay:
                 what = f"delete the key files in the folder '{folder.name}'"
-                after = Made(CERTIFICATE, (number,))
-                yield Step(what, partial(shutil.rmtree, folder), after=after)
+                after = Resource(CERTIFICATE, (number,))
+                yield TeardownStep(what, partial(shutil.rmtree, folder), after=after)

@@ -21,18 +21,18 @@ from creeklab.resources.resource import (
     THING_PRINCIPAL,
     TYPE,
     VERSION,
-    Made,
+    Resource,
 )
 
 Client = Callable[[str], Any]
 
 
-def is_there(client: Client, one: Made) -> bool:
+def exists(client: Client, one: Resource) -> bool:
     """Tell whether the account has that; `client` gives a boto3 client of a service."""
     return identity(client, one) is not None
 
 
-def identity(client: Client, one: Made) -> str | None:
+def identity(client: Client, one: Resource) -> str | None:
     """Return what tells that from a later one of its name, None if it isn't there.
 
     ``""`` for a kind that needs nothing of the sort: a certificate's id is no other's ever.
@@ -44,11 +44,11 @@ def identity(client: Client, one: Made) -> str | None:
             return None
         raise
     if one.kind in IDENTITIES:
-        return identity_in(one.kind, found)
+        return identity_from(one.kind, found)
     return "" if found else None
 
 
-def identity_in(kind: str, answer: Mapping[str, Any]) -> str:
+def identity_from(kind: str, answer: Mapping[str, Any]) -> str:
     """Return the identity that an answer of AWS tells, ``""`` if it tells none."""
     told = answer.get(IDENTITIES.get(kind, ""), "")
     return told.isoformat() if isinstance(told, datetime) else str(told)
@@ -59,7 +59,7 @@ def is_missing(error: ClientError) -> bool:
     return str(error.response["Error"]["Code"]) == "ResourceNotFoundException"
 
 
-def if_there(call: Callable[[], Any]) -> Any:
+def or_none(call: Callable[[], Any]) -> Any:
     """Return what a call answers; None if there is no such thing, or no name like that."""
     try:
         return call()
@@ -69,7 +69,7 @@ def if_there(call: Callable[[], Any]) -> Any:
         raise
 
 
-def listed(call: Callable[..., Any], member: str, **question: Any) -> Iterator[Any]:
+def paginate(call: Callable[..., Any], member: str, **question: Any) -> Iterator[Any]:
     """Yield what a list operation of ``iot`` has, all its pages."""
     while True:
         page = call(**question)
@@ -83,8 +83,8 @@ def listed(call: Callable[..., Any], member: str, **question: Any) -> Iterator[A
 def shadow_names(client: Client, thing: str) -> list[str]:
     """Return the names of a Thing's shadows, ``""`` for the classic one."""
     data = client("iot-data")
-    named = list(listed(data.list_named_shadows_for_thing, "results", thingName=thing))
-    return [*named, ""] if is_there(client, Made(SHADOW, (thing, ""))) else named
+    named = list(paginate(data.list_named_shadows_for_thing, "results", thingName=thing))
+    return [*named, ""] if exists(client, Resource(SHADOW, (thing, ""))) else named
 
 
 def is_connected(client: Client, client_id: str) -> bool:
@@ -101,17 +101,17 @@ def _shadow(client: Client, thing: str, name: str) -> bool:
 
 
 def _targets(client: Client, policy: str, target: str) -> bool:
-    targets = listed(client("iot").list_targets_for_policy, "targets", policyName=policy)
+    targets = paginate(client("iot").list_targets_for_policy, "targets", policyName=policy)
     return target in targets
 
 
 def _principals(client: Client, thing: str, principal: str) -> bool:
-    principals = listed(client("iot").list_thing_principals, "principals", thingName=thing)
+    principals = paginate(client("iot").list_thing_principals, "principals", thingName=thing)
     return principal in principals
 
 
 def _groups(client: Client, group: str, thing: str) -> bool:
-    groups = listed(client("iot").list_thing_groups_for_thing, "thingGroups", thingName=thing)
+    groups = paginate(client("iot").list_thing_groups_for_thing, "thingGroups", thingName=thing)
     return group in (each["groupName"] for each in groups)
 
 

@@ -30,7 +30,7 @@ Call = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Made:
+class Resource:
     """Something that was made.
 
     Attributes
@@ -54,8 +54,8 @@ class Made:
         first, second = self.names[0], self.names[-1]
         sentences = {
             CERTIFICATE: f"certificate {first}",
-            POLICY_TARGET: f"policy '{first}' on {in_words(second)}",
-            THING_PRINCIPAL: f"{in_words(second)} on Thing '{first}'",
+            POLICY_TARGET: f"policy '{first}' on {describe_arn(second)}",
+            THING_PRINCIPAL: f"{describe_arn(second)} on Thing '{first}'",
             MEMBER: f"Thing '{second}' in thing group '{first}'",
             VERSION: f"version {second} of policy '{first}'",
             SHADOW: f"shadow '{second}' of '{first}'" if second else f"shadow of '{first}'",
@@ -64,14 +64,14 @@ class Made:
         return sentences.get(self.kind, f"{self.kind} '{first}'")
 
 
-def in_words(arn: str) -> str:
+def describe_arn(arn: str) -> str:
     """Return what an ARN names: ``certificate 0a1b...``, ``thing group 'gauges'``."""
     kind, _, name = arn.rpartition(":")[2].partition("/")
     words = {"cert": f"certificate {name}", "thinggroup": f"thing group '{name}'"}
     return words.get(kind, arn)
 
 
-def owners_named(made: Iterable[Made]) -> Callable[[str], str]:
+def name_resolver(made: Iterable[Resource]) -> Callable[[str], str]:
     """Return a function that says ``certificate of 'Test2'`` where a text says its long id.
 
     A certificate that no Thing has keeps its id, and so does one of several of a Thing.
@@ -79,7 +79,7 @@ def owners_named(made: Iterable[Made]) -> Callable[[str], str]:
     things: dict[str, list[str]] = {}
     for one in made:
         if one.kind == THING_PRINCIPAL:
-            things.setdefault(one.names[0], []).append(ends(one)[1].names[0])
+            things.setdefault(one.names[0], []).append(endpoints(one)[1].names[0])
     owners = {ids[0]: thing for thing, ids in things.items() if len(ids) == 1}
 
     def named(text: str) -> str:
@@ -90,42 +90,42 @@ def owners_named(made: Iterable[Made]) -> Callable[[str], str]:
     return named
 
 
-def ends(attachment: Made) -> list[Made]:
+def endpoints(attachment: Resource) -> list[Resource]:
     """Return the two things that an attachment joins, as far as a lab can make them."""
     first, second = attachment.names
     if attachment.kind == MEMBER:
-        return [Made(GROUP, (first,)), Made(THING, (second,))]
+        return [Resource(GROUP, (first,)), Resource(THING, (second,))]
     kind, _, name = second.rpartition(":")[2].partition("/")
-    other = Made(GROUP if kind == "thinggroup" else CERTIFICATE, (name,))
-    return [Made(POLICY if attachment.kind == POLICY_TARGET else THING, (first,)), other]
+    other = Resource(GROUP if kind == "thinggroup" else CERTIFICATE, (name,))
+    return [Resource(POLICY if attachment.kind == POLICY_TARGET else THING, (first,)), other]
 
 
-def _named(kind: str, *members: str) -> Callable[[Call], Made]:
-    return lambda asked: Made(kind, tuple(str(asked.get(member) or "") for member in members))
+def _named(kind: str, *members: str) -> Callable[[Call], Resource]:
+    return lambda asked: Resource(kind, tuple(str(asked.get(member) or "") for member in members))
 
 
-def _member(asked: Call) -> Made:
+def _member(asked: Call) -> Resource:
     group, thing = (
         str(asked.get(f"{each}Name") or str(asked.get(f"{each}Arn")).rpartition("/")[2])
         for each in ("thingGroup", "thing")
     )
-    return Made(MEMBER, (group, thing))
+    return Resource(MEMBER, (group, thing))
 
 
-def _asked(made: Callable[[Call], Made]) -> Callable[[Call, Call], Made]:
+def _asked(made: Callable[[Call], Resource]) -> Callable[[Call, Call], Resource]:
     return lambda asked, _: made(asked)
 
 
-def _answered(kind: str, *members: str) -> Callable[[Call, Call], Made | None]:
+def _answered(kind: str, *members: str) -> Callable[[Call, Call], Resource | None]:
     """Of what has no name before AWS has answered."""
 
-    def made(asked: Call, answer: Call) -> Made | None:
+    def made(asked: Call, answer: Call) -> Resource | None:
         return _named(kind, *members)({**asked, **answer}) if answer else None
 
     return made
 
 
-MAKES: Mapping[str, Callable[[Call, Call], Made | None]] = {
+MAKES: Mapping[str, Callable[[Call, Call], Resource | None]] = {
     "CreateThing": _asked(_named(THING, "thingName")),
     "CreateThingType": _asked(_named(TYPE, "thingTypeName")),
     "CreateThingGroup": _asked(_named(GROUP, "thingGroupName")),
@@ -143,7 +143,7 @@ MAKES: Mapping[str, Callable[[Call, Call], Made | None]] = {
 }
 """What a call of an operation makes, from its request and its answer; None before the answer."""
 
-REMOVES: Mapping[str, Callable[[Call], Made]] = {
+REMOVES: Mapping[str, Callable[[Call], Resource]] = {
     "DeleteThing": _named(THING, "thingName"),
     "DeleteThingType": _named(TYPE, "thingTypeName"),
     "DeleteThingGroup": _named(GROUP, "thingGroupName"),
@@ -167,7 +167,7 @@ class Inventory:
     """
 
     def __init__(self) -> None:
-        self._made: dict[Made, str] = {}  # with its identity, "" if none is on record
+        self._made: dict[Resource, str] = {}  # with its identity, "" if none is on record
         self._taken = 0
         self._lock = threading.Lock()
 
@@ -187,28 +187,28 @@ class Inventory:
         if entry.get("did") == "reset":
             made.clear()
         elif entry.get("did") in ("make", "remove"):
-            one = Made(str(entry["kind"]), tuple(map(str, entry["names"])))
+            one = Resource(str(entry["kind"]), tuple(map(str, entry["names"])))
             if entry["did"] == "make":
                 made[one] = str(entry.get("id", ""))
             else:
                 made.pop(one, None)
-                for other in [other for other in made if goes_with(other, one)]:
+                for other in [other for other in made if cascades_with(other, one)]:
                     del made[other]
 
-    def identity(self, one: Made) -> str:
+    def identity(self, one: Resource) -> str:
         """Return what tells this one from a later one of its name; ``""`` if that isn't known."""
         return self._made.get(one, "")
 
-    def __contains__(self, one: Made) -> bool:
+    def __contains__(self, one: Resource) -> bool:
         return one in self._made
 
-    def __iter__(self) -> Iterator[Made]:
+    def __iter__(self) -> Iterator[Resource]:
         with self._lock:
             return iter(list(self._made))
 
 
-def goes_with(other: Made, gone: Made) -> bool:
+def cascades_with(other: Resource, gone: Resource) -> bool:
     """Tell whether something exists only with what is gone."""
     if other.kind in ATTACHMENTS:
-        return gone in ends(other)
+        return gone in endpoints(other)
     return gone.kind == POLICY and other.kind == VERSION and other.names[0] == gone.names[0]

@@ -13,12 +13,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.httpsession import URLLib3Session
 
-from creeklab.cloud.account import Account
+from creeklab.cloud.account import AccountIdentity
 
-ANSWER_SECONDS = 15.0
+RESPONSE_TIMEOUT = 15.0
 
 
-class DoorRefused(RuntimeError):
+class AdminRequestRefused(RuntimeError):
     """The local cloud refused a question.
 
     Attributes
@@ -36,7 +36,7 @@ class DoorRefused(RuntimeError):
 
 
 def ask(
-    url: str, ca_file: Path, account: Account, verb: str, question: Mapping[str, Any]
+    url: str, ca_file: Path, account: AccountIdentity, verb: str, question: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Ask a cloud something that AWS would not answer.
 
@@ -65,7 +65,7 @@ def ask(
     # Its stubs know neither of these. Without TCP_NODELAY each question would take 40 ms.
     session = cast(Any, URLLib3Session)(
         verify=str(ca_file),
-        timeout=ANSWER_SECONDS,
+        timeout=RESPONSE_TIMEOUT,
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
     try:
@@ -78,6 +78,6 @@ def ask(
             said = json.loads(answer.content)["message"]
         except (ValueError, KeyError, TypeError):
             said = answer.text
-        raise DoorRefused(answer.status_code, code, said)
+        raise AdminRequestRefused(answer.status_code, code, said)
     document: dict[str, Any] = json.loads(answer.content)
     return document

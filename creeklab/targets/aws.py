@@ -26,8 +26,8 @@ from creeklab.targets.target import Target
 CA_FILE = Path(__file__).parents[1] / "certificates" / "AmazonRootCA1.pem"
 MQTT_PORTS = (8883, 443)  # the SDK asks for ALPN x-amzn-mqtt-ca on 443 by itself
 HTTPS_PORT = 443  # where the account signs; a certificate alone is enough on 8443
-PROBE_SECONDS = 3.0
-AGREE = "CREEKLAB_AGREE"
+PROBE_TIMEOUT = 3.0
+ACCEPT_COSTS = "CREEKLAB_AGREE"
 SERVICES = ("iot", "iot-data-plane")  # as botocore's events name those that cost
 
 
@@ -64,8 +64,8 @@ def open_aws(home: Path, *, agree: bool = False, mqtt_port: int | None = None) -
     folder = home / "aws" / f"{identity['Account']}-{region}"
     for each in (home, folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    agreement = Agreement(folder / "agreed.json", identity["Account"], region)
-    if agree or os.environ.get(AGREE, "").lower() == "yes":
+    agreement = CostConsent(folder / "agreed.json", identity["Account"], region)
+    if agree or os.environ.get(ACCEPT_COSTS, "").lower() == "yes":
         agreement.give()
     for service in SERVICES:
         session.events.register_first(f"before-parameter-build.{service}", _before_call(agreement))
@@ -79,7 +79,7 @@ def open_aws(home: Path, *, agree: bool = False, mqtt_port: int | None = None) -
         https_port=HTTPS_PORT,
         ca_file=CA_FILE,
         session=session,
-        agree=agreement.ask,
+        accept_costs=agreement.ask,
     )
 
 
@@ -143,12 +143,12 @@ def reachable_port(endpoint: str) -> int:
     """Return the port for MQTT: 8883 unless only 443 can be reached from here."""
     for port in MQTT_PORTS:
         with contextlib.suppress(OSError):
-            socket.create_connection((endpoint, port), PROBE_SECONDS).close()
+            socket.create_connection((endpoint, port), PROBE_TIMEOUT).close()
             return port
     return MQTT_PORTS[0]
 
 
-def _before_call(agreement: Agreement) -> Callable[..., None]:
+def _before_call(agreement: CostConsent) -> Callable[..., None]:
     def ask(model: Any, **_: Any) -> None:
         if model.name != "DescribeEndpoint":  # tells an address, and is free
             agreement.ask()
@@ -156,7 +156,7 @@ def _before_call(agreement: Agreement) -> Callable[..., None]:
     return ask
 
 
-class Agreement:
+class CostConsent:
     """Whether somebody has agreed that this account is used; asked for once, kept in a file."""
 
     def __init__(self, file: Path, account: str, region: str) -> None:
@@ -196,7 +196,7 @@ class Agreement:
         if answer.strip().lower() != "yes":
             raise AwsError(
                 "Nothing was done in AWS, as nobody has agreed to it. Run this again and type "
-                f'yes, or say so beforehand: creeklab.open_lab("aws", agree=True), or {AGREE}=yes '
+                f'yes, or say so beforehand: creeklab.open_lab("aws", agree=True), or {ACCEPT_COSTS}=yes '
                 "in the environment."
             )
         self.give()

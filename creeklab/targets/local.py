@@ -14,16 +14,16 @@ from botocore.config import Config
 from botocore.exceptions import EndpointConnectionError
 
 from creeklab.cloud import supervisor
-from creeklab.cloud.account import Account, load_account
+from creeklab.cloud.account import AccountIdentity, load_account
 from creeklab.targets.admin_client import ask
 from creeklab.targets.target import Target
 
 
-def open_local(home: Path, running: supervisor.Running) -> Target:
+def open_local(home: Path, running: supervisor.RunningCloud) -> Target:
     """Return the account of a home folder on the local cloud that runs for it."""
     account = load_account(home / "cloud")
     url = f"https://{running.endpoint}:{running.https_port}"
-    ca_file = supervisor.ca_file(home)
+    ca_file = supervisor.ca_path(home)
     return Target(
         name="local",
         folder=home,
@@ -34,11 +34,11 @@ def open_local(home: Path, running: supervisor.Running) -> Target:
         https_port=running.https_port,
         ca_file=ca_file,
         session=_LocalSession(account, url, ca_file),
-        ask=_Door(account, url, ca_file).ask,
+        ask=_AdminApi(account, url, ca_file).ask,
     )
 
 
-class CloudGone(EndpointConnectionError):
+class CloudNotRunning(EndpointConnectionError):
     """Nobody listens any more where the local cloud was: what boto3 says then, and what to do."""
 
     fmt = (
@@ -47,17 +47,17 @@ class CloudGone(EndpointConnectionError):
     )
 
 
-def _say_if_gone(caught_exception: Exception | None, **_: Any) -> None:
+def _raise_if_stopped(caught_exception: Exception | None, **_: Any) -> None:
     """Say it at the first try: the SDK would try again for seconds, and then say less."""
     if isinstance(caught_exception, EndpointConnectionError):
         asked = urlsplit(caught_exception.kwargs["endpoint_url"])
-        raise CloudGone(endpoint_url=f"{asked.scheme}://{asked.netloc}")
+        raise CloudNotRunning(endpoint_url=f"{asked.scheme}://{asked.netloc}")
 
 
-class _Door:
+class _AdminApi:
     """The door that only the local cloud has: what happened, and why something was refused."""
 
-    def __init__(self, account: Account, url: str, ca_file: Path) -> None:
+    def __init__(self, account: AccountIdentity, url: str, ca_file: Path) -> None:
         self._account = account
         self._url = url
         self._ca_file = ca_file
@@ -66,13 +66,15 @@ class _Door:
         try:
             return ask(self._url, self._ca_file, self._account, verb, question)
         except EndpointConnectionError:
-            raise supervisor.CloudError(CloudGone.fmt.format(endpoint_url=self._url)) from None
+            raise supervisor.CloudError(
+                CloudNotRunning.fmt.format(endpoint_url=self._url)
+            ) from None
 
 
 class _LocalSession(boto3.Session):
     """A boto3 session whose clients talk to the local cloud, whatever the environment says."""
 
-    def __init__(self, account: Account, url: str, ca_file: Path) -> None:
+    def __init__(self, account: AccountIdentity, url: str, ca_file: Path) -> None:
         # Of AWS's own settings on this machine, in files and in the environment, none counts here.
         nothing = {
             "profile": (None, None, None, None),
@@ -87,7 +89,7 @@ class _LocalSession(boto3.Session):
         )
         self._url = url
         self._ca_file = str(ca_file)
-        self.events.register_first("needs-retry", _say_if_gone)
+        self.events.register_first("needs-retry", _raise_if_stopped)
 
     def client(  # type: ignore[override]
         self, service_name: str, region_name: str | None = None, **options: Any

@@ -17,7 +17,7 @@ TargetName = Literal["local", "aws"]
 Ask = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
 
-class LocalOnly(RuntimeError):
+class NotSupportedOnAws(RuntimeError):
     """The local cloud can do this and AWS cannot; the message says what to use there instead."""
 
 
@@ -49,4 +49,4 @@ class Target:
     ca_file: Path
     session: boto3.Session
     ask: Ask | None = None
-    agree: Callable[[], None] = lambda: None
+    accept_costs: Callable[[], None] = lambda: None

@@ -16,23 +16,23 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, SSLError
 
-from creeklab.cloud.account import REGION, Account
+from creeklab.cloud.account import REGION, AccountIdentity
 from creeklab.cloud.private_file import write_private
 from creeklab.cloud.supervisor import (
     CloudError,
-    Joined,
-    ca_file,
+    WorkshopMembership,
+    ca_path,
     cloud_folder,
-    joined,
-    joined_file,
+    membership_file,
+    workshop_membership,
 )
 from creeklab.home import refuse_git_work_tree, workshop_folder
-from creeklab.targets.admin_client import DoorRefused, ask
+from creeklab.targets.admin_client import AdminRequestRefused, ask
 
 _WRONG_KEY = ("UnrecognizedClientException", "InvalidSignatureException")
 
 
-def join(base: Path, file: Path, name: str) -> Joined:
+def join(base: Path, file: Path, name: str) -> WorkshopMembership:
     """Join a workshop: from now on the lab of this home uses its cloud.
 
     Joining again under the same name, after the cloud has moved or one has left, gives the same
@@ -57,7 +57,7 @@ def join(base: Path, file: Path, name: str) -> Joined:
     told = _read(file)
     home = workshop_folder(base)
     refuse_git_work_tree(home)
-    present = joined(home)
+    present = workshop_membership(home)
     if present is not None and present.name != name:
         raise CloudError(
             f"You take part as {present.name} already. To join under another name, leave first: "
@@ -68,13 +68,13 @@ def join(base: Path, file: Path, name: str) -> Joined:
     before = _account_number(home)
     if before not in (None, account.account):
         _set_aside(home, str(before))
-    ca = ca_file(home)
+    ca = ca_path(home)
     cloud_folder(home)
     ca.parent.mkdir(mode=0o700, exist_ok=True)
     write_private(ca, told["ca"])
     write_private(home / "cloud" / "account.json", json.dumps(asdict(account), indent=2) + "\n")
-    found = Joined(told["host"], told["mqtt_port"], told["https_port"], name, secret)
-    write_private(joined_file(home), json.dumps(asdict(found), indent=2) + "\n")
+    found = WorkshopMembership(told["host"], told["mqtt_port"], told["https_port"], name, secret)
+    write_private(membership_file(home), json.dumps(asdict(found), indent=2) + "\n")
     return found
 
 
@@ -83,9 +83,9 @@ def leave(base: Path) -> str | None:
 
     The account stays where it is, and so does all that came with it: joining again finds it.
     """
-    file = joined_file(workshop_folder(base))
+    file = membership_file(workshop_folder(base))
     try:
-        present = joined(workshop_folder(base))
+        present = workshop_membership(workshop_folder(base))
     except CloudError:
         file.unlink()
         return ""
@@ -118,15 +118,15 @@ def _read(file: Path) -> dict[str, Any]:
     )
 
 
-def _account(home: Path, file: Path, told: dict[str, Any], who: dict[str, str]) -> Account:
+def _account(home: Path, file: Path, told: dict[str, Any], who: dict[str, str]) -> AccountIdentity:
     """Ask the workshop's cloud for the account."""
     where = f"{told['host']}:{told['https_port']}"
-    key = Account("", REGION, told["access_key"], told["secret_key"])
+    key = AccountIdentity("", REGION, told["access_key"], told["secret_key"])
     ca = cloud_folder(home) / "joining.pem"
     write_private(ca, told["ca"])
     try:
-        return Account(**ask(f"https://{where}", ca, key, "join", who))
-    except DoorRefused as refused:
+        return AccountIdentity(**ask(f"https://{where}", ca, key, "join", who))
+    except AdminRequestRefused as refused:
         if refused.code in _WRONG_KEY:
             raise CloudError(
                 f"The cloud at {where} does not take the join key in {file} ({refused.said}) Ask "
@@ -153,10 +153,10 @@ def _left_file(home: Path) -> Path:
 
 def _secret(home: Path, ca: str, name: str) -> str | None:
     """Return the secret that this home has used under a name with the cloud of this CA."""
-    for file in (joined_file(home), _left_file(home)):
+    for file in (membership_file(home), _left_file(home)):
         with suppress(OSError, ValueError, TypeError):
-            last = Joined(**json.loads(file.read_text()))
-            if last.name == name and ca_file(home).read_text() == ca:
+            last = WorkshopMembership(**json.loads(file.read_text()))
+            if last.name == name and ca_path(home).read_text() == ca:
                 return last.secret
     return None
 

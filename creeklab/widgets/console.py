@@ -29,40 +29,40 @@ from ipywidgets import (  # type: ignore[import-untyped]
 
 from creeklab.display.html import escape, heading, muted, tag
 from creeklab.widgets import console_monitor as monitor
-from creeklab.widgets.console_client import ConsoleAccount
+from creeklab.widgets.console_client import ConsoleClient
 from creeklab.widgets.console_elements import (
+    Action,
+    ActionRow,
     Cell,
-    Deed,
+    Element,
     Field,
     Form,
-    Line,
+    Html,
     Link,
-    Live,
     Page,
-    Part,
-    Place,
+    Route,
     Rows,
     Tool,
-    Words,
+    VolatileCell,
     static,
 )
 from creeklab.widgets.console_pages import SECTIONS, ConsolePages
-from creeklab.widgets.live_view import View, close_widgets
+from creeklab.widgets.live_view import LiveView, close_widgets
 from creeklab.widgets.test_client import MqttTestClient
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab
 
-LOOK_SECONDS = 2.0
+POLL_INTERVAL = 2.0
 """How often the monitor looks at the counters."""
 WATCHED_SECONDS = 600.0
 """So long after the last click it does: nobody may be there any more."""
 
-MONITOR = Place("monitor")
+MONITOR = Route("monitor")
 _PARENT = {"thing": "Things", "certificate": "Certificates", "policy": "Policies"}
 
 
-class Console(View):
+class Console(LiveView):
     """The console of an account. Made by `Lab.console`.
 
     Attributes
@@ -71,9 +71,9 @@ class Console(View):
         The page that is shown.
     """
 
-    def __init__(self, lab: Lab, place: Place = MONITOR) -> None:
+    def __init__(self, lab: Lab, place: Route = MONITOR) -> None:
         self._lab = lab
-        self._account = ConsoleAccount(lab)
+        self._account = ConsoleClient(lab)
         self._pages = ConsolePages(self._account)
         self._clicking = threading.Lock()
         self._shown: Page | None = None
@@ -83,7 +83,7 @@ class Console(View):
         self._client: Any = None
         self.page = self._pages.build(place)
         self._sections = {
-            name: self._button(name, partial(self.go, Place(name.lower()))) for name in SECTIONS
+            name: self._button(name, partial(self.go, Route(name.lower()))) for name in SECTIONS
         }
         self._title, self._body = HTML(), VBox()
         name = HTML(heading(f"AWS IoT console, account {self._account.name}"))
@@ -94,7 +94,7 @@ class Console(View):
 
     # --- going somewhere ----------------------------------------------------------------------
 
-    def go(self, place: Place) -> None:
+    def go(self, place: Route) -> None:
         """Go to a place, such as ``Place("thing", "Test2")``.
 
         Raises
@@ -154,7 +154,7 @@ class Console(View):
         now = time.monotonic()
         if now - self._clicked > WATCHED_SECONDS:
             return
-        if now - self._looked >= LOOK_SECONDS:
+        if now - self._looked >= POLL_INTERVAL:
             import pandas as pd
 
             self._looked = now
@@ -164,12 +164,12 @@ class Console(View):
 
     # --- widgets of parts -----------------------------------------------------------------------
 
-    def _widget(self, part: Part) -> DOMWidget:
-        if isinstance(part, Words):
+    def _widget(self, part: Element) -> DOMWidget:
+        if isinstance(part, Html):
             return HTML(part.html)
         if isinstance(part, Rows):
             return self._rows(part)
-        if isinstance(part, Line):
+        if isinstance(part, ActionRow):
             words = [HTML(muted(part.label))] if part.label else []
             return HBox([*words, *map(self._button_of, part.parts)], layout=_row())
         if isinstance(part, Form):
@@ -194,22 +194,22 @@ class Console(View):
         return VBox([*caption, grid])
 
     def _cell(self, cell: Cell) -> DOMWidget:
-        if isinstance(cell, (Link, Deed)):
+        if isinstance(cell, (Link, Action)):
             button = self._button_of(cell)
             if isinstance(cell, Link):
                 button.add_class("creeklab-link")
             return button
-        return HTML(cell.html if isinstance(cell, Live) else cell)
+        return HTML(cell.html if isinstance(cell, VolatileCell) else cell)
 
-    def _button_of(self, part: Link | Deed) -> Button:
-        if isinstance(part, Deed):
-            return self._deed(part)
+    def _button_of(self, part: Link | Action) -> Button:
+        if isinstance(part, Action):
+            return self._action(part)
         button = self._button(part.label, partial(self._follow, part.to))
         button.tooltip = f"Go to {part.to.page} {part.to.name}".strip()
         _mark_here(button, part.here)
         return button
 
-    def _deed(self, deed: Deed) -> Button:
+    def _action(self, deed: Action) -> Button:
         button = Button(description=deed.label)
 
         def on_click(_: Button) -> None:
@@ -244,7 +244,7 @@ class Console(View):
             return self._monitor
         return self._test_client()
 
-    def _follow(self, place: Place) -> None:
+    def _follow(self, place: Route) -> None:
         self.go(place)
         # The link that was followed is gone; without this the keyboard would be nowhere.
         section = _PARENT.get(place.page, place.page.capitalize())

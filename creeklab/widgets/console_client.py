@@ -37,7 +37,7 @@ class Listed:
     following: str | None
 
 
-class ConsoleAccount:
+class ConsoleClient:
     """What the console asks of the account of a lab, and does to it.
 
     Attributes
@@ -157,7 +157,7 @@ class ConsoleAccount:
 
     def activity_of(self, thing: str) -> pd.DataFrame:
         """Return the last entries of the local cloud's tape about a Thing, the newest first."""
-        return self._lab.tape(thing=thing).tail(ACTIVITY).iloc[::-1]
+        return self._lab.events(thing=thing).tail(ACTIVITY).iloc[::-1]
 
     def metrics(self) -> pd.DataFrame:
         """Return the local cloud's counters, minute by minute."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from creeklab.display.html import escape, heading, muted, table, tag
 
 
-class Place(NamedTuple):
+class Route(NamedTuple):
     """Where in the console one is.
 
     `page` is ``"monitor"``, ``"things"``, ``"thing"``, ...; `name` says which thing; `tab` which
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Html:
     """HTML, escaped already."""
 
     html: str
@@ -41,17 +41,17 @@ class Link:
     """
 
     label: str
-    to: Place
+    to: Route
     here: bool = False
     whole: str = ""
 
 
-Done = tuple[str, Place | None]
+Done = tuple[str, Route | None]
 """What was done, in words, and where to go then; None to stay."""
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Action:
     """Something that can be done. One that cannot be undone is to be confirmed: `sure` asks."""
 
     label: str
@@ -60,13 +60,13 @@ class Deed:
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
+class VolatileCell:
     """HTML that holds for the moment, such as a time; a stored notebook does not show it."""
 
     html: str
 
 
-Cell = str | Link | Deed | Live
+Cell = str | Link | Action | VolatileCell
 """A cell of a row; text is HTML, escaped already."""
 
 
@@ -81,10 +81,10 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ActionRow:
     """Links and deeds beside each other."""
 
-    parts: Sequence[Link | Deed]
+    parts: Sequence[Link | Action]
     label: str = ""
 
 
@@ -116,23 +116,23 @@ class Tool:
     name: str
 
 
-Part = Words | Rows | Line | Form | Tool
+Element = Html | Rows | ActionRow | Form | Tool
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """A page: its place, its title, and its parts."""
 
-    place: Place
+    place: Route
     title: str
-    parts: Sequence[Part] = field(default_factory=list)
+    parts: Sequence[Element] = field(default_factory=list)
 
 
 def static(page: Page) -> str:
     """Return a page as HTML, without what only a kernel could do."""
     shown = [heading(page.title)]
     for part in page.parts:
-        if isinstance(part, Words):
+        if isinstance(part, Html):
             shown.append(part.html)
         elif isinstance(part, Rows):
             shown.append(_static_rows(part))
@@ -145,11 +145,15 @@ def _static_rows(part: Rows) -> str:
     if not part.rows:
         return tag("p", muted(part.empty))
     wide = max(map(len, part.rows))
-    dead = {at for at in range(wide) if all(isinstance(row[at], (Deed, Live)) for row in part.rows)}
+    dead = {
+        at
+        for at in range(wide)
+        if all(isinstance(row[at], (Action, VolatileCell)) for row in part.rows)
+    }
     rows = [
         [_static_cell(cell) for at, cell in enumerate(row) if at not in dead]
         for row in part.rows
-        if not isinstance(row[-1], Live) or len(row) > 2
+        if not isinstance(row[-1], VolatileCell) or len(row) > 2
     ]
     columns = [name for at, name in enumerate(part.columns) if at not in dead]
     return table(columns, rows, caption=part.caption)

@@ -13,28 +13,28 @@ from functools import partial
 from typing import Any
 
 from creeklab.display.html import block, code, escape, heading, mark, muted, pretty, tag
-from creeklab.widgets.console_client import CHOICES, ConsoleAccount, Listed
+from creeklab.widgets.console_client import CHOICES, ConsoleClient, Listed
 from creeklab.widgets.console_elements import (
-    Deed,
+    Action,
+    ActionRow,
     Done,
+    Element,
     Field,
     Form,
-    Line,
+    Html,
     Link,
-    Live,
     Page,
-    Part,
-    Place,
+    Route,
     Rows,
     Tool,
-    Words,
+    VolatileCell,
 )
 from creeklab.widgets.policy_model import NEW_DOCUMENT, fault_of
 
 SECTIONS = ("Monitor", "Things", "Certificates", "Policies", "Test")
 TABS = ("Details", "Security", "Shadow", "Activity", "Interact")
 
-THINGS, CERTIFICATES, POLICIES = Place("things"), Place("certificates"), Place("policies")
+THINGS, CERTIFICATES, POLICIES = Route("things"), Route("certificates"), Route("policies")
 
 _STATUS = {"ACTIVE": "good", "REVOKED": "bad"}
 _WORDS = {
@@ -55,9 +55,9 @@ _WORDS = {
 class ConsolePages:
     """Puts the pages of one account together."""
 
-    def __init__(self, account: ConsoleAccount) -> None:
+    def __init__(self, account: ConsoleClient) -> None:
         self._account = account
-        self._builders: dict[str, Callable[[Place], Page]] = {
+        self._builders: dict[str, Callable[[Route], Page]] = {
             "monitor": self._monitor,
             "things": self._things,
             "thing": self._thing,
@@ -68,7 +68,7 @@ class ConsolePages:
             "test": self._test,
         }
 
-    def build(self, place: Place) -> Page:
+    def build(self, place: Route) -> Page:
         """Return the page of a place.
 
         Raises
@@ -80,9 +80,9 @@ class ConsolePages:
 
     # --- monitor, test ------------------------------------------------------------------------
 
-    def _monitor(self, place: Place) -> Page:
+    def _monitor(self, place: Route) -> Page:
         counts = ", ".join(f"{name}: {count}" for name, count in self._account.counts().items())
-        parts: list[Part] = [Words(tag("p", escape(f"{counts}.")))]
+        parts: list[Element] = [Html(tag("p", escape(f"{counts}.")))]
         if self._account.local:
             parts.append(Tool("monitor"))
         else:
@@ -91,19 +91,19 @@ class ConsolePages:
                 "for what is read there often; look at them in the CloudWatch console. The local "
                 "cloud shows them here."
             )
-            parts.append(Words(tag("p", muted(words))))
+            parts.append(Html(tag("p", muted(words))))
         return Page(place, "Monitor", parts)
 
-    def _test(self, place: Place) -> Page:
+    def _test(self, place: Route) -> Page:
         return Page(place, "Test", [Tool("MQTT test client")])
 
     # --- things -------------------------------------------------------------------------------
 
-    def _things(self, place: Place) -> Page:
+    def _things(self, place: Route) -> Page:
         listed = self._account.things(_token(place))
         rows = [
             (
-                Link(each["thingName"], Place("thing", each["thingName"])),
+                Link(each["thingName"], Route("thing", each["thingName"])),
                 escape(each.get("thingTypeName", "") or "no type"),
                 escape(_pairs(each["attributes"])),
             )
@@ -118,7 +118,7 @@ class ConsolePages:
                 Form(
                     "Go to it",
                     [Field("Name of a Thing")],
-                    lambda name: ("", Place("thing", name.strip())),
+                    lambda name: ("", Route("thing", name.strip())),
                     title="Find a Thing",
                 ),
                 Form(
@@ -137,12 +137,12 @@ class ConsolePages:
         name = name.strip()
         self._account.create_thing(name, _read_pairs(attributes))
         words = f"Thing {name} is made. What it lacks is a certificate: see Security."
-        return words, Place("thing", name)
+        return words, Route("thing", name)
 
-    def _thing(self, place: Place) -> Page:
+    def _thing(self, place: Route) -> Page:
         name, tab = place.name, place.tab or TABS[0]
         thing = self._account.thing(name)
-        tabs = [Link(each, Place("thing", name, each), each == tab) for each in TABS]
+        tabs = [Link(each, Route("thing", name, each), each == tab) for each in TABS]
         made = {
             "Details": self._details,
             "Security": self._security,
@@ -150,9 +150,9 @@ class ConsolePages:
             "Activity": self._activity,
             "Interact": self._interact,
         }[tab](name, thing)
-        return Page(place, f"Thing {name}", [Line([Link("All Things", THINGS), *tabs]), *made])
+        return Page(place, f"Thing {name}", [ActionRow([Link("All Things", THINGS), *tabs]), *made])
 
-    def _details(self, name: str, thing: dict[str, Any]) -> list[Part]:
+    def _details(self, name: str, thing: dict[str, Any]) -> list[Element]:
         attributes = thing["attributes"]
         return [
             Rows(
@@ -175,7 +175,9 @@ class ConsolePages:
                 [Field("Attributes", _pairs(attributes, "\n"), "name=value, one a line", rows=3)],
                 lambda text: self._set_attributes(name, text),
             ),
-            Line([Deed("Delete Thing", lambda: self._delete_thing(name), f"Delete {name}?")]),
+            ActionRow(
+                [Action("Delete Thing", lambda: self._delete_thing(name), f"Delete {name}?")]
+            ),
         ]
 
     def _set_attributes(self, name: str, text: str) -> Done:
@@ -186,12 +188,12 @@ class ConsolePages:
         self._account.delete_thing(name)
         return f"Thing {name} is deleted.", THINGS
 
-    def _security(self, name: str, _: dict[str, Any]) -> list[Part]:
+    def _security(self, name: str, _: dict[str, Any]) -> list[Element]:
         rows = [
             (
                 _certificate_link(each["certificateId"]),
                 _status(each["status"]),
-                Deed("Detach", partial(self._detach_from_thing, name, each["certificateId"])),
+                Action("Detach", partial(self._detach_from_thing, name, each["certificateId"])),
             )
             for each in self._account.certificates_of(name)
         ]
@@ -202,7 +204,7 @@ class ConsolePages:
                 caption="Certificates attached to this Thing",
                 empty="No certificate is attached: nobody can connect as this Thing.",
             ),
-            Line([Deed("Create certificate", lambda: self._create_certificate(name))]),
+            ActionRow([Action("Create certificate", lambda: self._create_certificate(name))]),
             Form(
                 "Attach",
                 [self._certificate_field()],
@@ -217,7 +219,7 @@ class ConsolePages:
             f"Certificate {number[:12]}... is made, active, and attached to {thing}; its key is "
             "saved where lab.connect finds it. What it lacks is a policy."
         )
-        return words, Place("certificate", number)
+        return words, Route("certificate", number)
 
     def _attach_to_thing(self, thing: str, certificate: str) -> Done:
         self._account.attach_to_thing(thing.strip(), certificate)
@@ -227,30 +229,30 @@ class ConsolePages:
         self._account.detach_from_thing(thing, certificate)
         return f"The certificate is detached from {thing}.", None
 
-    def _shadow(self, name: str, _: dict[str, Any]) -> list[Part]:
+    def _shadow(self, name: str, _: dict[str, Any]) -> list[Element]:
         shadows = self._account.shadows_of(name)
         if not shadows:
             words = "It has no shadow yet. A shadow is made by its first update: see Interact."
-            return [Words(tag("p", muted(words)))]
-        parts: list[Part] = []
+            return [Html(tag("p", muted(words)))]
+        parts: list[Element] = []
         for shadow, document in shadows.items():
             title = f"Shadow {shadow!r}" if shadow else "Classic shadow"
             head = heading(f"{title}, version {document['version']}", 4)
             state = block(pretty(document["state"]))
-            parts.append(Words(head + state))
+            parts.append(Html(head + state))
         return parts
 
-    def _activity(self, name: str, _: dict[str, Any]) -> list[Part]:
+    def _activity(self, name: str, _: dict[str, Any]) -> list[Element]:
         if not self._account.local:
             words = (
                 "AWS keeps no record of what a Thing did. Its lifecycle events come on "
                 f"$aws/events/presence/+/{name}, to whoever subscribes."
             )
-            return [Words(tag("p", muted(words)))]
+            return [Html(tag("p", muted(words)))]
         tape = self._account.activity_of(name)
         rows = [
             (
-                Live(escape(row["time"].strftime("%H:%M:%S"))),
+                VolatileCell(escape(row["time"].strftime("%H:%M:%S"))),
                 escape(row["kind"]),
                 code(_first(row, "topic", "filter", "resource", "verb")),
                 mark("refused", "bad") + " " + escape(row["refusal"])
@@ -268,29 +270,29 @@ class ConsolePages:
             )
         ]
 
-    def _interact(self, name: str, _: dict[str, Any]) -> list[Part]:
+    def _interact(self, name: str, _: dict[str, Any]) -> list[Element]:
         prefix = f"$aws/things/{name}/shadow/"
         rest = f"https://{self._account.endpoint}/things/{name}/shadow"
         words = "For a named shadow, write name/ and its name after shadow/ in each topic."
         return [
-            Words(tag("p", "Update the shadow over HTTPS: ", code(rest))),
+            Html(tag("p", "Update the shadow over HTTPS: ", code(rest))),
             Rows(
                 ("Topic", "What it is for"),
                 [(code(prefix + end), escape(words)) for end, words in _WORDS.items()],
                 caption="Topics of the classic shadow",
             ),
-            Words(tag("p", muted(words))),
+            Html(tag("p", muted(words))),
         ]
 
     # --- certificates -------------------------------------------------------------------------
 
-    def _certificates(self, place: Place) -> Page:
+    def _certificates(self, place: Route) -> Page:
         listed = self._account.certificates(_token(place))
         rows = [
             (
                 _certificate_link(each["certificateId"]),
                 _status(each["status"]),
-                Live(escape(_day(each["creationDate"]))),
+                VolatileCell(escape(_day(each["creationDate"]))),
             )
             for each in listed.items
         ]
@@ -311,14 +313,14 @@ class ConsolePages:
             ],
         )
 
-    def _certificate(self, place: Place) -> Page:
+    def _certificate(self, place: Route) -> Page:
         number = place.name
         found = self._account.certificate(number)
         arn, status = found["certificateArn"], found["status"]
         things, policies = self._account.things_of(arn), self._account.policies_of(arn)
         validity = found.get("validity", {})
         deeds = [
-            Deed(label, partial(self._set_status, number, to), sure)
+            Action(label, partial(self._set_status, number, to), sure)
             for label, to, sure in (
                 ("Activate", "ACTIVE", ""),
                 ("Deactivate", "INACTIVE", ""),
@@ -327,29 +329,29 @@ class ConsolePages:
             if to != status
         ]
         deeds.append(
-            Deed("Delete", lambda: self._delete_certificate(number), "Delete this certificate?")
+            Action("Delete", lambda: self._delete_certificate(number), "Delete this certificate?")
         )
         return Page(
             place,
             f"Certificate {number}",
             [
-                Line([Link("All certificates", CERTIFICATES), *deeds]),
+                ActionRow([Link("All certificates", CERTIFICATES), *deeds]),
                 Rows(
                     ("", ""),
                     [
                         ("Id", code(number)),
                         ("ARN", code(arn)),
                         ("Status", _status(status)),
-                        ("Made", Live(escape(_day(found["creationDate"])))),
-                        ("Valid until", Live(escape(_day(validity.get("notAfter"))))),
+                        ("Made", VolatileCell(escape(_day(found["creationDate"])))),
+                        ("Valid until", VolatileCell(escape(_day(validity.get("notAfter"))))),
                     ],
                 ),
                 Rows(
                     ("Policy", ""),
                     [
                         (
-                            Link(name, Place("policy", name)),
-                            Deed("Detach", partial(self._detach_policy, name, arn)),
+                            Link(name, Route("policy", name)),
+                            Action("Detach", partial(self._detach_policy, name, arn)),
                         )
                         for name in policies
                     ],
@@ -365,8 +367,8 @@ class ConsolePages:
                     ("Thing", ""),
                     [
                         (
-                            Link(name, Place("thing", name)),
-                            Deed("Detach", partial(self._detach_from_thing, name, number)),
+                            Link(name, Route("thing", name)),
+                            Action("Detach", partial(self._detach_from_thing, name, number)),
                         )
                         for name in things
                     ],
@@ -418,11 +420,11 @@ class ConsolePages:
 
     # --- policies -----------------------------------------------------------------------------
 
-    def _policies(self, place: Place) -> Page:
+    def _policies(self, place: Route) -> Page:
         listed = self._account.policies(_token(place))
         rows = [
             (
-                Link(each["policyName"], Place("policy", each["policyName"])),
+                Link(each["policyName"], Route("policy", each["policyName"])),
                 code(each["policyArn"]),
             )
             for each in listed.items
@@ -449,9 +451,9 @@ class ConsolePages:
         name = name.strip()
         self._account.create_policy(name, document)
         words = f"Policy {name} is made. It acts when it is attached to a certificate."
-        return words, Place("policy", name)
+        return words, Route("policy", name)
 
-    def _policy(self, place: Place) -> Page:
+    def _policy(self, place: Route) -> Page:
         name, shown = place.name, place.tab
         policy = self._account.policy(name)
         default = policy["defaultVersionId"]
@@ -461,14 +463,16 @@ class ConsolePages:
             place,
             f"Policy {name}",
             [
-                Line(
+                ActionRow(
                     [
                         Link("All policies", POLICIES),
-                        Deed("Delete policy", lambda: self._delete_policy(name), f"Delete {name}?"),
+                        Action(
+                            "Delete policy", lambda: self._delete_policy(name), f"Delete {name}?"
+                        ),
                     ]
                 ),
-                Words(tag("p", code(policy["policyArn"]))),
-                Words(heading(f"Document, version {shown}", 4) + block(document, 10_000)),
+                Html(tag("p", code(policy["policyArn"]))),
+                Html(heading(f"Document, version {shown}", 4) + block(document, 10_000)),
                 Rows(
                     ("Version", "", "", ""),
                     [
@@ -482,7 +486,7 @@ class ConsolePages:
                     [
                         (
                             _target_link(arn),
-                            Deed("Detach", partial(self._detach_policy, name, arn)),
+                            Action("Detach", partial(self._detach_policy, name, arn)),
                         )
                         for arn in self._account.targets_of(name)
                     ],
@@ -500,33 +504,33 @@ class ConsolePages:
 
     def _version_row(
         self, name: str, version: str, default: str, shown: str
-    ) -> tuple[str | Link | Deed, ...]:
+    ) -> tuple[str | Link | Action, ...]:
         words = f"Version {version}" + (" (shown)" if version == shown else "")
-        first = Link(words, Place("policy", name, version), version == shown)
+        first = Link(words, Route("policy", name, version), version == shown)
         if version == default:
             return (first, mark("default", "good"), "", "")
         return (
             first,
             "",
-            Deed("Make it the default", partial(self._set_default, name, version)),
-            Deed("Delete version", partial(self._delete_version, name, version)),
+            Action("Make it the default", partial(self._set_default, name, version)),
+            Action("Delete version", partial(self._delete_version, name, version)),
         )
 
     def _create_version(self, name: str, document: str) -> Done:
         fault = fault_of(document)
         if fault is not None and fault.line is not None:
             # AWS says no more than "malformed"; where is known here.
-            raise ValueError(f"{fault.words} Line {fault.line}: {fault.text.strip()}")
+            raise ValueError(f"{fault.text} Line {fault.line}: {fault.text.strip()}")
         version = self._account.create_version(name, document)
-        return f"Version {version} of {name} is made, and is the default.", Place("policy", name)
+        return f"Version {version} of {name} is made, and is the default.", Route("policy", name)
 
     def _set_default(self, name: str, version: str) -> Done:
         self._account.set_default(name, version)
-        return f"Version {version} of {name} is the default now.", Place("policy", name)
+        return f"Version {version} of {name} is the default now.", Route("policy", name)
 
     def _delete_version(self, name: str, version: str) -> Done:
         self._account.delete_version(name, version)
-        return f"Version {version} of {name} is deleted.", Place("policy", name)
+        return f"Version {version} of {name} is deleted.", Route("policy", name)
 
     def _delete_policy(self, name: str) -> Done:
         self._account.delete_policy(name)
@@ -536,11 +540,11 @@ class ConsolePages:
 # --- small things -------------------------------------------------------------------------------
 
 
-def _token(place: Place) -> str | None:
+def _token(place: Route) -> str | None:
     return place.tokens[-1] if place.tokens else None
 
 
-def _turning(place: Place, listed: Listed) -> list[Part]:
+def _turning(place: Route, listed: Listed) -> list[Element]:
     """Return the links to the pages before and after this one of a long list."""
     links = []
     if place.tokens:
@@ -548,11 +552,11 @@ def _turning(place: Place, listed: Listed) -> list[Part]:
     if listed.following:
         following = place._replace(tokens=(*place.tokens, listed.following))
         links.append(Link("Next page", following))
-    return [Line(links, f"Page {len(place.tokens) + 1}")] if links else []
+    return [ActionRow(links, f"Page {len(place.tokens) + 1}")] if links else []
 
 
 def _certificate_link(number: str) -> Link:
-    return Link(f"{number[:12]}…", Place("certificate", number), whole=number)
+    return Link(f"{number[:12]}…", Route("certificate", number), whole=number)
 
 
 def _target_link(arn: str) -> str | Link:
@@ -560,7 +564,7 @@ def _target_link(arn: str) -> str | Link:
     if kind != "cert":
         return code(f"{kind} {name}")
     whole = f"Certificate {name}"
-    return Link(f"Certificate {name[:12]}…", Place("certificate", name), whole=whole)
+    return Link(f"Certificate {name[:12]}…", Route("certificate", name), whole=whole)
 
 
 def _status(status: str) -> str:

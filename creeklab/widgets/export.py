@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from creeklab.client.inbox import Message
-from creeklab.widgets.message_log import Arrived
+from creeklab.client.inbox import ReceivedMessage
+from creeklab.widgets.message_log import LoggedMessage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ PROPERTIES = [
 ]
 
 
-def properties(message: Message) -> dict[str, Any]:
+def properties(message: ReceivedMessage) -> dict[str, Any]:
     """Return those of MQTT 5's properties that a message has, as JSON can hold them."""
     found = {name: getattr(message, name) for name in PROPERTIES}
     if message.correlation_data is not None:
@@ -39,7 +39,7 @@ def properties(message: Message) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value not in (None, [])}
 
 
-def row(arrived: Arrived) -> dict[str, Any]:
+def row(arrived: LoggedMessage) -> dict[str, Any]:
     """Return a message as a JSON object."""
     message = arrived.message
     at = datetime.fromtimestamp(arrived.time, UTC).isoformat(timespec="milliseconds")
@@ -51,7 +51,7 @@ def row(arrived: Arrived) -> dict[str, Any]:
     return {**found, "qos": message.qos, "retain": message.retain, **properties(message)}
 
 
-def to_frame(messages: Iterable[Arrived]) -> pd.DataFrame:
+def to_frame(messages: Iterable[LoggedMessage]) -> pd.DataFrame:
     """Return the messages as a table, indexed by their number; times are UTC."""
     import pandas as pd
 
@@ -61,12 +61,12 @@ def to_frame(messages: Iterable[Arrived]) -> pd.DataFrame:
     return frame.set_index("number")
 
 
-def to_json_lines(messages: Iterable[Arrived]) -> str:
+def to_json_lines(messages: Iterable[LoggedMessage]) -> str:
     """Return the messages as JSON Lines: one JSON object a line."""
     return "".join(json.dumps(row(each), ensure_ascii=False) + "\n" for each in messages)
 
 
-def to_csv(messages: Iterable[Arrived]) -> str:
+def to_csv(messages: Iterable[LoggedMessage]) -> str:
     """Return the messages as CSV with a heading; user properties are JSON in their column."""
     frame = to_frame(messages)
     frame["user_properties"] = [

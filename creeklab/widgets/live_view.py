@@ -21,7 +21,7 @@ from creeklab.widgets.renderer import Renderer
 MOMENT = 0.05
 
 
-class View:
+class LiveView:
     """A tool in the notebook. Show it as a cell's last line; `close` or ``with`` ends it.
 
     A subclass makes its widgets, calls ``super().__init__`` with them, and has `_draw` (on the

@@ -15,27 +15,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from creeklab.client.inbox import Inbox, Message
+from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.widgets.topic_tree import TopicTree
 
 
-class Limit(NamedTuple):
+class BufferLimit(NamedTuple):
     """How much a subscription keeps: so many messages, and so many bytes of payload."""
 
     messages: int
     size: int
 
 
-LIMIT = Limit(10_000, 16_000_000)
+LIMIT = BufferLimit(10_000, 16_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class LoggedMessage:
     """A message, the how manieth it is, and when it arrived, in seconds since the epoch."""
 
     number: int
     time: float
-    message: Message
+    message: ReceivedMessage
 
 
 class Subscription(Inbox):
@@ -53,12 +53,12 @@ class Subscription(Inbox):
         super().__init__(topic_filter, qos)
         self._arrived = log.lock
         self._log = log
-        self._kept: deque[Arrived] = deque()
+        self._kept: deque[LoggedMessage] = deque()
         self._size = 0
         self.count = 0
         self.unread = 0
 
-    def put(self, message: Message) -> None:
+    def put(self, message: ReceivedMessage) -> None:
         """Add a message; the oldest make room."""
         log = self._log
         with log.lock:
@@ -74,17 +74,17 @@ class Subscription(Inbox):
         log.changed()
 
     @property
-    def arrived(self) -> list[Arrived]:
+    def arrived(self) -> list[LoggedMessage]:
         """What is kept, oldest first, with its numbers and times."""
         with self._arrived:
             return list(self._kept)
 
     @property
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[ReceivedMessage]:
         """The messages that are kept, oldest first."""
         return [each.message for each in self.arrived]
 
-    def wait_for(self, count: int, timeout: float = 5.0) -> list[Message]:
+    def wait_for(self, count: int, timeout: float = 5.0) -> list[ReceivedMessage]:
         """Wait until at least `count` messages have come, then return those that are kept.
 
         Raises
@@ -132,7 +132,7 @@ class MessageLog:
         self,
         changed: Callable[[], None],
         *,
-        limit: Limit = LIMIT,
+        limit: BufferLimit = LIMIT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.lock = threading.Condition()
@@ -143,7 +143,7 @@ class MessageLog:
         self.count = 0
         self._clock = clock
         self._subscriptions: dict[str, Subscription] = {}
-        self._last: Arrived | None = None
+        self._last: LoggedMessage | None = None
         self._numbered = 0
 
     @property
@@ -198,7 +198,7 @@ class MessageLog:
             self.count = 0
         self.changed()
 
-    def arrived(self) -> list[Arrived]:
+    def arrived(self) -> list[LoggedMessage]:
         """Return what is kept of all subscriptions, each message once, oldest first."""
         with self.lock:
             found = {each.number: each for one in self.subscriptions for each in one.arrived}
@@ -218,7 +218,7 @@ class MessageLog:
                     f"{so_far()} of {count} messages came to {to} within {timeout:g} s."
                 )
 
-    def number(self, message: Message) -> Arrived:
+    def number(self, message: ReceivedMessage) -> LoggedMessage:
         """Return the message with its number, the same for each subscription that it comes to.
 
         The device hands one message to all its subscriptions before the next, so it is enough to
@@ -227,6 +227,6 @@ class MessageLog:
         if self._last is None or self._last.message is not message:
             self._numbered += 1
             self.count += 1
-            self._last = Arrived(self._numbered, self._clock(), message)
+            self._last = LoggedMessage(self._numbered, self._clock(), message)
             self.tree.add(message.topic, message.payload)
         return self._last

@@ -21,10 +21,10 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.diagnosis.effective_access import certificate_of, standing
+from creeklab.diagnosis.effective_access import find_certificate, load_effective_access
 from creeklab.display.html import code, escape, heading, mark, muted, table, tag
 from creeklab.widgets import policy_model as model
-from creeklab.widgets.live_view import View
+from creeklab.widgets.live_view import LiveView
 
 if TYPE_CHECKING:
     from creeklab.lab.lab import Lab
@@ -33,12 +33,12 @@ NEW = "(a new policy)"
 PAUSE = 0.3
 """Seconds without a letter after which what was typed is read."""
 
-MOST_POLICIES = 200
+MAX_POLICIES = 200
 
 _LOOKS = {"ALLOWED": "good", "IMPLICIT_DENY": "bad", "EXPLICIT_DENY": "bad"}
 
 
-class PolicyLab(View):
+class PolicyLab(LiveView):
     """Edit a policy and see what it decides. Made by `Lab.policy_lab`.
 
     Attributes
@@ -53,7 +53,7 @@ class PolicyLab(View):
         self._prefix = f"arn:aws:iot:{lab.region}:{lab.account}"
         self._typed = 0.0
         name = thing or next(iter(lab.keys.things()), "Test2")
-        self._of = standing(self._iot, name, certificate_of(lab, name))
+        self._of = load_effective_access(self._iot, name, find_certificate(lab, name))
         names = self._names()
         chosen = policy or next(iter(self._of.documents), NEW)
         if chosen not in (NEW, *names):
@@ -179,11 +179,11 @@ class PolicyLab(View):
     def _look_up(self) -> None:
         """Read anew what the account says of the connection."""
         name = str(self._client.value).strip() or "Test2"
-        self._of = standing(self._iot, name, certificate_of(self._lab, name))
+        self._of = load_effective_access(self._iot, name, find_certificate(self._lab, name))
         self.changed()
 
     def _names(self) -> list[str]:
-        answer = self._iot.list_policies(pageSize=MOST_POLICIES, ascendingOrder=True)
+        answer = self._iot.list_policies(pageSize=MAX_POLICIES, ascendingOrder=True)
         return [each["policyName"] for each in answer["policies"]]
 
     # --- drawing --------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def _breakable(request: str) -> str:
 
 def _fault_page(fault: model.Fault) -> str:
     """Say what is wrong, and show the line with a pointer to the place."""
-    said = tag("div", escape(fault.words))
+    said = tag("div", escape(fault.message))
     if fault.line is not None and fault.column is not None:
         # A long line is shown around the place.
         start = max(0, fault.column - 60)

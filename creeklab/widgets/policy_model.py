@@ -20,8 +20,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from creeklab.cloud.policy import MalformedPolicy, explain, parse
-from creeklab.cloud.policy.explain import Surroundings
-from creeklab.diagnosis.effective_access import KINDS, TESTED, Standing, full_resource
+from creeklab.cloud.policy.explain import PolicyNeighborhood
+from creeklab.diagnosis.effective_access import KINDS, TESTED, EffectiveAccess, resource_arn
 
 NEW_DOCUMENT = """{
   "Version": "2012-10-17",
@@ -75,7 +75,7 @@ class Verdict:
 class Fault:
     """Why a document is no policy, and the line that is at fault, if one is."""
 
-    words: str
+    message: str
     line: int | None = None
     column: int | None = None
     text: str = ""
@@ -118,7 +118,7 @@ def requests(text: str, prefix: str) -> list[Request]:
             need = kind.get(KINDS[known], KINDS[known])
             found.append(Request(line, fault=f"{known} needs a {need} after it."))
         else:
-            found.append(Request(line, known, full_resource(prefix, known, what.strip())))
+            found.append(Request(line, known, resource_arn(prefix, known, what.strip())))
     return found
 
 
@@ -136,7 +136,9 @@ def usual_requests(name: str) -> str:
     )
 
 
-def verdicts(asked: Iterable[Request], of: Standing, policy: str, document: str) -> list[Verdict]:
+def verdicts(
+    asked: Iterable[Request], of: EffectiveAccess, policy: str, document: str
+) -> list[Verdict]:
     """Decide requests as if the policy had this document and applied to the connection.
 
     The other policies that apply to it go on to do so. Requests with a fault are left out.
@@ -148,7 +150,9 @@ def verdicts(asked: Iterable[Request], of: Standing, policy: str, document: str)
     for request in asked:
         if request.fault:
             continue
-        explanation = explain(now, request.action, request.resource, Surroundings(things=of.things))
+        explanation = explain(
+            now, request.action, request.resource, PolicyNeighborhood(things=of.things)
+        )
         closest = explanation.closest
         why = "no statement is about it"
         if closest is not None:
@@ -161,7 +165,9 @@ def verdicts(asked: Iterable[Request], of: Standing, policy: str, document: str)
     return found
 
 
-def check(iot: Any, of: Standing, policy: str, document: str, found: Sequence[Verdict]) -> str:
+def check(
+    iot: Any, of: EffectiveAccess, policy: str, document: str, found: Sequence[Verdict]
+) -> str:
     """Have ``TestAuthorization`` decide the same, and say whether it does.
 
     A policy is made for the purpose, attached to nothing, and deleted again.
@@ -194,7 +200,7 @@ def _tens(asked: Sequence[Verdict]) -> list[Sequence[Verdict]]:
 
 
 def _tested(
-    iot: Any, of: Standing, policy: str, scratch: str, asked: Sequence[Verdict]
+    iot: Any, of: EffectiveAccess, policy: str, scratch: str, asked: Sequence[Verdict]
 ) -> list[str]:
     infos = [
         {"actionType": TESTED[each.request.action], "resources": [each.request.resource]}

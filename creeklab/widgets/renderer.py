@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 INTERVAL = 0.1
 CHARACTERS = 250_000
-END_SECONDS = 5.0
+CLOSE_TIMEOUT = 5.0
 
 
 class Renderer:
@@ -71,7 +71,7 @@ class Renderer:
         with self._changed:
             self._changed.notify_all()
         if threading.current_thread() is not self._thread:
-            self._thread.join(END_SECONDS)
+            self._thread.join(CLOSE_TIMEOUT)
 
     def _run(self) -> None:
         while True:

@@ -21,11 +21,11 @@ from typing import Any
 
 from creeklab.client.device import Device
 from creeklab.client.device_shadow import ShadowRejected
-from creeklab.client.inbox import Message
+from creeklab.client.inbox import ReceivedMessage
 from creeklab.widgets.shadow_document import JsonObject, section
 
-ANSWER_SECONDS = 10.0
-MOST = 1_000
+RESPONSE_TIMEOUT = 10.0
+MAX_VERSIONS = 1_000
 
 Read = Callable[[], JsonObject | None]
 Entries = Callable[[int], Sequence[JsonObject]]
@@ -183,10 +183,10 @@ class ShadowHistory:
             self._waiting[token] = answer
         try:
             self._device.publish(f"{self.prefix}/{verb}", {**document, "clientToken": token})
-            return answer.result(ANSWER_SECONDS)
+            return answer.result(RESPONSE_TIMEOUT)
         except TimeoutError:
             raise TimeoutError(
-                f"The shadow of '{self.thing}' did not answer within {ANSWER_SECONDS:.0f} s."
+                f"The shadow of '{self.thing}' did not answer within {RESPONSE_TIMEOUT:.0f} s."
             ) from None
         finally:
             with self._lock:
@@ -216,7 +216,7 @@ class ShadowHistory:
             if all(each.version < document["version"] for each in self._versions):
                 self._append(Version(document["version"], kept, 0.0, None))
 
-    def _on_message(self, message: Message) -> None:
+    def _on_message(self, message: ReceivedMessage) -> None:
         """Take a message of the service, on the SDK's thread."""
         verb, _, kind = message.topic.removeprefix(self.prefix + "/").partition("/")
         try:
@@ -281,7 +281,7 @@ class ShadowHistory:
             each for each in self._versions if each.version != version.version or each.time
         ]
         self._versions.append(version)
-        del self._versions[:-MOST]
+        del self._versions[:-MAX_VERSIONS]
 
 
 def update_document(

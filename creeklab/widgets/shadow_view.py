@@ -24,7 +24,7 @@ from creeklab.client.device import Device
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.display.html import heading, muted, pretty
 from creeklab.widgets import shadow_page
-from creeklab.widgets.live_view import View
+from creeklab.widgets.live_view import LiveView
 from creeklab.widgets.shadow_document import JsonObject, smallest_update
 from creeklab.widgets.shadow_history import (
     Entries,
@@ -36,7 +36,7 @@ from creeklab.widgets.shadow_history import (
 )
 
 
-class ShadowView(View):
+class ShadowView(LiveView):
     """See a shadow, change what is desired, and step through its versions.
 
     Made by `Lab.shadow_view`.

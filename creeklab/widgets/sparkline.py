@@ -9,17 +9,17 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from creeklab.client.inbox import Message
+from creeklab.client.inbox import ReceivedMessage
 from creeklab.display.html import code, escape, tag
 
-LARGEST = 4_096
+MAX_MAGNITUDE = 4_096
 VALUES = 60
 WIDTH, HEIGHT, EDGE = 120, 24, 2
 
 Series = dict[tuple[str, str], list[float]]
 
 
-def series(messages: Iterable[Message]) -> Series:
+def series(messages: Iterable[ReceivedMessage]) -> Series:
     """Return the numbers of JSON messages, oldest first, by topic and place in the document.
 
     The place is written with dots, as in ``state.reported.depth``. Only the last `VALUES` of each
@@ -27,7 +27,7 @@ def series(messages: Iterable[Message]) -> Series:
     """
     found: Series = {}
     for message in messages:
-        if len(message.payload) <= LARGEST and message.payload[:1] in b"{[-0123456789":
+        if len(message.payload) <= MAX_MAGNITUDE and message.payload[:1] in b"{[-0123456789":
             try:
                 document = json.loads(message.payload)
             except (ValueError, RecursionError):

@@ -24,12 +24,12 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.client.device import Device, Refused, UserProperties
-from creeklab.client.inbox import Message
+from creeklab.client.device import Device, RequestRefused, UserProperties
+from creeklab.client.inbox import ReceivedMessage
 from creeklab.display.html import heading, muted
 from creeklab.widgets import export, test_client_page
-from creeklab.widgets.live_view import View, close_widgets
-from creeklab.widgets.message_log import LIMIT, Arrived, Limit, MessageLog, Subscription
+from creeklab.widgets.live_view import LiveView, close_widgets
+from creeklab.widgets.message_log import LIMIT, BufferLimit, LoggedMessage, MessageLog, Subscription
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class _Sent(NamedTuple):
     properties: str
 
 
-class MqttTestClient(View):
+class MqttTestClient(LiveView):
     """Subscribe to topics, see what arrives, and publish. Made by `Lab.test_client`.
 
     Parameters
@@ -70,14 +70,14 @@ class MqttTestClient(View):
         device: Device,
         explain: Callable[[], str] | None = None,
         *,
-        limit: Limit = LIMIT,
+        limit: BufferLimit = LIMIT,
     ) -> None:
         self._device = device
         self._explain = explain
         self._log = MessageLog(lambda: self.changed(), limit=limit)
         self._recent: list[_Sent] = []
         self._offered: list[_Sent] = []
-        self._frozen: tuple[Subscription, list[Arrived], int] | None = None
+        self._frozen: tuple[Subscription, list[LoggedMessage], int] | None = None
         self._page = 0
         self._search = ""
         self._lost: str | None = None
@@ -162,7 +162,7 @@ class MqttTestClient(View):
 
     def wait_for(
         self, count: int = 1, topic_filter: str | None = None, timeout: float = 5.0
-    ) -> list[Message]:
+    ) -> list[ReceivedMessage]:
         """Wait until at least `count` messages have come, of one subscription or of all.
 
         Returns
@@ -182,7 +182,7 @@ class MqttTestClient(View):
         self._log.wait(lambda: self._log.count, count, "the test client", timeout)
         return self.messages()
 
-    def messages(self, topic_filter: str | None = None) -> list[Message]:
+    def messages(self, topic_filter: str | None = None) -> list[ReceivedMessage]:
         """Return the messages that are kept, of one subscription or of all, oldest first."""
         return [each.message for each in self._kept(topic_filter)]
 
@@ -209,7 +209,7 @@ class MqttTestClient(View):
         """Return the messages that are kept as CSV, oldest first."""
         return export.to_csv(self._kept(topic_filter))
 
-    def _kept(self, topic_filter: str | None) -> list[Arrived]:
+    def _kept(self, topic_filter: str | None) -> list[LoggedMessage]:
         if topic_filter is None:
             return self._log.arrived()
         return self._log.subscription(topic_filter).arrived
@@ -242,7 +242,7 @@ class MqttTestClient(View):
             self.say("")
             try:
                 action()
-            except Refused as refused:
+            except RequestRefused as refused:
                 self.say(self._refused(str(refused)), alert=True)
 
         super().act(explained)
@@ -463,7 +463,7 @@ class MqttTestClient(View):
     def _draw_messages(
         self,
         selected: Subscription | None,
-        kept: list[Arrived],
+        kept: list[LoggedMessage],
         count: int,
         search: str,
         waiting: int | None,
@@ -513,7 +513,7 @@ def _scrolled(shown: HTML, height: str) -> Box:
     return box
 
 
-def _holds(message: Message, search: str) -> bool:
+def _holds(message: ReceivedMessage, search: str) -> bool:
     return search in message.topic.lower() or search.encode() in message.payload.lower()
 
 

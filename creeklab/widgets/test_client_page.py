@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import islice
 
-from creeklab.client.inbox import Message
+from creeklab.client.inbox import ReceivedMessage
 from creeklab.display.html import (
     block,
     code,
@@ -24,7 +24,7 @@ from creeklab.display.html import (
 )
 from creeklab.widgets import sparkline
 from creeklab.widgets.export import properties
-from creeklab.widgets.message_log import Arrived, Subscription
+from creeklab.widgets.message_log import LoggedMessage, Subscription
 from creeklab.widgets.topic_tree import Row, TopicTree
 
 CURVES = 4
@@ -32,7 +32,7 @@ CURVE_MESSAGES = 200
 STATIC_MESSAGES = 20
 
 
-def message(arrived: Arrived) -> str:
+def message(arrived: LoggedMessage) -> str:
     """Return a message as it is shown live, with the time at which it arrived."""
     at = datetime.fromtimestamp(arrived.time).strftime("%H:%M:%S.%f")[:-3]
     sent = arrived.message
@@ -41,7 +41,7 @@ def message(arrived: Arrived) -> str:
     return tag("article", tag("div", " ".join(head)), _body(kind, text), _properties(sent))
 
 
-def _marks(sent: Message, kind: str) -> list[str]:
+def _marks(sent: ReceivedMessage, kind: str) -> list[str]:
     words = [mark(f"QoS {sent.qos}", "plain")]
     if sent.retain:
         words.append(mark("retained", "new"))
@@ -55,7 +55,7 @@ def _body(kind: str, text: str) -> str:
     return "" if kind == "empty" else block(text)
 
 
-def _properties(sent: Message) -> str:
+def _properties(sent: ReceivedMessage) -> str:
     found = properties(sent)
     user = found.pop("user_properties", [])
     pairs = [(name.replace("_", " "), value) for name, value in found.items()]
@@ -126,7 +126,7 @@ def _line(row: Row) -> str:
     )
 
 
-def curves(newest: Iterable[Arrived]) -> str:
+def curves(newest: Iterable[LoggedMessage]) -> str:
     """Return the curves of the numbers in the newest messages, given with the newest first."""
     some = [each.message for each in islice(newest, CURVE_MESSAGES)]
     found = sparkline.series(reversed(some))
@@ -166,7 +166,7 @@ def static(subscriptions: Sequence[Subscription]) -> str:
     return "".join(parts)
 
 
-def _static_row(sent: Message) -> list[str]:
+def _static_row(sent: ReceivedMessage) -> list[str]:
     kind, text = payload_text(sent.payload)
     return [
         code(sent.topic),

@@ -32,13 +32,13 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
     """Measure every row once."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
-        running = supervisor.ensure(home, settings=settings)
+        running = supervisor.start_or_attach(home, settings=settings)
         try:
             lab = open_lab(home=home)
             cloud[CREATE].append(_things_a_second(home))
             cloud[PAGE].append(_milliseconds_a_page(lab))
             supervisor.stop(home)
-            running = supervisor.ensure(home, settings=settings)
+            running = supervisor.start_or_attach(home, settings=settings)
             cloud[MEMORY].append(resident_megabytes(running.pid))
             cloud[UPDATE].append(_updates_a_second(open_lab(home=home)))
         finally:
@@ -47,7 +47,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 
 def _things_a_second(home: Path) -> float:
     # Of the cloud alone, without the lab's ledger, which looks before it believes.
-    session = open_local(home, supervisor.ensure(home)).session
+    session = open_local(home, supervisor.start_or_attach(home)).session
     clients = [session.client("iot") for _ in range(4)]
 
     def create(number: int) -> None:

@@ -119,7 +119,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 @contextlib.contextmanager
 def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
     """Run a cloud with a Thing for each client id, and one certificate for all of them."""
-    running = supervisor.ensure(home, settings=settings)
+    running = supervisor.start_or_attach(home, settings=settings)
     try:
         lab = open_lab(home=home)
         iot = open_local(home, running).session.client("iot")  # without the ledger

@@ -94,7 +94,7 @@ def ours(file: Path) -> int:
     readings = pq.read_table(file).to_pandas().set_index("time")
     checked = quality.check(readings)
     checked.counts()
-    return len(summary.summarise(readings).floods)
+    return len(summary.summarize(readings).floods)
 
 
 def plain(file: Path) -> int:

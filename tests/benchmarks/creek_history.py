@@ -135,7 +135,7 @@ def _record(folder: Path) -> list[float]:
     began = time.perf_counter()
     with Recorder(History(folder / "recorded"), "plumtree") as recorder:
         for message in messages:
-            recorder.take(message)
+            recorder.on_message(message)
     assert recorder.new == len(messages)
     return [len(messages) / (time.perf_counter() - began)]
 

@@ -66,7 +66,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 @contextlib.contextmanager
 def _cloud(home: Path, settings: list[str]) -> Iterator[Way]:
     """Run a cloud, and give what replays readings to it and says how many seconds that took."""
-    supervisor.ensure(home, settings=settings)
+    supervisor.start_or_attach(home, settings=settings)
     try:
         lab = open_lab(home=home)
         iot = lab.client("iot")

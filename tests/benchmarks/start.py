@@ -59,7 +59,7 @@ def _measure_cloud(home: Path, figures: Figures, settings: list[str]) -> None:
         figures[READY].append(known["ready"])
         figures[CONNACK].append(known["connack"])
         supervisor.stop(home)
-        running = supervisor.ensure(home, settings=settings)
+        running = supervisor.start_or_attach(home, settings=settings)
         figures[MEMORY].append(resident_megabytes(running.pid))
         with open_lab(home=home).connect(made["thing"]) as device:
             figures[LOCKSTEP].append(_publishes_per_second(device))

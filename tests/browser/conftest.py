@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from creeklab.cli.jupyterlab import CONTENTS, child_environment, settings
+from creeklab.cli.jupyterlab import CONTENTS_MANAGER, child_environment, settings
 from creeklab.cloud import supervisor
 from creeklab.lab.lab import Lab, open_lab
 from tests.browser.notebook import Notebook
@@ -91,7 +91,12 @@ def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
     }
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
-    command += [CONTENTS, "--ServerApp.port=0", f"--ServerApp.root_dir={folder}", "--no-browser"]
+    command += [
+        CONTENTS_MANAGER,
+        "--ServerApp.port=0",
+        f"--ServerApp.root_dir={folder}",
+        "--no-browser",
+    ]
     command += ["--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--LabApp.expose_app_in_browser=True", "--ServerApp.terminals_enabled=False"]

@@ -311,5 +311,5 @@ def test_the_end_of_the_kernel_ends_the_connection(open_notebook: OpenNotebook, 
 
 
 def connections(lab: Lab, client_id: str) -> list[str]:
-    tape = lab.tape(thing=client_id)
+    tape = lab.events(thing=client_id)
     return [kind for kind in tape["kind"] if kind in ("connect", "disconnect")]

@@ -24,8 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab.cloud.api.dispatcher import ApiServer
-from creeklab.cloud.api.service_model import Service
+from creeklab.cloud.api.dispatcher import Dispatcher
+from creeklab.cloud.api.service_model import ServiceModel
 from creeklab.cloud.api.sts import Sts
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.transport.http_server import Request
@@ -73,16 +73,16 @@ class Cloud:
         self.offset = 0.0
         self.operations = Operations()
         self.records: list[dict[str, Any]] = []
-        data = (Service("iot-data"), self.operations)
+        data = (ServiceModel("iot-data"), self.operations)
         self.services = {
-            "iot": (Service("iot"), self.operations),
+            "iot": (ServiceModel("iot"), self.operations),
             "iotdata": data,
             "iotdevicegateway": data,
-            "sts": (Service("sts"), Sts(ACCOUNT, USER)),
+            "sts": (ServiceModel("sts"), Sts(ACCOUNT, USER)),
         }
         self.door = {"echo": lambda request: {"you said": request}, "refuse": self._refuse}
         self.secrets = {KEY: SECRET}
-        self.server = ApiServer(cast(Any, self), clock=lambda: time.time() + self.offset)
+        self.server = Dispatcher(cast(Any, self), clock=lambda: time.time() + self.offset)
         started: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(context, started)))
         self._thread.start()

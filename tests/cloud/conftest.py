@@ -11,7 +11,7 @@ import pytest
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_harness import Checked, Clock
 
 
@@ -29,7 +29,7 @@ def clock() -> Clock:
 def iot_registry(
     authority: CertificateAuthority, clock: Clock, tmp_path: Path
 ) -> Iterator[Registry]:
-    store = Store(tmp_path / "iot.db")
+    store = Database(tmp_path / "iot.db")
     yield Registry(
         store,
         authority,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from creeklab.cloud.monitoring.event_log import Tape
+from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
@@ -19,9 +19,9 @@ from creeklab.cloud.mqtt.codec.packets import Connect, Subscribe, Subscription, 
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
-from creeklab.cloud.mqtt.session.session_store import KeptSessions
+from creeklab.cloud.mqtt.session.session_store import SqliteSessionStore
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
 
 
@@ -133,7 +133,7 @@ class Client:
     def says(self, *sent: Any) -> list[Any]:
         for packet in sent:
             self.connection.receive(packets.encode(packet, self.version))
-        self._broker.settle()
+        self._broker.commit_and_acknowledge()
         return self.hears()
 
     def hears(self) -> list[Any]:
@@ -145,25 +145,25 @@ class House:
     """A broker with everything around it that it needs, on a database if it is given one."""
 
     def __init__(
-        self, store: Store | None = None, now: float = 1_785_000_000.0, **settings: Any
+        self, store: Database | None = None, now: float = 1_785_000_000.0, **settings: Any
     ) -> None:
         self.clock = Clock(now)
-        self.tape = Tape(clock=self.clock)
+        self.tape = EventLog(clock=self.clock)
         self.rights = Rights()
         self.kept = Kept()
         self.attributes: list[tuple[str, ...]] = []
         self.broker = self._broker(Settings(**settings), store)
 
-    def _broker(self, settings: Settings, store: Store | None) -> Broker:
+    def _broker(self, settings: Settings, store: Database | None) -> Broker:
         clock = self.clock
         if store is None:
-            commits = GroupCommit(cast(Store, NoDatabase()), clock)
+            commits = GroupCommit(cast(Database, NoDatabase()), clock)
             kept: Any = self.kept
             keeper: Any = Keeper()
         else:
             commits = GroupCommit(store, clock)
             kept = RetainedMessages(store, commits, settings.retained_max, clock)
-            keeper = KeptSessions(store, commits, clock, clock)
+            keeper = SqliteSessionStore(store, commits, clock, clock)
         return Broker(settings, self.tape, kept, keeper, commits, self._access_for, clock, clock)
 
     def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creeklab.cloud.api.iot import Iot
-from creeklab.cloud.api.service_model import Service
-from creeklab.cloud.api.validation import Invalid, matches, validated
+from creeklab.cloud.api.service_model import ServiceModel
+from creeklab.cloud.api.validation import InvalidRequest, matches, validate
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_harness import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
 
-SERVICE = Service("iot")
+SERVICE = ServiceModel("iot")
 SLOW = ("create_keys_and_certificate",)  # which makes an RSA key each time
 SERVED = sorted(name for name in dir(Iot) if name in OPERATIONS and name not in SLOW)
 NAMES = ("a", "b", "Test2", "gauges")
@@ -85,7 +85,7 @@ def requests(known: Known) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
 
 
 def test_any_request_is_answered(authority: CertificateAuthority, tmp_path: Path) -> None:
-    store = Store(tmp_path / "any.db")
+    store = Database(tmp_path / "any.db")
     registry = Registry(
         store,
         authority,
@@ -118,14 +118,14 @@ def test_any_request_is_answered(authority: CertificateAuthority, tmp_path: Path
         name, raw = request
         model = OPERATIONS[name]
         try:
-            taken = validated(SERVICE.shapes, model.input_shape.name, raw)
+            taken = validate(SERVICE.shapes, model.input_shape.name, raw)
             answer = getattr(iot, name)(**taken)
-        except Invalid:
+        except InvalidRequest:
             return
         except ServiceError as error:
             refusal = error
         else:
-            SERVICE.serialise(model.name, answer, "id")
+            SERVICE.serialize(model.name, answer, "id")
             return
         assert refusal.code in ERRORS
         assert refusal.message

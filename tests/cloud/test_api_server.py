@@ -28,7 +28,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.dispatcher import ApiServer
+from creeklab.cloud.api.dispatcher import Dispatcher
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.transport import http_server
 from creeklab.cloud.transport.http_server import BODY_LIMIT
@@ -600,7 +600,7 @@ def with_ipv6() -> bool:
 @pytest.mark.skipif(not with_ipv6(), reason="This machine has no second loopback address.")
 def test_several_hosts_and_one_port() -> None:
     async def start_two() -> None:
-        first, second = ApiServer(NOBODY), ApiServer(NOBODY)
+        first, second = Dispatcher(NOBODY), Dispatcher(NOBODY)
         port = await first.start(["127.0.0.1"], 0, None)
         try:
             with pytest.raises(OSError, match=str(port)) as caught:
@@ -622,7 +622,7 @@ def test_several_hosts_and_one_port() -> None:
 
 def test_stop_is_final_and_may_come_twice() -> None:
     async def start_and_stop() -> None:
-        server = ApiServer(NOBODY)
+        server = Dispatcher(NOBODY)
         port = await server.start(["127.0.0.1"], 0, None)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await server.stop()

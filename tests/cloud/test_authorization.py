@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from creeklab.cloud import policy as documents
 from creeklab.cloud.api.iot import Iot
-from creeklab.cloud.authorization import Access
+from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.policy import Authorizer
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_harness import (
     ALLOW,
     ARN,
@@ -201,11 +201,11 @@ def test_group_policies_need_the_thing_as_client_id_and_the_attachment(
     assert may_publish(iot, gauges, clientId="Test2") == everything
     assert may_publish(iot, gauges, clientId="Test3") == own
     assert may_publish(iot, gauges) == own
-    access = Access(iot_registry, gauges[-64:], "Test2", "127.0.0.1")
+    access = ConnectionAuthorization(iot_registry, gauges[-64:], "Test2", "127.0.0.1")
     assert access.allows("iot:Publish", "topic/root")
 
     iot.detach_thing_principal(thingName="Test2", principal=gauges)
-    access.forget()
+    access.invalidate()
     assert not access.allows("iot:Publish", "topic/root")
     assert may_publish(iot, gauges, clientId="Test2") == own
 
@@ -216,8 +216,8 @@ def test_group_policies_need_the_thing_as_client_id_and_the_attachment(
 def test_group_policies_follow_the_membership_at_once(
     iot: Any, iot_registry: Registry, gauges: str
 ) -> None:
-    access = Access(iot_registry, gauges[-64:], "Test2", "127.0.0.1")
-    iot_registry.listeners.append(access.forget)
+    access = ConnectionAuthorization(iot_registry, gauges[-64:], "Test2", "127.0.0.1")
+    iot_registry.listeners.append(access.invalidate)
 
     def may() -> bool:
         return access.allows("iot:Publish", "topic/root")
@@ -424,7 +424,7 @@ def test_what_is_answered_is_what_the_broker_then_does(
     @settings(max_examples=100, deadline=None)
     @given(worlds)
     def check(world: World) -> None:
-        store = Store(tmp_path / f"{next(files)}.db")
+        store = Database(tmp_path / f"{next(files)}.db")
         registry = Registry(
             store,
             authority,
@@ -439,7 +439,7 @@ def test_what_is_answered_is_what_the_broker_then_does(
             clientId=world.client_id,
             authInfos=[info(action, f"{KINDS[action]}/{name}") for action, name in world.asked],
         )["authResults"]
-        broker = Access(registry, arn[-64:], world.client_id, "127.0.0.1")
+        broker = ConnectionAuthorization(registry, arn[-64:], world.client_id, "127.0.0.1")
         by_hand = Authorizer(
             [documents.parse(world.policies[number]) for number in applying(world)], context(world)
         )

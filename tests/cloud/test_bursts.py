@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.mqtt.codec.decoder import Burst, Decoder, Pubacks
+from creeklab.cloud.mqtt.codec.decoder import Decoder, PubackBatch, PublishBatch
 from creeklab.cloud.mqtt.codec.packets import Puback, Publish, encode, encode_puback
 from creeklab.cloud.mqtt.codec.wire import ProtocolError
 from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
@@ -58,7 +58,7 @@ def one_that_does_not_read(house: House) -> list[Client]:
 def one_that_is_away(house: House) -> list[Client]:
     gone = house.connected("b", 5, clean=False, session_expiry_interval=60)
     gone.says(subscribe("creek/#", qos=1))
-    gone.connection.lost("gone")
+    gone.connection.connection_lost("gone")
     return [house.connected("c", 5)]
 
 
@@ -95,7 +95,7 @@ def play(
     frames = [encode(each, version) for each in sent]
     for frame in [b"".join(frames)] if together else frames:
         sender.connection.receive(frame)
-    house.broker.settle()
+    house.broker.commit_and_acknowledge()
     entries = house.tape.entries()
     return [client.hears() for client in (sender, *clients)], entries, counted(house)
 
@@ -185,7 +185,9 @@ def test_what_is_a_burst(version: int, size: int) -> None:
     first, *rest = decoder.feed(data)
     if len(frame) <= 3 + 16_383:
         payloads = [message.payload] * 3 + [b"x"]
-        assert first == Burst("creek/depth", payloads, frame * 3 + encode(others[0], version))
+        assert first == PublishBatch(
+            "creek/depth", payloads, frame * 3 + encode(others[0], version)
+        )
         assert rest == others[1:]
     else:
         assert [first, *rest] == [message] * 3 + others
@@ -229,7 +231,7 @@ def test_what_is_a_row_of_acknowledgements() -> None:
     row = b"".join(map(encode_puback, (1, 2, 65_535)))
     told = encode(Puback(4, 0x10), 5)
     assert list(decoder.feed(row + told + encode_puback(5) + b"\x40\x02\x00")) == [
-        Pubacks([1, 2, 65_535]),
+        PubackBatch([1, 2, 65_535]),
         Puback(4, 0x10),
         Puback(5),
     ]

@@ -142,7 +142,7 @@ def test_the_newer_connection_of_a_client_id_stays(house: House, version: int) -
     new = house.connected("a", version)
     assert old.hears() == ([] if version == 4 else [Disconnect(Reason.SESSION_TAKEN_OVER, {})])
     assert old.hung_up
-    old.connection.lost("its socket closes a moment later")
+    old.connection.connection_lost("its socket closes a moment later")
     assert new.says(Pingreq()) == [Pingresp()]
     assert "client id of its own" in house.refusal
 
@@ -479,7 +479,7 @@ def test_the_will_follows_every_end_but_a_disconnect(
         client.says(Disconnect(0, {}))
         assert client.hung_up
     elif goodbye == "lost":
-        client.connection.lost("connection lost")
+        client.connection.connection_lost("connection lost")
     else:
         house.connected("a", version)
     assert [each.payload for each in watcher.hears()] == [b"Test2"] * sent
@@ -510,15 +510,17 @@ def test_rights_lost_while_a_will_waits_count(house: House) -> None:
     watcher = house.connected("w", 5)
     watcher.says(subscribe("gone"))
     delayed = Will("gone", b"", 0, False, {"will_delay_interval": 10})
-    house.connected("a", 5, will=delayed, session_expiry_interval=60).connection.lost("lost")
+    house.connected("a", 5, will=delayed, session_expiry_interval=60).connection.connection_lost(
+        "lost"
+    )
     kept = house.connected("b", 5, will=Will("gone", b"", 0, True, {}))
     house.rights.denied |= {("iot:Publish", "topic/gone")}
-    house.broker.forget_rights()
+    house.broker.invalidate_authorization()
     house.clock.now += 11
     house.broker.tick()
     assert watcher.hears() == []
     house.rights.denied = {("iot:RetainPublish", "topic/gone")}
-    kept.connection.lost("lost")
+    kept.connection.connection_lost("lost")
     assert watcher.hears() == []
     assert house.kept == {}
 
@@ -528,7 +530,9 @@ def test_will_delay_waits_and_a_return_cancels_it(house: House) -> None:
     watcher.says(subscribe("gone"))
     will = Will("gone", b"", 0, False, {"will_delay_interval": 10})
     for returns in (True, False):
-        house.connected("a", 5, will=will, session_expiry_interval=60).connection.lost("lost")
+        house.connected("a", 5, will=will, session_expiry_interval=60).connection.connection_lost(
+            "lost"
+        )
         house.clock.now += 9
         house.broker.tick()
         assert watcher.hears() == []
@@ -547,7 +551,7 @@ def test_a_persistent_session_keeps_subscriptions_and_messages(house: House) -> 
     first = house.connected("a", 4, clean=False)
     first.says(subscribe("creek/#"))
     house.broker.publish("creek/depth", b"unacknowledged", 1)
-    first.connection.lost("lost")
+    first.connection.connection_lost("lost")
     house.broker.publish("creek/depth", b"qos 0", 0)
     house.broker.publish("creek/depth", b"while away", 1)
     again = house.client(4)
@@ -563,7 +567,7 @@ def test_a_persistent_session_keeps_subscriptions_and_messages(house: House) -> 
 def test_a_session_ends(house: House, end: str) -> None:
     first = house.connected("a", 5, clean=False, session_expiry_interval=60)
     first.says(subscribe("creek"))
-    first.connection.lost("lost")
+    first.connection.connection_lost("lost")
     if end == "expiry":
         house.clock.now += 61
         house.broker.tick()
@@ -648,7 +652,7 @@ def test_why_a_connection_ended_and_the_will_that_follows(
     if end == "disconnect":
         client.says(Disconnect(0, {}))
     elif end == "lost":
-        client.connection.lost("lost")
+        client.connection.connection_lost("lost")
     elif end == "taken over":
         house.connected("a", version)
     elif end == "silence":
@@ -657,8 +661,8 @@ def test_why_a_connection_ended_and_the_will_that_follows(
     elif end == "forbidden publish":
         client.says(Publish("secret", b""))
     elif end == "certificate revoked":
-        client.connection.gate.access = Rights(status="REVOKED")
-        house.broker.forget_rights()
+        client.connection.permissions.authorization = Rights(status="REVOKED")
+        house.broker.invalidate_authorization()
         house.broker.tick()
     elif end == "second connect":
         client.says(connect("a", version))
@@ -669,7 +673,7 @@ def test_why_a_connection_ended_and_the_will_that_follows(
     elif end == "shutdown":
         house.broker.close()
     else:
-        client.connection.lost("internal error", DisconnectReason.SERVER_ERROR)
+        client.connection.connection_lost("internal error", DisconnectReason.SERVER_ERROR)
     heard = {each.topic: each.payload for each in watcher.hears() if isinstance(each, Publish)}
     event = json.loads(heard.pop("$aws/events/presence/disconnected/a"))
     assert event["disconnectReason"] == ENDS[end]
@@ -681,7 +685,7 @@ def test_a_client_that_closes_its_websocket_leaves_of_its_own_will(house: House)
     watcher = house.connected("w", 5)
     watcher.says(subscribe("gone"))
     client = house.connected("a", 5, will=WILL)
-    client.connection.lost("closed", DisconnectReason.CLIENT_INITIATED_DISCONNECT)
+    client.connection.connection_lost("closed", DisconnectReason.CLIENT_INITIATED_DISCONNECT)
     assert watcher.hears() == []
 
 
@@ -782,11 +786,11 @@ def test_services_that_this_cloud_does_not_have_do_not_answer(
 
 def test_presence_knows_where_a_client_is_and_why_it_left(house: House) -> None:
     client = house.connected("a", 5, keep_alive=40, session_expiry_interval=60)
-    here = house.broker.presence.get("a")
+    here = house.broker.connectivity.get("a")
     assert here is not None
     assert (here.connected, here.keep_alive, here.session_expiry) == (True, 40, 60)
     client.says(Disconnect(0, {"session_expiry_interval": 30}))
-    gone = house.broker.presence.get("a")
+    gone = house.broker.connectivity.get("a")
     assert gone is not None
     assert (gone.connected, gone.session_expiry) == (False, 30)
     assert gone.disconnect_reason == "CLIENT_INITIATED_DISCONNECT"
@@ -807,24 +811,24 @@ def test_the_account_disconnects_a_client(
     assert client.hears() == goodbye
     assert client.hung_up
     assert len(watcher.hears()) == (not prevent_will)
-    subscriptions = house.broker.subscriptions_of("a")
+    subscriptions = house.broker.list_subscriptions("a")
     if clean_session:
         assert subscriptions is None
     else:
         assert subscriptions is not None
         assert [each.filter for each in subscriptions] == ["creek", "rain"]
-    gone = house.broker.presence.get("a")
+    gone = house.broker.connectivity.get("a")
     assert gone is not None
     assert gone.disconnect_reason == "API_INITIATED_DISCONNECT"
     assert not house.broker.disconnect("a", clean_session, prevent_will)
 
 
 def test_a_session_is_known_until_it_ends(house: House) -> None:
-    assert house.broker.session_of("a") is None
-    house.connected("a", 5, session_expiry_interval=60).connection.lost("lost")
-    assert house.broker.session_of("a") is not None
+    assert house.broker.get_session("a") is None
+    house.connected("a", 5, session_expiry_interval=60).connection.connection_lost("lost")
+    assert house.broker.get_session("a") is not None
     house.clock.now += 60
-    assert house.broker.session_of("a") is None
+    assert house.broker.get_session("a") is None
 
 
 @VERSIONS
@@ -852,7 +856,7 @@ def test_a_direct_message_is_not_sent_again(house: House) -> None:
     client.says(subscribe("rain"))
     house.broker.send_direct("a", "creek", b"", {}, lambda: None)
     house.broker.publish("rain", b"", 1)
-    client.connection.lost("lost")
+    client.connection.connection_lost("lost")
     again = house.client(5)
     _, message = again.says(connect("a", 5, clean=False))
     assert message.topic == "rain"
@@ -883,7 +887,7 @@ def test_silence_for_one_and_a_half_keep_alives(house: House, version: int) -> N
 def test_a_certificate_that_leaves_active_cuts_its_connection(house: House) -> None:
     client = house.connected("a", 5)
     house.rights.status = "REVOKED"
-    house.broker.forget_rights()
+    house.broker.invalidate_authorization()
     house.broker.tick()
     assert client.hears() == [Disconnect(Reason.NOT_AUTHORIZED, {})]
     assert house.refusal == "The certificate is no longer ACTIVE."
@@ -891,8 +895,8 @@ def test_a_certificate_that_leaves_active_cuts_its_connection(house: House) -> N
 
 def test_a_connection_without_connect_has_little_time(house: House) -> None:
     silent, client = house.client(5), house.connected("a", 5)
-    silent.connection.expect_connect()
-    client.connection.expect_connect()
+    silent.connection.close_if_no_connect()
+    client.connection.close_if_no_connect()
     assert silent.hung_up
     assert not client.hung_up
     assert "sent no CONNECT" in house.refusal

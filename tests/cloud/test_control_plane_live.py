@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
@@ -81,14 +81,14 @@ def test_the_policy_of_a_group_works_on_a_live_connection(lab: Lab, new_thing: M
 
     with lab.connect(thing.name) as device:
         assert asked() == "IMPLICIT_DENY"
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.publish(f"creek/{thing.name}", {"depth": 1.4})
         iot.add_thing_to_thing_group(**member)
         assert asked() == "ALLOWED"
         device.publish(f"creek/{thing.name}", {"depth": 1.4})
         iot.remove_thing_from_thing_group(**member)
         assert asked() == "IMPLICIT_DENY"
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.publish(f"creek/{thing.name}", {"depth": 1.4})
 
 

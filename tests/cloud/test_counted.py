@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.lab.lab import Lab
 
 
 def totals(lab: Lab) -> Counter[str]:
     """Return the counts since the start, of MQTT."""
-    found = lab._ask("metrics", {})["totals"]
+    found = lab._admin("metrics", {})["totals"]
     return Counter({each["name"]: each["sum"] for each in found if each["protocol"] == "MQTT"})
 
 
@@ -28,17 +28,17 @@ def test_each_thing_is_counted_once(lab: Lab, new_thing: Callable[..., Any]) -> 
         for qos in (0, 1):
             device.publish("a/b", "x", qos=qos)
         inbox.wait_for(2)
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.publish("b", "x")
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.subscribe("b/#")
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             device.publish("a/b/c/d/e/f/g/h/i", "x")
         device.unsubscribe("a/#")
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         lab.connect(silent.name)
     lab.client("iot").update_certificate(certificateId=silent.certificate_id, newStatus="INACTIVE")
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefused):
         lab.connect(silent.name)
     counted = totals(lab) - before
     assert counted == {

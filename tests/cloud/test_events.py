@@ -7,17 +7,17 @@ from uuid import UUID
 import pytest
 
 from creeklab.cloud.mqtt.lifecycle import events
-from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity
+from creeklab.cloud.mqtt.lifecycle.connectivity import ClientConnectivity
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.lifecycle.events import Event, Subject
+from creeklab.cloud.mqtt.lifecycle.events import Event, EventSubject
 
 PRINCIPAL = "0a1b" * 16
 SESSION = "5b0d0c0e-6a58-4a2c-9d1f-0d5d3f1c7a10"
-GAUGE = Subject("gauge/1", PRINCIPAL, None)
+GAUGE = EventSubject("gauge/1", PRINCIPAL, None)
 
 
-def connectivity(reason: DisconnectReason | None = None) -> Connectivity:
-    return Connectivity(
+def connectivity(reason: DisconnectReason | None = None) -> ClientConnectivity:
+    return ClientConnectivity(
         client_id="gauge/1",
         connected=reason is None,
         since=1_785_000_000.1236,
@@ -88,7 +88,7 @@ def test_connect_failed() -> None:
 
 
 @pytest.mark.parametrize("verb", ["subscribed", "unsubscribed"])
-def test_subscriptions(verb: events.Verb) -> None:
+def test_subscriptions(verb: events.SubscriptionChange) -> None:
     filters = ["a/b", "$share/g/c/#"]
     assert read(events.subscriptions(GAUGE, verb, SESSION, filters, 1_785_000_000.0)) == (
         f"$aws/events/subscriptions/{verb}/gauge/1",
@@ -104,10 +104,10 @@ def test_subscriptions(verb: events.Verb) -> None:
 
 
 def test_a_thing_is_named_if_the_certificate_is_for_it_alone() -> None:
-    subject = Subject("gauge/1", PRINCIPAL, "Test2")
+    subject = EventSubject("gauge/1", PRINCIPAL, "Test2")
     assert read(events.connected(subject, connectivity()))[1]["thingName"] == "Test2"
 
 
 @pytest.mark.parametrize("client_id", ["a#", "+a", "a/+/b"])
 def test_no_event_of_a_client_id_with_a_wildcard(client_id: str) -> None:
-    assert events.connected(Subject(client_id, PRINCIPAL, None), connectivity()) is None
+    assert events.connected(EventSubject(client_id, PRINCIPAL, None), connectivity()) is None

@@ -84,7 +84,7 @@ def anything(*_: Any) -> bool:
 
 
 def malformed_unsaid(self: Connection, error: ProtocolError) -> None:
-    self._shut()
+    self._close_now()
 
 
 def no_cut(self: Connection, error: ProtocolError) -> None:

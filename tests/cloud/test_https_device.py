@@ -78,7 +78,7 @@ def test_a_message(lab: Lab, new_thing: NewThings, alpn: tuple[str, ...]) -> Non
             {"depth": 1.4},
             1,
         )
-        entry = lab.tape(kind="call").iloc[-1]
+        entry = lab.events(kind="call").iloc[-1]
         assert (entry["operation"], entry["principal"]) == ("Publish", thing.certificate_id)
 
 
@@ -89,7 +89,7 @@ def test_properties_of_mqtt_5_come_along(lab: Lab, new_thing: NewThings) -> None
         target = "/topics/https%2Fproperties?qos=0&contentType=text/plain"
         assert ask(connection, "POST", target, b"x")[0] == 200
         assert inbox.wait_for(1)[0].qos == 0
-    entry = lab.tape(kind="publish", topic="https/properties").iloc[-1]
+    entry = lab.events(kind="publish", topic="https/properties").iloc[-1]
     assert entry["properties"]["content_type"] == "text/plain"
 
 
@@ -151,7 +151,7 @@ def test_another_topic(lab: Lab, new_thing: NewThings) -> None:
         why = refusal(lab, ask(connection, "POST", "/topics/https%2Fyours?qos=1", b"x"))
         assert "'https/yours' (iot:Publish)" in why
         told = lab.why()
-        assert told.mends  # what is proposed is looked up as a request without a client id
+        assert told.suggestions  # what is proposed is looked up as a request without a client id
         assert "https/yours" in repr(told)
         entry = told.entry
         assert entry is not None
@@ -163,7 +163,7 @@ def test_another_topic(lab: Lab, new_thing: NewThings) -> None:
 
 
 def counted(lab: Lab, name: str) -> int:
-    totals = lab._ask("metrics", {})["totals"]
+    totals = lab._admin("metrics", {})["totals"]
     return sum(row["sum"] for row in totals if (row["name"], row["protocol"]) == (name, "HTTP"))
 
 

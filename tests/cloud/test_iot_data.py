@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from creeklab.client.device import Device
 from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.monitoring.event_log import Tape
+from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
@@ -659,7 +659,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.published: list[tuple[Any, ...]] = []
-        self.tape = Tape()
+        self.tape = EventLog()
 
     def publish_and_settle(self, *arguments: Any) -> Reason:
         self.published.append(arguments)

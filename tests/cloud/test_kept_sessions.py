@@ -30,7 +30,7 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.session import session as sessions
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from tests.cloud.mqtt_house import Client, House, connect, subscribe
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])
@@ -43,14 +43,14 @@ class Site:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self._file = folder / "cloud.db"
         self._settings = settings
-        self._stores: list[Store] = []
+        self._stores: list[Database] = []
         self.house: House
         self.crash(now=1_785_000_000.0)
 
     def crash(self, now: float | None = None) -> House:
         """End the cloud without a word, and start another one."""
         now = self.house.clock.now if now is None else now
-        self._stores.append(Store(self._file))
+        self._stores.append(Database(self._file))
         self.house = House(self._stores[-1], now=now, **self._settings)
         return self.house
 
@@ -108,7 +108,7 @@ def test_messages_and_subscriptions_survive(site: Site, version: int, away: bool
     client = kept(site.house, version=version)
     client.says(subscribe("creek", "rain/#"))
     if away:
-        client.connection.lost("lost")
+        client.connection.connection_lost("lost")
     assert publish(site.house, b"1", b"2") == [DONE, DONE]
     house = site.crash()
     connack, messages = returned(house, version=version)
@@ -117,7 +117,7 @@ def test_messages_and_subscriptions_survive(site: Site, version: int, away: bool
         ("creek", b"1", False),
         ("creek", b"2", False),
     ]
-    subscriptions = house.broker.subscriptions_of("a")
+    subscriptions = house.broker.list_subscriptions("a")
     assert subscriptions is not None
     assert [each.filter for each in subscriptions] == ["creek", "rain/#"]
 
@@ -142,8 +142,8 @@ def test_all_of_a_subscription_survives(site: Site) -> None:
     client = kept(site.house)
     options = {"no_local": True, "retain_as_published": True, "retain_handling": 2}
     client.says(subscribe("creek", qos=0, **options))
-    before = site.house.broker.subscriptions_of("a")
-    assert site.crash().broker.subscriptions_of("a") == before
+    before = site.house.broker.list_subscriptions("a")
+    assert site.crash().broker.list_subscriptions("a") == before
 
 
 def test_what_was_acknowledged_does_not_come_again(site: Site) -> None:
@@ -200,7 +200,7 @@ def test_order_is_kept(site: Site) -> None:
     payloads = [str(number).encode() for number in range(150)]
     for payload in payloads:
         site.house.broker.publish("creek", payload, 1)
-    site.house.broker.settle()
+    site.house.broker.commit_and_acknowledge()
     client.hears()
     house = site.crash()
     again = house.client(5)
@@ -228,31 +228,31 @@ def test_a_session_ends_by_the_clock_on_the_wall(
     client = kept(site.house)
     client.says(subscribe("creek"))
     if away:
-        client.connection.lost("lost")
-        site.house.broker.settle()
+        client.connection.connection_lost("lost")
+        site.house.broker.commit_and_acknowledge()
         site.house.clock.now += 100
     house = site.crash(site.house.clock.now + off)
-    assert (house.broker.session_of("a") is not None) is present
-    house.broker.settle()
+    assert (house.broker.get_session("a") is not None) is present
+    house.broker.commit_and_acknowledge()
     assert site.rows("sessions") == present
 
 
 def test_a_second_crash_does_not_prolong_a_session(site: Site) -> None:
     kept(site.house).says(subscribe("creek"))
-    site.crash().broker.settle()
+    site.crash().broker.commit_and_acknowledge()
     house = site.crash(site.house.clock.now + HOUR - 1)
-    assert house.broker.session_of("a") is not None
-    house.broker.settle()
-    assert site.crash(house.clock.now + 2).broker.session_of("a") is None
+    assert house.broker.get_session("a") is not None
+    house.broker.commit_and_acknowledge()
+    assert site.crash(house.clock.now + 2).broker.get_session("a") is None
 
 
 def test_a_clock_that_was_set_back_does_not_prolong_a_session(site: Site) -> None:
     client = kept(site.house)
-    client.connection.lost("lost")
-    site.house.broker.settle()
+    client.connection.connection_lost("lost")
+    site.house.broker.commit_and_acknowledge()
     house = site.crash(site.house.clock.now - 10 * HOUR)
     house.clock.now += HOUR + 1
-    assert house.broker.session_of("a") is None
+    assert house.broker.get_session("a") is None
 
 
 @VERSIONS
@@ -264,7 +264,7 @@ def test_a_session_that_ended_does_not_come_back(site: Site, version: int, end: 
     if end == "deleted":
         site.house.broker.disconnect("a", clean_session=True, prevent_will=False)
     else:
-        client.connection.lost("lost")
+        client.connection.connection_lost("lost")
     if end == "clean start":
         site.house.connected("a", version)
     elif end == "expiry":
@@ -273,7 +273,7 @@ def test_a_session_that_ended_does_not_come_back(site: Site, version: int, end: 
     elif end == "other certificate":
         other = site.house.client(version, certificate="cd" * 32)
         other.says(connect("a", version, clean=False))
-    site.house.broker.settle()
+    site.house.broker.commit_and_acknowledge()
     connack, messages = returned(site.crash(), version=version)
     assert messages == []
     assert not connack.session_present
@@ -287,18 +287,18 @@ def test_a_session_that_is_resumed_without_expiry_is_no_longer_kept(site: Site) 
     assert (connack.session_present, message.payload) == (True, b"1")
     assert [site.rows(table) for table in ("sessions", "messages", "queued")] == [0, 0, 0]
     again.says(Puback(message.packet_id, 0, {}))
-    assert site.crash().broker.session_of("a") is None
+    assert site.crash().broker.get_session("a") is None
 
 
 def test_a_disconnect_changes_how_long_a_session_is_kept(site: Site) -> None:
     kept(site.house).says(Disconnect(0, {"session_expiry_interval": 60}))
-    assert site.crash(site.house.clock.now + 59).broker.session_of("a") is not None
-    assert site.crash(site.house.clock.now + 2).broker.session_of("a") is None
+    assert site.crash(site.house.clock.now + 59).broker.get_session("a") is not None
+    assert site.crash(site.house.clock.now + 2).broker.get_session("a") is None
 
 
 def test_unsubscribing_survives(site: Site) -> None:
     kept(site.house).says(subscribe("creek", "rain"), Unsubscribe(8, ["creek"], {}))
-    subscriptions = site.crash().broker.subscriptions_of("a")
+    subscriptions = site.crash().broker.list_subscriptions("a")
     assert subscriptions is not None
     assert [each.filter for each in subscriptions] == ["rain"]
 
@@ -361,7 +361,7 @@ class TestTrouble:
         [_] = [each for each in house.tape.entries() if each["kind"] == "storage"]
         assert five.says(big) == [DONE]
         assert "is written again; 3 messages" in house.tape.entries()[-1]["why"]
-        client.connection.lost("lost")
+        client.connection.connection_lost("lost")
         _, messages = returned(site.crash())
         assert [len(each.payload) for each in messages] == [100_000]
 
@@ -375,7 +375,7 @@ class TestTrouble:
             house.broker.publish("kept", bytes(100_000), 1, retain=True)
             [suback] = client.says(subscribe("creek", "rain"))
             assert suback.reason_codes == [Reason.UNSPECIFIED_ERROR] * 2
-            subscriptions = house.broker.subscriptions_of("a")
+            subscriptions = house.broker.list_subscriptions("a")
             assert subscriptions is not None
             assert [each.filter for each in subscriptions] == ["creek"]
             answer = fresh.says(Unsubscribe(8, ["creek"], {}))
@@ -408,7 +408,7 @@ def test_only_so_much_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sessions, "MAX_WAITING", 3)
     client = kept(site.house)
     client.says(subscribe("creek"))
-    client.connection.lost("lost")
+    client.connection.connection_lost("lost")
     assert publish(site.house, *(str(each).encode() for each in range(5))) == [DONE] * 5
     _, messages = returned(site.crash())
     assert [each.payload for each in messages] == [b"0", b"1", b"2"]
@@ -421,13 +421,13 @@ def test_only_so_many_bytes_wait_for_all_together(
     for client_id in "ab":
         client = kept(site.house, client_id)
         client.says(subscribe("creek"))
-        client.connection.lost("lost")
+        client.connection.connection_lost("lost")
     publish(site.house, bytes(4000), bytes(4000))
     assert [len(returned(site.house, each)[1]) for each in "ab"] == [1, 1]
     # What was sent makes room.
     client = kept(site.house, "c")
     client.says(subscribe("rain"))
-    client.connection.lost("lost")
+    client.connection.connection_lost("lost")
     publish(site.house, bytes(9000), topic="rain")
     assert len(returned(site.house, "c")[1]) == 1
 
@@ -445,7 +445,7 @@ def test_no_more_persistent_sessions_than_the_account_may_have(
 ) -> None:
     site = Site(tmp_path, sessions_max=2, **settings)
     for client_id in "ab":
-        kept(site.house, client_id, version).connection.lost("lost")
+        kept(site.house, client_id, version).connection.connection_lost("lost")
 
     def ask_for_one(client_id: str) -> tuple[Client, list[Any]]:
         client = site.house.client(version)
@@ -462,7 +462,7 @@ def test_no_more_persistent_sessions_than_the_account_may_have(
     site.house.connected("c", version)
     client, [connack, *_] = ask_for_one("a")
     assert connack.session_present
-    client.connection.lost("lost")
+    client.connection.connection_lost("lost")
     site.house.connected("b", version)
     _, [connack, *_] = ask_for_one("c")
     assert connack.reason_code == 0
@@ -479,7 +479,9 @@ def test_only_so_many_bytes_of_wills_wait(site: Site, monkeypatch: pytest.Monkey
 
     def lose(client_id: str, payload: bytes) -> None:
         will = Will(f"gone/{client_id}", payload, 1, False, {"will_delay_interval": 10})
-        house.connected(client_id, 5, will=will, session_expiry_interval=60).connection.lost("lost")
+        house.connected(
+            client_id, 5, will=will, session_expiry_interval=60
+        ).connection.connection_lost("lost")
 
     lose("a", bytes(6000))
     assert watcher.hears() == []
@@ -535,7 +537,7 @@ def test_a_group_without_a_connected_member_queues_for_whoever_is_back_first(
     for client_id in "abc":
         kept(site.house, client_id, version).says(subscribe(GROUP))
     for client_id in "abc":
-        site.house.broker.connections[client_id].lost("lost")
+        site.house.broker.connections[client_id].connection_lost("lost")
     sent = [str(number).encode() for number in range(10)]
     publish(site.house, *sent)
     house = site.crash() if crash else site.house
@@ -547,7 +549,7 @@ def test_a_group_without_a_connected_member_queues_for_whoever_is_back_first(
 
 def test_a_new_member_gets_what_waits_for_the_group(site: Site) -> None:
     kept(site.house, "a").says(subscribe(GROUP))
-    site.house.broker.connections["a"].lost("lost")
+    site.house.broker.connections["a"].connection_lost("lost")
     publish(site.house, b"1")
     [suback, message] = site.house.connected("new", 5).says(subscribe(GROUP))
     assert (suback.reason_codes, message.payload) == ([1], b"1")
@@ -572,7 +574,7 @@ def test_what_a_member_did_not_acknowledge_goes_to_another(
         # What is under way to a member stays with it.
         expected = 50
     else:
-        leaver.connection.lost("lost")
+        leaver.connection.connection_lost("lost")
         expected = 150
     messages = other.hears()
     while len(messages) < expected:
@@ -585,7 +587,7 @@ def test_what_a_member_did_not_acknowledge_goes_to_another(
 def test_a_group_of_clean_sessions_keeps_nothing(site: Site) -> None:
     client = site.house.connected("a", 5)
     client.says(subscribe(GROUP))
-    client.connection.lost("lost")
+    client.connection.connection_lost("lost")
     publish(site.house, b"1")
     assert site.house.connected("b", 5).says(subscribe(GROUP)) == [Suback(7, [1], {})]
 
@@ -603,7 +605,7 @@ def test_qos_0_is_not_kept_for_a_group(site: Site) -> None:
     kept(site.house, "a").says(subscribe(GROUP, qos=0))
     kept(site.house, "b").says(subscribe(GROUP, qos=1))
     for client_id in "ab":
-        site.house.broker.connections[client_id].lost("lost")
+        site.house.broker.connections[client_id].connection_lost("lost")
     site.house.broker.publish("creek", b"0", 0)
     publish(site.house, b"1")
     assert returned(site.house, "a")[1] == []
@@ -641,7 +643,7 @@ class Crashes(RuleBasedStateMachine):
         self.number += count
         for each in fresh:
             self.site.house.broker.publish("creek", each, 1)
-        self.site.house.broker.settle()
+        self.site.house.broker.commit_and_acknowledge()
         self.due += fresh
         self.listen()
 
@@ -663,8 +665,8 @@ class Crashes(RuleBasedStateMachine):
     @rule()
     def leave(self) -> None:
         if self.client is not None:
-            self.client.connection.lost("lost")
-            self.site.house.broker.settle()
+            self.client.connection.connection_lost("lost")
+            self.site.house.broker.commit_and_acknowledge()
         self.client, self.unacknowledged = None, []
 
     @rule()

@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from creeklab.client.device import Device, Refused
+from creeklab.client.device import Device, RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 from creeklab.cloud.supervisor import CloudError
@@ -107,7 +107,7 @@ class Journey:
         change(self.maybe, UNKNOWN)
         try:
             answer = call()
-        except (HTTPClientError, NoConnection, Refused, TimeoutError, RuntimeError):
+        except (HTTPClientError, NoConnection, RequestRefused, TimeoutError, RuntimeError):
             if not self.killed.wait(10):
                 raise
             raise Killed from None
@@ -456,7 +456,9 @@ def test_messages_of_persistent_sessions_outlive_kills_under_load(home: Path) ->
 
 def journey_through_kills(home: Path, rounds: int, seed: int) -> int:
     """Go through so many rounds in a new home folder; return how many changes were answered."""
-    supervisor.ensure(home, mqtt_port=0, https_port=0)  # not the usual ones, which others want too
+    supervisor.start_or_attach(
+        home, mqtt_port=0, https_port=0
+    )  # not the usual ones, which others want too
     lab = open_lab(home=home)
     journey = Journey(lab, make_thing(lab), seed)
     moments = random.Random(seed)
@@ -465,7 +467,7 @@ def journey_through_kills(home: Path, rounds: int, seed: int) -> int:
         journey.settle(journey.read())
     steps = 0
     for number in range(1, rounds + 1):
-        running = supervisor.ensure(home)
+        running = supervisor.start_or_attach(home)
         moment = moments.uniform(0, LONGEST)
         with (
             lab.connect(journey.own.name) as journey.device,
@@ -475,7 +477,7 @@ def journey_through_kills(home: Path, rounds: int, seed: int) -> int:
             while True:
                 journey.step()
                 steps += 1
-        running = supervisor.ensure(home)
+        running = supervisor.start_or_attach(home)
         assert (running.mqtt_port, running.https_port) == (lab.mqtt_port, lab.https_port)
         with lab.connect(journey.own.name) as journey.device:
             found = journey.read()
@@ -503,7 +505,7 @@ def killed_after(seconds: float, pid: int, journey: Journey) -> Iterator[None]:
 
 
 def test_no_secret_lies_where_it_does_not_belong(home: Path) -> None:
-    supervisor.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     things = [make_thing(lab) for _ in range(2)]
     with lab.connect(things[0].name) as device:
@@ -512,7 +514,7 @@ def test_no_secret_lies_where_it_does_not_belong(home: Path) -> None:
     while_it_runs = contents(home)
     supervisor.stop(home)
     with pytest.raises(CloudError):
-        supervisor.ensure(home, settings=["none=1"])  # which the log tells
+        supervisor.start_or_attach(home, settings=["none=1"])  # which the log tells
     stopped = contents(home)
     assert b"none=1" in stopped["cloud/cloud.log"]
     assert things[0].certificate_id.encode() in while_it_runs["cloud/cloud.db-wal"]

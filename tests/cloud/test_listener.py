@@ -81,7 +81,7 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
 
     async def play() -> None:
         house, socket = House(), Socket()
-        outgoing = tls_listener._Outgoing(asyncio.get_running_loop())
+        outgoing = tls_listener._WriteQueue(asyncio.get_running_loop())
         protocol = tls_listener._MqttProtocol(lambda *_: house.broker, outgoing, None)
         protocol.connection_made(socket)  # type: ignore[arg-type]
         protocol.received(packets.encode(connect("a", 5), 5))
@@ -95,7 +95,7 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("unread", "stays"), [(tls_listener.MOST_UNREAD, True), (tls_listener.MOST_UNREAD + 1, False)]
+    ("unread", "stays"), [(tls_listener.MAX_UNREAD, True), (tls_listener.MAX_UNREAD + 1, False)]
 )
 def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
@@ -113,7 +113,7 @@ def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
 
 def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
     async def scene(house: House, protocol: Any, socket: Socket) -> None:
-        socket.unread = tls_listener.MOST_UNREAD + 1
+        socket.unread = tls_listener.MAX_UNREAD + 1
         protocol.received(PING)
         await asyncio.sleep(0)
         assert "a" in house.broker.connections
@@ -229,11 +229,11 @@ def test_after_a_flood_the_others_have_their_turn() -> None:
         await asyncio.sleep(0)
         protocol.received(PING * 100)
         assert not socket.paused
-        protocol.received(PING * (tls_listener.TURN // 2))
+        protocol.received(PING * (tls_listener.READ_BUDGET // 2))
         assert socket.paused
         await asyncio.sleep(0)
         assert not socket.paused
-        assert socket.written.endswith(b"\xd0\x00" * (100 + tls_listener.TURN // 2))
+        assert socket.written.endswith(b"\xd0\x00" * (100 + tls_listener.READ_BUDGET // 2))
 
     in_a_loop(scene)
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from creeklab.cloud.authorization import Access
-from creeklab.cloud.policy import Authorizer, Mend, parse, suggest
+from creeklab.cloud.authorization import ConnectionAuthorization
+from creeklab.cloud.policy import Authorizer, SuggestedChange, parse, suggest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_harness import ARN, Clock
 from tests.cloud.test_authorization import (
     ACTIONS,
@@ -55,7 +55,7 @@ def deny(action: str | list[str], resource: str | list[str], **more: Any) -> dic
     return {**allow(action, resource), "Effect": "Deny", **more}
 
 
-def changed(documents: dict[str, str], mends: tuple[Mend, ...]) -> dict[str, str]:
+def changed(documents: dict[str, str], mends: tuple[SuggestedChange, ...]) -> dict[str, str]:
     return {**documents, **{each.policy: each.document for each in mends}}
 
 
@@ -273,7 +273,7 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
 
     def registry_of() -> Registry:
         return Registry(
-            Store(tmp_path / f"{next(files)}.db"),
+            Database(tmp_path / f"{next(files)}.db"),
             authority,
             account="123456789012",
             region="us-east-1",
@@ -287,7 +287,7 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
         resources = [f"{ARN}{KINDS[verb]}/{name}", f"{ARN}{KINDS[other]}/creek/*"]
         return document(deny([f"iot:{ACTIONS[verb]}", f"iot:{ACTIONS[other][:5]}*"], resources))
 
-    def apply(iot: Any, arn: str, mends: tuple[Mend, ...]) -> None:
+    def apply(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
         for each in mends:
             if each.before is None:
                 iot.create_policy(policyName=each.policy, policyDocument=each.document)
@@ -297,7 +297,7 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
                     policyName=each.policy, policyDocument=each.document, setAsDefault=True
                 )
 
-    def undo(iot: Any, arn: str, mends: tuple[Mend, ...]) -> None:
+    def undo(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
         for each in mends:
             if each.before is None:
                 iot.detach_policy(policyName=each.policy, target=arn)
@@ -343,7 +343,7 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
             assert mends
             apply(iot, arn, mends)
             after = decisions(iot, arn, world.client_id)
-            broker = Access(registry, arn[-64:], world.client_id, "127.0.0.1")
+            broker = ConnectionAuthorization(registry, arn[-64:], world.client_id, "127.0.0.1")
             assert after[asked] == "ALLOWED"
             assert broker.allows(verb, resource)
             gained = {

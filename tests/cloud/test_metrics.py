@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from creeklab.cloud.api.admin import lab_door
-from creeklab.cloud.monitoring.event_log import Tape
+from creeklab.cloud.api.admin import admin_endpoints
+from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.monitoring.metrics import MINUTES_KEPT, NAMES, Metrics
 from creeklab.lab.lab import Lab
 
@@ -129,8 +129,8 @@ def test_a_clock_that_jumps_loses_no_count(clock: Clock) -> None:
 
 
 def test_the_door_to_them(clock: Clock) -> None:
-    tape = Tape(clock=clock)
-    door = lab_door(tape)
+    tape = EventLog(clock=clock)
+    door = admin_endpoints(tape)
     assert door["metrics"]({}) == {"minutes": [], "totals": []}
     tape.metrics.count("Connect.Success")
     assert door["metrics"]({}) == {
@@ -169,6 +169,6 @@ def test_a_cloud_that_counted_nothing_gives_an_empty_table(
 
 
 def test_a_cloud_answers_for_them(lab: Lab) -> None:
-    assert lab._ask("metrics", {}).keys() == {"minutes", "totals"}
+    assert lab._admin("metrics", {}).keys() == {"minutes", "totals"}
     with pytest.raises(RuntimeError, match="'after' is the beginning of a minute"):
-        lab._ask("metrics", {"after": "now"})
+        lab._admin("metrics", {"after": "now"})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from creeklab.cloud.mqtt.lifecycle import connectivity
-from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity, Presence
+from creeklab.cloud.mqtt.lifecycle.connectivity import ClientConnectivity, ConnectivityTracker
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 
 LOST = DisconnectReason.CONNECTION_LOST
@@ -25,12 +25,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def known(clock: Clock) -> Presence:
-    return Presence(clock)
+def known(clock: Clock) -> ConnectivityTracker:
+    return ConnectivityTracker(clock)
 
 
-def arrive(known: Presence, client_id: str = "a", expiry: int = 0) -> Connectivity:
-    return known.arrive(
+def arrive(known: ConnectivityTracker, client_id: str = "a", expiry: int = 0) -> ClientConnectivity:
+    return known.connected(
         client_id,
         source=("192.0.2.7", 50123),
         target=("127.0.0.1", 8883),
@@ -39,7 +39,7 @@ def arrive(known: Presence, client_id: str = "a", expiry: int = 0) -> Connectivi
     )
 
 
-def test_a_connection_comes_and_goes(known: Presence, clock: Clock) -> None:
+def test_a_connection_comes_and_goes(known: ConnectivityTracker, clock: Clock) -> None:
     assert known.get("a") is None
     here = arrive(known)
     assert known.get("a") == here
@@ -48,7 +48,7 @@ def test_a_connection_comes_and_goes(known: Presence, clock: Clock) -> None:
     assert (here.target_ip, here.target_port) == ("127.0.0.1", 8883)
     assert (here.keep_alive, here.clean_session, here.session_expiry) == (1200, True, 0)
     clock.now += 5
-    gone = known.leave("a", LOST, 0)
+    gone = known.disconnected("a", LOST, 0)
     assert gone is not None
     assert known.get("a") == gone
     assert (gone.connected, gone.disconnected_at, gone.disconnect_reason) == (
@@ -57,7 +57,7 @@ def test_a_connection_comes_and_goes(known: Presence, clock: Clock) -> None:
         "CONNECTION_LOST",
     )
     assert gone.session_identifier == here.session_identifier
-    assert known.leave("a", LOST, 0) is None
+    assert known.disconnected("a", LOST, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -65,31 +65,31 @@ def test_a_connection_comes_and_goes(known: Presence, clock: Clock) -> None:
     [(0, 3600, 1), (0, 3601, 0), (7200, 3601, 1), (7200, 7201, 0), (60, 3600, 1)],
 )
 def test_version_numbers_begin_anew_after_a_long_absence(
-    known: Presence, clock: Clock, expiry: int, away: int, number: int
+    known: ConnectivityTracker, clock: Clock, expiry: int, away: int, number: int
 ) -> None:
     first = arrive(known, expiry=expiry)
     assert first.version_number == 0
-    known.leave("a", LOST, expiry)
+    known.disconnected("a", LOST, expiry)
     clock.now += away
     second = arrive(known)
     assert second.version_number == number
     assert second.session_identifier != first.session_identifier
 
 
-def test_a_disconnect_may_have_changed_the_expiry(known: Presence) -> None:
+def test_a_disconnect_may_have_changed_the_expiry(known: ConnectivityTracker) -> None:
     arrive(known, expiry=60)
-    gone = known.leave("a", DisconnectReason.CLIENT_INITIATED_DISCONNECT, 30)
+    gone = known.disconnected("a", DisconnectReason.CLIENT_INITIATED_DISCONNECT, 30)
     assert gone is not None
     assert gone.session_expiry == 30
 
 
 def test_only_so_many_of_those_away_are_remembered(
-    known: Presence, monkeypatch: pytest.MonkeyPatch
+    known: ConnectivityTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connectivity, "MAX_AWAY", 3)
     arrive(known, "stays")
     for client_id in "abcd":
         arrive(known, client_id)
-        known.leave(client_id, LOST, 0)
+        known.disconnected(client_id, LOST, 0)
     assert [client_id for client_id in "abcd" if known.get(client_id)] == ["b", "c", "d"]
     assert known.get("stays")

@@ -25,10 +25,10 @@ import pytest
 
 import creeklab
 from creeklab.cloud import supervisor
-from creeklab.cloud.__main__ import MOST_FILES
-from creeklab.cloud.local_cloud import App
+from creeklab.cloud.__main__ import MAX_OPEN_FILES
+from creeklab.cloud.local_cloud import LocalCloud
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.supervisor import CloudError, Running
+from creeklab.cloud.supervisor import CloudError, RunningCloud
 from creeklab.lab.lab import open_lab
 
 from ..conftest import make_thing
@@ -59,7 +59,7 @@ def python(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def ask_all_at_once(home: Path, count: int) -> list[Running]:
+def ask_all_at_once(home: Path, count: int) -> list[RunningCloud]:
     """Have `count` processes call ``ensure(home)`` at the same time; return what they got."""
     with contextlib.ExitStack() as stack:
         askers = [stack.enter_context(python("-c", ASKER, str(home))) for _ in range(count)]
@@ -73,7 +73,7 @@ def ask_all_at_once(home: Path, count: int) -> list[Running]:
             asker.stdin.flush()
         for asker in askers:
             said, _ = asker.communicate(timeout=60)
-            answers.append(Running(**json.loads(said)))
+            answers.append(RunningCloud(**json.loads(said)))
     return answers
 
 
@@ -89,12 +89,12 @@ def free_port() -> int:
         return port
 
 
-def start(home: Path, *settings: str) -> Running:
+def start(home: Path, *settings: str) -> RunningCloud:
     """Start the cloud on free ports, which nobody else takes while it is down."""
-    return supervisor.ensure(home, mqtt_port=0, https_port=0, settings=settings)
+    return supervisor.start_or_attach(home, mqtt_port=0, https_port=0, settings=settings)
 
 
-def ports(running: Running) -> tuple[int, int]:
+def ports(running: RunningCloud) -> tuple[int, int]:
     return running.mqtt_port, running.https_port
 
 
@@ -123,7 +123,7 @@ def test_nothing_is_made_by_looking(home: Path) -> None:
 def test_started_found_stopped_and_started_again_on_the_same_ports(home: Path) -> None:
     started = start(home)
     assert started.started_here
-    found = supervisor.ensure(home)
+    found = supervisor.start_or_attach(home)
     assert found == supervisor.status(home)
     assert found == replace(started, started_here=False)
     assert supervisor.stop(home) is True
@@ -132,7 +132,7 @@ def test_started_found_stopped_and_started_again_on_the_same_ports(home: Path) -
     for port in ports(started):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((started.endpoint, port), timeout=5)
-    again = supervisor.ensure(home)
+    again = supervisor.start_or_attach(home)
     assert again.pid != started.pid
     assert ports(again) == ports(started)
 
@@ -170,7 +170,7 @@ def test_a_cloud_that_is_still_starting_is_waited_for(home: Path) -> None:
     with python("-m", "creeklab.cloud", "--home", str(home)) as starting:
         wait_for_file(home / "cloud" / "account.json")
         try:
-            assert supervisor.ensure(home).pid == starting.pid
+            assert supervisor.start_or_attach(home).pid == starting.pid
             assert things(home) == []
             assert supervisor.stop(home) is True
         finally:
@@ -184,7 +184,7 @@ def test_the_end_of_the_one_that_is_starting_it_does_no_harm(home: Path) -> None
         asker.stdin.flush()
         wait_for_file(home / "cloud" / "account.json")
         asker.kill()
-    found = supervisor.ensure(home)
+    found = supervisor.start_or_attach(home)
     assert things(home) == []
     again = supervisor.status(home)
     assert again is not None
@@ -200,28 +200,31 @@ def test_free_ports_are_found_if_the_usual_ones_are_taken(home: Path) -> None:
         for port in (8883, 8443):
             with contextlib.suppress(OSError):  # Somebody has it, who may give it up meanwhile.
                 held.add(stack.enter_context(taken(port)))
-        assert held.isdisjoint(ports(supervisor.ensure(home)))
+        assert held.isdisjoint(ports(supervisor.start_or_attach(home)))
 
 
 def test_a_named_port_that_is_taken_is_an_error_that_names_it(home: Path) -> None:
     mqtt, https = free_port(), free_port()
-    assert ports(supervisor.ensure(home, mqtt_port=mqtt, https_port=https)) == (mqtt, https)
+    assert ports(supervisor.start_or_attach(home, mqtt_port=mqtt, https_port=https)) == (
+        mqtt,
+        https,
+    )
     supervisor.stop(home)
     with taken() as port:
         with pytest.raises(CloudError, match=f"Port {port} is taken by another program"):
-            supervisor.ensure(home, mqtt_port=port)
+            supervisor.start_or_attach(home, mqtt_port=port)
         with pytest.raises(CloudError, match=f"Port {port} is taken by another program"):
-            supervisor.ensure(home, https_port=port)
+            supervisor.start_or_attach(home, https_port=port)
         assert supervisor.status(home) is None
     # What went wrong once changes nothing for the devices that know the ports of before.
-    assert ports(supervisor.ensure(home)) == (mqtt, https)
+    assert ports(supervisor.start_or_attach(home)) == (mqtt, https)
 
 
 def test_a_port_of_the_last_time_that_is_taken_now_is_given_up(home: Path) -> None:
     first = start(home)
     supervisor.stop(home)
     with taken(first.mqtt_port):
-        second = supervisor.ensure(home)
+        second = supervisor.start_or_attach(home)
         assert second.mqtt_port != first.mqtt_port
         assert second.https_port == first.https_port
 
@@ -229,7 +232,7 @@ def test_a_port_of_the_last_time_that_is_taken_now_is_given_up(home: Path) -> No
 @pytest.mark.parametrize("port", [-1, 65_536])
 def test_a_port_that_cannot_be_is_an_error_that_names_it(home: Path, port: int) -> None:
     with pytest.raises(CloudError, match=str(port)):
-        supervisor.ensure(home, mqtt_port=port)
+        supervisor.start_or_attach(home, mqtt_port=port)
 
 
 # --- what may be found in a home folder -----------------------------------------------------------
@@ -244,7 +247,7 @@ def test_a_killed_cloud_is_found_dead_and_started_again(home: Path) -> None:
     assert (home / "cloud" / "ready.json").exists()
     assert supervisor.status(home) is None
     assert supervisor.stop(home) is False
-    second = supervisor.ensure(home)
+    second = supervisor.start_or_attach(home)
     assert second.started_here
     assert ports(second) == ports(first)
     assert things(home) == ["survivor"]
@@ -267,7 +270,7 @@ def test_a_ready_file_without_sense_is_no_obstacle(home: Path, said: str) -> Non
     file = supervisor.cloud_folder(home) / "ready.json"
     file.write_text(said)
     assert supervisor.status(home) is None
-    started = supervisor.ensure(home)
+    started = supervisor.start_or_attach(home)
     assert supervisor.status(home) == replace(started, started_here=False)
 
 
@@ -279,7 +282,7 @@ def test_a_stale_ready_file_names_ports_but_no_process(home: Path) -> None:
         (supervisor.cloud_folder(home) / "ready.json").write_text(json.dumps(stale))
         assert supervisor.status(home) is None
         assert supervisor.stop(home) is False
-        assert ports(supervisor.ensure(home)) == (mqtt, https)
+        assert ports(supervisor.start_or_attach(home)) == (mqtt, https)
         bystander.communicate("\n", timeout=30)
     assert bystander.returncode == 0
 
@@ -294,31 +297,31 @@ def test_a_damaged_database_is_named_and_reset_is_the_way_out(home: Path) -> Non
             stream.seek(offset)
             stream.write(b"\xa5" * length)
         with pytest.raises(CloudError, match=r"is damaged .* or delete it") as error:
-            supervisor.ensure(home)
+            supervisor.start_or_attach(home)
         assert str(database) in str(error.value)
         assert "\n" not in str(error.value)
         assert supervisor.status(home) is None
     assert supervisor.reset(home) is False
     assert things(home) == []
-    assert ports(supervisor.ensure(home)) == ports(first)
+    assert ports(supervisor.start_or_attach(home)) == ports(first)
 
 
 def test_any_other_damaged_file_is_named(home: Path) -> None:
-    supervisor.ensure(home)
+    supervisor.start_or_attach(home)
     supervisor.stop(home)
     for name in ("account.json", "ca/root.pem"):
         file = home / "cloud" / name
         whole = file.read_bytes()
         file.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(CloudError, match=r"[Dd]elete") as error:
-            supervisor.ensure(home)
+            supervisor.start_or_attach(home)
         assert str(file) in str(error.value)
         file.write_bytes(whole)
 
 
 def test_a_setting_that_cannot_be_is_explained(home: Path) -> None:
     with pytest.raises(CloudError, match=r"'no_such=1' is not name=value .* idle_hours"):
-        supervisor.ensure(home, settings=["idle_hours=2", "no_such=1"])
+        supervisor.start_or_attach(home, settings=["idle_hours=2", "no_such=1"])
     assert supervisor.status(home) is None
 
 
@@ -326,7 +329,7 @@ def test_a_home_that_is_a_file_is_explained(home: Path) -> None:
     home.write_text("a file")
     assert supervisor.status(home) is None
     with pytest.raises(CloudError, match=r"cannot be made .* CREEKLAB_HOME") as error:
-        supervisor.ensure(home)
+        supervisor.start_or_attach(home)
     assert str(home) in str(error.value)
     assert home.read_text() == "a file"
 
@@ -337,7 +340,7 @@ def test_a_folder_that_cannot_be_used_is_explained(home: Path) -> None:
     lock.mkdir()
     try:
         with pytest.raises(CloudError) as error:
-            supervisor.ensure(home)
+            supervisor.start_or_attach(home)
         assert str(home / "cloud") in str(error.value)
     finally:
         lock.rmdir()
@@ -382,8 +385,8 @@ def test_a_connected_device_holds_up_no_stop_and_comes_back(home: Path) -> None:
     with lab.connect(make_thing(lab).name) as device:
         began = time.monotonic()
         assert supervisor.stop(home) is True
-        assert time.monotonic() - began < supervisor.STOP_SECONDS / 2
-        assert ports(supervisor.ensure(home)) == (lab.mqtt_port, lab.https_port)
+        assert time.monotonic() - began < supervisor.STOP_TIMEOUT / 2
+        assert ports(supervisor.start_or_attach(home)) == (lab.mqtt_port, lab.https_port)
         device.publish("a/topic", {"n": 1})  # answered: the SDK has connected anew
 
 
@@ -399,7 +402,7 @@ def test_it_asks_for_the_file_handles_that_a_workshop_takes(home: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if sys.platform == "linux":
         given = psutil.Process(running.pid).rlimit(psutil.RLIMIT_NOFILE)
-        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
         assert given == (most, hard)
 
 
@@ -463,7 +466,7 @@ def test_it_ends_itself_when_nobody_has_used_it_for_its_hours(
         app.accounts.owner.broker.connections = {"device": None} if minute in connected else {}  # type: ignore
 
     minutes = Minutes(busy, last=500)
-    app = App(tmp_path, Settings(idle_hours=idle_hours), timer=minutes.now)
+    app = LocalCloud(tmp_path, Settings(idle_hours=idle_hours), timer=minutes.now)
     try:
         asyncio.run(app.run_until(minutes))
     finally:

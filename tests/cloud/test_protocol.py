@@ -18,12 +18,12 @@ from botocore.serialize import create_serializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.service_model import STATUSES, Service
+from creeklab.cloud.api.service_model import STATUSES, ServiceModel
 from creeklab.cloud.api.validation import matches
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.transport.http_response import Answer
+from creeklab.cloud.transport.http_response import HttpResponse
 
-SERVICES = {name: Service(name) for name in ("iot", "iot-data", "sts")}
+SERVICES = {name: ServiceModel(name) for name in ("iot", "iot-data", "sts")}
 MODELS = {
     name: ServiceModel(Loader().load_service_model(name, "service-2"), name) for name in SERVICES
 }
@@ -72,13 +72,13 @@ def wire(name: str, operation: str, members: dict[str, Any]) -> tuple[str, str, 
 
 
 def read(
-    service: Service, method: str, path: str, query: str, headers: Any, body: bytes
+    service: ServiceModel, method: str, path: str, query: str, headers: Any, body: bytes
 ) -> tuple[str, dict[str, Any]]:
     operation, labels = service.route(method, path, body)
-    return operation, service.members(operation, labels, query, headers, body)
+    return operation, service.parse_request(operation, labels, query, headers, body)
 
 
-def parsed(name: str, operation: str, answer: Answer) -> dict[str, Any]:
+def parsed(name: str, operation: str, answer: HttpResponse) -> dict[str, Any]:
     """Return what botocore makes of an answer."""
     parser = create_parser(MODELS[name].metadata["protocol"])
     response = {
@@ -90,7 +90,7 @@ def parsed(name: str, operation: str, answer: Answer) -> dict[str, Any]:
     return dict(parser.parse(response, shape))
 
 
-def sample(service: Service, name: str, given: bool = False) -> Any:
+def sample(service: ServiceModel, name: str, given: bool = False) -> Any:
     """Return a value of a shape, with every member it has; `given` is as the operation gets it."""
     shape = service.shapes[name]
     match shape["type"]:
@@ -140,7 +140,7 @@ def test_every_member_of_every_answer(name: str, operation: str) -> None:
     result = sample(service, output["shape"]) if output else {}
     if "statusCode" in result:
         result["statusCode"] = 202
-    answer = service.serialise(operation, result, REQUEST_ID)
+    answer = service.serialize(operation, result, REQUEST_ID)
     assert answer.status == result.get("statusCode", 200)
     metadata = {
         "RequestId": REQUEST_ID,
@@ -169,7 +169,7 @@ def test_required_members_are_required(name: str, operation: str) -> None:
     if not missing:
         return
     with pytest.raises(ServiceError) as caught:
-        service.members(operation, labels, "", {}, b"")
+        service.parse_request(operation, labels, "", {}, b"")
     for member in missing:
         assert f"Value null at '{member}' failed to satisfy" in caught.value.message
 
@@ -242,7 +242,7 @@ def test_unknown_paths(name: str, method: str, path: str, code: str) -> None:
 def members_of(operation: str, **parts: Any) -> dict[str, Any]:
     defaults: dict[str, Any] = {"labels": {}, "query": "", "headers": {}, "body": b""}
     service = SERVICES["iot-data" if operation == "Publish" else "iot"]
-    return service.members(operation, **{**defaults, **parts})
+    return service.parse_request(operation, **{**defaults, **parts})
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_any_request_is_read_or_refused(
     try:
         operation, members = read(service, method, path.replace("{}", text), query, {}, body)
     except ServiceError as error:
-        answer = service.serialise_error(error, REQUEST_ID)
+        answer = service.serialize_error(error, REQUEST_ID)
         assert 400 <= answer.status < 500
     else:
         allowed = service.shapes[service.operations[operation]["input"]["shape"]]["members"]
@@ -388,22 +388,22 @@ def test_any_request_is_read_or_refused(
 
 def test_answers_without_members_have_no_members() -> None:
     iot = SERVICES["iot"]
-    assert iot.serialise("AttachPolicy", None, REQUEST_ID).body == b""
-    assert iot.serialise("DeleteThing", None, REQUEST_ID).body == b"{}"
-    assert iot.serialise("DescribeThing", {"thingName": None}, REQUEST_ID).body == b"{}"
+    assert iot.serialize("AttachPolicy", None, REQUEST_ID).body == b""
+    assert iot.serialize("DeleteThing", None, REQUEST_ID).body == b"{}"
+    assert iot.serialize("DescribeThing", {"thingName": None}, REQUEST_ID).body == b"{}"
 
 
 @pytest.mark.parametrize("moment", [MOMENT, MOMENT.timestamp()])
 def test_times_are_seconds(moment: Any) -> None:
-    answer = SERVICES["iot"].serialise("GetPolicy", {"creationDate": moment}, REQUEST_ID)
+    answer = SERVICES["iot"].serialize("GetPolicy", {"creationDate": moment}, REQUEST_ID)
     assert answer.body == b'{"creationDate": 1535758200.0}'
 
 
 def test_a_payload_is_the_body() -> None:
-    answer = SERVICES["iot-data"].serialise("GetThingShadow", {"payload": b"{ }"}, REQUEST_ID)
+    answer = SERVICES["iot-data"].serialize("GetThingShadow", {"payload": b"{ }"}, REQUEST_ID)
     assert answer.body == b"{ }"
     result = {"topic": "t", "payload": b"\xff"}
-    answer = SERVICES["iot-data"].serialise("GetRetainedMessage", result, REQUEST_ID)
+    answer = SERVICES["iot-data"].serialize("GetRetainedMessage", result, REQUEST_ID)
     assert json.loads(answer.body)["payload"] == base64.b64encode(b"\xff").decode()
 
 
@@ -417,7 +417,7 @@ def test_a_payload_is_the_body() -> None:
 )
 def test_a_misspelt_member_is_a_defect(name: str, operation: str, result: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="has no member"):
-        SERVICES[name].serialise(operation, result, REQUEST_ID)
+        SERVICES[name].serialize(operation, result, REQUEST_ID)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_a_misspelt_member_is_a_defect(name: str, operation: str, result: dict[s
 )
 def test_errors(name: str, code: str, status: int, seen: str | None) -> None:
     message = "The <name> & 'ü' \x01"
-    answer = SERVICES[name].serialise_error(ServiceError(code, message), REQUEST_ID)
+    answer = SERVICES[name].serialize_error(ServiceError(code, message), REQUEST_ID)
     error = parsed(name, next(iter(SERVICES[name].operations)), answer)
     assert answer.status == status
     assert error["Error"]["Code"] == (seen or code)
@@ -451,7 +451,7 @@ def test_errors(name: str, code: str, status: int, seen: str | None) -> None:
 
 def test_further_members_of_an_error() -> None:
     error = ServiceError("ResourceAlreadyExistsException", "It is there.", resourceId="T")
-    answer = SERVICES["iot"].serialise_error(error, REQUEST_ID)
+    answer = SERVICES["iot"].serialize_error(error, REQUEST_ID)
     assert json.loads(answer.body) == {"message": "It is there.", "resourceId": "T"}
     assert answer.headers["x-amzn-ErrorType"] == "ResourceAlreadyExistsException"
     assert answer.status == 409
@@ -470,7 +470,7 @@ def test_a_form_in_and_xml_out() -> None:
     request = wire("sts", "GetCallerIdentity", {})
     assert read(SERVICES["sts"], *request) == ("GetCallerIdentity", {})
     result = {"UserId": "AIDA", "Account": "123456789012", "Arn": "arn:aws:iam::1:user/a&b"}
-    answer = SERVICES["sts"].serialise("GetCallerIdentity", result, REQUEST_ID)
+    answer = SERVICES["sts"].serialize("GetCallerIdentity", result, REQUEST_ID)
     seen = parsed("sts", "GetCallerIdentity", answer)
     assert seen.pop("ResponseMetadata")["RequestId"] == REQUEST_ID
     assert seen == result
@@ -481,7 +481,7 @@ def test_scalars_in_and_structures_out() -> None:
     request = wire("sts", "GetSessionToken", members)
     assert read(SERVICES["sts"], *request) == ("GetSessionToken", members)
     result = {"Credentials": {"AccessKeyId": "<A>", "SecretAccessKey": None}}
-    answer = SERVICES["sts"].serialise("GetSessionToken", result, REQUEST_ID)
+    answer = SERVICES["sts"].serialize("GetSessionToken", result, REQUEST_ID)
     seen = parsed("sts", "GetSessionToken", answer)
     assert seen["Credentials"] == {"AccessKeyId": "<A>"}
 

@@ -52,10 +52,10 @@ def test_while_the_client_is_next_it_is_at_once(transport: Any) -> None:
     async def play() -> None:
         ack = Recorder(transport)
         for number in range(1, 4):
-            ack.heard()
-            ack.unanswered()
+            ack.on_receive()
+            ack.on_no_reply()
             assert ack.count == number
-        ack.release()
+        ack.close()
 
     asyncio.run(play())
 
@@ -67,22 +67,22 @@ def test_while_the_cloud_is_next_it_is_later_and_only_if_need_be(
 
     async def play() -> None:
         ack = Recorder(transport)
-        ack.unanswered()
-        ack.said()
-        ack.heard()
-        ack.unanswered()
-        ack.said()  # it carries the acknowledgement along
+        ack.on_no_reply()
+        ack.on_send()
+        ack.on_receive()
+        ack.on_no_reply()
+        ack.on_send()  # it carries the acknowledgement along
         await asyncio.sleep(0.01)
         assert ack.count == 1
-        ack.heard()
-        ack.unanswered()
+        ack.on_receive()
+        ack.on_no_reply()
         assert ack.count == 1
         await asyncio.sleep(0.01)
         assert ack.count == 2
-        ack.heard()  # the client was next: it may have waited
-        ack.unanswered()
+        ack.on_receive()  # the client was next: it may have waited
+        ack.on_no_reply()
         assert ack.count == 3
-        ack.release()
+        ack.close()
 
     asyncio.run(play())
 
@@ -90,13 +90,13 @@ def test_while_the_cloud_is_next_it_is_later_and_only_if_need_be(
 def test_an_answer_to_what_came_says_nothing_of_who_is_next(transport: Any) -> None:
     async def play() -> None:
         ack = Recorder(transport)
-        ack.unanswered()
-        ack.heard()
-        ack.said()
-        ack.heard()
-        ack.unanswered()
+        ack.on_no_reply()
+        ack.on_receive()
+        ack.on_send()
+        ack.on_receive()
+        ack.on_no_reply()
         assert ack.count == 2
-        ack.release()
+        ack.close()
 
     asyncio.run(play())
 
@@ -104,11 +104,11 @@ def test_an_answer_to_what_came_says_nothing_of_who_is_next(transport: Any) -> N
 def test_the_socket_stays_the_transports(transport: Any) -> None:
     async def play() -> None:
         ack = QuickAck(transport)
-        ack.unanswered()
-        ack.said()
-        ack.unanswered()  # a moment later ...
-        ack.release()  # ... there is nothing to acknowledge
-        ack.unanswered()
+        ack.on_no_reply()
+        ack.on_send()
+        ack.on_no_reply()  # a moment later ...
+        ack.close()  # ... there is nothing to acknowledge
+        ack.on_no_reply()
         await asyncio.sleep(2 * tcp_quickack.LATE_SECONDS)
 
     asyncio.run(play())

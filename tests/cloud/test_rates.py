@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rate_limits import Rate, Rates, Throughput
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from creeklab.lab.lab import open_lab
 from tests.cloud.mqtt_house import House, connect, subscribe
 from tests.conftest import make_thing
@@ -30,29 +30,33 @@ from tests.conftest import make_thing
 )
 def test_a_rate(asked_at: list[float], taken: list[bool]) -> None:
     rate = Rate(3, 0.0)
-    assert [rate.take(now) for now in asked_at] == taken
+    assert [rate.try_acquire(now) for now in asked_at] == taken
 
 
 def test_rates_forget_who_stays_away() -> None:
     rates = Rates(1)
-    assert [rates.take("a", 0.0), rates.take("b", 0.5), rates.take("a", 0.9)] == [True, True, False]
+    assert [
+        rates.try_acquire("a", 0.0),
+        rates.try_acquire("b", 0.5),
+        rates.try_acquire("a", 0.9),
+    ] == [True, True, False]
     rates.tick(1.2)
     assert list(rates._rates) == ["b"]
-    assert rates.take("a", 1.2)
+    assert rates.try_acquire("a", 1.2)
 
 
 def test_a_throughput() -> None:
     pace = Throughput(100, 0.0)
-    assert pace.wait(0.0) == 0
-    pace.pass_by(100)  # a second's worth at once
-    assert pace.wait(0.0) == 0
-    pace.pass_by(50)
-    assert pace.wait(0.0) == 0.5
-    assert pace.wait(0.25) == 0.25
-    assert pace.wait(0.5) == 0
-    pace.wait(9.0)
-    pace.pass_by(300)
-    assert pace.wait(9.0) == 2
+    assert pace.delay(0.0) == 0
+    pace.consume(100)  # a second's worth at once
+    assert pace.delay(0.0) == 0
+    pace.consume(50)
+    assert pace.delay(0.0) == 0.5
+    assert pace.delay(0.25) == 0.25
+    assert pace.delay(0.5) == 0
+    pace.delay(9.0)
+    pace.consume(300)
+    assert pace.delay(9.0) == 2
 
 
 def test_messages_above_the_rate_are_discarded() -> None:
@@ -128,15 +132,15 @@ def test_connects_above_the_rate_are_refused(
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_what_waited_comes_at_its_rate(tmp_path: Path, version: int) -> None:
-    store = Store(tmp_path / "cloud.db")
+    store = Database(tmp_path / "cloud.db")
     house = House(store, stored_rate=10)
     properties = {"session_expiry_interval": 3600} if version == 5 else {}
     client = house.connected("a", version, clean=False, **properties)
     client.says(subscribe("creek"))
-    client.connection.lost("lost")
+    client.connection.connection_lost("lost")
     for number in range(35):
         house.broker.publish("creek", b"%d" % number, 1)
-    house.broker.settle()
+    house.broker.commit_and_acknowledge()
     client = house.client(version)
 
     def heard(*sent: Any) -> list[int]:
@@ -156,7 +160,7 @@ def test_what_waited_comes_at_its_rate(tmp_path: Path, version: int) -> None:
 
 
 def test_as_a_device_meets_them(home: Path) -> None:
-    supervisor.ensure(home, settings=["publish_rate=5", "connect_rate=1"])
+    supervisor.start_or_attach(home, settings=["publish_rate=5", "connect_rate=1"])
     lab = open_lab(home=home)
     thing = make_thing(lab).name
     with lab.connect(thing) as device:
@@ -165,7 +169,7 @@ def test_as_a_device_meets_them(home: Path) -> None:
             try:
                 under_way.result()
                 outcomes.append(None)
-            except Refused as refused:
+            except RequestRefused as refused:
                 outcomes.append(refused.reason_code)
         assert set(outcomes) == {None, 0x97}
         assert "More than 5 messages a second" in lab.why(thing).summary
@@ -173,20 +177,20 @@ def test_as_a_device_meets_them(home: Path) -> None:
     def connect_and_leave(_: int) -> int | None:
         try:
             lab.connect(thing, client_id="restless").close()
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.reason_code
         return None
 
     with ThreadPoolExecutor(8) as pool:
         assert 0x97 in pool.map(connect_and_leave, range(8))
-    entries = lab.tape(kind="connect", thing="restless")
+    entries = lab.events(kind="connect", thing="restless")
     assert any("sends more than 1 CONNECT a second" in str(why) for why in entries["refusal"])
 
 
 @pytest.mark.parametrize("how", ["TLS", "WebSocket"])
 def test_what_goes_over_one_connection_is_delayed(home: Path, how: str) -> None:
     """A second's worth goes at once, in or out; half as much more takes half a second."""
-    supervisor.ensure(home, settings=["throughput=200000"])
+    supervisor.start_or_attach(home, settings=["throughput=200000"])
     lab = open_lab(home=home)
     payload = b"x" * 60_000
     with (

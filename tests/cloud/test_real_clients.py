@@ -1064,7 +1064,7 @@ class TestOtherCaFile:
 
     def test_sdk_is_explained(self, lab: Lab, distrustful: Distrustful) -> None:
         def refused() -> int:
-            return int((lab.tape(after=distrustful.number)["kind"] == "tls").sum())
+            return int((lab.events(after=distrustful.number)["kind"] == "tls").sum())
 
         await_this(lambda: refused() >= len(distrustful.programs))
 

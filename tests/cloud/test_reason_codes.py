@@ -29,7 +29,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     Unsubscribe,
     Will,
 )
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from tests.cloud.mqtt_house import Client, House, connect, subscribe
 
 Sent = Packet | bytes | Callable[[House], object]
@@ -188,7 +188,7 @@ def play(house: House, client: Client, sent: Sequence[Sent]) -> list[Packet]:
             client.connection.receive(each)
         else:
             client.connection.receive(packets.encode(each, client.version))
-        house.broker.settle()
+        house.broker.commit_and_acknowledge()
         heard += client.hears()
     return heard
 
@@ -222,9 +222,9 @@ def test_mqtt_311(house: House, row: Row) -> None:
 
 def leaves_nothing(house: House, client: Client) -> None:
     broker = house.broker
-    client.connection.lost("it went away")
+    client.connection.connection_lost("it went away")
     for connection in list(broker.connections.values()):
-        connection.lost("the other one, too")
+        connection.connection_lost("the other one, too")
     house.clock.now += 1
     broker.tick()
     assert (broker.connections, broker._sessions, [*broker._wills]) == ({}, {}, [])
@@ -232,7 +232,7 @@ def leaves_nothing(house: House, client: Client) -> None:
 
 
 def test_more_in_flight_than_the_receive_maximum(tmp_path: Path) -> None:
-    store = Store(tmp_path / "cloud.db")
+    store = Database(tmp_path / "cloud.db")
     house = House(store)
     house.connected("away", 5, session_expiry_interval=60).says(subscribe("#"))
     client = house.connected("a", 5)
@@ -246,7 +246,7 @@ def test_more_in_flight_than_the_receive_maximum(tmp_path: Path) -> None:
 
 def test_a_puback_that_has_gone_out_makes_room(tmp_path: Path) -> None:
     """Whether the client has read it or not; one that has to wait does not."""
-    store = Store(tmp_path / "cloud.db")
+    store = Database(tmp_path / "cloud.db")
     house = House(store)
     house.connected("away", 5, session_expiry_interval=60).says(subscribe("kept"))
     client = house.connected("a", 5)
@@ -260,7 +260,7 @@ def test_a_puback_that_has_gone_out_makes_room(tmp_path: Path) -> None:
     assert client.hears() == [Puback(number) for number in range(1, 201)]
     send("kept", range(1, 61))
     assert client.hears() == []
-    house.broker.settle()
+    house.broker.commit_and_acknowledge()
     send("kept", range(61, 121))
     assert client.hears() == [Puback(number) for number in range(1, 61)]
     send("kept", range(121, 162))
@@ -279,7 +279,7 @@ def test_more_subscriptions_than_fifty(house: House) -> None:
 
 
 def test_what_cannot_be_kept(tmp_path: Path) -> None:
-    store = Store(tmp_path / "cloud.db")
+    store = Database(tmp_path / "cloud.db")
     house = House(store)
     house.connected("away", 5, session_expiry_interval=60).says(subscribe("#"))
     client = house.connected("a", 5)

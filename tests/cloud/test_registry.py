@@ -33,7 +33,7 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.policies import MAX_VERSIONS
 from creeklab.cloud.registry.policy_attachments import MAX_POLICIES
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.storage.database import Page, Store, StoreError
+from creeklab.cloud.storage.database import Database, DatabaseError, Page
 from creeklab.cloud.storage.schema import MIGRATIONS
 
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
@@ -55,7 +55,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
     return CertificateAuthority(tmp_path_factory.mktemp("authority"))
 
 
-def make_registry(store: Store, ca: CertificateAuthority) -> Registry:
+def make_registry(store: Database, ca: CertificateAuthority) -> Registry:
     return Registry(
         store,
         ca,
@@ -67,14 +67,14 @@ def make_registry(store: Store, ca: CertificateAuthority) -> Registry:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "account" / "cloud.db")
+def store(tmp_path: Path) -> Iterator[Database]:
+    store = Database(tmp_path / "account" / "cloud.db")
     yield store
     store.close()
 
 
 @pytest.fixture
-def registry(store: Store, ca: CertificateAuthority) -> Registry:
+def registry(store: Database, ca: CertificateAuthority) -> Registry:
     return make_registry(store, ca)
 
 
@@ -394,7 +394,7 @@ def test_certificate_context(registry: Registry) -> None:
 
 
 def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
-    registry: Registry, store: Store, tmp_path: Path
+    registry: Registry, store: Database, tmp_path: Path
 ) -> None:
     key, arn = certificate(registry)
     registry.policies.create("p", ALLOW)
@@ -448,7 +448,7 @@ def make_group(registry: Registry, name: str) -> None:
 # --- what a failure or a death leaves -------------------------------------------------------------
 
 
-def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+def dump(store: Database) -> dict[str, list[tuple[Any, ...]]]:
     tables = [row[0] for row in store.execute("SELECT name FROM sqlite_master WHERE type='table'")]
     return {name: [tuple(row) for row in store.execute(f"SELECT * FROM {name}")] for name in tables}
 
@@ -472,7 +472,7 @@ def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
     ],
 )
 def test_a_change_that_fails_in_its_middle_leaves_nothing(
-    registry: Registry, store: Store, fails: str, change: Callable[[Registry, str], object]
+    registry: Registry, store: Database, fails: str, change: Callable[[Registry, str], object]
 ) -> None:
     _, arn = certificate(registry, active=False)
     registry.policies.create("p", ALLOW)
@@ -524,7 +524,7 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path, acknowledged: int
         process.send_signal(signal.SIGKILL)
         told |= {int(line) for line in process.stdout.read().split()[:-1]}
     assert process.returncode == -signal.SIGKILL
-    store = Store(path)
+    store = Database(path)
     kept = {int(row["name"]) for row in store.execute("SELECT name FROM things")}
     store.close()
     assert told <= kept
@@ -533,7 +533,7 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path, acknowledged: int
 
 def test_no_file_holds_the_private_key_of_a_thing(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path / "ca")
-    store = Store(tmp_path / "cloud.db")
+    store = Database(tmp_path / "cloud.db")
     registry = make_registry(store, authority)
     made, issued = registry.certificates.issue_keys(active=True)
     lines = [line for line in issued.private_key.splitlines() if not line.startswith("---")]
@@ -570,7 +570,7 @@ class RegistryMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         RegistryMachine.runs += 1
-        self.store = Store(self.folder / f"{self.runs}.db")
+        self.store = Database(self.folder / f"{self.runs}.db")
         self.registry = make_registry(self.store, self.authority)
         self.things: set[str] = set()
         self.status: dict[str, str] = {}
@@ -702,7 +702,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         path = self.folder / f"{self.runs}.db"
         self.store.close()
-        self.store = Store(path)
+        self.store = Database(path)
         self.registry = make_registry(self.store, self.authority)
 
     @invariant()
@@ -751,9 +751,9 @@ def test_any_sequence_of_operations_keeps_the_rules(
 def test_the_file_and_its_log_are_for_the_owner_alone(tmp_path: Path) -> None:
     path, before = tmp_path / "new" / "cloud.db", os.umask(0)
     try:
-        Store(path).close()
+        Database(path).close()
         path.chmod(0o666)
-        store = Store(path)
+        store = Database(path)
         with store.transaction() as db:
             db.execute("INSERT INTO shadows VALUES ('t', '', '{}', 1, NULL)")
         files = list((tmp_path / "new").iterdir())
@@ -767,13 +767,13 @@ def test_the_file_and_its_log_are_for_the_owner_alone(tmp_path: Path) -> None:
 
 def test_a_file_of_a_newer_creeklab_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "cloud.db"
-    Store(path).close()
+    Database(path).close()
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     db.close()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"newer creeklab.*Update creeklab") as caught:
-        Store(path)
+    with pytest.raises(DatabaseError, match=r"newer creeklab.*Update creeklab") as caught:
+        Database(path)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
 
@@ -781,7 +781,7 @@ def test_a_file_of_a_newer_creeklab_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["no database", "cut off", "middle"])
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "cloud.db"
-    store = Store(path)
+    store = Database(path)
     with store.transaction() as db:
         for number in range(500):
             db.execute("INSERT INTO things VALUES (?, 'id', 1, '{}', NULL)", (f"thing{number}",))
@@ -794,15 +794,15 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) ->
     else:
         start = content.index(b"thing250")
         path.write_bytes(content[: start - 2000] + bytes(4000) + content[start + 2000 :])
-    with pytest.raises(StoreError, match=r"is damaged .*delete it") as caught:
-        Store(path)
+    with pytest.raises(DatabaseError, match=r"is damaged .*delete it") as caught:
+        Database(path)
     assert str(path) in str(caught.value)
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(StoreError, match="cannot be opened: ") as caught:
-        Store(tmp_path / "folder")
+    with pytest.raises(DatabaseError, match="cannot be opened: ") as caught:
+        Database(tmp_path / "folder")
     assert str(tmp_path / "folder") in str(caught.value)
 
 
@@ -810,14 +810,14 @@ def test_a_file_from_before_a_migration_is_brought_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "cloud.db"
-    store = Store(path)
+    store = Database(path)
     with store.transaction() as db:
         db.execute("INSERT INTO things VALUES ('t', 'id', 1, '{}', NULL)")
     store.close()
     more = ("ALTER TABLE things ADD COLUMN site TEXT", "UPDATE things SET site = 'plumtree'")
     monkeypatch.setattr("creeklab.cloud.storage.schema.MIGRATIONS", (*MIGRATIONS, more))
     for _ in range(2):  # the second time there is nothing left to do
-        store = Store(path)
+        store = Database(path)
         assert [row["site"] for row in store.execute("SELECT * FROM things")] == ["plumtree"]
         store.close()
 
@@ -828,7 +828,7 @@ def test_an_account_of_the_first_schema_keeps_everything(
     path = tmp_path / "cloud.db"
     with monkeypatch.context() as then:
         then.setattr("creeklab.cloud.storage.schema.MIGRATIONS", MIGRATIONS[:1])
-        store = Store(path)
+        store = Database(path)
     row = (CSR, "ACTIVE", "generation", 1.0, 2.0, 3.0, 4.0)
     with store.transaction() as db:
         db.execute("INSERT INTO things VALUES ('t', 'id', 7, '{\"site\": \"plumtree\"}')")
@@ -854,7 +854,7 @@ def test_an_account_of_the_first_schema_keeps_everything(
     store.close()
 
     for _ in range(2):  # and once more, when there is nothing left to do
-        store = Store(path)
+        store = Database(path)
         registry = make_registry(store, ca)
         thing = registry.things.get("t")
         assert (thing.version, thing.attributes, thing.type) == (7, {"site": "plumtree"}, None)
@@ -862,7 +862,7 @@ def test_an_account_of_the_first_schema_keeps_everything(
         for arn in arns:
             found = registry.certificates.get(arn[-64:])
             assert (found.status, found.created, found.mode) == ("ACTIVE", 1.0, "DEFAULT")
-            assert not found.brought
+            assert not found.external
         assert [arn for arn, _ in registry.principals.of_thing("t", Page(9))[0]] == arns
         assert registry.targets.policies_of(arns[0], Page(9)) == (["q", "p"], None)
         assert registry.targets.of("p", Page(9)) == (arns, None)

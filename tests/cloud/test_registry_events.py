@@ -10,7 +10,7 @@ import pytest
 
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.account_settings import EVENT_TYPES
-from creeklab.cloud.registry.event_publisher import RegistryEvents
+from creeklab.cloud.registry.event_publisher import RegistryEventPublisher
 from tests.cloud.iot_harness import ALLOW, ARN, Clock, certificate, refusal, thing
 
 
@@ -38,7 +38,9 @@ class Heard(list[tuple[str, dict[str, Any]]]):
 @pytest.fixture
 def heard(iot_registry: Registry, clock: Clock) -> Heard:
     heard = Heard()
-    iot_registry.watchers.append(RegistryEvents(iot_registry, heard.publish, clock).on_news)
+    iot_registry.watchers.append(
+        RegistryEventPublisher(iot_registry, heard.publish, clock).on_change
+    )
     return heard
 
 

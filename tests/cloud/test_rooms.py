@@ -12,15 +12,15 @@ from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts import account_services
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from tests.cloud.mqtt_house import Clock
 
 
 def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Store] = []
+    opened: list[Database] = []
 
-    def store(path: Path) -> Store:
-        opened.append(Store(path))
+    def store(path: Path) -> Database:
+        opened.append(Database(path))
         return opened[-1]
 
     def shadows(*_: Any) -> None:
@@ -30,7 +30,7 @@ def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(account_services, "ShadowService", shadows)
     ca, clock = CertificateAuthority(tmp_path / "ca"), Clock(1_785_000_000.0)
     with pytest.raises(ZeroDivisionError):
-        account_services.Rooms(
+        account_services.AccountServices(
             tmp_path, load_account(tmp_path), Settings(), ca, "localhost", clock, clock
         )
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from creeklab.cloud.shadow import document as shadow
-from creeklab.cloud.shadow.document import Rejected, Rules, Shadow, Update
+from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits, Update
 
 NOW = 1_785_000_000
 STAMP = {"timestamp": NOW}
@@ -148,11 +148,11 @@ def test_no_client_token_in_the_answers_if_the_request_has_none() -> None:
 @pytest.mark.parametrize(
     ("rules", "previous"),
     [
-        (Rules(), None),
-        (Rules(first_previous="empty"), {"state": {}, "metadata": {}}),
+        (ShadowLimits(), None),
+        (ShadowLimits(first_previous="empty"), {"state": {}, "metadata": {}}),
     ],
 )
-def test_previous_of_a_first_update(rules: Rules, previous: Any) -> None:
+def test_previous_of_a_first_update(rules: ShadowLimits, previous: Any) -> None:
     documents = apply(None, {"state": {"reported": {"depth": 1.4}}}, rules=rules).documents
     assert documents["previous"] == previous
     assert documents["current"]["version"] == 1
@@ -336,14 +336,14 @@ def test_invalid_version(version: Any, exists: bool) -> None:
 @pytest.mark.parametrize(
     ("version", "rules", "outcome"),
     [
-        (1, Rules(), 1),
-        (1, Rules(first_version="conflict"), 1),
-        (7, Rules(), INVALID_VERSION),
-        (0, Rules(), INVALID_VERSION),
-        (7, Rules(first_version="conflict"), CONFLICT),
+        (1, ShadowLimits(), 1),
+        (1, ShadowLimits(first_version="conflict"), 1),
+        (7, ShadowLimits(), INVALID_VERSION),
+        (0, ShadowLimits(), INVALID_VERSION),
+        (7, ShadowLimits(first_version="conflict"), CONFLICT),
     ],
 )
-def test_version_for_a_new_shadow(version: int, rules: Rules, outcome: Any) -> None:
+def test_version_for_a_new_shadow(version: int, rules: ShadowLimits, outcome: Any) -> None:
     request = {"state": {"reported": {"a": 1}}, "version": version}
     if isinstance(outcome, int):
         assert apply(None, request, rules=rules).shadow.version == outcome
@@ -464,7 +464,7 @@ def test_client_token_of_64_bytes() -> None:
 @pytest.mark.parametrize("depth", [6, 3])
 def test_depth(section: str, kind: str, depth: int) -> None:
     """The section is level 1; objects and arrays count, leaves do not."""
-    rules = Rules(max_depth=depth)
+    rules = ShadowLimits(max_depth=depth)
     apply(None, {"state": {section: {"top": nested(depth - 1, kind)}}}, rules=rules)
     refusal = refused({"state": {section: {"top": nested(depth, kind)}}}, rules=rules)
     assert refusal.code == 400
@@ -487,7 +487,7 @@ def test_size_is_that_of_the_merged_sections(character: str) -> None:
     # Metadata and spaces do not count; what is there already does.
     assert refused({"state": {"desired": {"b": 1}}}, done.shadow).code == 413
     assert patch(done.shadow, {"desired": None}).shadow.version == 3
-    larger = Rules(max_bytes=30 * 1024)
+    larger = ShadowLimits(max_bytes=30 * 1024)
     assert apply(done.shadow, {"state": {"desired": {"b": 1}}}, rules=larger).shadow.version == 3
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from creeklab.cloud.monitoring.event_log import Tape
-from creeklab.cloud.shadow.document import Rejected, Rules
+from creeklab.cloud.monitoring.event_log import EventLog
+from creeklab.cloud.shadow.document import Rejected, ShadowLimits
 from creeklab.cloud.shadow.service import REMEMBER_DELETED_SECONDS, ShadowService
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
@@ -35,13 +35,13 @@ class Bench:
         self.path = path
         self.now = 1_800_000_000.0
         self.published: list[tuple[str, dict[str, Any]]] = []
-        self.tape = Tape(clock=lambda: self.now)
+        self.tape = EventLog(clock=lambda: self.now)
         self.open()
 
     def open(self) -> None:
-        self.store = Store(self.path)
+        self.store = Database(self.path)
         self.service = ShadowService(
-            self.store, self._publish, self.tape, lambda: self.now, Rules()
+            self.store, self._publish, self.tape, lambda: self.now, ShadowLimits()
         )
 
     def _publish(self, topic: str, payload: bytes, qos: int) -> None:
@@ -257,12 +257,12 @@ def test_what_is_acknowledged_is_committed_first(tmp_path: Path) -> None:
     seen: list[int] = []
 
     def publish(topic: str, payload: bytes, qos: int) -> None:
-        other = Store(tmp_path / "cloud.db")
+        other = Database(tmp_path / "cloud.db")
         seen.append(other.execute("SELECT version FROM shadows").fetchone()[0])
         other.close()
 
-    store = Store(tmp_path / "cloud.db")
-    service = ShadowService(store, publish, Tape(), lambda: 1.0, Rules())
+    store = Database(tmp_path / "cloud.db")
+    service = ShadowService(store, publish, EventLog(), lambda: 1.0, ShadowLimits())
     service.update("Test2", "", b'{"state": {"desired": {"a": 1}}}')
     service.update("Test2", "", REPORT)
     store.close()

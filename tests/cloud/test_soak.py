@@ -22,7 +22,7 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
         before = room.sample(0)
         for _ in range(120):
             room.second()
-        assert room.rooms.tape.length > 1000
+        assert room.rooms.tape.last_number > 1000
         room.dismiss()
         broker = room.rooms.broker
         assert not broker.connections

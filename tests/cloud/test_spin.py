@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from creeklab.cloud import supervisor
-from creeklab.cloud.mqtt.listeners.busy_poll import Spin
+from creeklab.cloud.mqtt.listeners.busy_poll import BusyPoll
 from creeklab.lab.lab import open_lab
 from tests.conftest import make_thing
 
@@ -30,12 +30,12 @@ class Loop:
 
 def test_it_stays_awake_for_its_time_after_the_last_message() -> None:
     loop, times = Loop(), [0.0]
-    spin = Spin(cast(asyncio.AbstractEventLoop, loop), 0.5, lambda: times[0])
+    spin = BusyPoll(cast(asyncio.AbstractEventLoop, loop), 0.5, lambda: times[0])
     assert loop.soon == []
-    spin.heard()
+    spin.on_receive()
     times[0] = 0.4
     loop.turn()
-    spin.heard()
+    spin.on_receive()
     assert len(loop.soon) == 1  # one callback, however many messages
     times[0] = 0.8
     loop.turn()
@@ -43,12 +43,12 @@ def test_it_stays_awake_for_its_time_after_the_last_message() -> None:
     times[0] = 0.9
     loop.turn()
     assert loop.soon == []  # it sleeps
-    spin.heard()
+    spin.on_receive()
     assert len(loop.soon) == 1
 
 
 def test_a_cloud_that_spins_answers_as_any_other(home: Path) -> None:
-    supervisor.ensure(home, settings=["spin_microseconds=150"])
+    supervisor.start_or_attach(home, settings=["spin_microseconds=150"])
     lab = open_lab(home=home)
     thing = make_thing(lab)
     with lab.connect(thing.name) as device:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.authorization import Access
+from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.policy import Explanation
 from creeklab.cloud.registry import Registry
 from tests.cloud.iot_harness import ALLOW, ARN, attached_to_thing, policy_document
@@ -23,7 +23,7 @@ def arn(iot: Any) -> str:
 
 
 def refused(registry: Registry, arn: str, client_id: str = "Test2") -> Explanation:
-    access = Access(registry, arn[-64:], client_id, "127.0.0.1")
+    access = ConnectionAuthorization(registry, arn[-64:], client_id, "127.0.0.1")
     return access.explain("iot:Publish", "topic/creek/depth")
 
 
@@ -67,8 +67,8 @@ def test_an_empty_thing_variable_has_its_cause(iot: Any, iot_registry: Registry,
 
 
 def test_what_changes_around_it_is_seen(iot: Any, iot_registry: Registry, arn: str) -> None:
-    access = Access(iot_registry, arn[-64:], "Test2", "127.0.0.1")
-    iot_registry.listeners.append(access.forget)
+    access = ConnectionAuthorization(iot_registry, arn[-64:], "Test2", "127.0.0.1")
+    iot_registry.listeners.append(access.invalidate)
     asked = ("iot:Publish", "topic/creek/depth")
     assert access.explain(*asked).idle == ()
     iot.create_policy(policyName="narrow", policyDocument=PUBLISH)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.service_model import Service
-from creeklab.cloud.api.validation import Invalid, matches, validated
+from creeklab.cloud.api.service_model import ServiceModel
+from creeklab.cloud.api.validation import InvalidRequest, matches, validate
 
 SHAPES: dict[str, dict[str, Any]] = {
     "Name": {"type": "string", "min": 1, "max": 5, "pattern": "[a-z]+"},
@@ -78,7 +78,7 @@ def test_values_of_every_type() -> None:
         "tagmap": {"Any key": {"key": "k"}},
         "unknown": object(),
     }
-    members = validated(SHAPES, "Input", raw)
+    members = validate(SHAPES, "Input", raw)
     del raw["unknown"], raw["tag"]["value"], raw["tag"]["unknown"]
     assert members == {**raw, "blob": b"\0\xff"}
     assert type(members["time"]) is type(members["rate"]) is float
@@ -86,8 +86,8 @@ def test_values_of_every_type() -> None:
 
 @pytest.mark.parametrize("name", [{}, {"name": None}])
 def test_null_is_absent(name: dict[str, None]) -> None:
-    with pytest.raises(Invalid) as caught:
-        validated(SHAPES, "Input", name)
+    with pytest.raises(InvalidRequest) as caught:
+        validate(SHAPES, "Input", name)
     assert str(caught.value) == (
         "1 validation error detected: Value null at 'name' failed to satisfy constraint: "
         "Member must not be null"
@@ -154,8 +154,8 @@ VIOLATIONS: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
 
 @pytest.mark.parametrize(("members", "expected"), VIOLATIONS)
 def test_broken_constraints(members: dict[str, Any], expected: list[tuple[str, str, str]]) -> None:
-    with pytest.raises(Invalid) as caught:
-        validated(SHAPES, "Input", {"name": "abc", **members})
+    with pytest.raises(InvalidRequest) as caught:
+        validate(SHAPES, "Input", {"name": "abc", **members})
     head = f"{len(expected)} validation error{'s' if len(expected) > 1 else ''} detected: "
     assert str(caught.value) == head + "; ".join(
         f"Value {value} at '{place}' failed to satisfy constraint: {sentence}"
@@ -187,8 +187,8 @@ def test_broken_constraints(members: dict[str, Any], expected: list[tuple[str, s
     ],
 )
 def test_wrong_types(members: dict[str, Any], message: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        validated(SHAPES, "Input", {"name": "abc", **members})
+    with pytest.raises(InvalidRequest) as caught:
+        validate(SHAPES, "Input", {"name": "abc", **members})
     assert str(caught.value) == message
 
 
@@ -201,8 +201,8 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from(sorted(SHAPES["Input"]["members"])), JSON))
 def test_any_json_fits_or_is_invalid(raw: dict[str, Any]) -> None:
     try:
-        members = validated(SHAPES, "Input", raw)
-    except Invalid:
+        members = validate(SHAPES, "Input", raw)
+    except InvalidRequest:
         return
     assert members.keys() == {name for name, value in raw.items() if value is not None}
 
@@ -252,7 +252,9 @@ def test_a_class_holds_exactly_its_category(text: str) -> None:
 @pytest.mark.parametrize(("service", "least", "least_java"), [("iot", 120, 20), ("iot-data", 3, 0)])
 def test_every_pattern_of_the_models_compiles(service: str, least: int, least_java: int) -> None:
     """botocore 1.44.5 has 127 patterns in iot, 26 of them with ``\\p``, and 3 in iot-data."""
-    found = [shape["pattern"] for shape in Service(service).shapes.values() if "pattern" in shape]
+    found = [
+        shape["pattern"] for shape in ServiceModel(service).shapes.values() if "pattern" in shape
+    ]
     java = [pattern for pattern in found if r"\p" in pattern]
     assert len(found) >= least
     assert len(java) >= least_java

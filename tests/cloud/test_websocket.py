@@ -22,7 +22,7 @@ from botocore.credentials import Credentials
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from creeklab.client.device import AccountKey, Device, Refused
+from creeklab.client.device import AccountCredentials, Device, RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 from creeklab.cloud.mqtt.codec import packets
@@ -175,7 +175,7 @@ class TestTheAccount:
         assert (came["principalIdentifier"], went["principalIdentifier"]) == (user, user)
         assert "thingName" not in came
         assert went["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
-        entry = lab.tape(kind="connect", thing="newcomer").iloc[-1]
+        entry = lab.events(kind="connect", thing="newcomer").iloc[-1]
         assert (entry["principal"], entry["version"]) == (user, "5")
         described = lab.client("iot-data").get_connection(
             clientId="newcomer", includeSocketInformation=True
@@ -197,30 +197,30 @@ class TestTheAccount:
             inbox.wait_for(1)
 
     def test_the_limits_are_those_of_every_connection(self, lab: Lab) -> None:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             lab.connect_account("$account")
         assert refused.value.reason_code == 133
         assert "begins with $" in lab.why("$account").summary
         with lab.connect_account() as account:
             for number in range(50):
                 account.subscribe(f"limit/{number}")
-            with pytest.raises(Refused) as refused:
+            with pytest.raises(RequestRefused) as refused:
                 account.subscribe("limit/50")
             assert refused.value.reason_code == 151
 
     def test_with_a_wrong_key(self, home: Path) -> None:
         lab = open_lab(home=home)
-        wrong = AccountKey(
+        wrong = AccountCredentials(
             load_account(home / "cloud").access_key, "x" * 40, lab.region, lab.ca_file
         )
-        with pytest.raises(Refused, match="WEBSOCKET_UPGRADE_FAILURE"):
+        with pytest.raises(RequestRefused, match="WEBSOCKET_UPGRADE_FAILURE"):
             Device(None, wrong, endpoint=lab.endpoint, port=lab.https_port, client_id="forger")
         assert "signature we calculated does not match" in open_lab(home=home).why().summary
 
     def test_nobody_there(self, home: Path) -> None:
         lab = open_lab(home=home)
         supervisor.stop(home)
-        with pytest.raises(Refused, match="Nobody listens there"):
+        with pytest.raises(RequestRefused, match="Nobody listens there"):
             lab.connect_account()
 
     def test_it_lasts_24_hours(self) -> None:
@@ -242,7 +242,7 @@ class TestTheAccount:
         assert closed
         assert isinstance(next(iter(Decoder(version=5).feed(written[-1]))), Disconnect)
         assert "24 hours" in house.refusal
-        gone = house.broker.presence.get("browser")
+        gone = house.broker.connectivity.get("browser")
         assert gone is not None
         assert gone.disconnect_reason == "WEBSOCKET_TTL_EXPIRATION"
         assert not other.hung_up

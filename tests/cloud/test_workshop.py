@@ -31,27 +31,27 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab.bootstrap import CLONE
+from creeklab.bootstrap import REPOSITORY_ROOT
 from creeklab.cli import main
-from creeklab.client.device import AccountKey, Device, Refused
-from creeklab.client.key_files import Keys
+from creeklab.client.device import AccountCredentials, Device, RequestRefused
+from creeklab.client.key_files import KeyFiles
 from creeklab.cloud import supervisor
-from creeklab.cloud.account import ACCOUNT_ID, Account, load_account
+from creeklab.cloud.account import ACCOUNT_ID, AccountIdentity, load_account
 from creeklab.cloud.accounts import account_services as rooms_module
 from creeklab.cloud.accounts import workshop
 from creeklab.cloud.accounts.workshop import JOIN_FILE, MAX_NAME
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.local_cloud import App
+from creeklab.cloud.local_cloud import LocalCloud
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.storage.database import StoreError
-from creeklab.cloud.supervisor import CloudError, Joined, Running
+from creeklab.cloud.storage.database import DatabaseError
+from creeklab.cloud.supervisor import CloudError, RunningCloud, WorkshopMembership
 from creeklab.home import workshop_folder
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.targets.admin_client import DoorRefused, ask
+from creeklab.targets.admin_client import AdminRequestRefused, ask
 from creeklab.targets.workshop_client import join, leave
 from tests.cloud.mqtt_house import connect
 from tests.conftest import make_thing
@@ -76,7 +76,7 @@ pytestmark = pytest.mark.skipif(not has(HOST), reason="This machine has one loop
 @contextmanager
 def workshop_cloud(home: Path, host: str = HOST) -> Iterator[Path]:
     """Run a teacher's cloud; give the file to hand out."""
-    supervisor.ensure(home, mqtt_port=0, https_port=0, host=host)
+    supervisor.start_or_attach(home, mqtt_port=0, https_port=0, host=host)
     try:
         yield home / "cloud" / JOIN_FILE
     finally:
@@ -95,7 +95,7 @@ def file(teacher: Path) -> Path:
     return teacher / "cloud" / JOIN_FILE
 
 
-def key_of(lab: Lab) -> Account:
+def key_of(lab: Lab) -> AccountIdentity:
     return load_account(lab.home / "cloud")
 
 
@@ -144,8 +144,8 @@ class Someone:
         home = workshop_folder(base)
         self.account = load_account(home / "cloud")
         self._found = found
-        self._ca = supervisor.ca_file(home)
-        self.keys = Keys(home / "keys", self._ca)
+        self._ca = supervisor.ca_path(home)
+        self.keys = KeyFiles(home / "keys", self._ca)
 
     def connect_clients(self, session: boto3.Session) -> None:
         self.iot, self.data = (
@@ -233,7 +233,7 @@ def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
             grown = cloud.memory_info().rss - alone
         owner = open_lab(home=tmp_path / "teacher")
         assert owner.client("iot").list_things()["things"] == []
-        told = owner._ask("participants", {})["participants"]
+        told = owner._admin("participants", {})["participants"]
         assert {(row["name"], row["things"]) for row in told} == {
             (f"participant {n}", 1) for n in range(50)
         }
@@ -281,7 +281,7 @@ class TestApart:
         ):
             with pytest.raises(ClientError):
                 call()
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RequestRefused) as refused:
             anna.connect(thing.name, client_id=other.name)
         assert refused.value.reason_code == 135
         assert anna.why(other.name).entry is not None
@@ -316,28 +316,28 @@ class TestApart:
         assert numbers == {anna.account, ben.account}
         assert len(numbers) == 2
         hers, his = key_of(anna), key_of(ben)
-        mixed = Account(ben.account, ben.region, his.access_key, hers.secret_key)
-        with pytest.raises(DoorRefused, match="does not match"):
+        mixed = AccountIdentity(ben.account, ben.region, his.access_key, hers.secret_key)
+        with pytest.raises(AdminRequestRefused, match="does not match"):
             ask(url_of(ben), ben.ca_file, mixed, "why", {})
 
     def test_tapes(self, anna: Lab, ben: Lab, teacher: Path) -> None:
         thing = make_thing(anna)
         with anna.connect(thing.name) as device:
             device.publish("hers/alone", "x")
-        assert len(anna.tape(topic="hers/alone", kind="publish")) == 1
+        assert len(anna.events(topic="hers/alone", kind="publish")) == 1
         for lab in (ben, open_lab(home=teacher)):
-            assert len(lab.tape(topic="hers/alone")) == 0
-            assert len(lab.tape(thing=thing.name)) == 0
+            assert len(lab.events(topic="hers/alone")) == 0
+            assert len(lab.events(thing=thing.name)) == 0
 
     def test_doors(self, anna: Lab, file: Path) -> None:
         """What is the owner's, and what is open to who has the join file only."""
         for verb in ("participants", "join"):
-            with pytest.raises(DoorRefused, match="no such verb"):
-                anna._ask(verb, {"name": "x", "secret": "x" * 30})
+            with pytest.raises(AdminRequestRefused, match="no such verb"):
+                anna._admin(verb, {"name": "x", "secret": "x" * 30})
         told = json.loads(file.read_text())
-        key = Account("", "us-east-1", told["access_key"], told["secret_key"])
+        key = AccountIdentity("", "us-east-1", told["access_key"], told["secret_key"])
         for verb in ("tape", "why", "metrics", "participants", "reset"):
-            with pytest.raises(DoorRefused, match="no such verb"):
+            with pytest.raises(AdminRequestRefused, match="no such verb"):
                 ask(url_of(anna), anna.ca_file, key, verb, {})
         for service, operation in (
             ("iot", "list_things"),
@@ -353,10 +353,10 @@ class TestApart:
             with pytest.raises(ClientError) as refused:
                 getattr(client, operation)()
             assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             Device(
                 None,
-                AccountKey(key.access_key, key.secret_key, anna.region, anna.ca_file),
+                AccountCredentials(key.access_key, key.secret_key, anna.region, anna.ca_file),
                 endpoint=anna.endpoint,
                 port=anna.https_port,
                 client_id="who has the join key",
@@ -398,13 +398,13 @@ def test_who_is_told_of_a_certificate_that_nobody_has(tmp_path: Path) -> None:
                 call(thingName=thing.name, principal=thing.certificate_arn)
         lab.client("iot").delete_certificate(certificateId=thing.certificate_id)
         # She alone has been here so far.
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             lab.connect(thing.name)
         assert "is not in this account's registry" in lab.why(thing.name).summary
         # The teacher comes from the same address: now it could be either.
         owner = open_lab(home=tmp_path / "teacher")
         assert owner.why(thing.name).entry is None
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             lab.connect(thing.name, client_id="again")
         assert lab.why("again").entry is None
         assert "is not in this account's registry" in owner.why("again").summary
@@ -442,8 +442,8 @@ class TestJoining:
         told = json.loads(file.read_text())
         ca = tmp_path / "ca.pem"
         ca.write_text(told["ca"])
-        key = Account("", "us-east-1", told["access_key"], told["secret_key"])
-        with pytest.raises(DoorRefused) as refused:
+        key = AccountIdentity("", "us-east-1", told["access_key"], told["secret_key"])
+        with pytest.raises(AdminRequestRefused) as refused:
             ask(f"https://{told['host']}:{told['https_port']}", ca, key, "join", question)
         assert refused.value.code == "InvalidRequestException"
 
@@ -459,7 +459,7 @@ class TestJoining:
         # The keys of the other account are kept, and not mixed with those of this one.
         assert second.keys.things() == []
         old = base / f"workshop.was-{first.account}"
-        assert Keys(old / "keys", first.ca_file).things() == [thing.name]
+        assert KeyFiles(old / "keys", first.ca_file).things() == [thing.name]
 
     def test_leaving_and_coming_back(
         self, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
@@ -490,7 +490,7 @@ class TestJoining:
                 mode = stat.S_IMODE(path.stat().st_mode)
                 assert mode & 0o077 == 0, (path, oct(mode))
         told = [path.read_text() for path in (teacher / "cloud" / "accounts").rglob("*.json")]
-        secret = supervisor.joined(workshop_folder(tmp_path))
+        secret = supervisor.workshop_membership(workshop_folder(tmp_path))
         assert secret is not None
         assert not any(secret.secret in text for text in told)
 
@@ -555,14 +555,14 @@ def test_it_stops_and_starts_again(tmp_path: Path) -> None:
         lab.why()
     assert supervisor.status(lab.home) is None
     # Started for this machine alone, it is not open to the network, and nobody can join.
-    supervisor.ensure(home)
+    supervisor.start_or_attach(home)
     try:
         with pytest.raises(CloudError, match="cannot be reached"):
             open_lab(home=lab.home)
     finally:
         supervisor.stop(home)
     file.unlink()
-    supervisor.ensure(home, host=HOST)
+    supervisor.start_or_attach(home, host=HOST)
     try:
         with open_lab(home=lab.home).connect(thing.name) as device:
             inbox = device.subscribe("kept")
@@ -591,17 +591,17 @@ def test_who_has_joined_outlives_a_kill(tmp_path: Path) -> None:
         assert running is not None
         os.kill(running.pid, signal.SIGKILL)
         psutil.Process(running.pid).wait(SECONDS)
-        supervisor.ensure(home, host=HOST)
+        supervisor.start_or_attach(home, host=HOST)
         with open_lab(home=lab.home).connect(thing.name) as device:
             device.publish("still", "here")
 
 
 def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workshop, "MAX_PARTICIPANTS", 2)
-    app = App(tmp_path, Settings(), host="127.0.0.1")
+    app = LocalCloud(tmp_path, Settings(), host="127.0.0.1")
     app._workshop.open(1, 2, "")
     told = json.loads((tmp_path / JOIN_FILE).read_text())
-    join_verb = app.accounts.of_key(told["access_key"]).door["join"]
+    join_verb = app.accounts.by_access_key(told["access_key"]).admin_endpoints["join"]
     numbers = {join_verb({"name": name, "secret": name * 30})["account"] for name in "aba"}
     assert len(numbers) == 2
     with pytest.raises(ServiceError, match="there is no room for more"):
@@ -624,7 +624,7 @@ def test_where_few_files_may_be_open(tmp_path: Path) -> None:
     limited = ["/bin/sh", "-c", 'ulimit -n 110 && exec "$@"', "sh", *command]
     with log.open("wb") as errors, ExitStack() as stack:
         cloud = stack.enter_context(
-            subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=errors, cwd=CLONE)
+            subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=errors, cwd=REPOSITORY_ROOT)
         )
         stack.callback(cloud.kill)
         assert cloud.stdout is not None
@@ -658,23 +658,23 @@ class Teacher:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.app = App(folder, Settings(), host="127.0.0.1")
+        self.app = LocalCloud(folder, Settings(), host="127.0.0.1")
         self.app._workshop.open(1, 2, "")
         self.accounts = self.app.accounts
 
     def join(self, name: str) -> dict[str, Any]:
         told = json.loads((self.folder / JOIN_FILE).read_text())
-        door = self.accounts.of_key(told["access_key"]).door
+        door = self.accounts.by_access_key(told["access_key"]).admin_endpoints
         return door["join"]({"name": name, "secret": name * 30})
 
     def rooms(self, name: str) -> Any:
-        return self.accounts.of_number(self.join(name)["account"])
+        return self.accounts.by_id(self.join(name)["account"])
 
     def file(self, name: str, file: str) -> Path:
         return self.folder / "accounts" / self.join(name)["account"] / file
 
     def things(self) -> dict[str, int | None]:
-        told = self.accounts.owner.door["participants"]({})["participants"]
+        told = self.accounts.owner.admin_endpoints["participants"]({})["participants"]
         return {row["name"]: row["things"] for row in told}
 
     def close(self) -> None:
@@ -692,7 +692,7 @@ def small(tmp_path: Path) -> Iterator[Teacher]:
 @contextmanager
 def full_disk() -> Iterator[None]:
     def no_store(*_: object) -> None:
-        raise StoreError("The disk is full.")
+        raise DatabaseError("The disk is full.")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rooms_module, "Store", no_store)
@@ -701,7 +701,7 @@ def full_disk() -> Iterator[None]:
 
 def asks_everybody(teacher: Teacher) -> None:
     """Do what asks one account after the other."""
-    assert teacher.accounts.of_certificate("ab" * 32, "127.0.0.1") is teacher.accounts.owner
+    assert teacher.accounts.by_certificate("ab" * 32, "127.0.0.1") is teacher.accounts.owner
     for rooms in teacher.accounts:
         assert not rooms.registry.certificates.elsewhere("ab" * 32)
 
@@ -832,7 +832,7 @@ def test_a_device_of_before_the_reset_is_told_why(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             path.chmod(0o600)
-        with pytest.raises(Refused):
+        with pytest.raises(RequestRefused):
             lab.connect(thing.name)
         assert "not in this account's registry" in lab.why().summary
         log = (tmp_path / "teacher" / "cloud" / "cloud.log").read_text()
@@ -840,13 +840,13 @@ def test_a_device_of_before_the_reset_is_told_why(tmp_path: Path) -> None:
 
 
 def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
-    running = supervisor.ensure(home, mqtt_port=0, https_port=0)
+    running = supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     assert running.host == ""
     assert not (home / "cloud" / JOIN_FILE).exists()
     for port in (running.mqtt_port, running.https_port):
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((HOST, port), timeout=5)
-    assert open_lab(home=home)._ask("participants", {}) == {"participants": []}
+    assert open_lab(home=home)._admin("participants", {}) == {"participants": []}
 
 
 @pytest.mark.parametrize(
@@ -861,7 +861,7 @@ def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
 )
 def test_a_name_that_cannot_be_listened_on(home: Path, host: str, why: str) -> None:
     with pytest.raises(CloudError, match=why):
-        supervisor.ensure(home, host=host)
+        supervisor.start_or_attach(home, host=host)
 
 
 def test_a_name_that_is_loopback_here_is_of_no_use(
@@ -872,7 +872,7 @@ def test_a_name_that_is_loopback_here_is_of_no_use(
         socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, 1, 6, "", ("127.0.1.1", 0))]
     )
     with pytest.raises(ValueError, match=r"'teacher' has the address 127\.0\.1\.1 "):
-        App(tmp_path, Settings(), host="teacher")
+        LocalCloud(tmp_path, Settings(), host="teacher")
 
 
 def test_a_name_beside_addresses(home: Path, tmp_path: Path) -> None:
@@ -899,7 +899,7 @@ class Shell:
         self._monkeypatch.setenv("CREEKLAB_HOME", str(self._base))
         options = main.parse(["cloud", *line.split()])
         try:
-            code = main._carry_out(options)
+            code = main._run_command(options)
         except main.CommandError as error:
             return 1, self._capsys.readouterr().out + str(error)
         return code, self._capsys.readouterr().out
@@ -924,7 +924,7 @@ def test_a_workshop_on_the_command_line(
         running = supervisor.status(tmp_path / "teacher")
         assert running is not None
         assert (code, f"MQTT on {HOST}:{running.mqtt_port}" in said) == (0, True)
-        trusted = supervisor.ca_file(tmp_path / "anna" / "workshop")
+        trusted = supervisor.ca_path(tmp_path / "anna" / "workshop")
         assert trusted.exists()
         assert f"What clients have to trust: {trusted}\n" in said
         row = teacher("status")[1].splitlines()[-1].split()
@@ -956,7 +956,7 @@ def test_a_workshop_on_the_command_line(
 
 def test_a_damaged_file_of_a_participant(tmp_path: Path, file: Path) -> None:
     join(tmp_path, file, "Rob")
-    supervisor.joined_file(workshop_folder(tmp_path)).write_text("{")
+    supervisor.membership_file(workshop_folder(tmp_path)).write_text("{")
     with pytest.raises(CloudError, match="creeklab cloud leave"):
         open_lab(home=workshop_folder(tmp_path))
     assert leave(tmp_path) == ""
@@ -964,6 +964,6 @@ def test_a_damaged_file_of_a_participant(tmp_path: Path, file: Path) -> None:
 
 
 def test_secrets_are_in_no_repr() -> None:
-    assert "hush" not in repr(Joined("h", 1, 2, "n", "hush"))
-    assert "hush" not in repr(Account("1", "r", "AKIA", "hush"))
-    assert Running(0, "h", 1, 2).host == ""
+    assert "hush" not in repr(WorkshopMembership("h", 1, 2, "n", "hush"))
+    assert "hush" not in repr(AccountIdentity("1", "r", "AKIA", "hush"))
+    assert RunningCloud(0, "h", 1, 2).host == ""

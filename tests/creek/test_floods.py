@@ -267,7 +267,7 @@ def test_time_zones_and_summer_time_shift_no_event(
 def test_shuffled_rows_give_the_same_events(stages: list[float], data: st.DataObject) -> None:
     readings = make_record(stages)
     order = data.draw(st.permutations(range(len(readings))))
-    again = time_series.tidy(readings.iloc[list(order)])
+    again = time_series.normalize(readings.iloc[list(order)])
     pd.testing.assert_frame_equal(floods.find(again), floods.find(readings))
 
 

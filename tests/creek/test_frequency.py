@@ -87,7 +87,7 @@ class TestPeaksOverThreshold:
 
 class TestNote:
     def test_three_years(self) -> None:
-        note = frequency.note(3)
+        note = frequency.caveat(3)
         for text in ("3 years of stage", "gets 4 years", "1.6 or 59 years", "No level is extrapol"):
             assert text in note
 
@@ -100,5 +100,5 @@ class TestNote:
         assert high == pytest.approx(59, rel=0.05)
 
     def test_no_year(self) -> None:
-        assert "No year of this record is complete" in frequency.note(0)
-        assert "1 year of stage" in frequency.note(1)
+        assert "No year of this record is complete" in frequency.caveat(0)
+        assert "1 year of stage" in frequency.caveat(1)

@@ -181,9 +181,9 @@ class TestSpans:
         self, years: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         opened = []
-        read = storage.Storage.read
+        read = storage.FileStore.read
         monkeypatch.setattr(
-            storage.Storage, "read", lambda self, path: (opened.append(path), read(self, path))[1]
+            storage.FileStore, "read", lambda self, path: (opened.append(path), read(self, path))[1]
         )
         years.read("plumtree", "2018-08-31", "2018-09-01 00:01")
         assert sorted(opened) == [
@@ -476,7 +476,9 @@ class TestFilesOfOthers:
         before = crowded.read()
         for steps in range(8):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(storage.Storage, "remove", lambda *_: (_ for _ in ()).throw(Crashed))
+                patch.setattr(
+                    storage.FileStore, "remove", lambda *_: (_ for _ in ()).throw(Crashed)
+                )
                 crash = Crash(patch)
                 crash.after(steps)
                 with pytest.raises(Crashed):

@@ -113,7 +113,7 @@ def test_a_bucket_that_cannot_be_reached_keeps_nothing_from_being_recorded(
     sent = messages(FLOOD)
     recorder = Recorder(away, "Test2", journal=tmp_path, every=None)
     for message in sent[:100]:
-        recorder.take(message)
+        recorder.on_message(message)
     with pytest.raises(OSError, match=r"no-such-bucket"):
         recorder.close()
     with Recorder(History(uri), "Test2", journal=tmp_path, every=None) as again:

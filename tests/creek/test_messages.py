@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from creeklab.creek.history.message_parser import FIELDS, NoReading, Observation, Understanding
+from creeklab.creek.history.message_parser import FIELDS, MessageParser, NotAReading, Observation
 from creeklab.creek.sensor.replay import Reading
 
 ARRIVED = datetime(2018, 8, 31, 12, 0, tzinfo=UTC)
@@ -25,7 +25,7 @@ class Message(NamedTuple):
 
 def read(said: Any, topic: str = "creek", *, retain: bool = False) -> Observation | None:
     payload = said if isinstance(said, bytes) else json.dumps(said).encode()
-    return Understanding("Test2").read(Message(topic, payload, retain), ARRIVED)
+    return MessageParser("Test2").read(Message(topic, payload, retain), ARRIVED)
 
 
 class TestTime:
@@ -151,7 +151,7 @@ class TestShadow:
     ],
 )
 def test_no_reading(said: Any, why: str) -> None:
-    with pytest.raises(NoReading, match=why):
+    with pytest.raises(NotAReading, match=why):
         read(said)
 
 
@@ -163,25 +163,25 @@ def test_a_number_as_text_is_a_number_and_null_is_what_was_not_measured() -> Non
 
 def test_what_was_retained_is_old_unless_it_says_its_time() -> None:
     assert read({"depth": 1, "time": 0}, retain=True) == ("Test2", 0, (1.0, None))
-    with pytest.raises(NoReading, match="retained, and does not say when"):
+    with pytest.raises(NotAReading, match="retained, and does not say when"):
         read({"depth": 1}, retain=True)
 
 
 class TestWhose:
     def test_the_topic_says_it(self) -> None:
-        understanding = Understanding(lambda topic: topic.split("/")[1])
+        understanding = MessageParser(lambda topic: topic.split("/")[1])
         observation = understanding.read(Message("creek/a", b'{"depth": 1}'), ARRIVED)
         assert observation is not None
         assert observation.thing == "a"
 
     @pytest.mark.parametrize("thing", [None, lambda _: None])
     def test_nobody_says_it(self, thing: Any) -> None:
-        with pytest.raises(NoReading, match="does not say which Thing"):
-            Understanding(thing).read(Message("creek", b'{"depth": 1}'), ARRIVED)
+        with pytest.raises(NotAReading, match="does not say which Thing"):
+            MessageParser(thing).read(Message("creek", b'{"depth": 1}'), ARRIVED)
 
 
 def test_other_fields_in_other_units() -> None:
-    understanding = Understanding("Barn", {"level": ("stage_ft", "cm"), "t": ("air_degC", "degC")})
+    understanding = MessageParser("Barn", {"level": ("stage_ft", "cm"), "t": ("air_degC", "degC")})
     message = Message("creek", b'{"level": 30.48, "t": 20, "depth": 9}')
     assert understanding.read(message, ARRIVED) == ("Barn", NOON, (1.0, 20.0))
 
@@ -200,7 +200,7 @@ def test_no_fields(fields: dict[str, tuple[str, str]]) -> None:
         ValueError,
         match=r"Fields are (none|'a', 'b'|'time'), but each|is the unit of a temperature",
     ):
-        Understanding("Barn", fields)
+        MessageParser("Barn", fields)
 
 
 @given(
@@ -219,6 +219,6 @@ def test_no_fields(fields: dict[str, tuple[str, str]]) -> None:
 def test_any_message_is_a_reading_or_it_is_said_why_not(payload: bytes, topic: str) -> None:
     try:
         observation = read(payload, topic)
-    except NoReading:
+    except NotAReading:
         return
     assert observation is None or any(value is not None for value in observation.values)

@@ -24,7 +24,7 @@ from PIL import Image
 
 from creeklab.creek import plots
 from creeklab.creek.analysis import floods
-from creeklab.creek.plots import Picture, hydrograph
+from creeklab.creek.plots import CaptionedFigure, hydrograph
 from creeklab.creek.plots.figure_style import STYLES, outline
 from creeklab.creek.quality import fault_injection, quality
 from creeklab.creek.readings import samples
@@ -39,7 +39,7 @@ def flood() -> pd.DataFrame:
     return samples.load("plumtree-run-flood-2018-08-31")
 
 
-def texts(picture: Picture) -> str:
+def texts(picture: CaptionedFigure) -> str:
     """Give everything that is written on a figure."""
     figure = picture.figure
     written = [figure.get_supxlabel()]
@@ -173,7 +173,7 @@ class TestPicture:
 
 # --- every picture --------------------------------------------------------------------------------
 
-DRAWN: dict[str, Callable[[pd.DataFrame], Picture]] = {
+DRAWN: dict[str, Callable[[pd.DataFrame], CaptionedFigure]] = {
     "hydrograph": lambda year: hydrograph(
         year, temperature=True, thresholds=THRESHOLDS, quality=quality.check(year)
     ),
@@ -196,12 +196,12 @@ def year(three_years: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module", params=DRAWN)
-def picture(request: pytest.FixtureRequest, year: pd.DataFrame) -> Picture:
+def picture(request: pytest.FixtureRequest, year: pd.DataFrame) -> CaptionedFigure:
     return DRAWN[request.param](year)
 
 
 class TestEveryPicture:
-    def test_its_axes_are_labelled_with_their_units(self, picture: Picture) -> None:
+    def test_its_axes_are_labelled_with_their_units(self, picture: CaptionedFigure) -> None:
         labels = [
             label
             for axes in picture.figure.axes
@@ -214,7 +214,9 @@ class TestEveryPicture:
         heights = [label for label in labels if label.startswith("Stage")]
         assert all("datum" in label for label in heights)
 
-    def test_it_says_where_it_comes_from_and_what_cannot_be_said(self, picture: Picture) -> None:
+    def test_it_says_where_it_comes_from_and_what_cannot_be_said(
+        self, picture: CaptionedFigure
+    ) -> None:
         written = texts(picture)
         for text in ("USGS 01581752", "U.S. Geological Survey", "Public domain"):
             assert text in written
@@ -223,7 +225,7 @@ class TestEveryPicture:
         assert re.search(r"\bno\b|\bnot\b|nobody|cannot", note), note
         assert picture.description.endswith(note)
 
-    def test_its_words_say_its_title_and_its_numbers(self, picture: Picture) -> None:
+    def test_its_words_say_its_title_and_its_numbers(self, picture: CaptionedFigure) -> None:
         assert picture.title.split(",")[0] in picture.description
         assert len(picture.numbers) >= 3
         said = re.findall(r"\d[\d,.]*\d|\d", picture.description)
@@ -233,7 +235,7 @@ class TestEveryPicture:
             assert value == value, f"{name} is NaN: what is not known has no name here"
             assert not isinstance(value, np.generic), name
 
-    def test_it_can_be_drawn_and_stays_readable_in_grey(self, picture: Picture) -> None:
+    def test_it_can_be_drawn_and_stays_readable_in_grey(self, picture: CaptionedFigure) -> None:
         image = Image.open(io.BytesIO(picture.png())).convert("L")
         shades = np.asarray(image)
         assert shades.min() < 60

@@ -69,7 +69,7 @@ class TestStormsAreNoFaults:
         found = quality.check(samples.load(name))
         flags = found.flags["overall"]
         assert not flags.isin([SUSPECT, FAIL]).any()
-        assert set(found.stretches["kind"]) <= {"missing"}
+        assert set(found.intervals["kind"]) <= {"missing"}
 
     def test_a_naive_limit_would_have_flagged_the_storm(self, three_years: pd.DataFrame) -> None:
         """What is to be avoided: half a foot an hour looks fast until the first storm."""
@@ -144,7 +144,7 @@ class TestFaultsAreFound:
         shifted = three_years[["stage_ft"]].copy()
         shifted.loc[moment:, "stage_ft"] += step
         gone = (shifted.index >= moment) & (shifted.index < moment + pd.Timedelta(away))
-        found = quality.check(shifted[~gone]).stretches
+        found = quality.check(shifted[~gone]).intervals
         shifts = found[found["kind"] == "datum shift"]
         assert len(shifts) == 1
         assert shifts["size_ft"].iloc[0] == pytest.approx(step, abs=0.25)
@@ -155,7 +155,7 @@ class TestFaultsAreFound:
         creek = three_years["2016-09-01":"2016-12-15"][["stage_ft"]].copy()
         days = (creek.index - creek.index[0]) / pd.Timedelta("1D")
         creek["stage_ft"] += np.clip((days - 40) * 0.08, 0, None)
-        found = quality.check(creek).stretches
+        found = quality.check(creek).intervals
         drifts = found[found["kind"] == "drift"]
         assert not drifts.empty
         assert drifts["start"].min() > creek.index[0] + pd.Timedelta("38D")
@@ -319,7 +319,7 @@ def test_time_zones_and_summer_time_change_no_flag(stages: list[float], zone: st
     utc = quality.check(make_record(stages, start=start))
     local = quality.check(make_record(stages, start=start, zone=zone))
     np.testing.assert_array_equal(utc.flags, local.flags)
-    pd.testing.assert_frame_equal(utc.stretches, local.stretches)
+    pd.testing.assert_frame_equal(utc.intervals, local.intervals)
 
 
 @given(stages=STAGES)
@@ -355,7 +355,7 @@ class TestTheReport:
         assert "<table" in html
 
     def test_only_the_worst_are_named(self, clean: quality.Quality) -> None:
-        words = clean.words(worst=2)
+        words = clean.text(worst=2)
         assert "15.5 days" in words
         assert "and 35 more" in words
 
@@ -380,5 +380,5 @@ class TestTheReport:
 
 def test_stretches_of_shuffled_rows(three_years: pd.DataFrame) -> None:
     month = three_years["2016-02-01":"2016-02-29"]
-    shuffled = time_series.tidy(month.sample(frac=1, random_state=1))
-    pd.testing.assert_frame_equal(quality.check(shuffled).stretches, quality.check(month).stretches)
+    shuffled = time_series.normalize(month.sample(frac=1, random_state=1))
+    pd.testing.assert_frame_equal(quality.check(shuffled).intervals, quality.check(month).intervals)

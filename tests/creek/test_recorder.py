@@ -128,7 +128,7 @@ class TestRecording:
                 saying(depth=1.5),
             ]
         )
-        assert (made.readings, made.ignored, made.aside) == (1, 1, 2)
+        assert (made.readings, made.ignored, made.quarantine) == (1, 1, 2)
         first, second = aside(history)
         assert first["topic"] == "creek"
         assert first["payload"] == "\\xff\x00"
@@ -141,8 +141,8 @@ class TestRecording:
     ) -> None:
         monkeypatch.setattr(recorder, "ASIDE_BYTES", 1000)
         for number in range(100):
-            made.take(Message("creek", str(number).encode()))
-        assert made.aside == 100
+            made.on_message(Message("creek", str(number).encode()))
+        assert made.quarantine == 100
         assert history.storage.folder is not None
         kept = sorted((history.storage.folder / "_journal").glob("aside*"))
         assert [path.name for path in kept] == ["aside-older.jsonl", "aside.jsonl"]
@@ -158,7 +158,7 @@ class TestRecording:
             every=None,
         ) as made:
             for name in "ab":
-                made.take(Message(f"creek/{name}/level", b'{"level": 0.3048, "air": 50}'))
+                made.on_message(Message(f"creek/{name}/level", b'{"level": 0.3048, "air": 50}'))
         assert history.things == ["a", "b"]
         back = history.read("b")
         assert (list(back), back.to_numpy().tolist()) == (["stage_ft", "air_degC"], [[1, 10]])
@@ -183,7 +183,7 @@ class TestByItself:
     def test_it_is_in_the_history_after_a_while(self, history: History) -> None:
         with Recorder(history, "Test2", every=0.02) as made:
             for message in messages(FLOOD):
-                made.take(message)
+                made.on_message(message)
             while made.new < 577:  # The suite's own bound ends it.
                 made._closed.wait(0.01)
             assert len(history.read()) == 577
@@ -204,7 +204,7 @@ class TestByItself:
 
         monkeypatch.setattr(os, "fsync", told)
         with Recorder(history, "Test2", every=60) as made:
-            made.take(saying(depth=1.5))
+            made.on_message(saying(depth=1.5))
             while "000000000001.jsonl" not in synced:
                 made._closed.wait(0.01)
             assert made.new == 0
@@ -215,7 +215,7 @@ class TestByItself:
         made.close()
         made.close()
         with pytest.raises(RuntimeError, match="This recorder is closed"):
-            made.take(saying(depth=1.5))
+            made.on_message(saying(depth=1.5))
         Recorder(history, "Test2").close()
 
     def test_two_recorders_need_two_journals(self, history: History, tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ class TestTrouble:
 
         monkeypatch.setattr(type(history.storage), "write", busy)
         with Recorder(history, "Test2", every=0.01) as made:
-            made.take(saying(depth=1.5))
+            made.on_message(saying(depth=1.5))
             while made.trouble is None:
                 made._closed.wait(0.001)
             while made.new < 1:
@@ -270,7 +270,7 @@ class TestTrouble:
     def test_what_it_could_not_write_it_has_not_taken(
         self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        made.take(saying(depth=1.5))
+        made.on_message(saying(depth=1.5))
 
         class Full:
             """A disk that takes half a line."""
@@ -287,7 +287,7 @@ class TestTrouble:
         whole = made._journal._file
         made._journal._file = Full(whole)  # type: ignore[assignment]
         with pytest.raises(OSError, match="only part of a line"):
-            made.take(saying(temperature=68))
+            made.on_message(saying(temperature=68))
         made._journal._file = whole
         assert made.readings == 1
         made.record([saying(temperature=50)])
@@ -346,9 +346,9 @@ class TestCrash:
                     crash.after(crashes.pop())
                 try:
                     if message is not None:
-                        made.take(message)
+                        made.on_message(message)
                     for message in left:
-                        made.take(message)
+                        made.on_message(message)
                         message = None
                         if data.draw(st.integers(0, 5)) == 0:
                             made.flush()
@@ -430,6 +430,8 @@ def test_what_the_journal_cannot_take_is_counted_and_said(
         with monkeypatch.context() as broken:
             broken.setattr(recorder._journal, "write", full)
             with pytest.raises(OSError, match="No space"):
-                recorder.take(Message("creek", b'{"time": "2018-08-31T23:30:00Z", "depth": 6.63}'))
+                recorder.on_message(
+                    Message("creek", b'{"time": "2018-08-31T23:30:00Z", "depth": 6.63}')
+                )
         assert recorder.lost == 1
         assert "1 LOST, as the journal could not be written" in repr(recorder)

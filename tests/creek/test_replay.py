@@ -21,7 +21,7 @@ from creeklab.creek.quality.fault_injection import Fault
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor import replay as replay_module
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.creek.sensor.replay_position import Place
+from creeklab.creek.sensor.replay_position import ReplayPosition
 
 
 def table(stage: list[float], celsius: list[float] | None = None) -> pd.DataFrame:
@@ -491,18 +491,18 @@ class TestPlace:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = tmp_path / "place"
-        Place("a", 1).save(file)
+        ReplayPosition("a", 1).save(file)
 
         def crash(_: int) -> None:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("os.fsync", crash)
         with pytest.raises(KeyboardInterrupt):
-            Place("a", 2).save(file)
+            ReplayPosition("a", 2).save(file)
         monkeypatch.undo()
-        assert Place.load(file, "a").sent == 1
-        Place("a", 3, 1, [7]).save(file)
-        assert Place.load(file, "a") == Place("a", 3, 1, [7])
+        assert ReplayPosition.load(file, "a").sent == 1
+        ReplayPosition("a", 3, 1, [7]).save(file)
+        assert ReplayPosition.load(file, "a") == ReplayPosition("a", 3, 1, [7])
         assert [path.name for path in tmp_path.iterdir()] == ["place"]
 
     def test_another_recording_has_another_place(self, tmp_path: Path) -> None:

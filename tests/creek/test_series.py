@@ -20,7 +20,7 @@ def table(values: object, index: object = UTC_TIMES) -> pd.DataFrame:
 class TestTidy:
     def test_what_is_tidy_stays_as_it_is(self) -> None:
         flood = samples.load("plumtree-run-flood-2018-08-31")
-        again = time_series.tidy(flood)
+        again = time_series.normalize(flood)
         pd.testing.assert_frame_equal(again, flood)
         assert again.attrs["processing"] == flood.attrs["processing"]
 
@@ -53,40 +53,40 @@ class TestTidy:
     )
     def test_what_nobody_can_repair(self, given: pd.DataFrame, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            time_series.tidy(given)
+            time_series.normalize(given)
 
     def test_no_such_time_column(self) -> None:
         with pytest.raises(ValueError, match="no column 'when' in this table, only 'stage_ft'"):
-            time_series.tidy(table([1.0, 2.0, 3.0]), time="when")
+            time_series.normalize(table([1.0, 2.0, 3.0]), time="when")
 
     def test_rows_out_of_order(self) -> None:
-        tidied = time_series.tidy(table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]]))
+        tidied = time_series.normalize(table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]]))
         assert tidied["stage_ft"].tolist() == [1.0, 2.0, 3.0]
         assert tidied.attrs["processing"] == "sorted by time: 1 rows came after a later one"
 
     def test_a_row_twice_and_rows_that_complete_each_other(self) -> None:
         given = table([1.0, 1.0, np.nan, 2.0], UTC_TIMES[[0, 0, 1, 1]])
         given["water_temperature_degC"] = [20.0, 20.0, 21.0, np.nan]
-        tidied = time_series.tidy(given)
+        tidied = time_series.normalize(given)
         assert tidied.to_numpy().tolist() == [[1.0, 20.0], [2.0, 21.0]]
         assert tidied.attrs["processing"] == "2 rows that repeated a time made one with it"
 
     def test_numbers_as_text_and_blanks(self) -> None:
-        tidied = time_series.tidy(table(["1.5", " ", None]))
+        tidied = time_series.normalize(table(["1.5", " ", None]))
         np.testing.assert_array_equal(tidied["stage_ft"], [1.5, np.nan, np.nan])
 
     def test_a_stage_below_the_datum_is_kept_and_counted(self) -> None:
-        tidied = time_series.tidy(table([1.0, -0.2, -0.1]))
+        tidied = time_series.normalize(table([1.0, -0.2, -0.1]))
         assert tidied["stage_ft"].tolist() == [1.0, -0.2, -0.1]
         assert "2 stages below the datum" in tidied.attrs["processing"]
 
     def test_times_of_several_zones(self) -> None:
         given = table([1.0, 2.0], ["2018-08-31T08:00:00-04:00", "2018-08-31T12:05:00+00:00"])
-        assert time_series.tidy(given).index.equals(UTC_TIMES[:2])
+        assert time_series.normalize(given).index.equals(UTC_TIMES[:2])
 
     def test_times_in_a_column_of_a_zone(self) -> None:
         given = pd.DataFrame({"when": ["2018-08-31 08:00", "2018-08-31 08:05"], "stage_ft": [1, 2]})
-        tidied = time_series.tidy(given, time="when", zone="America/New_York")
+        tidied = time_series.normalize(given, time="when", zone="America/New_York")
         assert tidied.index.equals(UTC_TIMES[:2])
         assert tidied.index.name == "time"
         assert list(tidied) == ["stage_ft"]
@@ -95,22 +95,22 @@ class TestTidy:
     def test_hours_that_happen_twice_or_never(self, when: str) -> None:
         given = table([1.0, 2.0], pd.DatetimeIndex(["2018-03-11 00:30", when]))
         with pytest.raises(ValueError, match=rf"Row 1 \({when}:00\) happens twice or never"):
-            time_series.tidy(given, zone="America/New_York")
+            time_series.normalize(given, zone="America/New_York")
 
     def test_one_row_and_nothing_measured_are_readings(self) -> None:
-        assert len(time_series.tidy(table([1.0], UTC_TIMES[:1]))) == 1
-        assert time_series.tidy(table([np.nan] * 3))["stage_ft"].isna().all()
+        assert len(time_series.normalize(table([1.0], UTC_TIMES[:1]))) == 1
+        assert time_series.normalize(table([np.nan] * 3))["stage_ft"].isna().all()
 
     def test_the_table_given_is_not_changed(self) -> None:
         given = table(["3", "1", "2"], UTC_TIMES[[2, 0, 1]])
         before = given.copy(deep=True)
-        time_series.tidy(given)
+        time_series.normalize(given)
         pd.testing.assert_frame_equal(given, before)
 
     def test_what_was_done_before_stays_said(self) -> None:
         given = table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]])
         given.attrs = {"processing": "cut", "source": "me"}
-        said = time_series.tidy(given).attrs
+        said = time_series.normalize(given).attrs
         assert said["processing"].startswith("cut; sorted")
         assert said["source"] == "me"
 
@@ -149,5 +149,5 @@ def test_seconds_and_back(unit: str) -> None:
     index = UTC_TIMES.as_unit(unit)  # type: ignore[arg-type]
     at = time_series.seconds(index)
     assert at[0] == 1535716800.0
-    assert time_series.moments(at).equals(UTC_TIMES)
-    assert time_series.usual_step(at) == 300
+    assert time_series.to_datetimes(at).equals(UTC_TIMES)
+    assert time_series.sampling_interval(at) == 300

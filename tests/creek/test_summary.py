@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from creeklab.creek.analysis.summary import summarise
+from creeklab.creek.analysis.summary import summarize
 from creeklab.creek.readings import samples
 from tests.creek.conftest import Make
 
 
 def test_plumtree_run(three_years: pd.DataFrame) -> None:
-    found = summarise(three_years)
+    found = summarize(three_years)
     assert found.numbers == {
         "start": "2016-01-01 05:00 UTC",
         "end": "2019-01-01 04:55 UTC",
@@ -45,23 +45,23 @@ def test_plumtree_run(three_years: pd.DataFrame) -> None:
 
 def test_a_river_that_is_always_above_the_thresholds_of_a_creek() -> None:
     river = samples.load("kentucky-river-2014")
-    found = summarise(river)
+    found = summarize(river)
     assert found.numbers["highest_ft"] == 26.79
     assert found.numbers["missing"] == 40  # four of them are rows that are not there
-    assert "these thresholds are not its own" in found.words()
-    assert "not its own" not in summarise(river, start=20, end=15).words()
+    assert "these thresholds are not its own" in found.text()
+    assert "not its own" not in summarize(river, start=20, end=15).text()
 
 
 def test_a_record_without_a_zone_of_its_own_or_a_title(record: Make) -> None:
-    found = summarise(record([1, 3, np.nan, 1], zone="America/New_York"))
+    found = summarize(record([1, 3, np.nan, 1], zone="America/New_York"))
     assert found.numbers["start"] == "2018-08-31 12:00 UTC"
     assert (found.numbers["rows"], found.numbers["readings"], found.numbers["missing"]) == (4, 3, 1)
     assert found.title == "A recording of stage_ft"
 
 
 def test_one_reading_and_none(record: Make) -> None:
-    one = summarise(record([1]))
+    one = summarize(record([1]))
     assert "step_min" not in one.numbers
-    assert "none is missing" in one.words()
+    assert "none is missing" in one.text()
     with pytest.raises(ValueError, match="no measured value"):
-        summarise(record([np.nan]))
+        summarize(record([np.nan]))

@@ -47,9 +47,9 @@ from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
 from creeklab.cloud.shadow import document as shadow
-from creeklab.cloud.shadow.document import Rejected, Rules, Shadow
+from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
 from creeklab.cloud.shadow.service import ShadowService
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import Client, House, subscribe
 from tests.conftest import NewThing, make_thing
@@ -122,7 +122,7 @@ class World:
     """A broker with shadows and a database, a witness, and what it is like when nobody is there."""
 
     def __init__(self, folder: Path, kept: bool) -> None:
-        self.store = Store(folder / f"{'kept' if kept else 'shadows'}.db")
+        self.store = Database(folder / f"{'kept' if kept else 'shadows'}.db")
         self.house = House(self.store if kept else None, retained_max=20)
         self.house.rights.denied |= {
             (action, f"{kind}/creek/denied")
@@ -135,7 +135,7 @@ class World:
         }
         broker = self.house.broker
         clock = self.house.clock
-        shadows = ShadowService(self.store, broker.publish, self.house.tape, clock, Rules())
+        shadows = ShadowService(self.store, broker.publish, self.house.tape, clock, ShadowLimits())
         broker.service = shadows.on_message
         self.witness = self.house.connected("witness", 5, session_expiry_interval=60)
         self.witness.says(subscribe("witness/#"))
@@ -150,7 +150,7 @@ class World:
             "wills": set(broker._wills),
             "held": len(broker._held),
             "backlog": broker._backlog.bytes,
-            "here": set(broker.presence._here),
+            "here": set(broker.connectivity._here),
         }
         for table in ("sessions", "messages", "queued"):
             [(tables[f"rows of {table}"],)] = self.store.execute(f"SELECT count(*) FROM {table}")
@@ -197,7 +197,7 @@ class World:
         elif choice == 3:
             broker.publish("creek/depth", b"1.4", 1, random.random() < 0.1, {})
         else:
-            broker.forget_rights()
+            broker.invalidate_authorization()
 
     def _forget_them(self) -> None:
         broker = self.house.broker
@@ -256,7 +256,7 @@ class Talker:
         except ProtocolError as wrong:
             error = wrong
         connection.receive(data)
-        client._broker.settle()
+        client._broker.commit_and_acknowledge()
         answers = self._hear()
         assert connection.open != client.hung_up, "half open"
         if error is not None:
@@ -305,11 +305,11 @@ class Talker:
     def leave(self, random: Random) -> None:
         self._hear()
         if random.random() < 0.5:
-            self._client.connection.lost("it went away")
+            self._client.connection.connection_lost("it went away")
         elif random.random() < 0.5:
-            self._client.connection.end(Reason.UNSPECIFIED_ERROR)
+            self._client.connection.disconnect(Reason.UNSPECIFIED_ERROR)
         else:
-            self._client.connection.lost("it went away")
+            self._client.connection.connection_lost("it went away")
 
 
 def fuzz_broker(random: Random, count: int, report: Report) -> None:
@@ -380,7 +380,7 @@ def _check_update(current: Shadow | None, last_version: int, result: shadow.Upda
         _same_tree(section, metadata)
     kept = {name: each for name, (each, _) in zip("dr", sections, strict=True) if each}
     size = sum(len(_as_sent(each)) for each in kept.values())
-    assert size <= Rules().max_bytes + 2
+    assert size <= ShadowLimits().max_bytes + 2
 
 
 def _same_tree(section: Any, metadata: Any, level: int = 1) -> None:
@@ -395,7 +395,7 @@ def _same_tree(section: Any, metadata: Any, level: int = 1) -> None:
         pairs = list(zip(section, metadata, strict=True))
     else:
         return
-    assert level <= Rules().max_depth, "it is too deep"
+    assert level <= ShadowLimits().max_depth, "it is too deep"
     for value, stamp in pairs:
         assert value is not None, "null is kept"
         _same_tree(value, stamp, level + 1)
@@ -452,7 +452,7 @@ def fuzz_wire(random: Random, count: int, report: Report) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
         try:
-            running = supervisor.ensure(home, mqtt_port=0, https_port=0)
+            running = supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
             lab = open_lab(home=home)
             thing = make_thing(lab)
             with lab.connect(thing.name) as witness:

@@ -21,11 +21,11 @@ from unittest.mock import patch
 
 import uvloop
 
-from creeklab.cloud.accounts.account_services import Rooms
-from creeklab.cloud.local_cloud import App
+from creeklab.cloud.accounts.account_services import AccountServices
+from creeklab.cloud.local_cloud import LocalCloud
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.settings import parse_settings
-from creeklab.cloud.supervisor import Running, cloud_folder, running_lock
+from creeklab.cloud.supervisor import RunningCloud, cloud_folder, running_lock
 from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.wire import Wire
@@ -57,7 +57,7 @@ class Inside:
         The cloud's two clocks.
     """
 
-    rooms: Rooms
+    rooms: AccountServices
     lab: Lab
     thing: NewThing
     clock: Skewed
@@ -117,8 +117,8 @@ def cloud_inside(
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
-    async def start() -> tuple[App, int, int]:
-        app = App(folder, parse_settings(settings), clock, timer, host)
+    async def start() -> tuple[LocalCloud, int, int]:
+        app = LocalCloud(folder, parse_settings(settings), clock, timer, host)
         # A free port of IPv4 may be taken on IPv6: 0 is tried more than once.
         return app, *await app.start([0, 0, 0], [0, 0, 0])
 
@@ -136,12 +136,12 @@ def cloud_inside(
     def run(coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(SECONDS)
 
-    farewell = min(tls_listener.FAREWELL_SECONDS, 0.5)
+    farewell = min(tls_listener.CLOSE_TIMEOUT, 0.5)
     try:
         with running_lock(home), patch.object(tls_listener, "FAREWELL_SECONDS", farewell):
             app, mqtt_port, https_port = run(start())
             try:
-                running = asdict(Running(os.getpid(), app.endpoint, mqtt_port, https_port))
+                running = asdict(RunningCloud(os.getpid(), app.endpoint, mqtt_port, https_port))
                 del running["started_here"]
                 (folder / "ready.json").write_text(json.dumps(running))
                 lab = open_lab(home=home)

@@ -302,7 +302,7 @@ class Load:
 
     def round(self, home: Path) -> None:
         """Load the cloud, kill it, start it again, and see that everything is there."""
-        running = supervisor.ensure(home)
+        running = supervisor.start_or_attach(home)
         moment = self._random.uniform(0.05, LONGEST)
         busy: list[Publisher | Reader | Bookkeeper] = [self.all, self.half, *self.group]
         busy += [*self.publishers, self.books]
@@ -325,7 +325,7 @@ class Load:
             thread.join()
         if errors:
             raise errors[0]
-        supervisor.ensure(home)
+        supervisor.start_or_attach(home)
         self._check()
 
     def _check(self) -> None:
@@ -372,7 +372,7 @@ def _number(payload: bytes) -> int:
 
 def rounds(home: Path, count: int, seed: int) -> Iterator[Load]:
     """Go through `count` rounds in a new home folder; give the load after each."""
-    supervisor.ensure(home, mqtt_port=0, https_port=0)
+    supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     load = Load(lab, make_thing(lab), seed)
     for _ in range(count):

@@ -118,7 +118,7 @@ def slow_consumer(inside: Inside, big: int = 300, small: int = 10_500) -> Lines:
         assert publish_all(source, subscribed_for_small) == {0: 1}
         fast.close()
         assert publish_all(source, (Publish("load/1", b"1", 1) for _ in range(small))) == {0: small}
-        kept = inside.call(lambda: inside.rooms.broker.session_of("slow"))
+        kept = inside.call(lambda: inside.rooms.broker.get_session("slow"))
         assert kept is not None
         assert len(kept.in_flight) == session.MAX_IN_FLIGHT
         assert len(kept.waiting) <= session.MAX_WAITING
@@ -346,7 +346,7 @@ def full_disk(
         assert answers(source), "who is connected is not answered"
         with contextlib.closing(wire_to(lab, thing, "other")) as other:
             assert answers(other)
-        refusals = lab.tape(kind="storage")
+        refusals = lab.events(kind="storage")
         assert refusals["refusal"].str.contains("could not be written").any()
         free()
         # Soon after an error nothing is tried.
@@ -418,7 +418,7 @@ def full_tmpfs(megabytes: int = 6) -> Lines:
             return
         home, ballast = disk / "home", disk / "ballast"
         try:
-            supervisor.ensure(home, mqtt_port=0, https_port=0)
+            supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
             lab = open_lab(home=home)
             thing = make_thing(lab)
 
@@ -530,7 +530,7 @@ def flood_of_connects(count: int) -> Lines:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
         try:
-            running = supervisor.ensure(home, mqtt_port=0, https_port=0)
+            running = supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
             resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (300, 300))
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4 * count), hard))
             lab = open_lab(home=home)

@@ -35,9 +35,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from creeklab.bootstrap import CLONE
+from creeklab.bootstrap import REPOSITORY_ROOT
 from creeklab.cloud.account import load_account
-from creeklab.cloud.accounts.account_services import Rooms
+from creeklab.cloud.accounts.account_services import AccountServices
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
 from creeklab.cloud.mqtt.codec import packets
@@ -132,7 +132,7 @@ class Growth:
 class Guest:
     """A client without a socket: it acknowledges all that comes and knows nothing."""
 
-    def __init__(self, rooms: Rooms, certificate: str, version: int) -> None:
+    def __init__(self, rooms: AccountServices, certificate: str, version: int) -> None:
         self.version = version
         self.here = True
         self.heard = 0
@@ -140,7 +140,7 @@ class Guest:
         self._decoder = Decoder(version=version)
         peer = Peer(certificate, "127.0.0.1", 1, "127.0.0.1", 8883)
         self.connection = Connection(rooms.broker, peer, self._written.append, self._close)
-        self._settle = rooms.broker.settle
+        self._settle = rooms.broker.commit_and_acknowledge
 
     def _close(self) -> None:
         self.here = False
@@ -170,7 +170,7 @@ class Guest:
             if word:
                 self.says(Disconnect())
             else:
-                self.connection.lost("it went away")
+                self.connection.connection_lost("it went away")
             self.here = False
 
 
@@ -193,7 +193,9 @@ class Classroom:
         settings = Settings(retained_max=200)
         ca = CertificateAuthority(folder / "ca")
         account = load_account(folder)
-        self.rooms = Rooms(folder, account, settings, ca, "localhost", self.clock, self.clock)
+        self.rooms = AccountServices(
+            folder, account, settings, ca, "localhost", self.clock, self.clock
+        )
         self.iot = Checked(self.rooms.services["iot"][1])
         self.data: Any = self.rooms.services["iotdata"][1]
         self._random = Random(seed)
@@ -293,8 +295,8 @@ class Classroom:
             self.data.publish(topic=f"creek/{name}", qos=1, payload=b"1")
             self.data.list_retained_messages(maxResults=10)
             self.iot.list_things(maxResults=10)
-            self.rooms.door["tape"]({"after": max(0, self.rooms.tape.length - 100)})
-            self.rooms.door["why"]({})
+            self.rooms.admin_endpoints["tape"]({"after": max(0, self.rooms.tape.last_number - 100)})
+            self.rooms.admin_endpoints["why"]({})
             self._made.append((name, certificate))
             if len(self._made) > DEVICES:
                 self._unmake(*self._made.pop(0))
@@ -427,7 +429,7 @@ def counted_cloud(home: Path) -> Iterator[subprocess.Popen[str]]:
     home.mkdir(mode=0o700)
     command = [sys.executable, "-m", counted.__name__, "--home", str(home)]
     command += ["--mqtt-port", "0", "--https-port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CLONE) as cloud:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY_ROOT) as cloud:
         try:
             assert cloud.stdout is not None
             assert "mqtt_port" in cloud.stdout.readline(), "it did not start"

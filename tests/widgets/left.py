@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from creeklab.widgets.live_view import View
+from creeklab.widgets.live_view import LiveView
 
 
-def left_by(view: View) -> set[str]:
+def left_by(view: LiveView) -> set[str]:
     """Return the ids of the widgets that a closed view still has."""
     (page,) = view.widget.children
     assert "It is closed" in page.value

@@ -16,7 +16,7 @@ from creeklab.lab.lab import Lab, open_lab
 from creeklab.widgets import console_monitor as monitor
 from creeklab.widgets import console_pages
 from creeklab.widgets.console import Console
-from creeklab.widgets.console_elements import Place
+from creeklab.widgets.console_elements import Route
 from creeklab.widgets.console_pages import TABS
 
 ALLOW = json.dumps(
@@ -97,7 +97,7 @@ def test_the_tutorial_by_clicks(home: Any) -> None:
         fill(console, "Name", "Test2")
         fill(console, "Attributes", "site=elkhorn")
         click(console, "Create Thing")
-        assert console.page.place == Place("thing", "Test2")
+        assert console.page.place == Route("thing", "Test2")
         assert "Thing Test2 is made" in notice(console)
         click(console, "Security")
         assert "nobody can connect as this Thing" in shown(console)
@@ -110,7 +110,7 @@ def test_the_tutorial_by_clicks(home: Any) -> None:
         fill(console, "Name", "Test2Policy")
         fill(console, "Document", ALLOW)
         click(console, "Create policy")
-        assert console.page.place == Place("policy", "Test2Policy")
+        assert console.page.place == Route("policy", "Test2Policy")
         assert "it does nothing" in shown(console)
         click(console, "Certificates")
         click(console, f"{number[:12]}…")
@@ -145,17 +145,17 @@ def test_what_aws_refuses_is_said_in_its_words(
     console: Console, new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing()
-    console.go(Place("thing", thing.name))
+    console.go(Route("thing", thing.name))
     click(console, "Delete Thing")
     assert f"Delete {thing.name}? Yes" in buttons(console)
     click(console, f"Delete {thing.name}? Yes")
     assert "InvalidRequestException: Cannot delete" in notice(console)
     assert 'role="alert"' in notice(console)
-    console.go(Place("policy", thing.policy))
+    console.go(Route("policy", thing.policy))
     click(console, "Delete policy")
     click(console, f"Delete {thing.policy}? Yes")
     assert "DeleteConflictException" in notice(console)
-    console.go(Place("certificate", thing.certificate_id))
+    console.go(Route("certificate", thing.certificate_id))
     click(console, "Delete")
     click(console, "Delete this certificate? Yes")
     assert "CertificateStateException" in notice(console) or "Conflict" in notice(console)
@@ -165,26 +165,26 @@ def test_taking_it_all_down_by_clicks(
     console: Console, lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing()
-    console.go(Place("thing", thing.name, "Security"))
+    console.go(Route("thing", thing.name, "Security"))
     click(console, "Detach")
     assert f"detached from {thing.name}" in notice(console)
-    console.go(Place("policy", thing.policy))
+    console.go(Route("policy", thing.policy))
     click(console, "Detach")
     click(console, "Delete policy")
     click(console, f"Delete {thing.policy}? Yes")
-    assert console.page.place == Place("policies")
-    console.go(Place("certificate", thing.certificate_id))
+    assert console.page.place == Route("policies")
+    console.go(Route("certificate", thing.certificate_id))
     assert "Activate" not in buttons(console)
     click(console, "Deactivate")
     assert "is INACTIVE now" in notice(console)
     assert "Deactivate" not in buttons(console)
     click(console, "Delete")
     click(console, "Delete this certificate? Yes")
-    assert console.page.place == Place("certificates")
-    console.go(Place("thing", thing.name))
+    assert console.page.place == Route("certificates")
+    console.go(Route("thing", thing.name))
     click(console, "Delete Thing")
     click(console, f"Delete {thing.name}? Yes")
-    assert console.page.place == Place("things")
+    assert console.page.place == Route("things")
     with pytest.raises(ClientError):
         lab.client("iot").describe_thing(thingName=thing.name)
 
@@ -192,7 +192,7 @@ def test_taking_it_all_down_by_clicks(
 def test_revoking_is_asked_about(console: Console, lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
     iot = lab.client("iot")
-    console.go(Place("certificate", thing.certificate_id))
+    console.go(Route("certificate", thing.certificate_id))
     click(console, "Revoke")
 
     def status() -> str:
@@ -207,7 +207,7 @@ def test_revoking_is_asked_about(console: Console, lab: Lab, new_thing: Callable
 
 def test_versions_of_a_policy(console: Console, lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
-    console.go(Place("policy", thing.policy))
+    console.go(Route("policy", thing.policy))
     fill(console, "Document", '{\n  "Version": ')
     click(console, "Save as a new version, the default")
     assert "It is not JSON: line 2" in notice(console)
@@ -215,7 +215,7 @@ def test_versions_of_a_policy(console: Console, lab: Lab, new_thing: Callable[..
     click(console, "Save as a new version, the default")
     assert "Version 2" in notice(console)
     click(console, "Version 1")
-    assert console.page.place == Place("policy", thing.policy, "1")
+    assert console.page.place == Route("policy", thing.policy, "1")
     assert "Document, version 1" in shown(console)
     click(console, "Make it the default")
     assert lab.client("iot").get_policy(policyName=thing.policy)["defaultVersionId"] == "1"
@@ -226,7 +226,7 @@ def test_versions_of_a_policy(console: Console, lab: Lab, new_thing: Callable[..
 
 def test_attributes_are_saved(console: Console, lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
-    console.go(Place("thing", thing.name))
+    console.go(Route("thing", thing.name))
     fill(console, "Attributes", "site=elkhorn\nmodel = A1")
     click(console, "Save attributes")
     found = lab.client("iot").describe_thing(thingName=thing.name)["attributes"]
@@ -243,12 +243,12 @@ def test_attaching_a_certificate_that_there_is(
     console: Console, lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     thing, other = new_thing(), new_thing()
-    console.go(Place("thing", thing.name, "Security"))
+    console.go(Route("thing", thing.name, "Security"))
     fill(console, "Certificate", other.certificate_id)
     click(console, "Attach")
     found = lab.client("iot").list_principal_things(principal=other.certificate_arn)["things"]
     assert set(found) == {thing.name, other.name}
-    console.go(Place("certificate", thing.certificate_id))
+    console.go(Route("certificate", thing.certificate_id))
     fill(console, "Thing", "no-such-thing")
     click(console, "Attach to Thing")
     assert "ResourceNotFoundException" in notice(console)
@@ -259,7 +259,7 @@ def test_a_thing_that_is_gone(console: Console) -> None:
     fill(console, "Name of a Thing", "no-such-thing")
     click(console, "Go to it")
     assert "ResourceNotFoundException" in notice(console)
-    assert console.page.place == Place("things")
+    assert console.page.place == Route("things")
 
 
 # --- many of them, and strange ones ---------------------------------------------------------------
@@ -286,7 +286,7 @@ def test_thousands_of_things_come_page_by_page(home: Any) -> None:
         assert [each for each in buttons(console) if each.startswith("gauge-")] == names
         fill(console, "Name of a Thing", "gauge-0059")
         click(console, "Go to it")
-        assert console.page.place == Place("thing", "gauge-0059")
+        assert console.page.place == Route("thing", "gauge-0059")
 
 
 def test_what_comes_from_outside_is_escaped(
@@ -305,7 +305,7 @@ def test_what_comes_from_outside_is_escaped(
 
     account.thing = odd  # type: ignore[method-assign]
     for tab in TABS:
-        console.go(Place("thing", thing.name, tab))
+        console.go(Route("thing", thing.name, tab))
         for page in (shown(console), static(console)):
             assert "<img" not in page, tab
             assert "<script>" not in page, tab
@@ -319,11 +319,11 @@ def test_each_page_has_a_static_form_that_does_not_change(
 ) -> None:
     thing = new_thing()
     places = [
-        *(Place("thing", thing.name, tab) for tab in TABS if tab != "Activity"),
-        Place("certificate", thing.certificate_id),
-        Place("policy", thing.policy),
-        Place("monitor"),
-        Place("test"),
+        *(Route("thing", thing.name, tab) for tab in TABS if tab != "Activity"),
+        Route("certificate", thing.certificate_id),
+        Route("policy", thing.policy),
+        Route("monitor"),
+        Route("test"),
     ]
     for place in places:
         console.go(place)
@@ -335,7 +335,7 @@ def test_each_page_has_a_static_form_that_does_not_change(
         assert f"{thing.certificate_id[:12]}…" not in first
         assert "20" + "26-" not in first
         assert repr(console).count("\n") == 0
-    console.go(Place("certificate", thing.certificate_id))
+    console.go(Route("certificate", thing.certificate_id))
     assert thing.policy in static(console)
     assert "Revoke" not in static(console)
 
@@ -354,9 +354,9 @@ def test_on_aws_nothing_is_asked_but_boto3(lab: Lab, new_thing: Callable[..., An
             click(console, section)
             assert notice(console) == ""
         for tab in TABS:
-            console.go(Place("thing", thing.name, tab))
+            console.go(Route("thing", thing.name, tab))
             assert notice(console) == ""
-        console.go(Place("thing", thing.name, "Activity"))
+        console.go(Route("thing", thing.name, "Activity"))
         assert f"$aws/events/presence/+/{thing.name}" in shown(console)
 
 
@@ -446,7 +446,7 @@ def test_closing_leaves_no_thread(lab: Lab) -> None:
 
 def test_many_clicks_from_many_threads(console: Console, new_thing: Callable[..., Any]) -> None:
     things = [new_thing().name for _ in range(4)]
-    places = [Place("things"), *(Place("thing", name, tab) for name in things for tab in TABS)]
+    places = [Route("things"), *(Route("thing", name, tab) for name in things for tab in TABS)]
 
     def clicks(start: int) -> None:
         for place in places[start::3]:
@@ -470,7 +470,7 @@ def test_what_a_list_has_no_room_for_is_typed(home: Any, monkeypatch: pytest.Mon
         iot.create_policy(policyName=name, policyDocument=ALLOW)
     number = iot.create_keys_and_certificate(setAsActive=True)["certificateId"]
     with lab.console() as console:
-        console.go(Place("certificate", number))
+        console.go(Route("certificate", number))
         fill(console, "Policy", "Second")
         click(console, "Attach policy")
         assert "Policy Second is attached" in notice(console)

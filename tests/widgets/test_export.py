@@ -7,17 +7,17 @@ import csv
 import io
 import json
 
-from creeklab.client.inbox import Message
+from creeklab.client.inbox import ReceivedMessage
 from creeklab.widgets.export import to_csv, to_frame, to_json_lines
-from creeklab.widgets.message_log import Arrived
+from creeklab.widgets.message_log import LoggedMessage
 
 SEEN = [
-    Arrived(3, 1_700_000_000.25, Message("creek/ü", b'{"depth": 1.4}', 1, True)),
-    Arrived(5, 1_700_000_001.0, Message("creek/b", b"\xc8\x01", 0, False)),
-    Arrived(
+    LoggedMessage(3, 1_700_000_000.25, ReceivedMessage("creek/ü", b'{"depth": 1.4}', 1, True)),
+    LoggedMessage(5, 1_700_000_001.0, ReceivedMessage("creek/b", b"\xc8\x01", 0, False)),
+    LoggedMessage(
         6,
         1_700_000_002.0,
-        Message(
+        ReceivedMessage(
             "creek/c",
             b'two\nlines, "quoted"',
             1,

@@ -6,21 +6,21 @@ import threading
 
 import pytest
 
-from creeklab.client.inbox import Message
-from creeklab.widgets.message_log import Limit, MessageLog, Subscription
+from creeklab.client.inbox import ReceivedMessage
+from creeklab.widgets.message_log import BufferLimit, MessageLog, Subscription
 
 
-def message(topic: str, payload: bytes = b"1") -> Message:
-    return Message(topic, payload, 1, False)
+def message(topic: str, payload: bytes = b"1") -> ReceivedMessage:
+    return ReceivedMessage(topic, payload, 1, False)
 
 
 class Watched(MessageLog):
     """A log with a clock that counts, and a count of changes."""
 
-    def __init__(self, limit: Limit | None = None) -> None:
+    def __init__(self, limit: BufferLimit | None = None) -> None:
         self.seconds = 0.0
         self.changes = 0
-        super().__init__(self._changed, limit=limit or Limit(100, 1_000), clock=self._tick)
+        super().__init__(self._changed, limit=limit or BufferLimit(100, 1_000), clock=self._tick)
 
     def _tick(self) -> float:
         self.seconds += 1
@@ -85,12 +85,14 @@ def test_removing_what_is_looked_at_shows_the_last_of_the_others() -> None:
 @pytest.mark.parametrize(
     ("limit", "sent", "kept"),
     [
-        (Limit(3, 1_000), [b"x"] * 5, 3),
-        (Limit(100, 10), [b"xxxx"] * 5, 2),
-        (Limit(100, 10), [b"x" * 11], 0),  # larger than all that may be kept
+        (BufferLimit(3, 1_000), [b"x"] * 5, 3),
+        (BufferLimit(100, 10), [b"xxxx"] * 5, 2),
+        (BufferLimit(100, 10), [b"x" * 11], 0),  # larger than all that may be kept
     ],
 )
-def test_the_oldest_make_room_and_are_counted(limit: Limit, sent: list[bytes], kept: int) -> None:
+def test_the_oldest_make_room_and_are_counted(
+    limit: BufferLimit, sent: list[bytes], kept: int
+) -> None:
     log = Watched(limit)
     inbox = log.subscribed("#")
     for number, payload in enumerate(sent):
@@ -101,7 +103,7 @@ def test_the_oldest_make_room_and_are_counted(limit: Limit, sent: list[bytes], k
 
 
 def test_clearing_forgets_and_counts_anew() -> None:
-    log = Watched(Limit(100, 10))
+    log = Watched(BufferLimit(100, 10))
     inbox, other = log.subscribed("#"), log.subscribed("a")
     inbox.put(message("a", b"x" * 9))
     inbox.clear()
@@ -116,7 +118,7 @@ def test_clearing_forgets_and_counts_anew() -> None:
 
 
 def test_waiting_is_bounded_and_counts_what_is_no_longer_kept() -> None:
-    log = Watched(Limit(2, 1_000))
+    log = Watched(BufferLimit(2, 1_000))
     inbox = log.subscribed("#")
     for number in range(5):
         inbox.put(message(str(number)))
@@ -139,7 +141,7 @@ def test_every_change_is_told() -> None:
 
 
 def test_messages_from_one_thread_while_others_read_select_clear_and_remove() -> None:
-    log = Watched(Limit(50, 1_000_000))
+    log = Watched(BufferLimit(50, 1_000_000))
     stays = log.subscribed("#")
     total = 20_000
     done = threading.Event()

@@ -13,10 +13,10 @@ import pytest
 from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
-from creeklab.client.device import Refused
+from creeklab.client.device import RequestRefused
 from creeklab.lab.lab import Lab, open_lab
-from creeklab.widgets.console_elements import Place
-from creeklab.widgets.message_log import Limit
+from creeklab.widgets.console_elements import Route
+from creeklab.widgets.message_log import BufferLimit
 from creeklab.widgets.test_client import MqttTestClient
 from tests.widgets.left import left_by
 from tests.widgets.test_html import Reader
@@ -196,7 +196,7 @@ def test_a_refused_filter_is_told_with_the_reason(
     assert words in said(client)
     assert 'role="alert"' in client._notice.value
     assert repr(client) == "MQTT test client, subscribed to nothing yet"
-    with pytest.raises((ValueError, Refused)):
+    with pytest.raises((ValueError, RequestRefused)):
         client.subscribe(topic_filter)
     client._filter.value = "creek/a"
     click(client, "Subscribe")
@@ -316,7 +316,10 @@ def test_ten_thousand_topics_are_shown_in_a_few_lines(lab: Lab, root: str) -> No
 
 def test_a_flood_is_counted_and_what_is_dropped_from_view_is_told(lab: Lab, root: str) -> None:
     device = lab.connect_account()
-    with MqttTestClient(device, limit=Limit(500, 1_000_000)) as client, lab.connect_account() as by:
+    with (
+        MqttTestClient(device, limit=BufferLimit(500, 1_000_000)) as client,
+        lab.connect_account() as by,
+    ):
         inbox = client.subscribe(root)
         under_way = [by.publish_soon(root, {"n": n}) for n in range(3_000)]
         for one in under_way:
@@ -388,7 +391,7 @@ def test_closing_leaves_no_thread_no_connection_and_no_tool(lab: Lab) -> None:
     client.close()
     client.close()
     kinds = ["connect", "disconnect"]
-    tape = lab.tape()
+    tape = lab.events()
     mine = tape[tape["client_id"] == client.client_id]
     assert [kind for kind in mine["kind"] if kind in kinds] == kinds
     # Python gives each of the SDK's own threads a name when it first calls back.
@@ -443,7 +446,7 @@ def test_clicks_messages_and_the_renderer_at_once(lab: Lab, root: str) -> None:
 
 
 def test_it_connects_as_the_account_and_needs_no_policy(client: MqttTestClient, lab: Lab) -> None:
-    tape = lab.tape(kind="connect")
+    tape = lab.events(kind="connect")
     mine = tape[tape["client_id"] == client.client_id]
     assert len(mine) == 1
     assert mine.iloc[0]["principal"].startswith(
@@ -454,7 +457,7 @@ def test_it_connects_as_the_account_and_needs_no_policy(client: MqttTestClient, 
 def test_a_cell_that_is_run_again_leaves_no_connection_open(lab: Lab) -> None:
     first = lab.test_client()
     console = lab.console()
-    console.go(Place("test"))
+    console.go(Route("test"))
     again = open_lab(home=lab.home)
     with again.test_client() as second:
         assert (first.closed, second.closed, console.closed) == (True, False, False)

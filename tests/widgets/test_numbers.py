@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from creeklab.client.inbox import Message
-from creeklab.widgets.sparkline import HEIGHT, LARGEST, VALUES, WIDTH, series, sparkline
+from creeklab.client.inbox import ReceivedMessage
+from creeklab.widgets.sparkline import HEIGHT, MAX_MAGNITUDE, VALUES, WIDTH, series, sparkline
 
 
-def sent(topic: str, document: Any) -> Message:
+def sent(topic: str, document: Any) -> ReceivedMessage:
     payload = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return Message(topic, payload, 1, False)
+    return ReceivedMessage(topic, payload, 1, False)
 
 
 def test_numbers_are_found_by_topic_and_place() -> None:
@@ -46,7 +46,7 @@ def test_numbers_are_found_by_topic_and_place() -> None:
         b'{"a": ' + b"9" * 400 + b"}",
         b"[" * 4_000,
         b'{"a": ' * 600,
-        b'{"a": 1, "b": "' + b"x" * LARGEST + b'"}',
+        b'{"a": 1, "b": "' + b"x" * MAX_MAGNITUDE + b'"}',
     ],
 )
 def test_what_cannot_be_drawn_is_left_out(payload: bytes) -> None:

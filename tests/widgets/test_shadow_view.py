@@ -348,7 +348,7 @@ def test_closing_leaves_no_thread_no_connection_and_no_tool(lab: Lab, thing: New
     view.settle()
     view.close()
     kinds = ["connect", "disconnect"]
-    tape = lab.tape()
+    tape = lab.events()
     mine = tape[tape["client_id"] == view._device.client_id]
     assert [kind for kind in mine["kind"] if kind in kinds] == kinds
     # Python gives each of the SDK's own threads a name when it first calls back.

@@ -9,11 +9,11 @@ import pytest
 from ipywidgets import HTML, Button
 from ipywidgets.widgets.widget import _instances
 
-from creeklab.widgets.live_view import View
+from creeklab.widgets.live_view import LiveView
 from tests.widgets.left import left_by
 
 
-class Counter(View):
+class Counter(LiveView):
     """A view of one number."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Counter(View):
         self.ended += 1
 
 
-def notice(view: View) -> str:
+def notice(view: LiveView) -> str:
     return str(view._notice.value)
 
 

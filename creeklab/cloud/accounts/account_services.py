@@ -10,34 +10,34 @@ from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 
-from creeklab.cloud.account import Account
-from creeklab.cloud.api.admin import lab_door
-from creeklab.cloud.api.dispatcher import DATA_SERVICE, OWN_SERVICE, Verb
+from creeklab.cloud.account import AccountIdentity
+from creeklab.cloud.api.admin import admin_endpoints
+from creeklab.cloud.api.dispatcher import ADMIN_SERVICE, DATA_SERVICE, AdminEndpoint
 from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.iot_data import IotData
-from creeklab.cloud.api.service_model import Service
+from creeklab.cloud.api.service_model import ServiceModel
 from creeklab.cloud.api.sts import Sts
-from creeklab.cloud.authorization import Access, AccountAccess
-from creeklab.cloud.monitoring.event_log import Tape
+from creeklab.cloud.authorization import AccountAuthorization, ConnectionAuthorization
+from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
-from creeklab.cloud.mqtt.session.session_store import KeptSessions
+from creeklab.cloud.mqtt.session.session_store import SqliteSessionStore
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.registry.event_publisher import RegistryEvents
+from creeklab.cloud.registry.event_publisher import RegistryEventPublisher
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.shadow.document import Rules
+from creeklab.cloud.shadow.document import ShadowLimits
 from creeklab.cloud.shadow.service import ShadowService
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
 from creeklab.cloud.transport.http_server import Request
 
-model = cache(Service)
+model = cache(ServiceModel)
 """The service model of a name, read once for all accounts."""
 
 
-class Rooms:
+class AccountServices:
     """Everything that belongs to one account.
 
     Parameters
@@ -53,7 +53,7 @@ class Rooms:
     def __init__(
         self,
         folder: Path,
-        account: Account,
+        account: AccountIdentity,
         settings: Settings,
         ca: CertificateAuthority,
         endpoint: str,
@@ -62,15 +62,15 @@ class Rooms:
     ) -> None:
         self.account = account
         self.calls = 0
-        self.tape = Tape(clock=clock)
-        self.store = Store(folder / "cloud.db")
+        self.tape = EventLog(clock=clock)
+        self.store = Database(folder / "cloud.db")
         try:
-            self._furnish(settings, ca, endpoint, clock, timer)
+            self._build(settings, ca, endpoint, clock, timer)
         except BaseException:
             self.store.close()
             raise
 
-    def _furnish(
+    def _build(
         self,
         settings: Settings,
         ca: CertificateAuthority,
@@ -93,43 +93,43 @@ class Rooms:
             settings,
             self.tape,
             retained,
-            KeptSessions(self.store, self.commits, clock, timer),
+            SqliteSessionStore(self.store, self.commits, clock, timer),
             self.commits,
             self._access_for,
             clock,
             timer,
         )
-        rules = Rules(
+        rules = ShadowLimits(
             max_bytes=settings.shadow_max_bytes,
             first_previous=settings.shadow_first_previous,
             first_version=settings.shadow_first_version,
         )
         self.shadows = ShadowService(self.store, self.broker.publish, self.tape, clock, rules)
         self.broker.service = self.shadows.on_message
-        self.registry.listeners.append(self.broker.forget_rights)
-        events = RegistryEvents(self.registry, self.broker.publish, clock)
-        self.registry.watchers.append(events.on_news)
-        ca.trust(self.registry.certificates.brought())
+        self.registry.listeners.append(self.broker.invalidate_authorization)
+        events = RegistryEventPublisher(self.registry, self.broker.publish, clock)
+        self.registry.watchers.append(events.on_change)
+        ca.trust(self.registry.certificates.external())
         self._retained = retained
-        self.door: dict[str, Verb] = lab_door(self.tape)
+        self.admin_endpoints: dict[str, AdminEndpoint] = admin_endpoints(self.tape)
 
     @cached_property
-    def services(self) -> Mapping[str, tuple[Service, object]]:
+    def services(self) -> Mapping[str, tuple[ServiceModel, object]]:
         """What is served over HTTP, by the name a request is signed for.
 
         Reading the models takes a while, and no device waits for them.
         """
         data = (model("iot-data"), IotData(self.broker, self.shadows, self._retained))
         return {
-            "iot": (model("iot"), Iot(self.registry, self.broker.presence.get)),
+            "iot": (model("iot"), Iot(self.registry, self.broker.connectivity.get)),
             DATA_SERVICE: data,
             "iotdevicegateway": data,
             "sts": (model("sts"), Sts(self.account.account, self.account.user_arn)),
         }
 
-    def settle_by(self, soon: Callable[[Callable[[], object]], object]) -> None:
+    def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Have what is to be kept committed by `soon`, which calls a function in a moment."""
-        self.commits.soon = lambda: soon(self.broker.settle)
+        self.commits.soon = lambda: soon(self.broker.commit_and_acknowledge)
 
     async def open_websocket(self, request: Request) -> None:
         """Talk MQTT over a WebSocket that the account has signed for."""
@@ -138,16 +138,16 @@ class Rooms:
 
         await serve_websocket(self.broker, request, self.account.user_id)
 
-    def device(self, certificate_id: str, source_ip: str) -> Access:
+    def device_authorization(self, certificate_id: str, source_ip: str) -> ConnectionAuthorization:
         """Return the rights of a certificate over HTTPS."""
-        return Access(self.registry, certificate_id, None, source_ip)
+        return ConnectionAuthorization(self.registry, certificate_id, None, source_ip)
 
     def record_call(self, **call: object) -> None:
         """Put a call to the API on the tape."""
         self.calls += 1
         # Looking at the tape is not a happening of its own.
-        if call["service"] != OWN_SERVICE:
-            self.tape.record("call", **call)
+        if call["service"] != ADMIN_SERVICE:
+            self.tape.append("call", **call)
         if call.get("action") in ("iot:Publish", "iot:RetainPublish"):
             self.tape.metrics.count("PublishIn.AuthError", "HTTP")
 
@@ -161,8 +161,12 @@ class Rooms:
         self.broker.close()
         self.store.close()
 
-    def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Access:
+    def _access_for(
+        self, peer: Peer, client_id: str, attributes: tuple[str, ...]
+    ) -> ConnectionAuthorization:
         source_ip, certificate_id = peer.source_ip, peer.certificate_id
         if certificate_id is None:
-            return AccountAccess(self.registry, "", client_id, source_ip, attributes)
-        return Access(self.registry, certificate_id, client_id, source_ip, attributes)
+            return AccountAuthorization(self.registry, "", client_id, source_ip, attributes)
+        return ConnectionAuthorization(
+            self.registry, certificate_id, client_id, source_ip, attributes
+        )

@@ -22,24 +22,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from creeklab.cloud.account import Account, load_account, new_account
-from creeklab.cloud.accounts.account_services import Rooms
+from creeklab.cloud.account import AccountIdentity, load_account, new_account
+from creeklab.cloud.accounts.account_services import AccountServices
 from creeklab.cloud.accounts.accounts import Accounts
-from creeklab.cloud.api.dispatcher import Verb
-from creeklab.cloud.api.service_model import Service
-from creeklab.cloud.authorization import Access
+from creeklab.cloud.api.dispatcher import AdminEndpoint
+from creeklab.cloud.api.service_model import ServiceModel
+from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.private_file import write_private
 from creeklab.cloud.transport.http_server import Request
 
 MAX_PARTICIPANTS = 100
-FILES_EACH = 3
+FILES_PER_PARTICIPANT = 3
 """What a database has open; so there is room for all, once the cloud's process has asked for more
 files than it is given (`__main__.py`): macOS gives 256."""
 FILES_FOR_CONNECTIONS = 100
 """So many are left for devices and calls, where no more than a few are to be had."""
 MAX_NAME = 40
-SHORTEST_SECRET = 20
+MIN_SECRET_LENGTH = 20
 JOIN_FILE = "workshop-join.json"
 
 if sys.platform != "win32":
@@ -90,7 +90,9 @@ class Workshop:
         self._host = host
         self._clock = clock
         self._participants: dict[str, Participant] = {}  # by name, in lower case
-        accounts.owner.door["participants"] = lambda _: {"participants": self.participants()}
+        accounts.owner.admin_endpoints["participants"] = lambda _: {
+            "participants": self.participants()
+        }
         for file in sorted(folder.glob("accounts/*/participant.json")):
             try:
                 participant = _read(file)
@@ -115,8 +117,8 @@ class Workshop:
             return
         file = self._folder / JOIN_FILE
         key = _join_key(file)
-        door = JoinDoor(self._accounts.owner, {"join": self._join})
-        self._accounts.open(key.access_key, key.secret_key, door)
+        door = JoinKeyAccount(self._accounts.owner, {"join": self._join})
+        self._accounts.register_key(key.access_key, key.secret_key, door)
         told = {
             "host": self._host,
             "mqtt_port": mqtt_port,
@@ -145,7 +147,7 @@ class Workshop:
 
     def _counts(self, participant: Participant) -> tuple[int | None, int]:
         """Count Things, unless the account cannot be read, and connections."""
-        rooms = self._accounts.of_number(participant.account)
+        rooms = self._accounts.by_id(participant.account)
         if rooms is None:
             return None, 0
         try:
@@ -164,19 +166,19 @@ class Workshop:
             raise _invalid(
                 f"A name has 1 to {MAX_NAME} printable characters, with no space at either end."
             )
-        if not isinstance(secret, str) or len(secret) < SHORTEST_SECRET:
-            raise _invalid(f"A secret has {SHORTEST_SECRET} characters or more.")
+        if not isinstance(secret, str) or len(secret) < MIN_SECRET_LENGTH:
+            raise _invalid(f"A secret has {MIN_SECRET_LENGTH} characters or more.")
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         participant = self._participants.get(name.casefold())
         if participant is None:
-            return asdict(self._welcome(name, hashed).account)
+            return asdict(self._invitation(name, hashed).account)
         if not hmac.compare_digest(participant.secret, hashed):
             raise ServiceError(
                 "ResourceAlreadyExistsException",
                 f"Somebody has joined as '{participant.name}' already. Take another name; or, if "
                 "it was you, join from the home folder that you joined from.",
             )
-        rooms = self._accounts.of_number(participant.account)
+        rooms = self._accounts.by_id(participant.account)
         if rooms is None:  # it could not be opened the last time
             try:
                 rooms = self._open(participant)
@@ -184,8 +186,8 @@ class Workshop:
                 raise _not_opened(participant) from error
         return asdict(rooms.account)
 
-    def _welcome(self, name: str, hashed: str) -> Rooms:
-        joined, most = len(self._participants), most_participants()
+    def _invitation(self, name: str, hashed: str) -> AccountServices:
+        joined, most = len(self._participants), max_participants()
         if joined >= most:
             why = f"{joined} have joined this workshop, and there is no room for more."
             if most < MAX_PARTICIPANTS:
@@ -206,7 +208,7 @@ class Workshop:
             # Last, as it is what counts: a folder without it is nobody's.
             write_private(folder / "participant.json", json.dumps(asdict(participant)) + "\n")
         except Exception as error:
-            opened = self._accounts.of_number(number)
+            opened = self._accounts.by_id(number)
             if opened is not None:
                 self._accounts.remove(opened)
             shutil.rmtree(folder, ignore_errors=True)
@@ -214,8 +216,8 @@ class Workshop:
         self._participants[name.casefold()] = participant
         return rooms
 
-    def _open(self, participant: Participant) -> Rooms:
-        if sum(1 for _ in self._accounts) > most_participants():  # the owner's is one of them
+    def _open(self, participant: Participant) -> AccountServices:
+        if sum(1 for _ in self._accounts) > max_participants():  # the owner's is one of them
             raise OSError(
                 errno.EMFILE,
                 "This system lets the cloud open only a few files, and the rest is for "
@@ -229,10 +231,10 @@ class Workshop:
                 f"{participant.name} gets a new access key then by joining again."
             )
         rooms = self._accounts.add(folder, account)
-        rooms.door["reset"] = lambda _: self._empty(participant, rooms)
+        rooms.admin_endpoints["reset"] = lambda _: self._empty(participant, rooms)
         return rooms
 
-    def _empty(self, participant: Participant, rooms: Rooms) -> dict[str, Any]:
+    def _empty(self, participant: Participant, rooms: AccountServices) -> dict[str, Any]:
         """Answer the verb ``reset``: the participant's account is empty, and has the same key."""
         self._accounts.remove(rooms)
         try:
@@ -247,38 +249,38 @@ class Workshop:
         return self._folder / "accounts" / participant.account
 
 
-def most_participants() -> int:
+def max_participants() -> int:
     """Return for how many there is room: so many as the system gives file handles for."""
     if sys.platform == "win32":
         return MAX_PARTICIPANTS
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_PARTICIPANTS
-    return max(0, min(MAX_PARTICIPANTS, (soft - FILES_FOR_CONNECTIONS) // FILES_EACH))
+    return max(0, min(MAX_PARTICIPANTS, (soft - FILES_FOR_CONNECTIONS) // FILES_PER_PARTICIPANT))
 
 
-class JoinDoor:
+class JoinKeyAccount:
     """What the join key opens: one verb, and the record of it is with the owner."""
 
-    services: Mapping[str, tuple[Service, object]] = {}
+    services: Mapping[str, tuple[ServiceModel, object]] = {}
 
-    def __init__(self, owner: Rooms, door: Mapping[str, Verb]) -> None:
-        self.door = door
+    def __init__(self, owner: AccountServices, door: Mapping[str, AdminEndpoint]) -> None:
+        self.admin_endpoints = door
         self.record_call = owner.record_call
 
     async def open_websocket(self, request: Request) -> None:
         """Refuse to: a join key is no account."""
         raise ServiceError("AccessDeniedException", "A join key opens no connection.")
 
-    def device(self, certificate_id: str, source_ip: str) -> Access:
+    def device_authorization(self, certificate_id: str, source_ip: str) -> ConnectionAuthorization:
         """Say that no certificate is of this door."""
         raise NotImplementedError
 
 
-def _join_key(file: Path) -> Account:
+def _join_key(file: Path) -> AccountIdentity:
     try:
         told = json.loads(file.read_text())
-        return Account("", "", str(told["access_key"]), str(told["secret_key"]))
+        return AccountIdentity("", "", str(told["access_key"]), str(told["secret_key"]))
     except (OSError, ValueError, KeyError, TypeError):
         return new_account("")
 

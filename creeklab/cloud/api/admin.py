@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.monitoring.event_log import Entry, Tape
+from creeklab.cloud.monitoring.event_log import Entry, EventLog
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 
-Verb = Callable[[dict[str, Any]], dict[str, Any]]
+AdminEndpoint = Callable[[dict[str, Any]], dict[str, Any]]
 Wanted = Callable[[Entry], bool]
 
 PAGE_ENTRIES = 500
@@ -17,7 +17,7 @@ PAGE_BYTES = 1_000_000
 """So much of the tape is looked through, and given, at one call: the broker waits meanwhile."""
 
 
-def lab_door(tape: Tape) -> dict[str, Verb]:
+def admin_endpoints(tape: EventLog) -> dict[str, AdminEndpoint]:
     """Return the door's verbs.
 
     - ``tape``: a page of the tape, of the entries after the number ``after`` and up to the number
@@ -30,7 +30,7 @@ def lab_door(tape: Tape) -> dict[str, Verb]:
 
     def read_tape(request: dict[str, Any]) -> dict[str, Any]:
         after = _number(request, "after", 0, "the number of an entry")
-        until = _number(request, "until", tape.length, "the number of an entry")
+        until = _number(request, "until", tape.last_number, "the number of an entry")
         wanted = _wanted(request)
         page: list[Entry] = []
         size = 0

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from creeklab.cloud.authorization import Access, not_active
+from creeklab.cloud.authorization import ConnectionAuthorization, not_active
 
-Told = dict[str, Any]
+RefusalDetails = dict[str, Any]
 
 
 def actions(operation: str, members: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -38,7 +38,7 @@ def actions(operation: str, members: Mapping[str, Any]) -> list[tuple[str, str]]
     return [("iot:" + operation, "client/" + members["clientId"])]
 
 
-def refused_at_the_door(access: Access) -> Told | None:
+def check_certificate_status(access: ConnectionAuthorization) -> RefusalDetails | None:
     """Return what the tape is told if the certificate lets nobody in; None if it does."""
     status = access.status
     if status == "ACTIVE":
@@ -46,7 +46,9 @@ def refused_at_the_door(access: Access) -> Told | None:
     return {"refusal": {"summary": not_active(access.certificate_id, status)}}
 
 
-def refused(access: Access, operation: str, members: Mapping[str, Any]) -> Told | None:
+def check_policy(
+    access: ConnectionAuthorization, operation: str, members: Mapping[str, Any]
+) -> RefusalDetails | None:
     """Return what the tape is told if the policies do not allow a call; None if they do."""
     for action, resource in actions(operation, members):
         if not access.allows(action, resource):

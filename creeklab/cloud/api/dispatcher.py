@@ -28,41 +28,47 @@ from typing import Any, Protocol
 from botocore import xform_name
 
 from creeklab.cloud.api import device_authorization
-from creeklab.cloud.api.service_model import STATUSES, Service, json_answer, json_error, xml_error
-from creeklab.cloud.authorization import Access
+from creeklab.cloud.api.service_model import (
+    STATUSES,
+    ServiceModel,
+    json_error,
+    json_response,
+    xml_error,
+)
+from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.security import sigv4
 from creeklab.cloud.security.ca import certificate_id
-from creeklab.cloud.transport.http_response import Answer
+from creeklab.cloud.transport.http_response import HttpResponse
 from creeklab.cloud.transport.http_server import HttpServer, Request
 
 logger = logging.getLogger(__name__)
 
 INTERNAL_FAILURE = "The local cloud failed here; its log says where."
-NOBODY = (
+UNAUTHENTICATED_MESSAGE = (
     "Missing Authentication Token: a request was neither signed with the account's access key nor "
     "did a Thing's certificate come with it. Use boto3 with the account's credentials, or give "
     "the client a certificate and its private key."
 )
-UNWRITTEN = (
+STORAGE_MESSAGE = (
     "The local cloud could not use its database ({error}), and nothing was changed. Free space on "
     "the disk, and end other programs that have the database open."
 )
-OWN_SERVICE = "creeklab"
+ADMIN_SERVICE = "creeklab"
 DATA_SERVICE = "iotdata"
-OWN_PATH = "/_creeklab/"
+ADMIN_PATH = "/_creeklab/"
 MQTT_PATH = "/mqtt"
 MQTT_SERVICES = ("iotdevicegateway", DATA_SERVICE)
 
-Verb = Callable[[dict[str, Any]], dict[str, Any]]
-Refuse = Callable[[ServiceError, str], Answer]
+AdminEndpoint = Callable[[dict[str, Any]], dict[str, Any]]
+ErrorSerializer = Callable[[ServiceError, str], HttpResponse]
 
 
-class Account(Protocol):
+class AccountBackend(Protocol):
     """What an account has behind the doors."""
 
     @property
-    def services(self) -> Mapping[str, tuple[Service, object]]:
+    def services(self) -> Mapping[str, tuple[ServiceModel, object]]:
         """What is served, by the name a request is signed for (``"iot"``, ``"iotdata"``).
 
         The model, and an object with a method for each operation served, named as boto3 names it,
@@ -71,7 +77,7 @@ class Account(Protocol):
         """
 
     @property
-    def door(self) -> Mapping[str, Verb]:
+    def admin_endpoints(self) -> Mapping[str, AdminEndpoint]:
         """The verbs of ``POST /_creeklab/<verb>``: JSON object in, JSON object out.
 
         They are signed for the service ``creeklab``.
@@ -91,27 +97,27 @@ class Account(Protocol):
     async def open_websocket(self, request: Request) -> None:
         """Take over a request for ``/mqtt`` that was signed; refuses with `ServiceError`."""
 
-    def device(self, certificate_id: str, source_ip: str) -> Access:
+    def device_authorization(self, certificate_id: str, source_ip: str) -> ConnectionAuthorization:
         """Return the rights of a certificate."""
 
 
-class Accounts(Protocol):
+class AccountDirectory(Protocol):
     """Whose doors these are."""
 
     @property
     def secrets(self) -> Mapping[str, str]:
         """Secret access keys by access key id."""
 
-    def of_key(self, access_key: str) -> Account:
+    def by_access_key(self, access_key: str) -> AccountBackend:
         """Return the account that has this access key."""
 
-    def of_certificate(self, certificate_id: str, address: str) -> Account:
+    def by_certificate(self, certificate_id: str, address: str) -> AccountBackend:
         """Return the account that has this certificate, else that of `of_address`."""
 
-    def of_address(self, address: str) -> Account:
+    def guess_by_address(self, address: str) -> AccountBackend:
         """Return the account that is told of nobody's requests from an IP address."""
 
-    def note(self, access_key: str, address: str) -> None:
+    def record_source(self, access_key: str, address: str) -> None:
         """Take note that a request signed with this access key came from an address."""
 
 
@@ -120,17 +126,17 @@ class _Call:
     """What is known of a request so far: for its answer, and for the record."""
 
     request_id: str
-    account: Account
+    account: AccountBackend
     address: str
     service: str | None = None
     operation: str | None = None
     error: str | None = None
-    refuse: Refuse = json_error
+    serialize_error: ErrorSerializer = json_error
     explained: bool = False
-    told: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
-class ApiServer:
+class Dispatcher:
     """Serves the operations of several services, for several accounts, on one port.
 
     Parameters
@@ -139,10 +145,12 @@ class ApiServer:
         Gives seconds since the epoch.
     """
 
-    def __init__(self, accounts: Accounts, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, accounts: AccountDirectory, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._accounts = accounts
         self._clock = clock
-        self._http = HttpServer(self._handle, _refusal)
+        self._http = HttpServer(self._handle, _unreadable_request)
 
     async def start(
         self, hosts: Sequence[str], port: int, ssl_context: ssl.SSLContext | None
@@ -160,26 +168,28 @@ class ApiServer:
         """Stop listening, let requests under way finish, close every connection."""
         await self._http.stop()
 
-    async def _handle(self, request: Request) -> Answer | None:
+    async def _handle(self, request: Request) -> HttpResponse | None:
         began = time.perf_counter()
-        account = self._accounts.of_address(request.remote)
+        account = self._accounts.guess_by_address(request.remote)
         call = _Call(str(uuid.uuid4()), account, request.remote)
         try:
             answer = await self._answer(request, call)
         except ServiceError as error:
             call.error = error.code
             if call.explained:
-                call.told.setdefault("refusal", {"summary": error.message})
-            answer = call.refuse(error, call.request_id)
+                call.details.setdefault("refusal", {"summary": error.message})
+            answer = call.serialize_error(error, call.request_id)
         except sqlite3.Error as error:
             logger.error("%s %s: %s", call.service, call.operation, error)
             call.error = "InternalFailureException"
-            message = UNWRITTEN.format(error=error)
-            answer = call.refuse(ServiceError(call.error, message), call.request_id)
+            message = STORAGE_MESSAGE.format(error=error)
+            answer = call.serialize_error(ServiceError(call.error, message), call.request_id)
         except Exception:
             logger.exception("%s %s failed", call.service, call.operation)
             call.error = "InternalFailureException"
-            answer = call.refuse(ServiceError(call.error, INTERNAL_FAILURE), call.request_id)
+            answer = call.serialize_error(
+                ServiceError(call.error, INTERNAL_FAILURE), call.request_id
+            )
         if answer is None:
             return None
         call.account.record_call(
@@ -188,11 +198,11 @@ class ApiServer:
             status=answer.status,
             error=call.error,
             duration=time.perf_counter() - began,
-            **call.told,
+            **call.details,
         )
         return answer
 
-    async def _answer(self, request: Request, call: _Call) -> Answer | None:
+    async def _answer(self, request: Request, call: _Call) -> HttpResponse | None:
         """Answer a request; None if it opened a WebSocket, which is over."""
         path, query, headers = request.path, request.query, request.headers
         call.explained = path == MQTT_PATH
@@ -200,14 +210,14 @@ class ApiServer:
             certificate = request.certificate
             if certificate is not None:
                 return await self._answer_device(request, certificate, call)
-            call.told["refusal"] = {"summary": NOBODY}
-        claimed = sigv4.claimed_caller(query, headers)
+            call.details["refusal"] = {"summary": UNAUTHENTICATED_MESSAGE}
+        claimed = sigv4.parse_caller(query, headers)
         call.service = claimed.service
         services = call.account.services
         if claimed.service in services:
-            call.refuse = services[claimed.service][0].serialise_error
-        elif claimed.service != OWN_SERVICE:
-            call.refuse = _foreign_refusal(claimed.service, headers)
+            call.serialize_error = services[claimed.service][0].serialize_error
+        elif claimed.service != ADMIN_SERVICE:
+            call.serialize_error = _error_serializer_for(claimed.service, headers)
             served = ", ".join(sorted({service.name for service, _ in services.values()}))
             raise ServiceError(
                 "NotImplementedException",
@@ -225,13 +235,13 @@ class ApiServer:
             body=body,
             now=self._clock(),
         )
-        account = call.account = self._accounts.of_key(caller.access_key)
-        self._accounts.note(caller.access_key, call.address)
+        account = call.account = self._accounts.by_access_key(caller.access_key)
+        self._accounts.record_source(caller.access_key, call.address)
         if path == MQTT_PATH and caller.service in MQTT_SERVICES:
             await account.open_websocket(request)
             return None
-        if caller.service == OWN_SERVICE:
-            return self._own(request.method, path, body, call)
+        if caller.service == ADMIN_SERVICE:
+            return self._answer_admin(request.method, path, body, call)
         if caller.service not in account.services:
             raise ServiceError(
                 "AccessDeniedException",
@@ -241,32 +251,40 @@ class ApiServer:
         service, operations = account.services[caller.service]
         call.operation, labels = service.route(request.method, path, body)
         method = _method(service, operations, call.operation)
-        members = service.members(call.operation, labels, query, headers, body)
+        members = service.parse_request(call.operation, labels, query, headers, body)
         return await _run(service, method, members, call)
 
-    async def _answer_device(self, request: Request, certificate: bytes, call: _Call) -> Answer:
+    async def _answer_device(
+        self, request: Request, certificate: bytes, call: _Call
+    ) -> HttpResponse:
         """Answer who has shown a certificate, and signed nothing."""
         principal, source_ip = certificate_id(certificate), call.address
-        account = call.account = self._accounts.of_certificate(principal, source_ip)
+        account = call.account = self._accounts.by_certificate(principal, source_ip)
         call.service, call.explained = DATA_SERVICE, True
-        call.told = {"principal": principal, "source_ip": source_ip}
+        call.details = {"principal": principal, "source_ip": source_ip}
         service, operations = account.services[DATA_SERVICE]
-        call.refuse = lambda error, request_id: service.serialise_error(
+        call.serialize_error = lambda error, request_id: service.serialize_error(
             ServiceError(error.code, error.message, **error.members, traceId=request_id), request_id
         )
-        access = account.device(principal, source_ip)
-        _refuse_if(device_authorization.refused_at_the_door(access), call)
+        access = account.device_authorization(principal, source_ip)
+        _refuse_if(device_authorization.check_certificate_status(access), call)
         body = await request.body()
         call.operation, labels = service.route(request.method, request.path, body)
         method = _method(service, operations, call.operation)
-        members = service.members(call.operation, labels, request.query, request.headers, body)
-        _refuse_if(device_authorization.refused(access, call.operation, members), call)
+        members = service.parse_request(
+            call.operation, labels, request.query, request.headers, body
+        )
+        _refuse_if(device_authorization.check_policy(access, call.operation, members), call)
         return await _run(service, method, members, call)
 
-    def _own(self, method: str, path: str, body: bytes, call: _Call) -> Answer:
+    def _answer_admin(self, method: str, path: str, body: bytes, call: _Call) -> HttpResponse:
         """Call a verb of this cloud's own door."""
-        verb = path.removeprefix(OWN_PATH)
-        if method != "POST" or not path.startswith(OWN_PATH) or verb not in call.account.door:
+        verb = path.removeprefix(ADMIN_PATH)
+        if (
+            method != "POST"
+            or not path.startswith(ADMIN_PATH)
+            or verb not in call.account.admin_endpoints
+        ):
             raise ServiceError("UnknownOperationException", "There is no such verb.")
         call.operation = verb
         try:
@@ -275,11 +293,11 @@ class ApiServer:
             request = None
         if not isinstance(request, dict):
             raise ServiceError("InvalidRequestException", "The body must be a JSON object.")
-        answer = json.dumps(call.account.door[verb](request)).encode()
-        return json_answer(200, answer, call.request_id)
+        answer = json.dumps(call.account.admin_endpoints[verb](request)).encode()
+        return json_response(200, answer, call.request_id)
 
 
-def _method(service: Service, operations: object, operation: str) -> Callable[..., Any]:
+def _method(service: ServiceModel, operations: object, operation: str) -> Callable[..., Any]:
     """Return what carries an operation out."""
     method: Callable[..., Any] | None = getattr(operations, xform_name(operation), None)
     if method is None:
@@ -292,31 +310,31 @@ def _method(service: Service, operations: object, operation: str) -> Callable[..
 
 
 async def _run(
-    service: Service, method: Callable[..., Any], members: Mapping[str, Any], call: _Call
-) -> Answer:
+    service: ServiceModel, method: Callable[..., Any], members: Mapping[str, Any], call: _Call
+) -> HttpResponse:
     result = method(**members)
     if inspect.isawaitable(result):
         result = await result
-    return service.serialise(str(call.operation), result, call.request_id)
+    return service.serialize(str(call.operation), result, call.request_id)
 
 
-def _refuse_if(told: device_authorization.Told | None, call: _Call) -> None:
+def _refuse_if(told: device_authorization.RefusalDetails | None, call: _Call) -> None:
     """Refuse a device for a reason that only the tape is told, as AWS does it."""
     if told is not None:
-        call.told |= told
+        call.details |= told
         raise ServiceError("ForbiddenException", "Forbidden")
 
 
-def _foreign_refusal(service: str, headers: Mapping[str, str]) -> Refuse:
+def _error_serializer_for(service: str, headers: Mapping[str, str]) -> ErrorSerializer:
     """Return the way to refuse that boto3's client of a service not served here understands."""
 
-    def refuse(error: ServiceError, request_id: str) -> Answer:
+    def refuse(error: ServiceError, request_id: str) -> HttpResponse:
         status = STATUSES[error.code]
         if service == "s3":
             message = html.escape(error.message, quote=False)
             text = f"<Code>{error.code}</Code><Message>{message}</Message>"
             headers = {"x-amzn-RequestId": request_id, "Content-Type": "application/xml"}
-            return Answer(status, headers, f"<Error>{text}</Error>".encode())
+            return HttpResponse(status, headers, f"<Error>{text}</Error>".encode())
         if is_form:
             return xml_error(error.code, error.message, status, request_id, "")
         return json_error(error, request_id)
@@ -325,7 +343,7 @@ def _foreign_refusal(service: str, headers: Mapping[str, str]) -> Refuse:
     return refuse
 
 
-def _refusal(failed: bool) -> Answer:
+def _unreadable_request(failed: bool) -> HttpResponse:
     """Refuse what is no request, or say that answering one has failed."""
     if failed:
         error = ServiceError("InternalFailureException", INTERNAL_FAILURE)

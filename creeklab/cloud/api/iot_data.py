@@ -28,11 +28,11 @@ EXCEPTIONS = {
 }
 # "This information is available for 30 minutes after the client disconnects" (API reference,
 # GetConnection).
-TOLD_SECONDS = 30 * 60
-LONGEST_CONFIRMATION = 15
+CONNECTION_INFO_TTL = 30 * 60
+MAX_CONFIRMATION_TIMEOUT = 15
 RETAINED_PAGE = 25  # the API reference does not say how long a page is unless it is told
 
-Answer = dict[str, Any]
+Members = dict[str, Any]
 
 
 class IotData:
@@ -58,14 +58,14 @@ class IotData:
         retain: bool = False,
         payload: bytes = b"",
         **mqtt5: Any,
-    ) -> Answer:
+    ) -> Members:
         """Publish a message to a topic."""
         try:
             properties = _checked(topic, payload, mqtt5, retain=retain)
         except ServiceError:
             self._metrics.count("PublishIn.ClientError", "HTTP")
             raise
-        code = self._broker.publish_and_settle(topic, payload, qos, retain, properties)
+        code = self._broker.publish_durably(topic, payload, qos, retain, properties)
         if code:
             throttled = code == Reason.QUOTA_EXCEEDED
             self._metrics.count(
@@ -77,10 +77,10 @@ class IotData:
             self._metrics.count("PublishRetained.Success", "HTTP")
         return {"message": "OK"}
 
-    def get_retained_message(self, *, topic: str) -> Answer:
+    def get_retained_message(self, *, topic: str) -> Members:
         """Return the message that is retained for a topic."""
         kept = self._retained.find(topic)
-        if kept is None or kept.message.at(self._broker.clock()) is None:
+        if kept is None or kept.message.with_remaining_expiry(self._broker.clock()) is None:
             raise _not_found(f"No retained message is stored for the topic '{topic}'.")
         message = kept.message
         pairs = message.properties.get("user_properties")
@@ -94,7 +94,7 @@ class IotData:
 
     def list_retained_messages(
         self, *, nextToken: str | None = None, maxResults: int = RETAINED_PAGE
-    ) -> Answer:
+    ) -> Members:
         """Return which topics have a retained message, a page at a time."""
         summaries, token = self._retained.page(Page(maxResults, nextToken), self._broker.clock())
         topics = [
@@ -110,21 +110,21 @@ class IotData:
 
     # --- connections --------------------------------------------------------------------------
 
-    def get_connection(self, *, clientId: str, includeSocketInformation: bool = False) -> Answer:
+    def get_connection(self, *, clientId: str, includeSocketInformation: bool = False) -> Members:
         """Return what is known of a client's connection, or of its last one."""
         broker = self._broker
-        found = broker.presence.get(clientId)
-        session = broker.session_of(clientId)
+        found = broker.connectivity.get(clientId)
+        session = broker.get_session(clientId)
         forgotten = (
             found is None
-            or broker.clock() - (found.disconnected_at or broker.clock()) > TOLD_SECONDS
+            or broker.clock() - (found.disconnected_at or broker.clock()) > CONNECTION_INFO_TTL
         )
         if found is None or forgotten:
             if session is None:
                 raise _no_client(clientId)
             expiry = {"cleanSession": session.expiry == 0, "sessionExpiry": session.expiry}
             return {"clientId": clientId, "connected": False, **expiry}
-        answer: Answer = {
+        answer: Members = {
             "clientId": clientId,
             "connected": found.connected,
             "cleanSession": found.clean_session,
@@ -145,9 +145,9 @@ class IotData:
 
     def list_subscriptions(
         self, *, clientId: str, nextToken: str | None = None, maxResults: int = 20
-    ) -> Answer:
+    ) -> Members:
         """Return what a client is subscribed to, connected or away with a session that lives on."""
-        subscriptions = self._broker.subscriptions_of(clientId)
+        subscriptions = self._broker.list_subscriptions(clientId)
         if subscriptions is None:
             raise _no_client(clientId)
         rest = sorted(subscriptions, key=lambda each: each.filter)
@@ -176,12 +176,12 @@ class IotData:
         confirmation: bool = False,
         timeout: int = 5,
         **mqtt5: Any,
-    ) -> Answer:
+    ) -> Members:
         """Send a message to one client, and wait for its acknowledgement if it is to confirm."""
-        if confirmation and not 1 <= timeout <= LONGEST_CONFIRMATION:
+        if confirmation and not 1 <= timeout <= MAX_CONFIRMATION_TIMEOUT:
             raise ServiceError(
                 "InvalidRequestException",
-                f"'timeout' is from 1 to {LONGEST_CONFIRMATION} seconds, not {timeout}.",
+                f"'timeout' is from 1 to {MAX_CONFIRMATION_TIMEOUT} seconds, not {timeout}.",
             )
         properties = _checked(topic, payload, mqtt5)
         if clientId not in self._broker.connections:
@@ -206,26 +206,26 @@ class IotData:
 
     # --- shadows ------------------------------------------------------------------------------
 
-    def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Answer:
+    def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Members:
         """Return a shadow's document."""
         with _refusals():
             return _body(self._shadows.get(thingName, shadowName))
 
     def update_thing_shadow(
         self, *, thingName: str, payload: bytes, shadowName: str = ""
-    ) -> Answer:
+    ) -> Members:
         """Update a shadow."""
         with _refusals():
             return _body(self._shadows.update(thingName, shadowName, payload))
 
-    def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Answer:
+    def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Members:
         """Delete a shadow."""
         with _refusals():
             return _body(self._shadows.delete(thingName, shadowName))
 
     def list_named_shadows_for_thing(
         self, *, thingName: str, nextToken: str = "", pageSize: int = 25
-    ) -> Answer:
+    ) -> Members:
         """Return the names of a Thing's named shadows, a page at a time."""
         names = self._shadows.named(thingName, _after(nextToken), pageSize + 1)
         return {
@@ -298,5 +298,5 @@ def _after(token: str) -> str:
         raise ServiceError("InvalidRequestException", "Invalid nextToken") from None
 
 
-def _body(document: Answer) -> Answer:
+def _body(document: Members) -> Members:
     return {"payload": json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()}

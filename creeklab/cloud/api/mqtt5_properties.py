@@ -24,7 +24,7 @@ def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:
     ServiceError
         ``InvalidRequestException`` if a member cannot be read, or MQTT does not allow it.
     """
-    properties = _translated(mqtt5)
+    properties = _to_mqtt(mqtt5)
     try:
         data = encode(Publish(topic, b"", properties=properties), 5)
         [read] = Decoder(version=5).feed(data)
@@ -34,7 +34,7 @@ def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:
     return read.properties
 
 
-def _translated(mqtt5: dict[str, Any]) -> dict[str, Any]:
+def _to_mqtt(mqtt5: dict[str, Any]) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     if "contentType" in mqtt5:
         properties["content_type"] = mqtt5["contentType"]

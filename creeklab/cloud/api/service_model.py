@@ -26,9 +26,9 @@ from urllib.parse import parse_qsl, unquote
 
 import botocore
 
-from creeklab.cloud.api.validation import Invalid, Shape, validated
+from creeklab.cloud.api.validation import InvalidRequest, Shape, validate
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.transport.http_response import Answer
+from creeklab.cloud.transport.http_response import HttpResponse
 
 STATUSES = {
     "AccessDeniedException": 403,
@@ -79,7 +79,7 @@ class _Route:
         return labels
 
 
-class Service:
+class ServiceModel:
     """One AWS service as botocore's newest model of it says.
 
     Parameters
@@ -131,7 +131,7 @@ class Service:
         """
         return self._route_form(body) if self._is_query else self._route_path(method, path)
 
-    def members(
+    def parse_request(
         self,
         operation: str,
         labels: Mapping[str, str],
@@ -171,8 +171,8 @@ class Service:
             }
         try:
             raw = self._collect(self.shapes[name], labels, query, headers, body)
-            return validated(self.shapes, name, raw)
-        except Invalid as error:
+            return validate(self.shapes, name, raw)
+        except InvalidRequest as error:
             raise ServiceError(self._validation_code(operation), str(error)) from None
 
     def _validation_code(self, operation: str) -> str:
@@ -226,7 +226,7 @@ class Service:
             parameters = dict(parse_qsl(query, keep_blank_values=True, errors="strict"))
             paths = {name: unquote(text, errors="strict") for name, text in labels.items()}
         except UnicodeDecodeError:
-            raise Invalid("Path and query must be percent-encoded UTF-8.") from None
+            raise InvalidRequest("Path and query must be percent-encoded UTF-8.") from None
         raw: dict[str, Any] = {}
         for member, ref in shape["members"].items():
             name = ref.get("locationName", member)
@@ -263,14 +263,14 @@ class Service:
                 moment = datetime.fromisoformat(text)
                 return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
             except (ValueError, OverflowError):
-                raise Invalid(f"'{path}' must be a time as ISO 8601 writes it.") from None
+                raise InvalidRequest(f"'{path}' must be a time as ISO 8601 writes it.") from None
         return text
 
     # Answers
 
-    def serialise(
+    def serialize(
         self, operation: str, result: Mapping[str, Any] | None, request_id: str
-    ) -> Answer:
+    ) -> HttpResponse:
         """Write the result of an operation.
 
         Parameters
@@ -291,29 +291,29 @@ class Service:
         """
         output = self.operations[operation].get("output")
         if output is None and not result:
-            return Answer(200, {"x-amzn-RequestId": request_id}, b"")
+            return HttpResponse(200, {"x-amzn-RequestId": request_id}, b"")
         if output is None:
             # Publish says more than its model does (seen in answers of AWS IoT).
             body = {**(result or {}), "traceId": request_id}
-            return json_answer(200, json.dumps(body).encode(), request_id)
+            return json_response(200, json.dumps(body).encode(), request_id)
         if self._is_query:
             result_name = output["resultWrapper"]
             inner = f"<{result_name}>{self._xml(output['shape'], result or {})}</{result_name}>"
             inner += f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
-            return xml_answer(200, operation + "Response", inner, request_id, self._namespace)
+            return xml_response(200, operation + "Response", inner, request_id, self._namespace)
         members = self._output(output["shape"], result or {})
         shape = self.shapes[output["shape"]]
         if "payload" in shape:
-            return json_answer(200, members.get(shape["payload"], b""), request_id)
+            return json_response(200, members.get(shape["payload"], b""), request_id)
         if "traceId" in shape["members"]:
             members.setdefault("traceId", request_id)
         status = 200
         for member, ref in shape["members"].items():
             if ref.get("location") == "statusCode":
                 status = members.pop(member, status)
-        return json_answer(status, json.dumps(members).encode(), request_id)
+        return json_response(status, json.dumps(members).encode(), request_id)
 
-    def serialise_error(self, error: ServiceError, request_id: str) -> Answer:
+    def serialize_error(self, error: ServiceError, request_id: str) -> HttpResponse:
         """Write a refusal: status from the model's error shape, else `STATUSES`, else 400."""
         shape = self.shapes.get(error.code, {})
         status = shape.get("error", {}).get("httpStatusCode") or STATUSES.get(error.code, 400)
@@ -363,34 +363,38 @@ class Service:
             raise ValueError(f"{name} of {self.name} has no member {sorted(unknown)}.")
 
 
-def json_answer(status: int, body: bytes, request_id: str) -> Answer:
+def json_response(status: int, body: bytes, request_id: str) -> HttpResponse:
     """Return an answer whose body is JSON."""
     headers = {"x-amzn-RequestId": request_id, "Content-Type": "application/json"}
-    return Answer(status, headers, body)
+    return HttpResponse(status, headers, body)
 
 
-def json_error(error: ServiceError, request_id: str, status: int | None = None) -> Answer:
+def json_error(error: ServiceError, request_id: str, status: int | None = None) -> HttpResponse:
     """Write a refusal as the protocol ``rest-json`` has it."""
     body = json.dumps({"message": error.message, **error.members}).encode()
-    answer = json_answer(status or STATUSES.get(error.code, 400), body, request_id)
+    answer = json_response(status or STATUSES.get(error.code, 400), body, request_id)
     return replace(answer, headers={**answer.headers, "x-amzn-ErrorType": error.code})
 
 
-def xml_answer(status: int, root: str, inner: str, request_id: str, namespace: str) -> Answer:
+def xml_response(
+    status: int, root: str, inner: str, request_id: str, namespace: str
+) -> HttpResponse:
     """Return an answer whose body is XML; `inner` is what the element `root` holds."""
     headers = {"x-amzn-RequestId": request_id, "Content-Type": "text/xml"}
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{namespace}">{inner}</{root}>'
-    return Answer(status, headers, body.encode())
+    return HttpResponse(status, headers, body.encode())
 
 
-def xml_error(code: str, message: str, status: int, request_id: str, namespace: str) -> Answer:
+def xml_error(
+    code: str, message: str, status: int, request_id: str, namespace: str
+) -> HttpResponse:
     """Write a refusal as the protocol ``query`` has it."""
     fault = "Sender" if status < 500 else "Receiver"
     inner = (
         f"<Error><Type>{fault}</Type><Code>{_xml_text(code)}</Code>"
         f"<Message>{_xml_text(message)}</Message></Error><RequestId>{request_id}</RequestId>"
     )
-    return xml_answer(status, "ErrorResponse", inner, request_id, namespace)
+    return xml_response(status, "ErrorResponse", inner, request_id, namespace)
 
 
 def _xml_text(text: str) -> str:
@@ -411,11 +415,11 @@ def _json_object(body: bytes) -> dict[str, Any]:
     try:
         document = json.loads(body or b"{}")
     except RecursionError:
-        raise Invalid("The body is nested too deeply.") from None
+        raise InvalidRequest("The body is nested too deeply.") from None
     except ValueError as error:
-        raise Invalid(f"The body is not JSON: {error}.") from None
+        raise InvalidRequest(f"The body is not JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise Invalid("The body must be a JSON object.")
+        raise InvalidRequest("The body must be a JSON object.")
     return document
 
 
@@ -429,5 +433,5 @@ def _json_text(text: str, path: str) -> str:
         decoded = base64.b64decode(text, validate=True).decode()
         value = json.loads(decoded)
     except (ValueError, RecursionError):
-        raise Invalid(f"'{path}' must be base64 of JSON.") from None
+        raise InvalidRequest(f"'{path}' must be base64 of JSON.") from None
     return value if isinstance(value, str) else decoded

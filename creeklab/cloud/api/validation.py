@@ -39,11 +39,11 @@ _POSIX_CLASSES = {
 }
 
 
-class Invalid(Exception):
+class InvalidRequest(Exception):
     """Values don't fit their shape. The message is for the caller of the service."""
 
 
-def validated(shapes: Mapping[str, Shape], name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+def validate(shapes: Mapping[str, Shape], name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of a structure as Python values.
 
     Strings are `str`, blobs `bytes` (from base64 text), timestamps seconds since the epoch
@@ -63,12 +63,12 @@ def validated(shapes: Mapping[str, Shape], name: str, raw: Mapping[str, Any]) ->
     Invalid
         With the first value of a wrong type, or all constraints that are broken.
     """
-    walk = _Walk(shapes)
+    walk = _ShapeValidator(shapes)
     members = walk.members(shapes[name], raw, "")
     if walk.violations:
         many = "s" if len(walk.violations) > 1 else ""
         detected = f"{len(walk.violations)} validation error{many} detected: "
-        raise Invalid(detected + "; ".join(walk.violations))
+        raise InvalidRequest(detected + "; ".join(walk.violations))
     return members
 
 
@@ -93,7 +93,7 @@ def _belongs(char: str, name: str) -> bool:
     return bool(posix.match(char)) if posix else unicodedata.category(char).startswith(name)
 
 
-class _Walk:
+class _ShapeValidator:
     """One walk along a shape, and the violations met on the way.
 
     Places are named as AWS names them: ``tags.1.member.key``.
@@ -187,7 +187,7 @@ def _converted(kind: str, raw: Any, place: str) -> Any:
                 return base64.b64decode(raw, validate=True)
     except (ValueError, OverflowError):
         pass
-    raise Invalid(f"'{place}' must be {_NOUNS[kind]}.")
+    raise InvalidRequest(f"'{place}' must be {_NOUNS[kind]}.")
 
 
 def _constraints(shape: Shape, value: Any) -> Iterator[tuple[str, bool]]:

@@ -29,7 +29,7 @@ from creeklab.cloud.monitoring.metrics import Metrics
 
 Entry = dict[str, Any]
 
-MAX_PAYLOAD_KEPT = 16_384
+MAX_LOGGED_PAYLOAD = 16_384
 """Largest payload that is kept, in bytes; of a larger one only its size. So with properties."""
 
 
@@ -38,25 +38,25 @@ PACKET_SIZE, RECEIVER_SIZE = 500, 8
 """What a message without its payload takes in memory, and each receiver of it, in bytes, about."""
 
 
-class Limit(NamedTuple):
+class BufferLimit(NamedTuple):
     """How much a lane holds: so many entries, and so many bytes, about."""
 
     entries: int
     size: int
 
 
-PACKETS = Limit(10_000, 8_000_000)
-REFUSALS = Limit(2_000, 4_000_000)
-OTHERS = Limit(5_000, 2_000_000)
-LIMITS: Mapping[str, Limit] = {
-    "call": Limit(5_000, 2_000_000),
-    "dropped": Limit(1_000, 500_000),
-    "shadow": Limit(5_000, 4_000_000),
+PACKETS = BufferLimit(10_000, 8_000_000)
+REFUSALS = BufferLimit(2_000, 4_000_000)
+OTHERS = BufferLimit(5_000, 2_000_000)
+LIMITS: Mapping[str, BufferLimit] = {
+    "call": BufferLimit(5_000, 2_000_000),
+    "dropped": BufferLimit(1_000, 500_000),
+    "shadow": BufferLimit(5_000, 4_000_000),
 }
 """The lanes of kinds that come in floods; all other kinds share one, refusals have another."""
 
 
-class Party(NamedTuple):
+class PeerIdentity(NamedTuple):
     """Who sends a message, or gets it. All of it is empty for the cloud itself."""
 
     client_id: str = ""
@@ -65,17 +65,26 @@ class Party(NamedTuple):
     source_port: int = 0
 
 
-CLOUD = Party()
+CLOUD = PeerIdentity()
 
 Properties = dict[str, Any]
 # number, time, sender or receiver, topic, payload, QoS, retain, properties, receivers (None for a
 # delivery), and the size of a payload that is too large to keep.
 _Packet = tuple[
-    int, float, Party, str, bytes, int, bool, Properties | None, list[Party] | None, int
+    int,
+    float,
+    PeerIdentity,
+    str,
+    bytes,
+    int,
+    bool,
+    Properties | None,
+    list[PeerIdentity] | None,
+    int,
 ]
 
 
-class Tape:
+class EventLog:
     """The last happenings of one account.
 
     Each entry is a JSON object with ``number``, ``time`` (seconds since the epoch), ``kind``
@@ -99,36 +108,36 @@ class Tape:
         self,
         clock: Callable[[], float] = time.time,
         *,
-        packets: Limit = PACKETS,
-        refusals: Limit = REFUSALS,
-        others: Limit = OTHERS,
+        packets: BufferLimit = PACKETS,
+        refusals: BufferLimit = REFUSALS,
+        others: BufferLimit = OTHERS,
     ) -> None:
         self.metrics = Metrics(clock)
         self._clock = clock
         self._number = 0
         self._packets = _Packets(packets)
         self._fresh = self._packets.fresh
-        self._refusals = _Lane(refusals)
-        self._others = _Lane(others)
-        self._lanes = {kind: _Lane(limit) for kind, limit in LIMITS.items()}
+        self._refusals = _RingBuffer(refusals)
+        self._others = _RingBuffer(others)
+        self._lanes = {kind: _RingBuffer(limit) for kind, limit in LIMITS.items()}
 
     # --- writing ------------------------------------------------------------------------------
 
-    def record(self, kind: str, **members: Any) -> None:
+    def append(self, kind: str, **members: Any) -> None:
         """Append an entry; its members are what JSON can hold."""
         self._number += 1
         lane = self._refusals if "refusal" in members else self._lanes.get(kind, self._others)
         lane.append(_Text(self._number, self._clock(), kind, _json(members)))
 
-    def published(
+    def log_publish(
         self,
-        sender: Party,
+        sender: PeerIdentity,
         topic: str,
         payload: bytes,
         qos: int,
         retain: bool,
         properties: Properties | None,
-        receivers: list[Party],
+        receivers: list[PeerIdentity],
     ) -> None:
         """Append a message that came in: an entry of the kind ``publish``.
 
@@ -138,7 +147,7 @@ class Tape:
             To which whoever delivers the message adds those that get it; later, too.
         """
         size = len(payload)
-        if properties or size > MAX_PAYLOAD_KEPT:
+        if properties or size > MAX_LOGGED_PAYLOAD:
             payload, properties = self._packets.shortened(payload, properties)
         self._number = number = self._number + 1
         fresh = self._fresh
@@ -149,8 +158,12 @@ class Tape:
             (number, now, sender, topic, payload, qos, retain, properties, receivers, size)
         )
 
-    def published_burst(
-        self, sender: Party, topic: str, payloads: Sequence[bytes], receivers: list[Party]
+    def log_publish_batch(
+        self,
+        sender: PeerIdentity,
+        topic: str,
+        payloads: Sequence[bytes],
+        receivers: list[PeerIdentity],
     ) -> None:
         """Append messages that came in one after the other, and went out: an entry for each.
 
@@ -167,9 +180,9 @@ class Tape:
             after = (repeat(one) for one in (0, False, None, receivers))
             fresh.extend(zip(count(first + start), *before, some, *after, map(len, some)))
 
-    def delivered(
+    def log_delivery(
         self,
-        receiver: Party,
+        receiver: PeerIdentity,
         topic: str,
         payload: bytes,
         qos: int,
@@ -182,7 +195,7 @@ class Tape:
         """
         # The same again, as a call in between would cost as much as all the rest.
         size = len(payload)
-        if properties or size > MAX_PAYLOAD_KEPT:
+        if properties or size > MAX_LOGGED_PAYLOAD:
             payload, properties = self._packets.shortened(payload, properties)
         self._number = number = self._number + 1
         fresh = self._fresh
@@ -194,7 +207,7 @@ class Tape:
     # --- reading ------------------------------------------------------------------------------
 
     @property
-    def length(self) -> int:
+    def last_number(self) -> int:
         """How many entries there were, those included that have fallen off."""
         return self._number
 
@@ -251,10 +264,10 @@ class _Text(NamedTuple):
         return {"number": self.number, "time": self.time, "kind": self.kind, **members}
 
 
-class _Lane:
+class _RingBuffer:
     """The newest entries of some kinds."""
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: BufferLimit) -> None:
         self.kept: deque[_Text] = deque()
         self._limit = limit
         self._size = 0
@@ -281,7 +294,7 @@ class _Packets:
         The last ones, less than two times a `CHUNK`; `settle` makes room.
     """
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: BufferLimit) -> None:
         self.fresh: list[_Packet] = []
         self._limit = limit
         self._chunks: deque[tuple[int, list[_Packet]]] = deque()
@@ -290,7 +303,7 @@ class _Packets:
         self._properties = 0  # their weight in `fresh`
 
     def settle(self) -> None:
-        chunk = [packet for packet in self.fresh if packet[8] or _worth_telling(packet)]
+        chunk = [packet for packet in self.fresh if packet[8] or _is_shown(packet)]
         self.fresh.clear()
         size = PACKET_SIZE * len(chunk) + self._properties
         size += sum(map(len, map(itemgetter(4), chunk)))
@@ -310,11 +323,11 @@ class _Packets:
         """Return what is kept of a message: nothing of what is too large."""
         if properties:
             size = len(repr(properties))
-            if size <= MAX_PAYLOAD_KEPT:
+            if size <= MAX_LOGGED_PAYLOAD:
                 self._properties += size
             else:
                 properties = None
-        return (payload if len(payload) <= MAX_PAYLOAD_KEPT else b""), properties
+        return (payload if len(payload) <= MAX_LOGGED_PAYLOAD else b""), properties
 
     def after(self, number: int) -> list[_Packet]:
         parts = [_after(self.fresh, number)]
@@ -323,7 +336,7 @@ class _Packets:
             parts.append(part)
             if len(part) < len(chunk):
                 break
-        return [packet for packet in chain(*reversed(parts)) if _worth_telling(packet)]
+        return [packet for packet in chain(*reversed(parts)) if _is_shown(packet)]
 
 
 def _after(kept: Any, number: int) -> list[Any]:
@@ -336,7 +349,7 @@ def _number(kept: _Text | _Packet) -> int:
     return kept[0]
 
 
-def _worth_telling(packet: _Packet) -> bool:
+def _is_shown(packet: _Packet) -> bool:
     """Tell whether it is more than the cloud talking to itself on a topic nobody listens to."""
     receivers = packet[8]
     return bool(

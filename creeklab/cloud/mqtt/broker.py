@@ -13,22 +13,22 @@ import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from creeklab.cloud.authorization import Access
-from creeklab.cloud.monitoring.event_log import CLOUD, Party, Tape
-from creeklab.cloud.mqtt.codec.decoder import Burst
+from creeklab.cloud.authorization import ConnectionAuthorization
+from creeklab.cloud.monitoring.event_log import CLOUD, EventLog, PeerIdentity
+from creeklab.cloud.mqtt.codec.decoder import PublishBatch
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Properties, Reason
-from creeklab.cloud.mqtt.interfaces import Peer, Retained
+from creeklab.cloud.mqtt.interfaces import Peer, RetainedStore
 from creeklab.cloud.mqtt.lifecycle import events
-from creeklab.cloud.mqtt.lifecycle.connectivity import Presence
+from creeklab.cloud.mqtt.lifecycle.connectivity import ConnectivityTracker
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.rate_limits import Rates
 from creeklab.cloud.mqtt.routing import reserved_topics
-from creeklab.cloud.mqtt.routing.route_cache import Routes
+from creeklab.cloud.mqtt.routing.route_cache import RouteCache
 from creeklab.cloud.mqtt.routing.shared_subscriptions import SharedGroups
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
-from creeklab.cloud.mqtt.session.message import Message
-from creeklab.cloud.mqtt.session.session import Backlog, Keeper, Session
+from creeklab.cloud.mqtt.session.message import OutboundMessage
+from creeklab.cloud.mqtt.session.session import Backlog, Session, SessionStore
 from creeklab.cloud.mqtt.session.wills import PendingWill, PendingWills
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.group_commit import GroupCommit
@@ -85,11 +85,11 @@ class Broker:
     def __init__(
         self,
         settings: Settings,
-        tape: Tape,
-        retained: Retained,
-        keeper: Keeper,
+        tape: EventLog,
+        retained: RetainedStore,
+        keeper: SessionStore,
         commits: GroupCommit,
-        access_for: Callable[[Peer, str, tuple[str, ...]], Access],
+        access_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization],
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
@@ -99,15 +99,15 @@ class Broker:
         self.timer = timer
         self.access_for = access_for
         self.retained = retained
-        self.presence = Presence(clock)
+        self.connectivity = ConnectivityTracker(clock)
         self.service: Callable[[str, bytes, str], None] | None = None
         self.connections: dict[str, Connection] = {}
         self._sessions: dict[str, Session] = {}
         self._tree: SubscriptionTree[Session, Subscription] = SubscriptionTree(
             settings.dollar_topics
         )
-        self.groups = SharedGroups(self._tree, self._deliver, self.note_dropped, clock)
-        self._routes = Routes(self._tree)
+        self.shared_groups = SharedGroups(self._tree, self._deliver, self.record_drop, clock)
+        self._routes = RouteCache(self._tree)
         self.connects = Rates(settings.connect_rate)
         self._examine = False
         self._keeper = keeper
@@ -123,11 +123,11 @@ class Broker:
 
     # --- sessions ---------------------------------------------------------------------------
 
-    def may_keep_session(self, client_id: str) -> bool:
+    def has_session_capacity(self, client_id: str) -> bool:
         """Tell whether a client id may have a persistent session: it has one, or there is room."""
         session = self._sessions.get(client_id)
-        has_one = session is not None and session.keeper is not None
-        return has_one or self._keeper.kept < self.settings.sessions_max
+        has_one = session is not None and session.store is not None
+        return has_one or self._keeper.count < self.settings.sessions_max
 
     def open_session(self, connection: Connection, clean: bool, expiry: int) -> bool:
         """Give `connection` the session of its client id; return whether an old one goes on.
@@ -138,7 +138,7 @@ class Broker:
         now = self.timer()
         other = self.connections.get(client_id)
         if other is not None:
-            other.take_over()
+            other.close_for_takeover()
         pending = self._wills.take(client_id)
         session = self._sessions.get(client_id)
         if session is not None and (
@@ -158,16 +158,16 @@ class Broker:
         session.expiry = expiry
         session.ends_at = None
         session.window = connection.window
-        if not expiry and session.keeper is not None:
-            self._keeper.drop(session)
-        elif session.keeper is not None:
-            self._keeper.save(session)
+        if not expiry and session.store is not None:
+            self._keeper.delete(session)
+        elif session.store is not None:
+            self._keeper.update(session)
         elif expiry:
-            self._keeper.enroll(session)
+            self._keeper.add(session)
         connection.session = session
         self.connections[client_id] = connection
         peer = connection.peer
-        self.presence.arrive(
+        self.connectivity.connected(
             client_id,
             source=(peer.source_ip, peer.source_port),
             target=(peer.target_ip, peer.target_port),
@@ -176,7 +176,9 @@ class Broker:
         )
         return present
 
-    def leave(self, connection: Connection, reason: DisconnectReason, will: Will | None) -> None:
+    def remove_connection(
+        self, connection: Connection, reason: DisconnectReason, will: Will | None
+    ) -> None:
         """Take note that a connection is gone; publish its will now or when its delay is over."""
         client_id, session = connection.client_id, connection.session
         if session is None or self.connections.get(client_id) is not connection:
@@ -185,25 +187,27 @@ class Broker:
         now = self.timer()
         session.ends_at = now + session.expiry
         session.requeue_in_flight()
-        gone = self.presence.leave(client_id, reason, session.expiry)
+        gone = self.connectivity.disconnected(client_id, reason, session.expiry)
         if session.expiry == 0:
             self._end_session(session)
         else:
-            self._keeper.save(session)
-            self.groups.hand_on(session, only_to_connected=True)
+            self._keeper.update(session)
+            self.shared_groups.reassign(session, only_to_connected=True)
         if gone is not None:
-            self._announce(events.disconnected(connection.subject, gone))
-        if will is None or connection.gate.access is None:
+            self._publish_event(events.disconnected(connection.subject, gone))
+        if will is None or connection.permissions.authorization is None:
             return
         delay = min(will.properties.get("will_delay_interval", 0), session.expiry)
-        pending = PendingWill(now + delay, will, connection.gate.access, connection.gate.party)
+        pending = PendingWill(
+            now + delay, will, connection.permissions.authorization, connection.permissions.identity
+        )
         try:
             if delay:
                 self._wills.add(pending)
                 return
         except OverflowError as error:
             refusal = {"summary": str(error)}
-            self.tape.record("will", client_id=client_id, topic=will.topic, refusal=refusal)
+            self.tape.append("will", client_id=client_id, topic=will.topic, refusal=refusal)
         self._publish_will(pending)
 
     def disconnect(self, client_id: str, clean_session: bool, prevent_will: bool) -> bool:
@@ -224,22 +228,22 @@ class Broker:
         connection = self.connections.get(client_id)
         if connection is None:
             return False
-        connection.cut_off_by_account(clean_session, prevent_will)
+        connection.disconnect_by_account(clean_session, prevent_will)
         return True
 
-    def session_of(self, client_id: str) -> Session | None:
+    def get_session(self, client_id: str) -> Session | None:
         """Return the session of a client id, connected or away; None if it has none."""
         session = self._sessions.get(client_id)
         return None if session is None or _ended(session, self.timer()) else session
 
-    def subscriptions_of(self, client_id: str) -> list[Subscription] | None:
+    def list_subscriptions(self, client_id: str) -> list[Subscription] | None:
         """Return a client's subscriptions in the order they were made; None without a session."""
-        session = self.session_of(client_id)
+        session = self.get_session(client_id)
         return None if session is None else list(session.subscriptions.values())
 
     def _adopt(self, session: Session) -> None:
         self._sessions[session.client_id] = session
-        session.share(self._backlog)
+        session.attach_backlog(self._backlog)
         for topic_filter, subscription in session.subscriptions.items():
             self._tree.add(topic_filter, session, subscription)
 
@@ -248,8 +252,8 @@ class Broker:
         for topic_filter in session.subscriptions:
             self._tree.remove(topic_filter, session)
         if session.subscriptions:
-            self._routes.forget()
-        self.groups.hand_on(session)
+            self._routes.invalidate()
+        self.shared_groups.reassign(session)
         session.close()
 
     def _publish_will(self, pending: PendingWill) -> None:
@@ -262,7 +266,7 @@ class Broker:
 
     def tick(self) -> None:
         """Do what time brings: keep alive, wills that are due, sessions that have ended."""
-        self.settle()
+        self.commit_and_acknowledge()
         now = self.timer()
         for connection in list(self.connections.values()):
             connection.tick(now, self._examine)
@@ -274,38 +278,40 @@ class Broker:
             if _ended(session, now):
                 self._end_session(session)
 
-    def forget_rights(self) -> None:
+    def invalidate_authorization(self) -> None:
         """Drop every answer worked out from the registry: something in it has changed."""
         self._examine = True
         for connection in self.connections.values():
-            if connection.gate.access is not None:
-                connection.gate.access.forget()
+            if connection.permissions.authorization is not None:
+                connection.permissions.authorization.invalidate()
         for pending in self._wills:
-            pending.access.forget()
+            pending.access.invalidate()
 
     # --- lifecycle events ---------------------------------------------------------------------
 
-    def announce_arrival(self, connection: Connection) -> None:
+    def publish_connected(self, connection: Connection) -> None:
         """Publish that a connection was accepted."""
-        here = self.presence.get(connection.client_id)
+        here = self.connectivity.get(connection.client_id)
         if here is not None:
-            self._announce(events.connected(connection.subject, here))
+            self._publish_event(events.connected(connection.subject, here))
 
-    def announce_failure(self, connection: Connection) -> None:
+    def publish_connect_failed(self, connection: Connection) -> None:
         """Publish that a connection, or its will, was not authorized."""
         source_ip, now = connection.peer.source_ip, self.clock()
-        self._announce(events.connect_failed(connection.subject, source_ip, now))
+        self._publish_event(events.connect_failed(connection.subject, source_ip, now))
 
-    def announce_subscriptions(
-        self, connection: Connection, verb: events.Verb, filters: list[str]
+    def publish_subscriptions(
+        self, connection: Connection, verb: events.SubscriptionChange, filters: list[str]
     ) -> None:
         """Publish what a client has subscribed to, or unsubscribed from."""
-        here = self.presence.get(connection.client_id)
+        here = self.connectivity.get(connection.client_id)
         if here is not None and filters:
             identifier, now = here.session_identifier, self.clock()
-            self._announce(events.subscriptions(connection.subject, verb, identifier, filters, now))
+            self._publish_event(
+                events.subscriptions(connection.subject, verb, identifier, filters, now)
+            )
 
-    def _announce(self, event: events.Event | None) -> None:
+    def _publish_event(self, event: events.Event | None) -> None:
         if event is not None:
             self.publish(*event, 1)
 
@@ -316,19 +322,19 @@ class Broker:
         new = subscription.filter not in session.subscriptions
         session.subscriptions[subscription.filter] = subscription
         self._tree.add(subscription.filter, session, subscription)
-        self._routes.forget()
-        if session.keeper is not None:
-            self._keeper.save(session)
+        self._routes.invalidate()
+        if session.store is not None:
+            self._keeper.update(session)
         return new
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
         """Remove a subscription if it is there."""
         if session.subscriptions.pop(topic_filter, None) is not None:
             self._tree.remove(topic_filter, session)
-            self._routes.forget()
-            if session.keeper is not None:
-                self._keeper.save(session)
-            self.groups.hand_on(session)
+            self._routes.invalidate()
+            if session.store is not None:
+                self._keeper.update(session)
+            self.shared_groups.reassign(session)
 
     # --- messages -----------------------------------------------------------------------------
 
@@ -339,7 +345,7 @@ class Broker:
         qos: int,
         retain: bool = False,
         properties: Properties | None = None,
-        sender: Party = CLOUD,
+        sender: PeerIdentity = CLOUD,
     ) -> Reason:
         """Route a message that may be published: to its subscribers, then to its service.
 
@@ -358,12 +364,12 @@ class Broker:
         """
         client_id = sender.client_id
         if retain and payload and not self.retained.has_room(topic):
-            self._note_full(topic, client_id)
+            self._log_session_limit(topic, client_id)
             return Reason.QUOTA_EXCEEDED
         message = self._message(topic, payload, qos, retain, properties)
-        receivers: list[Party] = []
+        receivers: list[PeerIdentity] = []
         message.receivers = receivers
-        self.tape.published(sender, topic, payload, qos, retain, properties, receivers)
+        self.tape.log_publish(sender, topic, payload, qos, retain, properties, receivers)
         if retain:
             self.retained.put(message)
         if not topic.startswith("$aws/"):
@@ -375,32 +381,32 @@ class Broker:
             if self.service is not None:
                 self.service(topic, payload, client_id)
         except sqlite3.Error as error:
-            self._note_storage(error, 1)
+            self._log_storage_failure(error, 1)
             return Reason.UNSPECIFIED_ERROR
         nobody = reserved_topics.unanswered(topic) if client_id else None
         if nobody is not None:
-            self.tape.record("unanswered", client_id=client_id, topic=topic, why=nobody)
+            self.tape.append("unanswered", client_id=client_id, topic=topic, why=nobody)
         return Reason.SUCCESS
 
-    def publish_and_settle(
+    def publish_durably(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties
     ) -> Reason:
         """Publish for a caller who is answered when all of it is kept."""
         code = self.publish(topic, payload, qos, retain, properties)
-        if not code and self.commits.promises and not self.settle():
+        if not code and self.commits.promises and not self.commit_and_acknowledge():
             return Reason.UNSPECIFIED_ERROR
         return code
 
-    def _note_full(self, topic: str, client_id: str) -> None:
+    def _log_session_limit(self, topic: str, client_id: str) -> None:
         why = (
             f"{self.settings.retained_max} topics have a retained message, and more are not taken. "
             "Remove one with an empty retained message on its topic."
         )
-        self.tape.record("publish", client_id=client_id, topic=topic, refusal={"summary": why})
+        self.tape.append("publish", client_id=client_id, topic=topic, refusal={"summary": why})
 
     def _message(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
-    ) -> Message:
+    ) -> OutboundMessage:
         expires_at = None
         if properties:
             properties = {name: properties[name] for name in FORWARDED if name in properties}
@@ -408,9 +414,9 @@ class Broker:
                 life = min(max(properties["message_expiry_interval"], 1), MAX_MESSAGE_EXPIRY)
                 properties["message_expiry_interval"] = life
                 expires_at = self.clock() + life
-        return Message(topic, payload, qos, properties or {}, retain, expires_at)
+        return OutboundMessage(topic, payload, qos, properties or {}, retain, expires_at)
 
-    def publish_burst(self, burst: Burst, version: int, sender: Party) -> bool:
+    def publish_batch(self, burst: PublishBatch, version: int, sender: PeerIdentity) -> bool:
         """Route messages that may be published and came one after the other, all at once.
 
         Parameters
@@ -425,7 +431,7 @@ class Broker:
             one of the receivers does, or a service does.
         """
         topic = burst.topic
-        route = self._routes.to(topic)
+        route = self._routes.lookup(topic)
         if topic.startswith("$") or route.groups:
             return False
         receivers: list[Connection] = []
@@ -433,20 +439,20 @@ class Broker:
             connection = self.connections.get(session.client_id)
             if connection is None or (not_to_itself and session.client_id == sender.client_id):
                 continue
-            if not connection.takes_bursts(topic):
+            if not connection.accepts_batches(topic):
                 return False
             receivers.append(connection)
-        parties = [connection.gate.party for connection in receivers]
-        self.tape.published_burst(sender, topic, burst.payloads, parties)
+        parties = [connection.permissions.identity for connection in receivers]
+        self.tape.log_publish_batch(sender, topic, burst.payloads, parties)
         frames = {version: burst.frames}
         for connection in receivers:
             if connection.version not in frames:
                 frames[connection.version] = burst.encoded(connection.version)
-            connection.deliver_burst(frames[connection.version], len(burst.payloads))
+            connection.deliver_batch(frames[connection.version], len(burst.payloads))
         return True
 
-    def _route(self, message: Message, client_id: str) -> None:
-        route = self._routes.to(message.topic)
+    def _route(self, message: OutboundMessage, client_id: str) -> None:
+        route = self._routes.lookup(message.topic)
         granted, retain, connections = message.qos, message.retain, self.connections
         for session, qos, as_published, not_to_itself in route.direct:
             if not_to_itself and session.client_id == client_id:
@@ -458,31 +464,33 @@ class Broker:
             else:
                 self._deliver(session, message, qos, retain and as_published)
         for members in route.groups:
-            self.groups.deliver(members, message)
+            self.shared_groups.deliver(members, message)
 
     def _deliver(
-        self, session: Session, message: Message, qos: int, retain: bool, group: str = ""
+        self, session: Session, message: OutboundMessage, qos: int, retain: bool, group: str = ""
     ) -> None:
         connection = self.connections.get(session.client_id)
         if connection is not None:
             connection.deliver(message, qos, retain, group)
         elif qos and session.expiry:
             try:
-                session.admit(message, retain, group)
+                session.enqueue_or_send(message, retain, group)
             except OverflowError as error:
-                self.note_dropped(session, message, error)
+                self.record_drop(session, message, error)
 
-    def note_dropped(self, session: Session, message: Message, why: OverflowError | str) -> None:
+    def record_drop(
+        self, session: Session, message: OutboundMessage, why: OverflowError | str
+    ) -> None:
         """Take note that a message did not find room among those that wait for a client."""
-        self.tape.record("dropped", client_id=session.client_id, topic=message.topic, why=str(why))
+        self.tape.append("dropped", client_id=session.client_id, topic=message.topic, why=str(why))
 
     # --- what has to be kept ------------------------------------------------------------------
 
-    def hold(self, connection: Connection, packet_id: int) -> None:
+    def defer_puback(self, connection: Connection, packet_id: int) -> None:
         """Acknowledge a message of a client when what it promises is kept."""
         self._held.append((connection, packet_id))
 
-    def settle(self) -> bool:
+    def commit_and_acknowledge(self) -> bool:
         """Commit what has to be kept, and acknowledge what waited for that.
 
         Called once in a turn of the event loop, before anything that promises goes out.
@@ -494,12 +502,12 @@ class Broker:
         """
         error = self.commits.commit()
         held, self._held = self._held, []
-        self._note_storage(error, len(held))
+        self._log_storage_failure(error, len(held))
         for connection, packet_id in held:
             connection.acknowledge(packet_id, kept=error is None)
         return error is None
 
-    def _note_storage(self, error: sqlite3.Error | None, lost: int) -> None:
+    def _log_storage_failure(self, error: sqlite3.Error | None, lost: int) -> None:
         if error is not None:
             if not self._unwritten:
                 why = (
@@ -507,14 +515,14 @@ class Broker:
                     "to be kept is acknowledged; in MQTT 5 its PUBACK has reason code 0x80. Free "
                     "space on the disk, and end other programs that have the database open."
                 )
-                self.tape.record("storage", refusal={"summary": why})
+                self.tape.append("storage", refusal={"summary": why})
                 log.error(why)
                 self._unwritten = 1
             self._unwritten += lost
             self._written = self.commits.written
         elif self._unwritten and self.commits.written > self._written:
             why = f"The database is written again; {self._unwritten - 1} messages were not taken."
-            self.tape.record("storage", why=why)
+            self.tape.append("storage", why=why)
             log.warning(why)
             self._unwritten = 0
 
@@ -553,10 +561,10 @@ class Broker:
         """Close every connection, and take no new one: the cloud, or the account, ends."""
         self.closed = True
         for connection in list(self.connections.values()):
-            connection.end(Reason.SERVER_SHUTTING_DOWN)
+            connection.disconnect(Reason.SERVER_SHUTTING_DOWN)
         for pending in self._wills.take_due(math.inf):
             self._publish_will(pending)
-        self.settle()
+        self.commit_and_acknowledge()
 
 
 def _ended(session: Session, now: float) -> bool:

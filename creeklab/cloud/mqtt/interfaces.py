@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.message import OutboundMessage
 
 if TYPE_CHECKING:
     pass
@@ -36,14 +36,14 @@ class Peer:
         return self.certificate_id or self.user
 
 
-class Retained(Protocol):
+class RetainedStore(Protocol):
     """Where retained messages are kept, one a topic."""
 
     def has_room(self, topic: str) -> bool:
         """Tell whether a message can be kept for a topic."""
 
-    def put(self, message: Message) -> None:
+    def put(self, message: OutboundMessage) -> None:
         """Keep `message` for its topic; an empty payload removes what is there."""
 
-    def get(self, topic: str) -> Message | None:
+    def get(self, topic: str) -> OutboundMessage | None:
         """Return the message kept for exactly this topic, as it is to be sent now."""

@@ -28,20 +28,20 @@ class Rate:
         self._at = now
         self._refusing = False
 
-    def has_one(self, now: float) -> bool:
+    def available(self, now: float) -> bool:
         """Tell whether one more would be taken now."""
         self._fill(now)
         return self._left >= 1
 
-    def take(self, now: float) -> bool:
+    def try_acquire(self, now: float) -> bool:
         """Tell whether one more is taken now."""
-        if not self.has_one(now):
+        if not self.available(now):
             return False
         self._left -= 1
         self._refusing = False
         return True
 
-    def is_news(self) -> bool:
+    def first_refusal(self) -> bool:
         """Tell whether the last refusal is the first one since something was taken."""
         was, self._refusing = self._refusing, True
         return not was
@@ -72,19 +72,19 @@ class Throughput:
         self._per_second = self._left = per_second
         self._at = now
 
-    def pass_by(self, size: int) -> None:
+    def consume(self, size: int) -> None:
         """Take note of bytes that came or went."""
         self._left -= size
 
-    def share(self, parts: Sequence[bytes], now: float) -> tuple[int, float]:
+    def split(self, parts: Sequence[bytes], now: float) -> tuple[int, float]:
         """Let the first of some parts pass; return how many, and when the next may, in seconds."""
         count = 0
-        while count < len(parts) and not self.wait(now):
-            self.pass_by(len(parts[count]))
+        while count < len(parts) and not self.delay(now):
+            self.consume(len(parts[count]))
             count += 1
-        return count, self.wait(now)
+        return count, self.delay(now)
 
-    def wait(self, now: float) -> float:
+    def delay(self, now: float) -> float:
         """Return for how many seconds nothing more may pass."""
         self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
         self._at = now
@@ -98,14 +98,14 @@ class Rates:
         self._per_second = per_second
         self._rates: dict[str, Rate] = {}
 
-    def take(self, client_id: str, now: float) -> bool:
+    def try_acquire(self, client_id: str, now: float) -> bool:
         """Tell whether one more is taken of a client id; always, if the quota is 0."""
         if not self._per_second:
             return True
         rate = self._rates.get(client_id)
         if rate is None:
             rate = self._rates[client_id] = Rate(self._per_second, now)
-        return rate.take(now)
+        return rate.try_acquire(now)
 
     def tick(self, now: float) -> None:
         """Forget who has not been here for a second."""

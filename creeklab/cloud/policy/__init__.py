@@ -32,8 +32,14 @@ from creeklab.cloud.policy.document import (
     Statement,
     parse,
 )
-from creeklab.cloud.policy.explain import Explanation, Finding, Idle, Surroundings, explain
-from creeklab.cloud.policy.suggest import Mend, mend
+from creeklab.cloud.policy.explain import (
+    Explanation,
+    NonApplyingPolicy,
+    PolicyNeighborhood,
+    StatementResult,
+    explain,
+)
+from creeklab.cloud.policy.suggest import SuggestedChange, suggest
 
 __all__ = [
     "LENIENT_GRAMMAR",
@@ -44,16 +50,16 @@ __all__ = [
     "Decision",
     "Effect",
     "Explanation",
-    "Finding",
     "Grammar",
-    "Idle",
     "MalformedPolicy",
-    "Mend",
+    "NonApplyingPolicy",
     "Outcome",
     "Policy",
+    "PolicyNeighborhood",
     "Statement",
-    "Surroundings",
+    "StatementResult",
+    "SuggestedChange",
     "explain",
-    "mend",
     "parse",
+    "suggest",
 ]

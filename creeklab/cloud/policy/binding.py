@@ -54,7 +54,7 @@ class BoundResource(NamedTuple):
         return not self.missing and covers(self.pattern, resource)
 
 
-class Unmet(NamedTuple):
+class UnmetCondition(NamedTuple):
     """A condition that the connection does not fulfil.
 
     `wanted` are the policy's values, filled, `given` those of the connection. `missing` names the
@@ -74,7 +74,7 @@ class BoundStatement(NamedTuple):
     statement: Statement
     actions: tuple[re.Pattern[str], ...]
     resources: tuple[BoundResource, ...]
-    unmet: tuple[Unmet, ...]
+    unmet: tuple[UnmetCondition, ...]
     missing: tuple[str, ...]
 
     def names(self, action: str) -> bool:
@@ -118,7 +118,7 @@ def bind(policy: Policy, statement: Statement, context: Context) -> BoundStateme
         value = context.get(key(condition.key), ())
         given = (value,) if isinstance(value, str) else value
         if missing or not fulfilled(condition.operator, wanted, given):
-            unmet.append(Unmet(condition, wanted, given, missing))
+            unmet.append(UnmetCondition(condition, wanted, given, missing))
     names = [name for bound in resources for name in bound.missing]
     for condition, _, given, missing in unmet:
         names += missing

@@ -26,12 +26,12 @@ from creeklab.cloud.policy.mismatches import (
     of_resources,
 )
 
-MAX_IDLE = 2
+MAX_NON_APPLYING = 2
 """How many policies that do not apply a summary speaks of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
+class NonApplyingPolicy:
     """A policy that does not apply to the connection.
 
     `reason` is ``version`` (another version is the default), ``group`` (of a thing group that does
@@ -46,15 +46,15 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class PolicyNeighborhood:
     """What lies around a connection: policies that do not apply, Things with its certificate."""
 
-    idle: Sequence[Idle] = ()
+    idle: Sequence[NonApplyingPolicy] = ()
     things: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StatementResult:
     """One statement, seen from one request.
 
     `statement` is its index, from 0, in the `version` of the policy. `differences` tells what keeps
@@ -74,7 +74,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class IdleFinding:
+class NonApplyingFinding:
     """A policy that would have allowed the request, did it apply."""
 
     policy: str
@@ -105,9 +105,9 @@ class Explanation:
     action: str
     resource: str
     outcome: Outcome
-    findings: tuple[Finding, ...]
-    closest: Finding | None
-    idle: tuple[IdleFinding, ...]
+    findings: tuple[StatementResult, ...]
+    closest: StatementResult | None
+    idle: tuple[NonApplyingFinding, ...]
     summary: str
     suggestion: dict[str, str] | None
     warning: str | None
@@ -121,7 +121,7 @@ def explain(
     authorizer: Authorizer,
     action: str,
     resource: str,
-    surroundings: Surroundings = Surroundings(),
+    surroundings: PolicyNeighborhood = PolicyNeighborhood(),
 ) -> Explanation:
     """Say why `authorizer` decides as it does, and what differs in the closest statement."""
     decision, context = authorizer.decide(action, resource), authorizer.context
@@ -138,7 +138,7 @@ def explain(
     ]
     closest = min(considered, key=lambda look: look.distance, default=None)
     suggestion, warning = None, None
-    idle: tuple[IdleFinding, ...] = ()
+    idle: tuple[NonApplyingFinding, ...] = ()
     if decision.outcome == "IMPLICIT_DENY":
         suggestion = {"Effect": "Allow", "Action": action, "Resource": _exactly(resource)}
         warning = _warning(action, resource, context)
@@ -147,7 +147,7 @@ def explain(
     sentences = [
         f"{_asked(action, resource, context)}; this was {verdict}",
         *_reasons(decision, action, resource, authorizer.policies, looks, closest),
-        *(f"policy {one.policy!r} {one.why}: {one.advice}" for one in idle[:MAX_IDLE]),
+        *(f"policy {one.policy!r} {one.why}: {one.advice}" for one in idle[:MAX_NON_APPLYING]),
     ]
     return Explanation(
         action,
@@ -173,7 +173,7 @@ class _Look(NamedTuple):
     """
 
     bound: BoundStatement
-    finding: Finding
+    finding: StatementResult
     about: bool
     distance: tuple[int, float]
     skipped: bool
@@ -205,8 +205,10 @@ def _look(
     )
 
 
-def _finding(bound: BoundStatement, matched: bool, differences: Sequence[Difference]) -> Finding:
-    return Finding(
+def _finding(
+    bound: BoundStatement, matched: bool, differences: Sequence[Difference]
+) -> StatementResult:
+    return StatementResult(
         bound.policy.name,
         bound.policy.number,
         bound.statement.index,
@@ -222,13 +224,13 @@ def _finding(bound: BoundStatement, matched: bool, differences: Sequence[Differe
 
 
 def _helpful(
-    idle: Iterable[Idle], action: str, resource: str, context: Context
-) -> Iterable[IdleFinding]:
+    idle: Iterable[NonApplyingPolicy], action: str, resource: str, context: Context
+) -> Iterable[NonApplyingFinding]:
     """Give those of the policies that do not apply which would allow the request."""
     for one in idle:
         if Authorizer([one.policy], context).decide(action, resource).allows:
             policy = one.policy
-            yield IdleFinding(policy.name, policy.number, one.reason, one.why, one.advice)
+            yield NonApplyingFinding(policy.name, policy.number, one.reason, one.why, one.advice)
 
 
 # --- the summary --------------------------------------------------------------------------------
@@ -254,7 +256,7 @@ def _asked(action: str, resource: str, context: Context) -> str:
     return f"{who} {what.format(name=name, resource=resource)} ({action})"
 
 
-def _label(finding: Finding) -> str:
+def _label(finding: StatementResult) -> str:
     sid = f" ({finding.sid!r})" if finding.sid else ""
     return f"statement {finding.statement + 1} of policy {finding.policy!r}{sid}"
 

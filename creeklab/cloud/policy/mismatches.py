@@ -14,7 +14,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
-from creeklab.cloud.policy.binding import BoundResource, BoundStatement, Context, Unmet, key
+from creeklab.cloud.policy.binding import (
+    BoundResource,
+    BoundStatement,
+    Context,
+    UnmetCondition,
+    key,
+)
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Policy
 from creeklab.cloud.policy.wildcards import covers, literal, plain
 
@@ -100,11 +106,11 @@ _KNOWN = (
     _THING + "ThingTypeName",
 )
 
-Why = tuple[str, str, str]
+EmptyVariableReason = tuple[str, str, str]
 """A code word, why a variable has no value, and what would give it one."""
 
 
-def why_empty(name: str, context: Context, things: tuple[str, ...]) -> Why:
+def why_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVariableReason:
     """Return why a variable or condition key has no value; `things` have the certificate."""
     if key(name).startswith(key(_THING)):
         return _why_thing_empty(name, context, things)
@@ -129,7 +135,7 @@ def why_empty(name: str, context: Context, things: tuple[str, ...]) -> Why:
     return "unknown", "AWS IoT knows no variable of that name", hint
 
 
-def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> Why:
+def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVariableReason:
     client = context.get(key("iot:ClientId"))
     attached = context.get(key(_THING + "IsAttached"))
     thing = context.get(key(_THING + "ThingName"), client)
@@ -362,7 +368,7 @@ def _old_version(text: str, policy: Policy) -> Difference:
 
 
 def of_condition(
-    unmet: Unmet, policy: Policy, context: Context, things: tuple[str, ...]
+    unmet: UnmetCondition, policy: Policy, context: Context, things: tuple[str, ...]
 ) -> Difference:
     """Say why a condition is not fulfilled."""
     operator, name, values = unmet.condition.operator, unmet.condition.key, unmet.condition.values

@@ -19,7 +19,7 @@ from typing import Any
 from creeklab.cloud.policy.authorizer import Authorizer
 from creeklab.cloud.policy.binding import BoundStatement, Context
 from creeklab.cloud.policy.document import VARIABLES_SINCE, MalformedPolicy, parse
-from creeklab.cloud.policy.explain import Explanation, Finding, explain
+from creeklab.cloud.policy.explain import Explanation, StatementResult, explain
 from creeklab.cloud.policy.mismatches import ACTIONS, misspelt
 from creeklab.cloud.policy.wildcards import plain
 
@@ -35,7 +35,7 @@ NEW_POLICY = "NewPolicy"
 
 
 @dataclass(frozen=True, slots=True)
-class Mend:
+class SuggestedChange:
     """A change to one policy.
 
     Attributes
@@ -69,9 +69,9 @@ class Mend:
         return "\n".join(line for line in lines[2:] if not line.startswith("@@"))
 
 
-def mend(
+def suggest(
     documents: Mapping[str, str], context: Context, action: str, resource: str
-) -> tuple[Mend, ...]:
+) -> tuple[SuggestedChange, ...]:
     """Return the changes that together allow a request, one for each policy that changes.
 
     Parameters
@@ -86,10 +86,10 @@ def mend(
     tuple
         Empty if the request is allowed, or if no change allows it.
     """
-    found: dict[str, Mend] = {}
+    found: dict[str, SuggestedChange] = {}
     now = dict(documents)
     for name, after, warnings in _without_denials(now, context, action, resource):
-        found[name] = Mend(
+        found[name] = SuggestedChange(
             name,
             json.loads(documents[name]),
             after,
@@ -108,7 +108,7 @@ def mend(
         first = found.get(best.policy)
         if first is not None:
             how, warnings = f"{first.how}; {best.how}", (*first.warnings, *best.warnings)
-            best = Mend(best.policy, first.before, best.after, how, warnings)
+            best = SuggestedChange(best.policy, first.before, best.after, how, warnings)
         found[best.policy] = best
     return tuple(found.values())
 
@@ -117,7 +117,7 @@ def _lines(document: Document) -> list[str]:
     return json.dumps(document, indent=2, ensure_ascii=False).split("\n")
 
 
-def _length(candidate: Mend) -> tuple[bool, int]:
+def _length(candidate: SuggestedChange) -> tuple[bool, int]:
     changed = sum(line.startswith(("+", "-")) for line in candidate.diff.split("\n"))
     return candidate.before is None, changed
 
@@ -144,7 +144,7 @@ def _folded(members: list[str]) -> str | list[str]:
 
 def _candidates(
     documents: Mapping[str, str], authorizer: Authorizer, action: str, resource: str
-) -> Iterator[Mend]:
+) -> Iterator[SuggestedChange]:
     """Give the changes that allow the request, for a request that nothing denies."""
     explanation = explain(authorizer, action, resource)
     warnings = _general_warnings(explanation)
@@ -158,11 +158,11 @@ def _candidates(
     ]
     for name, after, how, own in changes:
         if _allows(documents, name, after, authorizer.context, action, resource):
-            yield Mend(name, json.loads(documents[name]), after, how, (*own, *warnings))
+            yield SuggestedChange(name, json.loads(documents[name]), after, how, (*own, *warnings))
     after = _alone(action, resource)
     if _allows(documents, NEW_POLICY, after, authorizer.context, action, resource):
         how = "make a policy of its own for it, and attach it to the certificate"
-        yield Mend(NEW_POLICY, None, after, how, warnings)
+        yield SuggestedChange(NEW_POLICY, None, after, how, warnings)
 
 
 def _allows(
@@ -208,7 +208,7 @@ def _added(
 def _in_statement(
     documents: Mapping[str, str],
     bound: BoundStatement,
-    finding: Finding,
+    finding: StatementResult,
     action: str,
     resource: str,
 ) -> Iterator[tuple[str, Document, str, tuple[str, ...]]]:

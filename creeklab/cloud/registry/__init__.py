@@ -13,19 +13,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from creeklab.cloud.registry.account_settings import Options
+from creeklab.cloud.registry.account_settings import AccountSettings
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import Groups
 from creeklab.cloud.registry.policies import Policies
-from creeklab.cloud.registry.policy_attachments import Targets
-from creeklab.cloud.registry.policy_context import Rights
+from creeklab.cloud.registry.policy_attachments import PolicyAttachments
+from creeklab.cloud.registry.policy_context import PolicyContextQueries
 from creeklab.cloud.registry.tags import Tags
-from creeklab.cloud.registry.thing_principals import Principals
+from creeklab.cloud.registry.thing_principals import ThingPrincipals
 from creeklab.cloud.registry.thing_types import ThingTypes
 from creeklab.cloud.registry.things import Things
-from creeklab.cloud.registry.unit_of_work import Books
+from creeklab.cloud.registry.unit_of_work import UnitOfWork
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 
 
 class Registry:
@@ -51,7 +51,7 @@ class Registry:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         ca: CertificateAuthority,
         *,
         account: str,
@@ -63,21 +63,21 @@ class Registry:
         self.account = account
         self.region = region
         self.endpoint = endpoint
-        books = Books(store, account=account, region=region, partition=partition, clock=clock)
+        books = UnitOfWork(store, account=account, region=region, partition=partition, clock=clock)
         self.arn = books.arn
-        self.parts = books.parts
+        self.parts = books.parse_arn
         self.listeners = books.listeners
         self.watchers = books.watchers
-        self.options = Options(books)
+        self.options = AccountSettings(books)
         self.tags = Tags(books)
         self.thing_types = ThingTypes(books, self.tags)
         self.things = Things(books, self.thing_types)
         self.groups = Groups(books, self.tags, self.things)
         self.certificates = Certificates(books, ca)
-        self.principals = Principals(books, self.things, self.certificates)
+        self.principals = ThingPrincipals(books, self.things, self.certificates)
         self.policies = Policies(books, self.tags)
-        self.targets = Targets(books, self.policies, self.certificates, self.groups)
-        self.rights = Rights(books, self.things, self.certificates, self.policies)
+        self.targets = PolicyAttachments(books, self.policies, self.certificates, self.groups)
+        self.rights = PolicyContextQueries(books, self.things, self.certificates, self.policies)
         self.certificate_status = self.rights.certificate_status
         self.certificate_context = self.rights.certificate_context
         self.thing_context = self.rights.thing_context

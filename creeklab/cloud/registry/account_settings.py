@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.unit_of_work import Books
+from creeklab.cloud.registry.unit_of_work import UnitOfWork
 
 EVENT_TYPES = (
     "THING",
@@ -34,10 +34,10 @@ class EventConfigurations:
     modified: float | None
 
 
-class Options:
+class AccountSettings:
     """The switches of one account."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: UnitOfWork) -> None:
         self._books = books
 
     def events(self) -> EventConfigurations:
@@ -79,7 +79,7 @@ class Options:
 
     def _set(self, name: str, value: Mapping[str, Any]) -> None:
         now = self._books.clock()
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             db.execute(
                 "INSERT INTO options (name, value, created, modified) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET value = excluded.value, modified = excluded.modified",

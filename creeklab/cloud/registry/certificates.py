@@ -11,8 +11,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import external_certificates as brought
-from creeklab.cloud.registry.records import Certificate, insert, record
-from creeklab.cloud.registry.unit_of_work import Books, Listed, conflict, found, invalid, not_found
+from creeklab.cloud.registry.records import Certificate, from_row, insert
+from creeklab.cloud.registry.unit_of_work import (
+    Listed,
+    UnitOfWork,
+    conflict,
+    exists,
+    invalid,
+    not_found,
+)
 from creeklab.cloud.security.ca import CertificateAuthority, KeysAndCertificate, certificate_id
 from creeklab.cloud.storage.database import Page
 
@@ -36,7 +43,7 @@ class Certificates:
         Tells whether another account of this cloud has the certificate of an id.
     """
 
-    def __init__(self, books: Books, ca: CertificateAuthority) -> None:
+    def __init__(self, books: UnitOfWork, ca: CertificateAuthority) -> None:
         self._books = books
         self._ca = ca
         self.elsewhere: Callable[[str], bool] = lambda _: False
@@ -69,12 +76,12 @@ class Certificates:
         """
         certificate = brought.read(pem)
         if authority is not None and not self._ca.is_authority(authority):
-            raise brought.refused(
+            raise brought.reject_reason(
                 "the caCertificatePem is not that of a registered certificate authority. "
                 + _WITHOUT_CA
             )
         if not self._ca.has_signed(certificate):
-            raise brought.refused(
+            raise brought.reject_reason(
                 "no registered certificate authority has signed it. " + _WITHOUT_CA
             )
         return self._bring(certificate, status, DEFAULT)
@@ -89,8 +96,8 @@ class Certificates:
                 "CertificateStateException",
                 f"Not allowed to register certificate with {status} status",
             )
-        if self._ca.is_namesake(certificate):
-            raise brought.refused(
+        if self._ca.has_same_name(certificate):
+            raise brought.reject_reason(
                 "its subject is that of this cloud's own certificate authority, and TLS could not "
                 "tell the two apart"
             )
@@ -115,9 +122,9 @@ class Certificates:
             not_before=added.not_valid_before_utc.timestamp(),
             not_after=added.not_valid_after_utc.timestamp(),
             mode=mode,
-            brought=brought,
+            external=brought,
         )
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             if self.find(certificate.id) is not None:
                 raise ServiceError(
                     "ResourceAlreadyExistsException",
@@ -136,7 +143,7 @@ class Certificates:
             self._ca.trust([certificate.pem])
         return certificate
 
-    def brought(self) -> list[str]:
+    def external(self) -> list[str]:
         """Return the PEM text of every registered certificate that was made elsewhere."""
         rows = self._books.store.execute("SELECT pem FROM certificates WHERE brought")
         return [row["pem"] for row in rows]
@@ -146,7 +153,7 @@ class Certificates:
         row = self._books.store.execute(
             "SELECT * FROM certificates WHERE id = ?", (key.lower(),)
         ).fetchone()
-        return None if row is None else record(Certificate, row)
+        return None if row is None else from_row(Certificate, row)
 
     def get(self, key: str) -> Certificate:
         """Return the certificate of this id."""
@@ -158,7 +165,7 @@ class Certificates:
     def page(self, page: Page) -> Listed[Certificate]:
         """List certificates in the order of their creation."""
         rows, token = self._books.store.page("SELECT * FROM certificates", "number", page)
-        return [record(Certificate, row) for row in rows], token
+        return [from_row(Certificate, row) for row in rows], token
 
     def set_status(self, key: str, status: str) -> None:
         """Activate, deactivate or revoke a certificate."""
@@ -166,7 +173,7 @@ class Certificates:
             raise invalid(
                 f"Only AWS IoT itself sets the status {status}. Use ACTIVE, INACTIVE or REVOKED.",
             )
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             certificate = self.get(key)
             if certificate.status != status:
                 db.execute(
@@ -182,7 +189,7 @@ class Certificates:
         force
             Detach its policies instead of refusing; Things must be detached all the same.
         """
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             certificate = self.get(key)
             arn = self._books.arn("cert", certificate.id)
             if certificate.status == "ACTIVE":
@@ -191,13 +198,13 @@ class Certificates:
                     "Certificate must be deactivated (not ACTIVE) before deletion. "
                     f"Id: {certificate.id}",
                 )
-            if found(db, "SELECT 1 FROM thing_principals WHERE certificate = ?", certificate.id):
+            if exists(db, "SELECT 1 FROM thing_principals WHERE certificate = ?", certificate.id):
                 raise conflict(f"Things must be detached before deletion (arn: {arn})")
             if force:
                 db.execute(
                     "DELETE FROM policy_attachments WHERE certificate = ?", (certificate.id,)
                 )
-            if found(db, "SELECT 1 FROM policy_attachments WHERE certificate = ?", certificate.id):
+            if exists(db, "SELECT 1 FROM policy_attachments WHERE certificate = ?", certificate.id):
                 raise conflict(
                     f"Certificate policies must be detached before deletion (arn: {arn})"
                 )
@@ -205,7 +212,7 @@ class Certificates:
 
     def principal(self, arn: str) -> str:
         """Return the id of the certificate that an ARN names."""
-        kind, key, ours = self._books.parts(arn) or ("", "", False)
+        kind, key, ours = self._books.parse_arn(arn) or ("", "", False)
         if kind != "cert" or not set(key) <= set("0123456789abcdefABCDEF"):
             raise invalid(
                 "The given ARN does not represent a cert"

@@ -10,28 +10,28 @@ from typing import Literal
 
 from creeklab.cloud.registry.records import Thing, ThingGroup, ThingType
 
-Kept = Literal["CREATED", "UPDATED", "DELETED"]
-Joined = Literal["ADDED", "REMOVED"]
+ChangeKind = Literal["CREATED", "UPDATED", "DELETED"]
+MembershipChange = Literal["ADDED", "REMOVED"]
 
 
 @dataclass(frozen=True, slots=True)
-class ThingNews:
+class ThingChanged:
     """A Thing as it is after the change; a deleted one as it was."""
 
-    operation: Kept
+    operation: ChangeKind
     thing: Thing
 
 
 @dataclass(frozen=True, slots=True)
-class TypeNews:
+class ThingTypeChanged:
     """A thing type was made, deprecated or taken back into use, or deleted."""
 
-    operation: Kept
+    operation: ChangeKind
     type: ThingType
 
 
 @dataclass(frozen=True, slots=True)
-class AssociationNews:
+class AssociationChanged:
     """A Thing was given a type, or its type was taken away."""
 
     operation: Literal["CREATED", "DELETED"]
@@ -40,31 +40,38 @@ class AssociationNews:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupNews:
+class ThingGroupChanged:
     """A thing group; `lineage` are its ancestors, its parent first."""
 
-    operation: Kept
+    operation: ChangeKind
     group: ThingGroup
     lineage: tuple[ThingGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class MembershipNews:
+class MembershipChanged:
     """A Thing was put into a group or taken out; `id` is that of the membership."""
 
-    operation: Joined
+    operation: MembershipChange
     thing: Thing
     group: ThingGroup
     id: str
 
 
 @dataclass(frozen=True, slots=True)
-class HierarchyNews:
+class HierarchyChanged:
     """A group was made inside another, or deleted from it."""
 
-    operation: Joined
+    operation: MembershipChange
     parent: ThingGroup
     child: ThingGroup
 
 
-News = ThingNews | TypeNews | AssociationNews | GroupNews | MembershipNews | HierarchyNews
+Change = (
+    ThingChanged
+    | ThingTypeChanged
+    | AssociationChanged
+    | ThingGroupChanged
+    | MembershipChanged
+    | HierarchyChanged
+)

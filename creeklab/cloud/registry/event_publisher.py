@@ -18,21 +18,21 @@ from typing import Any
 
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.changes import (
-    AssociationNews,
-    GroupNews,
-    HierarchyNews,
-    MembershipNews,
-    News,
-    ThingNews,
-    TypeNews,
+    AssociationChanged,
+    Change,
+    HierarchyChanged,
+    MembershipChanged,
+    ThingChanged,
+    ThingGroupChanged,
+    ThingTypeChanged,
 )
 
 Arn = Callable[[str, str], str]
-Message = tuple[str, str, dict[str, Any]]
+EventMessage = tuple[str, str, dict[str, Any]]
 """A message: the event type that switches it, the topic after ``$aws/events/``, its members."""
 
 
-class RegistryEvents:
+class RegistryEventPublisher:
     """Publishes what the registry tells; give `on_news` to its watchers.
 
     Parameters
@@ -53,7 +53,7 @@ class RegistryEvents:
         self._publish = publish
         self._clock = clock
 
-    def on_news(self, news: News) -> None:
+    def on_change(self, news: Change) -> None:
         """Publish the message about `news` if its event type is switched on."""
         event_type, topic, members = message(news, self._registry.arn)
         if not self._registry.options.events().enabled[event_type]:
@@ -73,11 +73,11 @@ class RegistryEvents:
         self._publish("$aws/events/" + topic, json.dumps(payload).encode(), 1)
 
 
-def message(news: News, arn: Arn) -> Message:
+def message(news: Change, arn: Arn) -> EventMessage:
     """Return event type, topic and particular members of the message about `news`."""
     verb = news.operation.lower()
     match news:
-        case ThingNews(thing=thing):
+        case ThingChanged(thing=thing):
             members = {
                 "thingId": thing.id,
                 "thingName": thing.name,
@@ -86,7 +86,7 @@ def message(news: News, arn: Arn) -> Message:
                 "attributes": thing.attributes,
             }
             return "THING", f"thing/{thing.name}/{verb}", members
-        case TypeNews(type=kind):
+        case ThingTypeChanged(type=kind):
             members = {
                 "thingTypeId": kind.id,
                 "thingTypeName": kind.name,
@@ -98,7 +98,7 @@ def message(news: News, arn: Arn) -> Message:
                 "description": kind.properties.get("thingTypeDescription"),
             }
             return "THING_TYPE", f"thingType/{kind.name}/{verb}", members
-        case AssociationNews(thing=thing, type=type_name):
+        case AssociationChanged(thing=thing, type=type_name):
             members = {
                 "thingId": thing.id,
                 "thingName": thing.name,
@@ -106,7 +106,7 @@ def message(news: News, arn: Arn) -> Message:
             }
             topic = f"thingTypeAssociation/thing/{thing.name}/{type_name}"
             return "THING_TYPE_ASSOCIATION", topic, members
-        case GroupNews(group=group, lineage=lineage):
+        case ThingGroupChanged(group=group, lineage=lineage):
             parent = lineage[0] if lineage else None
             ancestors = [
                 {"groupName": above.name, "groupArn": arn("thinggroup", above.name)}
@@ -123,7 +123,7 @@ def message(news: News, arn: Arn) -> Message:
                 "attributes": group.attributes,
             }
             return "THING_GROUP", f"thingGroup/{group.name}/{verb}", members
-        case MembershipNews(thing=thing, group=group):
+        case MembershipChanged(thing=thing, group=group):
             members = {
                 "groupArn": arn("thinggroup", group.name),
                 "groupId": group.id,
@@ -133,7 +133,7 @@ def message(news: News, arn: Arn) -> Message:
             }
             topic = f"thingGroupMembership/thingGroup/{group.name}/thing/{thing.name}/{verb}"
             return "THING_GROUP_MEMBERSHIP", topic, members
-        case HierarchyNews(parent=above, child=child):
+        case HierarchyChanged(parent=above, child=child):
             members = {
                 "thingGroupId": above.id,
                 "thingGroupName": above.name,

@@ -31,12 +31,12 @@ def read(pem: str) -> x509.Certificate:
     try:
         loaded = x509.load_pem_x509_certificates(pem.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise refused(
+        raise reject_reason(
             "it could not be read as a certificate in PEM form, from '-----BEGIN CERTIFICATE-----' "
             "to '-----END CERTIFICATE-----'"
         ) from error
     if len(loaded) != 1:
-        raise refused(
+        raise reject_reason(
             f"the text has {len(loaded)} certificates; give the device's own alone, without those "
             "that signed it"
         )
@@ -44,13 +44,13 @@ def read(pem: str) -> x509.Certificate:
     try:
         key, fault = certificate.public_key(), _fault(certificate)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise refused("its key or its extensions cannot be read") from error
+        raise reject_reason("its key or its extensions cannot be read") from error
     try:
         usable_key(key)
     except ValueError as error:
-        raise refused(str(error)) from None
+        raise reject_reason(str(error)) from None
     if fault:
-        raise refused(fault)
+        raise reject_reason(fault)
     return certificate
 
 
@@ -73,7 +73,7 @@ def _fault(certificate: x509.Certificate) -> str | None:
     return None
 
 
-def refused(reason: str) -> ServiceError:
+def reject_reason(reason: str) -> ServiceError:
     """Return ``CertificateValidationException`` for this reason."""
     return ServiceError(
         "CertificateValidationException", f"The certificate is not registered: {reason}."

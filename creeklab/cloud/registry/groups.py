@@ -14,17 +14,17 @@ from dataclasses import asdict, replace
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import attributes as rules
-from creeklab.cloud.registry.changes import GroupNews, HierarchyNews, MembershipNews
-from creeklab.cloud.registry.records import Thing, ThingGroup, insert, record
+from creeklab.cloud.registry.changes import HierarchyChanged, MembershipChanged, ThingGroupChanged
+from creeklab.cloud.registry.records import Thing, ThingGroup, from_row, insert
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import (
-    Books,
     Listed,
-    check_version,
-    found,
+    UnitOfWork,
+    exists,
     invalid,
     not_found,
+    require_version,
 )
 from creeklab.cloud.storage.database import Page
 
@@ -60,7 +60,7 @@ AROUND = """
 class Groups:
     """The static thing groups of one account."""
 
-    def __init__(self, books: Books, tags: Tags, things: Things) -> None:
+    def __init__(self, books: UnitOfWork, tags: Tags, things: Things) -> None:
         self._books = books
         self._tags = tags
         self._things = things
@@ -77,7 +77,7 @@ class Groups:
         """Create a group, or return the one that is there if it is the same."""
         kept = rules.changed({}, attributes, merge=False)
         rules.check(kept, rules.GROUP)
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             present = self.find(name)
             if present is not None:
                 same = (present.parent, present.description, present.attributes)
@@ -96,9 +96,9 @@ class Groups:
             )
             insert(db, "thing_groups", asdict(made))
             self._tags.put_first(db, "thinggroup", name, tags)
-            self._books.tell(GroupNews("CREATED", made, lineage))
+            self._books.emit(ThingGroupChanged("CREATED", made, lineage))
             if lineage:
-                self._books.tell(HierarchyNews("ADDED", lineage[0], made))
+                self._books.emit(HierarchyChanged("ADDED", lineage[0], made))
         return made
 
     def _place(self, db: sqlite3.Connection, parent: str) -> tuple[ThingGroup, ...]:
@@ -125,7 +125,7 @@ class Groups:
         row = self._books.store.execute(
             "SELECT * FROM thing_groups WHERE name = ?", (name,)
         ).fetchone()
-        return None if row is None else record(ThingGroup, row)
+        return None if row is None else from_row(ThingGroup, row)
 
     def get(self, name: str) -> ThingGroup:
         """Return a group."""
@@ -187,9 +187,9 @@ class Groups:
         expected_version: int | None,
     ) -> int:
         """Change description or attributes of a group; return its new version."""
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             group = self.get(name)
-            check_version("thing group", name, group.version, expected_version)
+            require_version("thing group", name, group.version, expected_version)
             after = replace(
                 group,
                 version=group.version + 1,
@@ -202,7 +202,7 @@ class Groups:
                 "WHERE name = ?",
                 (after.version, after.description, json.dumps(after.attributes), name),
             )
-            self._books.tell(GroupNews("UPDATED", after, self.lineage(after)))
+            self._books.emit(ThingGroupChanged("UPDATED", after, self.lineage(after)))
         return after.version
 
     def delete(self, name: str, expected_version: int | None = None) -> None:
@@ -210,12 +210,12 @@ class Groups:
 
         Its Things leave it, and policies are detached from it (developer guide, same page).
         """
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             group = self.find(name)
             if group is None:
                 return
-            check_version("thing group", name, group.version, expected_version)
-            if found(db, "SELECT 1 FROM thing_groups WHERE parent = ?", name):
+            require_version("thing group", name, group.version, expected_version)
+            if exists(db, "SELECT 1 FROM thing_groups WHERE parent = ?", name):
                 raise invalid(
                     f"Cannot delete thing group : {name} when there are still child groups "
                     "attached to it"
@@ -223,14 +223,14 @@ class Groups:
             lineage = self.lineage(group)
             db.execute("DELETE FROM thing_groups WHERE name = ?", (name,))
             if lineage:
-                self._books.tell(HierarchyNews("REMOVED", lineage[0], group))
-            self._books.tell(GroupNews("DELETED", group, lineage))
+                self._books.emit(HierarchyChanged("REMOVED", lineage[0], group))
+            self._books.emit(ThingGroupChanged("DELETED", group, lineage))
 
     # --- what is in them ----------------------------------------------------------------------
 
     def add(self, group: str, thing: str) -> None:
         """Put a Thing into a group; that it is in it already is no error."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             into, member = self.get(group), self._things.get(thing)
             rows = db.execute("SELECT thing_group FROM group_members WHERE thing = ?", (thing,))
             present = [row["thing_group"] for row in rows]
@@ -244,7 +244,7 @@ class Groups:
             membership = str(uuid.uuid4())
             row = {"thing": thing, "thing_group": group, "id": membership}
             insert(db, "group_members", row)
-            self._books.tell(MembershipNews("ADDED", member, into, membership))
+            self._books.emit(MembershipChanged("ADDED", member, into, membership))
 
     def _check_apart(self, into: ThingGroup, thing: Thing, present: list[str]) -> None:
         """Refuse a second group of the same tree."""
@@ -259,14 +259,14 @@ class Groups:
 
     def remove(self, group: str, thing: str) -> None:
         """Take a Thing out of a group; that it is not in it is no error."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             left, member = self.get(group), self._things.get(thing)
             row = db.execute(
                 "DELETE FROM group_members WHERE thing_group = ? AND thing = ? RETURNING id",
                 (group, thing),
             ).fetchone()
             if row is not None:
-                self._books.tell(MembershipNews("REMOVED", member, left, row["id"]))
+                self._books.emit(MembershipChanged("REMOVED", member, left, row["id"]))
 
     def things_in(self, group: str, page: Page, *, recursive: bool = False) -> Listed[str]:
         """List the names of the Things of a group, and of all groups below it if `recursive`."""

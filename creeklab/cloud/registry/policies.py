@@ -10,9 +10,16 @@ from functools import lru_cache
 
 from creeklab.cloud import policy as documents
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.records import Policy, PolicyVersion, insert, record
+from creeklab.cloud.registry.records import Policy, PolicyVersion, from_row, insert
 from creeklab.cloud.registry.tags import NO_TAGS, Tags
-from creeklab.cloud.registry.unit_of_work import Books, Listed, conflict, found, invalid, not_found
+from creeklab.cloud.registry.unit_of_work import (
+    Listed,
+    UnitOfWork,
+    conflict,
+    exists,
+    invalid,
+    not_found,
+)
 from creeklab.cloud.storage.database import Page
 
 MAX_VERSIONS = 5  # of a policy
@@ -21,7 +28,7 @@ MAX_VERSIONS = 5  # of a policy
 class Policies:
     """The policies of one account."""
 
-    def __init__(self, books: Books, tags: Tags) -> None:
+    def __init__(self, books: UnitOfWork, tags: Tags) -> None:
         self._books = books
         self._tags = tags
 
@@ -29,8 +36,8 @@ class Policies:
         """Create a policy with `document` as its version 1, the default."""
         self._check(name, document)
         now = self._books.clock()
-        with self._books.changing() as db:
-            if found(db, "SELECT 1 FROM policies WHERE name = ?", name):
+        with self._books.transaction() as db:
+            if exists(db, "SELECT 1 FROM policies WHERE name = ?", name):
                 raise ServiceError(
                     "ResourceAlreadyExistsException",
                     f"Policy cannot be created - name already exists (name={name})",
@@ -49,7 +56,7 @@ class Policies:
         row = self._books.store.execute("SELECT * FROM policies WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise not_found("Policy not found")
-        return record(Policy, row)
+        return from_row(Policy, row)
 
     def page(self, page: Page) -> Listed[str]:
         """List the names of the policies in the order of their creation."""
@@ -58,9 +65,9 @@ class Policies:
 
     def delete(self, name: str) -> None:
         """Delete a policy that is attached to nothing and has no version but its default."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             self.get(name)
-            if found(db, "SELECT 1 FROM policy_attachments WHERE policy = ?", name):
+            if exists(db, "SELECT 1 FROM policy_attachments WHERE policy = ?", name):
                 raise conflict(
                     "The policy cannot be deleted as the policy is attached to one or more "
                     f"principals (name={name})",
@@ -75,7 +82,7 @@ class Policies:
     def create_version(self, name: str, document: str, *, default: bool) -> PolicyVersion:
         """Add a version to a policy, and make it the default if asked; there can be five."""
         self._check(name, document)
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             policy = self.get(name)
             if len(self.versions(name)) >= MAX_VERSIONS:
                 raise ServiceError(
@@ -101,7 +108,7 @@ class Policies:
         ).fetchone()
         if row is None:
             raise not_found(f"Policy {name} has no version {version}")
-        return record(PolicyVersion, row)
+        return from_row(PolicyVersion, row)
 
     def versions(self, name: str) -> list[PolicyVersion]:
         """List the versions of a policy, oldest first."""
@@ -109,11 +116,11 @@ class Policies:
         rows = self._books.store.execute(
             "SELECT * FROM policy_versions WHERE policy = ? ORDER BY version", (name,)
         )
-        return [record(PolicyVersion, row) for row in rows]
+        return [from_row(PolicyVersion, row) for row in rows]
 
     def set_default(self, name: str, version: str) -> None:
         """Make a version the default: the one that is evaluated."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             self._set_default(db, self.version(name, version))
 
     def _set_default(self, db: sqlite3.Connection, version: PolicyVersion) -> None:
@@ -124,7 +131,7 @@ class Policies:
 
     def delete_version(self, name: str, version: str) -> None:
         """Delete a version that is not the default; its number does not come back."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             wanted = self.version(name, version)
             if wanted.version == self.get(name).default_version:
                 raise invalid("Cannot delete the default version of a policy")

@@ -7,18 +7,18 @@ from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import ABOVE, Groups
 from creeklab.cloud.registry.policies import Policies
 from creeklab.cloud.registry.records import insert
-from creeklab.cloud.registry.unit_of_work import Books, Listed, not_found
+from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, not_found
 from creeklab.cloud.storage.database import Page
 
 MAX_POLICIES = 10  # attached to one certificate
 MAX_GROUP_POLICIES = 2  # attached to one group (developer guide, "Static thing groups")
 
 
-class Targets:
+class PolicyAttachments:
     """The attachments of policies of one account."""
 
     def __init__(
-        self, books: Books, policies: Policies, certificates: Certificates, groups: Groups
+        self, books: UnitOfWork, policies: Policies, certificates: Certificates, groups: Groups
     ) -> None:
         self._books = books
         self._policies = policies
@@ -27,7 +27,7 @@ class Targets:
 
     def attach(self, name: str, target: str) -> None:
         """Attach a policy to a certificate or group; that it is attached already is no error."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             self._policies.get(name)
             column, key = self.resolve(target)
             rows = db.execute(f"SELECT policy FROM policy_attachments WHERE {column} = ?", (key,))
@@ -49,7 +49,7 @@ class Targets:
 
     def detach(self, name: str, target: str) -> None:
         """Detach a policy from a certificate or group; that it is not attached is no error."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             self._policies.get(name)
             column, key = self.resolve(target)
             db.execute(
@@ -97,7 +97,7 @@ class Targets:
 
     def resolve(self, target: str) -> tuple[str, str]:
         """Return the kind, ``certificate`` or ``thing_group``, and the key of an ARN's target."""
-        kind, name, ours = self._books.parts(target) or ("", "", False)
+        kind, name, ours = self._books.parse_arn(target) or ("", "", False)
         if kind != "thinggroup":
             return "certificate", self._certificates.principal(target)
         if not ours or self._groups.find(name) is None:

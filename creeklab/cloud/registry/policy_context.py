@@ -13,7 +13,7 @@ from creeklab.cloud.registry.groups import ABOVE, AROUND
 from creeklab.cloud.registry.policies import Policies
 from creeklab.cloud.registry.thing_principals import EXCLUSIVE
 from creeklab.cloud.registry.things import Things
-from creeklab.cloud.registry.unit_of_work import Books
+from creeklab.cloud.registry.unit_of_work import UnitOfWork
 
 _DOCUMENTS = """
     SELECT name, document FROM policy_attachments
@@ -24,11 +24,11 @@ _DOCUMENTS = """
 _IS_ATTACHED = "iot:Connection.Thing.IsAttached"
 
 
-class Rights:
+class PolicyContextQueries:
     """What the books of one account say of connections."""
 
     def __init__(
-        self, books: Books, things: Things, certificates: Certificates, policies: Policies
+        self, books: UnitOfWork, things: Things, certificates: Certificates, policies: Policies
     ) -> None:
         self._books = books
         self._things = things

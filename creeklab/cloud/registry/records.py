@@ -98,7 +98,7 @@ class Certificate:
     not_before: float
     not_after: float
     mode: str = "DEFAULT"
-    brought: bool = False
+    external: bool = False
 
     def variables(self) -> dict[str, str | tuple[str, ...]]:
         """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables."""
@@ -150,7 +150,7 @@ Record = TypeVar("Record", Thing, ThingType, ThingGroup, Certificate, Policy, Po
 _JSON = ("attributes", "properties")
 
 
-def record(kind: type[Record], row: sqlite3.Row) -> Record:
+def from_row(kind: type[Record], row: sqlite3.Row) -> Record:
     """Make a record of the columns that bear the names of its fields; objects are JSON text."""
     return kind(
         **{

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.unit_of_work import Books, Listed, found, invalid, not_found
+from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, exists, invalid, not_found
 from creeklab.cloud.storage.database import Page
 
 NO_TAGS: Mapping[str, str] = {}
@@ -22,14 +22,14 @@ TABLES = {"policy": "policies", "thinggroup": "thing_groups", "thingtype": "thin
 class Tags:
     """The tags of one account."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: UnitOfWork) -> None:
         self._books = books
 
     def put(self, arn: str, tags: Mapping[str, str]) -> None:
         """Add tags to a resource; one whose key is there gets the new value."""
         kind, name = self._resource(arn)
         _check_own(tags)
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             self._put(db, kind, name, tags)
             (count,) = db.execute(
                 "SELECT count(*) FROM tags WHERE kind = ? AND name = ?", (kind, name)
@@ -63,7 +63,7 @@ class Tags:
         kind, name = self._resource(arn)
         keys = tuple(keys)
         _check_own(keys)
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             db.executemany(
                 "DELETE FROM tags WHERE kind = ? AND name = ? AND key = ?",
                 [(kind, name, key) for key in keys],
@@ -83,14 +83,14 @@ class Tags:
         return [(row["key"], row["value"]) for row in rows], token
 
     def _resource(self, arn: str) -> tuple[str, str]:
-        kind, name, ours = self._books.parts(arn) or ("", "", False)
+        kind, name, ours = self._books.parse_arn(arn) or ("", "", False)
         if kind not in TABLES:
             raise invalid(
                 f"'{arn}' is not the ARN of something that takes tags. Here these are policies, "
                 "thing groups and thing types; things and certificates take none at AWS either."
             )
         present = f"SELECT 1 FROM {TABLES[kind]} WHERE name = ?"
-        if not ours or not found(self._books.store, present, name):
+        if not ours or not exists(self._books.store, present, name):
             raise not_found(f"The resource {arn} does not exist.")
         return kind, name
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.records import insert
 from creeklab.cloud.registry.things import Things
-from creeklab.cloud.registry.unit_of_work import Books, Listed, invalid, not_found
+from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, invalid, not_found
 from creeklab.cloud.storage.database import Page
 
 EXCLUSIVE, NON_EXCLUSIVE = "EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"
 
 
-class Principals:
+class ThingPrincipals:
     """The attachments of certificates to Things of one account."""
 
-    def __init__(self, books: Books, things: Things, certificates: Certificates) -> None:
+    def __init__(self, books: UnitOfWork, things: Things, certificates: Certificates) -> None:
         self._books = books
         self._things = things
         self._certificates = certificates
@@ -28,7 +28,7 @@ class Principals:
             ``EXCLUSIVE_THING``: the certificate is for no other Thing; or
             ``NON_EXCLUSIVE_THING``, which is what None means for a new attachment.
         """
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             self._things.get(thing)
             key = self._certificates.principal(principal)
             attached: dict[str, str] = dict(
@@ -52,7 +52,7 @@ class Principals:
 
     def detach(self, thing: str, principal: str) -> None:
         """Detach a certificate from a Thing; that it is not attached is no error."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             self._things.get(thing)
             db.execute(
                 "DELETE FROM thing_principals WHERE thing = ? AND certificate = ?",

@@ -12,10 +12,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.changes import TypeNews
-from creeklab.cloud.registry.records import ThingType, insert, record
+from creeklab.cloud.registry.changes import ThingTypeChanged
+from creeklab.cloud.registry.records import ThingType, from_row, insert
 from creeklab.cloud.registry.tags import Tags
-from creeklab.cloud.registry.unit_of_work import Books, Listed, found, invalid, not_found
+from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, exists, invalid, not_found
 from creeklab.cloud.storage.database import Page
 
 MAX_SEARCHABLE = 3
@@ -25,7 +25,7 @@ REST_SECONDS = 300  # between deprecation and deletion
 class ThingTypes:
     """The thing types of one account."""
 
-    def __init__(self, books: Books, tags: Tags) -> None:
+    def __init__(self, books: UnitOfWork, tags: Tags) -> None:
         self._books = books
         self._tags = tags
 
@@ -38,7 +38,7 @@ class ThingTypes:
                 f"A thing type can have at most {MAX_SEARCHABLE} searchableAttributes; any other "
                 "attribute of its things needs no mention."
             )
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             present = self.find(name)
             if present is not None:
                 if present.properties == properties:
@@ -53,7 +53,7 @@ class ThingTypes:
             made = ThingType(name, str(uuid.uuid4()), dict(properties), self._books.clock(), None)
             insert(db, "thing_types", asdict(made))
             self._tags.put_first(db, "thingtype", name, tags)
-            self._books.tell(TypeNews("CREATED", made))
+            self._books.emit(ThingTypeChanged("CREATED", made))
         return made
 
     def find(self, name: str) -> ThingType | None:
@@ -61,7 +61,7 @@ class ThingTypes:
         row = self._books.store.execute(
             "SELECT * FROM thing_types WHERE name = ?", (name,)
         ).fetchone()
-        return None if row is None else record(ThingType, row)
+        return None if row is None else from_row(ThingType, row)
 
     def get(self, name: str) -> ThingType:
         """Return a thing type."""
@@ -79,21 +79,21 @@ class ThingTypes:
             "substr(name, 1, length(:prefix)) = :prefix",
             prefix=prefix,
         )
-        return [record(ThingType, row) for row in rows], token
+        return [from_row(ThingType, row) for row in rows], token
 
     def deprecate(self, name: str, *, undo: bool) -> None:
         """Bar a type from new Things, or let them have it again."""
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             thing_type = self.get(name)
             if (thing_type.deprecated is None) == undo:
                 return
             since = None if undo else self._books.clock()
             db.execute("UPDATE thing_types SET deprecated = ? WHERE name = ?", (since, name))
-            self._books.tell(TypeNews("UPDATED", replace(thing_type, deprecated=since)))
+            self._books.emit(ThingTypeChanged("UPDATED", replace(thing_type, deprecated=since)))
 
     def delete(self, name: str) -> None:
         """Delete a type that was deprecated five minutes ago and that no Thing has."""
-        with self._books.changing(rights=False) as db:
+        with self._books.transaction(rights=False) as db:
             thing_type = self.get(name)
             if thing_type.deprecated is None:
                 raise invalid(
@@ -106,10 +106,10 @@ class ThingTypes:
                     f"The thing type {name} can be deleted five minutes after it was deprecated. "
                     f"Wait {rest:.0f} more seconds."
                 )
-            if found(db, "SELECT 1 FROM things WHERE type = ?", name):
+            if exists(db, "SELECT 1 FROM things WHERE type = ?", name):
                 raise invalid(
                     f"Cannot delete. Thing type {name} is still associated with one or more "
                     "things. Take it from them with update_thing and removeThingType."
                 )
             db.execute("DELETE FROM thing_types WHERE name = ?", (name,))
-            self._books.tell(TypeNews("DELETED", thing_type))
+            self._books.emit(ThingTypeChanged("DELETED", thing_type))

@@ -9,16 +9,16 @@ from dataclasses import asdict, replace
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import attributes as rules
-from creeklab.cloud.registry.changes import AssociationNews, ThingNews
-from creeklab.cloud.registry.records import Thing, insert, record
+from creeklab.cloud.registry.changes import AssociationChanged, ThingChanged
+from creeklab.cloud.registry.records import Thing, from_row, insert
 from creeklab.cloud.registry.thing_types import ThingTypes
 from creeklab.cloud.registry.unit_of_work import (
-    Books,
     Listed,
-    check_version,
-    found,
+    UnitOfWork,
+    exists,
     invalid,
     not_found,
+    require_version,
 )
 from creeklab.cloud.storage.database import Page
 
@@ -26,7 +26,7 @@ from creeklab.cloud.storage.database import Page
 class Things:
     """The Things of one account."""
 
-    def __init__(self, books: Books, types: ThingTypes) -> None:
+    def __init__(self, books: UnitOfWork, types: ThingTypes) -> None:
         self._books = books
         self._types = types
 
@@ -36,7 +36,7 @@ class Things:
         """Create a Thing, or return the one that is there if it is the same."""
         kept = rules.changed({}, attributes, merge=False)
         rules.check(kept, rules.TYPED if thing_type else rules.PLAIN)
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             present = self.find(name)
             if present is not None:
                 if (present.attributes, present.type) == (kept, thing_type):
@@ -52,15 +52,15 @@ class Things:
                 raise invalid(f"Can not create new thing with depreated thing type:{thing_type}")
             thing = Thing(name, str(uuid.uuid4()), 1, kept, thing_type)
             insert(db, "things", asdict(thing))
-            self._books.tell(ThingNews("CREATED", thing))
+            self._books.emit(ThingChanged("CREATED", thing))
             if thing_type:
-                self._books.tell(AssociationNews("CREATED", thing, thing_type))
+                self._books.emit(AssociationChanged("CREATED", thing, thing_type))
         return thing
 
     def find(self, name: str) -> Thing | None:
         """Return a Thing, or None if there is none of this name."""
         row = self._books.store.execute("SELECT * FROM things WHERE name = ?", (name,)).fetchone()
-        return None if row is None else record(Thing, row)
+        return None if row is None else from_row(Thing, row)
 
     def count(self) -> int:
         """Return how many there are."""
@@ -110,7 +110,7 @@ class Things:
             value=value,
             type=thing_type,
         )
-        return [record(Thing, row) for row in rows], token
+        return [from_row(Thing, row) for row in rows], token
 
     def update(
         self,
@@ -128,9 +128,9 @@ class Things:
         """
         if thing_type and remove_type:
             raise invalid("A request names a thingTypeName or removeThingType, not both.")
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             thing = self.get(name)
-            check_version("thing", name, thing.version, expected_version)
+            require_version("thing", name, thing.version, expected_version)
             wanted = None if remove_type else thing_type or thing.type
             if wanted and wanted != thing.type and self._types.get(wanted).deprecated is not None:
                 raise invalid(f"Can not update a thing to use deprecated thing type: {wanted}")
@@ -145,23 +145,23 @@ class Things:
                 "UPDATE things SET version = ?, attributes = ?, type = ? WHERE name = ?",
                 (after.version, json.dumps(after.attributes), wanted, name),
             )
-            self._books.tell(ThingNews("UPDATED", after))
+            self._books.emit(ThingChanged("UPDATED", after))
             if wanted != thing.type:
                 if thing.type:
-                    self._books.tell(AssociationNews("DELETED", after, thing.type))
+                    self._books.emit(AssociationChanged("DELETED", after, thing.type))
                 if wanted:
-                    self._books.tell(AssociationNews("CREATED", after, wanted))
+                    self._books.emit(AssociationChanged("CREATED", after, wanted))
 
     def delete(self, name: str, expected_version: int | None = None) -> None:
         """Delete a Thing that nothing is attached to; that it is not there is no error."""
-        with self._books.changing() as db:
+        with self._books.transaction() as db:
             thing = self.find(name)
             if thing is None:
                 return
-            check_version("thing", name, thing.version, expected_version)
-            if found(db, "SELECT 1 FROM thing_principals WHERE thing = ?", name):
+            require_version("thing", name, thing.version, expected_version)
+            if exists(db, "SELECT 1 FROM thing_principals WHERE thing = ?", name):
                 raise invalid(
                     f"Cannot delete. Thing {name} is still attached to one or more principals",
                 )
             db.execute("DELETE FROM things WHERE name = ?", (name,))
-            self._books.tell(ThingNews("DELETED", thing))
+            self._books.emit(ThingChanged("DELETED", thing))

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry.changes import News
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.registry.changes import Change
+from creeklab.cloud.storage.database import Database
 
 Item = TypeVar("Item")
 Listed = tuple[list[Item], str | None]
@@ -24,7 +24,7 @@ Listed = tuple[list[Item], str | None]
 _ARN = re.compile(r"(arn:[^:]*:iot:[^:]*:[^:]*:)([a-z]+)/(.+)", re.DOTALL)
 
 
-class Books:
+class UnitOfWork:
     """The file of one account, and what its ARNs are made of.
 
     Attributes
@@ -37,7 +37,7 @@ class Books:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         *,
         account: str,
         region: str,
@@ -47,15 +47,15 @@ class Books:
         self.store = store
         self.clock = clock
         self.listeners: list[Callable[[], None]] = []
-        self.watchers: list[Callable[[News], None]] = []
-        self._news: list[News] = []
+        self.watchers: list[Callable[[Change], None]] = []
+        self._news: list[Change] = []
         self._arn_prefix = f"arn:{partition}:iot:{region}:{account}:"
 
     def arn(self, kind: str, name: str) -> str:
         """Return the ARN of a resource of a kind such as ``thing``, ``cert`` or ``policy``."""
         return f"{self._arn_prefix}{kind}/{name}"
 
-    def parts(self, arn: str) -> tuple[str, str, bool] | None:
+    def parse_arn(self, arn: str) -> tuple[str, str, bool] | None:
         """Return kind and name that an ARN of AWS IoT names, and whether it is of this account.
 
         None if it is no ARN of AWS IoT.
@@ -64,7 +64,7 @@ class Books:
         return None if match is None else (match[2], match[3], match[1] == self._arn_prefix)
 
     @contextmanager
-    def changing(self, *, rights: bool = True) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, rights: bool = True) -> Iterator[sqlite3.Connection]:
         """Open a transaction, and tell of the change once it is committed.
 
         Parameters
@@ -82,12 +82,12 @@ class Books:
             for watcher in self.watchers:
                 watcher(news)
 
-    def tell(self, news: News) -> None:
+    def emit(self, news: Change) -> None:
         """Have the watchers told of this if the transaction that is open goes well."""
         self._news.append(news)
 
 
-def found(db: sqlite3.Connection | Store, select: str, *keys: str) -> bool:
+def exists(db: sqlite3.Connection | Database, select: str, *keys: str) -> bool:
     """Tell whether a query has a row."""
     return db.execute(select, keys).fetchone() is not None
 
@@ -107,7 +107,7 @@ def not_found(message: str) -> ServiceError:
     return ServiceError("ResourceNotFoundException", message)
 
 
-def check_version(kind: str, name: str, version: int, expected: int | None) -> None:
+def require_version(kind: str, name: str, version: int, expected: int | None) -> None:
     """Refuse a change that was meant for another version."""
     if expected not in (None, version):
         raise ServiceError(

@@ -228,7 +228,7 @@ class CertificateAuthority:
         except (ValueError, UnsupportedAlgorithm):
             return False
 
-    def is_namesake(self, certificate: x509.Certificate) -> bool:
+    def has_same_name(self, certificate: x509.Certificate) -> bool:
         """Tell whether a certificate has the subject of the device authority."""
         return certificate.subject == self._certificate.subject
 

@@ -23,7 +23,7 @@ from creeklab.cloud.errors import ServiceError
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 WINDOW_SECONDS = 300
-LONGEST_SECONDS = 7 * 24 * 3600
+MAX_PRESIGNED_SECONDS = 7 * 24 * 3600
 """Longest life of a presigned URL."""
 
 _IN_HEADER = ("Credential", "SignedHeaders", "Signature")
@@ -62,7 +62,7 @@ def is_signed(query: str, headers: Mapping[str, str]) -> bool:
     return "authorization" in headers or "Signature" in _query_fields(query)
 
 
-def claimed_caller(query: str, headers: Mapping[str, str]) -> Caller:
+def parse_caller(query: str, headers: Mapping[str, str]) -> Caller:
     """Return who a request says it comes from, unchecked: enough to choose how to answer.
 
     Parameters
@@ -159,8 +159,8 @@ def _claim(query: str, headers: Mapping[str, str]) -> _Claim:
             f"keyid/date/region/service/aws4_request, got '{fields['Credential']}'."
         )
     lifetime = fields.get("Expires", str(WINDOW_SECONDS))
-    if not re.fullmatch("[0-9]{1,6}", lifetime) or not 1 <= int(lifetime) <= LONGEST_SECONDS:
-        raise _incomplete(f"X-Amz-Expires must be from 1 to {LONGEST_SECONDS} seconds.")
+    if not re.fullmatch("[0-9]{1,6}", lifetime) or not 1 <= int(lifetime) <= MAX_PRESIGNED_SECONDS:
+        raise _incomplete(f"X-Amz-Expires must be from 1 to {MAX_PRESIGNED_SECONDS} seconds.")
     return _Claim(
         Caller(access_key=scope[0], region=scope[2], service=scope[3]),
         day=scope[1],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from creeklab.cloud.transport.listen import PROBE
 
-HALF_WAY_SECONDS = 3.0
+STALLED_HANDSHAKE_SECONDS = 3.0
 
 
 def watch_handshakes(
@@ -26,7 +26,9 @@ def watch_handshakes(
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 self.steps += 1
                 if self.steps == 2:
-                    asyncio.get_running_loop().call_later(HALF_WAY_SECONDS, self._ask_if_over)
+                    asyncio.get_running_loop().call_later(
+                        STALLED_HANDSHAKE_SECONDS, self._ask_if_over
+                    )
                 raise
             except ssl.SSLError as error:
                 self.over = True

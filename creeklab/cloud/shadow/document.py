@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal, NoReturn, TypeAlias
 
-__all__ = ["Rejected", "Rules", "Shadow", "Update", "delete", "failed", "get", "update"]
+__all__ = ["Rejected", "Shadow", "ShadowLimits", "Update", "delete", "failed", "get", "update"]
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -60,7 +60,7 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ShadowLimits:
     """What public sources leave open, or what an account can have raised.
 
     Attributes
@@ -84,7 +84,7 @@ class Rules:
     first_version: Literal["invalid", "conflict"] = "invalid"
 
 
-_DEFAULT_RULES = Rules()
+_DEFAULT_RULES = ShadowLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def update(
     now: int,
     *,
     last_version: int = 0,
-    rules: Rules = _DEFAULT_RULES,
+    rules: ShadowLimits = _DEFAULT_RULES,
 ) -> Update:
     """Apply an update request.
 
@@ -324,7 +324,7 @@ _encode = json.JSONEncoder(
 ).encode
 
 
-def _parse(payload: bytes, rules: Rules) -> JsonObject:
+def _parse(payload: bytes, rules: ShadowLimits) -> JsonObject:
     """Read a JSON object that can also be written again; of equal keys the last one counts."""
     try:
         text = payload.decode()
@@ -355,7 +355,7 @@ def _client_token(request: JsonObject) -> str | None:
 
 
 def _checked(
-    request: JsonObject, current: Shadow | None, token: str | None, rules: Rules
+    request: JsonObject, current: Shadow | None, token: str | None, rules: ShadowLimits
 ) -> JsonObject | None:
     """State node of an update request, without a delta; the order of the checks is AWS's engine's.
 
@@ -388,7 +388,7 @@ def _checked(
     return state
 
 
-def _check_content(section: JsonObject, token: str | None, rules: Rules) -> None:
+def _check_content(section: JsonObject, token: str | None, rules: ShadowLimits) -> None:
     """Refuse too many levels, and ``null`` in an array, where it could not mean removal."""
     pending: list[tuple[Any, int, bool]] = [(section, 1, False)]
     while pending:
@@ -403,7 +403,9 @@ def _check_content(section: JsonObject, token: str | None, rules: Rules) -> None
                 raise Rejected(400, "State contains an invalid node", token)
 
 
-def _check_version(version: float, current: Shadow | None, token: str | None, rules: Rules) -> None:
+def _check_version(
+    version: float, current: Shadow | None, token: str | None, rules: ShadowLimits
+) -> None:
     """Refuse the version of an update unless it is the current one, or 1 for a new shadow."""
     if version == (current.version if current else 1):
         return
@@ -412,7 +414,7 @@ def _check_version(version: float, current: Shadow | None, token: str | None, ru
     raise Rejected(409, "Version conflict", token)
 
 
-def _too_deep(rules: Rules, token: str | None) -> Rejected:
+def _too_deep(rules: ShadowLimits, token: str | None) -> Rejected:
     levels = rules.max_depth
     return Rejected(400, f"JSON contains too many levels of nesting; maximum is {levels}", token)
 

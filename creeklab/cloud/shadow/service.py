@@ -12,16 +12,16 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from creeklab.cloud.monitoring.event_log import Tape
+from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.monitoring.metrics import MetricProtocol
 from creeklab.cloud.shadow import document as shadow
-from creeklab.cloud.shadow.document import Rejected, Rules, Shadow
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
+from creeklab.cloud.storage.database import Database
 
 Publish = Callable[[str, bytes, int], object]
 JsonObject = dict[str, Any]
 
-TOPIC = re.compile(
+REQUEST_TOPIC = re.compile(
     r"\$aws/things/(?P<thing>[a-zA-Z0-9:_-]{1,128})/shadow"
     r"(?:/name/(?P<name>[$a-zA-Z0-9:_-]{1,64}))?/(?P<verb>get|update|delete)"
 )
@@ -41,11 +41,11 @@ class ShadowService:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         publish: Publish,
-        tape: Tape,
+        tape: EventLog,
         clock: Callable[[], float],
-        rules: Rules,
+        rules: ShadowLimits,
     ) -> None:
         self._store = store
         self._publish = publish
@@ -60,7 +60,7 @@ class ShadowService:
 
     def on_message(self, topic: str, payload: bytes, client_id: str) -> None:
         """Answer a message on a shadow's ``get``, ``update`` or ``delete`` topic."""
-        match = TOPIC.fullmatch(topic)
+        match = REQUEST_TOPIC.fullmatch(topic)
         if match is None:
             return
         thing, name, verb = match["thing"], match["name"] or "", match["verb"]
@@ -74,7 +74,7 @@ class ShadowService:
                 return
         except Rejected as rejected:
             self._answer(topic + "/rejected", rejected.document(self._now()))
-            self._tape.record(
+            self._tape.append(
                 "shadow",
                 client_id=client_id,
                 thing=thing,
@@ -132,7 +132,7 @@ class ShadowService:
                 "document = excluded.document, version = excluded.version, deleted_at = NULL",
                 (thing, name, result.shadow.to_json(), result.shadow.version),
             )
-        self._tape.record(
+        self._tape.append(
             "shadow",
             client_id=client_id,
             thing=thing,
@@ -173,7 +173,7 @@ class ShadowService:
                 "UPDATE shadows SET document = '', deleted_at = ? WHERE thing = ? AND name = ?",
                 (self._clock(), thing, name),
             )
-        self._tape.record(
+        self._tape.append(
             "shadow",
             client_id=client_id,
             thing=thing,

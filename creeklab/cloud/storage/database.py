@@ -25,12 +25,12 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.storage.schema import MIGRATIONS
 
 # No other program should write to the file. If one does, the whole cloud waits with this.
-BUSY_SECONDS = 0.5
+BUSY_TIMEOUT = 0.5
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 
-class StoreError(OSError):
+class DatabaseError(OSError):
     """The file of the account cannot be used; the message says what to do."""
 
 
@@ -43,7 +43,7 @@ class Page:
     ascending: bool = True
 
 
-class Store:
+class Database:
     """The account's database at `path`, made there with mode 0600 if missing.
 
     For one process, and in it for one thread at a time: the cloud's event loop.
@@ -67,7 +67,7 @@ class Store:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)  # SQLite gives its log the mode of its database
             self._db = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from error
@@ -81,7 +81,7 @@ class Store:
         except sqlite3.Error as error:
             self._db.close()
             raise self._unusable(error) from error
-        except StoreError:
+        except DatabaseError:
             self._db.close()
             raise
 
@@ -153,7 +153,7 @@ class Store:
         with self.transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
-                raise StoreError(
+                raise DatabaseError(
                     f"{self._path} was written by a newer creeklab (schema {version}; this one "
                     f"knows up to {len(MIGRATIONS)}). Update creeklab, or choose another home "
                     "folder."
@@ -163,18 +163,18 @@ class Store:
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
-    def _unusable(self, error: OSError | sqlite3.Error) -> StoreError:
+    def _unusable(self, error: OSError | sqlite3.Error) -> DatabaseError:
         if isinstance(error, OSError | sqlite3.OperationalError):
             reason = error.strerror if isinstance(error, OSError) else error
-            return StoreError(
+            return DatabaseError(
                 f"The account's file {self._path} cannot be opened: {reason}. Make the file and "
                 "its folder readable and writable for you, see that the disk is not full and no "
                 "other creeklab has it open, or choose another home folder."
             )
         return self._damaged(error)
 
-    def _damaged(self, problem: object) -> StoreError:
-        return StoreError(
+    def _damaged(self, problem: object) -> DatabaseError:
+        return DatabaseError(
             f"The account's file {self._path} is damaged ({problem}). Put it back from a copy, or "
             "delete it together with the files beside it that begin with its name: the cloud then "
             "starts with an empty account."

@@ -16,12 +16,12 @@ import sqlite3
 from collections.abc import Callable
 from typing import Protocol
 
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 
-PATIENCE_SECONDS = 1.0
+MAX_DELAY_SECONDS = 1.0
 
 
-class Part(Protocol):
+class CommitParticipant(Protocol):
     """A room that has something to write."""
 
     def write(self, db: sqlite3.Connection) -> None:
@@ -48,18 +48,18 @@ class GroupCommit:
         Whether there is something new that an answer has to wait for.
     """
 
-    def __init__(self, store: Store, timer: Callable[[], float]) -> None:
+    def __init__(self, store: Database, timer: Callable[[], float]) -> None:
         self.soon: Callable[[], object] | None = None
         self.promises = False
         self._store = store
         self._timer = timer
-        self._parts: list[Part] = []
+        self._parts: list[CommitParticipant] = []
         self._asked = False
         self._left_over = False
         self._not_before = 0.0
         self._error: sqlite3.Error | None = None
 
-    def join(self, part: Part) -> None:
+    def join(self, part: CommitParticipant) -> None:
         """Let a room take part."""
         self._parts.append(part)
 
@@ -99,6 +99,6 @@ class GroupCommit:
                 for part in self._parts:
                     part.write(db)
         except sqlite3.Error as error:
-            self._not_before = self._timer() + PATIENCE_SECONDS
+            self._not_before = self._timer() + MAX_DELAY_SECONDS
             return error
         return None

@@ -17,19 +17,19 @@ from http import HTTPStatus
 import h11
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.transport.http_response import Answer
+from creeklab.cloud.transport.http_response import HttpResponse
 from creeklab.cloud.transport.listen import listen
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request's head, about: user properties travel in a header."""
 BODY_LIMIT = 1024 * 1024
-BODY_SECONDS = 30.0
-IDLE_SECONDS = 300.0
+BODY_TIMEOUT = 30.0
+IDLE_TIMEOUT = 300.0
 """Until the next request, and for who never gets to the end of its head or reads no answer."""
-LINGER_SECONDS = 2.0
+DRAIN_TIMEOUT = 2.0
 """For the rest of a request that is refused already: who is cut off reads no answer."""
-FAREWELL_SECONDS = 5.0
-STOP_SECONDS = 2.0
+CLOSE_TIMEOUT = 5.0
+STOP_TIMEOUT = 2.0
 READ_SIZE = 1 << 16
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -81,7 +81,7 @@ class Request:
         """
         return await self._connection.body(int(self.headers.get("content-length", "0")))
 
-    def switch(
+    def upgrade(
         self, headers: Mapping[str, str]
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
         """Answer that from now on another protocol is spoken here, as the client has proposed.
@@ -89,10 +89,10 @@ class Request:
         Returns what that protocol is spoken on, and what has come of it already. The connection is
         closed when who handles the request returns.
         """
-        return self._connection.switch(headers)
+        return self._connection.upgrade(headers)
 
 
-Handle = Callable[[Request], Awaitable[Answer | None]]
+Handler = Callable[[Request], Awaitable[HttpResponse | None]]
 """Answers a request, or has switched to another protocol and is done with it."""
 
 
@@ -107,7 +107,7 @@ class HttpServer:
         Makes the answer to what cannot be read, and (True) to what `handle` failed at.
     """
 
-    def __init__(self, handle: Handle, refuse: Callable[[bool], Answer]) -> None:
+    def __init__(self, handle: Handler, refuse: Callable[[bool], HttpResponse]) -> None:
         self._handle = handle
         self._refuse = refuse
         self._servers: list[asyncio.Server] = []
@@ -122,7 +122,7 @@ class HttpServer:
         OSError
             If the port is taken.
         """
-        patience = {} if context is None else {"ssl_shutdown_timeout": FAREWELL_SECONDS}
+        patience = {} if context is None else {"ssl_shutdown_timeout": CLOSE_TIMEOUT}
         self._servers, port = await listen(
             hosts,
             port,
@@ -141,7 +141,7 @@ class HttpServer:
             if not connection.busy:
                 connection.abort()
         if self._open:
-            await asyncio.wait(self._open, timeout=STOP_SECONDS)
+            await asyncio.wait(self._open, timeout=STOP_TIMEOUT)
         late = list(self._open)
         for task, connection in self._open.items():
             connection.abort()
@@ -211,7 +211,7 @@ class _Connection:
         if self._http.our_state is h11.DONE:
             self._http.start_next_cycle()
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
+            async with asyncio.timeout(IDLE_TIMEOUT):
                 event = await self._event()
         except TimeoutError:
             return None
@@ -225,7 +225,7 @@ class _Connection:
         """Return the body of the present request."""
         body = bytearray()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(BODY_TIMEOUT):
                 if declared <= BODY_LIMIT and self._http.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[])
                     self.writer.write(self._http.send(go_on) or b"")
@@ -235,7 +235,7 @@ class _Connection:
                         return bytes(body)
                     body += event.data
         except TimeoutError:
-            message = f"The body did not come within {BODY_SECONDS:g} s."
+            message = f"The body did not come within {BODY_TIMEOUT:g} s."
             raise ServiceError("InvalidRequestException", message) from None
         except (h11.RemoteProtocolError, OSError):
             message = "The body ended too early."
@@ -243,7 +243,7 @@ class _Connection:
         message = f"A request may have {BODY_LIMIT} bytes; this one is larger."
         raise ServiceError("RequestEntityTooLargeException", message)
 
-    async def send(self, answer: Answer) -> bool:
+    async def send(self, answer: HttpResponse) -> bool:
         """Send an answer; return whether another request may follow."""
         http = self._http
         headers = [("Date", _date(time.time())), ("Content-Length", str(len(answer.body)))]
@@ -260,7 +260,7 @@ class _Connection:
         events.append(h11.EndOfMessage())
         self.writer.write(b"".join(http.send(event) or b"" for event in events))
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
+            async with asyncio.timeout(IDLE_TIMEOUT):
                 await self.writer.drain()
         except TimeoutError:
             self.abort()
@@ -268,12 +268,12 @@ class _Connection:
         if http.our_state is not h11.DONE:
             return False
         with contextlib.suppress(TimeoutError, h11.RemoteProtocolError):
-            async with asyncio.timeout(LINGER_SECONDS):
+            async with asyncio.timeout(DRAIN_TIMEOUT):
                 while http.their_state is h11.SEND_BODY:
                     await self._event()
         return http.their_state is h11.DONE
 
-    def switch(
+    def upgrade(
         self, headers: Mapping[str, str]
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
         """Answer that another protocol is spoken from now on."""

@@ -37,7 +37,7 @@ class WebSocket:
 
     def __init__(self, request: Request, protocol: str, max_size: int) -> None:
         key = request.headers["sec-websocket-key"].encode()
-        self._reader, self._writer, begun = request.switch(
+        self._reader, self._writer, begun = request.upgrade(
             {
                 "Upgrade": "websocket",
                 "Connection": "Upgrade",
@@ -105,7 +105,7 @@ class WebSocket:
         await self._writer.drain()
 
 
-def can_open(request: Request) -> bool:
+def is_upgrade_request(request: Request) -> bool:
     """Tell whether a request asks for a WebSocket, and in the right form."""
     headers = request.headers
     try:
@@ -115,12 +115,12 @@ def can_open(request: Request) -> bool:
     return (
         request.method == "GET"
         and headers.get("upgrade", "").lower() == "websocket"
-        and "upgrade" in offered(headers.get("connection", "").lower())
+        and "upgrade" in split_header(headers.get("connection", "").lower())
         and headers.get("sec-websocket-version", "") == "13"
         and len(key) == 16
     )
 
 
-def offered(header: str) -> list[str]:
+def split_header(header: str) -> list[str]:
     """Split a header at its commas."""
     return [part.strip() for part in header.split(",")]

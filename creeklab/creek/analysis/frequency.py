@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import spans
-from creeklab.creek.readings.time_series import measured, seconds, usual_step
+from creeklab.creek.readings.time_series import dropna, sampling_interval, seconds
 
 YEAR_SECONDS = 365.25 * 86400
 
@@ -64,8 +64,8 @@ def annual_maxima(
     """
     if year not in ("water", "calendar"):
         raise ValueError(f"A year is 'water' or 'calendar', not {year!r}.")
-    time, stage = measured(readings)
-    step = usual_step(seconds(time))
+    time, stage = dropna(readings)
+    step = sampling_interval(seconds(time))
     first_month = 10 if year == "water" else 1
     named = time.year + ((time.month >= 10) if year == "water" else 0)
     years = np.unique(named)
@@ -124,7 +124,7 @@ def peaks_over_threshold(
     between = pd.Timedelta(apart).total_seconds()
     if not between >= 0:
         raise ValueError(f"apart is {apart!r}, but it is a duration such as '2D'.")
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     at = seconds(time)
     first, last = spans(stage, np.zeros(at.size, dtype=bool), threshold, threshold)
     # A cluster goes on while the next rise begins too soon after the last fall.
@@ -139,13 +139,13 @@ def peaks_over_threshold(
     table["peak_time"] = pd.to_datetime(table["peak_time"], utc=True)
     table = table.sort_values("peak_ft", ascending=False, kind="stable")
     table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
-    years = at.size * usual_step(at) / YEAR_SECONDS if at.size > 1 else 0.0
+    years = at.size * sampling_interval(at) / YEAR_SECONDS if at.size > 1 else 0.0
     table["return_period_years"] = (years + 1) / table.index.to_numpy(dtype="float64")
     table.attrs = {"threshold_ft": threshold, "years": years}
     return table
 
 
-def note(years: int) -> str:
+def caveat(years: int) -> str:
     """Say how much the largest flood of a few years tells about how rare it is.
 
     The chance that a year's maximum is higher than the largest of n years is, whatever the creek,

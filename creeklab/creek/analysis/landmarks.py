@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import rise_rates
-from creeklab.creek.readings.time_series import HOUR, LOST, measured, seconds, usual_step
+from creeklab.creek.readings.time_series import HOUR, LOST, dropna, sampling_interval, seconds
 
 # Feet of depth at the sensor of Elkhorn Creek, from the published work behind the course.
 ELKHORN: Mapping[str, float] = {
@@ -76,9 +76,9 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
     ValueError
         A landmark has no height, or nothing was measured.
     """
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     at = seconds(time)
-    step = usual_step(at)
+    step = sampling_interval(at)
     held = np.append(np.diff(at), step if at.size > 1 else 0.0)
     held[held > LOST * step] = step
     total, peak = float(held.sum()), float(stage.max())
@@ -172,7 +172,7 @@ def lead_times(
             " floods with a lower start."
         )
     higher = {name: height for name, height in check(marks).items() if height > alert}
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     at = seconds(time)
     seen = floods[floods["begins"] == "rise"]
     rows = []

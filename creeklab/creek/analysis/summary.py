@@ -14,7 +14,7 @@ import pandas as pd
 
 from creeklab.creek.analysis import floods
 from creeklab.creek.readings.samples import STAGE, times
-from creeklab.creek.readings.time_series import HOUR, gaps, measured, seconds, usual_step
+from creeklab.creek.readings.time_series import HOUR, dropna, gaps, sampling_interval, seconds
 
 _DAY = 24 * HOUR
 
@@ -44,7 +44,7 @@ class Summary:
             index=pd.Index(self.numbers, name="what"),
         )
 
-    def words(self) -> str:
+    def text(self) -> str:
         """Say it in a few sentences."""
         n = self.numbers
         step = f", usually one every {n['step_min']:g} minutes" if "step_min" in n else ""
@@ -72,13 +72,13 @@ class Summary:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return self.words()
+        return self.text()
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.words())}</pre>{self.table().to_html()}"
+        return f"<pre>{escape(self.text())}</pre>{self.table().to_html()}"
 
 
-def summarise(
+def summarize(
     readings: pd.DataFrame, *, start: float = floods.START_FT, end: float = floods.END_FT
 ) -> Summary:
     """Say what a recording holds.
@@ -106,7 +106,7 @@ def summarise(
         The readings are no table of readings, the thresholds are the wrong way round, or nothing
         was measured.
     """
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     every = times(readings)
     missing = gaps(readings)
     lost = int(missing["readings"].sum())
@@ -120,7 +120,7 @@ def summarise(
         "readings": int(stage.size),
     }
     if len(every) > 1:
-        numbers["step_min"] = round(usual_step(seconds(every)) / 60, 2)
+        numbers["step_min"] = round(sampling_interval(seconds(every)) / 60, 2)
     numbers |= {
         "missing": lost,
         "missing_percent": round(100 * lost / (lost + stage.size), 2),
@@ -136,7 +136,7 @@ def summarise(
     }
     for column in map(str, readings):
         if column.endswith("temperature_degC") and readings[column].notna().any():
-            _, degc = measured(readings, column)
+            _, degc = dropna(readings, column)
             name = column.removesuffix("_degC")
             numbers |= {
                 f"{name}_coldest_degC": float(degc.min()),

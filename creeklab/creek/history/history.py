@@ -75,16 +75,16 @@ from numpy.typing import NDArray
 
 from creeklab.creek.history.parquet import (
     TIME,
-    about_of,
     by_month,
     encode,
     join,
     merge,
+    metadata_of,
     replacements,
     to_arrow,
     to_pandas,
 )
-from creeklab.creek.history.storage import Storage
+from creeklab.creek.history.storage import FileStore
 from creeklab.creek.readings.time_series import as_numbers
 from creeklab.creek.readings.units import unit_of
 
@@ -97,7 +97,7 @@ _TAKEN = ("time", "thing", "month")
 
 
 @dataclass(frozen=True)
-class Change:
+class AppendResult:
     """What an append has changed.
 
     Parameters
@@ -143,7 +143,7 @@ class History:
     def __init__(
         self, where: str | Path, *, filesystem: pyarrow.fs.FileSystem | None = None
     ) -> None:
-        self.storage = Storage(where, filesystem)
+        self.storage = FileStore(where, filesystem)
 
     def __repr__(self) -> str:
         return f"History in {self.storage.name}"
@@ -275,7 +275,7 @@ class History:
             return whole
         # More than one file, or not one of ours.
         merged, _ = merge(pd.DataFrame(), to_pandas(whole))
-        return to_arrow(merged, about_of(whole.schema))
+        return to_arrow(merged, metadata_of(whole.schema))
 
     def _files(self, folder: str) -> list[str]:
         """Name the files of a month: ours first, and what others say after it corrects it."""
@@ -341,7 +341,7 @@ class History:
         readings: pd.DataFrame,
         *,
         replacing: Callable[[pd.DataFrame], object] | None = None,
-    ) -> Change:
+    ) -> AppendResult:
         """Put readings into the history; what it has already, it does not take again.
 
         Month by month, each on disk when the next begins. A crash in between leaves the months
@@ -382,7 +382,7 @@ class History:
                 for month, part in by_month(added)
             ]
         replaced = [change.replaced for change in changes if len(change.replaced)]
-        return Change(
+        return AppendResult(
             sum(change.new for change in changes),
             sum(change.known for change in changes),
             pd.concat(replaced, ignore_index=True) if replaced else replacements(),
@@ -423,7 +423,7 @@ class History:
         about: dict[str, str],
         units: dict[str, str | None],
         replacing: Callable[[pd.DataFrame], object] | None,
-    ) -> Change:
+    ) -> AppendResult:
         path = f"{_folder(thing, month)}/{FILE}"
         old, before = pd.DataFrame(), dict[str, Any]()
         try:
@@ -431,7 +431,7 @@ class History:
         except FileNotFoundError:
             pass
         else:
-            old, before = to_pandas(table), about_of(table.schema)
+            old, before = to_pandas(table), metadata_of(table.schema)
         merged, replaced = merge(old, added)
         new = len(merged) - len(old)
         after = {**before, **about, "units": {**before.get("units", {}), **units}}
@@ -439,7 +439,7 @@ class History:
             replacing(replaced)
         if new or after != before or not merged.equals(old):
             self.storage.write(path, encode(to_arrow(merged, after)))
-        return Change(new, added.index.nunique() - new, replaced)
+        return AppendResult(new, added.index.nunique() - new, replaced)
 
 
 # --- what is asked for, and what is given ---------------------------------------------------------
@@ -503,7 +503,7 @@ def _frame(tables: list[pa.Table], thing: str, columns: list[str] | None) -> pd.
                 f"Thing {thing!r} has no column {missing[0]!r} in this span; it may be in another."
             )
         frame = frame[columns]
-    about = about_of(whole.schema)
+    about = metadata_of(whole.schema)
     units = {name: unit for name, unit in about.get("units", {}).items() if name in frame}
     attrs: dict[Any, Any] = {"time_zone": "UTC", **about, "units": units}
     frame.attrs = attrs

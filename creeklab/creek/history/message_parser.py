@@ -48,7 +48,7 @@ _MILLISECONDS = 1e11
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
-class Message(Protocol):
+class MessageLike(Protocol):
     """A message that arrived; :class:`creeklab.client.inbox.Message` is one."""
 
     @property
@@ -64,7 +64,7 @@ class Message(Protocol):
         """Whether it was kept for new subscribers, and may be old."""
 
 
-class NoReading(ValueError):
+class NotAReading(ValueError):
     """A message on a topic of readings that is none."""
 
 
@@ -76,7 +76,7 @@ class Observation(NamedTuple):
     values: tuple[float | None, ...]
 
 
-class Understanding:
+class MessageParser:
     """Reads messages.
 
     Parameters
@@ -107,7 +107,7 @@ class Understanding:
         self._thing = thing
         self._fields = [(name, converter(unit, column)) for name, (column, unit) in fields.items()]
 
-    def read(self, message: Message, arrived: datetime) -> Observation | None:
+    def read(self, message: MessageLike, arrived: datetime) -> Observation | None:
         """Read one message.
 
         Parameters
@@ -130,9 +130,9 @@ class Understanding:
         if not message.topic.startswith("$aws/"):
             said = _object(message.payload)
             if not any(name in said for name, _ in self._fields):
-                raise NoReading(f"it has none of {', '.join(name for name, _ in self._fields)}")
+                raise NotAReading(f"it has none of {', '.join(name for name, _ in self._fields)}")
             if message.retain and said.get(TIME) is None:
-                raise NoReading("it was retained, and does not say when it was measured")
+                raise NotAReading("it was retained, and does not say when it was measured")
             return self._observation(self._whose(message.topic), said, arrived)
         shadow = _SHADOW.fullmatch(message.topic)
         if shadow is None:
@@ -155,7 +155,7 @@ class Understanding:
     def _whose(self, topic: str) -> str:
         thing = self._thing(topic) if callable(self._thing) else self._thing
         if not thing:
-            raise NoReading("its topic does not say which Thing it is from")
+            raise NotAReading("its topic does not say which Thing it is from")
         return thing
 
 
@@ -163,9 +163,9 @@ def _object(payload: bytes) -> dict[str, Any]:
     try:
         said = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        raise NoReading(f"it is no JSON ({error})") from None
+        raise NotAReading(f"it is no JSON ({error})") from None
     if not isinstance(said, dict):
-        raise NoReading("it is no JSON object")
+        raise NotAReading("it is no JSON object")
     return said
 
 
@@ -201,16 +201,16 @@ def _inner(document: dict[str, Any], *path: str) -> dict[str, Any]:
 
 def _number(name: str, given: Any, convert: Callable[[float], float]) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float | str):
-        raise NoReading(f"its {name} is {json.dumps(given)[:40]}, which is no number")
+        raise NotAReading(f"its {name} is {json.dumps(given)[:40]}, which is no number")
     try:
         number = float(given)
     except (ValueError, OverflowError):
-        raise NoReading(f"its {name} is {str(given)[:40]!r}, which is no number") from None
+        raise NotAReading(f"its {name} is {str(given)[:40]!r}, which is no number") from None
     if not math.isfinite(number):
-        raise NoReading(f"its {name} is {number}, which nothing measures")
+        raise NotAReading(f"its {name} is {number}, which nothing measures")
     number = float(convert(number))
     if not math.isfinite(number):
-        raise NoReading(f"its {name} is {given}, which nothing measures")
+        raise NotAReading(f"its {name} is {given}, which nothing measures")
     return number
 
 
@@ -223,9 +223,9 @@ def _time(given: Any) -> datetime:
         else:
             time = _EPOCH + timedelta(seconds=given / (1000 if given > _MILLISECONDS else 1))
     except (ValueError, OverflowError):
-        raise NoReading(f"its time is {str(given)[:40]!r}, which is none") from None
+        raise NotAReading(f"its time is {str(given)[:40]!r}, which is none") from None
     if time.tzinfo is None:
-        raise NoReading(f"its time, {given}, has no zone; end it in Z if it is UTC")
+        raise NotAReading(f"its time, {given}, has no zone; end it in Z if it is UTC")
     if not _EARLIEST <= time < _LATEST:
-        raise NoReading(f"its time, {given}, is not between 1900 and 2200")
+        raise NotAReading(f"its time, {given}, is not between 1900 and 2200")
     return time

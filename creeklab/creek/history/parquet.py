@@ -56,7 +56,7 @@ def encode(table: pa.Table) -> pa.Buffer:
     return sink.getvalue()
 
 
-def about_of(schema: pa.Schema) -> dict[str, Any]:
+def metadata_of(schema: pa.Schema) -> dict[str, Any]:
     """Take what a file says of its readings."""
     about: dict[str, Any] = {
         key.decode(errors="replace"): text.decode(errors="replace")
@@ -76,7 +76,7 @@ def join(parts: list[pa.Table]) -> pa.Table:
     """Put tables one after the other; a column that one of them lacks is empty there."""
     about: dict[str, Any] = {}
     for part in parts:
-        said = about_of(part.schema)
+        said = metadata_of(part.schema)
         about |= {**said, "units": {**about.get("units", {}), **said.get("units", {})}}
     # A crash may have left a folder before its first file.
     empty = pa.table({"time": pa.array([], TIME)})

@@ -40,11 +40,11 @@ import pandas as pd
 
 from creeklab.creek.history.history import History
 from creeklab.creek.history.journal import Journal, read
-from creeklab.creek.history.message_parser import FIELDS, Message, NoReading, Understanding
+from creeklab.creek.history.message_parser import FIELDS, MessageLike, MessageParser, NotAReading
 
-SYNC_SECONDS = 1.0
+SYNC_INTERVAL = 1.0
 LINES = 20_000  # in a file of the journal, and in memory while it is merged
-ASIDE_BYTES = 5_000_000  # in each of two files
+QUARANTINE_BYTES = 5_000_000  # in each of two files
 
 
 class Recorder:
@@ -117,10 +117,10 @@ class Recorder:
         every: float | None = 5.0,
     ) -> None:
         self.history = history
-        self.readings = self.ignored = self.aside = self.lost = 0
+        self.readings = self.ignored = self.quarantine = self.lost = 0
         self.new = self.known = self.replaced = 0
         self.trouble: Exception | None = None
-        self._understanding = Understanding(thing, fields)
+        self._understanding = MessageParser(thing, fields)
         self._about = {"source": "Recorded from its messages", **(about or {})}
         folder = None if journal is None else Path(journal).expanduser()
         if folder is None:
@@ -150,11 +150,11 @@ class Recorder:
         plural = "" if self.readings == 1 else "s"
         return (
             f"Recorder: {self.readings} reading{plural}, {self.ignored} ignored,"
-            f" {self.aside} put aside; in the history {self.new} new, {self.known} known,"
+            f" {self.quarantine} put aside; in the history {self.new} new, {self.known} known,"
             f" {self.replaced} values replaced{trouble}"
         )
 
-    def take(self, message: Message) -> None:
+    def on_message(self, message: MessageLike) -> None:
         """Take one message. From any thread.
 
         Raises
@@ -170,11 +170,11 @@ class Recorder:
                 raise RuntimeError("This recorder is closed. Make another one.")
             try:
                 observation = self._understanding.read(message, arrived)
-            except NoReading as error:
+            except NotAReading as error:
                 payload = message.payload.decode(errors="backslashreplace")
                 said = {"topic": message.topic, "payload": payload}
-                self._put_aside({"arrived": arrived.isoformat(), "why": str(error), **said})
-                self.aside += 1
+                self._quarantine({"arrived": arrived.isoformat(), "why": str(error), **said})
+                self.quarantine += 1
                 return
             if observation is None:
                 self.ignored += 1
@@ -189,10 +189,10 @@ class Recorder:
             if self._journal.lines >= LINES:
                 self._journal.seal()
 
-    def record(self, messages: Iterable[Message]) -> Self:
+    def record(self, messages: Iterable[MessageLike]) -> Self:
         """Take every message of an inbox, or of any row of them, and put them into the history."""
         for message in messages:
-            self.take(message)
+            self.on_message(message)
         self.flush()
         return self
 
@@ -239,8 +239,8 @@ class Recorder:
 
     def _work(self, every: float) -> None:
         passed = 0.0
-        while not self._closed.wait(min(SYNC_SECONDS, every)):
-            passed += min(SYNC_SECONDS, every)
+        while not self._closed.wait(min(SYNC_INTERVAL, every)):
+            passed += min(SYNC_INTERVAL, every)
             try:
                 if passed >= every:
                     passed = 0.0
@@ -254,7 +254,7 @@ class Recorder:
     def _merge(self, file: Path) -> None:
         observed, torn = read(file)
         for line in torn:
-            self._put_aside({"why": f"a torn line in {file.name}", "line": line})
+            self._quarantine({"why": f"a torn line in {file.name}", "line": line})
         for thing, readings in observed.items():
             for key, text in {"title": f"{thing}, recorded", **self._about}.items():
                 readings.attrs[key] = text
@@ -267,11 +267,11 @@ class Recorder:
     def _tell(self, thing: str, replaced: pd.DataFrame) -> None:
         """Put values aside before others take their place. After a crash, perhaps once more."""
         for row in json.loads(replaced.to_json(orient="records", date_format="iso")):
-            self._put_aside({"why": "replaced", "thing": thing, **row})
+            self._quarantine({"why": "replaced", "thing": thing, **row})
 
-    def _put_aside(self, what: dict[str, Any]) -> None:
+    def _quarantine(self, what: dict[str, Any]) -> None:
         with self._putting_aside:
-            if self._aside.exists() and self._aside.stat().st_size > ASIDE_BYTES:
+            if self._aside.exists() and self._aside.stat().st_size > QUARANTINE_BYTES:
                 self._aside.replace(self._aside.with_name("aside-older.jsonl"))
             with self._aside.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(what) + "\n")

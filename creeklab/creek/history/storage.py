@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.fs
 from filelock import FileLock, Timeout
 
-LOCK_SECONDS = 60.0
+LOCK_TIMEOUT = 60.0
 
 
-class Storage:
+class FileStore:
     """A folder of files, here or in a bucket. Paths in it are relative and have forward slashes.
 
     Parameters
@@ -110,12 +110,12 @@ class Storage:
         lock: Any = nullcontext()
         if self._local is not None:
             self._local.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._local / ".lock", timeout=LOCK_SECONDS)
+            lock = FileLock(self._local / ".lock", timeout=LOCK_TIMEOUT)
         try:
             lock.__enter__()
         except Timeout:
             raise TimeoutError(
-                f"Somebody else has been writing to {self.name} for {LOCK_SECONDS:.0f} s. Wait for"
+                f"Somebody else has been writing to {self.name} for {LOCK_TIMEOUT:.0f} s. Wait for"
                 " that program, or end it."
             ) from None
         try:

@@ -5,14 +5,14 @@ with :class:`creeklab.creek.plots.explore.Explorer`.
 """
 
 from creeklab.creek.plots.data_availability import missing
-from creeklab.creek.plots.figure_style import Picture
+from creeklab.creek.plots.figure_style import CaptionedFigure
 from creeklab.creek.plots.flood import flood_page, overlay, rise_rates
 from creeklab.creek.plots.frequency import return_periods
 from creeklab.creek.plots.seasons import calendar, temperature_cycles
 from creeklab.creek.plots.stage import duration_curve, hydrograph
 
 __all__ = [
-    "Picture",
+    "CaptionedFigure",
     "calendar",
     "duration_curve",
     "flood_page",

@@ -11,14 +11,14 @@ from creeklab.creek.plots.figure_style import (
     BLUE,
     BROWN,
     GREY,
+    CaptionedFigure,
     Numbers,
-    Picture,
-    finish,
-    paper,
+    finalize,
+    new_figure,
     time_axis,
 )
 from creeklab.creek.readings.samples import numbers, times
-from creeklab.creek.readings.time_series import gaps, measured, seconds, usual_step
+from creeklab.creek.readings.time_series import dropna, gaps, sampling_interval, seconds
 
 _HATCHES = ("", "////", "....", "xxxx")
 _COLOURS = (BLUE, BROWN, GREY, "#3b8fc4")
@@ -26,7 +26,7 @@ _COLOURS = (BLUE, BROWN, GREY, "#3b8fc4")
 
 def missing(
     readings: pd.DataFrame, columns: Sequence[str] | None = None, *, title: str | None = None
-) -> Picture:
+) -> CaptionedFigure:
     """Draw when nothing was measured, and how much of each month that is.
 
     Parameters
@@ -74,7 +74,7 @@ def missing(
         span = f", the longest of {longest / 24:.1f} days" if len(each) else ""
         said.append(f"{_name(column)}: {lost:,} readings ({share:.1f} %) in {len(each)} gaps{span}")
     table = pd.DataFrame({column: _monthly(readings, column) for column in columns})
-    figure, (top, bottom) = paper(2.9 + 0.35 * len(found), [len(found), 4])
+    figure, (top, bottom) = new_figure(2.9 + 0.35 * len(found), [len(found), 4])
     for row, each in enumerate(found.values()):
         starts = each["start"].to_numpy(dtype="datetime64[us]")
         lengths = each["end"].to_numpy(dtype="datetime64[us]") - starts
@@ -108,7 +108,7 @@ def missing(
     time_axis(bottom, time)
     words = f"{title}. {'; '.join(said)}."
     note = "What the creek did in a gap nobody knows: a flood may be missing with the readings."
-    return finish(
+    return finalize(
         figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
     )
 
@@ -117,8 +117,8 @@ def _monthly(readings: pd.DataFrame, column: str) -> pd.Series:
     """Give the percent of each month, as far as it is in the record, that is missing."""
     time = times(readings)
     every = seconds(time)
-    step = usual_step(every) if every.size > 1 else 1.0
-    there, _ = measured(readings, column)
+    step = sampling_interval(every) if every.size > 1 else 1.0
+    there, _ = dropna(readings, column)
     month = time.tz_localize(None).to_numpy(dtype="datetime64[M]")
     months = np.arange(month[0], month[-1] + 1)
     edges = np.append(months, months[-1] + 1).astype("datetime64[s]").astype(np.int64)

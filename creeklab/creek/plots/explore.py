@@ -17,7 +17,7 @@ from typing import Any
 import ipywidgets as widgets  # type: ignore[import-untyped]
 import pandas as pd
 
-from creeklab.creek.plots.figure_style import Picture
+from creeklab.creek.plots.figure_style import CaptionedFigure
 from creeklab.creek.plots.stage import hydrograph
 from creeklab.creek.readings.samples import times
 
@@ -50,14 +50,14 @@ class Explorer:
         The readings are no table of readings, or cannot be drawn.
     """
 
-    picture: Picture
+    picture: CaptionedFigure
 
     def __init__(
         self,
         readings: pd.DataFrame,
         floods: pd.DataFrame | None = None,
         *,
-        draw: Callable[[pd.DataFrame], Picture] = hydrograph,
+        draw: Callable[[pd.DataFrame], CaptionedFigure] = hydrograph,
     ) -> None:
         time = times(readings)
         if time.empty:

@@ -56,7 +56,7 @@ _LETTERS = 140  # in a line of small print
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Picture:
+class CaptionedFigure:
     """A figure, what it says in words, and the numbers behind it.
 
     Parameters
@@ -105,7 +105,7 @@ class Picture:
         return self.html()
 
 
-def paper(
+def new_figure(
     height: float = 4.0, ratios: Sequence[float] = (1,), *, share: bool = True
 ) -> tuple[Figure, list[Axes]]:
     """Give a white figure with panels below each other, of these relative heights."""
@@ -118,7 +118,7 @@ def paper(
     return figure, list(panels)
 
 
-def finish(
+def finalize(
     figure: Figure,
     attrs: Mapping[Any, Any],
     *,
@@ -127,14 +127,14 @@ def finish(
     numbers: Numbers,
     note: str = STAGE_NOTE,
     table: pd.DataFrame | None = None,
-) -> Picture:
+) -> CaptionedFigure:
     """Write title, source and what cannot be said on a figure, and make a picture of it."""
     figure.axes[0].set_title(title, loc="left", fontweight="bold")
     about = [str(attrs[key]) for key in ("site", "source", "licence") if key in attrs]
     small = [line for text in [*about, note] for line in textwrap.wrap(text, _LETTERS)]
     figure.supxlabel("\n".join(small), x=0.01, ha="left", fontsize=8, color=GREY)
     said = f"{words} {note}"
-    return Picture(title, said, numbers, figure, pd.DataFrame() if table is None else table)
+    return CaptionedFigure(title, said, numbers, figure, pd.DataFrame() if table is None else table)
 
 
 def line(axes: Axes, time: pd.DatetimeIndex, values: Floats, colour: str) -> None:
@@ -242,7 +242,7 @@ def span(hours: float) -> str:
     return f"{days:.1f} days" if days < 730 else f"{days / 365.25:.1f} years"
 
 
-def within(readings: pd.DataFrame, first: float, last: float) -> pd.DataFrame:
+def clip(readings: pd.DataFrame, first: float, last: float) -> pd.DataFrame:
     """Take the readings between two times in seconds since 1970, both included."""
     at = seconds(pd.DatetimeIndex(readings.index))
     part = readings.iloc[
@@ -252,7 +252,7 @@ def within(readings: pd.DataFrame, first: float, last: float) -> pd.DataFrame:
     return part
 
 
-def known(numbers: Mapping[str, Any]) -> Numbers:
+def valid(numbers: Mapping[str, Any]) -> Numbers:
     """Leave out what is not known, and give times as text."""
     said: Numbers = {}
     for name, value in numbers.items():
@@ -266,12 +266,12 @@ def known(numbers: Mapping[str, Any]) -> Numbers:
     return {k: round(float(v), 3) if isinstance(v, float) else v for k, v in said.items()}
 
 
-def many(count: int, thing: str) -> str:
+def plural(count: int, thing: str) -> str:
     """Count things: 1 flood, 74 floods."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def listed(words: Iterable[str]) -> str:
+def join_words(words: Iterable[str]) -> str:
     """Join words as in a sentence: a, b and c."""
     *first, last = list(words)
     return f"{', '.join(first)} and {last}" if first else last

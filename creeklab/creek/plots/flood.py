@@ -18,30 +18,30 @@ from creeklab.creek.plots.figure_style import (
     STAGE_LABEL,
     STAGE_NOTE,
     STYLES,
+    CaptionedFigure,
     Floats,
     Numbers,
-    Picture,
-    finish,
+    clip,
+    finalize,
     hatch_gaps,
-    known,
+    join_words,
     landmark,
     levels,
     line,
-    listed,
     moment,
-    paper,
+    new_figure,
     span,
     time_axis,
-    within,
+    valid,
 )
 from creeklab.creek.readings.time_series import (
     HOUR,
     LOST,
+    dropna,
     gaps,
-    measured,
-    moments,
+    sampling_interval,
     seconds,
-    usual_step,
+    to_datetimes,
 )
 
 _RISING = 0.05  # ft/h: two steps in half an hour of a gauge that reads in hundredths are less
@@ -56,7 +56,7 @@ def flood_page(
     marks: Mapping[str, float] | None = None,
     before: float = 4.0,
     after: float = 8.0,
-) -> Picture:
+) -> CaptionedFigure:
     """Draw one flood: its rise, peak and recession, and how fast it rose and fell.
 
     Parameters
@@ -87,20 +87,20 @@ def flood_page(
     if number not in floods.index:
         raise ValueError(f"There is no flood {number} among these {len(floods)}.")
     flood = floods[floods.index == number].iloc[0]
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     at = seconds(time)
     start, peak, end = (_second(flood[name]) for name in ("start", "peak_time", "end"))
-    part = within(readings, start - before * HOUR, end + after * HOUR)
+    part = clip(readings, start - before * HOUR, end + after * HOUR)
     rank = int((floods["peak_ft"] > flood["peak_ft"]).sum()) + 1
     day = flood["peak_time"]
     title = f"Flood {number}, {day.day} {day:%B %Y}: {flood['peak_ft']:.2f} ft"
     own = {str(name): value for name, value in flood.items()}
-    shown = known({"rank": rank, "floods": len(floods), **own})
+    shown = valid({"rank": rank, "floods": len(floods), **own})
     table = _reached(at, stage, start, end, marks) if marks else None
     words = _flood_words(flood, rank, len(floods), table)
 
-    figure, (top, bottom) = paper(6.4, [5, 2])
-    when, heights = measured(part)
+    figure, (top, bottom) = new_figure(6.4, [5, 2])
+    when, heights = dropna(part)
     line(top, when, heights, BLUE)
     hatch_gaps(top, gaps(part))
     starts, ends = float(floods.attrs["start_ft"]), float(floods.attrs["end_ft"])
@@ -127,7 +127,7 @@ def flood_page(
         f"Rates are over half an hour. {STAGE_NOTE} Why it rose, or how much water that was, no"
         " stage tells."
     )
-    return finish(
+    return finalize(
         figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
     )
 
@@ -162,7 +162,7 @@ def _flood_words(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | 
             for name, each in reached.iterrows()
         ]
         words.append(
-            f"From its start it reaches {listed(said)}." if said else "It reaches no landmark."
+            f"From its start it reaches {join_words(said)}." if said else "It reaches no landmark."
         )
     return " ".join(words)
 
@@ -172,7 +172,7 @@ def _reached(
 ) -> pd.DataFrame:
     rows = slice(int(np.searchsorted(at, start)), int(np.searchsorted(at, end, side="right")))
     own, heights = at[rows], stage[rows]
-    step = usual_step(at)
+    step = sampling_interval(at)
     held = np.append(np.diff(own), step)
     held[held > LOST * step] = step
     found = []
@@ -183,7 +183,7 @@ def _reached(
             {
                 "landmark": name,
                 "landmark_ft": height,
-                "reached": moments(np.array([first]))[0] if over.size else pd.NaT,
+                "reached": to_datetimes(np.array([first]))[0] if over.size else pd.NaT,
                 "after_start_h": (first - start) / HOUR,
                 "hours": float(held[over].sum()) / HOUR,
             }
@@ -221,7 +221,7 @@ def overlay(
     before: float = 6.0,
     after: float = 18.0,
     title: str | None = None,
-) -> Picture:
+) -> CaptionedFigure:
     """Lay floods over each other, so that their shapes can be compared.
 
     Parameters
@@ -255,8 +255,8 @@ def overlay(
     order = floods.sort_values("peak_ft", ascending=False, kind="stable")
     own = order.index[: min(most, len(STYLES))]
     title = title or f"{len(floods)} floods, laid over each other at their {align}"
-    step = usual_step(seconds(measured(readings)[0]))
-    figure, (axes,) = paper(4.6)
+    step = sampling_interval(seconds(dropna(readings)[0]))
+    figure, (axes,) = new_figure(4.6)
     for number, each in laid.groupby("flood"):
         if number not in own:
             axes.plot(*_broken(each, step), color="#9a9a9a", linewidth=0.5, zorder=1)
@@ -283,14 +283,14 @@ def overlay(
     peaks = [
         f"{floods.loc[n, 'peak_ft']:.2f} ft ({floods.loc[n, 'peak_time']:%Y-%m-%d})" for n in own
     ]
-    words = f"{title}. With lines of their own: {listed(peaks)}."
+    words = f"{title}. With lines of their own: {join_words(peaks)}."
     if len(floods) > len(own):
         words += f" The other {len(floods) - len(own)} are thin and grey."
     rises = floods.loc[own, "rise_h"].dropna()
     if len(rises):
         words += f" From start to peak they took {rises.min():.1f} to {rises.max():.1f} hours."
     note = f"Floods alike in stage may differ in water. {STAGE_NOTE}"
-    return finish(
+    return finalize(
         figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=laid
     )
 
@@ -304,7 +304,7 @@ def _broken(one: pd.DataFrame, step: float) -> tuple[Floats, Floats]:
 
 def rise_rates(
     readings: pd.DataFrame, floods: pd.DataFrame | None = None, *, title: str | None = None
-) -> Picture:
+) -> CaptionedFigure:
     """Draw how fast the creek rises: how often it rose at which rate.
 
     Parameters
@@ -328,7 +328,7 @@ def rise_rates(
     ValueError
         The readings are no table of readings, or never rise.
     """
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     at = seconds(time)
     rates = events.rise_rates(at, stage)
     told = ~np.isnan(rates)
@@ -345,9 +345,9 @@ def rise_rates(
         "fastest_time": moment(time[fastest]),
     }
     edges = np.geomspace(_RISING, max(float(up.max()) * 1.001, 2 * _RISING), 15)
-    hours = np.histogram(up, edges)[0] * usual_step(at) / HOUR
+    hours = np.histogram(up, edges)[0] * sampling_interval(at) / HOUR
     table = pd.DataFrame({"from_ft_per_h": edges[:-1], "to_ft_per_h": edges[1:], "hours": hours})
-    figure, (axes,) = paper(4.2)
+    figure, (axes,) = new_figure(4.2)
     axes.bar(
         edges[:-1], hours, np.diff(edges), align="edge", color=PALE, edgecolor=BLUE, hatch="///"
     )
@@ -387,7 +387,7 @@ def rise_rates(
         "A rate of stage belongs to this place, and does not tell how much water came: the same"
         " water rises slower where the creek is wider."
     )
-    return finish(
+    return finalize(
         figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
     )
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.ticker import NullFormatter
 
-from creeklab.creek.analysis.frequency import annual_maxima, note, peaks_over_threshold
+from creeklab.creek.analysis.frequency import annual_maxima, caveat, peaks_over_threshold
 from creeklab.creek.plots.figure_style import (
     BLUE,
     STAGE_LABEL,
     STAGE_NOTE,
+    CaptionedFigure,
     Numbers,
-    Picture,
-    finish,
-    many,
-    paper,
+    finalize,
+    new_figure,
+    plural,
 )
 
 
 def return_periods(
     readings: pd.DataFrame, threshold: float, *, title: str | None = None
-) -> Picture:
+) -> CaptionedFigure:
     """Draw the highest stages against their empirical return periods, and no curve through them.
 
     Parameters
@@ -69,7 +69,7 @@ def return_periods(
         "peaks": len(peaks),
         "highest_ft": float(peaks["peak_ft"].iloc[0]),
     }
-    figure, (axes,) = paper(4.8)
+    figure, (axes,) = new_figure(4.8)
     axes.plot(
         peaks["return_period_years"],
         peaks["peak_ft"],
@@ -78,7 +78,7 @@ def return_periods(
         markersize=5,
         markerfacecolor="none",
         markeredgecolor=BLUE,
-        label=f"{many(len(peaks), 'peak')} above {threshold:g} ft, at least 2 days apart",
+        label=f"{plural(len(peaks), 'peak')} above {threshold:g} ft, at least 2 days apart",
     )
     axes.plot(
         ranked["return_period_years"],
@@ -116,16 +116,16 @@ def return_periods(
     axes.set_ylabel(STAGE_LABEL)
     axes.legend(loc="upper left", fontsize=8)
     words = (
-        f"{title}: {many(len(peaks), 'peak')} above {threshold:g} ft in {years:.2f} measured years,"
+        f"{title}: {plural(len(peaks), 'peak')} above {threshold:g} ft in {years:.2f} measured years,"
         f" the highest {shown['highest_ft']} ft; and the maxima of {complete} complete years"
         f" ({', '.join(f'{year}: {ft:.2f} ft' for year, ft in ranked['peak_ft'].items())})."
     )
-    return finish(
+    return finalize(
         figure,
         readings.attrs,
         title=title,
         words=words,
         numbers=shown,
-        note=f"{note(complete)} {STAGE_NOTE}",
+        note=f"{caveat(complete)} {STAGE_NOTE}",
         table=table,
     )

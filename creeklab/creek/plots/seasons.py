@@ -12,15 +12,15 @@ from matplotlib.patches import Patch, Rectangle
 from creeklab.creek.plots.figure_style import (
     BLUE,
     STYLES,
+    CaptionedFigure,
     Floats,
     Numbers,
-    Picture,
-    finish,
-    listed,
-    paper,
+    finalize,
+    join_words,
+    new_figure,
 )
 from creeklab.creek.readings.samples import times
-from creeklab.creek.readings.time_series import measured, seconds, usual_step
+from creeklab.creek.readings.time_series import dropna, sampling_interval, seconds
 
 _DAY = 86400.0
 _WHOLE = 0.9  # of a day that has to be measured not to be called partly missing
@@ -29,7 +29,7 @@ _QUARTERS = ("Dec to Feb", "Mar to May", "Jun to Aug", "Sep to Nov")
 
 def calendar(
     readings: pd.DataFrame, threshold: float | None = None, *, title: str | None = None
-) -> Picture:
+) -> CaptionedFigure:
     """Draw the highest stage of each day, one row for a month; a day is one of UTC.
 
     Parameters
@@ -54,13 +54,13 @@ def calendar(
     ValueError
         The readings are no table of readings, or nothing was measured.
     """
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     every = times(readings)
     daily = pd.Series(stage, index=time).resample("D").agg(["max", "count"])
     days = pd.date_range(every[0].floor("D"), every[-1].floor("D"), freq="D")
     daily = daily.reindex(days)
     highest = daily["max"].to_numpy(dtype=np.float64)
-    step = usual_step(seconds(time)) if time.size > 1 else _DAY
+    step = sampling_interval(seconds(time)) if time.size > 1 else _DAY
     part = daily["count"].fillna(0).to_numpy() < _WHOLE * _DAY / step
     gone = np.isnan(highest)
     above = highest > threshold if threshold is not None else np.zeros(highest.size, dtype=bool)
@@ -71,7 +71,7 @@ def calendar(
     column = np.asarray(days.day) - 1
     grid = np.full((int(row[-1]) + 1, 31), np.nan)
     grid[row, column] = highest
-    figure, (axes,) = paper(max(3.6, 1.9 + 0.165 * len(grid)))
+    figure, (axes,) = new_figure(max(3.6, 1.9 + 0.165 * len(grid)))
     axes.grid(visible=False)
     classes = np.unique(np.nanquantile(highest, [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1]).round(2))
     if classes.size < 2:
@@ -158,7 +158,7 @@ def calendar(
             wettest = pd.Series(above).groupby(month).sum()
             name = months_of.month_name[int(wettest.index[int(wettest.argmax())])]
             words += f" Most of them are in {name}."
-    return finish(figure, readings.attrs, title=title, words=words, numbers=shown, table=table)
+    return finalize(figure, readings.attrs, title=title, words=words, numbers=shown, table=table)
 
 
 def _month_names(days: pd.DatetimeIndex) -> list[str]:
@@ -175,7 +175,7 @@ def temperature_cycles(
     *,
     zone: str = "UTC",
     title: str | None = None,
-) -> Picture:
+) -> CaptionedFigure:
     """Draw the year and the day of a temperature.
 
     Above: the median of each month of the year, with what lies between its lowest and its highest
@@ -211,7 +211,7 @@ def temperature_cycles(
         if not found:
             raise ValueError("These readings have no temperature (a column ..temperature_degC).")
         column = found[0]
-    utc, values = measured(readings, column)
+    utc, values = dropna(readings, column)
     time = utc.tz_convert(zone)
     what = column.removesuffix("_degC").replace("_", " ")
     title = title or f"The year and the day of the {what}"
@@ -232,7 +232,7 @@ def temperature_cycles(
         f"{title}: {shown['coldest_month']} is coldest (median {middle[cold]:.1f} °C),"
         f" {shown['warmest_month']} warmest ({middle[warm]:.1f} °C)."
     )
-    figure, (top, bottom) = paper(6.2, [1, 1], share=False)
+    figure, (top, bottom) = new_figure(6.2, [1, 1], share=False)
     rows = table.reindex(range(1, 13))
     top.fill_between(
         rows.index,
@@ -262,11 +262,11 @@ def temperature_cycles(
     bottom.set_ylabel("Difference from\nthe mean of the day (°C)")
     if swings:
         bottom.legend(loc="upper left", fontsize=8, ncols=2, handlelength=4)
-        words += f" From its coldest to its warmest hour a day swings by {listed(swings)}."
+        words += f" From its coldest to its warmest hour a day swings by {join_words(swings)}."
     else:
         words += " No day was measured well enough to say how it swings."
     note = f"This is the {what}, where that thermometer hangs, and no other temperature."
-    return finish(
+    return finalize(
         figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
     )
 
@@ -275,7 +275,7 @@ def _diel(time: pd.DatetimeIndex, values: Floats) -> dict[str, Floats]:
     """Give for each season 24 mean differences from the mean of the day."""
     day = time.tz_localize(None).to_numpy(dtype="datetime64[D]")
     at = seconds(time)
-    whole = _WHOLE * _DAY / usual_step(at) if at.size > 1 else np.inf
+    whole = _WHOLE * _DAY / sampling_interval(at) if at.size > 1 else np.inf
     table = pd.DataFrame({"day": day, "value": values, "hour": np.asarray(time.hour)})
     by_day = table.groupby("day")["value"]
     table["value"] -= by_day.transform("mean")

@@ -15,24 +15,24 @@ from creeklab.creek.plots.figure_style import (
     BROWN,
     STAGE_LABEL,
     STAGE_NOTE,
+    CaptionedFigure,
     Floats,
     Numbers,
-    Picture,
-    finish,
+    finalize,
     hatch_gaps,
+    join_words,
     landmark,
     levels,
     line,
-    listed,
-    many,
     moment,
-    paper,
+    new_figure,
+    plural,
     time_axis,
 )
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.quality.quality import Quality
 from creeklab.creek.readings.samples import STAGE, TEMPERATURE, numbers, times
-from creeklab.creek.readings.time_series import gaps, measured
+from creeklab.creek.readings.time_series import dropna, gaps
 
 # Marker and colour of a flag: its shape tells it.
 _FLAGS = {SUSPECT: ("suspect", "^", "#e69f00"), FAIL: ("fail", "X", "#b00020")}
@@ -55,7 +55,7 @@ def hydrograph(
     temperature: bool = False,
     thresholds: Mapping[str, float] | None = None,
     quality: Quality | None = None,
-) -> Picture:
+) -> CaptionedFigure:
     """Draw stage against time (UTC), with its peak; what is missing is hatched.
 
     Parameters
@@ -109,14 +109,14 @@ def hydrograph(
         f" {stage[peak]:.2f} ft on {shown['peak_time']} and ends at {stage[last]:.2f} ft;"
         f" the lowest is {np.nanmin(stage):.2f} ft."
     )
-    figure, panels = paper(5.4 if temperature else 4, [2, 1] if temperature else [1])
+    figure, panels = new_figure(5.4 if temperature else 4, [2, 1] if temperature else [1])
     top, bottom = panels[0], panels[-1]
     line(top, time, stage, BLUE)
     top.set_ylabel(STAGE_LABEL)
     missing = gaps(readings)
     hatch_gaps(top, missing)
     if len(missing):
-        words += f" Hatched: {many(len(missing), 'time')} without a reading."
+        words += f" Hatched: {plural(len(missing), 'time')} without a reading."
     if quality is not None:
         flagged = _flags(top, time, stage, quality)
         shown |= flagged
@@ -129,7 +129,7 @@ def hydrograph(
             f"{each['hours']:,.1f} hours above {landmark(str(name), each['landmark_ft'])}"
             for name, each in table.iterrows()
         ]
-        words += f" It is {listed(spans)}."
+        words += f" It is {join_words(spans)}."
     top.plot(time[[peak]], stage[[peak]], "o", color="black", markersize=5)
     late = time[peak] - time[0] > time[-1] - time[peak]
     top.annotate(
@@ -150,7 +150,7 @@ def hydrograph(
         line(bottom, time, water, BROWN)
         bottom.set_ylabel("Water (°C)")
     time_axis(bottom, time)
-    return finish(figure, readings.attrs, title=title, words=words, numbers=shown, table=table)
+    return finalize(figure, readings.attrs, title=title, words=words, numbers=shown, table=table)
 
 
 def duration_curve(
@@ -158,7 +158,7 @@ def duration_curve(
     *,
     title: str | None = None,
     thresholds: Mapping[str, float] | None = None,
-) -> Picture:
+) -> CaptionedFigure:
     """Draw how much of the measured time the stage is at or above each height.
 
     The n-th highest of N readings is reached in n / (N + 1) of the time. Every measured reading
@@ -185,7 +185,7 @@ def duration_curve(
     ValueError
         The readings are no table of readings, or nothing was measured.
     """
-    _, stage = measured(readings)
+    _, stage = dropna(readings)
     title = title or "How much of the time the creek is how high"
     ordered = np.sort(stage)[::-1]
     percent = 100 * np.arange(1, stage.size + 1) / (stage.size + 1)
@@ -201,8 +201,8 @@ def duration_curve(
         for p, ft in table["stage_ft"].items()
         if p in (0.01, 0.1, 1, 10, 50)
     ]
-    words = f"{title}: the stage is at or above {listed(said)} of the measured time."
-    figure, (axes,) = paper(4.4)
+    words = f"{title}: the stage is at or above {join_words(said)} of the measured time."
+    figure, (axes,) = new_figure(4.4)
     rows = np.unique(np.geomspace(1, stage.size, 2000).astype(np.intp)) - 1
     axes.plot(percent[rows], ordered[rows], color=BLUE, linewidth=2, drawstyle="steps-post")
     dots = table[table.index <= 50]
@@ -213,7 +213,7 @@ def duration_curve(
     if thresholds:
         levels(axes, thresholds)
     note = f"Only of {stage.size:,} measured readings, not of the years to come. {STAGE_NOTE}"
-    return finish(
+    return finalize(
         figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
     )
 

@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.time_series import HOUR, LOST, measured, seconds, usual_step
+from creeklab.creek.readings.time_series import HOUR, LOST, dropna, sampling_interval, seconds
 
 Floats = NDArray[np.float64]
 
@@ -140,9 +140,9 @@ def derive(readings: pd.DataFrame, *, span_ft: tuple[float, float] = (-np.inf, n
     """
     if not span_ft[0] < span_ft[1]:
         raise ValueError(f"The sensor's span is {span_ft}, but its lower end comes first.")
-    time, stage = measured(readings)
+    time, stage = dropna(readings)
     at = seconds(time)
-    step = usual_step(at) if at.size > 1 else HOUR
+    step = sampling_interval(at) if at.size > 1 else HOUR
     lower, median = np.quantile(_moving(at, stage, step), [0.1, 0.5])
     floor = max(float(median - 3 * (median - lower)), span_ft[0])
     spike = _spike(at, stage, step)

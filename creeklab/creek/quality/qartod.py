@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from creeklab.creek.quality.limits import Limits, flat_class, runs
-from creeklab.creek.readings.time_series import HOUR, LOST, usual_step
+from creeklab.creek.readings.time_series import HOUR, LOST, sampling_interval
 
 GOOD, UNKNOWN, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
 MEANING = {
@@ -95,7 +95,7 @@ def _flat_line(at: Floats, stage: Floats, limits: Limits) -> Flags:
     if there.size < 3:
         return np.full(stage.size, UNKNOWN, dtype=np.uint8)
     known, values = at[there], stage[there]
-    step = usual_step(known)
+    step = sampling_interval(known)
     first, last = runs(known, values, step)
     which = flat_class(limits.flat, values[first])
     suspect = np.array([each.suspect_h for each in limits.flat]) * HOUR
@@ -155,7 +155,7 @@ def _time_gap(at: Floats, stage: Floats, limits: Limits) -> Flags:
 
 def _with_gaps(at: Floats, stage: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Put a missing value where a row is missing; say where the given rows are now."""
-    after = np.flatnonzero(np.diff(at) > LOST * usual_step(at))
+    after = np.flatnonzero(np.diff(at) > LOST * sampling_interval(at))
     own = np.arange(at.size) + np.searchsorted(after, np.arange(at.size), side="left")
     moments = np.insert(at, after + 1, (at[after] + at[after + 1]) / 2)
     return moments, np.insert(stage, after + 1, np.nan), own

@@ -28,7 +28,7 @@ from creeklab.creek.quality import qartod, sensor_faults
 from creeklab.creek.quality.limits import Limits, derive, runs
 from creeklab.creek.quality.qartod import FAIL, GOOD, MEANING, MISSING, SUSPECT, UNKNOWN
 from creeklab.creek.readings.samples import STAGE, numbers, times
-from creeklab.creek.readings.time_series import HOUR, gaps, moments, seconds, usual_step
+from creeklab.creek.readings.time_series import HOUR, gaps, sampling_interval, seconds, to_datetimes
 
 # In this order; ``time_gap`` is about what is missing and does not count in ``overall``.
 TESTS = ("gross_range", "spike", "rate_of_change", "flat_line", "drift", "time_gap")
@@ -58,7 +58,7 @@ class Quality:
     readings: pd.DataFrame
     limits: Limits
     flags: pd.DataFrame
-    stretches: pd.DataFrame
+    intervals: pd.DataFrame
 
     def counts(self) -> pd.DataFrame:
         """Count the readings by test (rows) and flag (columns, in words)."""
@@ -81,7 +81,7 @@ class Quality:
             left.attrs["processing"] = "; ".join(said)
         return left
 
-    def words(self, worst: int = 5) -> str:
+    def text(self, worst: int = 5) -> str:
         """Say how good the record is, its worst stretches first.
 
         Parameters
@@ -96,7 +96,7 @@ class Quality:
             f"{rows - missing:,} of {rows:,} readings have a stage; {failed:,} of them fail and"
             f" {suspect:,} are suspect."
         ]
-        for kind, those in self.stretches.groupby("kind", sort=False):
+        for kind, those in self.intervals.groupby("kind", sort=False):
             lines.append(f"{str(kind).capitalize()}: {len(those):,}.")
             longest = those.assign(weight=those["size_ft"].abs().fillna(0)).sort_values(
                 ["hours", "weight"], ascending=False, kind="stable"
@@ -104,15 +104,15 @@ class Quality:
             lines += [f"  - {each}" for each in longest["words"].head(worst)]
             if len(those) > worst:
                 lines.append(f"  - and {len(those) - worst:,} more")
-        if self.stretches.empty:
+        if self.intervals.empty:
             lines.append("Nothing is missing, and no test finds anything.")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return self.words()
+        return self.text()
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.words())}</pre>{self.counts().to_html()}"
+        return f"<pre>{escape(self.text())}</pre>{self.counts().to_html()}"
 
 
 def check(readings: pd.DataFrame, limits: Limits | None = None) -> Quality:
@@ -155,7 +155,7 @@ def check(readings: pd.DataFrame, limits: Limits | None = None) -> Quality:
 
 
 def _drift(
-    at: NDArray[np.float64], stage: NDArray[np.float64], slow: list[sensor_faults.Finding]
+    at: NDArray[np.float64], stage: NDArray[np.float64], slow: list[sensor_faults.SlowFault]
 ) -> Flags:
     flags = np.full(at.size, GOOD, dtype=np.uint8)
     if at.size and at[-1] - at[0] < 7 * 24 * HOUR:
@@ -172,10 +172,10 @@ def _drift(
 _COLUMNS = ["kind", "start", "end", "hours", "readings", "size_ft", "words"]
 
 # Kind, start, end, readings, size, words.
-Stretch = tuple[str, pd.Timestamp, pd.Timestamp, int, float, str]
+FlaggedInterval = tuple[str, pd.Timestamp, pd.Timestamp, int, float, str]
 
 
-def _table(rows: list[Stretch]) -> pd.DataFrame:
+def _table(rows: list[FlaggedInterval]) -> pd.DataFrame:
     table = pd.DataFrame(
         [
             (kind, a, b, (b - a).total_seconds() / HOUR, n, ft, said)
@@ -200,7 +200,7 @@ def _single(
     time: pd.DatetimeIndex, stage: NDArray[np.float64], tested: dict[str, Flags]
 ) -> pd.DataFrame:
     """List what is wrong with readings one by one: range, spike, rate."""
-    rows: list[Stretch] = []
+    rows: list[FlaggedInterval] = []
     flat = _bad(tested["flat_line"])
     for test, kind, told in (
         ("gross_range", "out of range", "outside the usual range"),
@@ -232,13 +232,13 @@ def _unchanged(
 ) -> pd.DataFrame:
     """List the flat lines; one where the creek never was is a dead sensor."""
     there = np.flatnonzero(_bad(tested["flat_line"]))
-    rows: list[Stretch] = []
+    rows: list[FlaggedInterval] = []
     if there.size:
-        first, last = runs(at[there], stage[there], usual_step(at))
+        first, last = runs(at[there], stage[there], sampling_interval(at))
         for a, b in zip(there[first], there[last], strict=True):
             dead = stage[a] < limits.floor_ft
             hours, n = (at[b] - at[a]) / HOUR, int(b - a + 1)
-            start, end = moments(at[[a, b]])
+            start, end = to_datetimes(at[[a, b]])
             worst = MEANING[int(tested["flat_line"][a])]
             said = (
                 f"{stage[a]:.2f} ft for {hours:.1f} hours from {start:%Y-%m-%d %H:%M} UTC,"
@@ -249,10 +249,10 @@ def _unchanged(
     return _table(rows)
 
 
-def _slow(at: NDArray[np.float64], slow: list[sensor_faults.Finding]) -> pd.DataFrame:
-    rows: list[Stretch] = []
+def _slow(at: NDArray[np.float64], slow: list[sensor_faults.SlowFault]) -> pd.DataFrame:
+    rows: list[FlaggedInterval] = []
     for each in slow:
-        start, end = moments(np.array([each.start, each.end]))
+        start, end = to_datetimes(np.array([each.start, each.end]))
         n = int(((at >= each.start) & (at <= each.end)).sum())
         if each.kind == "datum shift":
             way = "higher" if each.size_ft > 0 else "lower"
@@ -272,7 +272,7 @@ def _slow(at: NDArray[np.float64], slow: list[sensor_faults.Finding]) -> pd.Data
 
 
 def _missing(readings: pd.DataFrame) -> pd.DataFrame:
-    rows: list[Stretch] = []
+    rows: list[FlaggedInterval] = []
     missing = gaps(readings)
     for start, end, hours, n in zip(*(missing[column] for column in missing), strict=True):
         said = (

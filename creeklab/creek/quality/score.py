@@ -79,8 +79,8 @@ def score(
 def _count(
     counts: dict[str, list[int]], check: Quality, faults: list[Fault], clean: Quality | None
 ) -> None:
-    stretches = check.stretches
-    known = clean.stretches if clean is not None else stretches.iloc[:0]
+    stretches = check.intervals
+    known = clean.intervals if clean is not None else stretches.iloc[:0]
     old = {(k, a, b) for k, a, b in zip(*_columns(known), strict=True)}
     findings = [each for each in zip(*_columns(stretches), strict=True) if each not in old]
     for fault in faults:

@@ -39,7 +39,7 @@ _MEMORY = 45 * 24  # hours that a drift may have lasted before it was corrected
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SlowFault:
     """A slow fault.
 
     Parameters
@@ -75,7 +75,7 @@ class _Hours:
     whole: NDArray[np.bool_]
 
 
-def find(at: Floats, stage: Floats, limits: Limits) -> list[Finding]:
+def find(at: Floats, stage: Floats, limits: Limits) -> list[SlowFault]:
     """Find datum shifts and drifts.
 
     Parameters
@@ -97,9 +97,9 @@ def find(at: Floats, stage: Floats, limits: Limits) -> list[Finding]:
         since = _away_since(hours, before, after, size)
         start, end = float(hours.hour[before] * HOUR), float(hours.hour[after] * HOUR)
         if since is None:
-            found.append(Finding("datum shift", start, end, size))
+            found.append(SlowFault("datum shift", start, end, size))
         else:
-            drifts.append(Finding("drift", float(hours.hour[since] * HOUR), end, -size, True))
+            drifts.append(SlowFault("drift", float(hours.hour[since] * HOUR), end, -size, True))
     return sorted(found + _merged(drifts), key=lambda each: each.start)
 
 
@@ -186,7 +186,7 @@ def _away_since(hours: _Hours, before: int, after: int, size: float) -> int | No
     return None if steps.size and steps.max() > 0.75 * abs(size) else int(last[-1])
 
 
-def _creeping(hours: _Hours, slow: float, limit: float) -> list[Finding]:
+def _creeping(hours: _Hours, slow: float, limit: float) -> list[SlowFault]:
     """Find where slow rises add up."""
     change = np.diff(hours.level)
     total = np.r_[0.0, np.cumsum(np.where(change > slow, 0.0, change))]
@@ -199,18 +199,18 @@ def _creeping(hours: _Hours, slow: float, limit: float) -> list[Finding]:
         top = first + int(np.argmax(crept[first:last]))
         if crept[top] >= limit:
             start, end = hours.hour[max(int(first) - 1, 0)] * HOUR, hours.hour[top] * HOUR
-            found.append(Finding("drift", float(start), float(end), float(crept[top])))
+            found.append(SlowFault("drift", float(start), float(end), float(crept[top])))
     return found
 
 
-def _merged(drifts: list[Finding]) -> list[Finding]:
+def _merged(drifts: list[SlowFault]) -> list[SlowFault]:
     """Make one of drifts that overlap; one that was corrected knows its size."""
-    merged: list[Finding] = []
+    merged: list[SlowFault] = []
     for each in sorted(drifts, key=lambda drift: drift.start):
         if merged and each.start <= merged[-1].end:
             last = merged.pop()
             known = each if each.corrected else last
-            each = Finding(
+            each = SlowFault(
                 "drift",
                 last.start,
                 max(last.end, each.end),

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.readings.samples import STAGE, TEMPERATURE
-from creeklab.creek.readings.time_series import as_numbers, in_order, utc
+from creeklab.creek.readings.time_series import as_numbers, sort_by_time, utc
 from creeklab.creek.readings.units import UNITS, converter, unit_of
 
 PARAMETERS = {
@@ -332,7 +332,7 @@ def _readings(values: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
     units = {column: unit_of(str(column)) for column in values}
     attrs: dict[Any, Any] = {"time_zone": "UTC", **about, "units": units}
     values.attrs = attrs
-    return in_order(values)
+    return sort_by_time(values)
 
 
 def _parsed(given: pd.Series, format: str | None, zone: str | None) -> pd.DatetimeIndex:

@@ -43,7 +43,9 @@ HOUR = 3600.0
 LOST = 1.5
 
 
-def tidy(table: pd.DataFrame, *, time: str | None = None, zone: str | None = None) -> pd.DataFrame:
+def normalize(
+    table: pd.DataFrame, *, time: str | None = None, zone: str | None = None
+) -> pd.DataFrame:
     """Make a table of readings of a table from elsewhere, or say what is wrong with it.
 
     Parameters
@@ -82,12 +84,12 @@ def tidy(table: pd.DataFrame, *, time: str | None = None, zone: str | None = Non
         if str(column).endswith(("_ft", "_degC")):
             readings[column] = as_numbers(readings[column], str(column))
     readings.attrs = dict(table.attrs)
-    readings = in_order(readings)
+    readings = sort_by_time(readings)
     numbers(readings, STAGE)
     return readings
 
 
-def in_order(readings: pd.DataFrame) -> pd.DataFrame:
+def sort_by_time(readings: pd.DataFrame) -> pd.DataFrame:
     """Put readings in order, no time twice, and say so: the last step of :func:`tidy`.
 
     Parameters
@@ -119,7 +121,7 @@ def in_order(readings: pd.DataFrame) -> pd.DataFrame:
     return readings
 
 
-def measured(
+def dropna(
     readings: pd.DataFrame, column: str = STAGE
 ) -> tuple[pd.DatetimeIndex, NDArray[np.float64]]:
     """Take the times at which something was measured, and what.
@@ -141,7 +143,7 @@ def seconds(time: pd.DatetimeIndex) -> NDArray[np.float64]:
     return np.asarray(time.as_unit("us").asi8 / 1e6, dtype=np.float64)
 
 
-def usual_step(at: NDArray[np.float64]) -> float:
+def sampling_interval(at: NDArray[np.float64]) -> float:
     """Give the usual time between two readings in seconds: the median; NaN for fewer than two."""
     return float(np.median(np.diff(at))) if at.size > 1 else np.nan
 
@@ -164,9 +166,9 @@ def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
         step. Missing values before the first measured one and after the last are no gap between
         two readings: there ``start`` or ``end`` is the time of the first or last row.
     """
-    time, _ = measured(readings, column)
+    time, _ = dropna(readings, column)
     at, every = seconds(time), seconds(times(readings))
-    step = usual_step(every)
+    step = sampling_interval(every)
     after = np.flatnonzero(np.diff(at) > LOST * step)
     start, end = at[after], at[after + 1]
     fitted = np.round((end - start) / step) - 1
@@ -179,15 +181,15 @@ def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
         fitted = np.r_[fitted, np.round((every[-1] - at[-1]) / step)]
     return pd.DataFrame(
         {
-            "start": moments(start),
-            "end": moments(end),
+            "start": to_datetimes(start),
+            "end": to_datetimes(end),
             "hours": (end - start) / HOUR,
             "readings": fitted.astype("int64"),
         }
     )
 
 
-def moments(at: NDArray[np.float64]) -> pd.DatetimeIndex:
+def to_datetimes(at: NDArray[np.float64]) -> pd.DatetimeIndex:
     """Give times from seconds since 1970: the way back from :func:`seconds`."""
     return pd.DatetimeIndex(np.round(at * 1e6).astype("datetime64[us]"), tz="UTC")
 
@@ -217,7 +219,7 @@ def utc(given: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
         )
     index = pd.DatetimeIndex(given)
     _no_time(index)
-    return _localised(index, zone) if index.tz is None else _named(index.tz_convert("UTC"))
+    return _localized(index, zone) if index.tz is None else _named(index.tz_convert("UTC"))
 
 
 def _parsed(given: list[Any], zone: str | None) -> pd.DatetimeIndex:
@@ -228,7 +230,7 @@ def _parsed(given: list[Any], zone: str | None) -> pd.DatetimeIndex:
         pass  # Their zones differ, or one of them is none: the next lines know which.
     else:
         if not index.hasnans:
-            return _localised(index, zone) if index.tz is None else _named(index.tz_convert("UTC"))
+            return _localized(index, zone) if index.tz is None else _named(index.tz_convert("UTC"))
     found = []
     for row, text in enumerate(given):
         try:
@@ -245,11 +247,11 @@ def _parsed(given: list[Any], zone: str | None) -> pd.DatetimeIndex:
             " its offset, such as +00:00."
         )
     if naive:
-        return _localised(pd.DatetimeIndex(found), zone)
+        return _localized(pd.DatetimeIndex(found), zone)
     return _named(pd.DatetimeIndex([moment.tz_convert("UTC") for moment in found]))
 
 
-def _localised(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:
+def _localized(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:
     if zone is None:
         raise ValueError(
             f"The times have no time zone (row 0: {index[0]}). Say which they are in, for instance"

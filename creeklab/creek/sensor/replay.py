@@ -34,17 +34,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from creeklab.creek.quality.fault_injection import Fault, inject, leave
+from creeklab.creek.quality.fault_injection import Fault, inject, remove_readings
 from creeklab.creek.readings.samples import STAGE, numbers, times
-from creeklab.creek.sensor.replay_position import Place, recording_id
+from creeklab.creek.sensor.replay_position import ReplayPosition, recording_id
 
 # No elapsed time in it: what the bar shows before the first reading is then always the same text,
 # which is the text that a notebook stores and nbval compares.
 _BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{remaining} left, {rate_fmt}]"
 
-PATIENCE_SECONDS = 30.0  # for an acknowledgement; a lost connection mends itself in less
-PARTING_SECONDS = 1.0  # for all that is under way when a run breaks off
-SAVE_SECONDS = 0.5  # at full speed; with time between two readings, the place is saved after each
+ACK_TIMEOUT = 30.0  # for an acknowledgement; a lost connection mends itself in less
+DRAIN_TIMEOUT = 1.0  # for all that is under way when a run breaks off
+SAVE_INTERVAL = 0.5  # at full speed; with time between two readings, the place is saved after each
 _ROWS = 4096  # made into readings at once
 
 
@@ -180,13 +180,17 @@ class Replay:
         self._times = times(readings)
         self._stage = numbers(readings, STAGE)
         self._fahrenheit = _fahrenheit(readings)
-        self._due = _seconds(leave(self._times, faults))
+        self._due = _seconds(remove_readings(self._times, faults))
         self._send, self._speed, self._window = send, speed, window
         self._progress, self._clock, self._sleep = progress, clock, sleep or self._sleep_or_wish
 
         self._file = None if place is None else Path(place)
         recording = recording_id([_seconds(self._times), self._stage, self._fahrenheit])
-        start = Place(recording) if self._file is None else Place.load(self._file, recording)
+        start = (
+            ReplayPosition(recording)
+            if self._file is None
+            else ReplayPosition.load(self._file, recording)
+        )
         self._recording = recording
         self.sent, self.skipped = start.sent, start.skipped
         # Rows that arrived beyond one that did not.
@@ -292,8 +296,8 @@ class Replay:
                 under_way.append(answer if hasattr(answer, "result") else _SENT)
             if len(under_way) >= self._window:
                 # Not for the oldest alone: to wake up for each would cost more than to send it.
-                under_way[len(under_way) // 2].result(PATIENCE_SECONDS)
-                under_way[0].result(PATIENCE_SECONDS)
+                under_way[len(under_way) // 2].result(ACK_TIMEOUT)
+                under_way[0].result(ACK_TIMEOUT)
                 self._settle()
             elif under_way[0].__class__ is _Here:
                 self._settle()
@@ -319,18 +323,18 @@ class Replay:
             self._under_way[0].result()
             self._count(self._under_way.popleft())
         self._show()
-        if self._clock() - self._saved > SAVE_SECONDS:
+        if self._clock() - self._saved > SAVE_INTERVAL:
             self._save()
 
     def _drain(self) -> None:
         """Wait until everything that is under way has arrived."""
         while self._under_way:
-            self._under_way[0].result(PATIENCE_SECONDS)
+            self._under_way[0].result(ACK_TIMEOUT)
             self._settle()
 
     def _part(self) -> None:
         """Give what is still under way a moment, and remember what of it arrives."""
-        end = time.monotonic() + PARTING_SECONDS
+        end = time.monotonic() + DRAIN_TIMEOUT
         under_way = list(self._under_way)
         self._under_way.clear()
         for row, answer in enumerate(under_way, self._done):
@@ -355,7 +359,7 @@ class Replay:
         self._saved = self._clock()
         if self._file is not None:
             ahead = sorted(self._ahead)
-            Place(self._recording, self.sent, self.skipped, ahead).save(self._file)
+            ReplayPosition(self._recording, self.sent, self.skipped, ahead).save(self._file)
 
     def _readings(self, row: int) -> Iterator[Reading | None]:
         """Make readings of the rows from one on; None where nothing was measured."""

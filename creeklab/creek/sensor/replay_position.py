@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 
 @dataclass
-class Place:
+class ReplayPosition:
     """How far a recording has been played.
 
     Parameters

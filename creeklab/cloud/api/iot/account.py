@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Members, Operations, listing, parse_tags
 from creeklab.cloud.registry.unit_of_work import invalid
 from creeklab.cloud.storage.database import Page
 
@@ -21,7 +21,7 @@ ENDPOINT_TYPES = (
 class AccountOperations(Operations):
     """The account as a whole."""
 
-    def describe_endpoint(self, *, endpointType: str = "iot:Data") -> Answer:
+    def describe_endpoint(self, *, endpointType: str = "iot:Data") -> Members:
         """Return the host name of an endpoint, without a port."""
         if endpointType not in ENDPOINT_TYPES:
             raise invalid(f"Endpoint type {endpointType} not recognized.")
@@ -29,10 +29,10 @@ class AccountOperations(Operations):
 
     # --- what is published and logged ---------------------------------------------------------
 
-    def describe_event_configurations(self) -> Answer:
+    def describe_event_configurations(self) -> Members:
         """Return which registry events are published."""
         events = self._registry.options.events()
-        answer: Answer = {
+        answer: Members = {
             "eventConfigurations": {
                 name: {"Enabled": enabled} for name, enabled in events.enabled.items()
             }
@@ -42,8 +42,8 @@ class AccountOperations(Operations):
         return answer
 
     def update_event_configurations(
-        self, *, eventConfigurations: dict[str, Answer] | None = None
-    ) -> Answer:
+        self, *, eventConfigurations: dict[str, Members] | None = None
+    ) -> Members:
         """Switch registry events on or off."""
         changes = eventConfigurations or {}
         self._registry.options.set_events(
@@ -51,7 +51,7 @@ class AccountOperations(Operations):
         )
         return {}
 
-    def get_v2_logging_options(self, *, verbose: bool = False) -> Answer:
+    def get_v2_logging_options(self, *, verbose: bool = False) -> Members:
         """Return the logging options; the event configurations only if `verbose`."""
         options = self._registry.options.logging()
         if not verbose:
@@ -64,8 +64,8 @@ class AccountOperations(Operations):
         roleArn: str | None = None,
         defaultLogLevel: str | None = None,
         disableAllLogs: bool = False,
-        eventConfigurations: Sequence[Answer] | None = None,
-    ) -> Answer:
+        eventConfigurations: Sequence[Members] | None = None,
+    ) -> Members:
         """Set the logging options; no role is needed here, nor tried."""
         given = {
             "roleArn": roleArn,
@@ -80,18 +80,18 @@ class AccountOperations(Operations):
 
     # --- tags ---------------------------------------------------------------------------------
 
-    def tag_resource(self, *, resourceArn: str, tags: Sequence[Answer]) -> Answer:
+    def tag_resource(self, *, resourceArn: str, tags: Sequence[Members]) -> Members:
         """Put tags on a resource."""
-        self._registry.tags.put(resourceArn, tags_of(tags))
+        self._registry.tags.put(resourceArn, parse_tags(tags))
         return {}
 
-    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> Answer:
+    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> Members:
         """Take tags from a resource."""
         self._registry.tags.remove(resourceArn, tagKeys)
         return {}
 
-    def list_tags_for_resource(self, *, resourceArn: str, nextToken: str | None = None) -> Answer:
+    def list_tags_for_resource(self, *, resourceArn: str, nextToken: str | None = None) -> Members:
         """List the tags of a resource."""
         found, token = self._registry.tags.page(resourceArn, Page(DEFAULT_PAGE, nextToken))
         tags = ({"Key": key, "Value": value} for key, value in found)
-        return listed("tags", tags, nextToken=token)
+        return listing("tags", tags, nextToken=token)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from creeklab.cloud.api.iot.operations import Answer, Operations, listed, no_such
+from creeklab.cloud.api.iot.operations import Members, Operations, listing, raise_not_found
 from creeklab.cloud.authorization import authorizer
 from creeklab.cloud.policy import Authorizer, Policy
 from creeklab.cloud.registry.unit_of_work import invalid
@@ -26,12 +26,12 @@ class AuthorizationOperations(Operations):
         principal: str | None = None,
         cognitoIdentityPoolId: str | None = None,
         thingName: str | None = None,
-    ) -> Answer:
+    ) -> Members:
         """Return the policies that decide what a device may do.
 
         A Thing beside a certificate stands for the client id; a Thing alone for its groups.
         """
-        no_such("Cognito identity pool", cognitoIdentityPoolId)
+        raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
         registry = self._registry
         if thingName is not None:
             registry.things.get(thingName)
@@ -52,20 +52,20 @@ class AuthorizationOperations(Operations):
             }
             for policy in policies
         )
-        return listed("effectivePolicies", effective)
+        return listing("effectivePolicies", effective)
 
     def test_authorization(
         self,
         *,
-        authInfos: Sequence[Answer],
+        authInfos: Sequence[Members],
         principal: str | None = None,
         cognitoIdentityPoolId: str | None = None,
         clientId: str | None = None,
         policyNamesToAdd: Sequence[str] = (),
         policyNamesToSkip: Sequence[str] = (),
-    ) -> Answer:
+    ) -> Members:
         """Tell what the policies answer a connection, whatever the status of its certificate."""
-        no_such("Cognito identity pool", cognitoIdentityPoolId)
+        raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
         bound = authorizer(
             self._registry,
             None if principal is None else self._registry.certificates.principal(principal),
@@ -74,9 +74,9 @@ class AuthorizationOperations(Operations):
             add=[self._registry.policies.parsed(name) for name in policyNamesToAdd],
             skip=policyNamesToSkip,
         )
-        return listed("authResults", (self._auth_result(bound, info) for info in authInfos))
+        return listing("authResults", (self._auth_result(bound, info) for info in authInfos))
 
-    def _auth_result(self, authorizer: Authorizer, info: Answer) -> Answer:
+    def _auth_result(self, authorizer: Authorizer, info: Members) -> Members:
         """Decide one authInfo; several resources count as allowed if each of them is."""
         if "actionType" not in info:
             raise invalid(f"Each of authInfos needs an actionType: {', '.join(ACTIONS)}.")
@@ -98,6 +98,6 @@ class AuthorizationOperations(Operations):
             "missingContextValues": list(missing),
         }
 
-    def _deciding(self, found: Iterable[Iterable[Policy]]) -> Answer:
+    def _deciding(self, found: Iterable[Iterable[Policy]]) -> Members:
         names = dict.fromkeys(policy.name for policies in found for policy in policies)
-        return listed("policies", map(self._policy, names))
+        return listing("policies", map(self._policy, names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Members, Operations, listing
 from creeklab.cloud.registry.records import Certificate
 from creeklab.cloud.storage.database import Page
 
@@ -10,7 +10,7 @@ from creeklab.cloud.storage.database import Page
 class CertificateOperations(Operations):
     """Certificates."""
 
-    def create_keys_and_certificate(self, *, setAsActive: bool = False) -> Answer:
+    def create_keys_and_certificate(self, *, setAsActive: bool = False) -> Members:
         """Make a key pair and a certificate; the private key is in this answer and nowhere else."""
         certificate, issued = self._registry.certificates.issue_keys(active=setAsActive)
         keys = {"PublicKey": issued.public_key, "PrivateKey": issued.private_key}
@@ -18,7 +18,7 @@ class CertificateOperations(Operations):
 
     def create_certificate_from_csr(
         self, *, certificateSigningRequest: str, setAsActive: bool = False
-    ) -> Answer:
+    ) -> Members:
         """Make a certificate from a certificate signing request."""
         return self._issued(
             self._registry.certificates.issue_from_csr(
@@ -33,7 +33,7 @@ class CertificateOperations(Operations):
         caCertificatePem: str | None = None,
         setAsActive: bool = False,
         status: str | None = None,
-    ) -> Answer:
+    ) -> Members:
         """Register a certificate that a registered certificate authority has signed."""
         return self._named(
             self._registry.certificates.register(
@@ -45,20 +45,20 @@ class CertificateOperations(Operations):
 
     def register_certificate_without_ca(
         self, *, certificatePem: str, status: str = "INACTIVE"
-    ) -> Answer:
+    ) -> Members:
         """Register a certificate, whoever has signed it."""
         return self._named(self._registry.certificates.register_without_ca(certificatePem, status))
 
-    def _named(self, certificate: Certificate) -> Answer:
+    def _named(self, certificate: Certificate) -> Members:
         return {
             "certificateArn": self._registry.arn("cert", certificate.id),
             "certificateId": certificate.id,
         }
 
-    def _issued(self, certificate: Certificate) -> Answer:
+    def _issued(self, certificate: Certificate) -> Members:
         return {**self._named(certificate), "certificatePem": certificate.pem}
 
-    def describe_certificate(self, *, certificateId: str) -> Answer:
+    def describe_certificate(self, *, certificateId: str) -> Members:
         """Return a certificate."""
         certificate = self._registry.certificates.get(certificateId)
         description = {
@@ -75,12 +75,12 @@ class CertificateOperations(Operations):
         }
         return {"certificateDescription": description}
 
-    def update_certificate(self, *, certificateId: str, newStatus: str) -> Answer:
+    def update_certificate(self, *, certificateId: str, newStatus: str) -> Members:
         """Activate, deactivate or revoke a certificate."""
         self._registry.certificates.set_status(certificateId, newStatus)
         return {}
 
-    def delete_certificate(self, *, certificateId: str, forceDelete: bool = False) -> Answer:
+    def delete_certificate(self, *, certificateId: str, forceDelete: bool = False) -> Members:
         """Delete a certificate."""
         self._registry.certificates.delete(certificateId, force=forceDelete)
         return {}
@@ -91,7 +91,7 @@ class CertificateOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         marker: str | None = None,
         ascendingOrder: bool = False,
-    ) -> Answer:
+    ) -> Members:
         """List the certificates, the newest first unless told otherwise."""
         found, token = self._registry.certificates.page(Page(pageSize, marker, ascendingOrder))
         certificates = (
@@ -104,4 +104,4 @@ class CertificateOperations(Operations):
             }
             for certificate in found
         )
-        return listed("certificates", certificates, nextMarker=token)
+        return listing("certificates", certificates, nextMarker=token)

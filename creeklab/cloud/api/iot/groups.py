@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Members, Operations, listing, parse_tags
 from creeklab.cloud.registry.records import ThingType
 from creeklab.cloud.registry.unit_of_work import invalid
 from creeklab.cloud.storage.database import Page
@@ -17,12 +17,12 @@ class GroupOperations(Operations):
         self,
         *,
         thingTypeName: str,
-        thingTypeProperties: Answer | None = None,
-        tags: Sequence[Answer] = (),
-    ) -> Answer:
+        thingTypeProperties: Members | None = None,
+        tags: Sequence[Members] = (),
+    ) -> Members:
         """Create a thing type."""
         made = self._registry.thing_types.create(
-            thingTypeName, thingTypeProperties or {}, tags_of(tags)
+            thingTypeName, thingTypeProperties or {}, parse_tags(tags)
         )
         return {
             "thingTypeName": made.name,
@@ -30,7 +30,7 @@ class GroupOperations(Operations):
             "thingTypeId": made.id,
         }
 
-    def describe_thing_type(self, *, thingTypeName: str) -> Answer:
+    def describe_thing_type(self, *, thingTypeName: str) -> Members:
         """Return a thing type."""
         thing_type = self._registry.thing_types.get(thingTypeName)
         return {**self._type(thing_type), "thingTypeId": thing_type.id}
@@ -41,22 +41,22 @@ class GroupOperations(Operations):
         nextToken: str | None = None,
         maxResults: int = DEFAULT_PAGE,
         thingTypeName: str = "",
-    ) -> Answer:
+    ) -> Members:
         """List the thing types; a name stands for all that begin with it."""
         found, token = self._registry.thing_types.page(Page(maxResults, nextToken), thingTypeName)
-        return listed("thingTypes", map(self._type, found), nextToken=token)
+        return listing("thingTypes", map(self._type, found), nextToken=token)
 
-    def deprecate_thing_type(self, *, thingTypeName: str, undoDeprecate: bool = False) -> Answer:
+    def deprecate_thing_type(self, *, thingTypeName: str, undoDeprecate: bool = False) -> Members:
         """Bar a thing type from new Things, or take that back."""
         self._registry.thing_types.deprecate(thingTypeName, undo=undoDeprecate)
         return {}
 
-    def delete_thing_type(self, *, thingTypeName: str) -> Answer:
+    def delete_thing_type(self, *, thingTypeName: str) -> Members:
         """Delete a deprecated thing type."""
         self._registry.thing_types.delete(thingTypeName)
         return {}
 
-    def _type(self, thing_type: ThingType) -> Answer:
+    def _type(self, thing_type: ThingType) -> Members:
         since = thing_type.deprecated
         return {
             "thingTypeName": thing_type.name,
@@ -76,9 +76,9 @@ class GroupOperations(Operations):
         *,
         thingGroupName: str,
         parentGroupName: str | None = None,
-        thingGroupProperties: Answer | None = None,
-        tags: Sequence[Answer] = (),
-    ) -> Answer:
+        thingGroupProperties: Members | None = None,
+        tags: Sequence[Members] = (),
+    ) -> Members:
         """Create a static thing group."""
         properties = thingGroupProperties or {}
         made = self._registry.groups.create(
@@ -86,7 +86,7 @@ class GroupOperations(Operations):
             parent=parentGroupName,
             description=properties.get("thingGroupDescription"),
             attributes=properties.get("attributePayload", {}).get("attributes", {}),
-            tags=tags_of(tags),
+            tags=parse_tags(tags),
         )
         return {
             "thingGroupName": made.name,
@@ -94,17 +94,17 @@ class GroupOperations(Operations):
             "thingGroupId": made.id,
         }
 
-    def describe_thing_group(self, *, thingGroupName: str) -> Answer:
+    def describe_thing_group(self, *, thingGroupName: str) -> Members:
         """Return a thing group with its ancestors, the root first."""
         group = self._registry.groups.get(thingGroupName)
         lineage = [above.name for above in reversed(self._registry.groups.lineage(group))]
-        metadata: Answer = {"creationDate": group.created}
+        metadata: Members = {"creationDate": group.created}
         if group.parent is not None:
             metadata |= {
                 "parentGroupName": group.parent,
                 "rootToParentThingGroups": self._groups(lineage),
             }
-        properties: Answer = {}
+        properties: Members = {}
         if group.description is not None:
             properties["thingGroupDescription"] = group.description
         if group.attributes:
@@ -126,7 +126,7 @@ class GroupOperations(Operations):
         parentGroup: str | None = None,
         namePrefixFilter: str = "",
         recursive: bool | None = None,
-    ) -> Answer:
+    ) -> Members:
         """List the thing groups."""
         names, token = self._registry.groups.page(
             Page(maxResults, nextToken),
@@ -134,15 +134,15 @@ class GroupOperations(Operations):
             prefix=namePrefixFilter,
             recursive=recursive,
         )
-        return listed("thingGroups", self._groups(names), nextToken=token)
+        return listing("thingGroups", self._groups(names), nextToken=token)
 
     def update_thing_group(
         self,
         *,
         thingGroupName: str,
-        thingGroupProperties: Answer,
+        thingGroupProperties: Members,
         expectedVersion: int | None = None,
-    ) -> Answer:
+    ) -> Members:
         """Change the description or the attributes of a thing group."""
         payload = thingGroupProperties.get("attributePayload", {})
         version = self._registry.groups.update(
@@ -156,12 +156,12 @@ class GroupOperations(Operations):
 
     def delete_thing_group(
         self, *, thingGroupName: str, expectedVersion: int | None = None
-    ) -> Answer:
+    ) -> Members:
         """Delete a thing group."""
         self._registry.groups.delete(thingGroupName, expectedVersion)
         return {}
 
-    def _groups(self, names: Iterable[str]) -> list[Answer]:
+    def _groups(self, names: Iterable[str]) -> list[Members]:
         return [
             {"groupName": name, "groupArn": self._registry.arn("thinggroup", name)}
             for name in names
@@ -177,7 +177,7 @@ class GroupOperations(Operations):
         thingName: str | None = None,
         thingArn: str | None = None,
         overrideDynamicGroups: bool = False,
-    ) -> Answer:
+    ) -> Members:
         """Put a Thing into a thing group; there are no dynamic groups here to be overridden."""
         self._registry.groups.add(
             self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
@@ -192,7 +192,7 @@ class GroupOperations(Operations):
         thingGroupArn: str | None = None,
         thingName: str | None = None,
         thingArn: str | None = None,
-    ) -> Answer:
+    ) -> Members:
         """Take a Thing out of a thing group."""
         self._registry.groups.remove(
             self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
@@ -228,16 +228,16 @@ class GroupOperations(Operations):
         recursive: bool = False,
         nextToken: str | None = None,
         maxResults: int = DEFAULT_PAGE,
-    ) -> Answer:
+    ) -> Members:
         """List the Things of a thing group, and of the groups below it if recursive."""
         things, token = self._registry.groups.things_in(
             thingGroupName, Page(maxResults, nextToken), recursive=recursive
         )
-        return listed("things", things, nextToken=token)
+        return listing("things", things, nextToken=token)
 
     def list_thing_groups_for_thing(
         self, *, thingName: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
-    ) -> Answer:
+    ) -> Members:
         """List the thing groups that a Thing is in, and the groups above them."""
         names, token = self._registry.groups.groups_of(thingName, Page(maxResults, nextToken))
-        return listed("thingGroups", self._groups(names), nextToken=token)
+        return listing("thingGroups", self._groups(names), nextToken=token)

@@ -10,9 +10,9 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.unit_of_work import invalid
 
 if TYPE_CHECKING:
-    from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity
+    from creeklab.cloud.mqtt.lifecycle.connectivity import ClientConnectivity
 
-Answer = dict[str, Any]
+Members = dict[str, Any]
 
 DEFAULT_PAGE = 25  # what the API reference says of certificates, here of every list
 
@@ -27,27 +27,27 @@ class Operations:
     """
 
     def __init__(
-        self, registry: Registry, connectivity: Callable[[str], Connectivity | None]
+        self, registry: Registry, connectivity: Callable[[str], ClientConnectivity | None]
     ) -> None:
         self._registry = registry
         self._connectivity = connectivity
 
-    def _policy(self, name: str) -> Answer:
+    def _policy(self, name: str) -> Members:
         return {"policyName": name, "policyArn": self._registry.arn("policy", name)}
 
 
-def listed(member: str, items: Iterable[Any], **token: str | None) -> Answer:
+def listing(member: str, items: Iterable[Any], **token: str | None) -> Members:
     """Make an answer of a list, and of the next page's token if there is one."""
     return {member: list(items), **{name: text for name, text in token.items() if text is not None}}
 
 
-def no_such(kind: str, name: str | None) -> None:
+def raise_not_found(kind: str, name: str | None) -> None:
     """Refuse a request that names what this cloud cannot have."""
     if name is not None:
         raise ServiceError("ResourceNotFoundException", f"The {kind} {name} does not exist.")
 
 
-def tags_of(tags: Iterable[Answer]) -> dict[str, str]:
+def parse_tags(tags: Iterable[Members]) -> dict[str, str]:
     """Return tags by key; a tag without a value has the value ''."""
     found: dict[str, str] = {}
     for tag in tags:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, tags_of
+from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Members, Operations, listing, parse_tags
 from creeklab.cloud.registry.records import PolicyVersion
 from creeklab.cloud.storage.database import Page
 
@@ -13,13 +13,13 @@ class PolicyOperations(Operations):
     """Policies."""
 
     def create_policy(
-        self, *, policyName: str, policyDocument: str, tags: Sequence[Answer] = ()
-    ) -> Answer:
+        self, *, policyName: str, policyDocument: str, tags: Sequence[Members] = ()
+    ) -> Members:
         """Create a policy."""
-        version = self._registry.policies.create(policyName, policyDocument, tags_of(tags))
+        version = self._registry.policies.create(policyName, policyDocument, parse_tags(tags))
         return {"policyName": policyName, **self._version(version)}
 
-    def get_policy(self, *, policyName: str) -> Answer:
+    def get_policy(self, *, policyName: str) -> Members:
         """Return a policy with its default document."""
         policy = self._registry.policies.get(policyName)
         version = self._registry.policies.version(policyName, policy.default_version)
@@ -33,7 +33,7 @@ class PolicyOperations(Operations):
             "generationId": policy.generation,
         }
 
-    def delete_policy(self, *, policyName: str) -> Answer:
+    def delete_policy(self, *, policyName: str) -> Members:
         """Delete a policy."""
         self._registry.policies.delete(policyName)
         return {}
@@ -44,21 +44,21 @@ class PolicyOperations(Operations):
         marker: str | None = None,
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
-    ) -> Answer:
+    ) -> Members:
         """List the policies, the newest first unless told otherwise."""
         names, token = self._registry.policies.page(Page(pageSize, marker, ascendingOrder))
-        return listed("policies", map(self._policy, names), nextMarker=token)
+        return listing("policies", map(self._policy, names), nextMarker=token)
 
     def create_policy_version(
         self, *, policyName: str, policyDocument: str, setAsDefault: bool = False
-    ) -> Answer:
+    ) -> Members:
         """Add a version to a policy."""
         version = self._registry.policies.create_version(
             policyName, policyDocument, default=setAsDefault
         )
         return {**self._version(version), "isDefaultVersion": setAsDefault}
 
-    def get_policy_version(self, *, policyName: str, policyVersionId: str) -> Answer:
+    def get_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
         """Return a version of a policy."""
         policy = self._registry.policies.get(policyName)
         version = self._registry.policies.version(policyName, policyVersionId)
@@ -71,7 +71,7 @@ class PolicyOperations(Operations):
             "generationId": policy.generation,
         }
 
-    def list_policy_versions(self, *, policyName: str) -> Answer:
+    def list_policy_versions(self, *, policyName: str) -> Members:
         """List the versions of a policy."""
         default = self._registry.policies.get(policyName).default_version
         versions = (
@@ -82,19 +82,19 @@ class PolicyOperations(Operations):
             }
             for version in self._registry.policies.versions(policyName)
         )
-        return listed("policyVersions", versions)
+        return listing("policyVersions", versions)
 
-    def set_default_policy_version(self, *, policyName: str, policyVersionId: str) -> Answer:
+    def set_default_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
         """Make a version of a policy the one in effect."""
         self._registry.policies.set_default(policyName, policyVersionId)
         return {}
 
-    def delete_policy_version(self, *, policyName: str, policyVersionId: str) -> Answer:
+    def delete_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
         """Delete a version of a policy."""
         self._registry.policies.delete_version(policyName, policyVersionId)
         return {}
 
-    def _version(self, version: PolicyVersion) -> Answer:
+    def _version(self, version: PolicyVersion) -> Members:
         return {
             "policyArn": self._registry.arn("policy", version.policy),
             "policyDocument": version.document,
@@ -103,21 +103,21 @@ class PolicyOperations(Operations):
 
     # --- policies and their targets -----------------------------------------------------------
 
-    def attach_policy(self, *, policyName: str, target: str) -> Answer:
+    def attach_policy(self, *, policyName: str, target: str) -> Members:
         """Attach a policy to a certificate or thing group."""
         self._registry.targets.attach(policyName, target)
         return {}
 
-    def detach_policy(self, *, policyName: str, target: str) -> Answer:
+    def detach_policy(self, *, policyName: str, target: str) -> Members:
         """Detach a policy from a certificate or thing group."""
         self._registry.targets.detach(policyName, target)
         return {}
 
-    def attach_principal_policy(self, *, policyName: str, principal: str) -> Answer:
+    def attach_principal_policy(self, *, policyName: str, principal: str) -> Members:
         """Attach a policy to a certificate: the older name of AttachPolicy."""
         return self.attach_policy(policyName=policyName, target=principal)
 
-    def detach_principal_policy(self, *, policyName: str, principal: str) -> Answer:
+    def detach_principal_policy(self, *, policyName: str, principal: str) -> Members:
         """Detach a policy from a certificate: the older name of DetachPolicy."""
         return self.detach_policy(policyName=policyName, target=principal)
 
@@ -128,12 +128,12 @@ class PolicyOperations(Operations):
         recursive: bool = False,
         marker: str | None = None,
         pageSize: int = DEFAULT_PAGE,
-    ) -> Answer:
+    ) -> Members:
         """List the policies of a certificate or group, and of the groups above it if recursive."""
         names, token = self._registry.targets.policies_of(
             target, Page(pageSize, marker), recursive=recursive
         )
-        return listed("policies", map(self._policy, names), nextMarker=token)
+        return listing("policies", map(self._policy, names), nextMarker=token)
 
     def list_principal_policies(
         self,
@@ -142,18 +142,18 @@ class PolicyOperations(Operations):
         marker: str | None = None,
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
-    ) -> Answer:
+    ) -> Members:
         """List the policies of a certificate, the last attached first unless told otherwise."""
         page = Page(pageSize, marker, ascendingOrder)
         names, token = self._registry.targets.policies_of(principal, page)
-        return listed("policies", map(self._policy, names), nextMarker=token)
+        return listing("policies", map(self._policy, names), nextMarker=token)
 
     def list_targets_for_policy(
         self, *, policyName: str, marker: str | None = None, pageSize: int = DEFAULT_PAGE
-    ) -> Answer:
+    ) -> Members:
         """List what a policy is attached to."""
         targets, token = self._registry.targets.of(policyName, Page(pageSize, marker))
-        return listed("targets", targets, nextMarker=token)
+        return listing("targets", targets, nextMarker=token)
 
     def list_policy_principals(
         self,
@@ -162,8 +162,8 @@ class PolicyOperations(Operations):
         marker: str | None = None,
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
-    ) -> Answer:
+    ) -> Members:
         """List what a policy is attached to, the last first unless told otherwise."""
         page = Page(pageSize, marker, ascendingOrder)
         principals, token = self._registry.targets.of(policyName, page)
-        return listed("principals", principals, nextMarker=token)
+        return listing("principals", principals, nextMarker=token)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Answer, Operations, listed, no_such
+from creeklab.cloud.api.iot.operations import (
+    DEFAULT_PAGE,
+    Members,
+    Operations,
+    listing,
+    raise_not_found,
+)
 from creeklab.cloud.registry.records import Thing
 from creeklab.cloud.registry.unit_of_work import invalid
 from creeklab.cloud.storage.database import Page
@@ -16,11 +22,11 @@ class ThingOperations(Operations):
         *,
         thingName: str,
         thingTypeName: str | None = None,
-        attributePayload: Answer | None = None,
+        attributePayload: Members | None = None,
         billingGroupName: str | None = None,
-    ) -> Answer:
+    ) -> Members:
         """Create a Thing."""
-        no_such("billing group", billingGroupName)
+        raise_not_found("billing group", billingGroupName)
         attributes = (attributePayload or {}).get("attributes", {})
         thing = self._registry.things.create(thingName, attributes, thingTypeName)
         return {
@@ -29,7 +35,7 @@ class ThingOperations(Operations):
             "thingId": thing.id,
         }
 
-    def describe_thing(self, *, thingName: str) -> Answer:
+    def describe_thing(self, *, thingName: str) -> Members:
         """Return a Thing."""
         thing = self._registry.things.get(thingName)
         return {
@@ -43,10 +49,10 @@ class ThingOperations(Operations):
         *,
         thingName: str,
         thingTypeName: str | None = None,
-        attributePayload: Answer | None = None,
+        attributePayload: Members | None = None,
         expectedVersion: int | None = None,
         removeThingType: bool = False,
-    ) -> Answer:
+    ) -> Members:
         """Change the attributes of a Thing, or its type."""
         payload = attributePayload or {}
         self._registry.things.update(
@@ -59,7 +65,7 @@ class ThingOperations(Operations):
         )
         return {}
 
-    def delete_thing(self, *, thingName: str, expectedVersion: int | None = None) -> Answer:
+    def delete_thing(self, *, thingName: str, expectedVersion: int | None = None) -> Members:
         """Delete a Thing."""
         self._registry.things.delete(thingName, expectedVersion)
         return {}
@@ -73,7 +79,7 @@ class ThingOperations(Operations):
         attributeValue: str | None = None,
         thingTypeName: str | None = None,
         usePrefixAttributeValue: bool = False,
-    ) -> Answer:
+    ) -> Members:
         """List the Things."""
         if attributeName is None and attributeValue is not None:
             raise invalid("attributeValue needs attributeName beside it.")
@@ -84,9 +90,9 @@ class ThingOperations(Operations):
             usePrefixAttributeValue,
             thingTypeName,
         )
-        return listed("things", map(self._thing, things), nextToken=token)
+        return listing("things", map(self._thing, things), nextToken=token)
 
-    def _thing(self, thing: Thing) -> Answer:
+    def _thing(self, thing: Thing) -> Members:
         return {
             **({"thingTypeName": thing.type} if thing.type else {}),
             "thingName": thing.name,
@@ -97,7 +103,7 @@ class ThingOperations(Operations):
 
     def get_thing_connectivity_data(
         self, *, thingName: str, includeSocketInformation: bool = False
-    ) -> Answer:
+    ) -> Members:
         """Return whether the client whose id is the Thing's name is connected, or when it was."""
         self._registry.things.get(thingName)
         seen = self._connectivity(thingName)
@@ -125,22 +131,22 @@ class ThingOperations(Operations):
 
     def attach_thing_principal(
         self, *, thingName: str, principal: str, thingPrincipalType: str | None = None
-    ) -> Answer:
+    ) -> Members:
         """Attach a certificate to a Thing."""
         self._registry.principals.attach(thingName, principal, thingPrincipalType)
         return {}
 
-    def detach_thing_principal(self, *, thingName: str, principal: str) -> Answer:
+    def detach_thing_principal(self, *, thingName: str, principal: str) -> Members:
         """Detach a certificate from a Thing."""
         self._registry.principals.detach(thingName, principal)
         return {}
 
     def list_thing_principals(
         self, *, thingName: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
-    ) -> Answer:
+    ) -> Members:
         """List the certificates of a Thing."""
         found, token = self._registry.principals.of_thing(thingName, Page(maxResults, nextToken))
-        return listed("principals", (principal for principal, _ in found), nextToken=token)
+        return listing("principals", (principal for principal, _ in found), nextToken=token)
 
     def list_thing_principals_v2(
         self,
@@ -149,20 +155,20 @@ class ThingOperations(Operations):
         nextToken: str | None = None,
         maxResults: int = DEFAULT_PAGE,
         thingPrincipalType: str | None = None,
-    ) -> Answer:
+    ) -> Members:
         """List the certificates of a Thing with their kind of attachment."""
         found, token = self._registry.principals.of_thing(
             thingName, Page(maxResults, nextToken), thingPrincipalType
         )
         objects = ({"principal": name, "thingPrincipalType": kind} for name, kind in found)
-        return listed("thingPrincipalObjects", objects, nextToken=token)
+        return listing("thingPrincipalObjects", objects, nextToken=token)
 
     def list_principal_things(
         self, *, principal: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
-    ) -> Answer:
+    ) -> Members:
         """List the Things of a certificate."""
         found, token = self._registry.principals.things_of(principal, Page(maxResults, nextToken))
-        return listed("things", (thing for thing, _ in found), nextToken=token)
+        return listing("things", (thing for thing, _ in found), nextToken=token)
 
     def list_principal_things_v2(
         self,
@@ -171,10 +177,10 @@ class ThingOperations(Operations):
         nextToken: str | None = None,
         maxResults: int = DEFAULT_PAGE,
         thingPrincipalType: str | None = None,
-    ) -> Answer:
+    ) -> Members:
         """List the Things of a certificate with their kind of attachment."""
         found, token = self._registry.principals.things_of(
             principal, Page(maxResults, nextToken), thingPrincipalType
         )
         objects = ({"thingName": name, "thingPrincipalType": kind} for name, kind in found)
-        return listed("principalThingObjects", objects, nextToken=token)
+        return listing("principalThingObjects", objects, nextToken=token)

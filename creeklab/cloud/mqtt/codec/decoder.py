@@ -33,7 +33,7 @@ from creeklab.cloud.mqtt.codec.packets import (
     encode,
 )
 from creeklab.cloud.mqtt.codec.wire import (
-    LARGEST_PACKET,
+    MAX_PACKET_SIZE,
     PACKET_TYPES,
     TOPICS,
     PacketType,
@@ -70,7 +70,7 @@ _FROM_SERVER: _PacketReaders = {
 
 
 @dataclass(slots=True)
-class Burst:
+class PublishBatch:
     """Several PUBLISH in a row that differ in their payloads alone.
 
     All are of QoS 0 and one topic, not retained, and without properties; none is larger than
@@ -92,7 +92,7 @@ class Burst:
 
 
 @dataclass(slots=True)
-class Pubacks:
+class PubackBatch:
     """Several PUBACK of success in a row."""
 
     packet_ids: list[int]
@@ -135,7 +135,7 @@ class Decoder:
     def __init__(
         self,
         *,
-        max_packet_size: int = LARGEST_PACKET,
+        max_packet_size: int = MAX_PACKET_SIZE,
         version: int | None = None,
         bursts: bool = False,
     ) -> None:
@@ -148,7 +148,9 @@ class Decoder:
         self._tail = bytearray()
         self._needed = 0
 
-    def feed(self, data: bytes | bytearray | memoryview) -> Iterable[Packet | Burst | Pubacks]:
+    def feed(
+        self, data: bytes | bytearray | memoryview
+    ) -> Iterable[Packet | PublishBatch | PubackBatch]:
         """Take the next bytes, cut anywhere, and give the packets that they complete.
 
         Packets are decoded as they are asked for, so the good ones before a bad one arrive before
@@ -175,7 +177,9 @@ class Decoder:
             return _plain_publish(data, first, 2, size, self.version)
         return _plain_puback(data, 2, size) if first == 0x40 else None
 
-    def _packets(self, data: bytes | bytearray | memoryview) -> Iterator[Packet | Burst | Pubacks]:
+    def _packets(
+        self, data: bytes | bytearray | memoryview
+    ) -> Iterator[Packet | PublishBatch | PubackBatch]:
         if self.error is not None:
             raise self.error
         if self._tail:
@@ -207,19 +211,19 @@ class Decoder:
                     )
                 if end > size:
                     break
-                packet: Packet | Burst | Pubacks | None = None
+                packet: Packet | PublishBatch | PubackBatch | None = None
                 if first & 0xF0 == 0x30:
                     packet = _plain_publish(data, first, body, end, version)
                     if packet is not None and end < size and first == 0x30 and self._bursts:
                         payloads, stop = _alike(data, pos, data[body : end - len(packet.payload)])
                         if len(payloads) > 1:
-                            packet, end = Burst(packet.topic, payloads, data[pos:stop]), stop
+                            packet, end = PublishBatch(packet.topic, payloads, data[pos:stop]), stop
                 elif first == 0x40:
                     packet = _plain_puback(data, body, end)
                     if packet is not None and end < size and self._bursts:
                         packet_ids, stop = _pubacks(data, pos)
                         if len(packet_ids) > 1:
-                            packet, end = Pubacks(packet_ids), stop
+                            packet, end = PubackBatch(packet_ids), stop
                 if packet is None:
                     reader = Reader(data, body, end, first, version)
                     read = readers[first]

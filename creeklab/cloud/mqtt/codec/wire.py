@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
-LARGEST_PACKET = 268_435_460
+MAX_PACKET_SIZE = 268_435_460
 """Bytes of the largest packet that the four bytes of the length field can announce."""
 
 

@@ -20,7 +20,7 @@ SHORTEST_KEEP_ALIVE, LONGEST_KEEP_ALIVE = 30, 1200
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ConnectTerms:
     """What the two ends have agreed on.
 
     Attributes
@@ -48,11 +48,11 @@ class Terms:
     keep_alive: int
     expiry: int
     window: int
-    largest: int
+    max_packet: int
     will: Will | None
 
     @staticmethod
-    def of(connect: Connect, longest_expiry: int) -> Terms:
+    def of(connect: Connect, longest_expiry: int) -> ConnectTerms:
         """Return the terms of a connection whose session may live on for `longest_expiry` s."""
         properties = connect.properties
         client_id = connect.client_id
@@ -61,7 +61,7 @@ class Terms:
             expiry = min(properties.get("session_expiry_interval", 0), longest_expiry)
         else:
             expiry = 0 if connect.clean_start else longest_expiry
-        return Terms(
+        return ConnectTerms(
             connect.version,
             str(uuid.uuid4()) if assigned else client_id,
             assigned,

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from creeklab.cloud.authorization import MAX_CACHED
-from creeklab.cloud.monitoring.event_log import Party
+from creeklab.cloud.monitoring.event_log import PeerIdentity
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets
-from creeklab.cloud.mqtt.codec.decoder import Burst, Decoder, Pubacks
+from creeklab.cloud.mqtt.codec.decoder import Decoder, PubackBatch, PublishBatch
 from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
@@ -31,18 +31,18 @@ from creeklab.cloud.mqtt.codec.packets import (
     Will,
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
-from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, MAX_TOPIC_ALIAS, Terms
-from creeklab.cloud.mqtt.connection.permissions import Gate, RefusedConnect
+from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, MAX_TOPIC_ALIAS, ConnectTerms
+from creeklab.cloud.mqtt.connection.permissions import ClientPermissions, ConnectRejection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason, reason_of
-from creeklab.cloud.mqtt.lifecycle.events import Subject
+from creeklab.cloud.mqtt.lifecycle.events import EventSubject
 from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
-from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.message import OutboundMessage
 from creeklab.cloud.mqtt.session.session import MAX_IN_FLIGHT, Session
 
 MAX_FILTERS = 8
-LONGEST_SIGNED = 24 * 3600.0
+MAX_WEBSOCKET_AGE = 24 * 3600.0
 """Longest connection of an account, which came in by a signature, in seconds (developer guide,
 "Device communication protocols")."""
 NOT_READING = "The client reads more slowly than its messages come; at QoS 0 none waits for it."
@@ -84,9 +84,9 @@ class Connection:
         self.version = 4
         self.window = MAX_IN_FLIGHT
         self.session: Session | None = None
-        self.subject = Subject("", peer.principal, None)
-        party = Party("", peer.principal, peer.source_ip, peer.source_port)
-        self.gate = Gate(party, broker.tape)
+        self.subject = EventSubject("", peer.principal, None)
+        party = PeerIdentity("", peer.principal, peer.source_ip, peer.source_port)
+        self.permissions = ClientPermissions(party, broker.tape)
         self.congested = False
         self.open = True
         self._broker = broker
@@ -121,11 +121,11 @@ class Connection:
                     return
                 if type(packet) is Publish:
                     self._on_publish(packet)
-                elif type(packet) is Burst:
-                    self._on_burst(packet)
+                elif type(packet) is PublishBatch:
+                    self._on_batch(packet)
                 elif type(packet) is Puback:
                     self._on_pubacks((packet.packet_id,))
-                elif type(packet) is Pubacks:
+                elif type(packet) is PubackBatch:
                     self._on_pubacks(packet.packet_ids)
                 else:
                     self._on_control(packet)
@@ -133,7 +133,7 @@ class Connection:
             if self.open:
                 self._on_protocol_error(error)
 
-    def _on_control(self, packet: packets.Packet | Burst | Pubacks) -> None:
+    def _on_control(self, packet: packets.Packet | PublishBatch | PubackBatch) -> None:
         if isinstance(packet, Connect):
             self._on_connect(packet)
         elif isinstance(packet, Subscribe):
@@ -150,62 +150,64 @@ class Connection:
                 Reason.PROTOCOL_ERROR, f"A client does not send {type(packet).__name__}."
             )
 
-    def garbled(self, why: str) -> None:
+    def reject_malformed(self, why: str) -> None:
         """Take note that something came that is no MQTT."""
         if self.open:
             self._on_protocol_error(ProtocolError(Reason.PROTOCOL_ERROR, why))
 
     def _on_protocol_error(self, error: ProtocolError) -> None:
-        self.gate.refuse("protocol", error.text, reason_code=int(error.reason_code))
+        self.permissions.log_refusal("protocol", error.text, reason_code=int(error.reason_code))
         if self.session is None:
             self.version = self._decoder.version or 4
             if self.version == 5:
                 self._send(Connack(False, error.reason_code, {}))
             elif error.reason_code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
                 self._send(Connack(False, 1, {}))
-            self._shut()
+            self._close_now()
         else:
-            self.end(error.reason_code)
+            self.disconnect(error.reason_code)
 
     # --- connect ------------------------------------------------------------------------------
 
     def _on_connect(self, connect: Connect) -> None:
         if self.session is not None:
             raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT was sent a second time.")
-        terms = Terms.of(connect, self._broker.settings.session_expiry_max)
+        terms = ConnectTerms.of(connect, self._broker.settings.session_expiry_max)
         self.version = terms.version
         self.client_id = terms.client_id
         self.keep_alive = terms.keep_alive
         self.window = terms.window
-        self._largest = terms.largest
+        self._largest = terms.max_packet
         self._will = terms.will
-        refused = self.gate.connect_refused(terms, self.peer, self._broker, self._heard)
-        access = self.gate.access
+        refused = self.permissions.connect_refused(terms, self.peer, self._broker, self._heard)
+        access = self.permissions.authorization
         if access is not None:
-            self.subject = Subject(terms.client_id, self.peer.principal, access.exclusive_thing)
+            self.subject = EventSubject(
+                terms.client_id, self.peer.principal, access.exclusive_thing
+            )
         if refused is not None:
             self._deny_connect(refused)
             return
         resumed = self._broker.open_session(self, terms.clean, terms.expiry)
-        self._broker.settle()
+        self._broker.commit_and_acknowledge()
         self._send(terms.connack(resumed))
         self._counts["Connect.Success"] += 1
         version = "5" if self.version == 5 else "3.1.1"
-        self.gate.record("connect", version=version, resumed=resumed)
-        self._broker.announce_arrival(self)
+        self.permissions.log_event("connect", version=version, resumed=resumed)
+        self._broker.publish_connected(self)
         if self.session is not None:
-            self._broker.groups.gather(self.session, list(self.session.subscriptions))
-        self.send_waiting()
+            self._broker.shared_groups.collect(self.session, list(self.session.subscriptions))
+        self.drain_queue()
 
-    def _deny_connect(self, refused: RefusedConnect) -> None:
+    def _deny_connect(self, refused: ConnectRejection) -> None:
         if refused.announced:
-            self._broker.announce_failure(self)
-        told = refused.told or self._broker.settings.connect_denied_311 == "connack5"
+            self._broker.publish_connect_failed(self)
+        told = refused.details or self._broker.settings.connect_denied_311 == "connack5"
         if refused.reason is not None and self.version == 5:
             self._send(Connack(False, refused.reason, {}))
         elif refused.reason is not None and told:
             self._send(Connack(False, refused.return_code, {}))
-        self._shut()
+        self._close_now()
 
     # --- publish ------------------------------------------------------------------------------
 
@@ -224,7 +226,7 @@ class Connection:
         if properties and "topic_alias" in properties:
             topic = self._resolve_alias(topic, properties["topic_alias"])
         publish.topic = topic
-        access = self.gate.access
+        access = self.permissions.authorization
         refused = None
         if (
             access is None
@@ -233,39 +235,44 @@ class Connection:
             or publish.qos > 1
             or len(publish.payload) > MAX_PAYLOAD
         ):
-            refused = self.gate.publish_refused("publish", publish)
+            refused = self.permissions.publish_refused("publish", publish)
             if access is not None and refused is None and len(access.publishable) < MAX_CACHED:
                 access.publishable.add(topic)
-        if self._rate is not None and refused is None and not self._rate.take(self._heard):
+        if self._rate is not None and refused is None and not self._rate.try_acquire(self._heard):
             self._throttle_publish(self._rate, publish)
         elif refused is None:
             code = self._broker.publish(
-                topic, publish.payload, publish.qos, publish.retain, properties, self.gate.party
+                topic,
+                publish.payload,
+                publish.qos,
+                publish.retain,
+                properties,
+                self.permissions.identity,
             )
             if not code:
                 self._counts["PublishIn.Success"] += 1
             if publish.qos == 0:
                 return
             if code:
-                self._not_taken(publish.packet_id, code)
+                self._reject_publish(publish.packet_id, code)
             elif self._commits.promises:
                 self.held += 1
-                self._broker.hold(self, publish.packet_id)
+                self._broker.defer_puback(self, publish.packet_id)
             else:
                 self._write(packets.encode_puback(publish.packet_id))
         elif self.version == 5 and publish.qos and refused in PUBACK_REASONS:
             self._send(Puback(publish.packet_id, refused, {}))
         else:
-            self.end(refused)
+            self.disconnect(refused)
 
-    def _on_burst(self, burst: Burst) -> None:
+    def _on_batch(self, burst: PublishBatch) -> None:
         """Take several messages at once, or one by one if any receiver needs a closer look."""
-        access = self.gate.access
+        access = self.permissions.authorization
         if (
             access is not None
             and burst.topic in access.publishable
             and self._rate is None
-            and self._broker.publish_burst(burst, self.version, self.gate.party)
+            and self._broker.publish_batch(burst, self.version, self.permissions.identity)
         ):
             self._counts["PublishIn.Success"] += len(burst.payloads)
             return
@@ -275,17 +282,17 @@ class Connection:
 
     def _throttle_publish(self, rate: Rate, publish: Publish) -> None:
         """Discard a message that came too soon; only the first of a row is on the tape."""
-        if rate.is_news():
+        if rate.first_refusal():
             why = (
                 f"More than {self._broker.settings.publish_rate} messages a second came from this "
                 "connection; those above that are discarded. Send fewer, or put several readings "
                 "into one message."
             )
-            self.gate.refuse("publish", why, "Throttle", topic=publish.topic)
+            self.permissions.log_refusal("publish", why, "Throttle", topic=publish.topic)
         else:
-            self.gate.count("publish", "Throttle")
+            self.permissions.count("publish", "Throttle")
         if publish.qos:
-            self._not_taken(publish.packet_id, Reason.QUOTA_EXCEEDED)
+            self._reject_publish(publish.packet_id, Reason.QUOTA_EXCEEDED)
 
     def acknowledge(self, packet_id: int, kept: bool) -> None:
         """Acknowledge a message whose acknowledgement was held back until it is kept."""
@@ -295,9 +302,9 @@ class Connection:
         if kept:
             self._write(packets.encode_puback(packet_id))
         else:
-            self._not_taken(packet_id, Reason.UNSPECIFIED_ERROR)
+            self._reject_publish(packet_id, Reason.UNSPECIFIED_ERROR)
 
-    def _not_taken(self, packet_id: int, code: Reason) -> None:
+    def _reject_publish(self, packet_id: int, code: Reason) -> None:
         # MQTT 3.1.1 has no word for it: the client sends the message again when it is back.
         if self.version == 5:
             self._send(Puback(packet_id, code, {}))
@@ -319,29 +326,31 @@ class Connection:
     def _on_subscribe(self, subscribe: Subscribe) -> None:
         session = self._connected()
         if "subscription_identifier" in subscribe.properties:
-            self.gate.refuse("subscribe", "AWS IoT Core has no subscription identifiers.")
-            self.end(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED)
+            self.permissions.log_refusal(
+                "subscribe", "AWS IoT Core has no subscription identifiers."
+            )
+            self.disconnect(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED)
             return
         if len(subscribe.entries) > MAX_FILTERS:
             why = f"One SUBSCRIBE takes {MAX_FILTERS} topic filters at most."
-            self.gate.refuse("subscribe", why)
-            self.end(Reason.QUOTA_EXCEEDED)
+            self.permissions.log_refusal("subscribe", why)
+            self.disconnect(Reason.QUOTA_EXCEEDED)
             return
         decisions: list[Reason | None] = []
         filters = set(session.subscriptions)
         for entry in subscribe.entries:
-            decisions.append(self.gate.subscribe_refused(filters, entry))
+            decisions.append(self.permissions.subscribe_refused(filters, entry))
             if decisions[-1] is None:
                 filters.add(entry.filter)
         closing = self.version == 4 and self._broker.settings.subscribe_denied_311 == "close"
         if closing and any(refused is not None for refused in decisions):
             code = Reason.NOT_AUTHORIZED
-            self._shut(reason_of(code if code in decisions else Reason.TOPIC_FILTER_INVALID))
+            self._close_now(reason_of(code if code in decisions else Reason.TOPIC_FILTER_INVALID))
             return
         codes: list[int] = []
         made: list[str] = []
         new: list[str] = []
-        retained: list[tuple[Message, int]] = []
+        retained: list[tuple[OutboundMessage, int]] = []
         for entry, refused in zip(subscribe.entries, decisions, strict=True):
             if refused is not None:
                 codes.append(refused if self.version == 5 else 0x80)
@@ -360,27 +369,27 @@ class Connection:
             codes.append(granted.qos)
             made.append(entry.filter)
             self._counts["Subscribe.Success"] += 1
-            self.gate.record("subscribe", filter=entry.filter, qos=granted.qos)
+            self.permissions.log_event("subscribe", filter=entry.filter, qos=granted.qos)
             if granted.retain_handling == 0 or (granted.retain_handling == 1 and is_new):
                 message = self._retained_for(granted.filter)
                 if message is not None:
                     retained.append((message, granted.qos))
-        if session.keeper is not None and not self._broker.settle():
+        if session.store is not None and not self._broker.commit_and_acknowledge():
             for topic_filter in new:
                 self._broker.unsubscribe(session, topic_filter)
             codes = [code if code >= 0x80 else Reason.UNSPECIFIED_ERROR for code in codes]
             self._send(Suback(subscribe.packet_id, codes, {}))
             return
         self._send(Suback(subscribe.packet_id, codes, {}))
-        self._broker.announce_subscriptions(self, "subscribed", made)
+        self._broker.publish_subscriptions(self, "subscribed", made)
         for message, qos in retained:
             qos = min(qos, message.qos)
             if qos == 0 and self.congested:
                 self._retained_due[message.topic] = None
             else:
                 self.deliver(message, qos, True)
-        self._broker.groups.gather(session, made)
-        self.send_waiting()
+        self._broker.shared_groups.collect(session, made)
+        self.drain_queue()
 
     def send_retained(self) -> None:
         """Send the retained messages that wait for the client to read, as far as it does.
@@ -396,7 +405,7 @@ class Connection:
             if message is not None and subscription is not None:
                 self.deliver(message, min(subscription.qos, message.qos), True)
 
-    def _retained_for(self, topic_filter: str) -> Message | None:
+    def _retained_for(self, topic_filter: str) -> OutboundMessage | None:
         if "+" in topic_filter or "#" in topic_filter or topic_filter.startswith("$share/"):
             return None
         return self._broker.retained.get(topic_filter)
@@ -407,54 +416,54 @@ class Connection:
             self._broker.unsubscribe(session, topic_filter)
             self._retained_due.pop(topic_filter, None)
             self._counts["Unsubscribe.Success"] += 1
-            self.gate.record("unsubscribe", filter=topic_filter)
+            self.permissions.log_event("unsubscribe", filter=topic_filter)
         code = 0
-        if session.keeper is not None and not self._broker.settle():
+        if session.store is not None and not self._broker.commit_and_acknowledge():
             if self.version == 4:
                 return
             code = Reason.UNSPECIFIED_ERROR
         self._send(Unsuback(unsubscribe.packet_id, [code] * len(unsubscribe.filters), {}))
-        self._broker.announce_subscriptions(self, "unsubscribed", unsubscribe.filters)
+        self._broker.publish_subscriptions(self, "unsubscribed", unsubscribe.filters)
 
     # --- to the client ------------------------------------------------------------------------
 
-    def deliver(self, message: Message, qos: int, retain: bool, group: str = "") -> None:
+    def deliver(self, message: OutboundMessage, qos: int, retain: bool, group: str = "") -> None:
         """Send a message to the client, if its policy lets it receive it.
 
         `group` is the filter of the shared subscription that it comes by, if it does.
         """
-        access, session = self.gate.access, self.session
+        access, session = self.permissions.authorization, self.session
         if access is None or session is None or not self.open:
             return
         topic = message.topic
         if topic not in access.receivable and not access.may_receive(
-            topic, self.gate.explain_receive
+            topic, self.permissions.explain_receive
         ):
             return
         if qos == 0:
             if self.congested:
-                self._broker.note_dropped(session, message, NOT_READING)
+                self._broker.record_drop(session, message, NOT_READING)
                 return
-            frame = message.frame(self.version, 0, retain)[0]
+            frame = message.encode_frame(self.version, 0, retain)[0]
             # What is larger than the client takes counts as sent (MQTT 5, 3.1.2.11.4).
             if not self._largest or len(frame) <= self._largest:
                 self._write(frame)
-                self._note(message, 0, retain)
+                self._log_delivery(message, 0, retain)
             return
         try:
-            packet_id = session.admit(message, retain, group)
+            packet_id = session.enqueue_or_send(message, retain, group)
         except OverflowError as error:
-            self._broker.note_dropped(session, message, error)
+            self._broker.record_drop(session, message, error)
             return
         if packet_id:
             self._write_message(session, packet_id, message, retain)
 
-    def takes_bursts(self, topic: str) -> bool:
+    def accepts_batches(self, topic: str) -> bool:
         """Tell whether nothing stands against any message of QoS 0 on a topic, whatever its size.
 
         That is known of a topic after the first message on it.
         """
-        access = self.gate.access
+        access = self.permissions.authorization
         return (
             access is not None
             and topic in access.receivable
@@ -463,46 +472,51 @@ class Connection:
             and not self._largest
         )
 
-    def deliver_burst(self, frames: bytes, count: int) -> None:
+    def deliver_batch(self, frames: bytes, count: int) -> None:
         """Send so many messages to a client that `takes_bursts`, written already."""
         self._write(frames)
         self._counts["PublishOut.Success"] += count
 
     def _write_message(
-        self, session: Session, packet_id: int, message: Message, retain: bool
+        self, session: Session, packet_id: int, message: OutboundMessage, retain: bool
     ) -> None:
         """Send a message of QoS 1, unless it is larger than the client takes."""
-        head, tail = message.frame(self.version, 1, retain)
+        head, tail = message.encode_frame(self.version, 1, retain)
         frame = head + packet_id.to_bytes(2, "big") + tail
         if self._largest and len(frame) > self._largest:
             session.acknowledge(packet_id)
         else:
             self._write(frame)
-            self._note(message, 1, retain)
+            self._log_delivery(message, 1, retain)
 
-    def _note(self, message: Message, qos: int, retain: bool) -> None:
+    def _log_delivery(self, message: OutboundMessage, qos: int, retain: bool) -> None:
         """Put on the tape that a message was sent, if need be in an entry of its own."""
         self._counts["PublishOut.Success"] += 1
         if message.receivers is not None:
-            message.receivers.append(self.gate.party)
+            message.receivers.append(self.permissions.identity)
         else:
-            self._tape.delivered(
-                self.gate.party, message.topic, message.payload, qos, retain, message.properties
+            self._tape.log_delivery(
+                self.permissions.identity,
+                message.topic,
+                message.payload,
+                qos,
+                retain,
+                message.properties,
             )
 
-    def send_waiting(self) -> None:
+    def drain_queue(self) -> None:
         """Send what waits, as far as the client takes it now."""
-        session, access = self.session, self.gate.access
+        session, access = self.session, self.permissions.authorization
         while session is not None and access is not None and self.open:
-            if self._stored is not None and not self._stored.has_one(self._broker.timer()):
+            if self._stored is not None and not self._stored.available(self._broker.timer()):
                 return  # it goes on with a tick
-            following = session.next_waiting(self._broker.clock())
+            following = session.pop_next(self._broker.clock())
             if following is None:
                 return
             packet_id, message, retain = following
             if self._stored is not None:
-                self._stored.take(self._broker.timer())
-            if access.may_receive(message.topic, self.gate.explain_receive):
+                self._stored.try_acquire(self._broker.timer())
+            if access.may_receive(message.topic, self.permissions.explain_receive):
                 message.receivers = None  # it is long after the entry of its arrival
                 self._write_message(session, packet_id, message, retain)
             else:
@@ -515,12 +529,14 @@ class Connection:
             if message is not None and message.confirmed is not None:
                 message.confirmed()
         if session.waiting:
-            self.send_waiting()
+            self.drain_queue()
 
-    def deliver_direct(self, message: Message) -> bool:
+    def deliver_direct(self, message: OutboundMessage) -> bool:
         """Send a message that the client has not subscribed to; tell whether it may have it."""
-        access = self.gate.access
-        if access is None or not access.may_receive(message.topic, self.gate.explain_receive):
+        access = self.permissions.authorization
+        if access is None or not access.may_receive(
+            message.topic, self.permissions.explain_receive
+        ):
             return False
         self.deliver(message, message.qos, False)
         return True
@@ -538,28 +554,30 @@ class Connection:
             session.expiry = min(asked, self._broker.settings.session_expiry_max)
         if disconnect.reason_code != Reason.DISCONNECT_WITH_WILL_MESSAGE:
             self._will = None
-        self._leave("client disconnected", DisconnectReason.CLIENT_INITIATED_DISCONNECT)
+        self._detach("client disconnected", DisconnectReason.CLIENT_INITIATED_DISCONNECT)
         self._close()
 
-    def take_over(self) -> None:
+    def close_for_takeover(self) -> None:
         """Make way for a newer connection with the same client id."""
         why = (
             f"Another connection with the client id '{self.client_id}' came; AWS keeps the newer "
             "one. Give each program a client id of its own."
         )
-        self.gate.refuse("disconnect", why)
-        self.end(Reason.SESSION_TAKEN_OVER)
+        self.permissions.log_refusal("disconnect", why)
+        self.disconnect(Reason.SESSION_TAKEN_OVER)
 
-    def cut_off_by_account(self, clean_session: bool, prevent_will: bool) -> None:
+    def disconnect_by_account(self, clean_session: bool, prevent_will: bool) -> None:
         """Close the connection because DeleteConnection was called."""
         if clean_session and self.session is not None:
             self.session.expiry = 0
         if prevent_will:
             self._will = None
-        self.gate.refuse("disconnect", "The account closed the connection with DeleteConnection.")
-        self.end(Reason.ADMINISTRATIVE_ACTION)
+        self.permissions.log_refusal(
+            "disconnect", "The account closed the connection with DeleteConnection."
+        )
+        self.disconnect(Reason.ADMINISTRATIVE_ACTION)
 
-    def end(self, code: int, reason: DisconnectReason | None = None) -> None:
+    def disconnect(self, code: int, reason: DisconnectReason | None = None) -> None:
         """Close the connection from the broker's side.
 
         Parameters
@@ -573,15 +591,17 @@ class Connection:
             if self.version == 5 and self.session is not None:
                 self._send(Disconnect(code, {}))
             why = f"closed by the broker, reason code {int(code)}"
-            self._shut(reason or reason_of(code), why)
+            self._close_now(reason or reason_of(code), why)
 
-    def lost(self, why: str, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST) -> None:
+    def connection_lost(
+        self, why: str, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST
+    ) -> None:
         """Take note that the client has gone without a DISCONNECT."""
         if reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT:
             self._will = None
-        self._leave(why, reason)
+        self._detach(why, reason)
 
-    def give_up(self, unread: int) -> None:
+    def close_slow_consumer(self, unread: int) -> None:
         """Take note that the client was cut off with so many bytes unread."""
         if not self.open:
             return
@@ -589,14 +609,16 @@ class Connection:
             f"{unread >> 20} MiB wait for the device to read them, and it goes on asking for more "
             "without reading."
         )
-        self.gate.refuse("disconnect", why)
-        self._leave("cut off by the broker", DisconnectReason.CLIENT_ERROR)
+        self.permissions.log_refusal("disconnect", why)
+        self._detach("cut off by the broker", DisconnectReason.CLIENT_ERROR)
 
-    def expect_connect(self) -> None:
+    def close_if_no_connect(self) -> None:
         """Close the connection if no CONNECT has come yet: its time for that is over."""
         if self.session is None and self.open:
-            self.gate.refuse("connect", "The device opened a connection and sent no CONNECT.")
-            self._shut()
+            self.permissions.log_refusal(
+                "connect", "The device opened a connection and sent no CONNECT."
+            )
+            self._close_now()
 
     def tick(self, now: float, examine: bool) -> None:
         """Close the connection if it was silent too long or its certificate is no longer active.
@@ -607,31 +629,39 @@ class Connection:
             Whether the registry has changed since the last time.
         """
         if now - self._heard > 1.5 * self.keep_alive:
-            self.gate.refuse("disconnect", f"Nothing was heard for 1.5 times {self.keep_alive} s.")
-            self.end(Reason.KEEP_ALIVE_TIMEOUT)
-        elif self.peer.certificate_id is None and now - self._began > LONGEST_SIGNED:
-            self.gate.refuse("disconnect", "A connection that was signed for lasts 24 hours.")
-            self.end(Reason.ADMINISTRATIVE_ACTION, DisconnectReason.WEBSOCKET_TTL_EXPIRATION)
-        elif examine and self.gate.access is not None and self.gate.access.status != "ACTIVE":
-            self.gate.refuse("disconnect", "The certificate is no longer ACTIVE.")
-            self.end(Reason.NOT_AUTHORIZED)
+            self.permissions.log_refusal(
+                "disconnect", f"Nothing was heard for 1.5 times {self.keep_alive} s."
+            )
+            self.disconnect(Reason.KEEP_ALIVE_TIMEOUT)
+        elif self.peer.certificate_id is None and now - self._began > MAX_WEBSOCKET_AGE:
+            self.permissions.log_refusal(
+                "disconnect", "A connection that was signed for lasts 24 hours."
+            )
+            self.disconnect(Reason.ADMINISTRATIVE_ACTION, DisconnectReason.WEBSOCKET_TTL_EXPIRATION)
+        elif (
+            examine
+            and self.permissions.authorization is not None
+            and self.permissions.authorization.status != "ACTIVE"
+        ):
+            self.permissions.log_refusal("disconnect", "The certificate is no longer ACTIVE.")
+            self.disconnect(Reason.NOT_AUTHORIZED)
         elif self._stored is not None:
-            self.send_waiting()
+            self.drain_queue()
 
-    def _shut(
+    def _close_now(
         self,
         reason: DisconnectReason = DisconnectReason.CLIENT_ERROR,
         why: str = "closed by the broker",
     ) -> None:
-        self._leave(why, reason)
+        self._detach(why, reason)
         self._close()
 
-    def _leave(self, why: str, reason: DisconnectReason) -> None:
+    def _detach(self, why: str, reason: DisconnectReason) -> None:
         if self.open:
             self.open = False
             if self.session is not None:
-                self.gate.record("disconnect", reason=reason.value, why=why)
-                self._broker.leave(self, reason, self._will)
+                self.permissions.log_event("disconnect", reason=reason.value, why=why)
+                self._broker.remove_connection(self, reason, self._will)
 
     # --- small things -------------------------------------------------------------------------
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from creeklab.cloud.authorization import Access, not_active
-from creeklab.cloud.monitoring.event_log import Party, Tape
+from creeklab.cloud.authorization import ConnectionAuthorization, not_active
+from creeklab.cloud.monitoring.event_log import EventLog, PeerIdentity
 from creeklab.cloud.mqtt.codec.packets import Publish, Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Reason
-from creeklab.cloud.mqtt.connection.connect_terms import Terms, client_id_fault
+from creeklab.cloud.mqtt.connection.connect_terms import ConnectTerms, client_id_fault
 from creeklab.cloud.mqtt.routing.topic_tree import (
     MAX_PAYLOAD,
     InvalidTopic,
@@ -37,7 +37,7 @@ _COUNTED = {
 }
 
 
-class RefusedConnect(NamedTuple):
+class ConnectRejection(NamedTuple):
     """With what a CONNECT is refused.
 
     Attributes
@@ -55,10 +55,10 @@ class RefusedConnect(NamedTuple):
     reason: Reason | None
     return_code: int
     announced: bool = False
-    told: bool = False
+    details: bool = False
 
 
-class Gate:
+class ClientPermissions:
     """Lets one client do what it may.
 
     Attributes
@@ -69,64 +69,66 @@ class Gate:
         Its rights; None before its CONNECT was looked at.
     """
 
-    __slots__ = ("_counts", "_tape", "access", "party")
+    __slots__ = ("_counts", "_tape", "authorization", "identity")
 
-    def __init__(self, party: Party, tape: Tape) -> None:
-        self.party = party
-        self.access: Access | None = None
+    def __init__(self, party: PeerIdentity, tape: EventLog) -> None:
+        self.identity = party
+        self.authorization: ConnectionAuthorization | None = None
         self._tape = tape
         self._counts = tape.metrics.mqtt
 
     # --- what is refused ------------------------------------------------------------------------
 
     def connect_refused(
-        self, terms: Terms, peer: Peer, broker: Broker, now: float
-    ) -> RefusedConnect | None:
+        self, terms: ConnectTerms, peer: Peer, broker: Broker, now: float
+    ) -> ConnectRejection | None:
         """Return with what a CONNECT is refused; None if the client may come in."""
         client_id = terms.client_id
-        self.party = self.party._replace(client_id=client_id)
+        self.identity = self.identity._replace(client_id=client_id)
         fault = client_id_fault(client_id)
         if broker.closed:
-            self.refuse("connect", "The account was closed or emptied meanwhile. Connect anew.")
-            return RefusedConnect(Reason.SERVER_UNAVAILABLE, 3)
+            self.log_refusal(
+                "connect", "The account was closed or emptied meanwhile. Connect anew."
+            )
+            return ConnectRejection(Reason.SERVER_UNAVAILABLE, 3)
         if fault is not None:
-            self.refuse("connect", fault)
+            self.log_refusal("connect", fault)
             told = terms.version == 4 and not client_id
-            return RefusedConnect(Reason.CLIENT_IDENTIFIER_NOT_VALID, 2, told=told)
-        if not broker.connects.take(client_id, now):
+            return ConnectRejection(Reason.CLIENT_IDENTIFIER_NOT_VALID, 2, details=told)
+        if not broker.connects.try_acquire(client_id, now):
             why = (
                 f"The client id '{client_id}' sends more than {broker.settings.connect_rate} "
                 "CONNECT a second. Wait longer between attempts, each time a little longer."
             )
-            self.refuse("connect", why, "ClientIDThrottle")
-            return RefusedConnect(Reason.QUOTA_EXCEEDED, 3)
-        access = self.access = broker.access_for(peer, client_id, terms.attributes)
+            self.log_refusal("connect", why, "ClientIDThrottle")
+            return ConnectRejection(Reason.QUOTA_EXCEEDED, 3)
+        access = self.authorization = broker.access_for(peer, client_id, terms.attributes)
         if access.status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
-            self.refuse("connect", not_active(peer.principal, access.status), "AuthError")
-            return RefusedConnect(None, 0, announced=access.status is not None)
+            self.log_refusal("connect", not_active(peer.principal, access.status), "AuthError")
+            return ConnectRejection(None, 0, announced=access.status is not None)
         refused = None
         if not self.allows("connect", "iot:Connect", "client/" + client_id):
             refused = Reason.NOT_AUTHORIZED
         elif terms.will is not None:
             refused = self.publish_refused("connect", terms.will)
         if refused is not None:
-            return RefusedConnect(refused, 5, announced=refused is Reason.NOT_AUTHORIZED)
-        if terms.expiry and not broker.may_keep_session(client_id):
+            return ConnectRejection(refused, 5, announced=refused is Reason.NOT_AUTHORIZED)
+        if terms.expiry and not broker.has_session_capacity(client_id):
             why = (
                 f"{broker.settings.sessions_max} persistent sessions are kept, and more are not. "
                 "Ask for a clean session, come with a client id that has one, or wait until one "
                 "ends."
             )
-            self.refuse("connect", why, "Throttle")
-            return RefusedConnect(Reason.QUOTA_EXCEEDED, 3)
+            self.log_refusal("connect", why, "Throttle")
+            return ConnectRejection(Reason.QUOTA_EXCEEDED, 3)
         return None
 
     def publish_refused(self, kind: str, message: Publish | Will) -> Reason | None:
         """Return why a message, or a will, may not be published; None if it may."""
         topic = message.topic
         if message.qos > 1:
-            self.refuse(kind, "AWS IoT Core has no QoS 2.", topic=topic)
+            self.log_refusal(kind, "AWS IoT Core has no QoS 2.", topic=topic)
             return Reason.QOS_NOT_SUPPORTED
         if not self.allows(kind, "iot:Publish", "topic/" + topic):
             return Reason.NOT_AUTHORIZED
@@ -134,12 +136,12 @@ class Gate:
             return Reason.NOT_AUTHORIZED
         if len(message.payload) > MAX_PAYLOAD:
             why = f"The payload has {len(message.payload)} bytes; {MAX_PAYLOAD} are the most."
-            self.refuse(kind, why, topic=topic)
+            self.log_refusal(kind, why, topic=topic)
             return Reason.QUOTA_EXCEEDED
         try:
             check_topic(topic, retain=message.retain)
         except InvalidTopic as error:
-            self.refuse(kind, str(error), topic=topic)
+            self.log_refusal(kind, str(error), topic=topic)
             return Reason.TOPIC_NAME_INVALID
         return None
 
@@ -153,11 +155,11 @@ class Gate:
         try:
             check_filter(topic_filter)
         except InvalidTopic as error:
-            self.refuse("subscribe", str(error), filter=topic_filter)
+            self.log_refusal("subscribe", str(error), filter=topic_filter)
             return Reason.TOPIC_FILTER_INVALID
         if topic_filter not in filters and len(filters) >= MAX_SUBSCRIPTIONS:
             why = f"One connection has {MAX_SUBSCRIPTIONS} subscriptions at most."
-            self.refuse("subscribe", why, filter=topic_filter)
+            self.log_refusal("subscribe", why, filter=topic_filter)
             return Reason.QUOTA_EXCEEDED
         return None
 
@@ -165,30 +167,30 @@ class Gate:
 
     def allows(self, kind: str, action: str, resource: str) -> bool:
         """Tell whether the policies allow an action on a resource; if not, say so on the tape."""
-        if self.access is not None and self.access.allows(action, resource):
+        if self.authorization is not None and self.authorization.allows(action, resource):
             return True
         self._explain(kind, action, resource)
         return False
 
     def _explain(self, kind: str, action: str, resource: str) -> None:
-        if self.access is None:
+        if self.authorization is None:
             return
-        if self.access.status != "ACTIVE":
+        if self.authorization.status != "ACTIVE":
             why = "The certificate is no longer ACTIVE."
-            self.refuse(kind, why, "AuthError", resource=resource)
+            self.log_refusal(kind, why, "AuthError", resource=resource)
             return
-        explanation = self.access.explain(action, resource).as_dict()
+        explanation = self.authorization.explain(action, resource).as_dict()
         self.count(kind, "AuthError")
-        self.record(kind, action=action, resource=resource, refusal=explanation)
+        self.log_event(kind, action=action, resource=resource, refusal=explanation)
 
     def explain_receive(self, resource: str) -> None:
         """Say on the tape why the client does not get a message."""
         self._explain("receive", "iot:Receive", resource)
 
-    def refuse(self, kind: str, why: str, end: str = "ClientError", **members: Any) -> None:
+    def log_refusal(self, kind: str, why: str, end: str = "ClientError", **members: Any) -> None:
         """Record a refusal that no policy made, counted under this end of a metric's name."""
         self.count(kind, end)
-        self.record(kind, refusal={"summary": why}, **members)
+        self.log_event(kind, refusal={"summary": why}, **members)
 
     def count(self, kind: str, end: str) -> None:
         """Count a refusal of this kind under this end of a metric's name."""
@@ -196,6 +198,6 @@ class Gate:
         if group is not None:
             self._counts[f"{group}.{end}"] += 1
 
-    def record(self, kind: str, **members: Any) -> None:
+    def log_event(self, kind: str, **members: Any) -> None:
         """Put something that happened to this client on the tape."""
-        self._tape.record(kind, **self.party._asdict(), **members)
+        self._tape.append(kind, **self.identity._asdict(), **members)

@@ -20,7 +20,7 @@ VERSION_RESET_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Connectivity:
+class ClientConnectivity:
     """The connection that a client has, or the last one it had.
 
     Attributes
@@ -56,7 +56,7 @@ class Connectivity:
     version_number: int
 
 
-class Presence:
+class ConnectivityTracker:
     """The connectivity of every client id.
 
     Parameters
@@ -67,14 +67,14 @@ class Presence:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._here: dict[str, Connectivity] = {}
-        self._away: dict[str, Connectivity] = {}  # the longest away first
+        self._here: dict[str, ClientConnectivity] = {}
+        self._away: dict[str, ClientConnectivity] = {}  # the longest away first
 
-    def get(self, client_id: str) -> Connectivity | None:
+    def get(self, client_id: str) -> ClientConnectivity | None:
         """Return what is known of a client id, None if nothing."""
         return self._here.get(client_id) or self._away.get(client_id)
 
-    def arrive(
+    def connected(
         self,
         client_id: str,
         *,
@@ -82,11 +82,11 @@ class Presence:
         target: tuple[str, int],
         keep_alive: int,
         session_expiry: int,
-    ) -> Connectivity:
+    ) -> ClientConnectivity:
         """Take note of a connection; the one before it under the same client id has left."""
         now = self._clock()
         last = self._away.pop(client_id, None)
-        found = self._here[client_id] = Connectivity(
+        found = self._here[client_id] = ClientConnectivity(
             client_id,
             True,
             now,
@@ -102,9 +102,9 @@ class Presence:
         )
         return found
 
-    def leave(
+    def disconnected(
         self, client_id: str, reason: DisconnectReason, session_expiry: int
-    ) -> Connectivity | None:
+    ) -> ClientConnectivity | None:
         """Take note that a client's connection ended; None if it had none.
 
         `session_expiry` is what a DISCONNECT may have changed it to.
@@ -124,6 +124,6 @@ class Presence:
         return found
 
 
-def _long_away(last: Connectivity, now: float) -> bool:
+def _long_away(last: ClientConnectivity, now: float) -> bool:
     away = now - (last.disconnected_at or now)
     return away > max(VERSION_RESET_SECONDS, last.session_expiry)

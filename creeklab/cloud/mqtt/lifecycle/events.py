@@ -13,15 +13,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from creeklab.cloud.mqtt.lifecycle.connectivity import Connectivity
+from creeklab.cloud.mqtt.lifecycle.connectivity import ClientConnectivity
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 
 Event = tuple[str, bytes]
-Verb = Literal["subscribed", "unsubscribed"]
+SubscriptionChange = Literal["subscribed", "unsubscribed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class EventSubject:
     """Whom an event is about.
 
     Attributes
@@ -37,7 +37,7 @@ class Subject:
     thing: str | None
 
 
-def connected(subject: Subject, connectivity: Connectivity) -> Event | None:
+def connected(subject: EventSubject, connectivity: ClientConnectivity) -> Event | None:
     """Return the event of an accepted CONNECT."""
     return _event(
         subject,
@@ -50,7 +50,7 @@ def connected(subject: Subject, connectivity: Connectivity) -> Event | None:
     )
 
 
-def disconnected(subject: Subject, connectivity: Connectivity) -> Event | None:
+def disconnected(subject: EventSubject, connectivity: ClientConnectivity) -> Event | None:
     """Return the event of the end of a connection, whatever ended it."""
     reason = connectivity.disconnect_reason
     return _event(
@@ -65,7 +65,7 @@ def disconnected(subject: Subject, connectivity: Connectivity) -> Event | None:
     )
 
 
-def connect_failed(subject: Subject, source_ip: str, now: float) -> Event | None:
+def connect_failed(subject: EventSubject, source_ip: str, now: float) -> Event | None:
     """Return the event of a CONNECT that was not authorized, or whose will was not."""
     return _event(
         subject,
@@ -79,8 +79,8 @@ def connect_failed(subject: Subject, source_ip: str, now: float) -> Event | None
 
 
 def subscriptions(
-    subject: Subject,
-    verb: Verb,
+    subject: EventSubject,
+    verb: SubscriptionChange,
     session_identifier: str,
     filters: Iterable[str],
     now: float,
@@ -96,7 +96,7 @@ def subscriptions(
     )
 
 
-def _event(subject: Subject, topic: str, time: float, **members: Any) -> Event | None:
+def _event(subject: EventSubject, topic: str, time: float, **members: Any) -> Event | None:
     client_id = subject.client_id
     if "#" in client_id or "+" in client_id:
         return None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 
-class Spin:
+class BusyPoll:
     """Keeps the loop awake for `seconds` after each message.
 
     Parameters
@@ -35,7 +35,7 @@ class Spin:
         self._until = 0.0
         self._awake = False
 
-    def heard(self) -> None:
+    def on_receive(self) -> None:
         """Take note that a message has come."""
         self._until = self._timer() + self._seconds
         if not self._awake:

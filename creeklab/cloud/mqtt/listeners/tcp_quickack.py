@@ -36,18 +36,18 @@ class QuickAck:
             lent = transport.get_extra_info("socket")
             self._socket = socket.socket(lent.family, lent.type, lent.proto, lent.fileno())
 
-    def heard(self) -> None:
+    def on_receive(self) -> None:
         """Take note that something came, before it is answered."""
         if self._silent:
             self._client_is_next = True
             self._silent = False
 
-    def said(self) -> None:
+    def on_send(self) -> None:
         """Take note that something was sent."""
         if self._silent:
             self._client_is_next = self._silent = False
 
-    def unanswered(self) -> None:
+    def on_no_reply(self) -> None:
         """Take note that what came has no answer: acknowledge it, now or soon."""
         self._silent = True
         if self._client_is_next:
@@ -56,9 +56,9 @@ class QuickAck:
             self._late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._soon)
 
     def __del__(self) -> None:
-        self.release()  # else the socket would be closed, or by then another one of its number
+        self.close()  # else the socket would be closed, or by then another one of its number
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let go of the socket, which is the transport's to close."""
         if self._late is not None:
             self._late.cancel()

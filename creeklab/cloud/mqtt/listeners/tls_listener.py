@@ -16,21 +16,21 @@ from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.listeners.busy_poll import Spin
+from creeklab.cloud.mqtt.listeners.busy_poll import BusyPoll
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.security.ca import certificate_id
 from creeklab.cloud.transport.listen import PROBE, listen
 
-HANDSHAKE_SECONDS = 10.0
-CONNECT_SECONDS = 10.0
+HANDSHAKE_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 10.0
 # How long who is cut off may take to read the rest and to say farewell.
-FAREWELL_SECONDS = 5.0
+CLOSE_TIMEOUT = 5.0
 HIGH_WATER = 1 << 20
 # More than all messages that a client may have to acknowledge: it does not read its answers either.
-MOST_UNREAD = 16 << 20
+MAX_UNREAD = 16 << 20
 # Bytes of one client after which the others have their turn: libuv would read on while it sends.
-TURN = 1 << 16
+READ_BUDGET = 1 << 16
 ALPN = "x-amzn-mqtt-ca"
 
 BrokerOf = Callable[[str, str], Broker]
@@ -66,8 +66,8 @@ class MqttListener:
             If the port is taken.
         """
         loop = asyncio.get_running_loop()
-        spin = Spin(loop, self._spin) if self._spin else None
-        outgoing = _Outgoing(loop)
+        spin = BusyPoll(loop, self._spin) if self._spin else None
+        outgoing = _WriteQueue(loop)
         self._servers, port = await listen(
             hosts,
             port,
@@ -76,8 +76,8 @@ class MqttListener:
                 host,
                 port,
                 ssl=self._context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
-                ssl_shutdown_timeout=FAREWELL_SECONDS,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
+                ssl_shutdown_timeout=CLOSE_TIMEOUT,
                 backlog=1024,
             ),
         )
@@ -89,7 +89,7 @@ class MqttListener:
             server.close()
 
 
-class _Outgoing:
+class _WriteQueue:
     """Who has something to write: what one reading brought is written at its end.
 
     What is written at another time goes out in the loop's next turn. To ask the loop in either case
@@ -106,7 +106,7 @@ class _Outgoing:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reading = False
-        self.buffer = memoryview(bytearray(TURN))
+        self.buffer = memoryview(bytearray(READ_BUDGET))
         self._loop = loop
         self._due: list[_MqttProtocol] = []
 
@@ -127,7 +127,7 @@ class _Outgoing:
 
 
 class _MqttProtocol(asyncio.BufferedProtocol):
-    def __init__(self, broker_of: BrokerOf, outgoing: _Outgoing, spin: Spin | None) -> None:
+    def __init__(self, broker_of: BrokerOf, outgoing: _WriteQueue, spin: BusyPoll | None) -> None:
         self._broker_of = broker_of
         self._outgoing = outgoing
         self._spin = spin
@@ -151,12 +151,12 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         peer = Peer(certificate_id(der), *source, *target)
         broker = self._broker_of(peer.principal, peer.source_ip)
         self._connection = Connection(broker, peer, self._write, self._close)
-        late = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
+        late = self._loop.call_later(CONNECT_TIMEOUT, self._connection.close_if_no_connect)
         self._patience: asyncio.TimerHandle | None = late
         self._timer = broker.timer
         if broker.settings.throughput:
             self._pace = Throughput(broker.settings.throughput, self._timer())
-        self._quick_ack.unanswered()
+        self._quick_ack.on_no_reply()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._outgoing.buffer
@@ -167,7 +167,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
     def received(self, data: bytes) -> None:
         outgoing = self._outgoing
         outgoing.reading = True
-        self._quick_ack.heard()
+        self._quick_ack.on_receive()
         try:
             self._connection.receive(data)
         except Exception:
@@ -175,20 +175,20 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         finally:
             outgoing.reading = False
         if self._patience is not None and self._connection.session is not None:
-            self._be_patient()
+            self._cancel_connect_timeout()
         if self._pace is not None:
-            self._pace.pass_by(len(data))
+            self._pace.consume(len(data))
         answered = bool(self._out) or self._connection.held > 0
         outgoing.flush()
         if not answered:
-            self._quick_ack.unanswered()
+            self._quick_ack.on_no_reply()
         if self._spin is not None:
-            self._spin.heard()
+            self._spin.on_receive()
         self._taken += len(data)
-        if self._taken > TURN or self._pace is not None:
+        if self._taken > READ_BUDGET or self._pace is not None:
             self._taken = 0
             self._transport.pause_reading()
-            self._loop.call_soon(self._read_on)
+            self._loop.call_soon(self._resume_reading)
 
     def fail(self) -> None:
         """End the connection because of a defect of ours, which must cost no other one."""
@@ -196,7 +196,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._drop()
         self._transport.close()
         try:
-            self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
+            self._connection.connection_lost("internal error", DisconnectReason.SERVER_ERROR)
         except Exception:
             log.exception("Nor could its end be noted.")
 
@@ -208,22 +208,22 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._held_back.cancel()
             self._held_back = None
 
-    def _be_patient(self) -> None:
+    def _cancel_connect_timeout(self) -> None:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
 
-    def _read_on(self) -> None:
-        if self._pace is not None and (wait := self._pace.wait(self._timer())):
-            self._loop.call_later(wait, self._read_on)
+    def _resume_reading(self) -> None:
+        if self._pace is not None and (wait := self._pace.delay(self._timer())):
+            self._loop.call_later(wait, self._resume_reading)
         elif not self._transport.is_closing():
             self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._quick_ack.release()
-        self._be_patient()
+        self._quick_ack.close()
+        self._cancel_connect_timeout()
         self._drop()
-        self._connection.lost(f"connection lost: {exc}" if exc else "connection lost")
+        self._connection.connection_lost(f"connection lost: {exc}" if exc else "connection lost")
 
     def pause_writing(self) -> None:
         self._paused = self._connection.congested = True
@@ -238,12 +238,12 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._out.append(data)
         self._waiting += len(data)
         if self._waiting > HIGH_WATER:
-            self._bound()
+            self._limit_output()
 
-    def _bound(self) -> None:
+    def _limit_output(self) -> None:
         """Bound what one turn of the loop may ask for: few bytes can ask for gigabytes."""
         self._connection.congested = True
-        if self._waiting > MOST_UNREAD:
+        if self._waiting > MAX_UNREAD:
             self._out.pop()  # whose it is will be cut off
 
     def flush(self) -> None:
@@ -251,7 +251,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if self._pace is None:
             self._send(len(self._out))
         else:
-            count, wait = self._pace.share(self._out, self._timer())
+            count, wait = self._pace.split(self._out, self._timer())
             self._send(count)
             if self._out and self._held_back is None:
                 self._held_back = self._loop.call_later(wait, self._go_on)
@@ -275,14 +275,14 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             data = b"".join(out[:count])
             self._waiting -= len(data)
             del out[:count]
-        if asked <= MOST_UNREAD:
+        if asked <= MAX_UNREAD:
             self._transport.write(data)
-            self._quick_ack.said()
+            self._quick_ack.on_send()
         if self._connection.congested:
             self._connection.congested = self._paused
             unread = max(asked, self._transport.get_write_buffer_size())
-            if unread > MOST_UNREAD:
-                self._connection.give_up(unread)
+            if unread > MAX_UNREAD:
+                self._connection.close_slow_consumer(unread)
                 self._transport.abort()  # closing would wait for it to read
                 self._drop()
             self._connection.send_retained()

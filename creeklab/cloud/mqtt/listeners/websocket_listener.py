@@ -18,15 +18,15 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
-from creeklab.cloud.mqtt.listeners.tls_listener import CONNECT_SECONDS, HIGH_WATER, MOST_UNREAD
+from creeklab.cloud.mqtt.listeners.tls_listener import CONNECT_TIMEOUT, HIGH_WATER, MAX_UNREAD
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.transport.http_server import Request
-from creeklab.cloud.transport.websocket import WebSocket, can_open, offered
+from creeklab.cloud.transport.websocket import WebSocket, is_upgrade_request, split_header
 
 SUBPROTOCOL = "mqtt"
 MAX_FRAME = 1 << 20
 """Largest message of the WebSocket, in bytes; one that is not fragmented is a frame."""
-CLOSE_SECONDS = 10.0
+CLOSE_TIMEOUT = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ async def serve_websocket(broker: Broker, request: Request, user: str) -> None:
         ``InvalidRequestException`` if the request does not ask for a WebSocket with the
         subprotocol ``mqtt``.
     """
-    protocols = offered(request.headers.get("sec-websocket-protocol", ""))
-    if SUBPROTOCOL not in protocols or not can_open(request):
+    protocols = split_header(request.headers.get("sec-websocket-protocol", ""))
+    if SUBPROTOCOL not in protocols or not is_upgrade_request(request):
         raise ServiceError(
             "InvalidRequestException",
             f"/mqtt opens a WebSocket with the subprotocol '{SUBPROTOCOL}', and nothing else.",
@@ -81,12 +81,12 @@ class _Conversation:
     async def run(self) -> None:
         """Talk until either end closes."""
         sending = self._loop.create_task(self._send())
-        late = self._loop.call_later(CONNECT_SECONDS, self._connection.expect_connect)
+        late = self._loop.call_later(CONNECT_TIMEOUT, self._connection.close_if_no_connect)
         try:
             await self._receive()
         finally:
             late.cancel()
-            self._connection.lost("connection lost")
+            self._connection.connection_lost("connection lost")
             self._close()
             try:
                 await sending
@@ -96,18 +96,20 @@ class _Conversation:
     async def _receive(self) -> None:
         quick_ack = QuickAck(self._transport)
         try:
-            quick_ack.unanswered()
+            quick_ack.on_no_reply()
             async for data in self._socket.messages():
                 if isinstance(data, bytes):
                     self._take(data)
                     await self._keep_pace(len(data))
                 else:
                     self._code = CloseReason.UNSUPPORTED_DATA
-                    self._connection.garbled("MQTT travels in binary frames; this one was text.")
+                    self._connection.reject_malformed(
+                        "MQTT travels in binary frames; this one was text."
+                    )
                 if not self._out:
-                    quick_ack.unanswered()
+                    quick_ack.on_no_reply()
         finally:
-            quick_ack.release()
+            quick_ack.close()
 
     def _take(self, data: bytes) -> None:
         try:
@@ -115,14 +117,14 @@ class _Conversation:
         except Exception:
             # A defect of ours must cost one connection, not the broker.
             log.exception("A connection was closed because of an error in the broker.")
-            self._connection.lost("internal error", DisconnectReason.SERVER_ERROR)
+            self._connection.connection_lost("internal error", DisconnectReason.SERVER_ERROR)
             self._close()
 
     def _write(self, data: bytes) -> None:
         self._waiting += len(data)
         if self._waiting > HIGH_WATER:
             self._connection.congested = True
-        if self._waiting > MOST_UNREAD:
+        if self._waiting > MAX_UNREAD:
             self._loop.call_soon(self._give_up, self._waiting)
             return
         self._out.append(data)
@@ -130,7 +132,7 @@ class _Conversation:
 
     def _give_up(self, unread: int) -> None:
         if self._connection.open:
-            self._connection.give_up(unread)
+            self._connection.close_slow_consumer(unread)
             self._close()
 
     def _close(self) -> None:
@@ -138,7 +140,7 @@ class _Conversation:
             self._over = True
             self._news.set()
             # Who does not read what is left for it is not waited for any longer.
-            self._patience = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
+            self._patience = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     async def _send(self) -> None:
         """Send what is written, one frame a turn of the loop; the last of it, and then close."""
@@ -152,8 +154,8 @@ class _Conversation:
     async def _keep_pace(self, size: int) -> None:
         """Take note of bytes that pass, and wait until no more pass than may."""
         if self._pace is not None:
-            self._pace.pass_by(size)
-            while not self._over and (wait := self._pace.wait(self._timer())):
+            self._pace.consume(size)
+            while not self._over and (wait := self._pace.delay(self._timer())):
                 await asyncio.sleep(min(wait, 0.5))
 
     async def _flush(self) -> None:

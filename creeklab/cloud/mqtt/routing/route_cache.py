@@ -40,14 +40,14 @@ class Route(NamedTuple):
         return cls(direct, match.groups)
 
 
-class Routes:
+class RouteCache:
     """The routes of one broker's topics."""
 
     def __init__(self, tree: SubscriptionTree[Session, Subscription]) -> None:
         self._tree = tree
         self._known: dict[str, Route] = {}
 
-    def to(self, topic: str) -> Route:
+    def lookup(self, topic: str) -> Route:
         """Return who gets the messages on a topic."""
         route = self._known.get(topic)
         if route is None:
@@ -56,6 +56,6 @@ class Routes:
             route = self._known[topic] = Route.of(self._tree.match(topic))
         return route
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Work all of them out anew: a subscription was made or has ended."""
         self._known.clear()

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
-from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.message import OutboundMessage
 from creeklab.cloud.mqtt.session.session import Session
 
 Members: TypeAlias = Sequence[tuple[Session, Subscription]]
@@ -25,7 +25,7 @@ class Deliver(Protocol):
     """Delivers a message to a session, whether its client is connected or not."""
 
     def __call__(
-        self, session: Session, message: Message, qos: int, retain: bool, group: str
+        self, session: Session, message: OutboundMessage, qos: int, retain: bool, group: str
     ) -> None:
         """Deliver `message` at `qos`, as one of the shared subscription `group`."""
 
@@ -45,7 +45,7 @@ class SharedGroups:
         self,
         tree: SubscriptionTree[Session, Subscription],
         deliver: Deliver,
-        dropped: Callable[[Session, Message, OverflowError], None],
+        dropped: Callable[[Session, OutboundMessage, OverflowError], None],
         clock: Callable[[], float],
     ) -> None:
         self._tree = tree
@@ -53,7 +53,7 @@ class SharedGroups:
         self._dropped = dropped
         self._clock = clock
 
-    def deliver(self, members: Members, message: Message) -> None:
+    def deliver(self, members: Members, message: OutboundMessage) -> None:
         """Deliver a message to one of the members of a group."""
         connected = [member for member in members if member[0].ends_at is None]
         # Who has not kept up is passed over while another one has.
@@ -63,7 +63,7 @@ class SharedGroups:
             session, option = random.choice(choice)
             self._deliver(session, message, min(option.qos, message.qos), False, option.filter)
 
-    def hand_on(self, session: Session, only_to_connected: bool = False) -> None:
+    def reassign(self, session: Session, only_to_connected: bool = False) -> None:
         """Give what a session has not acknowledged to the other members of its groups."""
         if not session.shared:
             return
@@ -75,13 +75,13 @@ class SharedGroups:
                 if member[0] is not session
                 and not (only_to_connected and member[0].ends_at is not None)
             ]
-        for entry, group in session.withdraw({group for group in heirs if heirs[group]}):
+        for entry, group in session.take_shared({group for group in heirs if heirs[group]}):
             message = entry[0]
-            if message.at(self._clock()) is not None:
+            if message.with_remaining_expiry(self._clock()) is not None:
                 self.deliver(heirs[group], message)
             session.forget(entry)
 
-    def gather(self, session: Session, filters: Sequence[str]) -> None:
+    def collect(self, session: Session, filters: Sequence[str]) -> None:
         """Give a session what waits of groups with members that are away."""
         for group in filters:
             if not (group.startswith("$share/") and session.subscriptions[group].qos):
@@ -89,7 +89,7 @@ class SharedGroups:
             for member, _ in self._tree.members(group):
                 if member is session or member.ends_at is None:
                     continue
-                for entry, _ in member.withdraw({group}):
+                for entry, _ in member.take_shared({group}):
                     try:
                         session.queue(entry[0], entry[1], group)
                     except OverflowError as error:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from creeklab.cloud.monitoring.event_log import Party
+from creeklab.cloud.monitoring.event_log import PeerIdentity
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.packets import Will
 from creeklab.cloud.mqtt.codec.wire import Properties
 
-BYTES_BESIDE_PAYLOAD = 500  # what a message takes in memory beside payload and properties, about
+MESSAGE_OVERHEAD = 500  # what a message takes in memory beside payload and properties, about
 
 
 @dataclass(slots=True)
-class Message:
+class OutboundMessage:
     """A message on its way from the broker, encoded once for all who get it in the same form.
 
     Attributes
@@ -37,12 +37,12 @@ class Message:
     retain: bool = False
     expires_at: float | None = None
     confirmed: Callable[[], None] | None = None
-    receivers: list[Party] | None = None
+    receivers: list[PeerIdentity] | None = None
     number: int = 0
     holders: int = 0
     _frames: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
-    def frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
+    def encode_frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
         """Return the bytes before and after the packet id; at QoS 0 all of them, and none."""
         key = version << 2 | qos << 1 | retain
         frame = self._frames.get(key)
@@ -52,7 +52,7 @@ class Message:
             )
         return frame
 
-    def at(self, now: float) -> Message | None:
+    def with_remaining_expiry(self, now: float) -> OutboundMessage | None:
         """Return the message as it is to be sent at `now`: with the time that it still has.
 
         Whole seconds, so that the last one is told as 0 (developer guide, "Message expiry"); never
@@ -65,10 +65,12 @@ class Message:
             return None
         left = min(int(left), self.properties["message_expiry_interval"])
         properties = {**self.properties, "message_expiry_interval": left}
-        return Message(self.topic, self.payload, self.qos, properties, self.retain, self.expires_at)
+        return OutboundMessage(
+            self.topic, self.payload, self.qos, properties, self.retain, self.expires_at
+        )
 
 
-def weight(message: Message | Will) -> int:
+def estimated_size(message: OutboundMessage | Will) -> int:
     """Return what a message that waits takes in memory, in bytes, about."""
     properties = len(repr(message.properties)) if message.properties else 0
-    return len(message.payload) + properties + BYTES_BESIDE_PAYLOAD
+    return len(message.payload) + properties + MESSAGE_OVERHEAD

@@ -10,22 +10,22 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.message import OutboundMessage
 from creeklab.cloud.mqtt.session.property_json import properties_from_text, properties_to_text
-from creeklab.cloud.storage.database import Page, Store
+from creeklab.cloud.storage.database import Database, Page
 from creeklab.cloud.storage.group_commit import GroupCommit
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredMessage:
     """A retained message and when it came, in seconds since the epoch."""
 
-    message: Message
+    message: OutboundMessage
     modified: float
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RetainedSummary:
     """What a list tells of a retained message: size of its payload in bytes, when it came."""
 
     topic: str
@@ -46,13 +46,13 @@ class RetainedMessages:
     """
 
     def __init__(
-        self, store: Store, commits: GroupCommit, limit: int, clock: Callable[[], float]
+        self, store: Database, commits: GroupCommit, limit: int, clock: Callable[[], float]
     ) -> None:
         self._store = store
         self._commits = commits
         self._limit = limit
         self._clock = clock
-        self._fresh: dict[str, Kept | None] = {}
+        self._fresh: dict[str, StoredMessage | None] = {}
         with store.transaction() as db:
             db.execute("DELETE FROM retained WHERE expires_at <= ?", (clock(),))
         self._count = self._counted()
@@ -62,19 +62,19 @@ class RetainedMessages:
         """Tell whether a message can be kept for a topic: there is one, or the limit is not met."""
         return self._count < self._limit or self._exists(topic)
 
-    def put(self, message: Message) -> None:
+    def put(self, message: OutboundMessage) -> None:
         """Keep `message` for its topic; an empty payload removes what is there."""
         topic = message.topic
         self._count += bool(message.payload) - self._exists(topic)
-        self._fresh[topic] = Kept(message, self._clock()) if message.payload else None
+        self._fresh[topic] = StoredMessage(message, self._clock()) if message.payload else None
         self._commits.ask(promise=True)
 
-    def get(self, topic: str) -> Message | None:
+    def get(self, topic: str) -> OutboundMessage | None:
         """Return the message kept for exactly this topic, as it is to be sent now."""
         kept = self.find(topic)
-        return None if kept is None else kept.message.at(self._clock())
+        return None if kept is None else kept.message.with_remaining_expiry(self._clock())
 
-    def find(self, topic: str) -> Kept | None:
+    def find(self, topic: str) -> StoredMessage | None:
         """Return what is kept for exactly this topic, unless it has expired."""
         if topic in self._fresh:
             kept = self._fresh[topic]
@@ -86,7 +86,7 @@ class RetainedMessages:
         expires_at = kept.message.expires_at
         return kept if expires_at is None or expires_at > self._clock() else None
 
-    def page(self, page: Page, now: float) -> tuple[list[Summary], str | None]:
+    def page(self, page: Page, now: float) -> tuple[list[RetainedSummary], str | None]:
         """Return a part of the list of what is kept, in the order of topics, and its token.
 
         What has expired is left out, so a page may be shorter than it was asked to be.
@@ -102,7 +102,7 @@ class RetainedMessages:
             page,
         )
         return [
-            Summary(topic, size, qos, modified)
+            RetainedSummary(topic, size, qos, modified)
             for topic, size, qos, modified, expires_at in rows
             if expires_at is None or expires_at > now
         ], token
@@ -146,7 +146,9 @@ class RetainedMessages:
         return int(number)
 
 
-def _kept(row: sqlite3.Row) -> Kept:
+def _kept(row: sqlite3.Row) -> StoredMessage:
     properties = properties_from_text(row["properties"])
-    message = Message(row["topic"], row["payload"], row["qos"], properties, True, row["expires_at"])
-    return Kept(message, row["modified"])
+    message = OutboundMessage(
+        row["topic"], row["payload"], row["qos"], properties, True, row["expires_at"]
+    )
+    return StoredMessage(message, row["modified"])

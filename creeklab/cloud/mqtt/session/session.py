@@ -18,18 +18,18 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
-from creeklab.cloud.mqtt.session.message import Message, weight
+from creeklab.cloud.mqtt.session.message import OutboundMessage, estimated_size
 
 MAX_IN_FLIGHT = 100
 MAX_WAITING = 10_000
 MAX_BACKLOG_BYTES = 256 << 20
 
 
-Entry: TypeAlias = tuple[Message, bool, int]
+Entry: TypeAlias = tuple[OutboundMessage, bool, int]
 """A message of a session: the message, its retain flag, and its position among the session's."""
 
 
-class Keeper(Protocol):
+class SessionStore(Protocol):
     """Who keeps the sessions that outlive their connections.
 
     Attributes
@@ -38,24 +38,24 @@ class Keeper(Protocol):
         How many it keeps.
     """
 
-    kept: int
+    count: int
 
     def load(self, now: float) -> list[tuple[Session, float]]:
         """Return the sessions that were kept, and when each ends, in seconds since the epoch."""
 
-    def enroll(self, session: Session) -> None:
+    def add(self, session: Session) -> None:
         """Keep a session from now on."""
 
-    def save(self, session: Session) -> None:
+    def update(self, session: Session) -> None:
         """Take note that something about a session but its messages has changed."""
 
-    def drop(self, session: Session) -> None:
+    def delete(self, session: Session) -> None:
         """Keep a session no longer."""
 
-    def add(self, session: Session, entry: Entry, group: str) -> None:
+    def add_message(self, session: Session, entry: Entry, group: str) -> None:
         """Keep a message; `group` is the shared subscription that it came by, if one."""
 
-    def remove(self, session: Session, entry: Entry) -> None:
+    def remove_message(self, session: Session, entry: Entry) -> None:
         """Keep a message no longer."""
 
 
@@ -98,12 +98,12 @@ class Session:
     waiting: deque[Entry] = field(default_factory=deque)
     shared: dict[int, str] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
-    keeper: Keeper | None = None
+    store: SessionStore | None = None
     number: int = 0
     last_position: int = 0
     _last_id: int = 0
 
-    def admit(self, message: Message, retain: bool, group: str = "") -> int:
+    def enqueue_or_send(self, message: OutboundMessage, retain: bool, group: str = "") -> int:
         """Take a QoS 1 message; return its packet id, or 0 if it has to wait.
 
         Parameters
@@ -121,7 +121,7 @@ class Session:
         self.queue(message, retain, group)
         return 0
 
-    def queue(self, message: Message, retain: bool, group: str = "") -> None:
+    def queue(self, message: OutboundMessage, retain: bool, group: str = "") -> None:
         """Let a message wait behind the others.
 
         Raises
@@ -129,7 +129,7 @@ class Session:
         OverflowError
             As `admit`.
         """
-        size = weight(message)
+        size = estimated_size(message)
         if len(self.waiting) >= MAX_WAITING:
             raise OverflowError(f"{MAX_WAITING} messages wait for '{self.client_id}' already.")
         if self.backlog.bytes + size > MAX_BACKLOG_BYTES:
@@ -139,7 +139,7 @@ class Session:
         self.waiting.append(self._enter(message, retain, group))
         self.backlog.bytes += size
 
-    def acknowledge(self, packet_id: int) -> Message | None:
+    def acknowledge(self, packet_id: int) -> OutboundMessage | None:
         """Take the client's acknowledgement; return the message, None if it was not awaited."""
         entry = self.in_flight.pop(packet_id, None)
         if entry is None:
@@ -147,11 +147,11 @@ class Session:
         self.forget(entry)
         return entry[0]
 
-    def next_waiting(self, now: float) -> tuple[int, Message, bool] | None:
+    def pop_next(self, now: float) -> tuple[int, OutboundMessage, bool] | None:
         """Return the next message that may be sent now: packet id, message, retain flag."""
         while self.waiting and len(self.in_flight) < self.window:
             entry = self._pop()
-            message = entry[0].at(now)
+            message = entry[0].with_remaining_expiry(now)
             if message is not None:
                 return self._start(entry), message, entry[1]
             self.forget(entry)
@@ -163,14 +163,14 @@ class Session:
         self.in_flight.clear()
         self.waiting.extendleft(reversed(entries))
         for entry in entries:
-            self.backlog.bytes += weight(entry[0])
+            self.backlog.bytes += estimated_size(entry[0])
         if any(each[0].confirmed is not None for each in self.waiting):
             for _ in range(len(self.waiting)):
                 entry = self._pop()
                 if entry[0].confirmed is None:
                     self._put_back(entry)
 
-    def withdraw(self, groups: Set[str]) -> list[tuple[Entry, str]]:
+    def take_shared(self, groups: Set[str]) -> list[tuple[Entry, str]]:
         """Take out what waits of the shared subscriptions `groups`, each with its filter.
 
         The keeper has it still: `forget` each when another session has taken it.
@@ -190,31 +190,31 @@ class Session:
         """Let go of a message that was acknowledged, has expired or went to another session."""
         if self.shared:
             self.shared.pop(entry[2], None)
-        if self.keeper is not None:
-            self.keeper.remove(self, entry)
+        if self.store is not None:
+            self.store.remove_message(self, entry)
 
-    def share(self, backlog: Backlog) -> None:
+    def attach_backlog(self, backlog: Backlog) -> None:
         """Count what waits in a backlog that is shared by all sessions."""
         for entry in self.waiting:
-            backlog.bytes += weight(entry[0])
+            backlog.bytes += estimated_size(entry[0])
         self.backlog = backlog
 
     def close(self) -> None:
         """End the session: nothing waits any more, and nobody keeps it."""
-        if self.keeper is not None:
-            self.keeper.drop(self)
+        if self.store is not None:
+            self.store.delete(self)
         while self.waiting:
             self._pop()
         self.in_flight.clear()
         self.shared.clear()
 
-    def _enter(self, message: Message, retain: bool, group: str) -> Entry:
+    def _enter(self, message: OutboundMessage, retain: bool, group: str) -> Entry:
         position = self.last_position = self.last_position + 1
         entry = (message, retain, position)
         if group:
             self.shared[position] = group
-        if self.keeper is not None and message.confirmed is None:
-            self.keeper.add(self, entry, group)
+        if self.store is not None and message.confirmed is None:
+            self.store.add_message(self, entry, group)
         return entry
 
     def _start(self, entry: Entry) -> int:
@@ -229,9 +229,9 @@ class Session:
 
     def _pop(self) -> Entry:
         entry = self.waiting.popleft()
-        self.backlog.bytes -= weight(entry[0])
+        self.backlog.bytes -= estimated_size(entry[0])
         return entry
 
     def _put_back(self, entry: Entry) -> None:
         self.waiting.append(entry)
-        self.backlog.bytes += weight(entry[0])
+        self.backlog.bytes += estimated_size(entry[0])

@@ -18,16 +18,16 @@ from itertools import count
 from typing import Any
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
-from creeklab.cloud.mqtt.session.message import Message
+from creeklab.cloud.mqtt.session.message import OutboundMessage
 from creeklab.cloud.mqtt.session.property_json import properties_from_text, properties_to_text
 from creeklab.cloud.mqtt.session.session import Entry, Session
-from creeklab.cloud.storage.database import Store
+from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
 
 Row = tuple[Any, ...]
 
 
-class KeptSessions:
+class SqliteSessionStore:
     """The kept sessions of one account; a `session.Keeper`.
 
     Parameters
@@ -44,12 +44,12 @@ class KeptSessions:
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         commits: GroupCommit,
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
-        self.kept = 0
+        self.count = 0
         self._store = store
         self._commits = commits
         self._clock = clock
@@ -59,7 +59,7 @@ class KeptSessions:
         self._session_numbers = count(last_session + 1)
         self._message_numbers = count(last_message + 1)
         # New: lost if they cannot be written, as nobody was promised anything yet.
-        self._new_messages: list[Message] = []
+        self._new_messages: list[OutboundMessage] = []
         self._new_rows: list[Row] = []
         self._new_entries: list[Row] = []
         # To be made up for if they cannot be written.
@@ -80,12 +80,12 @@ class KeptSessions:
         for row in self._store.execute("SELECT * FROM sessions ORDER BY number"):
             ends_at = now + row["expiry"] if row["ends_at"] is None else row["ends_at"]
             session = Session(row["client_id"], row["version"], row["principal"], row["expiry"])
-            session.keeper, session.number = self, row["number"]
+            session.store, session.number = self, row["number"]
             for fields in json.loads(row["subscriptions"]):
                 session.subscriptions[fields[0]] = Subscription(*fields)
             found[session.number] = session, ends_at
-        self.kept = len(found)
-        messages: dict[int, Message] = {}
+        self.count = len(found)
+        messages: dict[int, OutboundMessage] = {}
         for row in self._store.execute(
             "SELECT session, position, queued.retain, shared, messages.* FROM queued "
             "JOIN messages ON messages.number = message ORDER BY session, position"
@@ -111,35 +111,35 @@ class KeptSessions:
             # A clock that was set back must not prolong a session.
             left = min(ends_at - now, session.expiry)
             if left <= 0:
-                self.drop(session)
+                self.delete(session)
             else:
                 session.ends_at = self._timer() + left
-                self.save(session)
+                self.update(session)
                 living.append((session, now + left))
         return living
 
-    def enroll(self, session: Session) -> None:
+    def add(self, session: Session) -> None:
         """Keep a session from now on."""
-        session.keeper, session.number = self, next(self._session_numbers)
-        self.kept += 1
-        self.save(session)
+        session.store, session.number = self, next(self._session_numbers)
+        self.count += 1
+        self.update(session)
 
-    def save(self, session: Session) -> None:
+    def update(self, session: Session) -> None:
         """Take note that something about a session but its messages has changed."""
         self._changed[session.number] = session
         self._commits.ask(promise=False)
 
-    def drop(self, session: Session) -> None:
+    def delete(self, session: Session) -> None:
         """Keep a session no longer."""
         self._changed.pop(session.number, None)
         self._ended.append((session.number,))
         for message, _, _ in (*session.in_flight.values(), *session.waiting):
             self._release(message)
-        session.keeper = None
-        self.kept -= 1
+        session.store = None
+        self.count -= 1
         self._commits.ask(promise=False)
 
-    def add(self, session: Session, entry: Entry, group: str) -> None:
+    def add_message(self, session: Session, entry: Entry, group: str) -> None:
         """Keep a message; `group` is the shared subscription that it came by, if one."""
         message, retain, position = entry
         if not message.number:
@@ -150,7 +150,7 @@ class KeptSessions:
         self._new_entries.append((session.number, position, message.number, retain, group))
         self._commits.ask(promise=True)
 
-    def remove(self, session: Session, entry: Entry) -> None:
+    def remove_message(self, session: Session, entry: Entry) -> None:
         """Keep a message no longer."""
         message, _, position = entry
         if message.number:
@@ -158,7 +158,7 @@ class KeptSessions:
             self._commits.ask(promise=False)
         self._release(message)
 
-    def _release(self, message: Message) -> None:
+    def _release(self, message: OutboundMessage) -> None:
         message.holders -= 1
         if message.number and message.holders == 0:
             self._done_messages.append((message.number,))
@@ -214,7 +214,7 @@ class KeptSessions:
         )
 
 
-def _message_row(message: Message) -> Row:
+def _message_row(message: OutboundMessage) -> Row:
     return (
         message.number,
         message.topic,
@@ -224,8 +224,8 @@ def _message_row(message: Message) -> Row:
     )
 
 
-def _message(row: sqlite3.Row) -> Message:
-    return Message(
+def _message(row: sqlite3.Row) -> OutboundMessage:
+    return OutboundMessage(
         row["topic"],
         row["payload"],
         1,

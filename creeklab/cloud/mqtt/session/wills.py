@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from creeklab.cloud.authorization import Access
-from creeklab.cloud.monitoring.event_log import Party
+from creeklab.cloud.authorization import ConnectionAuthorization
+from creeklab.cloud.monitoring.event_log import PeerIdentity
 from creeklab.cloud.mqtt.codec.packets import Will
 from creeklab.cloud.mqtt.session import session
-from creeklab.cloud.mqtt.session.message import weight
+from creeklab.cloud.mqtt.session.message import estimated_size
 from creeklab.cloud.mqtt.session.session import Backlog
 
 
@@ -23,13 +23,13 @@ class PendingWill:
 
     due: float
     will: Will
-    access: Access
-    sender: Party
+    access: ConnectionAuthorization
+    sender: PeerIdentity
 
     @property
     def size(self) -> int:
         """What it takes in memory, in bytes, about."""
-        return weight(self.will)
+        return estimated_size(self.will)
 
 
 class PendingWills:
