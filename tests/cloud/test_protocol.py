@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from botocore.awsrequest import create_request_object, prepare_request_dict
 from botocore.loaders import Loader
-from botocore.model import ServiceModel
+from botocore.model import ServiceModel as BotocoreModel
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 from hypothesis import given
@@ -25,7 +25,7 @@ from creeklab.cloud.transport.http_response import HttpResponse
 
 SERVICES = {name: ServiceModel(name) for name in ("iot", "iot-data", "sts")}
 MODELS = {
-    name: ServiceModel(Loader().load_service_model(name, "service-2"), name) for name in SERVICES
+    name: BotocoreModel(Loader().load_service_model(name, "service-2"), name) for name in SERVICES
 }
 REST_OPERATIONS = [
     (name, operation) for name in ("iot", "iot-data") for operation in SERVICES[name].operations
