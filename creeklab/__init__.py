@@ -1,7 +1,7 @@
-"""creeklab: learn AWS IoT around one real creek.
+"""creeklab: learn AWS IoT with one real creek.
 
-``creeklab.open_lab()`` is where a notebook begins. Nothing heavy is imported before that, and
-this file stays readable for Pythons too old for the rest, so that they can be told so.
+Every notebook starts with ``creeklab.open_lab()``. Nothing heavy is imported before that call. Old
+versions of Python must be able to parse this file, so that ``__main__.py`` can report the version.
 """
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ __all__ = ["Lab", "open_lab"]
 
 
 def __getattr__(name):  # type: ignore[no-untyped-def]
-    """Import what is asked for, and no more: `open_lab` imports the rest while the cloud starts."""
+    """Import only the requested name: `open_lab` imports the rest while the cloud starts."""
     if name == "open_lab":
         from creeklab.lab.open_lab import open_lab
 

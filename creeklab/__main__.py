@@ -1,15 +1,15 @@
-"""``python -m creeklab``: says what is missing where Python is too old, else hands over to ``cli``.
+"""Run the command line (``python -m creeklab``), or explain that this Python is too old.
 
-This file and ``__init__.py`` keep to what old Pythons can read, so that those get as far as the
-sentence below: no f-strings, no ``from __future__ import annotations``.
+Old versions of Python must be able to parse this file and ``__init__.py``, so that they reach the
+message below: no f-strings, no ``from __future__ import annotations``.
 """
 
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit(
-        "creeklab needs Python 3.11 or newer, and this is Python %d.%d (%s).\n"  # noqa: UP031
-        "Install a newer Python beside it and name that one in the command, for example:\n"
+        "creeklab requires Python 3.11 or later, but this is Python %d.%d (%s).\n"  # noqa: UP031
+        "Install a newer Python and use it in the command, for example:\n"
         "    python3.11 -m creeklab lab"
         % (sys.version_info[0], sys.version_info[1], sys.executable)
     )

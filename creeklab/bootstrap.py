@@ -1,16 +1,18 @@
-"""From a fresh clone to a Python that has everything: what every command does first.
+"""Set up the Python environment before a command runs.
 
-``python3 -m creeklab`` may be typed where there is nothing but git and Python, so this file uses
-the standard library alone. `prepare` takes the first of these that holds:
+``python3 -m creeklab`` must work on a machine that has only git and Python, so this file uses only
+the standard library. `prepare` applies the first of these cases that is true:
 
-- this Python has all that ``pyproject.toml`` asks for (a conda environment, say): it is used;
-- the clone's ``.venv`` is whole: the command goes on in its Python;
-- ``.venv`` is made and filled from the hashed lock, and the command goes on in its Python.
+- This Python has every package in ``pyproject.toml`` (in a conda environment, for example). The
+  command runs in this Python.
+- The clone's ``.venv`` is up to date. The command runs again in the Python of ``.venv``.
+- Otherwise, ``.venv`` is created from the hashed lock file. The command runs again in the Python of
+  ``.venv``.
 
-``.venv`` is whole when its stamp names the very locks that it was filled from. The stamp is removed
-before an install and written after it, so an install that was cut short at any point has none, and
-the folder is made anew. One terminal installs at a time. The installers hold the lock too: if the
-command itself is killed, the next one waits until what it had started has ended.
+``.venv`` is up to date when the hashes in its stamp file match the lock files. The stamp is removed
+before an installation and written after it, so an interrupted installation leaves no stamp and
+``.venv`` is created again. Only one terminal installs at a time. The installers inherit the file
+lock: if the command is killed, the next command waits for the installer that is still running.
 """
 
 from __future__ import annotations
@@ -36,10 +38,10 @@ from typing import IO, NoReturn
 
 REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
-TEST_LOCK = "tests/requirements.lock"  # holds all of LOCK, in the same versions
-MEGABYTES = 900  # what .venv takes, test extras included, rounded up
+TEST_LOCK = "tests/requirements.lock"  # a superset of LOCK, with the same versions
+MEGABYTES = 900  # size of .venv with the test packages, rounded up
 
-# What a compiled package must fit, such as ".cpython-311-x86_64-linux-gnu.so".
+# Suffix of the compiled packages that this Python can load: ".cpython-311-x86_64-linux-gnu.so".
 PYTHON = importlib.machinery.EXTENSION_SUFFIXES[0]
 
 if sys.platform == "win32":
@@ -62,28 +64,28 @@ else:
         except BlockingIOError:
             return False
         except OSError:
-            return True  # a file system without locks: better to go on than never to start
+            return True  # a file system without locks: continue, or no command could ever run
         return True
 
 
 class SetupError(Exception):
-    """Something that the person at the keyboard can mend: what happened, why, what to do."""
+    """A problem that the user can fix. The message says what failed, why, and what to do."""
 
 
 def prepare(arguments: Sequence[str], *, tests: bool = False) -> None:
-    """Return if this Python can run creeklab; otherwise run the command where one can.
+    """Return if this Python can run creeklab; otherwise run the command in ``.venv``.
 
     Parameters
     ----------
     arguments
-        What followed ``python -m creeklab``, for the Python of ``.venv`` to carry out.
+        Arguments of ``python -m creeklab``, to run again with the Python of ``.venv``.
     tests
-        Whether the test extras are needed as well.
+        Whether the command also needs the test packages.
 
     Raises
     ------
     SetupError
-        When there is no such Python and ``.venv`` cannot be made.
+        If this Python cannot run creeklab and ``.venv`` cannot be created.
     """
     environment = Environment(REPOSITORY_ROOT)
     if environment.is_active():
@@ -101,16 +103,16 @@ def prepare(arguments: Sequence[str], *, tests: bool = False) -> None:
 
 def _check_installed() -> None:
     try:
-        importlib.metadata.distribution("creeklab")  # an installer put it here, with what it needs
+        importlib.metadata.distribution("creeklab")  # installed as a package, with dependencies
     except importlib.metadata.PackageNotFoundError:
         raise SetupError(
-            f"There is no {LOCK} beside {REPOSITORY_ROOT / 'creeklab'}: this is not a clone of creeklab.\n"
-            "Clone the repository with git, go into its folder, and run the command there."
+            f"Cannot set up creeklab: {REPOSITORY_ROOT} has no {LOCK}, so it is not a clone of creeklab.\n"
+            "Clone the repository with git and run the command in its folder."
         ) from None
 
 
 def is_up_to_date(pyproject: Path, *, tests: bool) -> bool:
-    """Tell whether this Python's environment has every dependency, new enough."""
+    """Return whether this Python has every dependency in a sufficient version."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     extra = project["optional-dependencies"]["test"] if tests else []
     return all(map(is_met, [*project["dependencies"], *extra]))
@@ -124,19 +126,20 @@ _REQUIREMENT = re.compile(
 
 
 def is_met(requirement: str) -> bool:
-    """Tell whether this environment meets a requirement, such as ``"boto3>=1.43"``.
+    """Return whether this environment meets a requirement, such as ``"boto3>=1.43"``.
 
-    ``packaging`` would tell, but it is not there yet. So this reads what ``pyproject.toml`` uses: a
-    name, one minimum, one condition on the platform.
+    The ``packaging`` library could parse any requirement, but might not be installed yet. This
+    function parses only the forms that ``pyproject.toml`` uses: a name, one minimum version and one
+    condition on the platform.
 
     Raises
     ------
     ValueError
-        If the requirement says more than that.
+        If the requirement has any other form.
     """
     parts = _REQUIREMENT.fullmatch(requirement)
     if parts is None:
-        raise ValueError(f"cannot read the requirement {requirement!r}")
+        raise ValueError(f"Cannot parse the requirement {requirement!r}.")
     name, minimum, operator, platform = parts.group("name", "minimum", "operator", "platform")
     if operator and (sys.platform == platform) != (operator == "=="):
         return True
@@ -148,7 +151,7 @@ def is_met(requirement: str) -> bool:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Return the leading numbers, zeros at the end left out: ``(2, 9)`` for ``"2.9.0.post1"``."""
+    """Return the release numbers without trailing zeros: ``(2, 9)`` for ``"2.9.0.post1"``."""
     numbers = [int(number) for number in re.findall(r"\d+", re.split(r"[^\d.]", version)[0])]
     while numbers and numbers[-1] == 0:
         numbers.pop()
@@ -161,7 +164,7 @@ class Environment:
     Parameters
     ----------
     clone
-        The folder that holds ``creeklab/`` and the locks.
+        Folder that contains ``creeklab/`` and the lock files.
     """
 
     def __init__(self, clone: Path) -> None:
@@ -172,14 +175,14 @@ class Environment:
         self._lock = self.folder / "creeklab-lock"
 
     def is_active(self) -> bool:
-        """Tell whether this very process runs in it."""
+        """Return whether this process runs in the environment."""
         return self.folder.is_dir() and self.folder.samefile(sys.prefix)
 
     def is_up_to_date(self, *, tests: bool) -> bool:
-        """Tell whether it has a Python, and all that the locks of today name.
+        """Return whether the environment has a Python and every package in the current lock files.
 
-        No process is started to find out. Whether that Python is still the one that the packages
-        were installed for, it tells itself when it asks.
+        This check starts no process. The Python version is compared only if this process runs in
+        the environment.
         """
         wanted = self._digests(tests)
         if self.is_active():
@@ -187,25 +190,23 @@ class Environment:
         return self._has_python() and wanted.items() <= self._read_stamp().items()
 
     def make(self, *, tests: bool) -> None:
-        """Make it, or bring it up to date, saying what is done; return once it is whole.
+        """Create or update the environment, and print each step.
 
         Raises
         ------
         SetupError
-            With the likely cause and a way out, if it cannot be made.
+            If the environment cannot be created. The message names the likely cause and the fix.
         """
         try:
             self.folder.mkdir(exist_ok=True)
             with self._alone() as held:
-                if not self.is_up_to_date(
-                    tests=tests
-                ):  # another terminal may have made it meanwhile
+                if not self.is_up_to_date(tests=tests):  # another terminal might have created it
                     self._make(Installer(self.folder, self.python, held), tests)
         except OSError as error:
             raise SetupError(diagnose(str(error)) or str(error)) from error
 
     def reexec(self, arguments: Sequence[str]) -> NoReturn:
-        """Carry out ``python -m creeklab`` with these arguments in it; never return."""
+        """Run ``python -m creeklab`` with these arguments in the environment; never return."""
         command = [str(self.python), "-m", "creeklab", *arguments]
         sys.stdout.flush()
         if os.name != "nt":
@@ -215,7 +216,7 @@ class Environment:
             try:
                 sys.exit(process.wait())
             except KeyboardInterrupt:
-                continue  # Ctrl-C reached the other process as well, which ends in its own way
+                continue  # the child process received Ctrl-C too, and handles it
 
     def _make(self, installer: Installer, tests: bool) -> None:
         started = time.monotonic()
@@ -224,9 +225,11 @@ class Environment:
         self._stamp.unlink(missing_ok=True)
         fits = python is not None and (python == PYTHON or not self.is_active())
         if fits and self._has_python() and installer.has_pip():
-            print_line("1/3 Bringing .venv up to date")
+            print_line("1/3 Updating .venv")
         else:
-            print_line(f"1/3 Making .venv with Python {sys.version.split()[0]} ({sys.executable})")
+            print_line(
+                f"1/3 Creating .venv with Python {sys.version.split()[0]} ({sys.executable})"
+            )
             self._clear()
             self._create(installer)
             python = PYTHON
@@ -237,22 +240,22 @@ class Environment:
         unfinished.write_text(json.dumps(stamp), encoding="utf-8")
         unfinished.replace(self._stamp)
         print_line(
-            f"Ready after {time.monotonic() - started:.0f} s; the next start installs nothing.\n"
+            f"Ready after {time.monotonic() - started:.0f} s. The next start installs nothing.\n"
         )
 
     def _create(self, installer: Installer) -> None:
         if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
             raise SetupError(NO_VENV)
-        base = getattr(sys, "_base_executable", sys.executable)  # .venv's own Python was cleared
+        base = getattr(sys, "_base_executable", sys.executable)  # the Python of .venv is removed
         for command in (
             [base, "-m", "venv", "--without-pip", str(self.folder)],
-            [str(self.python), "-m", "ensurepip", "--default-pip"],  # venv would hide what it says
+            [str(self.python), "-m", "ensurepip", "--default-pip"],  # venv would hide its output
         ):
             code, output = installer.run(command)
             if code:
                 raise SetupError(diagnose(output) or NOT_INSTALLED)
-        # Lets the kernels in notebooks/ import creeklab. The path is relative, so that it is plain
-        # ASCII whatever the clone's folder is called, and holds when the clone is moved.
+        # Kernels in notebooks/ must be able to import creeklab. A relative path is ASCII for any
+        # folder name, and stays valid when the clone is moved.
         packages = sysconfig.get_path("purelib", "venv", {"base": str(self.folder)})
         pointer = os.path.relpath(self.clone, packages) + "\n"
         Path(packages, "creeklab.pth").write_text(pointer, encoding="ascii")
@@ -268,18 +271,20 @@ class Environment:
 
     @contextmanager
     def _alone(self) -> Iterator[IO[bytes]]:
-        """Hold the lock, which the system takes back from a process that is killed."""
+        """Hold the lock, which the operating system releases if the process is killed."""
         with self._lock.open("ab") as file:
             waiting = False
             while not _try_lock(file):
                 if not waiting:
-                    print_line("Another creeklab is preparing .venv; waiting until it has.")
+                    print_line(
+                        "Another creeklab command is preparing .venv. Waiting for it to finish."
+                    )
                     waiting = True
                 time.sleep(0.2)
             yield file
 
     def _has_python(self) -> bool:
-        # On Windows .venv/Scripts/python.exe outlives the Python that it starts.
+        # On Windows, .venv/Scripts/python.exe remains after the base Python is uninstalled.
         try:
             settings = (self.folder / "pyvenv.cfg").read_text(encoding="utf-8")
         except OSError:
@@ -302,16 +307,16 @@ class Environment:
 
 
 class Installer:
-    """Runs ``venv``, uv and pip for one environment, showing their lines as they come.
+    """Run ``venv``, uv and pip for one environment, and print their output line by line.
 
     Parameters
     ----------
     folder
-        The environment.
+        Folder of the environment.
     python
-        Its Python.
+        Python of the environment.
     held
-        The open lock file. The tools inherit it, so that the lock lasts as long as they do.
+        Open lock file. The tools inherit it, so the lock is held until the last of them ends.
     """
 
     def __init__(self, folder: Path, python: Path, held: IO[bytes]) -> None:
@@ -322,7 +327,7 @@ class Installer:
     def run(
         self, command: Sequence[str], settings: Mapping[str, str] | None = None
     ) -> tuple[int, str]:
-        """Run a command to its end; return its exit code and what it printed."""
+        """Run a command; return its exit code and its output."""
         printed = []
         with subprocess.Popen(
             command,
@@ -341,7 +346,7 @@ class Installer:
         return process.returncode, "".join(printed)
 
     def has_pip(self) -> bool:
-        """Tell whether the environment's Python still starts and finds its packages."""
+        """Return whether the environment's Python starts and finds its packages."""
         command = [self._python, "-m", "pip", "--version"]
         try:
             return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -349,41 +354,43 @@ class Installer:
             return False
 
     def install(self, lock: Path) -> None:
-        """Install what a lock names, every file checked against its hash: by uv, else by pip.
+        """Install the packages in a lock file with uv, or with pip if uv fails.
+
+        Both verify the hash of every file.
 
         Raises
         ------
         SetupError
-            If pip fails too, or if what kept it from fetching uv will keep it from the rest.
+            If pip fails too, or if pip cannot download uv for a reason that affects every package.
         """
         pins = lock.read_text(encoding="utf-8")
         uv_pin = extract_pin(pins, "uv")
         uv = self._folder / "creeklab-uv.txt"
         uv.write_text(uv_pin, encoding="utf-8")
-        packages = self._folder / "creeklab-packages.txt"  # without uv, which not every system has
+        packages = self._folder / "creeklab-packages.txt"  # without uv, which some systems lack
         packages.write_text(pins.replace(uv_pin, ""), encoding="utf-8")
 
-        print_line("2/3 Fetching uv, which installs faster than pip")
+        print_line("2/3 Downloading uv, which installs packages faster than pip")
         code, output = self._pip("--no-deps", "--requirement", str(uv))
         if code and (cause := diagnose(output)):
             raise SetupError(cause)
         names = set(re.findall(r"^[\w.-]+(?===)", pins, re.MULTILINE))
-        print_line(f"3/3 Installing what is missing of {len(names)} packages (some 200 MB in all)")
+        print_line(f"3/3 Installing up to {len(names)} packages (about 200 MB in total)")
         if code == 0:
             code = self._uv("--requirement", str(packages))
         if code:
-            print_line("    uv does not work here; pip does it instead, in a few minutes")
+            print_line("    uv failed. Installing with pip instead, which takes a few minutes")
             code, output = self._pip("--requirement", str(packages))
         if code:
             raise SetupError(diagnose(output) or NOT_INSTALLED)
 
     def compile(self, package: Path) -> None:
-        """Compile a package, as pip does with those that it installs.
+        """Compile a package to bytecode, as pip does for the packages that it installs.
 
-        Else every process that may not write, or is told not to, compiles it anew.
+        Otherwise, every process that cannot write bytecode compiles the package again.
         """
         command = [self._python, "-m", "compileall", "-q", str(package)]
-        subprocess.run(command, capture_output=True, check=False)  # it works without as well
+        subprocess.run(command, capture_output=True, check=False)  # optional: only saves time
 
     def _pip(self, *arguments: str) -> tuple[int, str]:
         return self.run([self._python, "-m", "pip", "install", "--require-hashes", *arguments])
@@ -400,7 +407,7 @@ class Installer:
             name: value for name, value in uv_settings(listed).items() if name not in os.environ
         }
         install = ["-m", "uv", "pip", "install", "--python", self._python, "--require-hashes"]
-        # As pip does. Else every process that may not, or is told not to, write compiles anew.
+        # Like pip. Otherwise, every process that cannot write bytecode compiles the packages again.
         install += ["--compile-bytecode"]
         code, _ = self.run([self._python, *install, *arguments], settings)
         return code
@@ -409,11 +416,11 @@ class Installer:
 TOOL_SETTINGS = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "PIP_PROGRESS_BAR": "off",
-    "PIP_USER": "0",  # a pip.conf that says "user = true" would be refused in .venv
+    "PIP_USER": "0",  # pip rejects "user = true" from a pip.conf in .venv
     "PYTHONUTF8": "1",
 }
 
-_UV_NAMES = {  # pip's setting: uv's variable, what stands between its values
+_UV_NAMES = {  # pip's setting: uv's variable, and the separator of its values
     "index-url": ("UV_DEFAULT_INDEX", " "),
     "extra-index-url": ("UV_INDEX", " "),
     "no-index": ("UV_OFFLINE", " "),  # uv has no variable for no-index itself
@@ -426,18 +433,18 @@ _UV_NAMES = {  # pip's setting: uv's variable, what stands between its values
 
 
 def uv_settings(pip_config: str) -> dict[str, str]:
-    """Return the variables that make uv look for packages where pip does.
+    """Return the environment variables that make uv use pip's package sources.
 
     Parameters
     ----------
     pip_config
-        What ``pip config list`` prints: pip's files and variables, which uv does not read.
+        Output of ``pip config list``: pip's configuration, which uv does not read.
     """
     settings = {
-        "UV_SYSTEM_CERTS": "1",  # as pip: a company's own CA is in the system's store
-        "UV_INDEX_STRATEGY": "unsafe-best-match",  # as pip; safe, since every file has its hash
+        "UV_SYSTEM_CERTS": "1",  # like pip: a company's CA is in the system's certificate store
+        "UV_INDEX_STRATEGY": "unsafe-best-match",  # like pip; safe, because hashes are verified
     }
-    for section in ("global", "install", ":env:"):  # the later one counts
+    for section in ("global", "install", ":env:"):  # later sections take precedence
         for line in pip_config.splitlines():
             key, _, value = line.partition("=")
             if (
@@ -450,79 +457,81 @@ def uv_settings(pip_config: str) -> dict[str, str]:
 
 
 def extract_pin(lock: str, name: str) -> str:
-    """Return the lines of a lock that pin one package: its version and the hashes below it."""
+    """Return the lines of a lock file that pin one package: its version and its hashes."""
     found = re.search(rf"^{re.escape(name)}==(?:.*\\\n)*.*", lock, re.MULTILINE)
     if found is None:
-        raise ValueError(f"the lock does not pin {name}")
+        raise ValueError(f"The lock file does not pin {name}.")
     return found[0] + "\n"
 
 
 NO_VENV = (
-    "This Python lacks venv, the module that makes environments; some systems pack it apart.\n"
-    "On Debian and Ubuntu: sudo apt install python3-venv\n"
+    "Cannot create .venv: this Python has no venv module. Some systems package it separately.\n"
+    "On Debian and Ubuntu, run: sudo apt install python3-venv\n"
     "Then run the same command again."
 )
 NOT_INSTALLED = (
-    "The environment could not be made; the lines above say why.\n"
-    f"This is Python {sys.version.split()[0]}, and creeklab is made for 3.11 to 3.14. If it was a\n"
-    "package that could not be built, run the command with one of those.\n"
-    "Run the same command again after any change: it starts over by itself."
+    "Cannot create .venv. The lines above say why.\n"
+    f"This is Python {sys.version.split()[0]}; creeklab supports 3.11 to 3.14. If a package\n"
+    "failed to build, run the command with one of these versions.\n"
+    "After you fix the problem, run the same command again. It starts over by itself."
 )
-_CAUSES = [  # of a failure, by what Python, pip or uv prints
+_CAUSES = [  # pattern in the output of Python, pip or uv: explanation
     (
         r"(?i)hash mismatch|do not match the hashes",
-        "A package arrived that is not the one in the lock: cut short or changed on its way.\n"
-        "Run the same command again. If it happens again, ask whoever runs your network or\n"
-        "package mirror; creeklab installs nothing that it cannot check.",
+        "A downloaded package does not match the lock file: it was truncated or changed.\n"
+        "Run the same command again. If it fails again, ask the administrator of your network or\n"
+        "package mirror. creeklab installs only packages that it can verify.",
     ),
     (
         r"(?i)no space left|disk quota exceeded|not enough space"
         r"|Errno (28|122)\]|WinError 112\]|os error (28|112|122)\b",
-        f"The disk is full: the folder .venv takes up to {MEGABYTES} MB, downloads come on top.\n"
-        "Make room and run the same command again.",
+        f"The disk is full. The folder .venv needs up to {MEGABYTES} MB, plus room for downloads.\n"
+        "Free some space and run the same command again.",
     ),
     (
         r"Errno (17|20)\]|WinError 183\]",
-        "There is a file called .venv where creeklab makes a folder of that name.\n"
-        "Move it away and run the same command again.",
+        "Cannot create the folder .venv: a file with that name exists.\n"
+        "Move or rename the file and run the same command again.",
     ),
     (
         r"WinError 32\]",
-        "A program still uses the folder .venv: a JupyterLab, a notebook, an editor.\n"
-        "Close it and run the same command again.",
+        "Cannot update .venv: a program is using it, such as JupyterLab, a notebook or an editor.\n"
+        "Close the program and run the same command again.",
     ),
     (
         r"(?i)permission denied|read-only file system|access is denied"
         r"|Errno (1|13|30)\]|WinError 5\]|os error (1|5|13|30)\b",
-        f"creeklab may not write in {REPOSITORY_ROOT}, where it makes the folder .venv.\n"
-        "Clone the repository into a folder of your own and run the command there.",
+        f"Cannot create the folder .venv: creeklab cannot write to {REPOSITORY_ROOT}.\n"
+        "Clone the repository into a folder that you own and run the command there.",
     ),
     (
         r"(?i)certificate.verify.failed|invalid peer certificate|unknownissuer",
-        "The package index showed a certificate that this machine does not trust. In a company or\n"
-        "school it usually comes from the proxy, which has a CA of its own. Ask for that CA's\n"
-        "file, set PIP_CERT to where it lies, and run the same command again.",
+        "This machine does not trust the package index's certificate. In a company or school, the\n"
+        "certificate usually comes from a proxy with its own CA. Ask for that CA's certificate\n"
+        "file, set PIP_CERT to its path, and run the same command again.",
     ),
     (
         r"(?i)407 proxy|proxyerror|cannot connect to proxy",
-        "The proxy let nothing through. Check the variable HTTPS_PROXY (with user and password if\n"
-        "the proxy wants them) and run the same command again.",
+        "The proxy rejected the connection. Check the variable HTTPS_PROXY, with user name and\n"
+        "password if the proxy requires them, and run the same command again.",
     ),
     (
         r"(?i)name resolution|name or service not known|getaddrinfo failed|nodename nor servname"
         r"|failed to establish a new connection|connection (refused|reset|aborted|broken)"
         r"|network is unreachable|no route to host|timed? ?out|dns error|error sending request",
-        "The package index cannot be reached. Connect this machine to the internet and run the\n"
-        "same command again; it is needed this once. Behind a proxy, set HTTPS_PROXY first.\n"
-        "For a machine that never has internet, fetch the packages on one of its kind that has:\n"
+        "Cannot reach the package index. Connect this machine to the internet and run the same\n"
+        "command again; only the first start needs a connection. Behind a proxy, set HTTPS_PROXY.\n"
+        "If this machine never has internet access, download the packages on a connected machine\n"
+        "with the same system and Python version:\n"
         "    python3 -m pip download --requirement requirements.lock --dest wheels\n"
-        "Bring the folder here, set PIP_NO_INDEX=1 and PIP_FIND_LINKS=wheels, and run again.",
+        "Copy the folder here, set PIP_NO_INDEX=1 and PIP_FIND_LINKS=wheels, and run the command\n"
+        "again.",
     ),
 ]
 
 
 def diagnose(printed: str) -> str | None:
-    """Return what happened and what to do, if what was printed is a failure that can be told."""
+    """Return an explanation of a failure and its fix, or None if the output is not recognized."""
     for pattern, explanation in _CAUSES:
         if re.search(pattern, printed):
             return explanation
@@ -530,7 +539,7 @@ def diagnose(printed: str) -> str | None:
 
 
 def print_line(text: str) -> None:
-    """Print a line now, with a question mark for what the terminal has no sign for."""
+    """Print a line immediately, with "?" for each character that the terminal cannot show."""
     encoding = sys.stdout.encoding or "ascii"
     with suppress(OSError):  # the terminal was closed
         print(text.encode(encoding, "replace").decode(encoding), flush=True)

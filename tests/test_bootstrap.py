@@ -103,7 +103,9 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (clone / "creeklab").mkdir()
     for name in ("__init__.py", "__main__.py", "bootstrap.py"):
         shutil.copy(REPOSITORY_ROOT / "creeklab" / name, clone / "creeklab")
-    (clone / "creeklab" / "cli.py").write_text(CLI)
+    (clone / "creeklab" / "cli").mkdir()
+    (clone / "creeklab" / "cli" / "__init__.py").touch()
+    (clone / "creeklab" / "cli" / "main.py").write_text(CLI)
     return clone
 
 
@@ -235,23 +237,23 @@ class TestFirstStart:
     def test_a_changed_package_is_not_installed(self, new_clone: Path) -> None:
         add_wheel(new_clone / "wheels", "creekstone", "1.2", {"__init__.py": "changed = True"})
         printed = run(new_clone, "lab", code=1)
-        assert "A package arrived that is not the one in the lock" in printed
+        assert "A downloaded package does not match the lock file" in printed
         assert not Environment(new_clone).is_up_to_date(tests=False)
 
     def test_no_network(self, new_clone: Path) -> None:
         nowhere = "http://127.0.0.1:9/simple"  # the discard port, where nothing listens
         pip = {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_INDEX_URL": nowhere}
         printed = run(new_clone, "lab", code=1, PIP_RETRIES="1", **pip)
-        assert "The package index cannot be reached" in printed
+        assert "Cannot reach the package index" in printed
         assert steps(printed) == ["1/3", "2/3"]
 
     def test_a_file_in_the_way(self, new_clone: Path) -> None:
         (new_clone / ".venv").touch()
-        assert "There is a file called .venv" in run(new_clone, "lab", code=1)
+        assert "a file with that name exists" in run(new_clone, "lab", code=1)
 
     def test_not_a_clone(self, new_clone: Path) -> None:
         (new_clone / "requirements.lock").unlink()
-        assert "this is not a clone of creeklab" in run(new_clone, "lab", code=1)
+        assert "it is not a clone of creeklab" in run(new_clone, "lab", code=1)
 
 
 class TestLaterStarts:
@@ -295,14 +297,14 @@ class TestLaterStarts:
         (old_clone / ".venv" / gone).unlink()
         (old_clone / ".venv" / "mark").touch()
         printed = run(old_clone, "lab")
-        assert "1/3 Making .venv" in printed
+        assert "1/3 Creating .venv" in printed
         assert "carried out in" in printed
         assert not (old_clone / ".venv" / "mark").exists()
 
     def test_packages_for_another_python_are_replaced(self, old_clone: Path) -> None:
         stamp = old_clone / ".venv" / "creeklab-stamp.json"
         stamp.write_text(stamp.read_text().replace(bootstrap.PYTHON, ".cpython-300-other.so"))
-        assert "1/3 Making .venv" in run(old_clone, "lab")
+        assert "1/3 Creating .venv" in run(old_clone, "lab")
         assert steps(run(old_clone, "lab")) == []
 
 
@@ -326,11 +328,11 @@ class TestTwoTerminals:
         read_until(first, "uv waits")
         first.send_signal(signal.SIGKILL)
         second = start(clone, "test")
-        read_until(second, "Another creeklab is preparing .venv")
+        read_until(second, "Another creeklab command is preparing .venv")
         gate.write_text("go on")  # uv, which outlives the first command, installs and ends
         printed, _ = second.communicate(timeout=SECONDS)
         first.communicate(timeout=SECONDS)
-        assert "1/3 Making .venv" in printed
+        assert "1/3 Creating .venv" in printed
         assert steps(printed) == ["1/3", "2/3", "3/3"]
         assert "carried out in" in printed
 
@@ -338,7 +340,7 @@ class TestTwoTerminals:
         first = start(new_clone, "lab", UV_WAIT=str(gate))
         read_until(first, "uv waits")
         second = start(new_clone, "lab")
-        read_until(second, "Another creeklab is preparing .venv")
+        read_until(second, "Another creeklab command is preparing .venv")
         gate.write_text("go on")
         for process in (first, second):
             printed, _ = process.communicate(timeout=SECONDS)
@@ -392,7 +394,7 @@ class TestCompleteEnvironment:
 
     @pytest.mark.parametrize("requirement", ["a<3", "a[b]>=1", "a; python_version < '3'", ""])
     def test_what_it_cannot_read_it_does_not_guess(self, requirement: str) -> None:
-        with pytest.raises(ValueError, match="cannot read the requirement"):
+        with pytest.raises(ValueError, match="Cannot parse the requirement"):
             bootstrap.is_met(requirement)
 
     @pytest.mark.parametrize(
@@ -432,33 +434,42 @@ class TestExplanations:
             ("[WinError 112] Es steht nicht genug Speicherplatz", "The disk is full"),
             ("cause: No space left on device (os error 28)", "The disk is full"),
             ("[Errno 122] Disk quota exceeded", "The disk is full"),
-            ("[Errno 13] Permission denied: '/x/.venv'", "creeklab may not write in"),
-            ("[Errno 30] Read-only file system: '/x/.venv'", "creeklab may not write in"),
-            ("[WinError 5] Zugriff verweigert: '.venv'", "creeklab may not write in"),
-            ("[WinError 32] in Gebrauch: '.venv'", "A program still uses the folder .venv"),
-            ("[Errno 17] File exists: '.venv'", "There is a file called .venv"),
+            (
+                "[Errno 13] Permission denied: '/x/.venv'",
+                "Cannot create the folder .venv: creeklab",
+            ),
+            (
+                "[Errno 30] Read-only file system: '/x/.venv'",
+                "Cannot create the folder .venv: creeklab",
+            ),
+            (
+                "[WinError 5] Zugriff verweigert: '.venv'",
+                "Cannot create the folder .venv: creeklab",
+            ),
+            ("[WinError 32] in Gebrauch: '.venv'", "Cannot update .venv: a program is using it"),
+            ("[Errno 17] File exists: '.venv'", "Cannot create the folder .venv: a file"),
             (
                 "WARNING: Retrying after connection broken by 'NewConnectionError(Failed to "
                 "establish a new connection: [Errno -3] Temporary failure in name resolution)'",
-                "The package index cannot be reached",
+                "Cannot reach the package index",
             ),
-            ("ReadTimeoutError: Read timed out. (read timeout=15)", "The package index cannot"),
-            ("[Errno 11001] getaddrinfo failed", "The package index cannot be reached"),
+            ("ReadTimeoutError: Read timed out. (read timeout=15)", "Cannot reach the package"),
+            ("[Errno 11001] getaddrinfo failed", "Cannot reach the package index"),
             (
                 "connection broken by 'SSLError(SSLCertVerificationError(1, '[SSL: "
                 "CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local'))'",
-                "The package index showed a certificate",
+                "This machine does not trust the package index's certificate",
             ),
             (
                 "connection broken by 'ProxyError('Cannot connect to proxy.', OSError('Tunnel "
                 "connection failed: 407 Proxy Authentication Required'))'",
-                "The proxy let nothing through",
+                "The proxy rejected the connection",
             ),
             (
                 "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.",
-                "A package arrived that is not the one in the lock",
+                "A downloaded package does not match the lock file",
             ),
-            ("Hash mismatch for `six==1.17.0`", "A package arrived that is not the one"),
+            ("Hash mismatch for `six==1.17.0`", "A downloaded package does not match"),
         ],
     )
     def test_cause(self, printed: str, begins: str) -> None:
@@ -474,8 +485,8 @@ class TestExplanations:
     @pytest.mark.parametrize(
         ("number", "says"),
         [
-            (errno.EROFS, "creeklab may not write in"),
-            (errno.EACCES, "creeklab may not write in"),
+            (errno.EROFS, "Cannot create the folder .venv: creeklab"),
+            (errno.EACCES, "Cannot create the folder .venv: creeklab"),
             (errno.ENOSPC, "The disk is full"),
             (errno.EIO, os.strerror(errno.EIO)),
         ],
@@ -551,7 +562,7 @@ class TestOldPython:
         ended = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True)
         assert ended.returncode == 1
         assert ended.stderr.startswith(
-            "creeklab needs Python 3.11 or newer, and this is Python 3.8"
+            "creeklab requires Python 3.11 or later, but this is Python 3.8"
         )
         assert "Traceback" not in ended.stderr
 
@@ -561,7 +572,7 @@ class TestOldPython:
         ]
         minimum = project["requires-python"].removeprefix(">=")
         source = (REPOSITORY_ROOT / "creeklab" / "__main__.py").read_text(encoding="utf-8")
-        assert f"needs Python {minimum} or newer" in source
+        assert f"requires Python {minimum} or later" in source
         assert f"sys.version_info < ({minimum.replace('.', ', ')})" in source
 
 
@@ -651,23 +662,23 @@ class TestChecks:
 
 LAB = """
 import pathlib, sys
-from creeklab import cli, jupyter
-from creeklab.cloud import process
+from creeklab.cli import jupyterlab, main
+from creeklab.cloud import supervisor
 
-def ensure(home):
+def start_or_attach(home):
     home.mkdir()
-    return process.Running(0, "localhost", 8883, 8443, started_here=True)
+    return supervisor.RunningCloud(0, "localhost", 8883, 8443, started_here=True)
 
 def stop(home):
     print("stop was called")
     return True
 
-process.ensure, process.stop = ensure, stop
+supervisor.start_or_attach, supervisor.stop = start_or_attach, stop
 notebooks, *options = sys.argv[1:]
-cli.NOTEBOOKS = jupyter.NOTEBOOKS = pathlib.Path(notebooks)
+main.NOTEBOOKS = jupyterlab.NOTEBOOKS = pathlib.Path(notebooks)
 try:
-    sys.exit(cli.run_lab(cli.parse(["lab", "--no-browser", *options])))
-except jupyter.JupyterError as error:
+    sys.exit(main.run_lab(main.parse(["lab", "--no-browser", *options])))
+except jupyterlab.JupyterError as error:
     sys.exit(str(error))
 """
 

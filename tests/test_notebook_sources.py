@@ -19,7 +19,7 @@ NAMED_PAGE = re.compile(r"\b(?:User|Developer) Guide, [A-Z]\w+")
 def rows(section: str) -> list[list[str]]:
     """Return the cells of each row below the head."""
     lines = [line for line in section.splitlines() if line.startswith("|")]
-    assert lines[0] == "| What is said | Source | Looked up |"
+    assert lines[0] == "| Statement | Source | Looked up |"
     assert lines[1] == "|---|---|---|"
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 

@@ -1,12 +1,12 @@
-"""Make the samples in this folder from the published files, or prove that they came from them.
+"""Make the samples in this folder from the published files, or verify them against those files.
 
-    python data/samples/make_samples.py FOLDER            makes all of them
+    python data/samples/make_samples.py FOLDER            makes all samples
     python data/samples/make_samples.py FOLDER --check    changes nothing, compares
 
-FOLDER holds the published files, at any depth. Each is recognised by its SHA-256, so that nothing
-is ever made from another file. A sample is compared by the SHA-256 of what it says (column names,
-types, values, metadata) and not of its bytes, because another version of pyarrow may lay the same
-table out in other bytes.
+FOLDER holds the published files, at any depth. Each file is identified by its SHA-256, so a sample
+is never made from the wrong file. Samples are compared by the SHA-256 of their content (column
+names, types, values, metadata) and not of their bytes, because a different version of pyarrow can
+store the same table in different bytes.
 """
 
 from __future__ import annotations
@@ -31,39 +31,42 @@ FOLDER = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Published:
-    """A published file: its name, where it was published, its SHA-256."""
+    """A published file: its name, its place of publication and its SHA-256."""
 
     name: str
     where: str
     sha256: str
 
     def find(self, folder: Path) -> Path:
-        """Find it in a folder, at any depth.
+        """Return the path of the file in a folder, at any depth.
 
         Raises
         ------
         FileNotFoundError
-            There is no file of its name.
+            If no file has its name.
         ValueError
-            There is one, but with another content.
+            If the file with its name has different content.
         """
         paths = sorted(folder.rglob(self.name))
         if not paths:
-            raise FileNotFoundError(f"There is no {self.name} in {folder}.")
+            raise FileNotFoundError(
+                f"Found no {self.name} in {folder} or below it. Put the published file there:"
+                f" {self.where}."
+            )
         found = hashlib.sha256(paths[0].read_bytes()).hexdigest()
         if found != self.sha256:
             raise ValueError(
                 f"{paths[0]} is not the published file: its SHA-256 is {found}, expected"
-                f" {self.sha256}."
+                f" {self.sha256}. Replace it with an unchanged copy."
             )
         return paths[0]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample: from which file, how its readings are taken out of it, and what it says of itself.
+    """A sample: its published file, the function that reads it, and its units and metadata.
 
-    ``read`` gives a table indexed by time (UTC), with the columns of ``units``.
+    ``read`` returns a table indexed by time (UTC) that has the columns in ``units``.
     """
 
     name: str
@@ -73,7 +76,7 @@ class Sample:
     about: dict[str, str]
 
     def make(self, folder: Path) -> pa.Table:
-        """Make the table from the published file in a folder."""
+        """Return the sample's table, made from the published file in a folder."""
         readings = self.read(self.published.find(folder))
         columns = {"time": pa.array(readings.index, pa.timestamp("us", tz="UTC"))}
         for column in self.units:
@@ -88,11 +91,11 @@ class Sample:
 
     @property
     def file(self) -> Path:
-        """Where it lies."""
+        """Path of the sample in this folder."""
         return FOLDER / f"{self.name}.parquet"
 
 
-# --- Plumtree Run: USGS, by way of hydrofunctions -------------------------------------------------
+# --- Plumtree Run: USGS, through hydrofunctions ---------------------------------------------------
 
 PLUMTREE = Published(
     "graphing-2.parquet",
@@ -110,13 +113,13 @@ PLUMTREE_SITE = {
     "time_zone": "UTC",
 }
 NOT_MEASURED = (
-    "a value whose qualifier contains hf.missing was interpolated when it was published, not"
-    " measured, and is left empty"
+    "values whose qualifier contains hf.missing were interpolated at publication, not measured,"
+    " and are left empty"
 )
 
 
 def plumtree_flood(name: str, title: str, start: str, end: str) -> Sample:
-    """Cut a flood out of Plumtree Run, from start to end, both included (UTC)."""
+    """Return the sample of one flood at Plumtree Run, from start to end inclusive (UTC)."""
     return Sample(
         name,
         PLUMTREE,
@@ -127,18 +130,18 @@ def plumtree_flood(name: str, title: str, start: str, end: str) -> Sample:
             **PLUMTREE_SITE,
             "processing": (
                 f"Rows from {start} to {end} UTC inclusive; gage height (USGS parameter 00065) and"
-                f" temperature of the water (00010) kept and renamed; {NOT_MEASURED} (none in these"
-                " rows); values unchanged, all of them approved (A)"
+                f" water temperature (00010) kept and renamed; {NOT_MEASURED} (none in these rows);"
+                " values unchanged; all values are approved (A)"
             ),
         },
     )
 
 
-# --- Trout Creek: a home-made gauge with a lidar --------------------------------------------------
+# --- Trout Creek: a homemade gauge with a lidar ---------------------------------------------------
 
 
 def trout_deployment(year: int, published: Published, months: str, constant: int) -> Sample:
-    """Make a sample of one deployment of the gauge."""
+    """Return the sample of one deployment of the gauge."""
     return Sample(
         f"trout-creek-{year}",
         published,
@@ -146,21 +149,21 @@ def trout_deployment(year: int, published: Published, months: str, constant: int
         {"stage_ft": "ft", "range_cm": "cm", "box_temperature_degC": "degC"},
         {
             "title": f"Trout Creek, {months} {year}",
-            "site": "Trout Creek, Minnesota: a home-made stream gauge on a bridge",
+            "site": "Trout Creek, Minnesota: a homemade stream gauge on a bridge",
             "source": "Wickert et al. (2022), Trout Creek stream gauge, doi 10.5281/zenodo.7192005",
             "licence": "CC BY 4.0 (cite the source; changes are listed under processing)",
             "datum": (
                 f"stage_ft = ({constant} - range_cm) / 30.48. {constant} cm is the largest range"
-                " of this deployment: 0 ft is the lowest water that the lidar read in it, noise"
-                " included, and no surveyed datum. The gauge was mounted anew for each deployment,"
-                " so no stage of one can be compared with a stage of the other"
+                " of this deployment: 0 ft is the lowest water level that the lidar measured in it,"
+                " noise included. It is not a surveyed datum. The gauge was remounted for each"
+                " deployment, so stages of different deployments cannot be compared"
             ),
             "time_zone": "UTC",
             "processing": (
-                "All rows; range down to the water (lidar) and temperature inside the logger's box"
-                " (TempOB, not of the air and not of the water) kept and renamed; NAN left empty;"
-                " stage computed from range as the datum says, rounded to 0.001 ft; nothing"
-                " smoothed: the noise of some 3 cm is the sensor's"
+                "All rows; range down to the water (lidar) and temperature inside the logger box"
+                " (TempOB, neither air nor water temperature) kept and renamed; NAN left empty;"
+                " stage computed from range as described under datum, rounded to 0.001 ft; nothing"
+                " smoothed: the noise of about 3 cm is the sensor's"
             ),
         },
     )
@@ -174,7 +177,7 @@ KENTUCKY = Published(
     "c5e2af74a81ec0fe25b1752618a4b2dd238adaca29104aaca6f8667945920447",
 )
 
-# --- all of them ----------------------------------------------------------------------------------
+# --- All samples ----------------------------------------------------------------------------------
 
 SAMPLES = [
     Sample(
@@ -187,10 +190,10 @@ SAMPLES = [
             **PLUMTREE_SITE,
             "processing": (
                 "All rows, 2016-01-01 05:00 to 2019-01-01 04:55 UTC; gage height (USGS parameter"
-                " 00065), temperature of the water (00010) and discharge (00060) kept and renamed;"
-                f" {NOT_MEASURED} (9690 of stage, 8024 of temperature, 10146 of discharge); values"
-                " unchanged; all of stage and discharge approved (A), but 353 of discharge are"
-                " estimates (e); 7932 of temperature are provisional (P)"
+                " 00065), water temperature (00010) and discharge (00060) kept and renamed;"
+                f" {NOT_MEASURED} (9690 of stage, 8024 of temperature, 10146 of discharge); other"
+                " values unchanged; all values of stage and discharge are approved (A), 353 of"
+                " discharge are estimates (e), and 7932 of temperature are provisional (P)"
             ),
         },
     ),
@@ -238,17 +241,17 @@ SAMPLES = [
             "licence": "Public domain (work of the United States government)",
             "datum": (
                 "stage_ft is the gage height above the station's own datum, whose elevation is not"
-                " in the published file; it is no depth over the bed of the river"
+                " in the published file; it is not the depth over the bed of the river"
             ),
             "time_zone": (
-                "UTC; published in local time, and each row converted by its own zone: EST is UTC-5"
-                " and EDT, from 2014-03-09 07:00 UTC on, is UTC-4"
+                "UTC; published in local time, and each row converted with its own zone: EST is"
+                " UTC-5; EDT, from 2014-03-09 07:00 UTC on, is UTC-4"
             ),
             "processing": (
-                "All rows; gage height (USGS parameter 00065), temperature of the water (00010) and"
-                " discharge (00060) kept and renamed, precipitation left out; a value marked ~ was"
-                " interpolated by the USGS's system, not measured, and is left empty; values"
-                " unchanged, all of them provisional (P)"
+                "All rows; gage height (USGS parameter 00065), water temperature (00010) and"
+                " discharge (00060) kept and renamed; precipitation omitted; values marked ~ were"
+                " interpolated by the USGS's system, not measured, and are left empty; other values"
+                " unchanged; all values are provisional (P)"
             ),
         },
     ),
@@ -256,7 +259,7 @@ SAMPLES = [
 
 
 def fingerprint(table: pa.Table) -> str:
-    """SHA-256 of everything that a table says: metadata, column names, types and values."""
+    """Return the SHA-256 of a table's content: metadata, column names, types and values."""
     metadata = table.schema.metadata or {}
     said = {
         "metadata": {key.decode(): value.decode() for key, value in metadata.items()},
@@ -265,7 +268,7 @@ def fingerprint(table: pa.Table) -> str:
     }
     total = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for column in table.columns:
-        # Eight bytes a value, little-endian, and a byte to say whether there is one.
+        # Eight little-endian bytes per value, and one byte that says whether it is present.
         kind = "<i8" if pa.types.is_timestamp(column.type) else "<f8"
         numbers = column.cast(pa.int64()) if kind == "<i8" else column
         there = ~column.is_null().to_numpy()
@@ -275,7 +278,7 @@ def fingerprint(table: pa.Table) -> str:
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Write a sample, small: times as differences, values as numbers of a dictionary."""
+    """Write a sample in a small file: times as differences, values as dictionary indexes."""
     pq.write_table(
         table,
         path,
@@ -287,19 +290,19 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def check(sample: Sample, folder: Path) -> bool:
-    """Say whether the sample here is what its published file gives."""
+    """Return whether a sample is what its published file yields, and print the result."""
     expected = fingerprint(sample.make(folder))
-    found = fingerprint(pq.read_table(sample.file)) if sample.file.exists() else "not here"
+    found = fingerprint(pq.read_table(sample.file)) if sample.file.exists() else "missing"
     same = found == expected
-    print(f"{sample.file.name}: {found}, {'as made' if same else f'but it is made as {expected}'}")
+    print(f"{sample.file.name}: {found}, {'as expected' if same else f'expected {expected}'}")
     return same
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make or check; return 0 when every sample is what its published file gives."""
-    parser = argparse.ArgumentParser(description="Make the samples, or prove where they come from.")
-    parser.add_argument("folder", type=Path, help="where the published files are, at any depth")
-    parser.add_argument("--check", action="store_true", help="change nothing, compare by hash")
+    """Make or check the samples; return 0 if every sample is what its published file yields."""
+    parser = argparse.ArgumentParser(description="Make the samples, or verify them.")
+    parser.add_argument("folder", type=Path, help="folder of the published files, at any depth")
+    parser.add_argument("--check", action="store_true", help="change nothing; compare by hash")
     options = parser.parse_args(arguments)
     if options.check:
         same = [check(sample, options.folder) for sample in SAMPLES]

@@ -230,7 +230,7 @@ class TestWhereTheyComeFrom:
         if not PUBLISHED.exists():
             pytest.skip("the published files are not part of the repository and are not here")
         assert maker.main([str(PUBLISHED), "--check"]) == 0
-        assert capsys.readouterr().out.count("as made") == len(samples.names())
+        assert capsys.readouterr().out.count("as expected") == len(samples.names())
 
     def test_the_script_knows_every_sample(self, maker: ModuleType) -> None:
         assert sorted(sample.name for sample in maker.SAMPLES) == samples.names()
@@ -268,7 +268,7 @@ class TestHowTheyAreMade:
         monkeypatch.setattr(maker, "FOLDER", tmp_path)
         arguments = [str(tmp_path), "--check"]
         assert maker.main(arguments) == 1
-        assert "not here" in capsys.readouterr().out
+        assert "missing" in capsys.readouterr().out
         assert maker.main(arguments[:1]) == 0
         assert maker.main(arguments) == 0
         table = pq.read_table(sample.file)
@@ -285,7 +285,7 @@ class TestHowTheyAreMade:
         ):
             pq.write_table(changed, sample.file)
             assert maker.main(arguments) == 1
-            assert "but it is made as" in capsys.readouterr().out
+            assert ", expected " in capsys.readouterr().out
 
 
 UTC_TIMES = pd.date_range("2018-08-31 12:00", periods=3, freq="5min", tz="UTC")

@@ -122,7 +122,7 @@ class Certificates:
             not_before=added.not_valid_before_utc.timestamp(),
             not_after=added.not_valid_after_utc.timestamp(),
             mode=mode,
-            external=brought,
+            brought=brought,
         )
         with self._books.transaction() as db:
             if self.find(certificate.id) is not None:

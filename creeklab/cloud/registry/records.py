@@ -98,7 +98,7 @@ class Certificate:
     not_before: float
     not_after: float
     mode: str = "DEFAULT"
-    external: bool = False
+    brought: bool = False
 
     def variables(self) -> dict[str, str | tuple[str, ...]]:
         """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables."""
