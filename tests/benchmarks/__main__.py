@@ -11,12 +11,22 @@ import os
 import platform
 import sys
 
-from . import account, broker, creek_analysis, creek_history, creek_replay, mosquitto, start
+from . import (
+    account,
+    broker,
+    classroom,
+    creek_analysis,
+    creek_history,
+    creek_replay,
+    mosquitto,
+    start,
+)
 from .table import new_figures, print_table
 
 PARTS = {
     "start": (start.ROWS, start.measure),
     "broker": (tuple(broker.WORK), broker.measure),
+    "class": (classroom.ROWS, classroom.measure),
     "account": (account.ROWS, account.measure),
     "creek-analysis": (creek_analysis.ROWS, creek_analysis.measure),
     "creek-history": (creek_history.ROWS, creek_history.measure),

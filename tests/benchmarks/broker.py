@@ -22,9 +22,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import open_lab
+from creeklab.lab.lab import Lab
+from creeklab.lab.open_lab import open_lab
 from creeklab.targets.local import open_local
 
 from . import mosquitto, traffic
@@ -117,12 +119,20 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 
 
 @contextlib.contextmanager
-def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
-    """Run a cloud with a Thing for each client id, and one certificate for all of them."""
+def started_cloud(home: Path, settings: list[str]) -> Iterator[tuple[int, Lab, Any]]:
+    """Run a cloud; give its process id, a lab, and an ``iot`` client that skips the ledger."""
     running = supervisor.start_or_attach(home, settings=settings)
     try:
         lab = open_lab(home=home)
-        iot = open_local(home, running).session.client("iot")  # without the ledger
+        yield running.pid, lab, open_local(home, running).session.client("iot")
+    finally:
+        supervisor.stop(home)
+
+
+@contextlib.contextmanager
+def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
+    """Run a cloud with a Thing for each client id, and one certificate for all of them."""
+    with started_cloud(home, settings) as (pid, lab, iot):
         answer = iot.create_keys_and_certificate(setAsActive=True)
         certificate = answer["certificateArn"]
         for name in [*NAMES, *(f"idle-{number}" for number in range(IDLE_CONNECTIONS))]:
@@ -149,9 +159,7 @@ def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
         iot.attach_policy(policyName="bench", target=certificate)
         files = lab.keys.save("bench", answer)
         context = traffic.trust(lab.ca_file, files.certificate, files.private_key)
-        yield Broker(running.pid, (lab.endpoint, lab.mqtt_port), context)
-    finally:
-        supervisor.stop(home)
+        yield Broker(pid, (lab.endpoint, lab.mqtt_port), context)
 
 
 @contextlib.contextmanager

@@ -46,8 +46,14 @@ class Mosquitto:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Mosquitto]:
-    """Run mosquitto as it is when installed, but for port, certificates and messages in flight."""
+def running(folder: Path, access_rules: str = "") -> Iterator[Mosquitto]:
+    """Run mosquitto as it is when installed, but for port, certificates and messages in flight.
+
+    Parameters
+    ----------
+    access_rules
+        Contents of an ACL file. Without one, every client may do everything.
+    """
     path = program()
     assert path is not None
     authority = CertificateAuthority(folder / "ca")
@@ -58,6 +64,9 @@ def running(folder: Path) -> Iterator[Mosquitto]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    rules = folder / "mosquitto.acl"
+    rules.write_text(access_rules)
+    rules.chmod(0o600)
     configuration = folder / "mosquitto.conf"
     configuration.write_text(
         f"user {getpass.getuser()}\n"
@@ -71,7 +80,7 @@ def running(folder: Path) -> Iterator[Mosquitto]:
         "max_inflight_messages 100\n"
         # It acknowledges before it delivers, and drops what a slow subscriber has no room for.
         "max_queued_messages 0\n"
-        "log_type error\n"
+        "log_type error\n" + (f"acl_file {rules}\n" if access_rules else "")
     )
     # It warns those who run it as root, as containers do.
     with subprocess.Popen([path, "-c", configuration], stderr=subprocess.DEVNULL) as child:

@@ -6,11 +6,13 @@ each repetition measures one after the other.
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def print_table(rows: Iterable[Row], cloud: Figures, peer: Figures) -> None:
         cells.append(row.unit)
         if theirs and row.peer:
             other = statistics.median(theirs)
-            cells += [figure(other), figure(row.best(theirs)), f"{median / other:.2f}"]
+            ratio = f"{median / other:.2f}" if other else ""
+            cells += [figure(other), figure(row.best(theirs)), ratio]
         else:
             cells += [""] * 3
         cells += ["" if row.goal is None else f"{row.goal:g}", (theirs and row.peer) or ""]
@@ -71,3 +74,10 @@ def resident_megabytes(pid: int) -> float:
         ["ps", "-o", "rss=", "-p", str(pid)], stdout=subprocess.PIPE, text=True, check=True
     )
     return int(said.stdout) * 1024 / 1e6
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the user and system time of a process with all its threads, in seconds (Linux)."""
+    # The name in parentheses may contain spaces; utime and stime are fields 14 and 15.
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")

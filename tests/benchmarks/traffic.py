@@ -43,15 +43,23 @@ class Line:
     ----------
     address
         Host name and port.
+    username
+        Sent with CONNECT. AWS IoT Core ignores it; mosquitto's access rules refer to it.
     """
 
-    def __init__(self, address: tuple[str, int], context: ssl.SSLContext, client_id: str) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        context: ssl.SSLContext,
+        client_id: str,
+        username: str | None = None,
+    ) -> None:
         raw = socket.create_connection(address, timeout=SILENCE_SECONDS)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = context.wrap_socket(raw, server_hostname=address[0])
         self._decoder = Decoder(version=VERSION)
         self._unsent = b""
-        connack = self._ask(Connect(client_id, VERSION, True, 600))
+        connack = self._ask(Connect(client_id, VERSION, True, 600, username))
         if not isinstance(connack, Connack) or connack.reason_code:
             raise ConnectionError(f"Not accepted: {connack}")
 
@@ -79,12 +87,20 @@ class Line:
         """Go on with what did not go out; return whether all of it is out."""
         return not self._unsent or self.send(self._unsent)
 
+    def send_all(self, data: bytes) -> None:
+        """Send all of it; wait if the socket has no room."""
+        if not self.send(self._unsent + data):
+            self.socket.setblocking(True)
+            while not self.resend():
+                pass
+            self.socket.setblocking(False)
+
     def read(self) -> bytes:
         """Return what has come, perhaps nothing."""
         parts: list[bytes] = []
         with contextlib.suppress(ssl.SSLWantReadError):
             while True:
-                part = self.socket.recv(1 << 18)
+                part = self.socket.recv(1 << 14)  # the most that a TLS record holds
                 if not part:
                     raise ConnectionError("The broker closed the connection.")
                 parts.append(part)
@@ -113,11 +129,11 @@ def trust(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-class _Frames:
-    """The frames of one topic, and what arrives of them."""
+class Frames:
+    """PUBLISH frames with one topic and payload, as they are sent and as they arrive."""
 
-    def __init__(self, topic: str, qos: int) -> None:
-        self.before, self.after = encode_publish_around_id(topic, PAYLOAD, {}, VERSION, qos << 1)
+    def __init__(self, topic: str, qos: int, payload: bytes = PAYLOAD) -> None:
+        self.before, self.after = encode_publish_around_id(topic, payload, {}, VERSION, qos << 1)
         self.qos = qos
         self.length = len(self.before) + 2 * qos + len(self.after)
 
@@ -130,7 +146,7 @@ class _Frames:
 class _Subscriber:
     """Counts what arrives, and acknowledges it at QoS 1."""
 
-    def __init__(self, line: Line, frames: _Frames) -> None:
+    def __init__(self, line: Line, frames: Frames) -> None:
         self._line = line
         self._frames = frames
         self._rest = b""
@@ -146,10 +162,7 @@ class _Subscriber:
             at = len(frames.before)
             ids = range(at, number * frames.length, frames.length)
             acknowledged = b"".join([PUBACK + data[i : i + 2] for i in ids])
-            if not (line.resend() and line.send(acknowledged)):
-                line.socket.setblocking(True)
-                line.resend()
-                line.socket.setblocking(False)
+            line.send_all(acknowledged)
         if number and data[: len(frames.before)] != frames.before:
             raise AssertionError(f"Something else arrived: {data[:60]!r}")
         self.count += number
@@ -180,7 +193,7 @@ def deliveries(
     slowest subscriber, so that no broker has to drop any. At QoS 1 it keeps `IN_FLIGHT` messages
     unacknowledged.
     """
-    frames = _Frames(topic, qos)
+    frames = Frames(topic, qos)
     for line in receivers:
         line.subscribe(topic, qos)
     every = [_Subscriber(line, frames) for line in receivers]
@@ -236,7 +249,7 @@ def deliveries(
 
 def lockstep(publisher: Line, receiver: Line, topic: str, *, count: int) -> float:
     """Publish at QoS 1, the next message when the last is delivered and acknowledged; a second."""
-    frames = _Frames(topic, 1)
+    frames = Frames(topic, 1)
     receiver.subscribe(topic, 1)
     for line in (publisher, receiver):
         line.socket.setblocking(True)
