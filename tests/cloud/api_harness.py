@@ -80,7 +80,7 @@ class Cloud:
             "iotdevicegateway": data,
             "sts": (ServiceModel("sts"), Sts(ACCOUNT, USER)),
         }
-        self.door = {"echo": lambda request: {"you said": request}, "refuse": self._refuse}
+        self.admin_endpoints = {"echo": lambda request: {"you said": request}, "refuse": self._refuse}
         self.secrets = {KEY: SECRET}
         self.server = Dispatcher(cast(Any, self), clock=lambda: time.time() + self.offset)
         started: Future[int] = Future()
@@ -108,13 +108,13 @@ class Cloud:
 
     # It is the one account of this server, too.
 
-    def of_address(self, address: str) -> Cloud:
+    def guess_by_address(self, address: str) -> Cloud:
         return self
 
-    def note(self, access_key: str, address: str) -> None:
+    def record_source(self, access_key: str, address: str) -> None:
         assert (access_key, address) == (KEY, "127.0.0.1")
 
-    def of_key(self, access_key: str) -> Cloud:
+    def by_access_key(self, access_key: str) -> Cloud:
         assert access_key == KEY
         return self
 

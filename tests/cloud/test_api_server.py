@@ -357,7 +357,7 @@ def test_as_many_user_properties_as_mqtt_has_room_for(
 
 
 def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "BODY_TIMEOUT", 0.2)
     signature = (
         f"AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/iot/aws4_request, "
         "SignedHeaders=host, Signature=0"
@@ -370,7 +370,7 @@ def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_head_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "IDLE_TIMEOUT", 0.2)
     assert cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: ") == b""
 
 

@@ -661,7 +661,7 @@ class Recorder:
         self.published: list[tuple[Any, ...]] = []
         self.tape = EventLog()
 
-    def publish_and_settle(self, *arguments: Any) -> Reason:
+    def publish_durably(self, *arguments: Any) -> Reason:
         self.published.append(arguments)
         return Reason.SUCCESS
 

@@ -26,7 +26,7 @@ def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.Monkey
     def shadows(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(account_services, "Store", store)
+    monkeypatch.setattr(account_services, "Database", store)
     monkeypatch.setattr(account_services, "ShadowService", shadows)
     ca, clock = CertificateAuthority(tmp_path / "ca"), Clock(1_785_000_000.0)
     with pytest.raises(ZeroDivisionError):
