@@ -40,10 +40,10 @@ ASKER = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from creeklab.cloud.supervisor import ensure
+from creeklab.cloud.supervisor import start_or_attach
 print("there", flush=True)
 sys.stdin.readline()
-print(json.dumps(asdict(ensure(Path(sys.argv[1])))))
+print(json.dumps(asdict(start_or_attach(Path(sys.argv[1])))))
 """
 
 

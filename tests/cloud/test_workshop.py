@@ -695,7 +695,7 @@ def full_disk() -> Iterator[None]:
         raise DatabaseError("The disk is full.")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rooms_module, "Store", no_store)
+        patch.setattr(rooms_module, "Database", no_store)
         yield
 
 
