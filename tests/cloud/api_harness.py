@@ -24,10 +24,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.api.dispatcher import Dispatcher
-from creeklab.cloud.api.service_model import ServiceModel
-from creeklab.cloud.api.sts import Sts
+from creeklab.cloud.api.http_api import HttpApi, HttpService
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.sts.operations import StsOperations
 from creeklab.cloud.transport.http_server import Request
 from creeklab.cloud.transport.websocket import WebSocket
 
@@ -73,14 +74,18 @@ class Cloud:
         self.offset = 0.0
         self.operations = Operations()
         self.records: list[dict[str, Any]] = []
-        data = (ServiceModel("iot-data"), self.operations)
+        data = HttpService("iot-data", [HttpApi("iot-data", ("iotdata",), self.operations)])
+        sts = StsOperations(AccountIdentity(ACCOUNT, "us-east-1", KEY, SECRET))
         self.services = {
-            "iot": (ServiceModel("iot"), self.operations),
+            "iot": HttpService("iot", [HttpApi("iot", ("iot",), self.operations)]),
             "iotdata": data,
             "iotdevicegateway": data,
-            "sts": (ServiceModel("sts"), Sts(ACCOUNT, USER)),
+            "sts": HttpService("sts", [HttpApi("sts", ("sts",), sts)]),
         }
-        self.admin_endpoints = {"echo": lambda request: {"you said": request}, "refuse": self._refuse}
+        self.admin_endpoints = {
+            "echo": lambda request: {"you said": request},
+            "refuse": self._refuse,
+        }
         self.secrets = {KEY: SECRET}
         self.server = Dispatcher(cast(Any, self), clock=lambda: time.time() + self.offset)
         started: Future[int] = Future()

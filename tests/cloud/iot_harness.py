@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.registry.operations import RegistryOperations
 
 MODEL = botocore.session.get_session().get_service_model("iot")
 OPERATIONS = {xform_name(name): MODEL.operation_model(name) for name in MODEL.operation_names}
@@ -46,9 +46,9 @@ class Clock:
 
 
 class Checked:
-    """`Iot` behind botocore's model."""
+    """`RegistryOperations` behind botocore's model."""
 
-    def __init__(self, iot: Iot) -> None:
+    def __init__(self, iot: RegistryOperations) -> None:
         self._iot = iot
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

@@ -13,18 +13,18 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.api.service_model import ServiceModel
 from creeklab.cloud.api.validation import InvalidRequest, matches, validate
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_harness import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
 
 SERVICE = ServiceModel("iot")
 SLOW = ("create_keys_and_certificate",)  # which makes an RSA key each time
-SERVED = sorted(name for name in dir(Iot) if name in OPERATIONS and name not in SLOW)
+SERVED = sorted(name for name in dir(RegistryOperations) if name in OPERATIONS and name not in SLOW)
 NAMES = ("a", "b", "Test2", "gauges")
 KINDS = ("thing", "thinggroup", "thingtype", "policy", "topic")
 
@@ -94,7 +94,7 @@ def test_any_request_is_answered(authority: CertificateAuthority, tmp_path: Path
         endpoint="localhost",
         clock=Clock(),
     )
-    iot = Iot(registry, {}.get)
+    iot = RegistryOperations(registry)
     arns = [certificate(iot, active=active) for active in (True, False)]
     pem = iot.describe_certificate(certificateId=arns[0][-64:])["certificateDescription"]
     named = [f"{ARN}{kind}/{name}" for kind in KINDS for name in NAMES]

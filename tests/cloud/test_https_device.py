@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from creeklab.cloud.api.device_authorization import actions
+from creeklab.cloud.messaging import service as messaging
+from creeklab.cloud.shadow import service as shadow
 from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
@@ -267,4 +268,5 @@ TOPIC, THING, CLIENT = {"topic": "a/b"}, {"thingName": "T"}, {"clientId": "c"}
 def test_what_a_policy_has_to_allow(
     operation: str, members: dict[str, Any], needed: list[str]
 ) -> None:
-    assert [" ".join(pair) for pair in actions(operation, members)] == needed
+    actions = {**messaging.DEVICE_ACTIONS, **shadow.DEVICE_ACTIONS}
+    assert [" ".join(pair) for pair in actions[operation](members)] == needed

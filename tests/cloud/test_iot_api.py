@@ -12,8 +12,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.messaging.connectivity import ConnectivityOperations
+from creeklab.cloud.registry.operations import RegistryOperations
 from tests.cloud.iot_harness import (
     ALLOW,
     ARN,
@@ -26,7 +27,12 @@ from tests.cloud.iot_harness import (
     thing,
 )
 
-METHODS = [name for name in dir(Iot) if not name.startswith("_") and callable(getattr(Iot, name))]
+METHODS = {
+    name: getattr(operations, name)
+    for operations in (RegistryOperations, ConnectivityOperations)
+    for name in dir(operations)
+    if not name.startswith("_") and callable(getattr(operations, name))
+}
 
 
 # --- the shape of every operation -----------------------------------------------------------------
@@ -35,7 +41,7 @@ METHODS = [name for name in dir(Iot) if not name.startswith("_") and callable(ge
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_what_the_model_says(name: str) -> None:
     shape = OPERATIONS[name].input_shape
-    parameters = inspect.signature(getattr(Iot, name)).parameters
+    parameters = inspect.signature(METHODS[name]).parameters
     taken = [each for each in parameters.values() if each.name != "self"]
     assert {each.name for each in taken} == set(shape.members)
     assert {each.name for each in taken if each.default is each.empty} == set(

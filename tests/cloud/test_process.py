@@ -470,5 +470,5 @@ def test_it_ends_itself_when_nobody_has_used_it_for_its_hours(
     try:
         asyncio.run(app.run_until(minutes))
     finally:
-        app.accounts.owner.store.close()
+        app.accounts.owner.database.close()
     assert minutes.passed == end

@@ -11,6 +11,7 @@ import pytest
 from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts import account_services
 from creeklab.cloud.security.ca import CertificateAuthority
+from creeklab.cloud.service import Endpoints, Service
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import Database
 from tests.cloud.mqtt_house import Clock
@@ -23,15 +24,21 @@ def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.Monkey
         opened.append(Database(path))
         return opened[-1]
 
-    def shadows(*_: Any) -> None:
+    def fail(_: Any) -> Endpoints:
         raise ZeroDivisionError
 
     monkeypatch.setattr(account_services, "Database", store)
-    monkeypatch.setattr(account_services, "ShadowService", shadows)
     ca, clock = CertificateAuthority(tmp_path / "ca"), Clock(1_785_000_000.0)
     with pytest.raises(ZeroDivisionError):
         account_services.AccountServices(
-            tmp_path, load_account(tmp_path), Settings(), ca, "localhost", clock, clock
+            [Service("failing", fail)],
+            tmp_path,
+            load_account(tmp_path),
+            Settings(),
+            ca,
+            "localhost",
+            clock,
+            clock,
         )
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")

@@ -153,7 +153,7 @@ def test_no_client_token_in_the_answers_if_the_request_has_none() -> None:
     ],
 )
 def test_previous_of_a_first_update(rules: ShadowLimits, previous: Any) -> None:
-    documents = apply(None, {"state": {"reported": {"depth": 1.4}}}, rules=rules).documents
+    documents = apply(None, {"state": {"reported": {"depth": 1.4}}}, limits=rules).documents
     assert documents["previous"] == previous
     assert documents["current"]["version"] == 1
 
@@ -346,9 +346,9 @@ def test_invalid_version(version: Any, exists: bool) -> None:
 def test_version_for_a_new_shadow(version: int, rules: ShadowLimits, outcome: Any) -> None:
     request = {"state": {"reported": {"a": 1}}, "version": version}
     if isinstance(outcome, int):
-        assert apply(None, request, rules=rules).shadow.version == outcome
+        assert apply(None, request, limits=rules).shadow.version == outcome
     else:
-        refusal = refused(request, rules=rules)
+        refusal = refused(request, limits=rules)
         assert fault(refusal) == outcome
 
 
@@ -465,8 +465,8 @@ def test_client_token_of_64_bytes() -> None:
 def test_depth(section: str, kind: str, depth: int) -> None:
     """The section is level 1; objects and arrays count, leaves do not."""
     rules = ShadowLimits(max_depth=depth)
-    apply(None, {"state": {section: {"top": nested(depth - 1, kind)}}}, rules=rules)
-    refusal = refused({"state": {section: {"top": nested(depth, kind)}}}, rules=rules)
+    apply(None, {"state": {section: {"top": nested(depth - 1, kind)}}}, limits=rules)
+    refusal = refused({"state": {section: {"top": nested(depth, kind)}}}, limits=rules)
     assert refusal.code == 400
     assert refusal.message == f"JSON contains too many levels of nesting; maximum is {depth}"
 
@@ -488,7 +488,7 @@ def test_size_is_that_of_the_merged_sections(character: str) -> None:
     assert refused({"state": {"desired": {"b": 1}}}, done.shadow).code == 413
     assert patch(done.shadow, {"desired": None}).shadow.version == 3
     larger = ShadowLimits(max_bytes=30 * 1024)
-    assert apply(done.shadow, {"state": {"desired": {"b": 1}}}, rules=larger).shadow.version == 3
+    assert apply(done.shadow, {"state": {"desired": {"b": 1}}}, limits=larger).shadow.version == 3
 
 
 def test_of_equal_keys_the_last_counts() -> None:

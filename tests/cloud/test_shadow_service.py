@@ -16,8 +16,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from creeklab.cloud.monitoring.event_log import EventLog
+from creeklab.cloud.mqtt.interfaces import PublishedMessage
+from creeklab.cloud.shadow import service as shadow_service
 from creeklab.cloud.shadow.document import Rejected, ShadowLimits
-from creeklab.cloud.shadow.service import REMEMBER_DELETED_SECONDS, ShadowService
+from creeklab.cloud.shadow.shadows import Shadows
+from creeklab.cloud.shadow.store import REMEMBER_DELETED_SECONDS, ShadowStore
+from creeklab.cloud.shadow.topics import REQUEST_TOPIC, ShadowTopics
 from creeklab.cloud.storage.database import Database
 from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
@@ -28,6 +32,13 @@ NAMED = "$aws/things/Test2/shadow/name/settings"
 REPORT = b'{"state": {"reported": {"depth": 1.4}}}'
 
 
+def new_event_log(clock: Callable[[], float]) -> EventLog:
+    event_log = EventLog(clock=clock)
+    for group, ends in shadow_service.SERVICE.metrics.items():
+        event_log.metrics.add_group(group, ends)
+    return event_log
+
+
 class Bench:
     """The service with all that is around it."""
 
@@ -35,13 +46,13 @@ class Bench:
         self.path = path
         self.now = 1_800_000_000.0
         self.published: list[tuple[str, dict[str, Any]]] = []
-        self.tape = EventLog(clock=lambda: self.now)
+        self.event_log = new_event_log(lambda: self.now)
         self.open()
 
     def open(self) -> None:
         self.store = Database(self.path)
-        self.service = ShadowService(
-            self.store, self._publish, self.tape, lambda: self.now, ShadowLimits()
+        self.shadows = Shadows(
+            ShadowStore(self.store), self._publish, self.event_log, lambda: self.now, ShadowLimits()
         )
 
     def _publish(self, topic: str, payload: bytes, qos: int) -> None:
@@ -54,7 +65,11 @@ class Bench:
             payload = json.dumps(payload)
         raw = payload.encode() if isinstance(payload, str) else payload
         self.published.clear()
-        self.service.on_message(topic, raw, "c")
+        match = REQUEST_TOPIC.fullmatch(topic)
+        if match is not None:
+            ShadowTopics(self.shadows).on_request(
+                PublishedMessage(topic, raw, client_id="c"), match
+            )
         answers = dict(self.published)
         assert len(answers) == len(self.published)
         return answers
@@ -124,7 +139,7 @@ def test_a_rejection_carries_the_client_token(
     assert answer["message"].startswith(text)
     if code == 404:
         assert answer["message"].endswith(f"'{name}'")
-    entry = bench.tape.last_refusal("c")
+    entry = bench.event_log.last_refusal("c")
     assert entry is not None
     assert (entry["kind"], entry["verb"], entry["thing"]) == ("shadow", verb, "Test2")
     assert entry["refusal"]["summary"] == f"{code} {answer['message']}"
@@ -185,7 +200,7 @@ def test_garbage_is_rejected(bench: Bench, verb: str, payload: bytes, code: int)
 )
 def test_what_merely_looks_like_a_shadow_topic(bench: Bench, topic: str) -> None:
     assert bench.send(topic, REPORT) == {}
-    assert bench.tape.entries() == []
+    assert bench.event_log.entries() == []
     assert bench.store.execute("SELECT count(*) FROM shadows").fetchone()[0] == 0
 
 
@@ -262,7 +277,9 @@ def test_what_is_acknowledged_is_committed_first(tmp_path: Path) -> None:
         other.close()
 
     store = Database(tmp_path / "cloud.db")
-    service = ShadowService(store, publish, EventLog(), lambda: 1.0, ShadowLimits())
+    service = Shadows(
+        ShadowStore(store), publish, new_event_log(lambda: 1.0), lambda: 1.0, ShadowLimits()
+    )
     service.update("Test2", "", b'{"state": {"desired": {"a": 1}}}')
     service.update("Test2", "", REPORT)
     store.close()
@@ -274,26 +291,26 @@ def test_a_direct_call_that_fails_publishes_nothing_and_changes_nothing(bench: B
     bench.published.clear()
     for payload in (b"", b"{}", b'{"state": {}, "version": 7}', b'{"state": {"x": 1}}'):
         with pytest.raises(Rejected):
-            bench.service.update("Test2", "", payload)
+            bench.shadows.update("Test2", "", payload)
     with pytest.raises(Rejected):
-        bench.service.get("Test2", "settings")
+        bench.shadows.get("Test2", "settings")
     with pytest.raises(Rejected):
-        bench.service.delete("Test2", "settings")
+        bench.shadows.delete("Test2", "settings")
     assert bench.published == []
-    assert bench.service.get("Test2", "")["version"] == 1
-    assert bench.service.named("Test2", "", 10) == []
+    assert bench.shadows.get("Test2", "")["version"] == 1
+    assert bench.shadows.names("Test2", "", 10) == []
 
 
 def test_the_named_shadows_in_order_and_in_parts(bench: Bench) -> None:
     names = ["b", "a:1", "$internal", "Z", "a"]
     for name in ["", *names, "deleted"]:
-        bench.service.update("Test2", name, REPORT)
-    bench.service.update("Other", "x", REPORT)
-    bench.service.delete("Test2", "deleted")
-    assert bench.service.named("Test2", "", 10) == sorted(names)
-    assert bench.service.named("Test2", "", 2) == sorted(names)[:2]
-    assert bench.service.named("Test2", "Z", 10) == sorted(names)[2:]
-    assert bench.service.named("Nobody", "", 10) == []
+        bench.shadows.update("Test2", name, REPORT)
+    bench.shadows.update("Other", "x", REPORT)
+    bench.shadows.delete("Test2", "deleted")
+    assert bench.shadows.names("Test2", "", 10) == sorted(names)
+    assert bench.shadows.names("Test2", "", 2) == sorted(names)[:2]
+    assert bench.shadows.names("Test2", "Z", 10) == sorted(names)[2:]
+    assert bench.shadows.names("Nobody", "", 10) == []
 
 
 def test_what_is_on_the_tape(bench: Bench) -> None:
@@ -302,7 +319,7 @@ def test_what_is_on_the_tape(bench: Bench) -> None:
     bench.send(f"{NAMED}/delete")
     entries = [
         (entry["client_id"], entry["thing"], entry["shadow"], entry["verb"], entry["version"])
-        for entry in bench.tape.entries()
+        for entry in bench.event_log.entries()
     ]
     of = ("c", "Test2", "settings")
     assert entries == [(*of, "update", 1), (*of, "delete", 1)]
@@ -310,9 +327,9 @@ def test_what_is_on_the_tape(bench: Bench) -> None:
 
 def test_each_version_is_on_the_tape_with_what_was_before(bench: Bench) -> None:
     bench.send(f"{NAMED}/update", {"state": {"desired": {"lamp": "on"}}})
-    bench.service.update("Test2", "settings", b'{"state": {"reported": {"lamp": "on"}}}')
-    bench.service.delete("Test2", "settings")
-    entries = bench.tape.entries()
+    bench.shadows.update("Test2", "settings", b'{"state": {"reported": {"lamp": "on"}}}')
+    bench.shadows.delete("Test2", "settings")
+    entries = bench.event_log.entries()
     states = [entry["document"] and entry["document"]["state"] for entry in entries]
     assert states == [
         {"desired": {"lamp": "on"}},
@@ -332,13 +349,15 @@ def test_what_is_accepted_is_counted(bench: Bench) -> None:
     bench.send(f"{CLASSIC}/get")  # there is none yet
     bench.send(f"{CLASSIC}/update", REPORT)
     bench.send(f"{CLASSIC}/update", "no JSON")
-    bench.service.update("Test2", "", REPORT)
-    bench.service.update("Test2", "", REPORT)
+    bench.shadows.update("Test2", "", REPORT)
+    bench.shadows.update("Test2", "", REPORT)
     bench.send(f"{CLASSIC}/get")
-    bench.service.named("Test2", "", 10)
+    bench.shadows.names("Test2", "", 10)
     bench.send(f"{CLASSIC}/delete")
     bench.send(f"{CLASSIC}/delete")
-    counts = {(each["name"], each["protocol"]): each["sum"] for each in bench.tape.metrics.totals()}
+    counts = {
+        (each["name"], each["protocol"]): each["sum"] for each in bench.event_log.metrics.totals()
+    }
     assert counts == {
         ("GetThingShadow.Accepted", "MQTT"): 1,
         ("UpdateThingShadow.Accepted", "MQTT"): 1,

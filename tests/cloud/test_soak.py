@@ -22,7 +22,7 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
         before = room.sample(0)
         for _ in range(120):
             room.second()
-        assert room.rooms.tape.last_number > 1000
+        assert room.rooms.event_log.last_number > 1000
         room.dismiss()
         broker = room.rooms.broker
         assert not broker.connections
@@ -32,7 +32,7 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
         assert broker._backlog.bytes == 0
         assert not broker._held
         for table in ("sessions", "messages", "queued"):
-            [(left,)] = room.rooms.store.execute(f"SELECT count(*) FROM {table}")
+            [(left,)] = room.rooms.database.execute(f"SELECT count(*) FROM {table}")
             assert left == 0, table
         assert room.sample(0).handles == before.handles
     finally:

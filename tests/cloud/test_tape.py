@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from creeklab.client.device import RequestRefused
-from creeklab.cloud.api.admin import PAGE_BYTES, admin_endpoints
+from creeklab.cloud.diagnostics.admin import PAGE_BYTES, admin_endpoints
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import (
     CLOUD,

@@ -726,7 +726,7 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
 def test_a_database_that_cannot_be_read(small: Teacher) -> None:
     for name in "ab":
         small.join(name)
-    small.rooms("a").store.close()
+    small.rooms("a").database.close()
     asks_everybody(small)
     assert small.things() == {"a": None, "b": 0}
 

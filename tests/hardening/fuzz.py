@@ -45,10 +45,14 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
+from creeklab.cloud.mqtt.interfaces import PublishedMessage
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
 from creeklab.cloud.shadow import document as shadow
+from creeklab.cloud.shadow import service as shadow_service
 from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
-from creeklab.cloud.shadow.service import ShadowService
+from creeklab.cloud.shadow.shadows import Shadows
+from creeklab.cloud.shadow.store import ShadowStore
+from creeklab.cloud.shadow.topics import REQUEST_TOPIC, ShadowTopics
 from creeklab.cloud.storage.database import Database
 from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import Client, House, subscribe
@@ -135,8 +139,20 @@ class World:
         }
         broker = self.house.broker
         clock = self.house.clock
-        shadows = ShadowService(self.store, broker.publish, self.house.tape, clock, ShadowLimits())
-        broker.service = shadows.on_message
+        shadows = Shadows(
+            ShadowStore(self.store), broker.publish, self.house.tape, clock, ShadowLimits()
+        )
+        for group, ends in shadow_service.SERVICE.metrics.items():
+            self.house.tape.metrics.add_group(group, ends)
+
+        def serve(topic: str, payload: bytes, client_id: str) -> bool:
+            match = REQUEST_TOPIC.fullmatch(topic)
+            if match is not None:
+                message = PublishedMessage(topic, payload, client_id=client_id)
+                ShadowTopics(shadows).on_request(message, match)
+            return match is not None
+
+        broker.service = serve
         self.witness = self.house.connected("witness", 5, session_expiry_interval=60)
         self.witness.says(subscribe("witness/#"))
         self._before = self._tables()

@@ -83,7 +83,7 @@ class Inside:
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
         """Return the tape's entries of a kind."""
-        return [each for each in self.call(self.rooms.tape.entries) if each["kind"] == kind]
+        return [each for each in self.call(self.rooms.event_log.entries) if each["kind"] == kind]
 
 
 def wire_to(

@@ -184,7 +184,7 @@ def never_reads_answers(inside: Inside, most: int = 1 << 21) -> Lines:
                 assert grown < 100e6, f"memory has grown by {grown / 1e6:.0f} MB"
         assert asked < 40_000_000, "it was never cut off"
         wait_for(lambda: "deaf" not in inside.rooms.broker.connections, "it is cut off")
-        refusal = inside.call(lambda: inside.rooms.tape.last_refusal("deaf"))
+        refusal = inside.call(lambda: inside.rooms.event_log.last_refusal("deaf"))
         assert refusal is not None
         assert answers(witness)
         yield f"cut off after {asked} pings: {refusal['refusal']['summary']}"
@@ -374,7 +374,7 @@ def full_disk(
 
 def full_pages(inside: Inside, pages: int = 60) -> Lines:
     """A database that may not grow."""
-    store = inside.rooms.store
+    store = inside.rooms.database
 
     def limit(more: int) -> None:
         (now,) = store.execute("PRAGMA page_count").fetchone()

@@ -33,12 +33,17 @@ from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+from botocore import xform_name
 
 from creeklab.bootstrap import REPOSITORY_ROOT
 from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts.account_services import AccountServices
+from creeklab.cloud.api.http_api import HttpService
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.local_cloud import SERVICES
 from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
@@ -58,6 +63,7 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
+from creeklab.cloud.shadow import service as shadow_service
 from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked
 from tests.cloud.mqtt_house import Clock, connect
@@ -174,6 +180,13 @@ class Guest:
             self.here = False
 
 
+def _operations(service: HttpService) -> Any:
+    """Return an object that has the operations of an AWS service as methods."""
+    return SimpleNamespace(
+        **{xform_name(name): method for name, method in service.served().items()}
+    )
+
+
 class Classroom:
     """A cloud's rooms, and all who use them.
 
@@ -194,10 +207,10 @@ class Classroom:
         ca = CertificateAuthority(folder / "ca")
         account = load_account(folder)
         self.rooms = AccountServices(
-            folder, account, settings, ca, "localhost", self.clock, self.clock
+            SERVICES, folder, account, settings, ca, "localhost", self.clock, self.clock
         )
-        self.iot = Checked(self.rooms.services["iot"][1])
-        self.data: Any = self.rooms.services["iotdata"][1]
+        self.iot = Checked(_operations(self.rooms.services["iot"]))
+        self.data: Any = _operations(self.rooms.services["iotdata"])
         self._random = Random(seed)
         self._numbers = itertools.count(1)
         self._devices: dict[str, Guest] = {}
@@ -295,7 +308,9 @@ class Classroom:
             self.data.publish(topic=f"creek/{name}", qos=1, payload=b"1")
             self.data.list_retained_messages(maxResults=10)
             self.iot.list_things(maxResults=10)
-            self.rooms.admin_endpoints["tape"]({"after": max(0, self.rooms.tape.last_number - 100)})
+            self.rooms.admin_endpoints["tape"](
+                {"after": max(0, self.rooms.event_log.last_number - 100)}
+            )
             self.rooms.admin_endpoints["why"]({})
             self._made.append((name, certificate))
             if len(self._made) > DEVICES:
@@ -367,7 +382,7 @@ class Lesson:
             for topic, payload, count in (
                 ("creek/fill", LOG, PACKETS.entries),
                 ("a/b/c/d/e/f/g/h/i", b"", REFUSALS.entries),
-                (shadow, update, LIMITS["shadow"].entries),
+                (shadow, update, shadow_service.SERVICE.events["shadow"].entries),
             ):
                 for _ in range(count // 100 + 1):
                     wire.send(*[Publish(topic, payload, 1, packet_id=n) for n in range(1, 101)])

@@ -79,7 +79,8 @@ class Broker:
     presence
         Who is connected, and why the others left.
     service
-        Called with topic, payload and client id of each message published to ``$aws/...``.
+        Called with topic, payload and client id of each message published to ``$aws/...``; returns
+        whether a service has answered it.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Broker:
         self.access_for = access_for
         self.retained = retained
         self.connectivity = ConnectivityTracker(clock)
-        self.service: Callable[[str, bytes, str], None] | None = None
+        self.service: Callable[[str, bytes, str], bool] = lambda *_: False
         self.connections: dict[str, Connection] = {}
         self._sessions: dict[str, Session] = {}
         self._tree: SubscriptionTree[Session, Subscription] = SubscriptionTree(
@@ -378,12 +379,11 @@ class Broker:
         if not reserved_topics.is_basic_ingest(topic):
             self._route(message, client_id)
         try:
-            if self.service is not None:
-                self.service(topic, payload, client_id)
+            answered = self.service(topic, payload, client_id)
         except sqlite3.Error as error:
             self._log_storage_failure(error, 1)
             return Reason.UNSPECIFIED_ERROR
-        nobody = reserved_topics.unanswered(topic) if client_id else None
+        nobody = reserved_topics.unanswered(topic) if client_id and not answered else None
         if nobody is not None:
             self.tape.append("unanswered", client_id=client_id, topic=topic, why=nobody)
         return Reason.SUCCESS

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Members, Operations, listing, parse_tags
+from creeklab.cloud.registry.operations.base import (
+    DEFAULT_PAGE,
+    Members,
+    Operations,
+    listing,
+    parse_tags,
+)
 from creeklab.cloud.registry.unit_of_work import invalid
 from creeklab.cloud.storage.database import Page
 

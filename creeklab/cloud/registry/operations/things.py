@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from creeklab.cloud.api.iot.operations import (
+from creeklab.cloud.registry.operations.base import (
     DEFAULT_PAGE,
     Members,
     Operations,
@@ -99,32 +99,6 @@ class ThingOperations(Operations):
             "thingArn": self._registry.arn("thing", thing.name),
             "attributes": thing.attributes,
             "version": thing.version,
-        }
-
-    def get_thing_connectivity_data(
-        self, *, thingName: str, includeSocketInformation: bool = False
-    ) -> Members:
-        """Return whether the client whose id is the Thing's name is connected, or when it was."""
-        self._registry.things.get(thingName)
-        seen = self._connectivity(thingName)
-        if seen is None:
-            return {"thingName": thingName, "connected": False}
-        sockets = {
-            "sourceIp": seen.source_ip,
-            "sourcePort": seen.source_port,
-            "targetIp": seen.target_ip,
-            "targetPort": seen.target_port,
-        }
-        return {
-            "thingName": thingName,
-            "connected": seen.connected,
-            "timestamp": seen.since if seen.disconnected_at is None else seen.disconnected_at,
-            "disconnectReason": "NONE" if seen.connected else seen.disconnect_reason,
-            "keepAliveDuration": seen.keep_alive,
-            "cleanSession": seen.clean_session,
-            "sessionExpiry": seen.session_expiry,
-            "clientId": seen.client_id,
-            **(sockets if includeSocketInformation else {}),
         }
 
     # --- things and their principals ----------------------------------------------------------

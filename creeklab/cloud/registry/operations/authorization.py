@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from creeklab.cloud.api.iot.operations import Members, Operations, listing, raise_not_found
 from creeklab.cloud.authorization import authorizer
 from creeklab.cloud.policy import Authorizer, Policy
+from creeklab.cloud.registry.operations.base import Members, Operations, listing, raise_not_found
 from creeklab.cloud.registry.unit_of_work import invalid
 
 ACTIONS = {

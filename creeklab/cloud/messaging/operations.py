@@ -1,50 +1,38 @@
-"""The operations of the service ``iot-data``: messages, connections, and the shadows over REST."""
+"""Operations of ``iot-data`` on messages and connections.
+
+Whether the caller is allowed to call an operation is decided before it is called: the account is,
+and a device is if its policies say so.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from creeklab.cloud.api.mqtt5_properties import message_properties
+from creeklab.cloud.api.paging import decode_token, encode_token
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.messaging.mqtt5_properties import message_properties
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD, InvalidTopic, check_topic
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
-from creeklab.cloud.shadow.document import Rejected
-from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.storage.database import Page
 
-EXCEPTIONS = {
-    400: "InvalidRequestException",
-    404: "ResourceNotFoundException",
-    409: "ConflictException",
-    413: "RequestEntityTooLargeException",
-    415: "UnsupportedDocumentEncodingException",
-}
 # "This information is available for 30 minutes after the client disconnects" (API reference,
 # GetConnection).
 CONNECTION_INFO_TTL = 30 * 60
 MAX_CONFIRMATION_TIMEOUT = 15
-RETAINED_PAGE = 25  # the API reference does not say how long a page is unless it is told
+RETAINED_PAGE = 25  # the API reference does not give a default page size
 
 Members = dict[str, Any]
 
 
-class IotData:
-    """One method for each operation, called with the members of its request.
+class MessagingOperations:
+    """The operations for one account."""
 
-    Whether the caller may have it done is not asked here: the account may, and of a device its
-    policies say so (`devices.py`).
-    """
-
-    def __init__(self, broker: Broker, shadows: ShadowService, retained: RetainedMessages) -> None:
+    def __init__(self, broker: Broker, retained: RetainedMessages) -> None:
         self._broker = broker
-        self._shadows = shadows
         self._retained = retained
         self._metrics = broker.tape.metrics
 
@@ -152,12 +140,12 @@ class IotData:
             raise _no_client(clientId)
         rest = sorted(subscriptions, key=lambda each: each.filter)
         if nextToken is not None:
-            after = _after(nextToken)
+            after = decode_token(nextToken)
             rest = [each for each in rest if each.filter > after]
         shown = rest[:maxResults]
         return {
             "subscriptions": [{"topicFilter": each.filter, "qos": each.qos} for each in shown],
-            "nextToken": _token(shown[-1].filter) if len(rest) > len(shown) else None,
+            "nextToken": encode_token(shown[-1].filter) if len(rest) > len(shown) else None,
         }
 
     def delete_connection(
@@ -204,45 +192,6 @@ class IotData:
                 ) from None
         return {"message": "OK"}
 
-    # --- shadows ------------------------------------------------------------------------------
-
-    def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Members:
-        """Return a shadow's document."""
-        with _refusals():
-            return _body(self._shadows.get(thingName, shadowName))
-
-    def update_thing_shadow(
-        self, *, thingName: str, payload: bytes, shadowName: str = ""
-    ) -> Members:
-        """Update a shadow."""
-        with _refusals():
-            return _body(self._shadows.update(thingName, shadowName, payload))
-
-    def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Members:
-        """Delete a shadow."""
-        with _refusals():
-            return _body(self._shadows.delete(thingName, shadowName))
-
-    def list_named_shadows_for_thing(
-        self, *, thingName: str, nextToken: str = "", pageSize: int = 25
-    ) -> Members:
-        """Return the names of a Thing's named shadows, a page at a time."""
-        names = self._shadows.named(thingName, _after(nextToken), pageSize + 1)
-        return {
-            "results": names[:pageSize],
-            "timestamp": int(self._broker.clock()),
-            "nextToken": _token(names[pageSize - 1]) if len(names) > pageSize else None,
-        }
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn a rejection by the shadow service into the exception that its REST API has for it."""
-    try:
-        yield
-    except Rejected as rejected:
-        raise ServiceError(EXCEPTIONS[rejected.code], rejected.message) from None
-
 
 def _checked(
     topic: str, payload: bytes, mqtt5: dict[str, Any], *, retain: bool = False
@@ -284,19 +233,3 @@ def _not_taken(throttled: bool) -> ServiceError:
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _token(last: str) -> str:
-    """Return the token of the page that follows what it names last."""
-    return base64.urlsafe_b64encode(last.encode()).decode()
-
-
-def _after(token: str) -> str:
-    try:
-        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except ValueError:
-        raise ServiceError("InvalidRequestException", "Invalid nextToken") from None
-
-
-def _body(document: Members) -> Members:
-    return {"payload": json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()}

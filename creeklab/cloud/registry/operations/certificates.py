@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from creeklab.cloud.api.iot.operations import DEFAULT_PAGE, Members, Operations, listing
+from creeklab.cloud.registry.operations.base import DEFAULT_PAGE, Members, Operations, listing
 from creeklab.cloud.registry.records import Certificate
 from creeklab.cloud.storage.database import Page
 

@@ -7,15 +7,15 @@ The rules are in `creeklab.cloud.registry`.
 
 from __future__ import annotations
 
-from creeklab.cloud.api.iot.account import AccountOperations
-from creeklab.cloud.api.iot.authorization import AuthorizationOperations
-from creeklab.cloud.api.iot.certificates import CertificateOperations
-from creeklab.cloud.api.iot.groups import GroupOperations
-from creeklab.cloud.api.iot.policies import PolicyOperations
-from creeklab.cloud.api.iot.things import ThingOperations
+from creeklab.cloud.registry.operations.account import AccountOperations
+from creeklab.cloud.registry.operations.authorization import AuthorizationOperations
+from creeklab.cloud.registry.operations.certificates import CertificateOperations
+from creeklab.cloud.registry.operations.groups import GroupOperations
+from creeklab.cloud.registry.operations.policies import PolicyOperations
+from creeklab.cloud.registry.operations.things import ThingOperations
 
 
-class Iot(
+class RegistryOperations(
     ThingOperations,
     GroupOperations,
     CertificateOperations,

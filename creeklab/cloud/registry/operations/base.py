@@ -1,16 +1,13 @@
-"""What every operation of the service ``iot`` is made with."""
+"""What the operations of ``iot`` have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.unit_of_work import invalid
-
-if TYPE_CHECKING:
-    from creeklab.cloud.mqtt.lifecycle.connectivity import ClientConnectivity
 
 Members = dict[str, Any]
 
@@ -18,19 +15,10 @@ DEFAULT_PAGE = 25  # what the API reference says of certificates, here of every 
 
 
 class Operations:
-    """Some operations on a registry.
+    """Some operations on a registry."""
 
-    Parameters
-    ----------
-    connectivity
-        Gives the connection that a client id has or last had; None if nothing is known of one.
-    """
-
-    def __init__(
-        self, registry: Registry, connectivity: Callable[[str], ClientConnectivity | None]
-    ) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._connectivity = connectivity
 
     def _policy(self, name: str) -> Members:
         return {"policyName": name, "policyArn": self._registry.arn("policy", name)}
