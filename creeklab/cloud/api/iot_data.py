@@ -46,7 +46,7 @@ class IotData:
         self._broker = broker
         self._shadows = shadows
         self._retained = retained
-        self._metrics = broker.tape.metrics
+        self._metrics = broker.event_log.metrics
 
     # --- messages -----------------------------------------------------------------------------
 
