@@ -18,7 +18,7 @@ from creeklab.cloud import supervisor
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, ARN, certificate, refusal
-from tests.cloud.test_nobody_in import HANGUP, WELCOME, Pair, plain_tls, sdk_5
+from tests.cloud.test_unauthenticated import HANGUP, WELCOME, Pair, plain_tls, sdk_5
 
 Key = Any
 SHA256 = hashes.SHA256()

@@ -659,7 +659,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.published: list[tuple[Any, ...]] = []
-        self.tape = EventLog()
+        self.event_log = EventLog()
 
     def publish_durably(self, *arguments: Any) -> Reason:
         self.published.append(arguments)

@@ -14,7 +14,7 @@ from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.service import Endpoints, Service
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import Database
-from tests.cloud.mqtt_house import Clock
+from tests.cloud.broker_fixture import Clock
 
 
 def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

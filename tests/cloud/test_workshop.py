@@ -53,7 +53,7 @@ from creeklab.home import workshop_folder
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.targets.admin_client import AdminRequestRefused, ask
 from creeklab.targets.workshop_client import join, leave
-from tests.cloud.mqtt_house import connect
+from tests.cloud.broker_fixture import connect
 from tests.conftest import make_thing
 
 SECONDS = 10.0

@@ -34,7 +34,7 @@ class MessagingOperations:
     def __init__(self, broker: Broker, retained: RetainedMessages) -> None:
         self._broker = broker
         self._retained = retained
-        self._metrics = broker.tape.metrics
+        self._metrics = broker.event_log.metrics
 
     # --- messages -----------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The tape: what happened in this cloud, in order, with the reason of every refusal.
+"""The event_log: what happened in this cloud, in order, with the reason of every refusal.
 
 Everything is numbered 1, 2, 3, ... as it happens, and kept in one of several lanes, each bounded
 in entries and in bytes, so that a flood of one kind does not push the others off: ten thousand

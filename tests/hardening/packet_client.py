@@ -17,7 +17,7 @@ from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Connack, Connect, Packet, encode
 
 
-class Wire:
+class PacketClient:
     """One MQTT connection.
 
     Parameters

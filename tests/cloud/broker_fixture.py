@@ -42,7 +42,7 @@ class Explained:
         return {"summary": f"{self.action} on {self.resource} is not allowed"}
 
 
-class Forgetful(set[str]):
+class NeverCaches(set[str]):
     """A set that stays empty: each right is asked for anew, so that a test can change it."""
 
     def add(self, element: str) -> None:
@@ -50,11 +50,11 @@ class Forgetful(set[str]):
 
 
 @dataclass
-class Rights:
+class FakeAuthorization:
     """Everything is allowed but what `denied` names as (action, resource)."""
 
-    publishable = Forgetful()
-    receivable = Forgetful()
+    publishable = NeverCaches()
+    receivable = NeverCaches()
 
     exclusive_thing: str | None = None
     denied: set[tuple[str, str]] = field(default_factory=set)
@@ -72,11 +72,11 @@ class Rights:
     def explain(self, action: str, resource: str) -> Explained:
         return Explained(action, resource)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         pass
 
 
-class Kept(dict[str, Any]):
+class InMemoryRetained(dict[str, Any]):
     """Retained messages, kept by nobody."""
 
     def has_room(self, topic: str) -> bool:
@@ -89,18 +89,18 @@ class Kept(dict[str, Any]):
             self.pop(message.topic, None)
 
 
-class Keeper:
-    """Who keeps nothing."""
+class NullSessionStore:
+    """A session store that stores nothing."""
 
-    kept = 0
+    count = 0
 
     def load(self, now: float) -> list[Any]:
         return []
 
-    def enroll(self, *_: Any) -> None:
+    def add(self, *_: Any) -> None:
         pass
 
-    save = drop = add = remove = enroll
+    update = delete = add_message = remove_message = add
 
 
 class NoDatabase:
@@ -114,43 +114,43 @@ class NoDatabase:
 class Client:
     """A client of the broker under test: sends packets, reads what was written to it."""
 
-    def __init__(self, house: House, version: int, certificate: str = "ab" * 32) -> None:
+    def __init__(self, fixture: BrokerFixture, version: int, certificate: str = "ab" * 32) -> None:
         self.version = version
-        self.hung_up = False
+        self.closed = False
         self._written = b""
         self._decoder = Decoder(version=version)
         self.connection = Connection(
-            house.broker, Peer(certificate, "127.0.0.1"), self._write, self._close
+            fixture.broker, Peer(certificate, "127.0.0.1"), self._write, self._close
         )
-        self._broker = house.broker
+        self._broker = fixture.broker
 
     def _write(self, data: bytes) -> None:
         self._written += data
 
     def _close(self) -> None:
-        self.hung_up = True
+        self.closed = True
 
-    def says(self, *sent: Any) -> list[Any]:
+    def send(self, *sent: Any) -> list[Any]:
         for packet in sent:
             self.connection.receive(packets.encode(packet, self.version))
         self._broker.commit_and_acknowledge()
-        return self.hears()
+        return self.receive()
 
-    def hears(self) -> list[Any]:
+    def receive(self) -> list[Any]:
         data, self._written = self._written, b""
         return list(self._decoder.feed(data))
 
 
-class House:
+class BrokerFixture:
     """A broker with everything around it that it needs, on a database if it is given one."""
 
     def __init__(
         self, store: Database | None = None, now: float = 1_785_000_000.0, **settings: Any
     ) -> None:
         self.clock = Clock(now)
-        self.tape = EventLog(clock=self.clock)
-        self.rights = Rights()
-        self.kept = Kept()
+        self.event_log = EventLog(clock=self.clock)
+        self.authorization = FakeAuthorization()
+        self.retained = InMemoryRetained()
         self.attributes: list[tuple[str, ...]] = []
         self.broker = self._broker(Settings(**settings), store)
 
@@ -158,30 +158,32 @@ class House:
         clock = self.clock
         if store is None:
             commits = GroupCommit(cast(Database, NoDatabase()), clock)
-            kept: Any = self.kept
-            keeper: Any = Keeper()
+            kept: Any = self.retained
+            keeper: Any = NullSessionStore()
         else:
             commits = GroupCommit(store, clock)
             kept = RetainedMessages(store, commits, settings.retained_max, clock)
             keeper = SqliteSessionStore(store, commits, clock, clock)
-        return Broker(settings, self.tape, kept, keeper, commits, self._access_for, clock, clock)
+        return Broker(
+            settings, self.event_log, kept, keeper, commits, self._access_for, clock, clock
+        )
 
     def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
         self.attributes.append(attributes)
-        return self.rights
+        return self.authorization
 
     def client(self, version: int, **options: Any) -> Client:
         return Client(self, version, **options)
 
     def connected(self, client_id: str, version: int, **members: Any) -> Client:
         client = self.client(version)
-        [connack] = client.says(connect(client_id, version, **members))
+        [connack] = client.send(connect(client_id, version, **members))
         assert connack.reason_code == 0
         return client
 
     @property
     def refusal(self) -> str:
-        entry = self.tape.last_refusal()
+        entry = self.event_log.last_refusal()
         assert entry is not None
         return str(entry["refusal"]["summary"])
 

@@ -1,7 +1,7 @@
-"""A whole cloud inside this process: real sockets and real clients, and its rooms to look at.
+"""A whole cloud in this process, with real sockets and clients and its services in reach.
 
-Its event loop runs in a thread; `Inside.call` calls a function there. What only a cloud's owner can
-do is possible here: to set its clock, to take room from its database, to count what it holds.
+Its event loop runs in a thread; `InProcessCloud.call` calls a function there. A test can set its
+clock, limit the size of its database and count what it holds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from creeklab.cloud.settings import parse_settings
 from creeklab.cloud.supervisor import RunningCloud, cloud_folder, running_lock
 from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
-from tests.hardening.wire import Wire
+from tests.hardening.packet_client import PacketClient
 
 T = TypeVar("T")
 SECONDS = 30.0
@@ -46,7 +46,7 @@ class Skewed:
 
 
 @dataclass
-class Inside:
+class InProcessCloud:
     """A cloud that runs in this process.
 
     Attributes
@@ -57,7 +57,7 @@ class Inside:
         The cloud's two clocks.
     """
 
-    rooms: AccountServices
+    services: AccountServices
     lab: Lab
     thing: NewThing
     clock: Skewed
@@ -77,21 +77,23 @@ class Inside:
         self._loop.call_soon_threadsafe(call)
         return done.result(SECONDS)
 
-    def wire(self, client_id: str, version: int = 5, expiry: int = 0, **properties: Any) -> Wire:
+    def connect(
+        self, client_id: str, version: int = 5, expiry: int = 0, **properties: Any
+    ) -> PacketClient:
         """Connect as a client that shows every packet."""
-        return wire_to(self.lab, self.thing, client_id, version, expiry, **properties)
+        return connect_client(self.lab, self.thing, client_id, version, expiry, **properties)
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
         """Return the tape's entries of a kind."""
-        return [each for each in self.call(self.rooms.event_log.entries) if each["kind"] == kind]
+        return [each for each in self.call(self.services.event_log.entries) if each["kind"] == kind]
 
 
-def wire_to(
+def connect_client(
     lab: Lab, thing: NewThing, client_id: str, version: int = 5, expiry: int = 0, **properties: Any
-) -> Wire:
+) -> PacketClient:
     """Connect to a lab's cloud as a client that shows every packet."""
     address, files = (lab.endpoint, lab.mqtt_port), thing.files
-    return Wire(
+    return PacketClient(
         address,
         lab.ca_file,
         files.certificate,
@@ -104,12 +106,12 @@ def wire_to(
 
 
 @contextlib.contextmanager
-def cloud_inside(
+def start_cloud(
     home: Path,
     settings: Sequence[str] = (),
     host: str = "",
     new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
-) -> Iterator[Inside]:
+) -> Iterator[InProcessCloud]:
     """Run a cloud in this process until the end of the block; of a workshop if it has a host."""
     folder = cloud_folder(home)
     clock, timer = Skewed(time.time), Skewed(time.monotonic)
@@ -138,14 +140,14 @@ def cloud_inside(
 
     farewell = min(tls_listener.CLOSE_TIMEOUT, 0.5)
     try:
-        with running_lock(home), patch.object(tls_listener, "FAREWELL_SECONDS", farewell):
+        with running_lock(home), patch.object(tls_listener, "CLOSE_TIMEOUT", farewell):
             app, mqtt_port, https_port = run(start())
             try:
                 running = asdict(RunningCloud(os.getpid(), app.endpoint, mqtt_port, https_port))
                 del running["started_here"]
                 (folder / "ready.json").write_text(json.dumps(running))
                 lab = open_lab(home=home)
-                yield Inside(app.accounts.owner, lab, make_thing(lab), clock, timer, loop)
+                yield InProcessCloud(app.accounts.owner, lab, make_thing(lab), clock, timer, loop)
             finally:
                 run(app.stop())
     finally:

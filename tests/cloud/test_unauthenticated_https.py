@@ -1,6 +1,6 @@
 """Nobody comes in by the HTTPS port who should not: by signature, by certificate, or by trick.
 
-Beside the strangers of `test_nobody_in`, who show wrong certificates, there are here those whose
+Beside the strangers of `test_unauthenticated`, who show wrong certificates, here are those whose
 signature is wrong or old, and those who send what is not quite HTTP.
 """
 
@@ -30,7 +30,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from creeklab.lab.lab import Lab
-from tests.cloud.test_nobody_in import (
+from tests.cloud.test_unauthenticated import (
     HANGUP,
     OWN_NAME,
     SECONDS,

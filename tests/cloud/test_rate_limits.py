@@ -15,7 +15,7 @@ from creeklab.cloud.mqtt.codec.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rate_limits import Rate, Rates, Throughput
 from creeklab.cloud.storage.database import Database
 from creeklab.lab.lab import open_lab
-from tests.cloud.mqtt_house import House, connect, subscribe
+from tests.cloud.broker_fixture import BrokerFixture, connect, subscribe
 from tests.conftest import make_thing
 
 
@@ -60,47 +60,47 @@ def test_a_throughput() -> None:
 
 
 def test_messages_above_the_rate_are_discarded() -> None:
-    house = House(publish_rate=2)
-    listener = house.connected("listener", 5)
-    listener.says(subscribe("a"))
+    fixture = BrokerFixture(publish_rate=2)
+    listener = fixture.connected("listener", 5)
+    listener.send(subscribe("a"))
     for version, answers in (
         (5, [Puback(1, 0, {}), Puback(2, 0, {}), Puback(3, 0x97, {}), Puback(4, 0x97, {})]),
         (4, [Puback(1, 0, {}), Puback(2, 0, {})]),
     ):
-        client = house.connected(f"sender-{version}", version)
+        client = fixture.connected(f"sender-{version}", version)
         sent = [Publish("a", b"%d" % n, 1, packet_id=n) for n in range(1, 5)]
-        assert client.says(*sent) == answers
-        assert [message.payload for message in listener.hears()] == [b"1", b"2"]
-        assert "More than 2 messages a second" in house.refusal
-        house.clock.now += 0.5
-        assert client.says(Publish("a", b"5", 1, packet_id=5)) == [Puback(5, 0, {})]
-        assert not client.hung_up
-        assert len(listener.hears()) == 1
-    refusals = [entry["client_id"] for entry in house.tape.refusals()]
+        assert client.send(*sent) == answers
+        assert [message.payload for message in listener.receive()] == [b"1", b"2"]
+        assert "More than 2 messages a second" in fixture.refusal
+        fixture.clock.now += 0.5
+        assert client.send(Publish("a", b"5", 1, packet_id=5)) == [Puback(5, 0, {})]
+        assert not client.closed
+        assert len(listener.receive()) == 1
+    refusals = [entry["client_id"] for entry in fixture.event_log.refusals()]
     assert refusals == ["sender-4", "sender-5"]  # one each, not one a message
-    assert house.tape.metrics.mqtt["PublishIn.Throttle"] == 4
+    assert fixture.event_log.metrics.mqtt["PublishIn.Throttle"] == 4
 
 
 def test_messages_of_qos_0_above_the_rate_are_discarded() -> None:
-    house = House(publish_rate=1)
-    client = house.connected("sender", 5)
-    client.says(subscribe("a"))
-    heard = client.says(Publish("a", b"1"), Publish("a", b"2"))
+    fixture = BrokerFixture(publish_rate=1)
+    client = fixture.connected("sender", 5)
+    client.send(subscribe("a"))
+    heard = client.send(Publish("a", b"1"), Publish("a", b"2"))
     assert [message.payload for message in heard] == [b"1"]
-    assert not client.hung_up
+    assert not client.closed
 
 
 def test_a_rate_is_each_connection_s_own() -> None:
-    house = House(publish_rate=1)
+    fixture = BrokerFixture(publish_rate=1)
     for name in "ab":
-        client = house.connected(name, 5)
-        assert client.says(Publish("t", b"", 1, packet_id=1)) == [Puback(1, 0, {})]
+        client = fixture.connected(name, 5)
+        assert client.send(Publish("t", b"", 1, packet_id=1)) == [Puback(1, 0, {})]
 
 
 def test_without_the_setting_there_is_no_limit() -> None:
-    client = House().connected("sender", 5)
+    client = BrokerFixture().connected("sender", 5)
     sent = [Publish("a", b"", 1, packet_id=n) for n in range(1, 2000)]
-    assert client.says(*sent) == [Puback(n, 0, {}) for n in range(1, 2000)]
+    assert client.send(*sent) == [Puback(n, 0, {}) for n in range(1, 2000)]
 
 
 @pytest.mark.parametrize(
@@ -114,48 +114,48 @@ def test_without_the_setting_there_is_no_limit() -> None:
 def test_connects_above_the_rate_are_refused(
     version: int, settings: dict[str, str], answer: list[Connack]
 ) -> None:
-    house = House(connect_rate=1, **settings)
-    first = house.connected("restless", version)
-    house.clock.now += 0.5
-    second = house.client(version)
-    assert second.says(connect("restless", version)) == answer
-    assert second.hung_up
-    assert "'restless' sends more than 1 CONNECT a second" in house.refusal
-    assert house.tape.metrics.mqtt["Connect.ClientIDThrottle"] == 1
-    assert not first.hung_up  # it is not taken over by who was refused
-    house.connected("calm", version)
-    house.clock.now += 0.5
-    house.broker.tick()
-    house.connected("restless", version)
-    assert first.hung_up
+    fixture = BrokerFixture(connect_rate=1, **settings)
+    first = fixture.connected("restless", version)
+    fixture.clock.now += 0.5
+    second = fixture.client(version)
+    assert second.send(connect("restless", version)) == answer
+    assert second.closed
+    assert "'restless' sends more than 1 CONNECT a second" in fixture.refusal
+    assert fixture.event_log.metrics.mqtt["Connect.ClientIDThrottle"] == 1
+    assert not first.closed  # it is not taken over by who was refused
+    fixture.connected("calm", version)
+    fixture.clock.now += 0.5
+    fixture.broker.tick()
+    fixture.connected("restless", version)
+    assert first.closed
 
 
 @pytest.mark.parametrize("version", [4, 5])
 def test_what_waited_comes_at_its_rate(tmp_path: Path, version: int) -> None:
     store = Database(tmp_path / "cloud.db")
-    house = House(store, stored_rate=10)
+    fixture = BrokerFixture(store, stored_rate=10)
     properties = {"session_expiry_interval": 3600} if version == 5 else {}
-    client = house.connected("a", version, clean=False, **properties)
-    client.says(subscribe("creek"))
+    client = fixture.connected("a", version, clean=False, **properties)
+    client.send(subscribe("creek"))
     client.connection.connection_lost("lost")
     for number in range(35):
-        house.broker.publish("creek", b"%d" % number, 1)
-    house.broker.commit_and_acknowledge()
-    client = house.client(version)
+        fixture.broker.publish("creek", b"%d" % number, 1)
+    fixture.broker.commit_and_acknowledge()
+    client = fixture.client(version)
 
     def heard(*sent: Any) -> list[int]:
-        came = [each for each in client.says(*sent) if isinstance(each, Publish)]
-        client.says(*[Puback(each.packet_id, 0, {}) for each in came])
+        came = [each for each in client.send(*sent) if isinstance(each, Publish)]
+        client.send(*[Puback(each.packet_id, 0, {}) for each in came])
         return [int(each.payload) for each in came]
 
     came = [heard(connect("a", version, clean=False, **properties))]
     for _ in range(4):
-        house.clock.now += 1
-        house.broker.tick()
+        fixture.clock.now += 1
+        fixture.broker.tick()
         came.append(heard())
-        house.broker.publish("creek", b"%d" % (len(came) + 33), 1)  # it waits behind the others
+        fixture.broker.publish("creek", b"%d" % (len(came) + 33), 1)  # it waits behind the others
     assert came == [[*range(at, at + 10)] for at in (0, 10, 20)] + [[*range(30, 37)], [37]]
-    house.broker.close()
+    fixture.broker.close()
     store.close()
 
 

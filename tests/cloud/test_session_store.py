@@ -31,7 +31,7 @@ from creeklab.cloud.mqtt.codec.packets import (
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.session import session as sessions
 from creeklab.cloud.storage.database import Database
-from tests.cloud.mqtt_house import Client, House, connect, subscribe
+from tests.cloud.broker_fixture import BrokerFixture, Client, connect, subscribe
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5])
 HOUR = 3600
@@ -44,15 +44,15 @@ class Site:
         self._file = folder / "cloud.db"
         self._settings = settings
         self._stores: list[Database] = []
-        self.house: House
+        self.fixture: BrokerFixture
         self.crash(now=1_785_000_000.0)
 
-    def crash(self, now: float | None = None) -> House:
+    def crash(self, now: float | None = None) -> BrokerFixture:
         """End the cloud without a word, and start another one."""
-        now = self.house.clock.now if now is None else now
+        now = self.fixture.clock.now if now is None else now
         self._stores.append(Database(self._file))
-        self.house = House(self._stores[-1], now=now, **self._settings)
-        return self.house
+        self.fixture = BrokerFixture(self._stores[-1], now=now, **self._settings)
+        return self.fixture
 
     def rows(self, table: str) -> int:
         (number,) = self._stores[-1].execute(f"SELECT count(*) FROM {table}").fetchone()
@@ -78,24 +78,28 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
-def kept(house: House, client_id: str = "a", version: int = 5, **members: Any) -> Client:
+def kept(fixture: BrokerFixture, client_id: str = "a", version: int = 5, **members: Any) -> Client:
     """Connect with a session that is kept for an hour."""
-    return house.connected(client_id, version, clean=False, session_expiry_interval=HOUR, **members)
+    return fixture.connected(
+        client_id, version, clean=False, session_expiry_interval=HOUR, **members
+    )
 
 
-def returned(house: House, client_id: str = "a", version: int = 5) -> tuple[Connack, list[Any]]:
+def returned(
+    fixture: BrokerFixture, client_id: str = "a", version: int = 5
+) -> tuple[Connack, list[Any]]:
     """Connect again; return the CONNACK and what follows."""
-    client = house.client(version)
-    connack, *messages = client.says(
+    client = fixture.client(version)
+    connack, *messages = client.send(
         connect(client_id, version, clean=False, session_expiry_interval=HOUR)
     )
     return connack, messages
 
 
-def publish(house: House, *payloads: bytes, topic: str = "creek") -> list[Any]:
+def publish(fixture: BrokerFixture, *payloads: bytes, topic: str = "creek") -> list[Any]:
     """Publish over a connection; return the answers."""
-    sender = house.connected("sender", 5)
-    answers = [sender.says(Publish(topic, each, 1, packet_id=7)) for each in payloads]
+    sender = fixture.connected("sender", 5)
+    answers = [sender.send(Publish(topic, each, 1, packet_id=7)) for each in payloads]
     return [each for answer in answers for each in answer]
 
 
@@ -105,108 +109,108 @@ DONE = Puback(7, 0, {})
 @VERSIONS
 @pytest.mark.parametrize("away", [False, True])
 def test_messages_and_subscriptions_survive(site: Site, version: int, away: bool) -> None:
-    client = kept(site.house, version=version)
-    client.says(subscribe("creek", "rain/#"))
+    client = kept(site.fixture, version=version)
+    client.send(subscribe("creek", "rain/#"))
     if away:
         client.connection.connection_lost("lost")
-    assert publish(site.house, b"1", b"2") == [DONE, DONE]
-    house = site.crash()
-    connack, messages = returned(house, version=version)
+    assert publish(site.fixture, b"1", b"2") == [DONE, DONE]
+    fixture = site.crash()
+    connack, messages = returned(fixture, version=version)
     assert connack.session_present
     assert [(each.topic, each.payload, each.dup) for each in messages] == [
         ("creek", b"1", False),
         ("creek", b"2", False),
     ]
-    subscriptions = house.broker.list_subscriptions("a")
+    subscriptions = fixture.broker.list_subscriptions("a")
     assert subscriptions is not None
     assert [each.filter for each in subscriptions] == ["creek", "rain/#"]
 
 
 def test_all_of_a_message_survives(site: Site) -> None:
-    kept(site.house).says(subscribe("creek"))
+    kept(site.fixture).send(subscribe("creek"))
     properties = {
         "content_type": "application/json",
         "correlation_data": b"\0\xff",
         "user_properties": [("gauge", "1"), ("gauge", "2")],
         "message_expiry_interval": 60,
     }
-    sender = site.house.connected("sender", 5)
-    sender.says(Publish("creek", b"\0\xff", 1, packet_id=7, properties=dict(properties)))
-    site.house.clock.now += 20.5
+    sender = site.fixture.connected("sender", 5)
+    sender.send(Publish("creek", b"\0\xff", 1, packet_id=7, properties=dict(properties)))
+    site.fixture.clock.now += 20.5
     _, [message] = returned(site.crash())
     assert message.payload == b"\0\xff"
     assert message.properties == {**properties, "message_expiry_interval": 39}
 
 
 def test_all_of_a_subscription_survives(site: Site) -> None:
-    client = kept(site.house)
+    client = kept(site.fixture)
     options = {"no_local": True, "retain_as_published": True, "retain_handling": 2}
-    client.says(subscribe("creek", qos=0, **options))
-    before = site.house.broker.list_subscriptions("a")
+    client.send(subscribe("creek", qos=0, **options))
+    before = site.fixture.broker.list_subscriptions("a")
     assert site.crash().broker.list_subscriptions("a") == before
 
 
 def test_what_was_acknowledged_does_not_come_again(site: Site) -> None:
-    client = kept(site.house)
-    client.says(subscribe("creek"))
-    publish(site.house, b"1", b"2", b"3")
-    first, second, _ = client.hears()
-    client.says(Puback(first.packet_id, 0, {}), Puback(second.packet_id, 0, {}))
+    client = kept(site.fixture)
+    client.send(subscribe("creek"))
+    publish(site.fixture, b"1", b"2", b"3")
+    first, second, _ = client.receive()
+    client.send(Puback(first.packet_id, 0, {}), Puback(second.packet_id, 0, {}))
     _, messages = returned(site.crash())
     assert [each.payload for each in messages] == [b"3"]
 
 
 def test_nothing_is_left_behind(site: Site) -> None:
-    first, second = kept(site.house), kept(site.house, "b")
+    first, second = kept(site.fixture), kept(site.fixture, "b")
     for client in (first, second):
-        client.says(subscribe("creek"))
-    publish(site.house, b"1", b"2")
+        client.send(subscribe("creek"))
+    publish(site.fixture, b"1", b"2")
     assert (site.rows("sessions"), site.rows("messages"), site.rows("queued")) == (2, 2, 4)
-    first.says(*(Puback(each.packet_id, 0, {}) for each in first.hears()))
+    first.send(*(Puback(each.packet_id, 0, {}) for each in first.receive()))
     assert (site.rows("messages"), site.rows("queued")) == (2, 2)
-    second.says(Disconnect(0, {"session_expiry_interval": 0}))
+    second.send(Disconnect(0, {"session_expiry_interval": 0}))
     assert (site.rows("sessions"), site.rows("messages"), site.rows("queued")) == (1, 0, 0)
 
 
 def test_no_acknowledgement_goes_out_before_the_message_is_kept(site: Site) -> None:
-    kept(site.house).says(subscribe("creek"))
-    sender = site.house.connected("sender", 5)
-    sender.hears()
+    kept(site.fixture).send(subscribe("creek"))
+    sender = site.fixture.connected("sender", 5)
+    sender.receive()
     sender.connection.receive(bytes.fromhex("320a0005637265656b000700"))
-    assert sender.hears() == []
+    assert sender.receive() == []
     connack, messages = returned(site.crash())
     assert (connack.session_present, messages) == (True, [])
 
 
 def test_acknowledgements_keep_their_order(site: Site) -> None:
-    kept(site.house).says(subscribe("creek"))
-    sender = site.house.connected("sender", 5)
+    kept(site.fixture).send(subscribe("creek"))
+    sender = site.fixture.connected("sender", 5)
     topics = ["other", "creek", "other", "creek", "other"]
-    answers = sender.says(*(Publish(t, b"", 1, packet_id=i + 1) for i, t in enumerate(topics)))
+    answers = sender.send(*(Publish(t, b"", 1, packet_id=i + 1) for i, t in enumerate(topics)))
     assert [each.packet_id for each in answers] == [1, 2, 3, 4, 5]
 
 
 def test_what_concerns_no_persistent_session_writes_nothing(site: Site) -> None:
-    site.house.connected("a", 5).says(subscribe("creek"))
+    site.fixture.connected("a", 5).send(subscribe("creek"))
     commits: list[bool] = []
-    site.house.broker.commits.soon = lambda: commits.append(True)
-    publish(site.house, b"1", b"2")
+    site.fixture.broker.commits.soon = lambda: commits.append(True)
+    publish(site.fixture, b"1", b"2")
     assert commits == []
 
 
 def test_order_is_kept(site: Site) -> None:
-    client = kept(site.house)
-    client.says(subscribe("creek"))
+    client = kept(site.fixture)
+    client.send(subscribe("creek"))
     payloads = [str(number).encode() for number in range(150)]
     for payload in payloads:
-        site.house.broker.publish("creek", payload, 1)
-    site.house.broker.commit_and_acknowledge()
-    client.hears()
-    house = site.crash()
-    again = house.client(5)
-    _, *messages = again.says(connect("a", 5, clean=False, session_expiry_interval=HOUR))
+        site.fixture.broker.publish("creek", payload, 1)
+    site.fixture.broker.commit_and_acknowledge()
+    client.receive()
+    fixture = site.crash()
+    again = fixture.client(5)
+    _, *messages = again.send(connect("a", 5, clean=False, session_expiry_interval=HOUR))
     while len(messages) < 150:
-        messages += again.says(*(Puback(each.packet_id, 0, {}) for each in messages[-50:]))
+        messages += again.send(*(Puback(each.packet_id, 0, {}) for each in messages[-50:]))
     assert [each.payload for each in messages] == payloads
 
 
@@ -225,94 +229,94 @@ def test_order_is_kept(site: Site) -> None:
 def test_a_session_ends_by_the_clock_on_the_wall(
     site: Site, away: bool, off: float, present: bool
 ) -> None:
-    client = kept(site.house)
-    client.says(subscribe("creek"))
+    client = kept(site.fixture)
+    client.send(subscribe("creek"))
     if away:
         client.connection.connection_lost("lost")
-        site.house.broker.commit_and_acknowledge()
-        site.house.clock.now += 100
-    house = site.crash(site.house.clock.now + off)
-    assert (house.broker.get_session("a") is not None) is present
-    house.broker.commit_and_acknowledge()
+        site.fixture.broker.commit_and_acknowledge()
+        site.fixture.clock.now += 100
+    fixture = site.crash(site.fixture.clock.now + off)
+    assert (fixture.broker.get_session("a") is not None) is present
+    fixture.broker.commit_and_acknowledge()
     assert site.rows("sessions") == present
 
 
 def test_a_second_crash_does_not_prolong_a_session(site: Site) -> None:
-    kept(site.house).says(subscribe("creek"))
+    kept(site.fixture).send(subscribe("creek"))
     site.crash().broker.commit_and_acknowledge()
-    house = site.crash(site.house.clock.now + HOUR - 1)
-    assert house.broker.get_session("a") is not None
-    house.broker.commit_and_acknowledge()
-    assert site.crash(house.clock.now + 2).broker.get_session("a") is None
+    fixture = site.crash(site.fixture.clock.now + HOUR - 1)
+    assert fixture.broker.get_session("a") is not None
+    fixture.broker.commit_and_acknowledge()
+    assert site.crash(fixture.clock.now + 2).broker.get_session("a") is None
 
 
 def test_a_clock_that_was_set_back_does_not_prolong_a_session(site: Site) -> None:
-    client = kept(site.house)
+    client = kept(site.fixture)
     client.connection.connection_lost("lost")
-    site.house.broker.commit_and_acknowledge()
-    house = site.crash(site.house.clock.now - 10 * HOUR)
-    house.clock.now += HOUR + 1
-    assert house.broker.get_session("a") is None
+    site.fixture.broker.commit_and_acknowledge()
+    fixture = site.crash(site.fixture.clock.now - 10 * HOUR)
+    fixture.clock.now += HOUR + 1
+    assert fixture.broker.get_session("a") is None
 
 
 @VERSIONS
 @pytest.mark.parametrize("end", ["clean start", "expiry", "other certificate", "deleted"])
 def test_a_session_that_ended_does_not_come_back(site: Site, version: int, end: str) -> None:
-    client = kept(site.house, version=version)
-    client.says(subscribe("creek"))
-    publish(site.house, b"1")
+    client = kept(site.fixture, version=version)
+    client.send(subscribe("creek"))
+    publish(site.fixture, b"1")
     if end == "deleted":
-        site.house.broker.disconnect("a", clean_session=True, prevent_will=False)
+        site.fixture.broker.disconnect("a", clean_session=True, prevent_will=False)
     else:
         client.connection.connection_lost("lost")
     if end == "clean start":
-        site.house.connected("a", version)
+        site.fixture.connected("a", version)
     elif end == "expiry":
-        site.house.clock.now += HOUR + 1
-        site.house.broker.tick()
+        site.fixture.clock.now += HOUR + 1
+        site.fixture.broker.tick()
     elif end == "other certificate":
-        other = site.house.client(version, certificate="cd" * 32)
-        other.says(connect("a", version, clean=False))
-    site.house.broker.commit_and_acknowledge()
+        other = site.fixture.client(version, certificate="cd" * 32)
+        other.send(connect("a", version, clean=False))
+    site.fixture.broker.commit_and_acknowledge()
     connack, messages = returned(site.crash(), version=version)
     assert messages == []
     assert not connack.session_present
 
 
 def test_a_session_that_is_resumed_without_expiry_is_no_longer_kept(site: Site) -> None:
-    kept(site.house).says(subscribe("creek"))
-    publish(site.house, b"1")
-    again = site.house.client(5)
-    connack, message = again.says(connect("a", 5, clean=False))
+    kept(site.fixture).send(subscribe("creek"))
+    publish(site.fixture, b"1")
+    again = site.fixture.client(5)
+    connack, message = again.send(connect("a", 5, clean=False))
     assert (connack.session_present, message.payload) == (True, b"1")
     assert [site.rows(table) for table in ("sessions", "messages", "queued")] == [0, 0, 0]
-    again.says(Puback(message.packet_id, 0, {}))
+    again.send(Puback(message.packet_id, 0, {}))
     assert site.crash().broker.get_session("a") is None
 
 
 def test_a_disconnect_changes_how_long_a_session_is_kept(site: Site) -> None:
-    kept(site.house).says(Disconnect(0, {"session_expiry_interval": 60}))
-    assert site.crash(site.house.clock.now + 59).broker.get_session("a") is not None
-    assert site.crash(site.house.clock.now + 2).broker.get_session("a") is None
+    kept(site.fixture).send(Disconnect(0, {"session_expiry_interval": 60}))
+    assert site.crash(site.fixture.clock.now + 59).broker.get_session("a") is not None
+    assert site.crash(site.fixture.clock.now + 2).broker.get_session("a") is None
 
 
 def test_unsubscribing_survives(site: Site) -> None:
-    kept(site.house).says(subscribe("creek", "rain"), Unsubscribe(8, ["creek"], {}))
+    kept(site.fixture).send(subscribe("creek", "rain"), Unsubscribe(8, ["creek"], {}))
     subscriptions = site.crash().broker.list_subscriptions("a")
     assert subscriptions is not None
     assert [each.filter for each in subscriptions] == ["rain"]
 
 
 def test_a_retained_message_survives(site: Site) -> None:
-    sender = site.house.connected("sender", 5)
+    sender = site.fixture.connected("sender", 5)
     properties = {"user_properties": [("a", "b")], "message_expiry_interval": 60}
-    sender.says(Publish("creek", b"1", 1, True, packet_id=7, properties=properties))
-    house = site.crash(site.house.clock.now + 10)
-    _, message = house.connected("a", 5).says(subscribe("creek"))
+    sender.send(Publish("creek", b"1", 1, True, packet_id=7, properties=properties))
+    fixture = site.crash(site.fixture.clock.now + 10)
+    _, message = fixture.connected("a", 5).send(subscribe("creek"))
     assert (message.payload, message.retain) == (b"1", True)
     assert message.properties == {"user_properties": [("a", "b")], "message_expiry_interval": 50}
-    house = site.crash(site.house.clock.now + 51)
-    assert house.connected("a", 5).says(subscribe("creek")) == [Suback(7, [1], {})]
+    fixture = site.crash(site.fixture.clock.now + 51)
+    assert fixture.connected("a", 5).send(subscribe("creek")) == [Suback(7, [1], {})]
     assert site.rows("retained") == 0
 
 
@@ -339,64 +343,64 @@ class TestTrouble:
     def test_the_publisher_hears_of_it_and_the_broker_lives_on(
         self, site: Site, trouble: Callable[[Site], Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        house = site.house
-        client = kept(house)
-        client.says(subscribe("creek"))
-        three, five = house.connected("three", 4), house.connected("five", 5)
+        fixture = site.fixture
+        client = kept(fixture)
+        client.send(subscribe("creek"))
+        three, five = fixture.connected("three", 4), fixture.connected("five", 5)
         big = Publish("creek", bytes(100_000), 1, packet_id=7)
         with trouble(site):
-            assert five.says(big) == [Puback(7, Reason.UNSPECIFIED_ERROR, {})]
-            assert three.says(big) == []
-            assert five.says(big) == [Puback(7, Reason.UNSPECIFIED_ERROR, {})]
+            assert five.send(big) == [Puback(7, Reason.UNSPECIFIED_ERROR, {})]
+            assert three.send(big) == []
+            assert five.send(big) == [Puback(7, Reason.UNSPECIFIED_ERROR, {})]
             # What need not be kept goes on as if nothing were.
-            assert five.says(Publish("other", b"", 1, packet_id=8)) == [Puback(8, 0, {})]
-            refusals = [each for each in house.tape.entries() if each["kind"] == "storage"]
+            assert five.send(Publish("other", b"", 1, packet_id=8)) == [Puback(8, 0, {})]
+            refusals = [each for each in fixture.event_log.entries() if each["kind"] == "storage"]
             [entry] = refusals
             assert "could not be written" in entry["refusal"]["summary"]
-            assert not five.hung_up
-            assert not three.hung_up
-        house.clock.now += 1
-        house.broker.tick()
+            assert not five.closed
+            assert not three.closed
+        fixture.clock.now += 1
+        fixture.broker.tick()
         # Nothing was there to be written, so nobody knows.
-        [_] = [each for each in house.tape.entries() if each["kind"] == "storage"]
-        assert five.says(big) == [DONE]
-        assert "is written again; 3 messages" in house.tape.entries()[-1]["why"]
+        [_] = [each for each in fixture.event_log.entries() if each["kind"] == "storage"]
+        assert five.send(big) == [DONE]
+        assert "is written again; 3 messages" in fixture.event_log.entries()[-1]["why"]
         client.connection.connection_lost("lost")
         _, messages = returned(site.crash())
         assert [len(each.payload) for each in messages] == [100_000]
 
     def test_subscriptions_are_refused(self, site: Site, trouble: Callable[[Site], Any]) -> None:
-        house = site.house
-        client = kept(house)
-        client.says(subscribe("creek"))
-        fresh = kept(house, "b")
+        fixture = site.fixture
+        client = kept(fixture)
+        client.send(subscribe("creek"))
+        fresh = kept(fixture, "b")
         with trouble(site):
             # Committed together with more than there is room for.
-            house.broker.publish("kept", bytes(100_000), 1, retain=True)
-            [suback] = client.says(subscribe("creek", "rain"))
+            fixture.broker.publish("kept", bytes(100_000), 1, retain=True)
+            [suback] = client.send(subscribe("creek", "rain"))
             assert suback.reason_codes == [Reason.UNSPECIFIED_ERROR] * 2
-            subscriptions = house.broker.list_subscriptions("a")
+            subscriptions = fixture.broker.list_subscriptions("a")
             assert subscriptions is not None
             assert [each.filter for each in subscriptions] == ["creek"]
-            answer = fresh.says(Unsubscribe(8, ["creek"], {}))
+            answer = fresh.send(Unsubscribe(8, ["creek"], {}))
             assert answer == [Unsuback(8, [Reason.UNSPECIFIED_ERROR], {})]
             # Who needs nothing kept is not concerned.
-            assert house.connected("c", 5).says(subscribe("creek")) == [Suback(7, [1], {})]
+            assert fixture.connected("c", 5).send(subscribe("creek")) == [Suback(7, [1], {})]
 
     def test_what_was_acknowledged_meanwhile_is_made_up_for(
         self, site: Site, trouble: Callable[[Site], Any]
     ) -> None:
-        house = site.house
-        client = kept(house)
-        client.says(subscribe("creek"))
-        publish(house, b"1", b"2")
-        first, _ = client.hears()
+        fixture = site.fixture
+        client = kept(fixture)
+        client.send(subscribe("creek"))
+        publish(fixture, b"1", b"2")
+        first, _ = client.receive()
         with trouble(site):
             # A retained message makes sure that the commit fails.
-            house.broker.publish("kept", bytes(100_000), 1, retain=True)
-            client.says(Puback(first.packet_id, 0, {}))
-        house.clock.now += 1
-        house.broker.tick()
+            fixture.broker.publish("kept", bytes(100_000), 1, retain=True)
+            client.send(Puback(first.packet_id, 0, {}))
+        fixture.clock.now += 1
+        fixture.broker.tick()
         _, messages = returned(site.crash())
         assert [each.payload for each in messages] == [b"2"]
 
@@ -406,10 +410,10 @@ class TestTrouble:
 
 def test_only_so_much_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MAX_WAITING", 3)
-    client = kept(site.house)
-    client.says(subscribe("creek"))
+    client = kept(site.fixture)
+    client.send(subscribe("creek"))
     client.connection.connection_lost("lost")
-    assert publish(site.house, *(str(each).encode() for each in range(5))) == [DONE] * 5
+    assert publish(site.fixture, *(str(each).encode() for each in range(5))) == [DONE] * 5
     _, messages = returned(site.crash())
     assert [each.payload for each in messages] == [b"0", b"1", b"2"]
 
@@ -419,17 +423,17 @@ def test_only_so_many_bytes_wait_for_all_together(
 ) -> None:
     monkeypatch.setattr(sessions, "MAX_BACKLOG_BYTES", 10_000)
     for client_id in "ab":
-        client = kept(site.house, client_id)
-        client.says(subscribe("creek"))
+        client = kept(site.fixture, client_id)
+        client.send(subscribe("creek"))
         client.connection.connection_lost("lost")
-    publish(site.house, bytes(4000), bytes(4000))
-    assert [len(returned(site.house, each)[1]) for each in "ab"] == [1, 1]
+    publish(site.fixture, bytes(4000), bytes(4000))
+    assert [len(returned(site.fixture, each)[1]) for each in "ab"] == [1, 1]
     # What was sent makes room.
-    client = kept(site.house, "c")
-    client.says(subscribe("rain"))
+    client = kept(site.fixture, "c")
+    client.send(subscribe("rain"))
     client.connection.connection_lost("lost")
-    publish(site.house, bytes(9000), topic="rain")
-    assert len(returned(site.house, "c")[1]) == 1
+    publish(site.fixture, bytes(9000), topic="rain")
+    assert len(returned(site.fixture, "c")[1]) == 1
 
 
 @pytest.mark.parametrize(
@@ -445,25 +449,25 @@ def test_no_more_persistent_sessions_than_the_account_may_have(
 ) -> None:
     site = Site(tmp_path, sessions_max=2, **settings)
     for client_id in "ab":
-        kept(site.house, client_id, version).connection.connection_lost("lost")
+        kept(site.fixture, client_id, version).connection.connection_lost("lost")
 
     def ask_for_one(client_id: str) -> tuple[Client, list[Any]]:
-        client = site.house.client(version)
+        client = site.fixture.client(version)
         properties = {"session_expiry_interval": 60} if version == 5 else {}
-        return client, client.says(connect(client_id, version, clean=False, **properties))
+        return client, client.send(connect(client_id, version, clean=False, **properties))
 
     for _ in range(2):  # that is known after a crash, too
         client, heard = ask_for_one("c")
         assert heard == answer
-        assert client.hung_up
-        assert "2 persistent sessions are kept" in site.house.refusal
+        assert client.closed
+        assert "2 persistent sessions are kept" in site.fixture.refusal
         site.crash()
     # A clean session is no matter; who has one comes back to it; one that ends makes room.
-    site.house.connected("c", version)
+    site.fixture.connected("c", version)
     client, [connack, *_] = ask_for_one("a")
     assert connack.session_present
     client.connection.connection_lost("lost")
-    site.house.connected("b", version)
+    site.fixture.connected("b", version)
     _, [connack, *_] = ask_for_one("c")
     assert connack.reason_code == 0
     _, heard = ask_for_one("b")
@@ -473,45 +477,45 @@ def test_no_more_persistent_sessions_than_the_account_may_have(
 
 def test_only_so_many_bytes_of_wills_wait(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MAX_BACKLOG_BYTES", 10_000)
-    house = site.house
-    watcher = house.connected("watcher", 5)
-    watcher.says(subscribe("gone/#"))
+    fixture = site.fixture
+    watcher = fixture.connected("watcher", 5)
+    watcher.send(subscribe("gone/#"))
 
     def lose(client_id: str, payload: bytes) -> None:
         will = Will(f"gone/{client_id}", payload, 1, False, {"will_delay_interval": 10})
-        house.connected(
+        fixture.connected(
             client_id, 5, will=will, session_expiry_interval=60
         ).connection.connection_lost("lost")
 
     lose("a", bytes(6000))
-    assert watcher.hears() == []
+    assert watcher.receive() == []
     lose("b", bytes(6000))
-    assert [each.topic for each in watcher.hears()] == ["gone/b"]  # nothing is lost
-    assert "The will of 'b' goes out without its delay" in house.refusal
-    house.clock.now += 10
-    house.broker.tick()
-    assert [each.topic for each in watcher.hears()] == ["gone/a"]
+    assert [each.topic for each in watcher.receive()] == ["gone/b"]  # nothing is lost
+    assert "The will of 'b' goes out without its delay" in fixture.refusal
+    fixture.clock.now += 10
+    fixture.broker.tick()
+    assert [each.topic for each in watcher.receive()] == ["gone/a"]
     lose("c", bytes(6000))  # there is room again
-    assert watcher.hears() == []
-    house.connected("c", 5)  # not resumed: its session has ended, and so has its delay
-    assert [each.topic for each in watcher.hears()] == ["gone/c"]
+    assert watcher.receive() == []
+    fixture.connected("c", 5)  # not resumed: its session has ended, and so has its delay
+    assert [each.topic for each in watcher.receive()] == ["gone/c"]
 
 
 def test_no_more_retained_messages_than_the_account_may_have(tmp_path: Path) -> None:
     site = Site(tmp_path, retained_max=2)
-    five, three = site.house.connected("five", 5), site.house.connected("three", 4)
-    watcher = site.house.connected("watcher", 5)
-    watcher.says(subscribe("c"))
+    five, three = site.fixture.connected("five", 5), site.fixture.connected("three", 4)
+    watcher = site.fixture.connected("watcher", 5)
+    watcher.send(subscribe("c"))
 
     def retain(client: Client, topic: str, payload: bytes = b"x") -> list[Any]:
-        return client.says(Publish(topic, payload, 1, True, packet_id=7))
+        return client.send(Publish(topic, payload, 1, True, packet_id=7))
 
     assert retain(five, "a") == retain(five, "b") == [DONE]
     assert retain(five, "c") == [Puback(7, Reason.QUOTA_EXCEEDED, {})]
     assert retain(three, "c") == []
-    assert watcher.hears() == []
-    assert not three.hung_up
-    assert "2 topics have a retained message" in site.house.refusal
+    assert watcher.receive() == []
+    assert not three.closed
+    assert "2 topics have a retained message" in site.fixture.refusal
     # One that is there may be replaced; one that goes makes room; that is known after a crash, too.
     assert retain(three, "b") == retain(five, "a", b"") == retain(five, "c") == [DONE]
     five = site.crash().connected("five", 5)
@@ -535,25 +539,25 @@ def test_a_group_without_a_connected_member_queues_for_whoever_is_back_first(
     site: Site, version: int, crash: bool
 ) -> None:
     for client_id in "abc":
-        kept(site.house, client_id, version).says(subscribe(GROUP))
+        kept(site.fixture, client_id, version).send(subscribe(GROUP))
     for client_id in "abc":
-        site.house.broker.connections[client_id].connection_lost("lost")
+        site.fixture.broker.connections[client_id].connection_lost("lost")
     sent = [str(number).encode() for number in range(10)]
-    publish(site.house, *sent)
-    house = site.crash() if crash else site.house
-    _, messages = returned(house, "b", version)
+    publish(site.fixture, *sent)
+    fixture = site.crash() if crash else site.fixture
+    _, messages = returned(fixture, "b", version)
     assert payloads(messages) == sent
     for client_id in "ac":
-        assert returned(house, client_id, version)[1] == []
+        assert returned(fixture, client_id, version)[1] == []
 
 
 def test_a_new_member_gets_what_waits_for_the_group(site: Site) -> None:
-    kept(site.house, "a").says(subscribe(GROUP))
-    site.house.broker.connections["a"].connection_lost("lost")
-    publish(site.house, b"1")
-    [suback, message] = site.house.connected("new", 5).says(subscribe(GROUP))
+    kept(site.fixture, "a").send(subscribe(GROUP))
+    site.fixture.broker.connections["a"].connection_lost("lost")
+    publish(site.fixture, b"1")
+    [suback, message] = site.fixture.connected("new", 5).send(subscribe(GROUP))
     assert (suback.reason_codes, message.payload) == ([1], b"1")
-    assert returned(site.house, "a")[1] == []
+    assert returned(site.fixture, "a")[1] == []
 
 
 @pytest.mark.parametrize("end", ["lost", "unsubscribed", "expired"])
@@ -561,55 +565,55 @@ def test_a_new_member_gets_what_waits_for_the_group(site: Site) -> None:
 def test_what_a_member_did_not_acknowledge_goes_to_another(
     site: Site, end: str, persistent: bool
 ) -> None:
-    house = site.house
-    leaver = kept(house, "a") if persistent else house.connected("a", 5)
-    leaver.says(subscribe(GROUP))
-    publish(house, *(str(number).encode() for number in range(150)))
-    first = leaver.hears()
+    fixture = site.fixture
+    leaver = kept(fixture, "a") if persistent else fixture.connected("a", 5)
+    leaver.send(subscribe(GROUP))
+    publish(fixture, *(str(number).encode() for number in range(150)))
+    first = leaver.receive()
     assert len(first) == 100
-    other = kept(house, "b")
-    other.says(subscribe(GROUP))
+    other = kept(fixture, "b")
+    other.send(subscribe(GROUP))
     if end == "unsubscribed":
-        leaver.says(Unsubscribe(8, [GROUP], {}))
+        leaver.send(Unsubscribe(8, [GROUP], {}))
         # What is under way to a member stays with it.
         expected = 50
     else:
         leaver.connection.connection_lost("lost")
         expected = 150
-    messages = other.hears()
+    messages = other.receive()
     while len(messages) < expected:
-        more = other.says(*(Puback(each.packet_id, 0, {}) for each in messages[-50:]))
+        more = other.send(*(Puback(each.packet_id, 0, {}) for each in messages[-50:]))
         assert more
         messages += more
     assert len(payloads(messages)) == expected
 
 
 def test_a_group_of_clean_sessions_keeps_nothing(site: Site) -> None:
-    client = site.house.connected("a", 5)
-    client.says(subscribe(GROUP))
+    client = site.fixture.connected("a", 5)
+    client.send(subscribe(GROUP))
     client.connection.connection_lost("lost")
-    publish(site.house, b"1")
-    assert site.house.connected("b", 5).says(subscribe(GROUP)) == [Suback(7, [1], {})]
+    publish(site.fixture, b"1")
+    assert site.fixture.connected("b", 5).send(subscribe(GROUP)) == [Suback(7, [1], {})]
 
 
 def test_a_member_that_does_not_keep_up_is_passed_over(site: Site) -> None:
-    slow, quick = (site.house.connected(each, 5, receive_maximum=1) for each in "ab")
-    slow.says(subscribe(GROUP))
-    publish(site.house, b"1", b"2")
-    quick.says(subscribe(GROUP))
-    publish(site.house, b"3")
-    assert payloads(quick.hears()) == [b"3"]
+    slow, quick = (site.fixture.connected(each, 5, receive_maximum=1) for each in "ab")
+    slow.send(subscribe(GROUP))
+    publish(site.fixture, b"1", b"2")
+    quick.send(subscribe(GROUP))
+    publish(site.fixture, b"3")
+    assert payloads(quick.receive()) == [b"3"]
 
 
 def test_qos_0_is_not_kept_for_a_group(site: Site) -> None:
-    kept(site.house, "a").says(subscribe(GROUP, qos=0))
-    kept(site.house, "b").says(subscribe(GROUP, qos=1))
+    kept(site.fixture, "a").send(subscribe(GROUP, qos=0))
+    kept(site.fixture, "b").send(subscribe(GROUP, qos=1))
     for client_id in "ab":
-        site.house.broker.connections[client_id].connection_lost("lost")
-    site.house.broker.publish("creek", b"0", 0)
-    publish(site.house, b"1")
-    assert returned(site.house, "a")[1] == []
-    assert payloads(returned(site.house, "b")[1]) == [b"1"]
+        site.fixture.broker.connections[client_id].connection_lost("lost")
+    site.fixture.broker.publish("creek", b"0", 0)
+    publish(site.fixture, b"1")
+    assert returned(site.fixture, "a")[1] == []
+    assert payloads(returned(site.fixture, "b")[1]) == [b"1"]
 
 
 # --- any order of things --------------------------------------------------------------------------
@@ -633,8 +637,8 @@ class Crashes(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        client = kept(self.site.house)
-        client.says(subscribe("creek"))
+        client = kept(self.site.fixture)
+        client.send(subscribe("creek"))
         self.client = client
 
     @rule(count=st.integers(1, 120))
@@ -642,8 +646,8 @@ class Crashes(RuleBasedStateMachine):
         fresh = [str(self.number + each).encode() for each in range(count)]
         self.number += count
         for each in fresh:
-            self.site.house.broker.publish("creek", each, 1)
-        self.site.house.broker.commit_and_acknowledge()
+            self.site.fixture.broker.publish("creek", each, 1)
+        self.site.fixture.broker.commit_and_acknowledge()
         self.due += fresh
         self.listen()
 
@@ -656,7 +660,7 @@ class Crashes(RuleBasedStateMachine):
         )
         if self.client is not None and count:
             self.unacknowledged += self.take(
-                self.client.says(*(Puback(each.packet_id, 0, {}) for each in acknowledged))
+                self.client.send(*(Puback(each.packet_id, 0, {}) for each in acknowledged))
             )
             for each in acknowledged:
                 self.done.add(each.payload)
@@ -666,7 +670,7 @@ class Crashes(RuleBasedStateMachine):
     def leave(self) -> None:
         if self.client is not None:
             self.client.connection.connection_lost("lost")
-            self.site.house.broker.commit_and_acknowledge()
+            self.site.fixture.broker.commit_and_acknowledge()
         self.client, self.unacknowledged = None, []
 
     @rule()
@@ -677,14 +681,14 @@ class Crashes(RuleBasedStateMachine):
     @rule()
     def come_back(self) -> None:
         self.unacknowledged = []
-        self.client = client = self.site.house.client(5)
-        connack, *messages = client.says(connect("a", 5, clean=False, session_expiry_interval=HOUR))
+        self.client = client = self.site.fixture.client(5)
+        connack, *messages = client.send(connect("a", 5, clean=False, session_expiry_interval=HOUR))
         assert connack.session_present
         self.unacknowledged = self.take(messages)
 
     def listen(self) -> None:
         if self.client is not None:
-            self.unacknowledged += self.take(self.client.hears())
+            self.unacknowledged += self.take(self.client.receive())
 
     def take(self, messages: list[Any]) -> list[Publish]:
         assert not self.done & {each.payload for each in messages}

@@ -30,9 +30,9 @@ from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.packets import Pingreq, Pingresp
 from creeklab.cloud.supervisor import cloud_folder
 from tests.hardening import mutate, mutate_http
-from tests.hardening.figures import handles
-from tests.hardening.inside import Inside, cloud_inside, wait_for
+from tests.hardening.in_process_cloud import InProcessCloud, start_cloud, wait_for
 from tests.hardening.mutate_http import Request
+from tests.hardening.process_usage import open_handles
 from tests.hardening.report import Report
 
 HOST = "127.0.0.1"
@@ -64,7 +64,7 @@ class Complaints(logging.Handler):
         assert not heard, heard[0]
 
 
-class Door:
+class FuzzedCloud:
     """A cloud in this process, and who complains, watches and counts.
 
     Attributes
@@ -77,20 +77,20 @@ class Door:
         How many were made; each has a database open.
     """
 
-    def __init__(self, inside: Inside) -> None:
-        self.inside = inside
+    def __init__(self, cloud: InProcessCloud) -> None:
+        self.cloud = cloud
         self.complaints = Complaints()
-        self.witness = inside.wire("witness")
+        self.witness = cloud.connect("witness")
         self.accounts = 0
-        own = inside.lab.session.get_credentials()
+        own = cloud.lab.session.get_credentials()
         assert own is not None
         self.credentials = Credentials(own.access_key, own.secret_key)
-        lab = inside.lab
+        lab = cloud.lab
         self.address = lab.endpoint, lab.https_port
         self.host = f"{lab.endpoint}:{lab.https_port}"
         self._stranger = ssl.create_default_context(cafile=str(lab.ca_file))
         self._device = ssl.create_default_context(cafile=str(lab.ca_file))
-        files = inside.thing.files
+        files = cloud.thing.files
         self._device.load_cert_chain(files.certificate, files.private_key)
 
     def see(self) -> None:
@@ -100,18 +100,18 @@ class Door:
         self.complaints.see()
 
     @contextlib.contextmanager
-    def connection(self, random: Random, as_device: bool = False) -> Iterator[Line]:
+    def connection(self, random: Random, as_device: bool = False) -> Iterator[RawConnection]:
         """Open a connection, and close it in one way or another."""
         context = self._device if as_device else self._stranger
         raw = socket.create_connection(self.address, SECONDS)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with context.wrap_socket(raw, server_hostname=self.address[0]) as secured:
-            yield Line(secured)
+            yield RawConnection(secured)
             if random.random() < 0.3:  # with a reset instead of a farewell
                 secured.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-class Line:
+class RawConnection:
     """A connection that is given bytes.
 
     Attributes
@@ -152,27 +152,29 @@ class Line:
 
 
 @contextlib.contextmanager
-def door(report: Report, part: str, new_loop: Any = uvloop.new_event_loop) -> Iterator[Door]:
+def fuzzed_cloud(
+    report: Report, part: str, new_loop: Any = uvloop.new_event_loop
+) -> Iterator[FuzzedCloud]:
     """Open a cloud to be troubled; afterwards see that all is as before."""
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.object(workshop, "MAX_PARTICIPANTS", 12),
-        cloud_inside(Path(folder, "home"), host=HOST, new_loop=new_loop) as inside,
+        start_cloud(Path(folder, "home"), host=HOST, new_loop=new_loop) as cloud,
     ):
-        opened = Door(inside)
+        opened = FuzzedCloud(cloud)
         complaints = opened.complaints
         logging.getLogger().addHandler(complaints)
-        inside.call(
-            lambda: asyncio.get_running_loop().set_exception_handler(complaints.of_the_loop)
-        )
+        cloud.call(lambda: asyncio.get_running_loop().set_exception_handler(complaints.of_the_loop))
         try:
             with contextlib.closing(opened.witness):
-                before = handles()
+                before = open_handles()
                 yield opened
                 with report.watching(f"{part} afterwards", "afterwards"):
-                    connected = inside.rooms.broker.connections
-                    wait_for(lambda: set(inside.call(lambda: [*connected])) == {"witness"}, "alone")
-                    wait_for(lambda: handles() <= before + 3 * opened.accounts, "as few handles")
+                    connected = cloud.services.broker.connections
+                    wait_for(lambda: set(cloud.call(lambda: [*connected])) == {"witness"}, "alone")
+                    wait_for(
+                        lambda: open_handles() <= before + 3 * opened.accounts, "as few handles"
+                    )
                     opened.see()
         finally:
             logging.getLogger().removeHandler(complaints)
@@ -214,7 +216,7 @@ def fuzz_https(random: Random, count: int, report: Report) -> None:
     """Send spoilt requests to the HTTPS port: signed, unsigned, and with a device's certificate."""
     # The loop that there is on Windows comes to its turn, too.
     for share, new_loop in ((0.7, uvloop.new_event_loop), (1.0, asyncio.new_event_loop)):
-        with door(report, "https", new_loop) as opened:
+        with fuzzed_cloud(report, "https", new_loop) as opened:
             while report.total("https") < count * share:
                 as_device = random.random() < 0.3
                 said: list[bytes] = []
@@ -227,7 +229,9 @@ def fuzz_https(random: Random, count: int, report: Report) -> None:
                     opened.see()
 
 
-def _request(random: Random, opened: Door, line: Line, said: list[bytes], as_device: bool) -> str:
+def _request(
+    random: Random, opened: FuzzedCloud, line: RawConnection, said: list[bytes], as_device: bool
+) -> str:
     """Send one request, perhaps spoilt; return what came of it."""
     one = mutate_http.request(random)
     one.headers.setdefault("Host", opened.host)
@@ -264,7 +268,7 @@ def _request(random: Random, opened: Door, line: Line, said: list[bytes], as_dev
 def fuzz_websocket(random: Random, count: int, report: Report) -> None:
     """Send spoilt frames, and MQTT in them."""
     for share, new_loop in ((0.7, uvloop.new_event_loop), (1.0, asyncio.new_event_loop)):
-        with door(report, "websocket", new_loop) as opened:
+        with fuzzed_cloud(report, "websocket", new_loop) as opened:
             while report.total("websocket") < count * share:
                 said: list[bytes] = []
                 with report.watching("websocket", said):
@@ -273,7 +277,9 @@ def fuzz_websocket(random: Random, count: int, report: Report) -> None:
                     opened.see()
 
 
-def _frames(random: Random, opened: Door, line: Line, said: list[bytes], report: Report) -> None:
+def _frames(
+    random: Random, opened: FuzzedCloud, line: RawConnection, said: list[bytes], report: Report
+) -> None:
     headers = {
         "Host": opened.host,
         "Upgrade": "websocket",
@@ -350,8 +356,8 @@ JOINS = tuple({"name": name, "secret": secret} for name in NAMES for secret in S
 
 def fuzz_workshop(random: Random, count: int, report: Report) -> None:
     """Ask to join a workshop, in ways that are not foreseen; nobody gets what is another's."""
-    with door(report, "workshop") as opened:
-        file = cloud_folder(opened.inside.lab.home) / workshop.JOIN_FILE
+    with fuzzed_cloud(report, "workshop") as opened:
+        file = cloud_folder(opened.cloud.lab.home) / workshop.JOIN_FILE
         told = json.loads(file.read_text())
         key = Credentials(told["access_key"], told["secret_key"])
         joined: dict[str, str] = {}
@@ -365,8 +371,8 @@ def fuzz_workshop(random: Random, count: int, report: Report) -> None:
 
 def _join(
     random: Random,
-    opened: Door,
-    line: Line,
+    opened: FuzzedCloud,
+    line: RawConnection,
     said: list[bytes],
     key: Credentials,
     joined: dict[str, str],

@@ -11,12 +11,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 ON_LINUX = platform.system() == "Linux"
 
 
-def handles(pid: int | None = None) -> int:
+def open_handles(pid: int | None = None) -> int:
     """Return how many file handles a process has; without a number, this one."""
     return len(list(Path(f"/proc/{pid or 'self'}/fd").iterdir()))
 
 
-def resident(pid: int | None = None) -> int:
+def resident_bytes(pid: int | None = None) -> int:
     """Return how many bytes of memory a process has in use (RSS)."""
     return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * PAGE
 
