@@ -12,7 +12,7 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_harness import Checked, Clock
+from tests.cloud.iot_fixture import Checked, Clock
 
 
 @pytest.fixture(scope="session")

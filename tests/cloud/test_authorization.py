@@ -20,7 +20,7 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_harness import (
+from tests.cloud.iot_fixture import (
     ALLOW,
     ARN,
     UNKNOWN,

@@ -1,6 +1,6 @@
 """Publishing over HTTPS: what a message may be, what arrives of it, and a typed 400 for the rest.
 
-The shadow calls of the same service stand in `test_shadow_service.py`.
+The shadow calls of the same service stand in `test_shadows.py`.
 """
 
 from __future__ import annotations

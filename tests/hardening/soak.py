@@ -67,7 +67,7 @@ from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow import service as shadow_service
 from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.broker_fixture import Clock, connect
-from tests.cloud.iot_harness import ALLOW, CSR, Checked
+from tests.cloud.iot_fixture import ALLOW, CSR, Checked
 from tests.conftest import make_thing
 from tests.hardening import counting_cloud
 from tests.hardening.in_process_cloud import connect_client, wait_for

@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from creeklab.cloud import supervisor
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.lab.lab import Lab, open_lab
-from tests.cloud.iot_harness import ALLOW, ARN, certificate, refusal
+from tests.cloud.iot_fixture import ALLOW, ARN, certificate, refusal
 from tests.cloud.test_unauthenticated import HANGUP, WELCOME, Pair, plain_tls, sdk_5
 
 Key = Any

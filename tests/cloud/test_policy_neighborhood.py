@@ -9,7 +9,7 @@ import pytest
 from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.policy import Explanation
 from creeklab.cloud.registry import Registry
-from tests.cloud.iot_harness import ALLOW, ARN, attached_to_thing, policy_document
+from tests.cloud.iot_fixture import ALLOW, ARN, attached_to_thing, policy_document
 
 
 @pytest.fixture

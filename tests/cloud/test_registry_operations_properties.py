@@ -20,7 +20,7 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_harness import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
+from tests.cloud.iot_fixture import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
 
 SERVICE = ServiceModel("iot")
 SLOW = ("create_keys_and_certificate",)  # which makes an RSA key each time

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.messaging.connectivity import ConnectivityOperations
 from creeklab.cloud.registry.operations import RegistryOperations
-from tests.cloud.iot_harness import (
+from tests.cloud.iot_fixture import (
     ALLOW,
     ARN,
     ERRORS,

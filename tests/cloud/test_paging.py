@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.iot_harness import ALLOW, ARN, OPERATIONS, certificate, refusal, thing
+from tests.cloud.iot_fixture import ALLOW, ARN, OPERATIONS, certificate, refusal, thing
 
 LISTS: dict[str, dict[str, Any]] = {
     "list_things": {},

@@ -15,7 +15,7 @@ from creeklab.cloud.policy import Authorizer, SuggestedChange, parse, suggest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_harness import ARN, Clock
+from tests.cloud.iot_fixture import ARN, Clock
 from tests.cloud.test_authorization import (
     ACTIONS,
     KINDS,

@@ -32,7 +32,7 @@ from creeklab.cloud.api.dispatcher import Dispatcher
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.transport import http_server
 from creeklab.cloud.transport.http_server import BODY_LIMIT
-from tests.cloud.api_harness import (
+from tests.cloud.dispatcher_fixture import (
     ACCOUNT,
     KEY,
     SECRET,

@@ -136,7 +136,7 @@ def test_every_member_of_every_answer(name: str, operation: str) -> None:
     service = SERVICES[name]
     output = service.operations[operation].get("output")
     if output and "payload" in service.shapes[output["shape"]]:
-        return  # streamed by boto3: see test_api_server.py
+        return  # streamed by boto3: see test_dispatcher.py
     result = sample(service, output["shape"]) if output else {}
     if "statusCode" in result:
         result["statusCode"] = 202
