@@ -16,7 +16,7 @@ from botocore.exceptions import HTTPClientError
 
 from creeklab.client.key_files import ThingFiles
 from tests.conftest import NewThing
-from tests.hardening.wire import Wire
+from tests.hardening.packet_client import PacketClient
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows resets in another way")
 
@@ -81,4 +81,4 @@ def files(new_thing: Callable[..., NewThing]) -> ThingFiles:
 
 def test_wire(files: ThingFiles, dies_when_connected: tuple[str, int]) -> None:
     with pytest.raises(ConnectionResetError):
-        Wire(dies_when_connected, files.ca, files.certificate, files.private_key, "a", 5)
+        PacketClient(dies_when_connected, files.ca, files.certificate, files.private_key, "a", 5)

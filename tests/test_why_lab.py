@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from creeklab.client.device import RequestRefused
 from creeklab.diagnosis.refusal import Refusal
 from creeklab.lab.lab import Lab
-from tests.hardening.wire import Wire
+from tests.hardening.packet_client import PacketClient
 
 CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]
 SLIP = [
@@ -439,5 +439,7 @@ def test_who_gave_no_client_id(lab: Lab, new_thing: Callable[..., Any]) -> None:
     files = new_thing().files
     address = (lab.endpoint, lab.mqtt_port)
     with pytest.raises(ConnectionError):
-        Wire(address, files.ca, files.certificate, files.private_key, "", version=4, expiry=1)
+        PacketClient(
+            address, files.ca, files.certificate, files.private_key, "", version=4, expiry=1
+        )
     assert "client id" in lab.why().summary

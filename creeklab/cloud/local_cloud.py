@@ -1,4 +1,4 @@
-"""The whole cloud of one home folder: its two ports, its certificate authority, and time."""
+"""The whole cloud of one home folder: its services, two ports, and certificate authority."""
 
 from __future__ import annotations
 
@@ -10,16 +10,31 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import Dispatcher
+from creeklab.cloud.diagnostics import service as diagnostics
+from creeklab.cloud.messaging import service as messaging
 from creeklab.cloud.mqtt.listeners.tls_listener import MqttListener
+from creeklab.cloud.registry import service as registry
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.security.tls import explain_handshake, watch_handshakes
+from creeklab.cloud.service import Service
 from creeklab.cloud.settings import Settings
+from creeklab.cloud.shadow import service as shadow
+from creeklab.cloud.sts import service as sts
+
+SERVICES = (
+    registry.SERVICE,
+    shadow.SERVICE,
+    messaging.SERVICE,
+    sts.SERVICE,
+    diagnostics.SERVICE,
+)
+"""Every service of the cloud. A new one is a folder, and a line here."""
 
 ENDPOINT = "localhost"
 HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1"]
@@ -52,6 +67,7 @@ class LocalCloud:
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
         host: str = "",
+        services: Sequence[Service] = SERVICES,
     ) -> None:
         self._settings = settings
         self._timer = timer
@@ -60,7 +76,7 @@ class LocalCloud:
         self._hosts = list(dict.fromkeys([*filter(_is_own_address, LOOPBACK), *addresses]))
         names = [host, *addresses] if host else []
         self._ca = CertificateAuthority(folder / "ca", names=names)
-        self.accounts = Accounts(folder, settings, self._ca, self.endpoint, clock, timer)
+        self.accounts = Accounts(services, folder, settings, self._ca, self.endpoint, clock, timer)
         self._workshop = Workshop(folder, self.accounts, host, clock)
         self._listener = MqttListener(
             lambda certificate_id, address: (
@@ -117,17 +133,19 @@ class LocalCloud:
         if self._ticker is not None:
             self._ticker.cancel()
         await self._listener.stop()
-        for rooms in self.accounts:
-            rooms.broker.close()
+        for account in self.accounts:
+            account.broker.close()
         await self._api.stop()
-        for rooms in self.accounts:
-            rooms.close()
+        for account in self.accounts:
+            account.close()
 
     def _report_failed_handshakes(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """Have each handshake that fails explained: whose it was nobody knows, so to the owner."""
 
         def refused(error: ssl.SSLError | None) -> None:
-            self.accounts.owner.tape.append("tls", refusal={"summary": explain_handshake(error)})
+            self.accounts.owner.event_log.append(
+                "tls", refusal={"summary": explain_handshake(error)}
+            )
 
         watch_handshakes(context, refused)
         return context
@@ -135,7 +153,7 @@ class LocalCloud:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            for tick in (self._check_file_handles, *(rooms.tick for rooms in self.accounts)):
+            for tick in (self._check_file_handles, *(account.tick for account in self.accounts)):
                 try:
                     tick()
                 except Exception:
@@ -158,7 +176,7 @@ class LocalCloud:
                     f"Whoever connects now is turned away ({error.strerror}). Close connections "
                     "that nobody needs, or start the cloud after 'ulimit -n 4096'."
                 )
-                self.accounts.owner.tape.append("connect", refusal={"summary": why})
+                self.accounts.owner.event_log.append("connect", refusal={"summary": why})
                 log.error(why)
             self._without_files = True
 

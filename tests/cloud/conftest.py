@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_harness import Checked, Clock
+from tests.cloud.iot_fixture import Checked, Clock
 
 
 @pytest.fixture(scope="session")
@@ -43,4 +43,4 @@ def iot_registry(
 
 @pytest.fixture
 def iot(iot_registry: Registry) -> Any:
-    return Checked(Iot(iot_registry, {}.get))
+    return Checked(RegistryOperations(iot_registry))

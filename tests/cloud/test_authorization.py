@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creeklab.cloud import policy as documents
-from creeklab.cloud.api.iot import Iot
 from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.policy import Authorizer
 from creeklab.cloud.registry import Registry
+from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_harness import (
+from tests.cloud.iot_fixture import (
     ALLOW,
     ARN,
     UNKNOWN,
@@ -390,7 +390,7 @@ def context(world: World) -> dict[str, str]:
 
 def build(world: World, registry: Registry) -> tuple[Any, str]:
     """Make everything of a world; return the operations and the certificate's ARN."""
-    iot: Any = Checked(Iot(registry, {}.get))
+    iot: Any = Checked(RegistryOperations(registry))
     arn = certificate(iot, active=True)
     iot.create_thing_type(thingTypeName="gauge")
     for name in THINGS:

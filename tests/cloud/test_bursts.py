@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from creeklab.cloud.mqtt.codec.decoder import Decoder, PubackBatch, PublishBatch
 from creeklab.cloud.mqtt.codec.packets import Puback, Publish, encode, encode_puback
 from creeklab.cloud.mqtt.codec.wire import ProtocolError
-from tests.cloud.mqtt_house import Client, House, Rights, connect, subscribe
+from tests.cloud.broker_fixture import BrokerFixture, Client, FakeAuthorization, connect, subscribe
 
 SIZES = [0, 1, 50, 118, 119, 120, 128, 16_370, 16_384, 20_000]
 TOPICS = ["creek/depth", "creek/temperature", "$aws/things/creek/shadow/get", "creek/é"]
 
 
 @dataclass
-class Cached(Rights):
-    """Rights that remember what they have allowed, as the real ones do."""
+class Cached(FakeAuthorization):
+    """FakeAuthorization that remember what they have allowed, as the real ones do."""
 
     publishable: Any = field(default_factory=set)
     receivable: Any = field(default_factory=set)
@@ -34,40 +34,40 @@ class Cached(Rights):
         return allowed
 
 
-def plain(house: House) -> list[Client]:
-    return [house.connected("b", 5), house.connected("c", 4)]
+def plain(fixture: BrokerFixture) -> list[Client]:
+    return [fixture.connected("b", 5), fixture.connected("c", 4)]
 
 
-def a_group(house: House) -> list[Client]:
-    members = [house.connected("b", 5), house.connected("c", 5)]
+def a_group(fixture: BrokerFixture) -> list[Client]:
+    members = [fixture.connected("b", 5), fixture.connected("c", 5)]
     for member in members:
-        member.says(subscribe("$share/g/creek/#", qos=0))
+        member.send(subscribe("$share/g/creek/#", qos=0))
     return members
 
 
-def one_that_takes_little(house: House) -> list[Client]:
-    return [house.connected("b", 5, maximum_packet_size=60), house.connected("c", 5)]
+def one_that_takes_little(fixture: BrokerFixture) -> list[Client]:
+    return [fixture.connected("b", 5, maximum_packet_size=60), fixture.connected("c", 5)]
 
 
-def one_that_does_not_read(house: House) -> list[Client]:
-    slow = house.connected("b", 5)
+def one_that_does_not_read(fixture: BrokerFixture) -> list[Client]:
+    slow = fixture.connected("b", 5)
     slow.connection.congested = True
-    return [slow, house.connected("c", 5)]
+    return [slow, fixture.connected("c", 5)]
 
 
-def one_that_is_away(house: House) -> list[Client]:
-    gone = house.connected("b", 5, clean=False, session_expiry_interval=60)
-    gone.says(subscribe("creek/#", qos=1))
+def one_that_is_away(fixture: BrokerFixture) -> list[Client]:
+    gone = fixture.connected("b", 5, clean=False, session_expiry_interval=60)
+    gone.send(subscribe("creek/#", qos=1))
     gone.connection.connection_lost("gone")
-    return [house.connected("c", 5)]
+    return [fixture.connected("c", 5)]
 
 
-def one_that_may_not_receive(house: House) -> list[Client]:
-    house.rights.denied.add(("iot:Receive", "topic/creek/depth"))
-    return plain(house)
+def one_that_may_not_receive(fixture: BrokerFixture) -> list[Client]:
+    fixture.authorization.denied.add(("iot:Receive", "topic/creek/depth"))
+    return plain(fixture)
 
 
-Receivers = Callable[[House], list[Client]]
+Receivers = Callable[[BrokerFixture], list[Client]]
 RECEIVERS: list[Receivers] = [
     plain,
     a_group,
@@ -83,25 +83,25 @@ def play(
 ) -> Any:
     """Send messages in one reading, or each in one of its own; return all that anybody notices."""
     random.seed(0)  # which member of a group a message goes to
-    house = House(publish_rate=rate)
-    house.rights = Cached()
-    sender = house.connected("a", version)
-    sender.says(subscribe("creek/depth", qos=0))
-    clients = receivers(house)
+    fixture = BrokerFixture(publish_rate=rate)
+    fixture.authorization = Cached()
+    sender = fixture.connected("a", version)
+    sender.send(subscribe("creek/depth", qos=0))
+    clients = receivers(fixture)
     for client in clients:
-        client.says(subscribe("creek/#", qos=1))
+        client.send(subscribe("creek/#", qos=1))
     for topic in TOPICS:  # what is known of a topic after the first message on it
-        sender.says(Publish(topic, b"first"))
+        sender.send(Publish(topic, b"first"))
     frames = [encode(each, version) for each in sent]
     for frame in [b"".join(frames)] if together else frames:
         sender.connection.receive(frame)
-    house.broker.commit_and_acknowledge()
-    entries = house.tape.entries()
-    return [client.hears() for client in (sender, *clients)], entries, counted(house)
+    fixture.broker.commit_and_acknowledge()
+    entries = fixture.event_log.entries()
+    return [client.receive() for client in (sender, *clients)], entries, counted(fixture)
 
 
-def counted(house: House) -> dict[str, int]:
-    return dict(house.tape.metrics.mqtt)
+def counted(fixture: BrokerFixture) -> dict[str, int]:
+    return dict(fixture.event_log.metrics.mqtt)
 
 
 messages = st.builds(
@@ -137,33 +137,37 @@ def test_nobody_can_tell(
 def test_it_is_sent_on_as_a_whole(version: int) -> None:
     """Or this file would test nothing."""
     written: list[bytes] = []
-    house = House()
-    house.rights = Cached()
-    sender, receiver = house.connected("a", version), house.connected("b", 5)
-    receiver.says(subscribe("creek/depth", qos=1))
-    sender.says(Publish("creek/depth", b"first"))
+    fixture = BrokerFixture()
+    fixture.authorization = Cached()
+    sender, receiver = fixture.connected("a", version), fixture.connected("b", 5)
+    receiver.send(subscribe("creek/depth", qos=1))
+    sender.send(Publish("creek/depth", b"first"))
     receiver.connection._write = written.append
     sent = [Publish("creek/depth", str(number).encode()) for number in range(300)]
     sender.connection.receive(b"".join(encode(each, version) for each in sent))
     assert written == [b"".join(encode(each, 5) for each in sent)]
-    told = [(one["payload"], one["to"]) for one in house.tape.entries() if one["kind"] == "publish"]
+    told = [
+        (one["payload"], one["to"])
+        for one in fixture.event_log.entries()
+        if one["kind"] == "publish"
+    ]
     assert told[-300:] == [(each.payload.decode(), ["b"]) for each in sent]
 
 
 def test_rights_that_were_lost_count_at_once() -> None:
-    house = House()
-    house.rights = Cached()
-    sender, receiver = house.connected("a", 5), house.connected("b", 5)
-    receiver.says(subscribe("creek/depth", qos=0))
+    fixture = BrokerFixture()
+    fixture.authorization = Cached()
+    sender, receiver = fixture.connected("a", 5), fixture.connected("b", 5)
+    receiver.send(subscribe("creek/depth", qos=0))
     burst = encode(Publish("creek/depth", b"1"), 5) * 3
-    sender.says(Publish("creek/depth", b"first"))
+    sender.send(Publish("creek/depth", b"first"))
     sender.connection.receive(burst)
-    assert len(receiver.hears()) == 4
-    house.rights.denied.add(("iot:Publish", "topic/creek/depth"))
-    house.rights.publishable.clear()
+    assert len(receiver.receive()) == 4
+    fixture.authorization.denied.add(("iot:Publish", "topic/creek/depth"))
+    fixture.authorization.publishable.clear()
     sender.connection.receive(burst)
-    assert sender.hung_up
-    assert receiver.hears() == []
+    assert sender.closed
+    assert receiver.receive() == []
 
 
 @pytest.mark.parametrize("version", [4, 5])
@@ -210,17 +214,17 @@ def test_acknowledgements_in_a_row(version: int) -> None:
     """In one reading or in many, the same messages come after them."""
     heard = []
     for together in (True, False):
-        house = House()
-        receiver = house.connected("b", version)
-        receiver.says(subscribe("creek", qos=1))
+        fixture = BrokerFixture()
+        receiver = fixture.connected("b", version)
+        receiver.send(subscribe("creek", qos=1))
         for number in range(250):
-            house.broker.publish("creek", b"%d" % number, 1)
-        came = [each.payload for each in receiver.hears()]
+            fixture.broker.publish("creek", b"%d" % number, 1)
+        came = [each.payload for each in receiver.receive()]
         assert len(came) == 100
         acks = [encode_puback(packet_id) for packet_id in (*range(1, 81), 80, 7777)]
         for data in [b"".join(acks)] if together else acks:
             receiver.connection.receive(data)
-        came += [each.payload for each in receiver.hears()]
+        came += [each.payload for each in receiver.receive()]
         heard.append(came)
     assert heard[0] == heard[1] == [b"%d" % number for number in range(180)]
 

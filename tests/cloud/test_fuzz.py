@@ -21,10 +21,10 @@ from creeklab.cloud.mqtt.listeners import websocket_listener
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.policy import wildcards
 from creeklab.cloud.shadow import document
-from tests.hardening import doors
-from tests.hardening.doors import fuzz_https, fuzz_websocket, fuzz_workshop
+from tests.hardening import https_fuzz
 from tests.hardening.fuzz import PARTS, fuzz_broker, fuzz_codec, fuzz_policy, fuzz_shadow
-from tests.hardening.inside import wait_for
+from tests.hardening.https_fuzz import fuzz_https, fuzz_websocket, fuzz_workshop
+from tests.hardening.in_process_cloud import wait_for
 from tests.hardening.report import Report
 
 SEED = 20180831
@@ -98,15 +98,15 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_codec, packets, "put_uint16", lambda value: b"\0\1", "AssertionError"),
         (fuzz_broker, Connection, "_on_pubacks", raises, "a defect"),
         (fuzz_broker, SubscriptionTree, "remove", nothing, "something is left behind"),
-        (fuzz_broker, Broker, "leave", nothing, "something is left behind"),
+        (fuzz_broker, Broker, "remove_connection", nothing, "something is left behind"),
         (fuzz_broker, Connection, "_on_protocol_error", no_cut, "was not cut off"),
         (fuzz_broker, Connection, "_on_protocol_error", malformed_unsaid, "the farewell is"),
         (fuzz_shadow, document, "_check_content", nothing, "AssertionError"),
         (fuzz_policy, wildcards, "glob", raises, "a defect"),
-        (fuzz_https, device_authorization, "refused_at_the_door", raises, "500: "),
-        (fuzz_https, dispatcher, "_foreign_refusal", raises, "a defect"),
+        (fuzz_https, device_authorization, "check_certificate_status", raises, "500: "),
+        (fuzz_https, dispatcher, "_error_serializer_for", raises, "a defect"),
         (fuzz_websocket, websocket_listener._Conversation, "_take", raises, "a defect"),
-        (fuzz_websocket, Connection, "lost", nothing, "alone: not within"),
+        (fuzz_websocket, Connection, "connection_lost", nothing, "alone: not within"),
         (fuzz_workshop, hmac, "compare_digest", anything, "AssertionError"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_defect_is_found(
     monkeypatch: pytest.MonkeyPatch, fuzz: Any, of: Any, name: str, defect: Any, said: str
 ) -> None:
     monkeypatch.setattr(of, name, defect)
-    monkeypatch.setattr(doors, "wait_for", partial(wait_for, seconds=1))
+    monkeypatch.setattr(https_fuzz, "wait_for", partial(wait_for, seconds=1))
     report = Report()
-    fuzz(Random(SEED), 100 if fuzz.__module__ == doors.__name__ else 800, report)
+    fuzz(Random(SEED), 100 if fuzz.__module__ == https_fuzz.__name__ else 800, report)
     assert any(said in finding for finding in report.findings), report.findings

@@ -1,6 +1,6 @@
 """Publishing over HTTPS: what a message may be, what arrives of it, and a typed 400 for the rest.
 
-The shadow calls of the same service stand in `test_shadow_service.py`.
+The shadow calls of the same service stand in `test_shadows.py`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from creeklab.client.device import Device
-from creeklab.cloud.api.iot_data import IotData
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.messaging.operations import MessagingOperations
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.lab.lab import Lab
@@ -659,9 +659,9 @@ class Recorder:
 
     def __init__(self) -> None:
         self.published: list[tuple[Any, ...]] = []
-        self.tape = EventLog()
+        self.event_log = EventLog()
 
-    def publish_and_settle(self, *arguments: Any) -> Reason:
+    def publish_durably(self, *arguments: Any) -> Reason:
         self.published.append(arguments)
         return Reason.SUCCESS
 
@@ -687,13 +687,13 @@ class Recorder:
 )
 def test_how_members_become_properties(members: dict[str, Any], properties: dict[str, Any]) -> None:
     broker: Any = Recorder()
-    IotData(broker, broker, broker).publish(topic="a", payload=b"x", qos=1, **members)
+    MessagingOperations(broker, broker).publish(topic="a", payload=b"x", qos=1, **members)
     assert broker.published == [("a", b"x", 1, False, properties)]
 
 
 def test_what_is_refused_is_not_published() -> None:
     broker: Any = Recorder()
-    service = IotData(broker, broker, broker)
+    service = MessagingOperations(broker, broker)
     for members in (
         {"topic": "a/#"},
         {"topic": "a", "payload": b"x" * 131_073},

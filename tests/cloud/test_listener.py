@@ -17,7 +17,7 @@ from creeklab.cloud.mqtt.listeners import tls_listener, websocket_listener
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
-from tests.cloud.mqtt_house import House, connect, subscribe
+from tests.cloud.broker_fixture import BrokerFixture, connect, subscribe
 
 PING = packets.encode(Pingreq(), 5)
 LARGE = bytes(MAX_PAYLOAD)
@@ -76,17 +76,17 @@ class Socket:
     close = abort
 
 
-def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
+def in_a_loop(scene: Callable[[BrokerFixture, Any, Socket], Any]) -> None:
     """Play a scene with a client that is connected."""
 
     async def play() -> None:
-        house, socket = House(), Socket()
+        fixture, socket = BrokerFixture(), Socket()
         outgoing = tls_listener._WriteQueue(asyncio.get_running_loop())
-        protocol = tls_listener._MqttProtocol(lambda *_: house.broker, outgoing, None)
+        protocol = tls_listener._MqttProtocol(lambda *_: fixture.broker, outgoing, None)
         protocol.connection_made(socket)  # type: ignore[arg-type]
         protocol.received(packets.encode(connect("a", 5), 5))
         try:
-            await scene(house, protocol, socket)
+            await scene(fixture, protocol, socket)
         finally:
             protocol.connection_lost(None)
             socket.socket.close()
@@ -98,25 +98,25 @@ def in_a_loop(scene: Callable[[House, Any, Socket], Any]) -> None:
     ("unread", "stays"), [(tls_listener.MAX_UNREAD, True), (tls_listener.MAX_UNREAD + 1, False)]
 )
 def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         socket.unread = unread
         protocol.pause_writing()
         protocol.received(PING)
         await asyncio.sleep(0)
         assert socket.gone is not stays
-        assert ("a" in house.broker.connections) is stays
+        assert ("a" in fixture.broker.connections) is stays
         if not stays:
-            assert "16 MiB wait for the device to read them" in house.refusal
+            assert "16 MiB wait for the device to read them" in fixture.refusal
 
     in_a_loop(scene)
 
 
 def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         socket.unread = tls_listener.MAX_UNREAD + 1
         protocol.received(PING)
         await asyncio.sleep(0)
-        assert "a" in house.broker.connections
+        assert "a" in fixture.broker.connections
 
     in_a_loop(scene)
 
@@ -124,15 +124,15 @@ def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
 def test_few_bytes_do_not_ask_for_many() -> None:
     """All in one reading, in which nothing can be sent and nobody can read."""
 
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         await asyncio.sleep(0)
         before = len(socket.written)
-        house.broker.publish("a", LARGE, 0, retain=True)
+        fixture.broker.publish("a", LARGE, 0, retain=True)
         protocol.received(asking(0) * 400)
         sent = len(socket.written) - before
         assert tls_listener.HIGH_WATER < sent < tls_listener.HIGH_WATER + 2 * MAX_PAYLOAD
         # It has read all of it, so it gets what comes.
-        house.broker.publish("a", b"the next", 0)
+        fixture.broker.publish("a", b"the next", 0)
         await asyncio.sleep(0)
         assert socket.written.endswith(b"the next")
 
@@ -146,15 +146,15 @@ def messages_in(data: bytes) -> list[Publish]:
 def test_retained_messages_come_as_the_client_reads() -> None:
     """More of them than a client is sent at once, asked for in one reading."""
 
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         topics = [f"creek/{number}" for number in range(30)]
         for topic in topics:
-            house.broker.publish(topic, LARGE, 0, retain=True)
+            fixture.broker.publish(topic, LARGE, 0, retain=True)
         before = len(socket.written)
         socket.full = protocol.pause_writing
         asked = [subscribe(*topics[at : at + 5]) for at in range(0, 30, 5)]
         protocol.received(b"".join(packets.encode(each, 5) for each in asked))
-        house.broker.publish("creek/29", b"newer", 0, retain=True)
+        fixture.broker.publish("creek/29", b"newer", 0, retain=True)
         unsubscribe = packets.encode(Unsubscribe(8, ["creek/28"]), 5)
         protocol.received(unsubscribe)
         for _ in range(20):
@@ -167,23 +167,23 @@ def test_retained_messages_come_as_the_client_reads() -> None:
         assert messages[-1].payload == b"newer"
         assert all(each.retain for each in messages)
         # The live one was dropped, the retained one came instead of it.
-        dropped = [each for each in house.tape.entries() if each["kind"] == "dropped"]
+        dropped = [each for each in fixture.event_log.entries() if each["kind"] == "dropped"]
         assert [each["topic"] for each in dropped] == ["creek/29"]
 
     in_a_loop(scene)
 
 
 def test_what_the_transport_holds_back_counts_until_it_is_read() -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
-        house.broker.publish("a", LARGE, 0, retain=True)
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        fixture.broker.publish("a", LARGE, 0, retain=True)
         protocol.received(asking(0) * 2)
         protocol.pause_writing()
         await asyncio.sleep(0)
-        house.broker.publish("a", b"missed", 0)
+        fixture.broker.publish("a", b"missed", 0)
         await asyncio.sleep(0)
         assert not socket.written.endswith(b"missed")
         protocol.resume_writing()
-        house.broker.publish("a", b"not missed", 0)
+        fixture.broker.publish("a", b"not missed", 0)
         await asyncio.sleep(0)
         assert socket.written.endswith(b"not missed")
 
@@ -193,16 +193,16 @@ def test_what_the_transport_holds_back_counts_until_it_is_read() -> None:
 def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
     """Each PUBACK makes room for one message more."""
 
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
-        house.broker.publish("a", LARGE, 1, retain=True)
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        fixture.broker.publish("a", LARGE, 1, retain=True)
         unread = asking(1) * 40
         unread += b"".join(packets.encode(Puback(n, 0, {}), 5) for n in range(1, 300))
         before = socket.written
         protocol.received(unread)
         assert socket.gone
         assert socket.written == before
-        assert "a" not in house.broker.connections
-        assert "wait for the device to read them" in house.refusal
+        assert "a" not in fixture.broker.connections
+        assert "wait for the device to read them" in fixture.refusal
 
     in_a_loop(scene)
 
@@ -210,9 +210,9 @@ def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
 def test_what_is_answered_in_a_moment_needs_no_acknowledgement_of_tcp(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         unanswered: list[bool] = []
-        monkeypatch.setattr(QuickAck, "unanswered", lambda _: unanswered.append(True))
+        monkeypatch.setattr(QuickAck, "on_no_reply", lambda _: unanswered.append(True))
         protocol.received(PING)
         protocol._connection.held = 1  # a PUBACK that waits until its message is kept
         protocol.received(packets.encode(Puback(1, 0, {}), 5))
@@ -225,7 +225,7 @@ def test_what_is_answered_in_a_moment_needs_no_acknowledgement_of_tcp(
 
 
 def test_after_a_flood_the_others_have_their_turn() -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         await asyncio.sleep(0)
         protocol.received(PING * 100)
         assert not socket.paused
@@ -249,22 +249,22 @@ class WebSocket:
 
 
 def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket_listener, "MOST_UNREAD", 1000)
+    monkeypatch.setattr(websocket_listener, "MAX_UNREAD", 1000)
 
     async def play() -> None:
-        house = House()
+        fixture = BrokerFixture()
         web_socket: Any = WebSocket()
-        conversation = websocket_listener._Conversation(house.broker, web_socket, "user")
+        conversation = websocket_listener._Conversation(fixture.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
         conversation._take(packets.encode(connect("a", 5), 5))
         await asyncio.sleep(0)
         conversation._take(PING * 500)
         await asyncio.sleep(0)
-        assert "a" in house.broker.connections
+        assert "a" in fixture.broker.connections
         conversation._take(PING)
         await asyncio.sleep(0)
-        assert "a" not in house.broker.connections
-        assert "goes on asking for more" in house.refusal
+        assert "a" not in fixture.broker.connections
+        assert "goes on asking for more" in fixture.refusal
         conversation._patience.cancel()
         sending.cancel()
 
@@ -284,14 +284,14 @@ class ReadWebSocket:
 
 def test_retained_messages_over_websocket() -> None:
     async def play() -> None:
-        house = House()
+        fixture = BrokerFixture()
         web_socket: Any = ReadWebSocket()
-        conversation = websocket_listener._Conversation(house.broker, web_socket, "user")
+        conversation = websocket_listener._Conversation(fixture.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
         conversation._take(packets.encode(connect("a", 5), 5))
         topics = [f"creek/{number}" for number in range(24)]
         for topic in topics:
-            house.broker.publish(topic, LARGE, 0, retain=True)
+            fixture.broker.publish(topic, LARGE, 0, retain=True)
         for at in range(0, 24, 8):
             conversation._take(packets.encode(subscribe(*topics[at : at + 8]), 5))
         assert conversation._waiting < websocket_listener.HIGH_WATER + 2 * MAX_PAYLOAD
@@ -303,10 +303,10 @@ def test_retained_messages_over_websocket() -> None:
 
 
 def test_a_defect_while_writing_costs_one_connection() -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         others = []
         for name in ("b", "c"):
-            other = tls_listener._MqttProtocol(lambda *_: house.broker, protocol._outgoing, None)
+            other = tls_listener._MqttProtocol(lambda *_: fixture.broker, protocol._outgoing, None)
             other.connection_made(Socket())  # type: ignore[arg-type]
             other.received(packets.encode(connect(name, 5), 5))
             other.received(packets.encode(subscribe("news", qos=0), 5))
@@ -317,9 +317,9 @@ def test_a_defect_while_writing_costs_one_connection() -> None:
 
         others[0]._transport.write = lambda _: broken()
         for number in range(2):
-            house.broker.publish("news", b"%d" % number, 0)
+            fixture.broker.publish("news", b"%d" % number, 0)
             await asyncio.sleep(0)
-        assert set(house.broker.connections) == {"a", "c"}
+        assert set(fixture.broker.connections) == {"a", "c"}
         assert messages_in(others[1]._transport.written)[-1].payload == b"1"
         for other in others:
             other.connection_lost(None)
@@ -329,12 +329,14 @@ def test_a_defect_while_writing_costs_one_connection() -> None:
 
 
 def test_a_defect_while_reading_leaves_the_others_their_turn() -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
-        protocol._connection.receive = protocol._connection.lost = None  # called, they fail
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        protocol._connection.receive = protocol._connection.connection_lost = (
+            None  # called, they fail
+        )
         protocol.received(PING)
         assert socket.gone
         assert not protocol._outgoing.reading
-        del protocol._connection.receive, protocol._connection.lost
+        del protocol._connection.receive, protocol._connection.connection_lost
 
     in_a_loop(scene)
 
@@ -342,18 +344,18 @@ def test_a_defect_while_reading_leaves_the_others_their_turn() -> None:
 def test_nothing_is_written_to_who_has_gone() -> None:
     """Though a quota of throughput held it back until then."""
 
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
-        protocol._pace = Throughput(1000, house.clock())
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        protocol._pace = Throughput(1000, fixture.clock())
         protocol.received(packets.encode(subscribe("news", qos=0), 5))
         for _ in range(3):
-            house.broker.publish("news", bytes(2000), 0)
+            fixture.broker.publish("news", bytes(2000), 0)
         await asyncio.sleep(0)
         assert protocol._out
         assert protocol._held_back is not None
         before = socket.written
         protocol.connection_lost(None)
         assert not protocol._out
-        house.clock.now += 60
+        fixture.clock.now += 60
         await asyncio.sleep(0)
         assert socket.written == before
         protocol.connection_made(socket)
@@ -362,19 +364,21 @@ def test_nothing_is_written_to_who_has_gone() -> None:
 
 
 def test_who_is_cut_off_is_so_once() -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
-        protocol._connection.give_up(17 << 20)
-        protocol._connection.give_up(18 << 20)
-        cut = [each for each in house.tape.entries() if "MiB wait" in str(each.get("refusal"))]
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        protocol._connection.close_slow_consumer(17 << 20)
+        protocol._connection.close_slow_consumer(18 << 20)
+        cut = [
+            each for each in fixture.event_log.entries() if "MiB wait" in str(each.get("refusal"))
+        ]
         assert len(cut) == 1
 
     in_a_loop(scene)
 
 
 def test_a_retained_message_that_waits_is_held_to_the_subscription_of_then() -> None:
-    async def scene(house: House, protocol: Any, socket: Socket) -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         for number in range(12):
-            house.broker.publish(f"creek/{number}", LARGE, 1, retain=True)
+            fixture.broker.publish(f"creek/{number}", LARGE, 1, retain=True)
         socket.full = protocol.pause_writing
         filters = [f"creek/{number}" for number in range(12)]
         asked = [subscribe(*filters[:8], qos=0), subscribe(*filters[8:], qos=0)]

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from creeklab.cloud.api.admin import admin_endpoints
+from creeklab.cloud.diagnostics.admin import admin_endpoints
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.monitoring.metrics import MINUTES_KEPT, NAMES, Metrics
+from creeklab.cloud.shadow import service as shadow_service
 from creeklab.lab.lab import Lab
 
 NOON = 1_785_067_200
@@ -31,6 +32,11 @@ def row(minute: int, name: str, sum: int, protocol: str = "MQTT") -> dict[str, A
     return {"minute": NOON + 60 * minute, "name": name, "protocol": protocol, "sum": sum}
 
 
+SHADOW_METRICS = [
+    f"{group}.{end}" for group, ends in shadow_service.SERVICE.metrics.items() for end in ends
+]
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -47,18 +53,21 @@ def row(minute: int, name: str, sum: int, protocol: str = "MQTT") -> dict[str, A
     ],
 )
 def test_names_are_cloudwatchs(name: str) -> None:
-    assert name in NAMES
+    assert name in {*NAMES, *SHADOW_METRICS}
 
 
 def test_all_names_and_no_other_can_be_counted() -> None:
     metrics = Metrics()
-    assert len(set(NAMES)) == len(NAMES) == 33
-    for name in NAMES:
+    for group, ends in shadow_service.SERVICE.metrics.items():
+        metrics.add_group(group, ends)
+    names = [*NAMES, *SHADOW_METRICS]
+    assert len(set(names)) == len(names) == 33
+    for name in names:
         metrics.count(name)
         metrics.count(name, "HTTP", 2)
-    assert [(each["protocol"], each["sum"]) for each in metrics.totals()] == [("MQTT", 1)] * len(
-        NAMES
-    ) + [("HTTP", 2)] * len(NAMES)
+    assert [(each["protocol"], each["sum"]) for each in metrics.totals()] == [("MQTT", 1)] * 33 + [
+        ("HTTP", 2)
+    ] * 33
     for wrong in ("PublishOut.ServerError", "Ping", "connect.success"):
         with pytest.raises(KeyError):
             metrics.count(wrong)
@@ -147,7 +156,7 @@ def test_a_table_of_them(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         row(3, "PublishIn.Success", 7, "HTTP"),
         row(3, "Ping.Success", 4),  # as after a clock that was set back
     ]
-    monkeypatch.setattr(lab, "_ask", lambda verb, question: {"minutes": rows})
+    monkeypatch.setattr(lab, "_admin", lambda verb, question: {"minutes": rows})
     table = lab.metrics()
     assert table.columns.names == ["name", "protocol"]
     assert table["Ping.Success", "MQTT"].tolist() == [2, 5]
@@ -161,7 +170,7 @@ def test_a_table_of_them(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cloud_that_counted_nothing_gives_an_empty_table(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab, "_ask", lambda verb, question: {"minutes": []})
+    monkeypatch.setattr(lab, "_admin", lambda verb, question: {"minutes": []})
     table = lab.metrics()
     assert table.empty
     assert str(table.index.tz) == "UTC"

@@ -30,9 +30,9 @@ from creeklab.cloud.mqtt.codec.packets import (
     Will,
 )
 from creeklab.cloud.storage.database import Database
-from tests.cloud.mqtt_house import Client, House, connect, subscribe
+from tests.cloud.broker_fixture import BrokerFixture, Client, connect, subscribe
 
-Sent = Packet | bytes | Callable[[House], object]
+Sent = Packet | bytes | Callable[[BrokerFixture], object]
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ def will(topic: str, qos: int = 0) -> Packet:
     return connect("a", 5, will=Will(topic, b"", qos))
 
 
-def time_passes(house: House) -> None:
-    house.clock.now += 91
-    house.broker.tick()
+def time_passes(fixture: BrokerFixture) -> None:
+    fixture.clock.now += 91
+    fixture.broker.tick()
 
 
-def connects_again(house: House) -> None:
-    house.connected("a", 5)
+def connects_again(fixture: BrokerFixture) -> None:
+    fixture.connected("a", 5)
 
 
 ROWS = (
@@ -158,10 +158,10 @@ ROWS = (
     # --- what happens to a client
     Row("silence", [time_passes], Disconnect(0x8D), []),
     Row("its client id connects again", [connects_again], Disconnect(0x8E), []),
-    Row("the cloud ends", [lambda house: house.broker.close()], Disconnect(0x8B), []),
+    Row("the cloud ends", [lambda fixture: fixture.broker.close()], Disconnect(0x8B), []),
     Row(
         "DeleteConnection",
-        [lambda house: house.broker.disconnect("a", False, False)],
+        [lambda fixture: fixture.broker.disconnect("a", False, False)],
         Disconnect(0x98),
         [],
     ),
@@ -169,63 +169,65 @@ ROWS = (
 
 
 @pytest.fixture
-def house() -> House:
-    house = House()
-    house.rights.denied |= {
+def fixture() -> BrokerFixture:
+    fixture = BrokerFixture()
+    fixture.authorization.denied |= {
         ("iot:Connect", "client/denied"),
         ("iot:Publish", "topic/denied"),
         ("iot:Subscribe", "topicfilter/denied"),
     }
-    return house
+    return fixture
 
 
-def play(house: House, client: Client, sent: Sequence[Sent]) -> list[Packet]:
+def play(fixture: BrokerFixture, client: Client, sent: Sequence[Sent]) -> list[Packet]:
     heard: list[Packet] = []
     for each in sent:
         if callable(each):
-            each(house)
+            each(fixture)
         elif isinstance(each, bytes):
             client.connection.receive(each)
         else:
             client.connection.receive(packets.encode(each, client.version))
-        house.broker.commit_and_acknowledge()
-        heard += client.hears()
+        fixture.broker.commit_and_acknowledge()
+        heard += client.receive()
     return heard
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_mqtt_5(house: House, row: Row) -> None:
-    client = house.client(5) if row.first else house.connected("a", 5)
+def test_mqtt_5(fixture: BrokerFixture, row: Row) -> None:
+    client = fixture.client(5) if row.first else fixture.connected("a", 5)
     if isinstance(row.first, bytes) and row.first[0] != 0x10:
         # Nobody knows the version yet: what was said in neither is answered in neither.
-        assert play(house, client, [row.first]) == []
+        assert play(fixture, client, [row.first]) == []
     else:
-        assert play(house, client, [row.first, *row.sent] if row.first else row.sent) == [row.hears]
-    assert client.hung_up is not row.stays
-    leaves_nothing(house, client)
+        assert play(fixture, client, [row.first, *row.sent] if row.first else row.sent) == [
+            row.hears
+        ]
+    assert client.closed is not row.stays
+    leaves_nothing(fixture, client)
 
 
 @pytest.mark.parametrize(
     "row", [row for row in ROWS if row.old is not None], ids=lambda row: row.name
 )
-def test_mqtt_311(house: House, row: Row) -> None:
-    client = house.client(4) if row.first else house.connected("a", 4)
+def test_mqtt_311(fixture: BrokerFixture, row: Row) -> None:
+    client = fixture.client(4) if row.first else fixture.connected("a", 4)
     first = row.first
     if isinstance(first, packets.Connect):
         first.version, first.properties = 4, {}
     elif isinstance(first, bytes):
         first = first.replace(b"MQTT\x05", b"MQTT\x04")
-    assert play(house, client, [first, *row.sent] if first else row.sent) == row.old
-    assert client.hung_up
-    leaves_nothing(house, client)
+    assert play(fixture, client, [first, *row.sent] if first else row.sent) == row.old
+    assert client.closed
+    leaves_nothing(fixture, client)
 
 
-def leaves_nothing(house: House, client: Client) -> None:
-    broker = house.broker
+def leaves_nothing(fixture: BrokerFixture, client: Client) -> None:
+    broker = fixture.broker
     client.connection.connection_lost("it went away")
     for connection in list(broker.connections.values()):
         connection.connection_lost("the other one, too")
-    house.clock.now += 1
+    fixture.clock.now += 1
     broker.tick()
     assert (broker.connections, broker._sessions, [*broker._wills]) == ({}, {}, [])
     assert broker._tree._root.empty
@@ -233,23 +235,23 @@ def leaves_nothing(house: House, client: Client) -> None:
 
 def test_more_in_flight_than_the_receive_maximum(tmp_path: Path) -> None:
     store = Database(tmp_path / "cloud.db")
-    house = House(store)
-    house.connected("away", 5, session_expiry_interval=60).says(subscribe("#"))
-    client = house.connected("a", 5)
+    fixture = BrokerFixture(store)
+    fixture.connected("away", 5, session_expiry_interval=60).send(subscribe("#"))
+    client = fixture.connected("a", 5)
     sent = [Publish("a", b"", 1, packet_id=number) for number in range(1, 102)]
     client.connection.receive(b"".join(packets.encode(each, 5) for each in sent))
-    assert client.hears() == [Disconnect(0x93)]
-    assert client.hung_up
-    house.broker.close()
+    assert client.receive() == [Disconnect(0x93)]
+    assert client.closed
+    fixture.broker.close()
     store.close()
 
 
 def test_a_puback_that_has_gone_out_makes_room(tmp_path: Path) -> None:
     """Whether the client has read it or not; one that has to wait does not."""
     store = Database(tmp_path / "cloud.db")
-    house = House(store)
-    house.connected("away", 5, session_expiry_interval=60).says(subscribe("kept"))
-    client = house.connected("a", 5)
+    fixture = BrokerFixture(store)
+    fixture.connected("away", 5, session_expiry_interval=60).send(subscribe("kept"))
+    client = fixture.connected("a", 5)
 
     def send(topic: str, numbers: range) -> None:
         sent = [Publish(topic, b"", 1, packet_id=number) for number in numbers]
@@ -257,33 +259,33 @@ def test_a_puback_that_has_gone_out_makes_room(tmp_path: Path) -> None:
 
     send("a", range(1, 101))
     send("a", range(101, 201))
-    assert client.hears() == [Puback(number) for number in range(1, 201)]
+    assert client.receive() == [Puback(number) for number in range(1, 201)]
     send("kept", range(1, 61))
-    assert client.hears() == []
-    house.broker.commit_and_acknowledge()
+    assert client.receive() == []
+    fixture.broker.commit_and_acknowledge()
     send("kept", range(61, 121))
-    assert client.hears() == [Puback(number) for number in range(1, 61)]
+    assert client.receive() == [Puback(number) for number in range(1, 61)]
     send("kept", range(121, 162))
-    assert client.hears() == [Disconnect(0x93)]
-    house.broker.close()
+    assert client.receive() == [Disconnect(0x93)]
+    fixture.broker.close()
     store.close()
 
 
-def test_more_subscriptions_than_fifty(house: House) -> None:
-    client = house.connected("a", 5)
+def test_more_subscriptions_than_fifty(fixture: BrokerFixture) -> None:
+    client = fixture.connected("a", 5)
     for start in range(0, 48, 8):
-        client.says(filters(8, start))
-    assert client.says(filters(4, 48)) == [Suback(9, [1, 1, 0x97, 0x97])]
-    assert len(client.says(Unsubscribe(8, ["f/0"]))) == 1
-    assert client.says(filters(1, 50)) == [Suback(9, [1])]
+        client.send(filters(8, start))
+    assert client.send(filters(4, 48)) == [Suback(9, [1, 1, 0x97, 0x97])]
+    assert len(client.send(Unsubscribe(8, ["f/0"]))) == 1
+    assert client.send(filters(1, 50)) == [Suback(9, [1])]
 
 
 def test_what_cannot_be_kept(tmp_path: Path) -> None:
     store = Database(tmp_path / "cloud.db")
-    house = House(store)
-    house.connected("away", 5, session_expiry_interval=60).says(subscribe("#"))
-    client = house.connected("a", 5)
+    fixture = BrokerFixture(store)
+    fixture.connected("away", 5, session_expiry_interval=60).send(subscribe("#"))
+    client = fixture.connected("a", 5)
     (pages,) = store.execute("PRAGMA page_count").fetchone()
     store.execute(f"PRAGMA max_page_count = {pages}")
-    assert client.says(Publish("a", bytes(50_000), 1, packet_id=5)) == [Puback(5, 0x80)]
+    assert client.send(Publish("a", bytes(50_000), 1, packet_id=5)) == [Puback(5, 0x80)]
     store.close()

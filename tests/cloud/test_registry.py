@@ -502,8 +502,8 @@ CREATOR = """
 import sys
 from pathlib import Path
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.storage.database import Store
-registry = Registry(Store(Path(sys.argv[1])), None, account="1", region="r", endpoint="e")
+from creeklab.cloud.storage.database import Database
+registry = Registry(Database(Path(sys.argv[1])), None, account="1", region="r", endpoint="e")
 number = 0
 while True:
     registry.things.create(f"{number}", {})
@@ -815,7 +815,7 @@ def test_a_file_from_before_a_migration_is_brought_up_to_date(
         db.execute("INSERT INTO things VALUES ('t', 'id', 1, '{}', NULL)")
     store.close()
     more = ("ALTER TABLE things ADD COLUMN site TEXT", "UPDATE things SET site = 'plumtree'")
-    monkeypatch.setattr("creeklab.cloud.storage.schema.MIGRATIONS", (*MIGRATIONS, more))
+    monkeypatch.setattr("creeklab.cloud.storage.database.MIGRATIONS", (*MIGRATIONS, more))
     for _ in range(2):  # the second time there is nothing left to do
         store = Database(path)
         assert [row["site"] for row in store.execute("SELECT * FROM things")] == ["plumtree"]
@@ -827,7 +827,7 @@ def test_an_account_of_the_first_schema_keeps_everything(
 ) -> None:
     path = tmp_path / "cloud.db"
     with monkeypatch.context() as then:
-        then.setattr("creeklab.cloud.storage.schema.MIGRATIONS", MIGRATIONS[:1])
+        then.setattr("creeklab.cloud.storage.database.MIGRATIONS", MIGRATIONS[:1])
         store = Database(path)
     row = (CSR, "ACTIVE", "generation", 1.0, 2.0, 3.0, 4.0)
     with store.transaction() as db:

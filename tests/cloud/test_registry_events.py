@@ -11,7 +11,7 @@ import pytest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.account_settings import EVENT_TYPES
 from creeklab.cloud.registry.event_publisher import RegistryEventPublisher
-from tests.cloud.iot_harness import ALLOW, ARN, Clock, certificate, refusal, thing
+from tests.cloud.iot_fixture import ALLOW, ARN, Clock, certificate, refusal, thing
 
 
 class Heard(list[tuple[str, dict[str, Any]]]):

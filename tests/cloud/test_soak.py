@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hardening.figures import ON_LINUX, slope
+from tests.hardening.process_usage import ON_LINUX, slope
 from tests.hardening.soak import Classroom, Growth, Sample, real
 
 SEED = 20180831
@@ -22,9 +22,9 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
         before = room.sample(0)
         for _ in range(120):
             room.second()
-        assert room.rooms.tape.last_number > 1000
+        assert room.services.event_log.last_number > 1000
         room.dismiss()
-        broker = room.rooms.broker
+        broker = room.services.broker
         assert not broker.connections
         assert not broker._sessions
         assert not [*broker._wills]
@@ -32,11 +32,11 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
         assert broker._backlog.bytes == 0
         assert not broker._held
         for table in ("sessions", "messages", "queued"):
-            [(left,)] = room.rooms.store.execute(f"SELECT count(*) FROM {table}")
+            [(left,)] = room.services.database.execute(f"SELECT count(*) FROM {table}")
             assert left == 0, table
         assert room.sample(0).handles == before.handles
     finally:
-        room.rooms.close()
+        room.services.close()
 
 
 @pytest.mark.skipif(not ON_LINUX, reason="What a process uses is read from /proc.")

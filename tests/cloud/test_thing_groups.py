@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.iot_harness import ALLOW, ARN, Clock, certificate, refusal, thing
+from tests.cloud.iot_fixture import ALLOW, ARN, Clock, certificate, refusal, thing
 
 
 def group(iot: Any, name: str, parent: str | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cloud.iot_harness import ARN, Clock, refusal, thing
+from tests.cloud.iot_fixture import ARN, Clock, refusal, thing
 
 PROPERTIES = {
     "thingTypeDescription": "a stream gauge",

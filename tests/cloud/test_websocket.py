@@ -32,7 +32,7 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.listeners.websocket_listener import MAX_FRAME
 from creeklab.lab.lab import Lab, open_lab
-from tests.cloud.mqtt_house import House, connect, subscribe
+from tests.cloud.broker_fixture import BrokerFixture, connect, subscribe
 from tests.conftest import NewThing
 from tests.hardening.mutate_http import frame
 
@@ -224,28 +224,28 @@ class TestTheAccount:
             lab.connect_account()
 
     def test_it_lasts_24_hours(self) -> None:
-        house = House()
+        fixture = BrokerFixture()
         written: list[bytes] = []
         closed: list[bool] = []
         peer = Peer(None, "127.0.0.1", user="AIDA")
-        connection = Connection(house.broker, peer, written.append, lambda: closed.append(True))
-        other = house.connected("device", 5, keep_alive=1200)
+        connection = Connection(fixture.broker, peer, written.append, lambda: closed.append(True))
+        other = fixture.connected("device", 5, keep_alive=1200)
         connection.receive(packets.encode(connect("browser", 5, keep_alive=1200), 5))
         for _ in range(24 * 6):
-            house.clock.now += 600
+            fixture.clock.now += 600
             connection.receive(packets.encode(Pingreq(), 5))
-            other.says(Pingreq())
-            house.broker.tick()
+            other.send(Pingreq())
+            fixture.broker.tick()
         assert not closed
-        house.clock.now += 1
-        house.broker.tick()
+        fixture.clock.now += 1
+        fixture.broker.tick()
         assert closed
         assert isinstance(next(iter(Decoder(version=5).feed(written[-1]))), Disconnect)
-        assert "24 hours" in house.refusal
-        gone = house.broker.connectivity.get("browser")
+        assert "24 hours" in fixture.refusal
+        gone = fixture.broker.connectivity.get("browser")
         assert gone is not None
         assert gone.disconnect_reason == "WEBSOCKET_TTL_EXPIRATION"
-        assert not other.hung_up
+        assert not other.closed
 
 
 # --- frames ---------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ from creeklab.home import workshop_folder
 from creeklab.lab.lab import Lab, open_lab
 from creeklab.targets.admin_client import AdminRequestRefused, ask
 from creeklab.targets.workshop_client import join, leave
-from tests.cloud.mqtt_house import connect
+from tests.cloud.broker_fixture import connect
 from tests.conftest import make_thing
 
 SECONDS = 10.0
@@ -695,7 +695,7 @@ def full_disk() -> Iterator[None]:
         raise DatabaseError("The disk is full.")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rooms_module, "Store", no_store)
+        patch.setattr(rooms_module, "Database", no_store)
         yield
 
 
@@ -711,7 +711,7 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
     small.join("b")
     with full_disk():
         with pytest.raises(ServiceError, match="join again when that is mended"):
-            small.rooms("a").door["reset"]({})
+            small.rooms("a").admin_endpoints["reset"]({})
         assert "The disk is full." in caplog.text
         asks_everybody(small)
         assert small.things() == {"a": None, "b": 0}
@@ -720,13 +720,13 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
             small.join("a")
     assert small.join("a") == key
     assert small.things() == {"a": 0, "b": 0}
-    assert small.rooms("a").door["reset"]({}) == {}
+    assert small.rooms("a").admin_endpoints["reset"]({}) == {}
 
 
 def test_a_database_that_cannot_be_read(small: Teacher) -> None:
     for name in "ab":
         small.join(name)
-    small.rooms("a").store.close()
+    small.rooms("a").database.close()
     asks_everybody(small)
     assert small.things() == {"a": None, "b": 0}
 
@@ -788,7 +788,7 @@ def test_who_connects_to_an_account_that_was_emptied_meanwhile(
     closed: list[bool] = []
     peer = Peer(None, "127.0.0.1", user="user")
     late = Connection(rooms.broker, peer, heard.extend, lambda: closed.append(True))
-    rooms.door["reset"]({})
+    rooms.admin_endpoints["reset"]({})
     late.receive(packets.encode(connect("late", version), version))
     # MQTT 3.1.1 is cut off without a word, as in every refusal.
     answer = [packets.Connack(False, 0x88, {})] if version == 5 else []

@@ -12,7 +12,7 @@ Some parts, each with its share of the count (`mutate.py` makes what they send):
 - shadow, policy: documents. A refusal in AWS's form, or a result that holds what its file promises.
 - wire: a share of the same conversations over TLS with a real cloud, which logs no error, ends no
   other connection, and has as many file handles afterwards as before.
-- https, websocket, workshop: the doors of the other port (`doors.py`).
+- https, websocket, workshop: the https_fuzz of the other port (`https_fuzz.py`).
 
 An input that finds something is printed; the seed gives all of them again.
 """
@@ -45,18 +45,22 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
+from creeklab.cloud.mqtt.interfaces import PublishedMessage
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
 from creeklab.cloud.shadow import document as shadow
+from creeklab.cloud.shadow import service as shadow_service
 from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
-from creeklab.cloud.shadow.service import ShadowService
+from creeklab.cloud.shadow.shadows import Shadows
+from creeklab.cloud.shadow.store import ShadowStore
+from creeklab.cloud.shadow.topics import REQUEST_TOPIC, ShadowTopics
 from creeklab.cloud.storage.database import Database
 from creeklab.lab.lab import Lab, open_lab
-from tests.cloud.mqtt_house import Client, House, subscribe
+from tests.cloud.broker_fixture import BrokerFixture, Client, subscribe
 from tests.conftest import NewThing, make_thing
 from tests.hardening import mutate
-from tests.hardening.doors import fuzz_https, fuzz_websocket, fuzz_workshop
-from tests.hardening.figures import handles
-from tests.hardening.inside import wait_for
+from tests.hardening.https_fuzz import fuzz_https, fuzz_websocket, fuzz_workshop
+from tests.hardening.in_process_cloud import wait_for
+from tests.hardening.process_usage import open_handles
 from tests.hardening.report import Report
 
 # What ends a connection by the standard's word, and AWS's where it has one of its own.
@@ -123,8 +127,8 @@ class World:
 
     def __init__(self, folder: Path, kept: bool) -> None:
         self.store = Database(folder / f"{'kept' if kept else 'shadows'}.db")
-        self.house = House(self.store if kept else None, retained_max=20)
-        self.house.rights.denied |= {
+        self.fixture = BrokerFixture(self.store if kept else None, retained_max=20)
+        self.fixture.authorization.denied |= {
             (action, f"{kind}/creek/denied")
             for action, kind in (
                 ("iot:Publish", "topic"),
@@ -133,16 +137,27 @@ class World:
                 ("iot:RetainPublish", "topic"),
             )
         }
-        broker = self.house.broker
-        clock = self.house.clock
-        shadows = ShadowService(self.store, broker.publish, self.house.tape, clock, ShadowLimits())
-        broker.service = shadows.on_message
-        self.witness = self.house.connected("witness", 5, session_expiry_interval=60)
-        self.witness.says(subscribe("witness/#"))
+        broker = self.fixture.broker
+        clock = self.fixture.clock
+        event_log = self.fixture.event_log
+        for group, ends in shadow_service.SERVICE.metrics.items():
+            event_log.metrics.add_group(group, ends)
+        shadows = Shadows(ShadowStore(self.store), broker.publish, event_log, clock, ShadowLimits())
+
+        def serve(topic: str, payload: bytes, client_id: str) -> bool:
+            match = REQUEST_TOPIC.fullmatch(topic)
+            if match is not None:
+                message = PublishedMessage(topic, payload, client_id=client_id)
+                ShadowTopics(shadows).on_request(message, match)
+            return match is not None
+
+        broker.service = serve
+        self.witness = self.fixture.connected("witness", 5, session_expiry_interval=60)
+        self.witness.send(subscribe("witness/#"))
         self._before = self._tables()
 
     def _tables(self) -> dict[str, Any]:
-        broker = self.house.broker
+        broker = self.fixture.broker
         tables: dict[str, Any] = {
             "connections": set(broker.connections),
             "sessions": set(broker._sessions),
@@ -161,7 +176,7 @@ class World:
         said: list[str] = []
         with report.watching("broker", said):
             clients = [
-                Talker(self.house.client(random.choice((4, 5)), certificate=certificate), said)
+                Talker(self.fixture.client(random.choice((4, 5)), certificate=certificate), said)
                 for certificate in random.choices(("ab" * 32, "cd" * 32), k=random.choice((1, 2)))
             ]
             for client in clients:
@@ -180,15 +195,15 @@ class World:
         if self.store.execute("SELECT count(*) FROM shadows").fetchone()[0] > 20:
             with self.store.transaction() as db:
                 db.execute("DELETE FROM shadows")
-        self.house.kept.clear()
+        self.fixture.retained.clear()
 
     def _happen(self, random: Random) -> None:
         """Do what the account does, or time."""
-        broker, client_id = self.house.broker, random.choice(mutate.CLIENT_IDS)
+        broker, client_id = self.fixture.broker, random.choice(mutate.CLIENT_IDS)
         choice = random.randrange(5)
         if choice == 0:
-            self.house.clock.now += random.choice((1, 20, 100))
-            self.witness.says(Pingreq())
+            self.fixture.clock.now += random.choice((1, 20, 100))
+            self.witness.send(Pingreq())
             broker.tick()
         elif choice == 1:
             broker.disconnect(client_id, random.random() < 0.5, random.random() < 0.5)
@@ -200,12 +215,12 @@ class World:
             broker.invalidate_authorization()
 
     def _forget_them(self) -> None:
-        broker = self.house.broker
-        self.house.clock.now += broker.settings.session_expiry_max + 1
-        assert Pingresp() in self.witness.says(Pingreq()), "the witness is not answered"
+        broker = self.fixture.broker
+        self.fixture.clock.now += broker.settings.session_expiry_max + 1
+        assert Pingresp() in self.witness.send(Pingreq()), "the witness is not answered"
         broker.tick()
         broker.tick()  # what the end of a session has changed is committed with the next one
-        assert not self.witness.hung_up, "the witness was cut off"
+        assert not self.witness.closed, "the witness was cut off"
         assert self._tables() == self._before, "something is left behind"
 
 
@@ -231,7 +246,7 @@ class Talker:
 
     @property
     def is_gone(self) -> bool:
-        return self._client.hung_up
+        return self._client.closed
 
     def say(self, packet: Packet) -> None:
         self.send(packets.encode(packet, self.version))
@@ -258,12 +273,12 @@ class Talker:
         connection.receive(data)
         client._broker.commit_and_acknowledge()
         answers = self._hear()
-        assert connection.open != client.hung_up, "half open"
+        assert connection.open != client.closed, "half open"
         if error is not None:
-            assert client.hung_up, "broke the standard and was not cut off"
+            assert client.closed, "broke the standard and was not cut off"
             self._check_farewell(answers, whole, error)
             return f"refused with 0x{error.reason_code:02X}"
-        if client.hung_up:
+        if client.closed:
             code = getattr(answers[-1], "reason_code", 0) if answers else 0
             return f"ended with 0x{code:02X}" if code else "ended without a word"
         expected = sum(isinstance(each, Pingreq) for each in whole)
@@ -457,12 +472,12 @@ def fuzz_wire(random: Random, count: int, report: Report) -> None:
             thing = make_thing(lab)
             with lab.connect(thing.name) as witness:
                 inbox = witness.subscribe("witness/#")
-                before = handles(running.pid)
+                before = open_handles(running.pid)
                 speak_over_tls(random, count, report, lab, thing)
                 with report.watching("wire", "afterwards"):
                     witness.publish("witness/here", "yes")
                     inbox.wait_for(1)
-                    wait_for(lambda: handles(running.pid) <= before, "as few handles")
+                    wait_for(lambda: open_handles(running.pid) <= before, "as few handles")
                     log = (home / "cloud" / "cloud.log").read_text()
                     assert not log, f"the log says: {log[-2000:]}"
         finally:

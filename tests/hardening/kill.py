@@ -46,7 +46,7 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
-from tests.hardening.wire import Wire
+from tests.hardening.packet_client import PacketClient
 
 IN_FLIGHT = 100
 MOST_OF_A_ROUND = 4000  # messages of one publisher: fewer than the cloud keeps for one client
@@ -58,7 +58,7 @@ SHADOW = "the shadow"
 MOST_THINGS = 20
 GROUP = "$share/readers/load/#"
 
-NewWire = Callable[..., Wire]
+NewWire = Callable[..., PacketClient]
 
 
 class Publisher:
@@ -157,14 +157,14 @@ class Reader:
                 quiet = 0 if came else quiet + 1
                 assert time.monotonic() < deadline, f"Not all has come to {self.name}."
 
-    def _connect(self, new_wire: NewWire, present: bool = True) -> Wire:
+    def _connect(self, new_wire: NewWire, present: bool = True) -> PacketClient:
         self._pings = 0
         self._acknowledged, self._before_ping = set(), set()
         wire = new_wire(self.name, self.version, EXPIRY)
         assert wire.session_present is present, f"The session of {self.name} is lost."
         return wire
 
-    def _answer(self, wire: Wire, share: float) -> bool:
+    def _answer(self, wire: PacketClient, share: float) -> bool:
         """Take what comes and acknowledge a share of it; return whether messages came."""
         came = False
         answers: list[Puback | Pingreq] = []
@@ -343,9 +343,9 @@ class Load:
         lost = [each for each in due if each not in seen]
         assert not lost, f"The shared group has lost {len(lost)} messages, such as {lost[0]!r}."
 
-    def _wire(self, client_id: str, version: int, expiry: int = 0) -> Wire:
+    def _wire(self, client_id: str, version: int, expiry: int = 0) -> PacketClient:
         files = self._thing.files
-        return Wire(
+        return PacketClient(
             (self._lab.endpoint, self._lab.mqtt_port),
             self._lab.ca_file,
             files.certificate,

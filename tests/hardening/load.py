@@ -40,23 +40,25 @@ from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.mqtt.session import session
 from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
-from tests.hardening.figures import handles, resident
-from tests.hardening.inside import Inside, cloud_inside, wait_for, wire_to
-from tests.hardening.wire import Wire
+from tests.hardening.in_process_cloud import InProcessCloud, connect_client, start_cloud, wait_for
+from tests.hardening.packet_client import PacketClient
+from tests.hardening.process_usage import open_handles, resident_bytes
 
 HOUR = 3600
 BIG = bytes(100_000)
 Lines = Iterator[str]
 
 
-def subscribed(wire: Wire, *filters: str, qos: int = 1) -> Wire:
+def subscribed(wire: PacketClient, *filters: str, qos: int = 1) -> PacketClient:
     """Subscribe, and wait for the answer."""
     wire.send(Subscribe(1, [Subscription(each, qos) for each in filters]))
     assert isinstance(next(wire.packets()), Suback)
     return wire
 
 
-def publish_all(wire: Wire, messages: Iterator[Publish], in_flight: int = 100) -> dict[int, int]:
+def publish_all(
+    wire: PacketClient, messages: Iterator[Publish], in_flight: int = 100
+) -> dict[int, int]:
     """Publish at QoS 1 as fast as it is acknowledged; return how often each reason code came."""
     codes: dict[int, int] = {}
     under_way: set[int] = set()
@@ -82,7 +84,7 @@ def publish_all(wire: Wire, messages: Iterator[Publish], in_flight: int = 100) -
     return codes
 
 
-def answers(wire: Wire) -> bool:
+def answers(wire: PacketClient) -> bool:
     """Tell whether a client that behaves is answered, after what is on its way to it already."""
     wire.send(Pingreq())
     return any(isinstance(each, Pingresp) for each in wire.packets())
@@ -91,13 +93,13 @@ def answers(wire: Wire) -> bool:
 # --- who does not read, and who does not acknowledge ---------------------------------------------
 
 
-def slow_consumer(inside: Inside, big: int = 300, small: int = 10_500) -> Lines:
+def slow_consumer(cloud: InProcessCloud, big: int = 300, small: int = 10_500) -> Lines:
     """A subscriber that stops reading while messages of both QoS pour in."""
-    before = resident()
+    before = resident_bytes()
     with contextlib.ExitStack() as stack:
 
-        def new(client_id: str) -> Wire:
-            return stack.enter_context(contextlib.closing(inside.wire(client_id)))
+        def new(client_id: str) -> PacketClient:
+            return stack.enter_context(contextlib.closing(cloud.connect(client_id)))
 
         slow, fast, source = new("slow"), new("fast"), new("source")
         subscribed(slow, "load/#")
@@ -118,17 +120,17 @@ def slow_consumer(inside: Inside, big: int = 300, small: int = 10_500) -> Lines:
         assert publish_all(source, subscribed_for_small) == {0: 1}
         fast.close()
         assert publish_all(source, (Publish("load/1", b"1", 1) for _ in range(small))) == {0: small}
-        kept = inside.call(lambda: inside.rooms.broker.get_session("slow"))
+        kept = cloud.call(lambda: cloud.services.broker.get_session("slow"))
         assert kept is not None
         assert len(kept.in_flight) == session.MAX_IN_FLIGHT
         assert len(kept.waiting) <= session.MAX_WAITING
-        dropped = inside.entries("dropped")
+        dropped = cloud.entries("dropped")
         assert {each["client_id"] for each in dropped} == {"slow"}
         whys = {each["why"] for each in dropped}
-        grown = resident() - before
+        grown = resident_bytes() - before
         assert grown < 200e6, f"memory has grown by {grown / 1e6:.0f} MB"
         yield f"memory has grown by {grown / 1e6:.0f} MB; dropped, because: {sorted(whys)}"
-        connection = inside.rooms.broker.connections["slow"]
+        connection = cloud.services.broker.connections["slow"]
         assert connection.congested
         expected = session.MAX_IN_FLIGHT + len(kept.waiting)
         came = 0
@@ -141,14 +143,14 @@ def slow_consumer(inside: Inside, big: int = 300, small: int = 10_500) -> Lines:
         yield f"who was slow reads again: {came} messages of QoS 1 had waited"
 
 
-def never_acknowledges(inside: Inside, count: int = 10_500) -> Lines:
+def never_acknowledges(cloud: InProcessCloud, count: int = 10_500) -> Lines:
     """Clients that read and never acknowledge: their window, then a bounded queue."""
     windows = {"all": (5, {}, 100), "five": (5, {"receive_maximum": 5}, 5), "old": (4, {}, 100)}
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(contextlib.closing(inside.wire("source")))
-        wires: dict[str, Wire] = {}
+        source = stack.enter_context(contextlib.closing(cloud.connect("source")))
+        wires: dict[str, PacketClient] = {}
         for name, (version, properties, _) in windows.items():
-            wire = inside.wire(name, version, **properties)
+            wire = cloud.connect(name, version, **properties)
             wires[name] = subscribed(stack.enter_context(contextlib.closing(wire)), "load/#")
         sent = (Publish("load/1", b"%d" % number, 1) for number in range(count))
         assert publish_all(source, sent) == {0: count}
@@ -159,32 +161,32 @@ def never_acknowledges(inside: Inside, count: int = 10_500) -> Lines:
                 came += wires[name].take()
             messages = [each for each in came if isinstance(each, Publish)]
             assert len(messages) == window, f"{len(messages)} in flight to {name}"
-            kept = inside.rooms.broker._sessions[name]
+            kept = cloud.services.broker._sessions[name]
             assert len(kept.waiting) == min(session.MAX_WAITING, count - window)
             yield f"{name}: {window} in flight, {len(kept.waiting)} wait"
-        dropped = {each["client_id"] for each in inside.entries("dropped")}
+        dropped = {each["client_id"] for each in cloud.entries("dropped")}
         assert dropped == (set(windows) if count > session.MAX_WAITING + 100 else set())
 
 
-def never_reads_answers(inside: Inside, most: int = 1 << 21) -> Lines:
+def never_reads_answers(cloud: InProcessCloud, most: int = 1 << 21) -> Lines:
     """A client that asks for more and more and reads no answer is cut off; it is told why."""
     with (
-        patch.object(tls_listener, "MOST_UNREAD", most),
-        contextlib.closing(inside.wire("witness")) as witness,
-        contextlib.closing(inside.wire("deaf")) as deaf,
+        patch.object(tls_listener, "MAX_UNREAD", most),
+        contextlib.closing(cloud.connect("witness")) as witness,
+        contextlib.closing(cloud.connect("deaf")) as deaf,
     ):
         deaf._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        before = resident()
+        before = resident_bytes()
         asked = 0
         with contextlib.suppress(OSError):
             while asked < 40_000_000:
                 deaf._socket.sendall(b"\xc0\x00" * 30_000)
                 asked += 30_000
-                grown = resident() - before
+                grown = resident_bytes() - before
                 assert grown < 100e6, f"memory has grown by {grown / 1e6:.0f} MB"
         assert asked < 40_000_000, "it was never cut off"
-        wait_for(lambda: "deaf" not in inside.rooms.broker.connections, "it is cut off")
-        refusal = inside.call(lambda: inside.rooms.tape.last_refusal("deaf"))
+        wait_for(lambda: "deaf" not in cloud.services.broker.connections, "it is cut off")
+        refusal = cloud.call(lambda: cloud.services.event_log.last_refusal("deaf"))
         assert refusal is not None
         assert answers(witness)
         yield f"cut off after {asked} pings: {refusal['refusal']['summary']}"
@@ -202,8 +204,8 @@ def connects(lab: Lab, thing: NewThing, pid: int, count: int, wait: float) -> Li
         half = context.wrap_bio(ssl.MemoryBIO(), offered, server_hostname=lab.endpoint)
         half.do_handshake()
     hello = offered.read()
-    with contextlib.closing(wire_to(lab, thing, "witness")) as witness:
-        before, memory = handles(pid), resident(pid)
+    with contextlib.closing(connect_client(lab, thing, "witness")) as witness:
+        before, memory = open_handles(pid), resident_bytes(pid)
         with contextlib.ExitStack() as stack:
             came = refused = 0
             for number in range(count):
@@ -223,31 +225,31 @@ def connects(lab: Lab, thing: NewThing, pid: int, count: int, wait: float) -> Li
                 if number % 50 == 0:
                     assert answers(witness), "the witness is not answered"
             yield (
-                f"{came} connections, {refused} refused; {handles(pid)} handles (before {before}), "
-                f"memory {(resident(pid) - memory) / 1e6:+.0f} MB"
+                f"{came} connections, {refused} refused; {open_handles(pid)} handles, before {before}; "
+                f"memory {(resident_bytes(pid) - memory) / 1e6:+.0f} MB"
             )
-            wait_for(lambda: handles(pid) <= before, "they are all cut off", wait)
+            wait_for(lambda: open_handles(pid) <= before, "they are all cut off", wait)
             assert answers(witness), "the witness is not answered"
-        with contextlib.closing(wire_to(lab, thing, "late")) as late:
+        with contextlib.closing(connect_client(lab, thing, "late")) as late:
             assert answers(late)
-        yield f"all of them were cut off; {handles(pid)} handles, and a new client gets in"
+        yield f"all of them were cut off; {open_handles(pid)} handles, and a new client gets in"
 
 
 # --- 100,000 retained topics ----------------------------------------------------------------------
 
 
-def retained(inside: Inside, count: int) -> Lines:
+def retained(cloud: InProcessCloud, count: int) -> Lines:
     """As many retained messages as the setting allows, all of them listed, and one too many."""
-    before = resident()
-    data = inside.lab.client("iot-data")
-    with contextlib.closing(inside.wire("source")) as source:
+    before = resident_bytes()
+    data = cloud.lab.client("iot-data")
+    with contextlib.closing(cloud.connect("source")) as source:
         began = time.monotonic()
         topics = (f"creek/{number // 1000}/{number}" for number in range(count))
         codes = publish_all(source, (Publish(each, b"1.4", 1, True) for each in topics))
         assert codes == {0: count}, codes
         yield (
             f"{count} retained in {time.monotonic() - began:.1f} s; memory "
-            f"{(resident() - before) / 1e6:+.0f} MB"
+            f"{(resident_bytes() - before) / 1e6:+.0f} MB"
         )
         assert publish_all(source, iter([Publish("one/more", b"1", 1, True)])) == {0x97: 1}
         assert publish_all(source, iter([Publish("creek/0/0", b"2", 1, True)])) == {0: 1}
@@ -262,7 +264,7 @@ def retained(inside: Inside, count: int) -> Lines:
         token = {"nextToken": page["nextToken"]}
     assert len(listed) == count
     mean = (time.monotonic() - began) / pages * 1000
-    assert resident() - before < 300e6
+    assert resident_bytes() - before < 300e6
     yield f"{pages} pages of 200, {mean:.1f} ms each; one topic more is refused with 0x97"
 
 
@@ -296,12 +298,12 @@ def full_disk(
     """Messages, shadows and calls while there is no room: nothing is promised that is not kept."""
     iot = lab.session.client("iot", config=Config(retries={"total_max_attempts": 1}))
     data = lab.session.client("iot-data", config=Config(retries={"total_max_attempts": 1}))
-    with contextlib.closing(wire_to(lab, thing, "away", expiry=HOUR)) as away:
+    with contextlib.closing(connect_client(lab, thing, "away", expiry=HOUR)) as away:
         subscribed(away, "creek/#")
     promised: list[bytes] = []
     refused: list[bytes] = []
     shadow_version, things = 0, []
-    with contextlib.closing(wire_to(lab, thing, "source")) as source:
+    with contextlib.closing(connect_client(lab, thing, "source")) as source:
 
         def publish(payload: bytes) -> int:
             [code] = publish_all(source, iter([Publish("creek/depth", payload, 1)]))
@@ -344,7 +346,7 @@ def full_disk(
         assert "Free space on the disk" in said, said
         yield f"full after {number} messages and calls: PUBACK 0x80, and {said[:130]!r}..."
         assert answers(source), "who is connected is not answered"
-        with contextlib.closing(wire_to(lab, thing, "other")) as other:
+        with contextlib.closing(connect_client(lab, thing, "other")) as other:
             assert answers(other)
         refusals = lab.events(kind="storage")
         assert refusals["refusal"].str.contains("could not be written").any()
@@ -358,7 +360,7 @@ def full_disk(
     assert found >= set(things)
     document = json.loads(data.get_thing_shadow(thingName="gauge")["payload"].read())
     assert document["version"] == shadow_version
-    with contextlib.closing(wire_to(lab, thing, "away", expiry=HOUR)) as away:
+    with contextlib.closing(connect_client(lab, thing, "away", expiry=HOUR)) as away:
         assert away.session_present
         came: list[bytes] = []
         while promised[-1] not in came:
@@ -372,9 +374,9 @@ def full_disk(
     yield f"room again: {len(promised)} messages acknowledged, all came; {len(refused)} refused"
 
 
-def full_pages(inside: Inside, pages: int = 60) -> Lines:
+def full_pages(cloud: InProcessCloud, pages: int = 60) -> Lines:
     """A database that may not grow."""
-    store = inside.rooms.store
+    store = cloud.services.database
 
     def limit(more: int) -> None:
         (now,) = store.execute("PRAGMA page_count").fetchone()
@@ -382,10 +384,10 @@ def full_pages(inside: Inside, pages: int = 60) -> Lines:
 
     with logged() as log:
         yield from full_disk(
-            inside.lab,
-            inside.thing,
-            lambda: inside.call(lambda: limit(pages)),
-            lambda: inside.call(lambda: limit(1_000_000)),
+            cloud.lab,
+            cloud.thing,
+            lambda: cloud.call(lambda: limit(pages)),
+            lambda: cloud.call(lambda: limit(1_000_000)),
         )
     assert any("could not be written" in line for line in log.lines), log.lines
     yield f"the log has {len(log.lines)} lines about it"
@@ -439,14 +441,14 @@ def full_tmpfs(megabytes: int = 6) -> Lines:
 # --- a clock that jumps ---------------------------------------------------------------------------
 
 
-def clock_jumps(inside: Inside) -> Lines:
+def clock_jumps(cloud: InProcessCloud) -> Lines:
     """Hours forwards and backwards: what is told by the clock, and what by the timer."""
     # No retries: boto3 would set its own clock by the answer.
     once = Config(retries={"total_max_attempts": 1})
 
     def call() -> str:
         try:
-            inside.lab.session.client("iot", config=once).list_things()
+            cloud.lab.session.client("iot", config=once).list_things()
         except ClientError as error:
             return str(error.response["Error"]["Code"])
         return "taken"
@@ -455,14 +457,14 @@ def clock_jumps(inside: Inside) -> Lines:
         name = f"jump{jump}"
         with contextlib.ExitStack() as stack:
 
-            def new(client_id: str, expiry: int = 0) -> Wire:
-                found = inside.wire(client_id, expiry=expiry)
+            def new(client_id: str, expiry: int = 0) -> PacketClient:
+                found = cloud.connect(client_id, expiry=expiry)
                 return stack.enter_context(contextlib.closing(found))
 
             here, source = new("here"), new("source")
             subscribed(new(name, expiry=HOUR), f"{name}/#").close()
             wait_for(
-                lambda: name not in inside.rooms.broker.connections,  # noqa: B023
+                lambda: name not in cloud.services.broker.connections,  # noqa: B023
                 "it has left",
             )
             life = {"message_expiry_interval": 600}
@@ -471,8 +473,8 @@ def clock_jumps(inside: Inside) -> Lines:
                 Publish(f"{name}/mortal", b"", 1, properties=life),
             ]
             assert publish_all(source, iter(sent)) == {0: 2}
-            inside.clock.by = jump
-            inside.call(inside.rooms.tick)
+            cloud.clock.by = jump
+            cloud.call(cloud.services.tick)
             assert answers(here), "a jump of the clock has cut a client off"
             assert call() != "taken", "a signature of three hours ago is taken"
             back = new(name, expiry=HOUR)
@@ -490,21 +492,21 @@ def clock_jumps(inside: Inside) -> Lines:
             assert ("mortal" in told) is (jump < 0), "message expiry goes by the clock"
             if jump < 0:
                 assert told["mortal"]["message_expiry_interval"] <= 600
-            inside.clock.by = 0
+            cloud.clock.by = 0
             assert call() == "taken"
             yield (
                 f"{jump / HOUR:+.0f} h: connections, keep alive and sessions stay; a message of "
                 f"ten minutes {'is still there' if jump < 0 else 'is gone'}; signatures are refused"
             )
-    with contextlib.closing(inside.wire("silent")):
-        inside.timer.by += 31 * 60
-        inside.call(inside.rooms.tick)
-        wait_for(lambda: "silent" not in inside.rooms.broker.connections, "it is cut off")
-    kept = inside.call(lambda: [*inside.rooms.broker._sessions])
+    with contextlib.closing(cloud.connect("silent")):
+        cloud.timer.by += 31 * 60
+        cloud.call(cloud.services.tick)
+        wait_for(lambda: "silent" not in cloud.services.broker.connections, "it is cut off")
+    kept = cloud.call(lambda: [*cloud.services.broker._sessions])
     assert kept == [each for each in kept if each.startswith("jump")]
-    inside.timer.by += 2 * HOUR
-    inside.call(inside.rooms.tick)
-    assert not inside.call(lambda: [*inside.rooms.broker._sessions])
+    cloud.timer.by += 2 * HOUR
+    cloud.call(cloud.services.tick)
+    assert not cloud.call(lambda: [*cloud.services.broker._sessions])
     yield "the timer forward: who is silent is cut off, who is away too long has no session"
 
 
@@ -514,9 +516,9 @@ def clock_jumps(inside: Inside) -> Lines:
 def _inside(scenario: Callable[..., Lines], *settings: str, **members: Any) -> Lines:
     with (
         tempfile.TemporaryDirectory() as folder,
-        cloud_inside(Path(folder, "home"), settings) as inside,
+        start_cloud(Path(folder, "home"), settings) as cloud,
     ):
-        yield from scenario(inside, **members)
+        yield from scenario(cloud, **members)
 
 
 def flood_of_connects(count: int) -> Lines:

@@ -3,7 +3,7 @@
 Noise is refused at the first byte. What finds defects is a valid thing with a little wrong in it,
 so everything here begins with one: packets of both versions, drawn from the codec's own table of
 properties, and JSON documents. Bytes are flipped, put in, cut out, doubled and exchanged, half of
-the time inside a packet whose length is then made right again, so that the fault lies deeper.
+the time cloud a packet whose length is then made right again, so that the fault lies deeper.
 """
 
 from __future__ import annotations

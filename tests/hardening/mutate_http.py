@@ -15,7 +15,7 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.cloud.iot_harness import ALLOW, CSR
+from tests.cloud.iot_fixture import ALLOW, CSR
 from tests.hardening import mutate
 
 REGION = "us-east-1"

@@ -1,18 +1,19 @@
-"""Eight hours' worth of a classroom's traffic in fast time: neither memory nor file handles grow.
+"""Run eight hours of a classroom's traffic in fast time: memory and file handles must not grow.
 
-In this process, on a clock that goes on when it is told: devices with persistent sessions come,
-publish, change their shadows and go; visitors come once, some with a session or a will that waits
-for them; retained messages are set, replaced and expire; a shared group works; the account makes
-Things, certificates and policies, attaches, reads, pages and deletes them, and looks at the tape.
+The first part runs in this process, on a clock that the test moves. Devices with persistent
+sessions connect, publish, update their shadows and disconnect. Visitors connect once, some with a
+session or a delayed will. Retained messages are set, replaced and expire. A shared group works. The
+account creates, attaches, reads, lists and deletes Things, certificates and policies, and reads the
+event log.
 
-After that a stretch with a real cloud, real TLS and HTTP, as fast as it goes, whose tape is filled
-lane by lane before anything is measured.
+The second part uses a real cloud over TLS and HTTP, as fast as it can. Every buffer of the event log
+is filled before the first measurement.
 
-Memory is read after each stretch of time. What fills up once and stays (caches, the tape, who is
-remembered as away) does so in the first half; over the second half a line is fitted, and its slope
-is judged: growth of more than `MOST_GROWTH` of the blocks of memory in use in eight hours is a
-finding, as is a single file handle more. What the process has of the system's memory goes up by
-steps of a MiB; that is a finding if it is more of them than two.
+Memory is read after each stretch of time. What fills up once and stays (caches, the event log, the
+connectivity of disconnected clients) does so in the first half, so only the second half is judged:
+the slope of a fitted line. More than `MAX_GROWTH` of Python's memory blocks in eight hours is a
+finding, and so is one more file handle. Process memory grows in steps of 1 MiB, so it is a finding
+only above two steps.
 """
 
 from __future__ import annotations
@@ -33,12 +34,17 @@ from dataclasses import dataclass
 from http.client import HTTPSConnection
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+
+from botocore import xform_name
 
 from creeklab.bootstrap import REPOSITORY_ROOT
 from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts.account_services import AccountServices
+from creeklab.cloud.api.http_api import HttpService
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.local_cloud import SERVICES
 from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
@@ -58,18 +64,19 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
+from creeklab.cloud.shadow import service as shadow_service
 from creeklab.lab.lab import Lab, open_lab
-from tests.cloud.iot_harness import ALLOW, CSR, Checked
-from tests.cloud.mqtt_house import Clock, connect
+from tests.cloud.broker_fixture import Clock, connect
+from tests.cloud.iot_fixture import ALLOW, CSR, Checked
 from tests.conftest import make_thing
-from tests.hardening import counted
-from tests.hardening.figures import handles, resident, slope
-from tests.hardening.inside import wait_for, wire_to
-from tests.hardening.wire import Wire
+from tests.hardening import counting_cloud
+from tests.hardening.in_process_cloud import connect_client, wait_for
+from tests.hardening.packet_client import PacketClient
+from tests.hardening.process_usage import open_handles, resident_bytes, slope
 
 HOURS = 8
 STRETCHES = 48
-MOST_GROWTH = 0.02  # of what is in use, in eight hours
+MAX_GROWTH = 0.02  # of what is in use, in eight hours
 ARENA = 1 << 20  # what Python asks the system for at a time, in bytes
 TURNS = 120
 DEVICES = 12
@@ -118,8 +125,8 @@ class Growth:
 
     @property
     def is_found(self) -> bool:
-        more_of_the_system = self.resident > MOST_GROWTH and self.steps > 2
-        return more_of_the_system or self.blocks > MOST_GROWTH or self.handles > 0
+        more_of_the_system = self.resident > MAX_GROWTH and self.steps > 2
+        return more_of_the_system or self.blocks > MAX_GROWTH or self.handles > 0
 
     def __str__(self) -> str:
         verdict = "FOUND: it grows" if self.is_found else "no growth"
@@ -132,20 +139,20 @@ class Growth:
 class Guest:
     """A client without a socket: it acknowledges all that comes and knows nothing."""
 
-    def __init__(self, rooms: AccountServices, certificate: str, version: int) -> None:
+    def __init__(self, services: AccountServices, certificate: str, version: int) -> None:
         self.version = version
         self.here = True
         self.heard = 0
         self._written: list[bytes] = []
         self._decoder = Decoder(version=version)
         peer = Peer(certificate, "127.0.0.1", 1, "127.0.0.1", 8883)
-        self.connection = Connection(rooms.broker, peer, self._written.append, self._close)
-        self._settle = rooms.broker.commit_and_acknowledge
+        self.connection = Connection(services.broker, peer, self._written.append, self._close)
+        self._settle = services.broker.commit_and_acknowledge
 
     def _close(self) -> None:
         self.here = False
 
-    def says(self, *sent: Packet) -> None:
+    def send(self, *sent: Packet) -> None:
         """Send packets, and acknowledge what comes."""
         if self.here:
             self.connection.receive(b"".join(packets.encode(one, self.version) for one in sent))
@@ -168,10 +175,17 @@ class Guest:
     def leave(self, word: bool) -> None:
         if self.here:
             if word:
-                self.says(Disconnect())
+                self.send(Disconnect())
             else:
                 self.connection.connection_lost("it went away")
             self.here = False
+
+
+def _operations(service: HttpService) -> Any:
+    """Return an object that has the operations of an AWS service as methods."""
+    return SimpleNamespace(
+        **{xform_name(name): method for name, method in service.served().items()}
+    )
 
 
 class Classroom:
@@ -193,11 +207,11 @@ class Classroom:
         settings = Settings(retained_max=200)
         ca = CertificateAuthority(folder / "ca")
         account = load_account(folder)
-        self.rooms = AccountServices(
-            folder, account, settings, ca, "localhost", self.clock, self.clock
+        self.services = AccountServices(
+            SERVICES, folder, account, settings, ca, "localhost", self.clock, self.clock
         )
-        self.iot = Checked(self.rooms.services["iot"][1])
-        self.data: Any = self.rooms.services["iotdata"][1]
+        self.iot = Checked(_operations(self.services.services["iot"]))
+        self.data: Any = _operations(self.services.services["iotdata"])
         self._random = Random(seed)
         self._numbers = itertools.count(1)
         self._devices: dict[str, Guest] = {}
@@ -222,8 +236,8 @@ class Classroom:
             self._account()
         if int(self.clock.now) % 20 == 0:
             for guest in self._devices.values():
-                guest.says(Pingreq())
-        self.rooms.tick()
+                guest.send(Pingreq())
+        self.services.tick()
         for guest in [*self._devices.values(), *self._visitors]:
             guest.acknowledge()
         self.happened += 1
@@ -234,19 +248,19 @@ class Classroom:
         if guest is None or not guest.here:
             version = 4 if name.endswith(("0", "1", "2")) else 5
             expiry = {"session_expiry_interval": random.choice((30, 600, 3600))}
-            guest = self._devices[name] = Guest(self.rooms, self._id, version)
-            guest.says(connect(name, version, clean=False, **(expiry if version == 5 else {})))
+            guest = self._devices[name] = Guest(self.services, self._id, version)
+            guest.send(connect(name, version, clean=False, **(expiry if version == 5 else {})))
             topics = "creek/#" if name in ("gauge-1", "gauge-3", "gauge-4") else f"creek/{name}/+"
             entries = [Subscription(topics, 1), Subscription("$share/readers/chores/#", 1)]
             entries.append(Subscription(f"$aws/things/{name}/shadow/update/delta", 1))
-            guest.says(Subscribe(1, entries))
+            guest.send(Subscribe(1, entries))
         elif random.random() < 0.05:
             guest.leave(word=random.random() < 0.5)
             return
         elif random.random() < 0.05:
-            guest.says(Unsubscribe(2, ["$share/readers/chores/#"]))
+            guest.send(Unsubscribe(2, ["$share/readers/chores/#"]))
         update = {"state": {"reported": {"depth": number}, "desired": {"depth": number + 1}}}
-        guest.says(
+        guest.send(
             Publish(f"creek/{name}/depth", b"%d" % number, 1, packet_id=1),
             Publish(f"chores/{number % 7}", b"job", 1, packet_id=2),
             Publish(f"creek/{name}/temperature", b"66.2"),
@@ -254,18 +268,18 @@ class Classroom:
         )
         if random.random() < 0.3:
             topic = f"$aws/things/{name}/shadow/update"
-            guest.says(Publish(topic, json.dumps(update).encode(), 1, packet_id=3))
+            guest.send(Publish(topic, json.dumps(update).encode(), 1, packet_id=3))
         if random.random() < 0.2:
             life = {"message_expiry_interval": 60} if guest.version == 5 else {}
             topic = f"creek/last/{random.randrange(150)}"
             payload = random.choice((b"", b"%d" % number))
-            guest.says(Publish(topic, payload, 1, True, packet_id=4, properties=life))
+            guest.send(Publish(topic, payload, 1, True, packet_id=4, properties=life))
 
     def _visitor(self) -> None:
         random, number = self._random, next(self._numbers)
-        guest = Guest(self.rooms, self._id, 5)
+        guest = Guest(self.services, self._id, 5)
         will = Will("creek/wills", b"gone", 1, False, {"will_delay_interval": 50})
-        guest.says(
+        guest.send(
             connect(
                 f"visitor-{number}",
                 5,
@@ -273,9 +287,9 @@ class Classroom:
                 session_expiry_interval=random.choice((0, 0, 100)),
             )
         )
-        guest.says(Subscribe(1, [Subscription(f"creek/gauge-{number % DEVICES}/#", 1)]))
+        guest.send(Subscribe(1, [Subscription(f"creek/gauge-{number % DEVICES}/#", 1)]))
         if random.random() < 0.1:  # it is refused, and explained
-            guest.says(Publish("creek/+/x", b""))
+            guest.send(Publish("creek/+/x", b""))
         self._visitors.append(guest)
         while len(self._visitors) > 8:
             self._visitors.pop(0).leave(word=random.random() < 0.3)
@@ -295,8 +309,10 @@ class Classroom:
             self.data.publish(topic=f"creek/{name}", qos=1, payload=b"1")
             self.data.list_retained_messages(maxResults=10)
             self.iot.list_things(maxResults=10)
-            self.rooms.admin_endpoints["tape"]({"after": max(0, self.rooms.tape.last_number - 100)})
-            self.rooms.admin_endpoints["why"]({})
+            self.services.admin_endpoints["tape"](
+                {"after": max(0, self.services.event_log.last_number - 100)}
+            )
+            self.services.admin_endpoints["why"]({})
             self._made.append((name, certificate))
             if len(self._made) > DEVICES:
                 self._unmake(*self._made.pop(0))
@@ -320,13 +336,13 @@ class Classroom:
             guest.leave(word=False)
         for _ in range(3):
             self.clock.now += 2 * 3600
-            self.rooms.tick()
+            self.services.tick()
 
     def sample(self, hours: float) -> Sample:
         """Look at what is in use."""
         gc.collect()
         blocks = sys.getallocatedblocks()
-        return Sample(hours, resident(), blocks, handles(), self.file.stat().st_size)
+        return Sample(hours, resident_bytes(), blocks, open_handles(), self.file.stat().st_size)
 
 
 def fast(hours: float, seed: int, stretches: int = STRETCHES) -> Iterator[Sample]:
@@ -340,7 +356,7 @@ def fast(hours: float, seed: int, stretches: int = STRETCHES) -> Iterator[Sample
                     room.second()
                 yield room.sample(hours * stretch / stretches)
         finally:
-            room.rooms.close()
+            room.services.close()
 
 
 class Lesson:
@@ -353,28 +369,28 @@ class Lesson:
         self._random = Random(seed)
 
     def fill(self) -> None:
-        """Fill what is bounded to its bound, fast: every lane of the tape.
+        """Fill what is bounded to its bound, fast: every lane of the event_log.
 
         What comes later takes the place of something, and what grows then grows for good.
         """
         filters = [f"fill/{number}" for number in range(8)]
         update = json.dumps({"state": {"reported": {"depth": 1.4}}}).encode()
         shadow = f"$aws/things/{self._thing.name}/shadow/update"
-        with contextlib.closing(wire_to(self._lab, self._thing, "filler")) as wire:
+        with contextlib.closing(connect_client(self._lab, self._thing, "filler")) as wire:
             for _ in range(OTHERS.entries // 8 + 1):
                 wire.send(Subscribe(1, [Subscription(each, 1) for each in filters]))
                 self._take(wire, Suback, 1)
             for topic, payload, count in (
                 ("creek/fill", LOG, PACKETS.entries),
                 ("a/b/c/d/e/f/g/h/i", b"", REFUSALS.entries),
-                (shadow, update, LIMITS["shadow"].entries),
+                (shadow, update, shadow_service.SERVICE.events["shadow"].entries),
             ):
                 for _ in range(count // 100 + 1):
                     wire.send(*[Publish(topic, payload, 1, packet_id=n) for n in range(1, 101)])
                     self._take(wire, Puback, 100)
         self._call("POST", "/topics/creek%2Ffill?qos=1", LIMITS["call"].entries)
 
-    def _take(self, wire: Wire, kind: type, count: int) -> None:
+    def _take(self, wire: PacketClient, kind: type, count: int) -> None:
         while count:
             count -= sum(isinstance(each, kind) for each in wire.take())
 
@@ -396,7 +412,7 @@ class Lesson:
         for turn in range(turns):
             for expiry in (0, 1):
                 client_id = f"guest-{turn % 25}-{expiry}"
-                wire = wire_to(self._lab, self._thing, client_id, expiry=expiry)
+                wire = connect_client(self._lab, self._thing, client_id, expiry=expiry)
                 with contextlib.closing(wire):
                     self._converse(wire, turn)
             name = f"soak-{turn % 25}"
@@ -407,7 +423,7 @@ class Lesson:
             self._data.publish(topic=f"creek/{turn}", qos=1, payload=b"1")
             self._iot.delete_thing(thingName=name)
 
-    def _converse(self, wire: Wire, turn: int) -> None:
+    def _converse(self, wire: PacketClient, turn: int) -> None:
         wire.send(Subscribe(1, [Subscription("creek/#", 1)]))
         wire.take()
         sent = [Publish(f"creek/{turn}/{each}", LOG, 1, packet_id=each) for each in range(1, 11)]
@@ -427,7 +443,7 @@ class Lesson:
 def counted_cloud(home: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a cloud that counts (`counted.py`) until the end of the block."""
     home.mkdir(mode=0o700)
-    command = [sys.executable, "-m", counted.__name__, "--home", str(home)]
+    command = [sys.executable, "-m", counting_cloud.__name__, "--home", str(home)]
     command += ["--mqtt-port", "0", "--https-port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY_ROOT) as cloud:
         try:
@@ -440,7 +456,7 @@ def counted_cloud(home: Path) -> Iterator[subprocess.Popen[str]]:
 
 def blocks(cloud: subprocess.Popen[str], home: Path) -> int:
     """Return how many blocks of memory Python has in use in a cloud that counts."""
-    file = home / counted.SAID
+    file = home / counting_cloud.SAID
     file.unlink(missing_ok=True)
     cloud.send_signal(signal.SIGUSR1)
     wait_for(file.exists, "an answer of the cloud")
@@ -461,9 +477,9 @@ def real(rounds: int, seed: int, turns: int = TURNS) -> Iterator[Sample]:
                 lesson.teach(turns)
                 yield Sample(
                     number * HOURS / STRETCHES,
-                    resident(cloud.pid),
+                    resident_bytes(cloud.pid),
                     blocks(cloud, home),
-                    handles(cloud.pid),
+                    open_handles(cloud.pid),
                     (home / "cloud" / "cloud.db").stat().st_size,
                 )
 

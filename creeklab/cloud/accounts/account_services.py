@@ -1,40 +1,32 @@
-"""The rooms of one account, wired together: the only file that knows them all.
+"""One account of the cloud: its database, event log, registry and broker, and its services.
 
-What an account has for itself: its registry, its shadows, its broker with the sessions of its
-devices, its tape. Ports, the certificate authority and time belong to the whole cloud (`app.py`).
+An account shares its ports, the certificate authority and the clocks with the other accounts of the
+cloud (`local_cloud.py`), and nothing else. The registry is not a service like others here: the
+broker asks it whose certificate a client has and what its policies allow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache, cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from creeklab.cloud.account import AccountIdentity
-from creeklab.cloud.api.admin import admin_endpoints
-from creeklab.cloud.api.dispatcher import ADMIN_SERVICE, DATA_SERVICE, AdminEndpoint
-from creeklab.cloud.api.iot import Iot
-from creeklab.cloud.api.iot_data import IotData
-from creeklab.cloud.api.service_model import ServiceModel
-from creeklab.cloud.api.sts import Sts
+from creeklab.cloud.api.dispatcher import ADMIN_SERVICE, AdminEndpoint
+from creeklab.cloud.api.http_api import HttpApi, HttpService
 from creeklab.cloud.authorization import AccountAuthorization, ConnectionAuthorization
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.broker import Broker
-from creeklab.cloud.mqtt.interfaces import Peer
+from creeklab.cloud.mqtt.interfaces import Peer, PublishedMessage
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import SqliteSessionStore
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.registry.event_publisher import RegistryEventPublisher
 from creeklab.cloud.security.ca import CertificateAuthority
+from creeklab.cloud.service import AccountContext, Endpoints, ReservedTopic, Service
 from creeklab.cloud.settings import Settings
-from creeklab.cloud.shadow.document import ShadowLimits
-from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
 from creeklab.cloud.transport.http_server import Request
-
-model = cache(ServiceModel)
-"""The service model of a name, read once for all accounts."""
 
 
 class AccountServices:
@@ -42,16 +34,19 @@ class AccountServices:
 
     Parameters
     ----------
+    services
+        The services that run in it.
     folder
-        Where its database lies.
+        Folder of its database.
     endpoint
-        Host name that DescribeEndpoint answers.
+        Host name that DescribeEndpoint returns.
     clock, timer
-        Seconds since the epoch, and seconds that only go forward.
+        Seconds since the epoch, and seconds that never go back.
     """
 
     def __init__(
         self,
+        services: Sequence[Service],
         folder: Path,
         account: AccountIdentity,
         settings: Settings,
@@ -62,104 +57,128 @@ class AccountServices:
     ) -> None:
         self.account = account
         self.calls = 0
-        self.tape = EventLog(clock=clock)
-        self.store = Database(folder / "cloud.db")
+        self.event_log = EventLog(clock=clock)
+        self.database = Database(folder / "cloud.db")
         try:
-            self._build(settings, ca, endpoint, clock, timer)
+            self._build(services, settings, ca, endpoint, clock, timer)
         except BaseException:
-            self.store.close()
+            self.database.close()
             raise
 
     def _build(
         self,
+        services: Sequence[Service],
         settings: Settings,
         ca: CertificateAuthority,
         endpoint: str,
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
-        account = self.account
+        account, database = self.account, self.database
         self.registry = Registry(
-            self.store,
+            database,
             ca,
             account=account.account,
             region=account.region,
             endpoint=endpoint,
             clock=clock,
         )
-        self.commits = GroupCommit(self.store, timer)
-        retained = RetainedMessages(self.store, self.commits, settings.retained_max, clock)
+        ca.trust(self.registry.certificates.external())
+        self.commits = GroupCommit(database, timer)
+        retained = RetainedMessages(database, self.commits, settings.retained_max, clock)
         self.broker = Broker(
             settings,
-            self.tape,
+            self.event_log,
             retained,
-            SqliteSessionStore(self.store, self.commits, clock, timer),
+            SqliteSessionStore(database, self.commits, clock, timer),
             self.commits,
             self._access_for,
             clock,
             timer,
         )
-        rules = ShadowLimits(
-            max_bytes=settings.shadow_max_bytes,
-            first_previous=settings.shadow_first_previous,
-            first_version=settings.shadow_first_version,
-        )
-        self.shadows = ShadowService(self.store, self.broker.publish, self.tape, clock, rules)
-        self.broker.service = self.shadows.on_message
         self.registry.listeners.append(self.broker.invalidate_authorization)
-        events = RegistryEventPublisher(self.registry, self.broker.publish, clock)
-        self.registry.watchers.append(events.on_change)
-        ca.trust(self.registry.certificates.external())
-        self._retained = retained
-        self.admin_endpoints: dict[str, AdminEndpoint] = admin_endpoints(self.tape)
+        context = AccountContext(
+            account,
+            settings,
+            database,
+            self.event_log,
+            self.registry,
+            self.broker,
+            retained,
+            clock,
+        )
+        self.admin_endpoints: dict[str, AdminEndpoint] = {}
+        self._http: list[HttpApi] = []
+        self._topics: list[ReservedTopic] = []
+        for service in services:
+            self._add(service, context)
+        self.broker.service = self._on_message
+
+    def _add(self, service: Service, context: AccountContext) -> None:
+        self.database.migrate(service.name, service.migrations)
+        for group, ends in service.metrics.items():
+            self.event_log.metrics.add_group(group, ends)
+        for kind, limit in service.events.items():
+            self.event_log.add_buffer(kind, limit)
+        endpoints: Endpoints = service.build(context)
+        self._http += endpoints.http
+        self._topics += endpoints.topics
+        self.admin_endpoints |= endpoints.admin
 
     @cached_property
-    def services(self) -> Mapping[str, tuple[ServiceModel, object]]:
-        """What is served over HTTP, by the name a request is signed for.
+    def services(self) -> Mapping[str, HttpService]:
+        """AWS services, by the name that a request is signed for.
 
-        Reading the models takes a while, and no device waits for them.
+        Reading their models takes a while, and no device waits for them.
         """
-        data = (model("iot-data"), IotData(self.broker, self.shadows, self._retained))
-        return {
-            "iot": (model("iot"), Iot(self.registry, self.broker.connectivity.get)),
-            DATA_SERVICE: data,
-            "iotdevicegateway": data,
-            "sts": (model("sts"), Sts(self.account.account, self.account.user_arn)),
-        }
+        by_model: dict[str, list[HttpApi]] = {}
+        for api in self._http:
+            by_model.setdefault(api.model, []).append(api)
+        services = {model: HttpService(model, apis) for model, apis in by_model.items()}
+        return {name: services[api.model] for api in self._http for name in api.signed_for}
+
+    def _on_message(self, topic: str, payload: bytes, client_id: str) -> bool:
+        """Hand a message to the service that answers its topic; return whether there is one."""
+        for pattern, handler in self._topics:
+            match = pattern.fullmatch(topic)
+            if match is not None:
+                handler(PublishedMessage(topic, payload, client_id=client_id), match)
+                return True
+        return False
 
     def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
-        """Have what is to be kept committed by `soon`, which calls a function in a moment."""
+        """Commit what is pending by way of `soon`, which schedules a function on the event loop."""
         self.commits.soon = lambda: soon(self.broker.commit_and_acknowledge)
 
     async def open_websocket(self, request: Request) -> None:
-        """Talk MQTT over a WebSocket that the account has signed for."""
-        # Imported here: most clouds never open one, and wsproto takes its time.
+        """Serve MQTT over a WebSocket whose request the account has signed."""
+        # Imported here: most clouds never open a WebSocket, and importing wsproto takes time.
         from creeklab.cloud.mqtt.listeners.websocket_listener import serve_websocket
 
         await serve_websocket(self.broker, request, self.account.user_id)
 
     def device_authorization(self, certificate_id: str, source_ip: str) -> ConnectionAuthorization:
-        """Return the rights of a certificate over HTTPS."""
+        """Return what the policies of a certificate allow over HTTPS."""
         return ConnectionAuthorization(self.registry, certificate_id, None, source_ip)
 
     def record_call(self, **call: object) -> None:
-        """Put a call to the API on the tape."""
+        """Record a call of the API in the event log."""
         self.calls += 1
-        # Looking at the tape is not a happening of its own.
+        # Reading the event log must not add to it.
         if call["service"] != ADMIN_SERVICE:
-            self.tape.append("call", **call)
+            self.event_log.append("call", **call)
         if call.get("action") in ("iot:Publish", "iot:RetainPublish"):
-            self.tape.metrics.count("PublishIn.AuthError", "HTTP")
+            self.event_log.metrics.count("PublishIn.AuthError", "HTTP")
 
     def tick(self) -> None:
-        """Do what time brings; call it every second or so."""
-        self.tape.metrics.tick()
+        """Do what is due; call it about once a second."""
+        self.event_log.metrics.tick()
         self.broker.tick()
 
     def close(self) -> None:
-        """Close every connection and the store."""
+        """Close every connection and the database."""
         self.broker.close()
-        self.store.close()
+        self.database.close()
 
     def _access_for(
         self, peer: Peer, client_id: str, attributes: tuple[str, ...]

@@ -1,21 +1,22 @@
-"""The accounts of one cloud: whose access key, and whose certificate, somebody comes with.
+"""Accounts of one cloud, found by access key or certificate.
 
-A cloud has one account, its owner's, and in a workshop one more for each participant. They share
-ports, the certificate authority and time, and nothing else: each has its registry, its shadows, its
-broker and its tape (`rooms.py`), in a folder and a database of its own.
+A cloud has its owner's account and, in a workshop, one for each participant. They share ports, the
+certificate authority and the clocks. Each has its own services (`account_services.py`), with a
+database in a folder of its own.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from creeklab.cloud.account import AccountIdentity, load_account
 from creeklab.cloud.accounts.account_services import AccountServices
-from creeklab.cloud.api import dispatcher
+from creeklab.cloud.api.dispatcher import AccountBackend
 from creeklab.cloud.security.ca import CertificateAuthority
+from creeklab.cloud.service import Service
 from creeklab.cloud.settings import Settings
 
 Soon = Callable[[Callable[[], object]], object]
@@ -28,23 +29,26 @@ class Accounts:
 
     Parameters
     ----------
+    services
+        The services that run in each account.
     folder
-        The owner's.
+        Folder of the owner's account.
     endpoint
-        Host name that DescribeEndpoint answers.
+        Host name that DescribeEndpoint returns.
     clock, timer
-        Seconds since the epoch, and seconds that only go forward.
+        Seconds since the epoch, and seconds that never go back.
 
     Attributes
     ----------
     owner
-        The account of who runs the cloud.
+        Account of the person who runs the cloud.
     secrets
         Secret access keys by access key id.
     """
 
     def __init__(
         self,
+        services: Sequence[Service],
         folder: Path,
         settings: Settings,
         ca: CertificateAuthority,
@@ -52,111 +56,115 @@ class Accounts:
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
+        self._services = services
         self._settings = settings
         self._ca = ca
         self._endpoint = endpoint
         self._clocks = clock, timer
         self._soon: Soon | None = None
-        self._rooms: dict[str, AccountServices] = {}  # by account number, the owner's first
-        self._doors: dict[str, dispatcher.AccountBackend] = {}  # by access key id
-        # By address: the number of who alone works there, or the owner's.
-        self._users: dict[str, str] = {}
+        self._accounts: dict[str, AccountServices] = {}  # by account id, the owner's first
+        self._by_access_key: dict[str, AccountBackend] = {}
+        # By address: the id of the one account that works from there, else the owner's.
+        self._by_address: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.owner_account = load_account(folder)
         self.add(folder, self.owner_account)
 
     @property
     def owner(self) -> AccountServices:
-        """The account of who runs the cloud."""
-        return self._rooms[self.owner_account.account]
+        """Account of the person who runs the cloud."""
+        return self._accounts[self.owner_account.account]
 
     def __iter__(self) -> Iterator[AccountServices]:
-        """Give all of them, the owner's first."""
-        return iter(list(self._rooms.values()))
+        """Iterate over the accounts, the owner's first."""
+        return iter(list(self._accounts.values()))
 
-    def by_access_key(self, access_key: str) -> dispatcher.AccountBackend:
-        """Return what an access key opens."""
-        return self._doors[access_key]
+    def by_access_key(self, access_key: str) -> AccountBackend:
+        """Return the account of an access key."""
+        return self._by_access_key[access_key]
 
-    def by_id(self, number: str) -> AccountServices | None:
-        """Return the account of this number; None if it is not open."""
-        return self._rooms.get(number)
+    def by_id(self, account_id: str) -> AccountServices | None:
+        """Return the account of this id; None if it is not open."""
+        return self._accounts.get(account_id)
 
     def by_certificate(self, certificate_id: str, address: str) -> AccountServices:
         """Return the account that has this certificate in its registry.
 
-        Of a certificate that no account has, the account is told that works at this address.
+        For an unknown certificate, return the account last seen at this address.
         """
-        for rooms in self._rooms.values():
-            if _has(rooms, certificate_id):
-                return rooms
+        for account in self._accounts.values():
+            if _has(account, certificate_id):
+                return account
         return self.guess_by_address(address)
 
     def guess_by_address(self, address: str) -> AccountServices:
-        """Return the account whose signed requests, and no other's, come from an IP address.
+        """Return the only account that signed requests from an IP address, else the owner's.
 
-        It is a guess, good enough to tell somebody why a client of unknown origin was refused; the
-        owner's if there is no such account.
+        The guess decides whose event log explains why an unknown client was rejected.
         """
-        return self._rooms.get(self._users.get(address, ""), self.owner)
+        return self._accounts.get(self._by_address.get(address, ""), self.owner)
 
     def record_source(self, access_key: str, address: str) -> None:
-        """Take note that a request signed with this access key came from an address."""
-        rooms = self._doors[access_key]
-        if isinstance(rooms, AccountServices):
-            number = rooms.account.account
-            if self._users.setdefault(address, number) != number:
-                self._users[address] = self.owner_account.account
+        """Record that a request signed with this access key came from an address."""
+        account = self._by_access_key[access_key]
+        if isinstance(account, AccountServices):
+            account_id = account.account.account
+            if self._by_address.setdefault(address, account_id) != account_id:
+                self._by_address[address] = self.owner_account.account
 
-    def add(self, folder: Path, account: AccountIdentity) -> AccountServices:
-        """Open the account kept in `folder`; what was open of this number must be removed."""
-        rooms = AccountServices(
-            folder, account, self._settings, self._ca, self._endpoint, *self._clocks
+    def add(self, folder: Path, identity: AccountIdentity) -> AccountServices:
+        """Open the account in `folder`; an open account of the same id must be removed first."""
+        account = AccountServices(
+            self._services,
+            folder,
+            identity,
+            self._settings,
+            self._ca,
+            self._endpoint,
+            *self._clocks,
         )
-        rooms.registry.certificates.elsewhere = lambda certificate_id: any(
-            other.account.account != account.account and _has(other, certificate_id)
+        account.registry.certificates.elsewhere = lambda certificate_id: any(
+            other.account.account != identity.account and _has(other, certificate_id)
             for other in self
         )
         if self._soon is not None:
-            rooms.set_commit_scheduler(self._soon)
-        self._rooms[account.account] = rooms
-        self.register_key(account.access_key, account.secret_key, rooms)
-        return rooms
+            account.set_commit_scheduler(self._soon)
+        self._accounts[identity.account] = account
+        self.register_key(identity.access_key, identity.secret_key, account)
+        return account
 
-    def remove(self, rooms: AccountServices) -> None:
-        """Close an account: nobody finds it any longer, whether its key or a certificate asks."""
-        account = rooms.account
-        del self._rooms[account.account]
-        del self._doors[account.access_key], self.secrets[account.access_key]
-        rooms.close()
+    def remove(self, account: AccountServices) -> None:
+        """Close an account, so that neither its access key nor its certificates find it."""
+        identity = account.account
+        del self._accounts[identity.account]
+        del self._by_access_key[identity.access_key], self.secrets[identity.access_key]
+        account.close()
 
-    def register_key(
-        self, access_key: str, secret_key: str, door: dispatcher.AccountBackend
-    ) -> None:
-        """Have an access key open a door."""
-        self._doors[access_key] = door
+    def register_key(self, access_key: str, secret_key: str, account: AccountBackend) -> None:
+        """Register the access key of an account."""
+        self._by_access_key[access_key] = account
         self.secrets[access_key] = secret_key
 
     def set_commit_scheduler(self, soon: Soon) -> None:
-        """Have what is to be kept committed by `soon`, which calls a function in a moment."""
+        """Commit what is pending by way of `soon`, which schedules a function on the event loop."""
         self._soon = soon
-        for rooms in self:
-            rooms.set_commit_scheduler(soon)
+        for account in self:
+            account.set_commit_scheduler(soon)
 
     def connected(self) -> bool:
-        """Tell whether any client is connected."""
-        return any(rooms.broker.connections for rooms in self)
+        """Return whether any client is connected."""
+        return any(account.broker.connections for account in self)
 
     def activity_counters(self) -> list[tuple[int, int]]:
         """Return counts that change whenever anything happens."""
-        return [(rooms.calls, rooms.tape.last_number) for rooms in self]
+        return [(account.calls, account.event_log.last_number) for account in self]
 
 
-def _has(rooms: AccountServices, certificate_id: str) -> bool:
-    """Tell whether an account has a certificate; one that cannot be read has none."""
+def _has(account: AccountServices, certificate_id: str) -> bool:
+    """Return whether an account has a certificate; False if its database cannot be read."""
     try:
-        return rooms.registry.certificate_status(certificate_id) is not None
+        return account.registry.certificate_status(certificate_id) is not None
     except sqlite3.Error:
-        # The others are asked next, and must not suffer.
-        log.exception("The registry of account %s cannot be read.", rooms.account.account)
+        # One broken account must not keep the others from being asked.
+        log.exception("The registry of account %s cannot be read.", account.account.account)
         return False

@@ -26,7 +26,7 @@ from creeklab.cloud.account import AccountIdentity, load_account, new_account
 from creeklab.cloud.accounts.account_services import AccountServices
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.api.dispatcher import AdminEndpoint
-from creeklab.cloud.api.service_model import ServiceModel
+from creeklab.cloud.api.http_api import HttpService
 from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.private_file import write_private
@@ -262,7 +262,7 @@ def max_participants() -> int:
 class JoinKeyAccount:
     """What the join key opens: one verb, and the record of it is with the owner."""
 
-    services: Mapping[str, tuple[ServiceModel, object]] = {}
+    services: Mapping[str, HttpService] = {}
 
     def __init__(self, owner: AccountServices, door: Mapping[str, AdminEndpoint]) -> None:
         self.admin_endpoints = door

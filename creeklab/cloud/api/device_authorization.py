@@ -1,13 +1,12 @@
-"""What a device may ask for over HTTPS, where its certificate comes with every request.
+"""Authorization of a device's HTTPS request, which carries its certificate instead of a signature.
 
-Each operation of ``iot-data`` has an action of IoT policies (developer guide, "AWS IoT Core policy
-actions"). There is no connection, so the policies are those of the certificate alone: no client id,
-no Thing, and the variables of both have no value.
+There is no connection, so the policies are those of the certificate alone: there is no client id
+and no Thing, and policy variables of either have no value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from creeklab.cloud.authorization import ConnectionAuthorization, not_active
@@ -15,31 +14,8 @@ from creeklab.cloud.authorization import ConnectionAuthorization, not_active
 RefusalDetails = dict[str, Any]
 
 
-def actions(operation: str, members: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a policy has to allow for a call: actions, each with its resource.
-
-    Parameters
-    ----------
-    operation, members
-        An operation of ``iot-data`` and the members of its request.
-    """
-    match operation:
-        case "Publish":
-            topic = "topic/" + members["topic"]
-            retained = ("iot:RetainPublish",) if members.get("retain") else ()
-            return [(action, topic) for action in ("iot:Publish", *retained)]
-        case "GetRetainedMessage":
-            return [("iot:GetRetainedMessage", "topic/" + members["topic"])]
-        case "ListRetainedMessages":
-            return [("iot:ListRetainedMessages", "*")]
-    if "thingName" in members:
-        path = ["thing", members["thingName"], members.get("shadowName")]
-        return [("iot:" + operation, "/".join(filter(None, path)))]
-    return [("iot:" + operation, "client/" + members["clientId"])]
-
-
 def check_certificate_status(access: ConnectionAuthorization) -> RefusalDetails | None:
-    """Return what the tape is told if the certificate lets nobody in; None if it does."""
+    """Return what to log if the certificate is not ACTIVE; None if it is."""
     status = access.status
     if status == "ACTIVE":
         return None
@@ -47,10 +23,19 @@ def check_certificate_status(access: ConnectionAuthorization) -> RefusalDetails 
 
 
 def check_policy(
-    access: ConnectionAuthorization, operation: str, members: Mapping[str, Any]
+    access: ConnectionAuthorization, operation: str, actions: Iterable[tuple[str, str]] | None
 ) -> RefusalDetails | None:
-    """Return what the tape is told if the policies do not allow a call; None if they do."""
-    for action, resource in actions(operation, members):
+    """Return what to log if the policies do not allow a call; None if they do.
+
+    Parameters
+    ----------
+    actions
+        The actions that the operation needs, with their resources; None if no policy can allow
+        the operation to a device.
+    """
+    if actions is None:
+        return {"refusal": {"summary": f"Devices cannot call {operation}: sign it as the account."}}
+    for action, resource in actions:
         if not access.allows(action, resource):
             explanation = access.explain(action, resource).as_dict()
             return {"action": action, "resource": resource, "refusal": explanation}

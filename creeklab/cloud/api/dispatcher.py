@@ -25,16 +25,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from botocore import xform_name
-
 from creeklab.cloud.api import device_authorization
-from creeklab.cloud.api.service_model import (
-    STATUSES,
-    ServiceModel,
-    json_error,
-    json_response,
-    xml_error,
-)
+from creeklab.cloud.api.http_api import HttpService
+from creeklab.cloud.api.service_model import STATUSES, json_error, json_response, xml_error
 from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.security import sigv4
@@ -68,13 +61,8 @@ class AccountBackend(Protocol):
     """What an account has behind the doors."""
 
     @property
-    def services(self) -> Mapping[str, tuple[ServiceModel, object]]:
-        """What is served, by the name a request is signed for (``"iot"``, ``"iotdata"``).
-
-        The model, and an object with a method for each operation served, named as boto3 names it,
-        plain or async. A method gets the members of the request as keyword arguments, returns
-        those of the answer, and raises `ServiceError` to refuse.
-        """
+    def services(self) -> Mapping[str, HttpService]:
+        """AWS services, by the name that a request is signed for (``"iot"``, ``"iotdata"``)."""
 
     @property
     def admin_endpoints(self) -> Mapping[str, AdminEndpoint]:
@@ -215,10 +203,10 @@ class Dispatcher:
         call.service = claimed.service
         services = call.account.services
         if claimed.service in services:
-            call.serialize_error = services[claimed.service][0].serialize_error
+            call.serialize_error = services[claimed.service].model.serialize_error
         elif claimed.service != ADMIN_SERVICE:
             call.serialize_error = _error_serializer_for(claimed.service, headers)
-            served = ", ".join(sorted({service.name for service, _ in services.values()}))
+            served = ", ".join(sorted({service.model.name for service in services.values()}))
             raise ServiceError(
                 "NotImplementedException",
                 f"This local cloud has no service '{claimed.service}', only {served}. "
@@ -248,10 +236,10 @@ class Dispatcher:
                 "A join key opens the way into a workshop and nothing else. Join with creeklab "
                 "cloud join FILE --name NAME, and use the account that you get.",
             )
-        service, operations = account.services[caller.service]
-        call.operation, labels = service.route(request.method, path, body)
-        method = _method(service, operations, call.operation)
-        members = service.parse_request(call.operation, labels, query, headers, body)
+        service = account.services[caller.service]
+        call.operation, labels = service.model.route(request.method, path, body)
+        method = service.method(call.operation)
+        members = service.model.parse_request(call.operation, labels, query, headers, body)
         return await _run(service, method, members, call)
 
     async def _answer_device(
@@ -262,19 +250,20 @@ class Dispatcher:
         account = call.account = self._accounts.by_certificate(principal, source_ip)
         call.service, call.explained = DATA_SERVICE, True
         call.details = {"principal": principal, "source_ip": source_ip}
-        service, operations = account.services[DATA_SERVICE]
-        call.serialize_error = lambda error, request_id: service.serialize_error(
+        service = account.services[DATA_SERVICE]
+        call.serialize_error = lambda error, request_id: service.model.serialize_error(
             ServiceError(error.code, error.message, **error.members, traceId=request_id), request_id
         )
         access = account.device_authorization(principal, source_ip)
         _refuse_if(device_authorization.check_certificate_status(access), call)
         body = await request.body()
-        call.operation, labels = service.route(request.method, request.path, body)
-        method = _method(service, operations, call.operation)
-        members = service.parse_request(
+        call.operation, labels = service.model.route(request.method, request.path, body)
+        method = service.method(call.operation)
+        members = service.model.parse_request(
             call.operation, labels, request.query, request.headers, body
         )
-        _refuse_if(device_authorization.check_policy(access, call.operation, members), call)
+        actions = service.device_actions(call.operation, members)
+        _refuse_if(device_authorization.check_policy(access, call.operation, actions), call)
         return await _run(service, method, members, call)
 
     def _answer_admin(self, method: str, path: str, body: bytes, call: _Call) -> HttpResponse:
@@ -297,25 +286,13 @@ class Dispatcher:
         return json_response(200, answer, call.request_id)
 
 
-def _method(service: ServiceModel, operations: object, operation: str) -> Callable[..., Any]:
-    """Return what carries an operation out."""
-    method: Callable[..., Any] | None = getattr(operations, xform_name(operation), None)
-    if method is None:
-        raise ServiceError(
-            "NotImplementedException",
-            f"{operation} is an operation of {service.full_name} that this local cloud does not "
-            "have. AWS itself has it.",
-        )
-    return method
-
-
 async def _run(
-    service: ServiceModel, method: Callable[..., Any], members: Mapping[str, Any], call: _Call
+    service: HttpService, method: Callable[..., Any], members: Mapping[str, Any], call: _Call
 ) -> HttpResponse:
     result = method(**members)
     if inspect.isawaitable(result):
         result = await result
-    return service.serialize(str(call.operation), result, call.request_id)
+    return service.model.serialize(str(call.operation), result, call.request_id)
 
 
 def _refuse_if(told: device_authorization.RefusalDetails | None, call: _Call) -> None:

@@ -1,4 +1,4 @@
-"""The tape: what happened in this cloud, in order, with the reason of every refusal.
+"""The event_log: what happened in this cloud, in order, with the reason of every refusal.
 
 Everything is numbered 1, 2, 3, ... as it happens, and kept in one of several lanes, each bounded
 in entries and in bytes, so that a flood of one kind does not push the others off: ten thousand
@@ -51,7 +51,6 @@ OTHERS = BufferLimit(5_000, 2_000_000)
 LIMITS: Mapping[str, BufferLimit] = {
     "call": BufferLimit(5_000, 2_000_000),
     "dropped": BufferLimit(1_000, 500_000),
-    "shadow": BufferLimit(5_000, 4_000_000),
 }
 """The lanes of kinds that come in floods; all other kinds share one, refusals have another."""
 
@@ -120,6 +119,10 @@ class EventLog:
         self._refusals = _RingBuffer(refusals)
         self._others = _RingBuffer(others)
         self._lanes = {kind: _RingBuffer(limit) for kind, limit in LIMITS.items()}
+
+    def add_buffer(self, kind: str, limit: BufferLimit) -> None:
+        """Give the entries of a kind a buffer of their own."""
+        self._lanes[kind] = _RingBuffer(limit)
 
     # --- writing ------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
 MetricProtocol = Literal["MQTT", "HTTP"]
@@ -31,15 +31,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "PublishRetained": ("Success", "AuthError", "ServerError", "Throttle"),
     "Subscribe": ("Success", "AuthError", "ClientError", "ServerError", "Throttle"),
     "Unsubscribe": ("Success", "ClientError", "ServerError", "Throttle"),
-    "GetThingShadow": ("Accepted",),
-    "UpdateThingShadow": ("Accepted",),
-    "DeleteThingShadow": ("Accepted",),
-    "ListThingShadow": ("Accepted",),
 }
 """What is counted: the first half of a metric's name, and the second halves that go with it."""
 
 NAMES = tuple(f"{group}.{end}" for group, ends in GROUPS.items() for end in ends)
-"""Every metric: ``"Connect.Success"``, ``"PublishIn.AuthError"``, ..."""
+"""The broker's metrics: ``"Connect.Success"``, ``"PublishIn.AuthError"``, ..."""
 
 MINUTES_KEPT = 180
 """Of how many minutes, in which something was counted, the counts are kept."""
@@ -70,8 +66,13 @@ class Metrics:
         self._minute = self._this_minute()
         self._minutes: deque[tuple[int, _Counts]] = deque(maxlen=MINUTES_KEPT)
 
+    def add_group(self, group: str, ends: Iterable[str]) -> None:
+        """Add the metrics of a service, such as ``GetThingShadow.Accepted``."""
+        for counts in self._totals.values():
+            counts.update({f"{group}.{end}": 0 for end in ends})
+
     def count(self, name: str, protocol: MetricProtocol = "MQTT", number: int = 1) -> None:
-        """Add `number` to a metric of `NAMES`; for another name that is a KeyError."""
+        """Add `number` to a metric of `NAMES` or of a service; another name is a KeyError."""
         self._totals[protocol][name] += number
 
     def tick(self) -> None:

@@ -79,13 +79,14 @@ class Broker:
     presence
         Who is connected, and why the others left.
     service
-        Called with topic, payload and client id of each message published to ``$aws/...``.
+        Called with topic, payload and client id of each message published to ``$aws/...``; returns
+        whether a service has answered it.
     """
 
     def __init__(
         self,
         settings: Settings,
-        tape: EventLog,
+        event_log: EventLog,
         retained: RetainedStore,
         keeper: SessionStore,
         commits: GroupCommit,
@@ -94,13 +95,13 @@ class Broker:
         timer: Callable[[], float],
     ) -> None:
         self.settings = settings
-        self.tape = tape
+        self.event_log = event_log
         self.clock = clock
         self.timer = timer
         self.access_for = access_for
         self.retained = retained
         self.connectivity = ConnectivityTracker(clock)
-        self.service: Callable[[str, bytes, str], None] | None = None
+        self.service: Callable[[str, bytes, str], bool] = lambda *_: False
         self.connections: dict[str, Connection] = {}
         self._sessions: dict[str, Session] = {}
         self._tree: SubscriptionTree[Session, Subscription] = SubscriptionTree(
@@ -207,7 +208,7 @@ class Broker:
                 return
         except OverflowError as error:
             refusal = {"summary": str(error)}
-            self.tape.append("will", client_id=client_id, topic=will.topic, refusal=refusal)
+            self.event_log.append("will", client_id=client_id, topic=will.topic, refusal=refusal)
         self._publish_will(pending)
 
     def disconnect(self, client_id: str, clean_session: bool, prevent_will: bool) -> bool:
@@ -369,7 +370,7 @@ class Broker:
         message = self._message(topic, payload, qos, retain, properties)
         receivers: list[PeerIdentity] = []
         message.receivers = receivers
-        self.tape.log_publish(sender, topic, payload, qos, retain, properties, receivers)
+        self.event_log.log_publish(sender, topic, payload, qos, retain, properties, receivers)
         if retain:
             self.retained.put(message)
         if not topic.startswith("$aws/"):
@@ -378,14 +379,13 @@ class Broker:
         if not reserved_topics.is_basic_ingest(topic):
             self._route(message, client_id)
         try:
-            if self.service is not None:
-                self.service(topic, payload, client_id)
+            answered = self.service(topic, payload, client_id)
         except sqlite3.Error as error:
             self._log_storage_failure(error, 1)
             return Reason.UNSPECIFIED_ERROR
-        nobody = reserved_topics.unanswered(topic) if client_id else None
+        nobody = reserved_topics.unanswered(topic) if client_id and not answered else None
         if nobody is not None:
-            self.tape.append("unanswered", client_id=client_id, topic=topic, why=nobody)
+            self.event_log.append("unanswered", client_id=client_id, topic=topic, why=nobody)
         return Reason.SUCCESS
 
     def publish_durably(
@@ -402,7 +402,7 @@ class Broker:
             f"{self.settings.retained_max} topics have a retained message, and more are not taken. "
             "Remove one with an empty retained message on its topic."
         )
-        self.tape.append("publish", client_id=client_id, topic=topic, refusal={"summary": why})
+        self.event_log.append("publish", client_id=client_id, topic=topic, refusal={"summary": why})
 
     def _message(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
@@ -443,7 +443,7 @@ class Broker:
                 return False
             receivers.append(connection)
         parties = [connection.permissions.identity for connection in receivers]
-        self.tape.log_publish_batch(sender, topic, burst.payloads, parties)
+        self.event_log.log_publish_batch(sender, topic, burst.payloads, parties)
         frames = {version: burst.frames}
         for connection in receivers:
             if connection.version not in frames:
@@ -482,7 +482,9 @@ class Broker:
         self, session: Session, message: OutboundMessage, why: OverflowError | str
     ) -> None:
         """Take note that a message did not find room among those that wait for a client."""
-        self.tape.append("dropped", client_id=session.client_id, topic=message.topic, why=str(why))
+        self.event_log.append(
+            "dropped", client_id=session.client_id, topic=message.topic, why=str(why)
+        )
 
     # --- what has to be kept ------------------------------------------------------------------
 
@@ -515,14 +517,14 @@ class Broker:
                     "to be kept is acknowledged; in MQTT 5 its PUBACK has reason code 0x80. Free "
                     "space on the disk, and end other programs that have the database open."
                 )
-                self.tape.append("storage", refusal={"summary": why})
+                self.event_log.append("storage", refusal={"summary": why})
                 log.error(why)
                 self._unwritten = 1
             self._unwritten += lost
             self._written = self.commits.written
         elif self._unwritten and self.commits.written > self._written:
             why = f"The database is written again; {self._unwritten - 1} messages were not taken."
-            self.tape.append("storage", why=why)
+            self.event_log.append("storage", why=why)
             log.warning(why)
             self._unwritten = 0
 

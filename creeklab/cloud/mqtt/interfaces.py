@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from creeklab.cloud.mqtt.session.message import OutboundMessage
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +44,22 @@ class RetainedStore(Protocol):
 
     def get(self, topic: str) -> OutboundMessage | None:
         """Return the message kept for exactly this topic, as it is to be sent now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedMessage:
+    """A message as the handlers of the publish path see it.
+
+    Attributes
+    ----------
+    client_id
+        The client that sent it; empty for the cloud itself.
+    """
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+    properties: dict[str, Any] = field(default_factory=dict)
+    client_id: str = ""
+    source: Literal["client", "http", "will", "service"] = "client"

@@ -1,4 +1,4 @@
-"""Certificates: issued or brought along, activated, revoked, deleted."""
+"""Certificates: issued here or registered from elsewhere, activated, revoked, deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.registry import external_certificates as brought
+from creeklab.cloud.registry import external_certificates
 from creeklab.cloud.registry.records import Certificate, from_row, insert
 from creeklab.cloud.registry.unit_of_work import (
     Listed,
@@ -74,34 +74,34 @@ class Certificates:
             ``CertificateValidationException`` for any other signer: AWS wants it registered, with
             RegisterCACertificate, which this cloud does not have.
         """
-        certificate = brought.read(pem)
+        certificate = external_certificates.read(pem)
         if authority is not None and not self._ca.is_authority(authority):
-            raise brought.reject_reason(
+            raise external_certificates.reject_reason(
                 "the caCertificatePem is not that of a registered certificate authority. "
                 + _WITHOUT_CA
             )
         if not self._ca.has_signed(certificate):
-            raise brought.reject_reason(
+            raise external_certificates.reject_reason(
                 "no registered certificate authority has signed it. " + _WITHOUT_CA
             )
-        return self._bring(certificate, status, DEFAULT)
+        return self._register(certificate, status, DEFAULT)
 
     def register_without_ca(self, pem: str, status: str) -> Certificate:
         """Register a certificate whoever has signed it, the device itself for one."""
-        return self._bring(brought.read(pem), status, SNI_ONLY)
+        return self._register(external_certificates.read(pem), status, SNI_ONLY)
 
-    def _bring(self, certificate: x509.Certificate, status: str, mode: str) -> Certificate:
+    def _register(self, certificate: x509.Certificate, status: str, mode: str) -> Certificate:
         if status not in _REGISTRABLE:
             raise ServiceError(
                 "CertificateStateException",
                 f"Not allowed to register certificate with {status} status",
             )
         if self._ca.has_same_name(certificate):
-            raise brought.reject_reason(
+            raise external_certificates.reject_reason(
                 "its subject is that of this cloud's own certificate authority, and TLS could not "
                 "tell the two apart"
             )
-        return self._add(certificate, status, mode, brought=not self._ca.has_signed(certificate))
+        return self._add(certificate, status, mode, external=not self._ca.has_signed(certificate))
 
     def _add(
         self,
@@ -109,7 +109,7 @@ class Certificates:
         status: str,
         mode: str = DEFAULT,
         *,
-        brought: bool = False,
+        external: bool = False,
     ) -> Certificate:
         now = self._books.clock()
         certificate = Certificate(
@@ -122,7 +122,7 @@ class Certificates:
             not_before=added.not_valid_before_utc.timestamp(),
             not_after=added.not_valid_after_utc.timestamp(),
             mode=mode,
-            brought=brought,
+            external=external,
         )
         with self._books.transaction() as db:
             if self.find(certificate.id) is not None:
@@ -139,13 +139,13 @@ class Certificates:
                     "not tell whose device comes with it.",
                 )
             insert(db, "certificates", asdict(certificate))
-        if brought:
+        if external:
             self._ca.trust([certificate.pem])
         return certificate
 
     def external(self) -> list[str]:
         """Return the PEM text of every registered certificate that was made elsewhere."""
-        rows = self._books.store.execute("SELECT pem FROM certificates WHERE brought")
+        rows = self._books.store.execute("SELECT pem FROM certificates WHERE external")
         return [row["pem"] for row in rows]
 
     def find(self, key: str) -> Certificate | None:

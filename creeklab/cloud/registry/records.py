@@ -86,7 +86,7 @@ class ThingGroup:
 class Certificate:
     """A registered certificate, in PEM; `generation` tells it from any other of the same id.
 
-    `mode` is ``DEFAULT`` or ``SNI_ONLY``; `brought` tells that it was made elsewhere.
+    `mode` is ``DEFAULT`` or ``SNI_ONLY``; `external` certificates were signed by another authority.
     """
 
     id: str
@@ -98,7 +98,7 @@ class Certificate:
     not_before: float
     not_after: float
     mode: str = "DEFAULT"
-    brought: bool = False
+    external: bool = False
 
     def variables(self) -> dict[str, str | tuple[str, ...]]:
         """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables."""

@@ -1,1 +1,1 @@
-"""TODO creeklab/cloud/shadow."""
+"""The Device Shadow service: the last reported and the desired state of a Thing."""

@@ -84,7 +84,7 @@ class ShadowLimits:
     first_version: Literal["invalid", "conflict"] = "invalid"
 
 
-_DEFAULT_RULES = ShadowLimits()
+_DEFAULT_LIMITS = ShadowLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def update(
     now: int,
     *,
     last_version: int = 0,
-    rules: ShadowLimits = _DEFAULT_RULES,
+    limits: ShadowLimits = _DEFAULT_LIMITS,
 ) -> Update:
     """Apply an update request.
 
@@ -194,7 +194,7 @@ def update(
     last_version
         Version at which a shadow of this name was deleted less than 48 hours ago, else 0; the
         numbering goes on from there (AWS IoT developer guide, Interacting with shadows).
-    rules
+    limits
         Limits and open points.
 
     Raises
@@ -204,12 +204,12 @@ def update(
     """
     if not payload:
         raise Rejected(400, "Missing update payload")
-    request = _parse(payload, rules)
+    request = _parse(payload, limits)
     token = _client_token(request)
-    state = _checked(request, current, token, rules)
+    state = _checked(request, current, token, limits)
     stamp = {"timestamp": now}
     shadow = _patched(current, state, stamp, current.version if current else last_version)
-    if _size(shadow) > rules.max_bytes:
+    if _size(shadow) > limits.max_bytes:
         raise Rejected(413, "The payload exceeds the maximum size allowed", token)
 
     accepted = {
@@ -228,7 +228,7 @@ def update(
     previous: JsonObject | None = None
     if current is not None:
         previous = current.snapshot()
-    elif rules.first_previous == "empty":
+    elif limits.first_previous == "empty":
         previous = {"state": {}, "metadata": {}}
     documents = {"previous": previous, "current": shadow.snapshot(), "timestamp": now}
     return Update(
@@ -258,7 +258,7 @@ def get(current: Shadow | None, payload: bytes, now: int, *, label: str) -> Json
     Rejected
         404 if there is no shadow; 400 or 415 if the payload cannot be read.
     """
-    request = _parse(payload, _DEFAULT_RULES) if payload else {}
+    request = _parse(payload, _DEFAULT_LIMITS) if payload else {}
     token = _client_token(request)
     if "clientToken" in request and token is None:
         raise Rejected(400, "Invalid clientToken")
@@ -288,7 +288,7 @@ def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> J
         404 if there is no shadow.
     """
     try:
-        token = _client_token(_parse(payload, _DEFAULT_RULES))
+        token = _client_token(_parse(payload, _DEFAULT_LIMITS))
     except Rejected:
         token = None
     version = _existing(current, label, token).version
@@ -298,7 +298,7 @@ def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> J
 def failed(payload: bytes) -> Rejected:
     """Return the refusal of a request that could not be served, whatever is in it."""
     try:
-        token = _client_token(_parse(payload, _DEFAULT_RULES)) if payload else None
+        token = _client_token(_parse(payload, _DEFAULT_LIMITS)) if payload else None
     except Rejected:
         token = None
     return Rejected(500, "Internal service failure", token)
@@ -324,7 +324,7 @@ _encode = json.JSONEncoder(
 ).encode
 
 
-def _parse(payload: bytes, rules: ShadowLimits) -> JsonObject:
+def _parse(payload: bytes, limits: ShadowLimits) -> JsonObject:
     """Read a JSON object that can also be written again; of equal keys the last one counts."""
     try:
         text = payload.decode()
@@ -338,7 +338,7 @@ def _parse(payload: bytes, rules: ShadowLimits) -> JsonObject:
             # An escape can smuggle in half a surrogate pair, which no UTF-8 answer could carry.
             _encode(request).encode()
     except RecursionError:
-        raise _too_deep(rules, None) from None
+        raise _too_deep(limits, None) from None
     except ValueError:
         raise Rejected(400, "Invalid JSON") from None
     if type(request) is not dict:
@@ -355,7 +355,7 @@ def _client_token(request: JsonObject) -> str | None:
 
 
 def _checked(
-    request: JsonObject, current: Shadow | None, token: str | None, rules: ShadowLimits
+    request: JsonObject, current: Shadow | None, token: str | None, limits: ShadowLimits
 ) -> JsonObject | None:
     """State node of an update request, without a delta; the order of the checks is AWS's engine's.
 
@@ -382,19 +382,19 @@ def _checked(
         raise Rejected(400, "Invalid clientToken")
     for section in (state or {}).values():
         if section:
-            _check_content(section, token, rules)
+            _check_content(section, token, limits)
     if "version" in request:
-        _check_version(version, current, token, rules)
+        _check_version(version, current, token, limits)
     return state
 
 
-def _check_content(section: JsonObject, token: str | None, rules: ShadowLimits) -> None:
+def _check_content(section: JsonObject, token: str | None, limits: ShadowLimits) -> None:
     """Refuse too many levels, and ``null`` in an array, where it could not mean removal."""
     pending: list[tuple[Any, int, bool]] = [(section, 1, False)]
     while pending:
         node, level, in_array = pending.pop()
-        if level > rules.max_depth:
-            raise _too_deep(rules, token)
+        if level > limits.max_depth:
+            raise _too_deep(limits, token)
         for value in node.values() if type(node) is dict else node:
             kind = type(value)
             if kind is dict or kind is list:
@@ -404,18 +404,18 @@ def _check_content(section: JsonObject, token: str | None, rules: ShadowLimits) 
 
 
 def _check_version(
-    version: float, current: Shadow | None, token: str | None, rules: ShadowLimits
+    version: float, current: Shadow | None, token: str | None, limits: ShadowLimits
 ) -> None:
     """Refuse the version of an update unless it is the current one, or 1 for a new shadow."""
     if version == (current.version if current else 1):
         return
-    if current is None and rules.first_version == "invalid":
+    if current is None and limits.first_version == "invalid":
         raise Rejected(400, "Invalid version", token)
     raise Rejected(409, "Version conflict", token)
 
 
-def _too_deep(rules: ShadowLimits, token: str | None) -> Rejected:
-    levels = rules.max_depth
+def _too_deep(limits: ShadowLimits, token: str | None) -> Rejected:
+    levels = limits.max_depth
     return Rejected(400, f"JSON contains too many levels of nesting; maximum is {levels}", token)
 
 

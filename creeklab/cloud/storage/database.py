@@ -4,8 +4,10 @@ Every change is a transaction, committed before the caller hears of it. With the
 and ``synchronous=NORMAL`` a commit outlives the death of the process (``kill -9`` included); only
 a power failure may take the last ones, never half of one.
 
-The schema grows by appending to ``MIGRATIONS``; ``PRAGMA user_version`` counts how many of them a
-file has seen. Private keys of Things are in no table.
+The tables of the first services are the base: ``MIGRATIONS``, of which ``PRAGMA user_version``
+counts how many a file has seen. Each later service has a list of its own (`Database.migrate`),
+counted in the table ``migrations``, so that two services never compete for a number. Lists only
+grow at their ends. Private keys of Things are in no table.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from creeklab.cloud.storage.schema import MIGRATIONS
 BUSY_TIMEOUT = 0.5
 
 Parameters = Sequence[Any] | Mapping[str, Any]
+Migrations = Sequence[Sequence[str]]
+"""The changes of a schema in their order, each a sequence of SQL statements."""
 
 
 class DatabaseError(OSError):
@@ -139,6 +143,32 @@ class Database:
             return rows, None
         return rows[:-1], _token(rows[-2][key], of)
 
+    def migrate(self, service: str, migrations: Migrations) -> None:
+        """Apply the migrations of a service that this file has not seen yet.
+
+        Raises
+        ------
+        DatabaseError
+            If a newer creeklab has written tables of the service, or a statement fails.
+        """
+        if not migrations:
+            return
+        try:
+            with self.transaction() as db:
+                db.execute(
+                    "CREATE TABLE IF NOT EXISTS migrations "
+                    "(service TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID"
+                )
+                row = db.execute(
+                    "SELECT number FROM migrations WHERE service = ?", (service,)
+                ).fetchone()
+                self._apply(migrations, 0 if row is None else row["number"], f"{service} schema")
+                db.execute(
+                    "INSERT OR REPLACE INTO migrations VALUES (?, ?)", (service, len(migrations))
+                )
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._db.close()
@@ -152,16 +182,18 @@ class Database:
     def _migrate(self) -> None:
         with self.transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > len(MIGRATIONS):
-                raise DatabaseError(
-                    f"{self._path} was written by a newer creeklab (schema {version}; this one "
-                    f"knows up to {len(MIGRATIONS)}). Update creeklab, or choose another home "
-                    "folder."
-                )
-            for migration in MIGRATIONS[version:]:
-                for statement in migration:
-                    db.execute(statement)
+            self._apply(MIGRATIONS, version, "schema")
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _apply(self, migrations: Migrations, version: int, schema: str) -> None:
+        if version > len(migrations):
+            raise DatabaseError(
+                f"{self._path} was written by a newer creeklab ({schema} {version}; this one "
+                f"knows up to {len(migrations)}). Update creeklab, or choose another home folder."
+            )
+        for migration in migrations[version:]:
+            for statement in migration:
+                self._db.execute(statement)
 
     def _unusable(self, error: OSError | sqlite3.Error) -> DatabaseError:
         if isinstance(error, OSError | sqlite3.OperationalError):

@@ -207,4 +207,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             properties = json_extract(properties, '$.properties')
         """,
     ),
+    ("ALTER TABLE certificates RENAME COLUMN brought TO external",),
 )

@@ -65,7 +65,7 @@ class Connection:
     subject
         Whom its lifecycle events are about.
     gate
-        What it is let do, and who it is on the tape.
+        What it is let do, and who it is on the event_log.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
     held
@@ -86,13 +86,13 @@ class Connection:
         self.session: Session | None = None
         self.subject = EventSubject("", peer.principal, None)
         party = PeerIdentity("", peer.principal, peer.source_ip, peer.source_port)
-        self.permissions = ClientPermissions(party, broker.tape)
+        self.permissions = ClientPermissions(party, broker.event_log)
         self.congested = False
         self.open = True
         self._broker = broker
         self._commits = broker.commits
-        self._tape = broker.tape
-        self._counts = broker.tape.metrics.mqtt
+        self._event_log = broker.event_log
+        self._counts = broker.event_log.metrics.mqtt
         self._write = write
         self._close = close
         self._decoder = Decoder(max_packet_size=MAX_PACKET, bursts=True)
@@ -281,7 +281,7 @@ class Connection:
                 self._on_publish(Publish(burst.topic, payload))
 
     def _throttle_publish(self, rate: Rate, publish: Publish) -> None:
-        """Discard a message that came too soon; only the first of a row is on the tape."""
+        """Discard a message that came too soon; only the first of a row is on the event_log."""
         if rate.first_refusal():
             why = (
                 f"More than {self._broker.settings.publish_rate} messages a second came from this "
@@ -490,12 +490,12 @@ class Connection:
             self._log_delivery(message, 1, retain)
 
     def _log_delivery(self, message: OutboundMessage, qos: int, retain: bool) -> None:
-        """Put on the tape that a message was sent, if need be in an entry of its own."""
+        """Put on the event_log that a message was sent, if need be in an entry of its own."""
         self._counts["PublishOut.Success"] += 1
         if message.receivers is not None:
             message.receivers.append(self.permissions.identity)
         else:
-            self._tape.log_delivery(
+            self._event_log.log_delivery(
                 self.permissions.identity,
                 message.topic,
                 message.payload,

@@ -1,7 +1,7 @@
 """What one client is let do: its policies and AWS's limits, and word of each refusal.
 
-A refusal that a policy made is on the tape with its explanation, any other with a sentence that
-says why and what to do; both are counted under CloudWatch's names. What the client is told of it,
+The event log has an explanation of each refusal by a policy, and for any other a sentence that says
+why and what to do; both are counted under CloudWatch's names. What the client is told of it,
 if anything, is the connection's to say (`connection.py`).
 """
 
@@ -64,18 +64,18 @@ class ClientPermissions:
     Attributes
     ----------
     party
-        Who it is on the tape.
+        Who it is on the event_log.
     access
         Its rights; None before its CONNECT was looked at.
     """
 
-    __slots__ = ("_counts", "_tape", "authorization", "identity")
+    __slots__ = ("_counts", "_event_log", "authorization", "identity")
 
-    def __init__(self, party: PeerIdentity, tape: EventLog) -> None:
+    def __init__(self, party: PeerIdentity, event_log: EventLog) -> None:
         self.identity = party
         self.authorization: ConnectionAuthorization | None = None
-        self._tape = tape
-        self._counts = tape.metrics.mqtt
+        self._event_log = event_log
+        self._counts = event_log.metrics.mqtt
 
     # --- what is refused ------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class ClientPermissions:
     # --- word of it ----------------------------------------------------------------------------
 
     def allows(self, kind: str, action: str, resource: str) -> bool:
-        """Tell whether the policies allow an action on a resource; if not, say so on the tape."""
+        """Return whether the policies allow an action on a resource; log a refusal."""
         if self.authorization is not None and self.authorization.allows(action, resource):
             return True
         self._explain(kind, action, resource)
@@ -184,7 +184,7 @@ class ClientPermissions:
         self.log_event(kind, action=action, resource=resource, refusal=explanation)
 
     def explain_receive(self, resource: str) -> None:
-        """Say on the tape why the client does not get a message."""
+        """Say on the event_log why the client does not get a message."""
         self._explain("receive", "iot:Receive", resource)
 
     def log_refusal(self, kind: str, why: str, end: str = "ClientError", **members: Any) -> None:
@@ -199,5 +199,5 @@ class ClientPermissions:
             self._counts[f"{group}.{end}"] += 1
 
     def log_event(self, kind: str, **members: Any) -> None:
-        """Put something that happened to this client on the tape."""
-        self._tape.append(kind, **self.identity._asdict(), **members)
+        """Put something that happened to this client on the event_log."""
+        self._event_log.append(kind, **self.identity._asdict(), **members)

@@ -3,7 +3,7 @@
 AWS IoT Core knows those below ``$aws/`` that its services use and closes the connection for any
 other (developer guide, "Reserved topics"). Of the services this cloud has Device Shadows and the
 lifecycle and registry events. Topics of the others are taken, so that a device which also talks to
-Jobs or Device Defender works here too; but nobody answers on them, and the tape says so.
+Jobs or Device Defender works here too; but nobody answers on them, and the event_log says so.
 """
 
 from __future__ import annotations

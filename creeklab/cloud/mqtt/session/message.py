@@ -25,7 +25,7 @@ class OutboundMessage:
         Called when the client acknowledges it. A message that has it is sent to one client over
         one connection, and not again over another.
     receivers
-        Everyone it is sent to at once is added here, for the tape; None for what is not on it yet.
+        Peers that it was sent to, for the event log; None if it is not in the log yet.
     number, holders
         The keeper's number of it, 0 if it has none, and how many sessions are to get it still.
     """

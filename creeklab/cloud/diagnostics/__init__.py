@@ -1,0 +1,1 @@
+"""Views of what happened in an account: events, metrics, and the reason of the last refusal."""

@@ -1,0 +1,235 @@
+"""Operations of ``iot-data`` on messages and connections.
+
+Whether the caller is allowed to call an operation is decided before it is called: the account is,
+and a device is if its policies say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from creeklab.cloud.api.paging import decode_token, encode_token
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.messaging.mqtt5_properties import message_properties
+from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.codec.wire import Reason
+from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD, InvalidTopic, check_topic
+from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
+from creeklab.cloud.storage.database import Page
+
+# "This information is available for 30 minutes after the client disconnects" (API reference,
+# GetConnection).
+CONNECTION_INFO_TTL = 30 * 60
+MAX_CONFIRMATION_TIMEOUT = 15
+RETAINED_PAGE = 25  # the API reference does not give a default page size
+
+Members = dict[str, Any]
+
+
+class MessagingOperations:
+    """The operations for one account."""
+
+    def __init__(self, broker: Broker, retained: RetainedMessages) -> None:
+        self._broker = broker
+        self._retained = retained
+        self._metrics = broker.event_log.metrics
+
+    # --- messages -----------------------------------------------------------------------------
+
+    def publish(
+        self,
+        *,
+        topic: str,
+        qos: int = 0,
+        retain: bool = False,
+        payload: bytes = b"",
+        **mqtt5: Any,
+    ) -> Members:
+        """Publish a message to a topic."""
+        try:
+            properties = _checked(topic, payload, mqtt5, retain=retain)
+        except ServiceError:
+            self._metrics.count("PublishIn.ClientError", "HTTP")
+            raise
+        code = self._broker.publish_durably(topic, payload, qos, retain, properties)
+        if code:
+            throttled = code == Reason.QUOTA_EXCEEDED
+            self._metrics.count(
+                "PublishIn.Throttle" if throttled else "PublishIn.ServerError", "HTTP"
+            )
+            raise _not_taken(throttled)
+        self._metrics.count("PublishIn.Success", "HTTP")
+        if retain:
+            self._metrics.count("PublishRetained.Success", "HTTP")
+        return {"message": "OK"}
+
+    def get_retained_message(self, *, topic: str) -> Members:
+        """Return the message that is retained for a topic."""
+        kept = self._retained.find(topic)
+        if kept is None or kept.message.with_remaining_expiry(self._broker.clock()) is None:
+            raise _not_found(f"No retained message is stored for the topic '{topic}'.")
+        message = kept.message
+        pairs = message.properties.get("user_properties")
+        return {
+            "topic": topic,
+            "payload": message.payload,
+            "qos": message.qos,
+            "lastModifiedTime": _milliseconds(kept.modified),
+            "userProperties": _user_properties(pairs) if pairs else None,
+        }
+
+    def list_retained_messages(
+        self, *, nextToken: str | None = None, maxResults: int = RETAINED_PAGE
+    ) -> Members:
+        """Return which topics have a retained message, a page at a time."""
+        summaries, token = self._retained.page(Page(maxResults, nextToken), self._broker.clock())
+        topics = [
+            {
+                "topic": summary.topic,
+                "payloadSize": summary.size,
+                "qos": summary.qos,
+                "lastModifiedTime": _milliseconds(summary.modified),
+            }
+            for summary in summaries
+        ]
+        return {"retainedTopics": topics, "nextToken": token}
+
+    # --- connections --------------------------------------------------------------------------
+
+    def get_connection(self, *, clientId: str, includeSocketInformation: bool = False) -> Members:
+        """Return what is known of a client's connection, or of its last one."""
+        broker = self._broker
+        found = broker.connectivity.get(clientId)
+        session = broker.get_session(clientId)
+        forgotten = (
+            found is None
+            or broker.clock() - (found.disconnected_at or broker.clock()) > CONNECTION_INFO_TTL
+        )
+        if found is None or forgotten:
+            if session is None:
+                raise _no_client(clientId)
+            expiry = {"cleanSession": session.expiry == 0, "sessionExpiry": session.expiry}
+            return {"clientId": clientId, "connected": False, **expiry}
+        answer: Members = {
+            "clientId": clientId,
+            "connected": found.connected,
+            "cleanSession": found.clean_session,
+            "sessionExpiry": found.session_expiry,
+            "keepAliveDuration": found.keep_alive,
+        }
+        connection = broker.connections.get(clientId)
+        if connection is not None:
+            answer["thingName"] = connection.subject.thing
+            answer["connectedSince"] = _milliseconds(found.since)
+        else:
+            answer["disconnectedSince"] = _milliseconds(found.disconnected_at or 0.0)
+            answer["disconnectReason"] = found.disconnect_reason
+        if includeSocketInformation:
+            answer["sourceIp"], answer["sourcePort"] = found.source_ip, found.source_port
+            answer["targetIp"], answer["targetPort"] = found.target_ip, found.target_port
+        return answer
+
+    def list_subscriptions(
+        self, *, clientId: str, nextToken: str | None = None, maxResults: int = 20
+    ) -> Members:
+        """Return what a client is subscribed to, connected or away with a session that lives on."""
+        subscriptions = self._broker.list_subscriptions(clientId)
+        if subscriptions is None:
+            raise _no_client(clientId)
+        rest = sorted(subscriptions, key=lambda each: each.filter)
+        if nextToken is not None:
+            after = decode_token(nextToken)
+            rest = [each for each in rest if each.filter > after]
+        shown = rest[:maxResults]
+        return {
+            "subscriptions": [{"topicFilter": each.filter, "qos": each.qos} for each in shown],
+            "nextToken": encode_token(shown[-1].filter) if len(rest) > len(shown) else None,
+        }
+
+    def delete_connection(
+        self, *, clientId: str, cleanSession: bool = False, preventWillMessage: bool = False
+    ) -> None:
+        """Cut a client off."""
+        if not self._broker.disconnect(clientId, cleanSession, preventWillMessage):
+            raise _no_client(clientId)
+
+    async def send_direct_message(
+        self,
+        *,
+        clientId: str,
+        topic: str,
+        payload: bytes = b"",
+        confirmation: bool = False,
+        timeout: int = 5,
+        **mqtt5: Any,
+    ) -> Members:
+        """Send a message to one client, and wait for its acknowledgement if it is to confirm."""
+        if confirmation and not 1 <= timeout <= MAX_CONFIRMATION_TIMEOUT:
+            raise ServiceError(
+                "InvalidRequestException",
+                f"'timeout' is from 1 to {MAX_CONFIRMATION_TIMEOUT} seconds, not {timeout}.",
+            )
+        properties = _checked(topic, payload, mqtt5)
+        if clientId not in self._broker.connections:
+            raise _no_client(clientId)
+        confirmed = asyncio.Event()
+        told = confirmed.set if confirmation else None
+        if not self._broker.send_direct(clientId, topic, payload, properties, told):
+            raise ServiceError(
+                "ForbiddenException",
+                f"The policies of the client '{clientId}' do not allow it to receive messages on "
+                f"the topic '{topic}' (iot:Receive).",
+            )
+        if confirmation:
+            try:
+                await asyncio.wait_for(confirmed.wait(), timeout)
+            except TimeoutError:
+                raise ServiceError(
+                    "GatewayTimeoutException",
+                    f"The client '{clientId}' did not acknowledge the message within {timeout} s.",
+                ) from None
+        return {"message": "OK"}
+
+
+def _checked(
+    topic: str, payload: bytes, mqtt5: dict[str, Any], *, retain: bool = False
+) -> dict[str, Any]:
+    """Return the MQTT 5 properties of a message that may go out.
+
+    Raises
+    ------
+    ServiceError
+        ``InvalidRequestException``, ``RequestEntityTooLargeException``.
+    """
+    try:
+        check_topic(topic, retain=retain)
+    except InvalidTopic as error:
+        raise ServiceError("InvalidRequestException", str(error)) from None
+    if len(payload) > MAX_PAYLOAD:
+        message = f"The payload has {len(payload)} bytes; {MAX_PAYLOAD} are the most."
+        raise ServiceError("RequestEntityTooLargeException", message)
+    return message_properties(topic, mqtt5)
+
+
+def _user_properties(pairs: list[tuple[str, str]]) -> bytes:
+    return json.dumps([{name: value} for name, value in pairs]).encode()
+
+
+def _not_found(message: str) -> ServiceError:
+    return ServiceError("ResourceNotFoundException", message)
+
+
+def _no_client(client_id: str) -> ServiceError:
+    return _not_found(f"There is no client with the id '{client_id}'.")
+
+
+def _not_taken(throttled: bool) -> ServiceError:
+    if throttled:
+        return ServiceError("ThrottlingException", "The account has too many retained messages.")
+    return ServiceError("InternalFailureException", "The message could not be stored.")
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

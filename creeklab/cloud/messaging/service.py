@@ -1,0 +1,46 @@
+"""The service of messages and connections: most of ``iot-data``, and connectivity in ``iot``."""
+
+from __future__ import annotations
+
+from creeklab.cloud.api.http_api import DeviceActions, HttpApi, Members
+from creeklab.cloud.messaging.connectivity import ConnectivityOperations
+from creeklab.cloud.messaging.operations import MessagingOperations
+from creeklab.cloud.service import AccountContext, Endpoints, Service
+
+SIGNED_FOR = ("iotdata", "iotdevicegateway")
+
+
+def _publish(members: Members) -> list[tuple[str, str]]:
+    topic = "topic/" + members["topic"]
+    retained = ("iot:RetainPublish",) if members.get("retain") else ()
+    return [(action, topic) for action in ("iot:Publish", *retained)]
+
+
+DEVICE_ACTIONS: DeviceActions = {
+    "Publish": _publish,
+    "GetRetainedMessage": lambda members: [("iot:GetRetainedMessage", "topic/" + members["topic"])],
+    "ListRetainedMessages": lambda _: [("iot:ListRetainedMessages", "*")],
+    "GetConnection": lambda members: [("iot:GetConnection", "client/" + members["clientId"])],
+    "DeleteConnection": lambda members: [("iot:DeleteConnection", "client/" + members["clientId"])],
+    "ListSubscriptions": lambda members: [
+        ("iot:ListSubscriptions", "client/" + members["clientId"])
+    ],
+    "SendDirectMessage": lambda members: [
+        ("iot:SendDirectMessage", "client/" + members["clientId"])
+    ],
+}
+"""Developer guide, "AWS IoT Core policy actions"."""
+
+
+def _build(context: AccountContext) -> Endpoints:
+    messages = MessagingOperations(context.broker, context.retained)
+    connectivity = ConnectivityOperations(context.registry, context.broker.connectivity)
+    return Endpoints(
+        http=[
+            HttpApi("iot-data", SIGNED_FOR, messages, DEVICE_ACTIONS),
+            HttpApi("iot", ("iot",), connectivity),
+        ]
+    )
+
+
+SERVICE = Service("messaging", _build, resources=("retained message",))

@@ -1,0 +1,103 @@
+"""Operations on the account as a whole: endpoint, event configurations, logging, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from creeklab.cloud.registry.operations.base import (
+    DEFAULT_PAGE,
+    Members,
+    Operations,
+    listing,
+    parse_tags,
+)
+from creeklab.cloud.registry.unit_of_work import invalid
+from creeklab.cloud.storage.database import Page
+
+# All of them are the one local endpoint (API reference, DescribeEndpoint).
+ENDPOINT_TYPES = (
+    "iot:Data",
+    "iot:Data-ATS",
+    "iot:CredentialProvider",
+    "iot:Jobs",
+    "iot:DeviceAdvisor",
+)
+
+
+class AccountOperations(Operations):
+    """The account as a whole."""
+
+    def describe_endpoint(self, *, endpointType: str = "iot:Data") -> Members:
+        """Return the host name of an endpoint, without a port."""
+        if endpointType not in ENDPOINT_TYPES:
+            raise invalid(f"Endpoint type {endpointType} not recognized.")
+        return {"endpointAddress": self._registry.endpoint}
+
+    # --- what is published and logged ---------------------------------------------------------
+
+    def describe_event_configurations(self) -> Members:
+        """Return which registry events are published."""
+        events = self._registry.options.events()
+        answer: Members = {
+            "eventConfigurations": {
+                name: {"Enabled": enabled} for name, enabled in events.enabled.items()
+            }
+        }
+        if events.created is not None:
+            answer |= {"creationDate": events.created, "lastModifiedDate": events.modified}
+        return answer
+
+    def update_event_configurations(
+        self, *, eventConfigurations: dict[str, Members] | None = None
+    ) -> Members:
+        """Switch registry events on or off."""
+        changes = eventConfigurations or {}
+        self._registry.options.set_events(
+            {name: change.get("Enabled", False) for name, change in changes.items()}
+        )
+        return {}
+
+    def get_v2_logging_options(self, *, verbose: bool = False) -> Members:
+        """Return the logging options; the event configurations only if `verbose`."""
+        options = self._registry.options.logging()
+        if not verbose:
+            options.pop("eventConfigurations", None)
+        return options
+
+    def set_v2_logging_options(
+        self,
+        *,
+        roleArn: str | None = None,
+        defaultLogLevel: str | None = None,
+        disableAllLogs: bool = False,
+        eventConfigurations: Sequence[Members] | None = None,
+    ) -> Members:
+        """Set the logging options; no role is needed here, nor tried."""
+        given = {
+            "roleArn": roleArn,
+            "defaultLogLevel": defaultLogLevel,
+            "disableAllLogs": disableAllLogs,
+            "eventConfigurations": eventConfigurations,
+        }
+        self._registry.options.set_logging(
+            {name: value for name, value in given.items() if value is not None}
+        )
+        return {}
+
+    # --- tags ---------------------------------------------------------------------------------
+
+    def tag_resource(self, *, resourceArn: str, tags: Sequence[Members]) -> Members:
+        """Put tags on a resource."""
+        self._registry.tags.put(resourceArn, parse_tags(tags))
+        return {}
+
+    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> Members:
+        """Take tags from a resource."""
+        self._registry.tags.remove(resourceArn, tagKeys)
+        return {}
+
+    def list_tags_for_resource(self, *, resourceArn: str, nextToken: str | None = None) -> Members:
+        """List the tags of a resource."""
+        found, token = self._registry.tags.page(resourceArn, Page(DEFAULT_PAGE, nextToken))
+        tags = ({"Key": key, "Value": value} for key, value in found)
+        return listing("tags", tags, nextToken=token)

@@ -1,0 +1,103 @@
+"""What a principal may do: GetEffectivePolicies and TestAuthorization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from creeklab.cloud.authorization import authorizer
+from creeklab.cloud.policy import Authorizer, Policy
+from creeklab.cloud.registry.operations.base import Members, Operations, listing, raise_not_found
+from creeklab.cloud.registry.unit_of_work import invalid
+
+ACTIONS = {
+    "CONNECT": "iot:Connect",
+    "PUBLISH": "iot:Publish",
+    "RECEIVE": "iot:Receive",
+    "SUBSCRIBE": "iot:Subscribe",
+}
+
+
+class AuthorizationOperations(Operations):
+    """What a principal may do."""
+
+    def get_effective_policies(
+        self,
+        *,
+        principal: str | None = None,
+        cognitoIdentityPoolId: str | None = None,
+        thingName: str | None = None,
+    ) -> Members:
+        """Return the policies that decide what a device may do.
+
+        A Thing beside a certificate stands for the client id; a Thing alone for its groups.
+        """
+        raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
+        registry = self._registry
+        if thingName is not None:
+            registry.things.get(thingName)
+        policies: list[Policy] = []
+        if principal is None:
+            if thingName is not None:
+                policies = registry.rights.policies_of_thing(thingName)
+        else:
+            kind, key = registry.targets.resolve(principal)
+            if kind == "certificate":
+                policies = registry.policies_of(key, thingName)
+            else:
+                policies = registry.rights.policies_of_group(key)
+        effective = (
+            {
+                **self._policy(policy.name),
+                "policyDocument": registry.policies.document(policy.name),
+            }
+            for policy in policies
+        )
+        return listing("effectivePolicies", effective)
+
+    def test_authorization(
+        self,
+        *,
+        authInfos: Sequence[Members],
+        principal: str | None = None,
+        cognitoIdentityPoolId: str | None = None,
+        clientId: str | None = None,
+        policyNamesToAdd: Sequence[str] = (),
+        policyNamesToSkip: Sequence[str] = (),
+    ) -> Members:
+        """Tell what the policies answer a connection, whatever the status of its certificate."""
+        raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
+        bound = authorizer(
+            self._registry,
+            None if principal is None else self._registry.certificates.principal(principal),
+            clientId,
+            {} if clientId is None else {"iot:ClientId": clientId},
+            add=[self._registry.policies.parsed(name) for name in policyNamesToAdd],
+            skip=policyNamesToSkip,
+        )
+        return listing("authResults", (self._auth_result(bound, info) for info in authInfos))
+
+    def _auth_result(self, authorizer: Authorizer, info: Members) -> Members:
+        """Decide one authInfo; several resources count as allowed if each of them is."""
+        if "actionType" not in info:
+            raise invalid(f"Each of authInfos needs an actionType: {', '.join(ACTIONS)}.")
+        if not info["resources"]:
+            raise invalid("Each of authInfos needs a resource: an ARN, or '*'.")
+        action = ACTIONS[info["actionType"]]
+        decisions = [authorizer.decide(action, resource) for resource in info["resources"]]
+        outcomes = {decision.outcome for decision in decisions}
+        outcome = max(outcomes, key=["ALLOWED", "IMPLICIT_DENY", "EXPLICIT_DENY"].index)
+        missing = dict.fromkeys(name for decision in decisions for name in decision.missing)
+        return {
+            "authInfo": info,
+            "allowed": self._deciding(decision.allowed for decision in decisions),
+            "denied": {
+                "implicitDeny": {"policies": []},
+                "explicitDeny": self._deciding(decision.denied for decision in decisions),
+            },
+            "authDecision": outcome,
+            "missingContextValues": list(missing),
+        }
+
+    def _deciding(self, found: Iterable[Iterable[Policy]]) -> Members:
+        names = dict.fromkeys(policy.name for policies in found for policy in policies)
+        return listing("policies", map(self._policy, names))

@@ -1,0 +1,107 @@
+"""Operations on certificates."""
+
+from __future__ import annotations
+
+from creeklab.cloud.registry.operations.base import DEFAULT_PAGE, Members, Operations, listing
+from creeklab.cloud.registry.records import Certificate
+from creeklab.cloud.storage.database import Page
+
+
+class CertificateOperations(Operations):
+    """Certificates."""
+
+    def create_keys_and_certificate(self, *, setAsActive: bool = False) -> Members:
+        """Make a key pair and a certificate; the private key is in this answer and nowhere else."""
+        certificate, issued = self._registry.certificates.issue_keys(active=setAsActive)
+        keys = {"PublicKey": issued.public_key, "PrivateKey": issued.private_key}
+        return {**self._issued(certificate), "keyPair": keys}
+
+    def create_certificate_from_csr(
+        self, *, certificateSigningRequest: str, setAsActive: bool = False
+    ) -> Members:
+        """Make a certificate from a certificate signing request."""
+        return self._issued(
+            self._registry.certificates.issue_from_csr(
+                certificateSigningRequest, active=setAsActive
+            )
+        )
+
+    def register_certificate(
+        self,
+        *,
+        certificatePem: str,
+        caCertificatePem: str | None = None,
+        setAsActive: bool = False,
+        status: str | None = None,
+    ) -> Members:
+        """Register a certificate that a registered certificate authority has signed."""
+        return self._named(
+            self._registry.certificates.register(
+                certificatePem,
+                status or ("ACTIVE" if setAsActive else "INACTIVE"),
+                caCertificatePem,
+            )
+        )
+
+    def register_certificate_without_ca(
+        self, *, certificatePem: str, status: str = "INACTIVE"
+    ) -> Members:
+        """Register a certificate, whoever has signed it."""
+        return self._named(self._registry.certificates.register_without_ca(certificatePem, status))
+
+    def _named(self, certificate: Certificate) -> Members:
+        return {
+            "certificateArn": self._registry.arn("cert", certificate.id),
+            "certificateId": certificate.id,
+        }
+
+    def _issued(self, certificate: Certificate) -> Members:
+        return {**self._named(certificate), "certificatePem": certificate.pem}
+
+    def describe_certificate(self, *, certificateId: str) -> Members:
+        """Return a certificate."""
+        certificate = self._registry.certificates.get(certificateId)
+        description = {
+            **self._issued(certificate),
+            "status": certificate.status,
+            "ownedBy": self._registry.account,
+            "creationDate": certificate.created,
+            "lastModifiedDate": certificate.modified,
+            "customerVersion": 1,
+            "transferData": {},
+            "generationId": certificate.generation,
+            "validity": {"notBefore": certificate.not_before, "notAfter": certificate.not_after},
+            "certificateMode": certificate.mode,
+        }
+        return {"certificateDescription": description}
+
+    def update_certificate(self, *, certificateId: str, newStatus: str) -> Members:
+        """Activate, deactivate or revoke a certificate."""
+        self._registry.certificates.set_status(certificateId, newStatus)
+        return {}
+
+    def delete_certificate(self, *, certificateId: str, forceDelete: bool = False) -> Members:
+        """Delete a certificate."""
+        self._registry.certificates.delete(certificateId, force=forceDelete)
+        return {}
+
+    def list_certificates(
+        self,
+        *,
+        pageSize: int = DEFAULT_PAGE,
+        marker: str | None = None,
+        ascendingOrder: bool = False,
+    ) -> Members:
+        """List the certificates, the newest first unless told otherwise."""
+        found, token = self._registry.certificates.page(Page(pageSize, marker, ascendingOrder))
+        certificates = (
+            {
+                "certificateArn": self._registry.arn("cert", certificate.id),
+                "certificateId": certificate.id,
+                "status": certificate.status,
+                "certificateMode": certificate.mode,
+                "creationDate": certificate.created,
+            }
+            for certificate in found
+        )
+        return listing("certificates", certificates, nextMarker=token)

@@ -1,0 +1,175 @@
+"""Operations on policies, their versions and their targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from creeklab.cloud.registry.operations.base import (
+    DEFAULT_PAGE,
+    Members,
+    Operations,
+    listing,
+    parse_tags,
+)
+from creeklab.cloud.registry.records import PolicyVersion
+from creeklab.cloud.storage.database import Page
+
+
+class PolicyOperations(Operations):
+    """Policies."""
+
+    def create_policy(
+        self, *, policyName: str, policyDocument: str, tags: Sequence[Members] = ()
+    ) -> Members:
+        """Create a policy."""
+        version = self._registry.policies.create(policyName, policyDocument, parse_tags(tags))
+        return {"policyName": policyName, **self._version(version)}
+
+    def get_policy(self, *, policyName: str) -> Members:
+        """Return a policy with its default document."""
+        policy = self._registry.policies.get(policyName)
+        version = self._registry.policies.version(policyName, policy.default_version)
+        return {
+            "policyName": policyName,
+            "policyArn": self._registry.arn("policy", policyName),
+            "policyDocument": version.document,
+            "defaultVersionId": str(version.version),
+            "creationDate": policy.created,
+            "lastModifiedDate": policy.modified,
+            "generationId": policy.generation,
+        }
+
+    def delete_policy(self, *, policyName: str) -> Members:
+        """Delete a policy."""
+        self._registry.policies.delete(policyName)
+        return {}
+
+    def list_policies(
+        self,
+        *,
+        marker: str | None = None,
+        pageSize: int = DEFAULT_PAGE,
+        ascendingOrder: bool = False,
+    ) -> Members:
+        """List the policies, the newest first unless told otherwise."""
+        names, token = self._registry.policies.page(Page(pageSize, marker, ascendingOrder))
+        return listing("policies", map(self._policy, names), nextMarker=token)
+
+    def create_policy_version(
+        self, *, policyName: str, policyDocument: str, setAsDefault: bool = False
+    ) -> Members:
+        """Add a version to a policy."""
+        version = self._registry.policies.create_version(
+            policyName, policyDocument, default=setAsDefault
+        )
+        return {**self._version(version), "isDefaultVersion": setAsDefault}
+
+    def get_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
+        """Return a version of a policy."""
+        policy = self._registry.policies.get(policyName)
+        version = self._registry.policies.version(policyName, policyVersionId)
+        return {
+            "policyName": policyName,
+            **self._version(version),
+            "isDefaultVersion": version.version == policy.default_version,
+            "creationDate": version.created,
+            "lastModifiedDate": version.created,
+            "generationId": policy.generation,
+        }
+
+    def list_policy_versions(self, *, policyName: str) -> Members:
+        """List the versions of a policy."""
+        default = self._registry.policies.get(policyName).default_version
+        versions = (
+            {
+                "versionId": str(version.version),
+                "isDefaultVersion": version.version == default,
+                "createDate": version.created,
+            }
+            for version in self._registry.policies.versions(policyName)
+        )
+        return listing("policyVersions", versions)
+
+    def set_default_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
+        """Make a version of a policy the one in effect."""
+        self._registry.policies.set_default(policyName, policyVersionId)
+        return {}
+
+    def delete_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
+        """Delete a version of a policy."""
+        self._registry.policies.delete_version(policyName, policyVersionId)
+        return {}
+
+    def _version(self, version: PolicyVersion) -> Members:
+        return {
+            "policyArn": self._registry.arn("policy", version.policy),
+            "policyDocument": version.document,
+            "policyVersionId": str(version.version),
+        }
+
+    # --- policies and their targets -----------------------------------------------------------
+
+    def attach_policy(self, *, policyName: str, target: str) -> Members:
+        """Attach a policy to a certificate or thing group."""
+        self._registry.targets.attach(policyName, target)
+        return {}
+
+    def detach_policy(self, *, policyName: str, target: str) -> Members:
+        """Detach a policy from a certificate or thing group."""
+        self._registry.targets.detach(policyName, target)
+        return {}
+
+    def attach_principal_policy(self, *, policyName: str, principal: str) -> Members:
+        """Attach a policy to a certificate: the older name of AttachPolicy."""
+        return self.attach_policy(policyName=policyName, target=principal)
+
+    def detach_principal_policy(self, *, policyName: str, principal: str) -> Members:
+        """Detach a policy from a certificate: the older name of DetachPolicy."""
+        return self.detach_policy(policyName=policyName, target=principal)
+
+    def list_attached_policies(
+        self,
+        *,
+        target: str,
+        recursive: bool = False,
+        marker: str | None = None,
+        pageSize: int = DEFAULT_PAGE,
+    ) -> Members:
+        """List the policies of a certificate or group, and of the groups above it if recursive."""
+        names, token = self._registry.targets.policies_of(
+            target, Page(pageSize, marker), recursive=recursive
+        )
+        return listing("policies", map(self._policy, names), nextMarker=token)
+
+    def list_principal_policies(
+        self,
+        *,
+        principal: str,
+        marker: str | None = None,
+        pageSize: int = DEFAULT_PAGE,
+        ascendingOrder: bool = False,
+    ) -> Members:
+        """List the policies of a certificate, the last attached first unless told otherwise."""
+        page = Page(pageSize, marker, ascendingOrder)
+        names, token = self._registry.targets.policies_of(principal, page)
+        return listing("policies", map(self._policy, names), nextMarker=token)
+
+    def list_targets_for_policy(
+        self, *, policyName: str, marker: str | None = None, pageSize: int = DEFAULT_PAGE
+    ) -> Members:
+        """List what a policy is attached to."""
+        targets, token = self._registry.targets.of(policyName, Page(pageSize, marker))
+        return listing("targets", targets, nextMarker=token)
+
+    def list_policy_principals(
+        self,
+        *,
+        policyName: str,
+        marker: str | None = None,
+        pageSize: int = DEFAULT_PAGE,
+        ascendingOrder: bool = False,
+    ) -> Members:
+        """List what a policy is attached to, the last first unless told otherwise."""
+        page = Page(pageSize, marker, ascendingOrder)
+        principals, token = self._registry.targets.of(policyName, page)
+        return listing("principals", principals, nextMarker=token)

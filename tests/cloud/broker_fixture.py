@@ -1,0 +1,204 @@
+"""A broker with everything around it that it needs, and clients that talk to it in packets.
+
+There is no socket and no clock: a test passes packets and reads what was written, and time goes on
+when it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from creeklab.cloud.monitoring.event_log import EventLog
+from creeklab.cloud.mqtt.broker import Broker
+from creeklab.cloud.mqtt.codec import packets
+from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.packets import Connect, Subscribe, Subscription, Will
+from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.interfaces import Peer
+from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
+from creeklab.cloud.mqtt.session.session_store import SqliteSessionStore
+from creeklab.cloud.settings import Settings
+from creeklab.cloud.storage.database import Database
+from creeklab.cloud.storage.group_commit import GroupCommit
+
+
+@dataclass
+class Clock:
+    now: float
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Explained:
+    action: str
+    resource: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"summary": f"{self.action} on {self.resource} is not allowed"}
+
+
+class NeverCaches(set[str]):
+    """A set that stays empty: each right is asked for anew, so that a test can change it."""
+
+    def add(self, element: str) -> None:
+        pass
+
+
+@dataclass
+class FakeAuthorization:
+    """Everything is allowed but what `denied` names as (action, resource)."""
+
+    publishable = NeverCaches()
+    receivable = NeverCaches()
+
+    exclusive_thing: str | None = None
+    denied: set[tuple[str, str]] = field(default_factory=set)
+    status: str | None = "ACTIVE"
+
+    def allows(self, action: str, resource: str) -> bool:
+        return self.status == "ACTIVE" and (action, resource) not in self.denied
+
+    def may_receive(self, topic: str, refused: Any) -> bool:
+        allowed = self.allows("iot:Receive", "topic/" + topic)
+        if not allowed:
+            refused("topic/" + topic)
+        return allowed
+
+    def explain(self, action: str, resource: str) -> Explained:
+        return Explained(action, resource)
+
+    def invalidate(self) -> None:
+        pass
+
+
+class InMemoryRetained(dict[str, Any]):
+    """Retained messages, kept by nobody."""
+
+    def has_room(self, topic: str) -> bool:
+        return True
+
+    def put(self, message: Any) -> None:
+        if message.payload:
+            self[message.topic] = replace(message, retain=True)
+        else:
+            self.pop(message.topic, None)
+
+
+class NullSessionStore:
+    """A session store that stores nothing."""
+
+    count = 0
+
+    def load(self, now: float) -> list[Any]:
+        return []
+
+    def add(self, *_: Any) -> None:
+        pass
+
+    update = delete = add_message = remove_message = add
+
+
+class NoDatabase:
+    written = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        yield
+
+
+class Client:
+    """A client of the broker under test: sends packets, reads what was written to it."""
+
+    def __init__(self, fixture: BrokerFixture, version: int, certificate: str = "ab" * 32) -> None:
+        self.version = version
+        self.closed = False
+        self._written = b""
+        self._decoder = Decoder(version=version)
+        self.connection = Connection(
+            fixture.broker, Peer(certificate, "127.0.0.1"), self._write, self._close
+        )
+        self._broker = fixture.broker
+
+    def _write(self, data: bytes) -> None:
+        self._written += data
+
+    def _close(self) -> None:
+        self.closed = True
+
+    def send(self, *sent: Any) -> list[Any]:
+        for packet in sent:
+            self.connection.receive(packets.encode(packet, self.version))
+        self._broker.commit_and_acknowledge()
+        return self.receive()
+
+    def receive(self) -> list[Any]:
+        data, self._written = self._written, b""
+        return list(self._decoder.feed(data))
+
+
+class BrokerFixture:
+    """A broker with everything around it that it needs, on a database if it is given one."""
+
+    def __init__(
+        self, store: Database | None = None, now: float = 1_785_000_000.0, **settings: Any
+    ) -> None:
+        self.clock = Clock(now)
+        self.event_log = EventLog(clock=self.clock)
+        self.authorization = FakeAuthorization()
+        self.retained = InMemoryRetained()
+        self.attributes: list[tuple[str, ...]] = []
+        self.broker = self._broker(Settings(**settings), store)
+
+    def _broker(self, settings: Settings, store: Database | None) -> Broker:
+        clock = self.clock
+        if store is None:
+            commits = GroupCommit(cast(Database, NoDatabase()), clock)
+            kept: Any = self.retained
+            keeper: Any = NullSessionStore()
+        else:
+            commits = GroupCommit(store, clock)
+            kept = RetainedMessages(store, commits, settings.retained_max, clock)
+            keeper = SqliteSessionStore(store, commits, clock, clock)
+        return Broker(
+            settings, self.event_log, kept, keeper, commits, self._access_for, clock, clock
+        )
+
+    def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
+        self.attributes.append(attributes)
+        return self.authorization
+
+    def client(self, version: int, **options: Any) -> Client:
+        return Client(self, version, **options)
+
+    def connected(self, client_id: str, version: int, **members: Any) -> Client:
+        client = self.client(version)
+        [connack] = client.send(connect(client_id, version, **members))
+        assert connack.reason_code == 0
+        return client
+
+    @property
+    def refusal(self) -> str:
+        entry = self.event_log.last_refusal()
+        assert entry is not None
+        return str(entry["refusal"]["summary"])
+
+
+def connect(
+    client_id: str,
+    version: int,
+    *,
+    clean: bool = True,
+    keep_alive: int = 60,
+    will: Will | None = None,
+    **properties: Any,
+) -> Connect:
+    return Connect(client_id, version, clean, keep_alive, None, None, will, properties)
+
+
+def subscribe(*filters: str, qos: int = 1, **options: Any) -> Subscribe:
+    return Subscribe(7, [Subscription(each, qos, **options) for each in filters], {})

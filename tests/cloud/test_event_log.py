@@ -1,0 +1,367 @@
+"""The tape: numbered, bounded, whole where it matters, and with no key on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from creeklab.client.device import RequestRefused
+from creeklab.cloud.diagnostics.admin import PAGE_BYTES, admin_endpoints
+from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.monitoring.event_log import (
+    CLOUD,
+    MAX_LOGGED_PAYLOAD,
+    BufferLimit,
+    EventLog,
+    PeerIdentity,
+)
+from creeklab.lab.lab import Lab
+
+NewThings = Callable[..., Any]
+
+
+def refusal(summary: str) -> dict[str, Any]:
+    return {"refusal": {"summary": summary}}
+
+
+def test_entries_are_numbered_and_timed() -> None:
+    now = [10.5]
+    tape = EventLog(clock=lambda: now[0])
+    tape.append("connect", client_id="Test2")
+    now[0] = 11.5
+    tape.append("publish", topic="creek/depth", qos=1)
+    assert tape.entries() == [
+        {"number": 1, "time": 10.5, "kind": "connect", "client_id": "Test2"},
+        {"number": 2, "time": 11.5, "kind": "publish", "topic": "creek/depth", "qos": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("after", "numbers"), [(0, [1, 2, 3]), (1, [2, 3]), (3, []), (99, []), (-1, [1, 2, 3])]
+)
+def test_reading_on_from_where_one_was(after: int, numbers: list[int]) -> None:
+    tape = EventLog()
+    for _ in range(3):
+        tape.append("connect")
+    assert [entry["number"] for entry in tape.entries(after)] == numbers
+
+
+def test_the_oldest_entries_fall_off_and_the_numbers_go_on() -> None:
+    tape = EventLog(others=BufferLimit(3, 1_000_000), refusals=BufferLimit(1, 1_000_000))
+    for number in range(2):
+        tape.append("connect", client_id=f"first {number}", **refusal("No."))
+    for _ in range(4):
+        tape.append("connect", client_id="later")
+    assert [entry["number"] for entry in tape.entries()] == [2, 4, 5, 6]
+    assert [entry["client_id"] for entry in tape.refusals()] == ["first 1"]
+    assert tape.last_number == 6
+
+
+def test_a_lane_is_bounded_in_bytes_too() -> None:
+    tape = EventLog(others=BufferLimit(1_000, 10_000))
+    for _ in range(100):
+        tape.append("connect", client_id="x" * 1_000)
+    kept = tape.entries()
+    assert 5 < len(kept) < 10
+    assert kept[-1]["number"] == tape.last_number == 100
+
+
+# --- messages -------------------------------------------------------------------------------------
+
+GAUGE, TEST2 = PeerIdentity("gauge", "0a1b", "127.0.0.1", 4711), PeerIdentity("Test2")
+
+
+def send(tape: EventLog, topic: str = "creek/depth", payload: bytes = b"1.4", **more: Any) -> None:
+    members = {"sender": GAUGE, "receivers": [], "properties": None, **more}
+    tape.log_publish(
+        members["sender"], topic, payload, 1, False, members["properties"], members["receivers"]
+    )
+
+
+def test_a_message_and_everyone_who_got_it() -> None:
+    tape = EventLog(clock=lambda: 10.5)
+    receivers: list[PeerIdentity] = []
+    send(tape, receivers=receivers)
+    receivers += [TEST2, GAUGE]
+    tape.log_delivery(TEST2, "creek/depth", b"\xff\x00", 1, True, {"correlation_data": b"\xff"})
+    who = {"principal": "0a1b", "source_ip": "127.0.0.1", "source_port": 4711}
+    assert tape.entries() == [
+        {
+            "number": 1,
+            "time": 10.5,
+            "kind": "publish",
+            "client_id": "gauge",
+            **who,
+            "topic": "creek/depth",
+            "qos": 1,
+            "retain": False,
+            "size": 3,
+            "payload": "1.4",
+            "to": ["Test2", "gauge"],
+        },
+        {
+            "number": 2,
+            "time": 10.5,
+            "kind": "deliver",
+            "client_id": "Test2",
+            "principal": "",
+            "source_ip": "",
+            "source_port": 0,
+            "topic": "creek/depth",
+            "qos": 1,
+            "retain": True,
+            "size": 2,
+            "payload_base64": "/wA=",
+            "properties": {"correlation_data_base64": "/w=="},
+        },
+    ]
+
+
+@pytest.mark.parametrize("after", [0, 1, 255, 256, 257, 300, 511, 600, 700])
+def test_messages_stand_between_the_other_entries(after: int) -> None:
+    tape = EventLog()
+    for number in range(1, 601):
+        if number % 100 == 0:
+            tape.append("connect", client_id=str(number))
+        else:
+            send(tape)
+    numbers = [entry["number"] for entry in tape.entries(after)]
+    assert numbers == list(range(after + 1, 601))
+
+
+def test_a_flood_of_messages_pushes_nothing_else_off() -> None:
+    tape = EventLog(packets=BufferLimit(1_000, 10_000_000))
+    tape.append("publish", client_id="a", **refusal("No."))
+    tape.append("connect", client_id="a")
+    for _ in range(5_000):
+        send(tape)
+    entries = tape.entries()
+    assert [entry["kind"] for entry in entries[:3]] == ["publish", "connect", "publish"]
+    assert entries[0]["refusal"]
+    assert 1_000 - 256 <= len(entries) - 2 <= 1_000 + 256
+    assert [entry["number"] for entry in entries[2:]] == list(
+        range(tape.last_number - len(entries) + 3, tape.last_number + 1)
+    )
+
+
+@pytest.mark.parametrize(
+    "heavy",
+    [
+        {"payload": b"x" * 16_000},
+        {"properties": {"user_properties": [("a", "x" * 15_000)]}},
+        {"receivers": [GAUGE] * 2_000},
+    ],
+)
+def test_messages_are_bounded_in_bytes_too(heavy: dict[str, Any]) -> None:
+    tape = EventLog(packets=BufferLimit(10_000, 5_000_000))
+    for _ in range(2_000):
+        send(tape, **heavy)
+    assert 200 < len(tape.entries()) < 600
+
+
+def test_what_is_too_large_is_not_kept_only_how_large_it_was() -> None:
+    tape = EventLog()
+    properties = {"user_properties": [("a", "x" * MAX_LOGGED_PAYLOAD)]}
+    send(tape, payload=b"x" * (MAX_LOGGED_PAYLOAD + 1))
+    send(tape, payload=b"x" * MAX_LOGGED_PAYLOAD, properties=properties)
+    tape.log_delivery(TEST2, "a", b"x" * (MAX_LOGGED_PAYLOAD + 1), 0, False, properties)
+    large, largest_kept, delivered = tape.entries()
+    assert (large["size"], "payload" in large) == (MAX_LOGGED_PAYLOAD + 1, False)
+    assert len(largest_kept["payload"]) == largest_kept["size"] == MAX_LOGGED_PAYLOAD
+    assert "properties" not in largest_kept
+    assert (delivered["size"], "payload" in delivered) == (MAX_LOGGED_PAYLOAD + 1, False)
+
+
+def test_an_empty_payload_is_kept() -> None:
+    tape = EventLog()
+    send(tape, payload=b"")
+    assert (tape.entries()[0]["size"], tape.entries()[0]["payload"]) == (0, "")
+
+
+def test_what_the_cloud_tells_nobody_is_not_on_it() -> None:
+    tape = EventLog()
+    answer = "$aws/things/Test2/shadow/update/accepted"
+    for _ in range(300):
+        send(tape, answer, sender=CLOUD)
+    send(tape, answer, sender=CLOUD, receivers=[GAUGE])
+    send(tape, answer)
+    send(tape, "creek/depth", sender=CLOUD)
+    assert [entry["number"] for entry in tape.entries()] == [301, 302, 303]
+
+
+# --- refusals and the door ------------------------------------------------------------------------
+
+
+def test_the_last_refusal_of_all_and_of_one() -> None:
+    tape = EventLog()
+    assert tape.last_refusal() is None
+    tape.append("publish", client_id="a", **refusal("first"))
+    tape.append("publish", client_id="a", **refusal("second"))
+    tape.append("subscribe", client_id="b", **refusal("third"))
+    tape.append("protocol", **refusal("of nobody"))
+    tape.append("connect", client_id="a")
+    summaries = [
+        entry and entry["refusal"]["summary"]
+        for entry in map(tape.last_refusal, (None, "a", "b", "c"))
+    ]
+    assert summaries == ["of nobody", "second", "third", None]
+
+
+def test_the_door_to_it() -> None:
+    tape = EventLog(clock=lambda: 1.0)
+    door = admin_endpoints(tape)
+    assert door["tape"]({}) == {"entries": [], "after": 0, "until": 0}
+    assert door["why"]({}) == {"entry": None}
+    tape.append("connect", client_id="a")
+    tape.append("publish", client_id="a", **refusal("No."))
+    assert door["tape"]({"after": 1}) == {"entries": tape.entries(after=1), "after": 2, "until": 2}
+    assert door["why"]({"client_id": "a"}) == {"entry": tape.entries()[1]}
+    assert door["why"]({"client_id": "b"}) == {"entry": None}
+
+
+def test_the_last_refusal_of_a_thing_whatever_its_client_id() -> None:
+    tape = EventLog()
+    door = admin_endpoints(tape)["why"]
+    tape.append("publish", client_id="pump", principal="c1", **refusal("as pump"))
+    tape.append("publish", client_id="other", principal="c2", **refusal("other"))
+    question = {"client_id": "Test2", "principals": ["c0", "c1"]}
+    assert door(question)["entry"]["refusal"]["summary"] == "as pump"
+    tape.append("shadow", client_id="phone", thing="Test2", **refusal("of its shadow"))
+    assert door(question)["entry"]["refusal"]["summary"] == "of its shadow"
+    with pytest.raises(ServiceError, match="'principals' is a list of ids"):
+        door({"client_id": "Test2", "principals": "c1"})
+
+
+@pytest.mark.parametrize("payload", [b"x", b"x" * 10_000])
+def test_the_door_gives_a_long_tape_a_page_at_a_time(payload: bytes) -> None:
+    tape = EventLog(packets=BufferLimit(10_000, 100_000_000))
+    for _ in range(1_200):
+        send(tape, payload=payload)
+    door = admin_endpoints(tape)["tape"]
+    page = door({})
+    entries = page["entries"]
+    send(tape)  # after the first page was asked for
+    while page["after"] < page["until"]:
+        assert len(json.dumps(page)) < PAGE_BYTES + 20_000
+        page = door({"after": page["after"], "until": page["until"]})
+        entries += page["entries"]
+    assert [entry["number"] for entry in entries] == list(range(1, 1_201))
+    assert door({"after": 1_200})["entries"] == tape.entries(after=1_200)
+
+
+@pytest.mark.parametrize(
+    ("question", "numbers"),
+    [
+        ({}, [1, 2, 3, 4, 5, 6, 7]),
+        ({"kind": "publish"}, [3, 4, 5]),
+        ({"kind": "publish", "thing": "Test2"}, [4]),
+        ({"thing": "Test2"}, [4, 7]),
+        ({"thing": "gauge"}, [1, 2, 3, 4]),
+        ({"topic": "creek/#"}, [2, 3, 4, 5]),
+        ({"topic": "creek/+"}, [3, 4, 5]),
+        ({"topic": "creek/stage"}, [4]),
+        ({"topic": "creek/depth"}, [3, 5]),
+        ({"topic": "house/#"}, [6]),
+        ({"topic": "creek/depth", "after": 3}, [5]),
+        ({"topic": "creek/depth", "until": 4}, [3]),
+        ({"kind": "nothing"}, []),
+    ],
+)
+def test_asking_for_some_of_it(question: dict[str, Any], numbers: list[int]) -> None:
+    tape = EventLog()
+    tape.append("connect", client_id="gauge")
+    tape.append("subscribe", client_id="gauge", filter="creek/#")
+    send(tape)
+    send(tape, "creek/stage", receivers=[TEST2])
+    tape.append("publish", client_id="other", resource="topic/creek/depth", **refusal("No."))
+    tape.append("subscribe", resource="topicfilter/house/#", **refusal("No."))
+    tape.append("shadow", client_id="", thing="Test2", shadow="")
+    page = admin_endpoints(tape)["tape"](question)
+    assert [entry["number"] for entry in page["entries"]] == numbers
+    assert page["after"] == page["until"]
+
+
+def test_the_door_tells_who_asks_wrongly(lab: Lab) -> None:
+    with pytest.raises(RuntimeError, match="The local cloud answered 400"):
+        lab._admin("tape", {"after": "yesterday"})
+    with pytest.raises(RuntimeError, match="'topic' is a topic, or a topic filter"):
+        lab._admin("tape", {"topic": 5})
+
+
+def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> None:
+    allowed = [
+        {"Effect": "Allow", "Action": "iot:*", "Resource": ["ARN:client/*", "ARN:topic*/a/*"]}
+    ]
+    thing = new_thing(allowed)
+    last = int(lab.events().index[-1])
+    with lab.connect(thing.name) as device:
+        inbox = device.subscribe("a/#")
+        device.publish("a/b", "x")
+        inbox.wait_for(1, timeout=5)
+        device.unsubscribe("a/#")
+        with pytest.raises(RequestRefused):
+            device.publish("b/a", "x")
+    lab.client("iot-data").update_thing_shadow(
+        thingName=thing.name, payload='{"state": {"reported": {"depth": 1}}}'
+    )
+    lab.client("iot-data").delete_thing_shadow(thingName=thing.name)
+    mine = lab._admin("tape", {"after": last, "thing": thing.name})["entries"]
+    connect, subscribe, publish, unsubscribe, refused, disconnect, update, delete = mine
+    assert [each["kind"] for each in mine] == [
+        "connect",
+        "subscribe",
+        "publish",
+        "unsubscribe",
+        "publish",
+        "disconnect",
+        "shadow",
+        "shadow",
+    ]
+    for each in mine[:6]:
+        assert each["principal"] == thing.certificate_id
+        assert each["source_ip"] in ("127.0.0.1", "::1")
+        assert each["source_port"] == connect["source_port"] > 0
+    assert (subscribe["filter"], unsubscribe["filter"]) == ("a/#", "a/#")
+    assert (publish["topic"], publish["payload"], publish["to"]) == ("a/b", "x", [thing.name])
+    assert refused["refusal"]["summary"]
+    assert disconnect["reason"] == "CLIENT_INITIATED_DISCONNECT"
+    assert (update["verb"], update["version"], update["previous"]) == ("update", 1, None)
+    assert update["document"]["state"] == {"reported": {"depth": 1}}
+    assert (delete["verb"], delete["version"], delete["document"]) == ("delete", 1, None)
+    assert delete["previous"] == update["document"]
+    calls = lab._admin("tape", {"after": last, "kind": "call"})["entries"]
+    assert [(each["operation"], each["status"]) for each in calls] == [
+        ("UpdateThingShadow", 200),
+        ("DeleteThingShadow", 200),
+    ]
+
+
+def test_messages_that_go_out_later_are_entries_of_their_own(
+    lab: Lab, new_thing: NewThings
+) -> None:
+    reader, writer = new_thing(), new_thing()
+    last = int(lab.events().index[-1])
+    topic = f"later/{reader.name}"
+    with lab.connect(writer.name) as device:
+        device.publish(topic, "kept", retain=True)
+    with lab.connect(reader.name) as device:
+        device.subscribe(topic).wait_for(1, timeout=5)
+    tape = lab.events(after=last, topic=topic)
+    assert tape["kind"].tolist() == ["publish", "subscribe", "deliver"]
+    assert tape["client_id"].tolist() == [writer.name, reader.name, reader.name]
+    assert tape["payload"].tolist()[::2] == ["kept", "kept"]
+
+
+def test_no_key_is_on_it(lab: Lab, new_thing: NewThings) -> None:
+    last = int(lab.events().index[-1])
+    thing = new_thing()
+    with lab.connect(thing.name) as device:
+        device.publish("a/b", "x")
+    text = json.dumps(lab._admin("tape", {"after": last}))
+    assert thing.name in text
+    assert "PRIVATE KEY" not in text
+    assert thing.files.private_key.read_text()[100:140] not in text
+    assert lab.session.get_credentials().secret_key not in text

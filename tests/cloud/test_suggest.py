@@ -1,0 +1,371 @@
+"""The smallest change that would allow a request: that it is true, and that it gives no more."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from creeklab.cloud.authorization import ConnectionAuthorization
+from creeklab.cloud.policy import Authorizer, SuggestedChange, parse, suggest
+from creeklab.cloud.registry import Registry
+from creeklab.cloud.security.ca import CertificateAuthority
+from creeklab.cloud.storage.database import Database
+from tests.cloud.iot_fixture import ARN, Clock
+from tests.cloud.test_authorization import (
+    ACTIONS,
+    KINDS,
+    NAMES,
+    World,
+    applying,
+    build,
+    context,
+    info,
+    worlds,
+)
+
+TEST2 = {
+    "iot:ClientId": "Test2",
+    "iot:Connection.Thing.ThingName": "Test2",
+    "iot:Connection.Thing.IsAttached": "true",
+}
+EVERYTHING = [
+    (f"iot:{verb}", f"{ARN}{kind}/{name}")
+    for verb in [*ACTIONS.values(), "RetainPublish"]
+    for kind in ("client", "topic", "topicfilter")
+    for name in [*NAMES, "creek/depth", "creek/elkhorn", "creek/*", "Test1", "other", "a?c", "abc"]
+]
+
+
+def document(*statements: dict[str, Any], version: str | None = "2012-10-17") -> str:
+    head = {} if version is None else {"Version": version}
+    text = json.dumps({**head, "Statement": list(statements)})
+    return text.replace("ARN:", ARN)
+
+
+def allow(action: str | list[str], resource: str | list[str], **more: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
+
+
+def deny(action: str | list[str], resource: str | list[str], **more: Any) -> dict[str, Any]:
+    return {**allow(action, resource), "Effect": "Deny", **more}
+
+
+def changed(documents: dict[str, str], mends: tuple[SuggestedChange, ...]) -> dict[str, str]:
+    return {**documents, **{each.policy: each.document for each in mends}}
+
+
+def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str]]:
+    bound = Authorizer([parse(text, name=name) for name, text in documents.items()], known)
+    return {asked for asked in EVERYTHING if bound.decide(*asked).allows}
+
+
+# One policy, a request, and the lines of the document that change.
+@pytest.mark.parametrize(
+    ("statement", "action", "resource", "lines"),
+    [
+        pytest.param(
+            allow("iot:Publish", "ARN:topic/$aws/things/Test1/shadow/update"),
+            "iot:Publish",
+            "topic/$aws/things/Test2/shadow/update",
+            [
+                '-      "Resource": "ARN:topic/$aws/things/Test1/shadow/update"',
+                '+      "Resource": "ARN:topic/$aws/things/Test2/shadow/update"',
+            ],
+            id="the tutorial's slip",
+        ),
+        pytest.param(
+            allow("iot:Publish", "ARN:topic/creek/#"),
+            "iot:Publish",
+            "topic/creek/depth",
+            [
+                '-      "Resource": "ARN:topic/creek/#"',
+                '+      "Resource": "ARN:topic/creek/depth"',
+            ],
+            id="a wildcard of MQTT",
+        ),
+        pytest.param(
+            allow("iot:Subscribe", "ARN:topic/creek/depth"),
+            "iot:Subscribe",
+            "topicfilter/creek/depth",
+            [
+                '-      "Resource": "ARN:topic/creek/depth"',
+                '+      "Resource": "ARN:topicfilter/creek/depth"',
+            ],
+            id="topic for topicfilter",
+        ),
+        pytest.param(
+            allow("iot:Publish", ["ARN:topic/house/cellar", "ARN:topic/house/attic"]),
+            "iot:Publish",
+            "topic/creek/depth",
+            [
+                '-        "ARN:topic/house/attic"',
+                '+        "ARN:topic/house/attic",',
+                '+        "ARN:topic/creek/depth"',
+            ],
+            id="one more resource",
+        ),
+        pytest.param(
+            allow("iot:Conect", "ARN:client/Test2"),
+            "iot:Connect",
+            "client/Test2",
+            [
+                '-      "Action": "iot:Conect",',
+                '+      "Action": "iot:Connect",',
+            ],
+            id="a misspelt action",
+        ),
+        pytest.param(
+            allow("iot:Publish", "ARN:topic/creek/depth"),
+            "iot:RetainPublish",
+            "topic/creek/depth",
+            [
+                '-      "Action": "iot:Publish",',
+                '+      "Action": [',
+                '+        "iot:Publish",',
+                '+        "iot:RetainPublish"',
+                "+      ],",
+            ],
+            id="one more action",
+        ),
+        pytest.param(
+            allow(["iot:Publish", "iot:Receive"], "ARN:topic/Creek/depth"),
+            "iot:Publish",
+            "topic/creek/depth",
+            [
+                "+    },",
+                "+    {",
+                '+      "Effect": "Allow",',
+                '+      "Action": "iot:Publish",',
+                '+      "Resource": "ARN:topic/creek/depth"',
+            ],
+            id="what the statement says is about more than this action",
+        ),
+        pytest.param(
+            allow("iot:Publish", "ARN:topic/creek/*", Condition={"Bool": {"iot:X": "true"}}),
+            "iot:Publish",
+            "topic/creek/depth",
+            [
+                "+    },",
+                "+    {",
+                '+      "Effect": "Allow",',
+                '+      "Action": "iot:Publish",',
+                '+      "Resource": "ARN:topic/creek/depth"',
+            ],
+            id="a condition stays as it is",
+        ),
+    ],
+)
+def test_what_changes(
+    statement: dict[str, Any], action: str, resource: str, lines: list[str]
+) -> None:
+    documents = {"P": document(statement)}
+    (found,) = suggest(documents, TEST2, action, ARN + resource)
+    assert found.policy == "P"
+    got = [line for line in found.diff.split("\n") if line.startswith(("+", "-"))]
+    assert got == [line.replace("ARN:", ARN) for line in lines]
+    extra = allowed(changed(documents, (found,))) - allowed(documents)
+    assert extra <= {(action, ARN + resource)}
+
+
+def test_without_a_policy_one_is_made() -> None:
+    (found,) = suggest({}, TEST2, "iot:Connect", ARN + "client/Test2")
+    assert found.before is None
+    assert "attach it" in found.how
+    assert found.after["Statement"] == [allow("iot:Connect", ARN + "client/Test2")]
+    assert found.diff.startswith("+{\n")
+
+
+def test_what_is_allowed_needs_no_change() -> None:
+    documents = {"P": document(allow("iot:*", "*"))}
+    assert suggest(documents, TEST2, "iot:Connect", ARN + "client/Test2") == ()
+
+
+def test_wildcards_in_a_request_are_not_wildcards_in_the_policy() -> None:
+    for version in ("2012-10-17", "2008-10-17", None):
+        documents = {"P": document(allow("iot:Publish", "ARN:topic/x"), version=version)}
+        for name in ("creek/*", "a?c"):
+            asked = ("iot:Publish", f"{ARN}topic/{name}")
+            mends = suggest(documents, TEST2, *asked)
+            assert allowed(changed(documents, mends)) - allowed(documents) == {asked}
+            assert (mends[0].before is None) == (version != "2012-10-17")
+
+
+def test_a_policy_that_is_full_is_left_as_it_is() -> None:
+    full = allow("iot:Publish", [f"ARN:topic/{'x' * 56}/{number:03}" for number in range(18)])
+    documents = {"P": document(full)}
+    assert len("".join(documents["P"].split())) in range(1900, 2048)
+    (found,) = suggest(documents, TEST2, "iot:Subscribe", ARN + "topicfilter/creek/depth")
+    assert found.before is None
+
+
+def test_what_a_line_allowed_before_is_said_to_go() -> None:
+    documents = {"P": document(allow("iot:Connect", "ARN:client/Test1"))}
+    (found,) = suggest(documents, TEST2, "iot:Connect", ARN + "client/Test2")
+    assert found.warnings == (
+        "It takes away what that line allowed: iot:Connect on 'client/Test1'.",
+    )
+
+
+def test_the_cause_of_an_empty_variable_is_named() -> None:
+    topic = "ARN:topic/creek/${iot:Connection.Thing.ThingName}/depth"
+    documents = {"P": document(allow("iot:Publish", topic))}
+    asked = ("iot:Publish", ARN + "topic/creek/gauge/depth")
+    (found,) = suggest(documents, {"iot:ClientId": "gauge"}, *asked)
+    (warning,) = found.warnings
+    assert warning.startswith("Better mend the cause: the variable")
+    assert "'gauge' is not the name of a Thing" in warning
+
+
+def test_a_wide_filter_has_its_warning() -> None:
+    documents = {"P": document(allow("iot:Connect", "*"))}
+    (found,) = suggest(documents, TEST2, "iot:Subscribe", ARN + "topicfilter/#")
+    assert any("messages of all devices" in warning for warning in found.warnings)
+
+
+def test_a_deny_is_narrowed_to_what_it_need_not_deny() -> None:
+    asked = ("iot:Publish", ARN + "topic/creek/depth")
+    documents = {
+        "P": document(allow("iot:*", "*")),
+        "D": document(
+            deny("iot:*", ["ARN:topic/creek/depth", "ARN:topic/other"], Sid="keep"),
+            deny("iot:Publish", "ARN:topic/creek/depth"),
+        ),
+    }
+    (found,) = suggest(documents, TEST2, *asked)
+    assert found.policy == "D"
+    assert found.warnings == ()
+    before, after = allowed(documents), allowed(changed(documents, (found,)))
+    assert after - before == {asked}
+    assert before <= after
+
+
+def test_a_deny_that_covers_more_frees_more_and_says_so() -> None:
+    asked = ("iot:Publish", ARN + "topic/creek/depth")
+    documents = {"D": document(allow("iot:*", "*"), deny("iot:Publish", "ARN:topic/creek/*"))}
+    (found,) = suggest(documents, TEST2, *asked)
+    assert found.warnings == (
+        "A Deny has no exceptions: iot:Publish on all of 'topic/creek/*' is no longer denied.",
+    )
+    gained = allowed(changed(documents, (found,))) - allowed(documents)
+    assert asked in gained
+    assert {action for action, _ in gained} == {"iot:Publish"}
+
+
+def test_a_policy_that_only_denies_may_have_to_become_another() -> None:
+    asked = ("iot:Publish", ARN + "topic/creek/depth")
+    documents = {"D": document(deny("iot:Publish", "ARN:topic/creek/depth"))}
+    (found,) = suggest(documents, TEST2, *asked)
+    assert allowed(changed(documents, (found,))) == {asked}
+
+
+# --- whatever the policies, whatever the request -------------------------------------------------
+
+
+def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Path) -> None:
+    """Apply each proposal to an account, and ask TestAuthorization and the broker's own rights."""
+    files = itertools.count()
+    refusals = {"IMPLICIT_DENY": 0, "EXPLICIT_DENY": 0}
+
+    def registry_of() -> Registry:
+        return Registry(
+            Database(tmp_path / f"{next(files)}.db"),
+            authority,
+            account="123456789012",
+            region="us-east-1",
+            endpoint="localhost",
+            clock=Clock(),
+        )
+
+    def guard(world: World) -> str:
+        """Deny the first two requests, the one alone and the other among more."""
+        (verb, name), (other, _) = world.asked[:2]
+        resources = [f"{ARN}{KINDS[verb]}/{name}", f"{ARN}{KINDS[other]}/creek/*"]
+        return document(deny([f"iot:{ACTIONS[verb]}", f"iot:{ACTIONS[other][:5]}*"], resources))
+
+    def apply(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
+        for each in mends:
+            if each.before is None:
+                iot.create_policy(policyName=each.policy, policyDocument=each.document)
+                iot.attach_policy(policyName=each.policy, target=arn)
+            else:
+                iot.create_policy_version(
+                    policyName=each.policy, policyDocument=each.document, setAsDefault=True
+                )
+
+    def undo(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
+        for each in mends:
+            if each.before is None:
+                iot.detach_policy(policyName=each.policy, target=arn)
+                iot.delete_policy(policyName=each.policy)
+            else:
+                iot.set_default_policy_version(policyName=each.policy, policyVersionId="1")
+                versions = iot.list_policy_versions(policyName=each.policy)["policyVersions"]
+                for version in versions:
+                    if version["versionId"] != "1":
+                        iot.delete_policy_version(
+                            policyName=each.policy, policyVersionId=version["versionId"]
+                        )
+
+    universe = [(verb, name) for verb in KINDS for name in NAMES]
+
+    def decisions(iot: Any, arn: str, client: str) -> dict[tuple[str, str], str]:
+        results = iot.test_authorization(
+            principal=arn,
+            clientId=client,
+            authInfos=[info(verb, f"{KINDS[verb]}/{name}") for verb, name in universe],
+        )["authResults"]
+        return {
+            asked: result["authDecision"] for asked, result in zip(universe, results, strict=True)
+        }
+
+    @settings(max_examples=60, deadline=None)
+    @given(worlds)
+    def check(world: World) -> None:
+        registry = registry_of()
+        iot, arn = build(world, registry)
+        documents = {f"p{number}": world.policies[number] for number in applying(world)}
+        documents["guard"] = guard(world)
+        iot.create_policy(policyName="guard", policyDocument=documents["guard"])
+        iot.attach_policy(policyName="guard", target=arn)
+        before = decisions(iot, arn, world.client_id)
+        for asked in dict.fromkeys(world.asked):
+            verb, resource = f"iot:{ACTIONS[asked[0]]}", f"{KINDS[asked[0]]}/{asked[1]}"
+            mends = suggest(documents, context(world), verb, ARN + resource)
+            if before[asked] == "ALLOWED":
+                assert mends == ()
+                continue
+            refusals[before[asked]] += 1
+            assert mends
+            apply(iot, arn, mends)
+            after = decisions(iot, arn, world.client_id)
+            broker = ConnectionAuthorization(registry, arn[-64:], world.client_id, "127.0.0.1")
+            assert after[asked] == "ALLOWED"
+            assert broker.allows(verb, resource)
+            gained = {
+                each
+                for each in universe
+                if (before[each], after[each]) != ("ALLOWED", "ALLOWED")
+                and after[each] == "ALLOWED"
+            }
+            freed = any("no longer denied" in text for each in mends for text in each.warnings)
+            assert gained == {asked} or (freed and {verb for verb, _ in gained} == {asked[0]})
+            # No message has a topic with a wildcard of MQTT in it.
+            possible = [
+                each for each in universe if each[0] == "SUBSCRIBE" or not set("+#") & set(each[1])
+            ]
+            lost = {
+                each for each in possible if before[each] == "ALLOWED" and after[each] != "ALLOWED"
+            }
+            told = any("takes away" in text for each in mends for text in each.warnings)
+            assert not lost or told
+            undo(iot, arn, mends)
+        assert decisions(iot, arn, world.client_id) == before
+
+    check()
+    assert sum(refusals.values()) > 200
+    assert min(refusals.values()) > 20
