@@ -24,10 +24,10 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 from moto.server import ThreadedMotoServer
 
+from creeklab import Lab, open_lab
 from creeklab.client.device import RequestRefused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.resources.resource import CERTIFICATE, POLICY, THING
 from creeklab.targets import aws
 from creeklab.targets.aws import AwsError, open_aws
@@ -251,7 +251,9 @@ def test_nothing_is_done_without_a_yes(
     client = lab.client(service)
     sent: list[str] = []
     client.meta.events.register("before-send", lambda **_: sent.append("a call"))
-    with pytest.raises(AwsError, match=r"nobody has agreed.*agree=True.*CREEKLAB_AGREE=yes"):
+    with pytest.raises(
+        AwsError, match=r"nobody has agreed.*accept_costs=True.*CREEKLAB_ACCEPT_COSTS=yes"
+    ):
         client.create_thing(thingName="t") if service == "iot" else client.publish(topic="t")
     assert sent == []
     asked = typed("yes")
@@ -274,15 +276,15 @@ def test_a_connection_costs_too(typed: Callable[..., list[str]], tmp_path: Path)
 def test_a_program_agrees_beforehand(how: str, moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
     moto.setattr("builtins.input", never_asked)
     if how == "environment":
-        moto.setenv("CREEKLAB_AGREE", "yes")
-    lab = open_lab("aws", home=tmp_path, agree=how == "argument")
+        moto.setenv("CREEKLAB_ACCEPT_COSTS", "yes")
+    lab = open_lab("aws", home=tmp_path, accept_costs=how == "argument")
     lab.client("iot").list_things()
 
 
 def test_each_account_and_region_is_agreed_to_by_itself(
     moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    open_lab("aws", home=tmp_path, agree=True)
+    open_lab("aws", home=tmp_path, accept_costs=True)
     moto.setenv("AWS_REGION", "us-west-2")
     moto.setattr("builtins.input", lambda _: "no")
     with pytest.raises(AwsError):
@@ -312,7 +314,7 @@ def test_port_alpn_ca_and_host_of_the_connection(
         seen["tls"] = options
         return context(options)
 
-    lab = open_lab("aws", home=tmp_path, agree=True, mqtt_port=port)
+    lab = open_lab("aws", home=tmp_path, accept_costs=True, mqtt_port=port)
     lab.keys.save("Test2", lab.client("iot").create_keys_and_certificate())
     moto.setattr(awscrt.mqtt5, "Client", client)
     moto.setattr(awscrt.io, "ClientTlsContext", tls)
@@ -357,7 +359,7 @@ def test_port_443_is_taken_where_8883_is_closed(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def aws_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with stand_in(tmp_path_factory.mktemp("aws")):
-        yield open_lab("aws", home=tmp_path_factory.mktemp("home"), agree=True)
+        yield open_lab("aws", home=tmp_path_factory.mktemp("home"), accept_costs=True)
 
 
 def outsider(lab: Lab) -> Any:
@@ -490,7 +492,7 @@ def test_what_was_made_in_one_region_is_not_taken_down_from_another(
     labs = []
     for region in REGIONS:
         moto.setenv("AWS_REGION", region)
-        labs.append(open_lab("aws", home=tmp_path, agree=True))
+        labs.append(open_lab("aws", home=tmp_path, accept_costs=True))
     here, there = labs
     for lab in labs:
         lab.client("iot").create_thing(thingName="Test2")

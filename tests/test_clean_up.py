@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from creeklab import Lab, open_lab
 from creeklab.cli import main
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import make_thing
 
 

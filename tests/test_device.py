@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 import creeklab.client.device_shadow
+from creeklab import Lab, open_lab
 from creeklab.client.device import RESPONSE_TIMEOUT, Device, RequestRefused
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.client.topics import topic_fault
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
 NewThings = Callable[..., NewThing]

@@ -15,9 +15,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from creeklab import Lab, open_lab
 from creeklab.client.key_files import certificate_id
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger.cost import Usage
 from creeklab.ledger.ledger_file import LedgerFile
 from creeklab.resources.resource import (

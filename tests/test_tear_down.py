@@ -14,8 +14,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger.ledger_file import LedgerFile
 from creeklab.resources.resource import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Resource
 from tests.test_ledger import POLICY_TEXT, others

@@ -399,7 +399,7 @@ def _ca_line(home: Path) -> str:
 def _participants(home: Path) -> str:
     from creeklab.lab.open_lab import open_lab
 
-    joined = open_lab("local", home=home)._admin("participants", {})["participants"]
+    joined = open_lab("local", home=home).admin("participants")["participants"]
     if not joined:
         return "Nobody has joined yet."
     rows = [("name", "account", "Things", "connected")]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -31,14 +32,10 @@ from creeklab.course.resources import (
 )
 from creeklab.resources import resource as made
 from creeklab.resources.lookup import exists, paginate, shadow_names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from creeklab.lab.lab import Lab
+from creeklab.session.lab_session import LabSession
 
 
-def catch_up(lab: Lab, notebook: str | int) -> str:
+def catch_up(lab: LabSession, notebook: str | int) -> str:
     """Bring the account of `lab` to the start of `notebook`, named by its number or its file.
 
     Returns
@@ -79,7 +76,7 @@ def catch_up(lab: Lab, notebook: str | int) -> str:
     return step(lab)
 
 
-def _refuse_what_others_made(lab: Lab) -> None:
+def _refuse_what_others_made(lab: LabSession) -> None:
     """Refuse to work on anything in an AWS account that has a name of the course by chance."""
     for name in THINGS:
         thing = made.Resource(made.THING, (name,))
@@ -96,7 +93,7 @@ def _refuse_what_others_made(lab: Lab) -> None:
             raise _not_ours(lab, policy)
 
 
-def _not_ours(lab: Lab, one: made.Resource) -> RuntimeError:
+def _not_ours(lab: LabSession, one: made.Resource) -> RuntimeError:
     return RuntimeError(
         f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
         "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
@@ -104,30 +101,30 @@ def _not_ours(lab: Lab, one: made.Resource) -> RuntimeError:
     )
 
 
-def _before_anything(_: Lab) -> str:
+def _before_anything(_: LabSession) -> str:
     return "This notebook needs nothing."
 
 
-def _before_tour(lab: Lab) -> str:
+def _before_tour(lab: LabSession) -> str:
     _before_mqtt(lab)
     return f"There are the Things '{THING}' and '{TEST_CLIENT}', with certificates and policies."
 
 
-def _before_thing(lab: Lab) -> str:
+def _before_thing(lab: LabSession) -> str:
     for thing in (THING, *TRIAL_THINGS):
         _remove_thing(lab, thing)
     _remove_policy(lab, THING_POLICY)
     return f"There is no Thing '{THING}' yet."
 
 
-def _before_policy(lab: Lab) -> str:
+def _before_policy(lab: LabSession) -> str:
     for policy in (THING_POLICY, WIDE_POLICY, *TRIAL_POLICIES):
         _remove_policy(lab, policy)
     _have_device(lab, THING, {})
     return f"The Thing '{THING}' has an active certificate, and the certificate no policy."
 
 
-def _before_mqtt(lab: Lab) -> str:
+def _before_mqtt(lab: LabSession) -> str:
     _have_device(lab, THING, {THING_POLICY: thing_policy(lab)})
     _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
     return (
@@ -136,13 +133,13 @@ def _before_mqtt(lab: Lab) -> str:
     )
 
 
-def _before_shadow(lab: Lab) -> str:
+def _before_shadow(lab: LabSession) -> str:
     said = _before_mqtt(lab)
     _remove_shadows(lab, THING)
     return f"{said} '{THING}' has no shadow yet."
 
 
-def _before_sensor(lab: Lab) -> str:
+def _before_sensor(lab: LabSession) -> str:
     policies = {THING_POLICY: thing_policy(lab), SENSOR_POLICY: sensor_policy(lab)}
     _have_device(lab, THING, policies)
     _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
@@ -153,7 +150,7 @@ def _before_sensor(lab: Lab) -> str:
     )
 
 
-def _before_breaking(lab: Lab) -> str:
+def _before_breaking(lab: LabSession) -> str:
     for policy in BROKEN_POLICIES:
         _remove_policy(lab, policy)
     for thing in TRIAL_THINGS:
@@ -167,7 +164,7 @@ def _before_breaking(lab: Lab) -> str:
     )
 
 
-def _before_end(lab: Lab) -> str:
+def _before_end(lab: LabSession) -> str:
     _before_sensor(lab)
     report = json.dumps({"state": {"reported": {"depth": 1.24, "temperature": 70.52}}})
     lab.client("iot-data").update_thing_shadow(thingName=THING, payload=report)
@@ -180,7 +177,7 @@ def _before_end(lab: Lab) -> str:
 # --- steps that may be repeated -----------------------------------------------------------------
 
 
-def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> None:
+def _have_device(lab: LabSession, thing: str, policies: dict[str, dict[str, Any]]) -> None:
     """See to it that the Thing has one certificate, and the certificate just these policies."""
     iot = lab.client("iot")
     # One that is there keeps its attributes.
@@ -200,7 +197,7 @@ def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> N
         iot.attach_policy(policyName=name, target=arn)
 
 
-def _have_certificate(lab: Lab, thing: str) -> str:
+def _have_certificate(lab: LabSession, thing: str) -> str:
     """See to it that a certificate that is known and active is on disk; return its ARN."""
     iot = lab.client("iot")
     try:
@@ -218,7 +215,7 @@ def _have_certificate(lab: Lab, thing: str) -> str:
     return str(certificate["certificateArn"])
 
 
-def _have_policy(lab: Lab, policy: str, document: dict[str, Any]) -> None:
+def _have_policy(lab: LabSession, policy: str, document: dict[str, Any]) -> None:
     """See to it that the policy is there and says this."""
     iot = lab.client("iot")
     try:
@@ -231,7 +228,7 @@ def _have_policy(lab: Lab, policy: str, document: dict[str, Any]) -> None:
             )
 
 
-def _remove_policy(lab: Lab, policy: str) -> None:
+def _remove_policy(lab: LabSession, policy: str) -> None:
     iot = lab.client("iot")
     try:
         targets = list(paginate(iot.list_targets_for_policy, "targets", policyName=policy))
@@ -247,7 +244,7 @@ def _remove_policy(lab: Lab, policy: str) -> None:
         iot.delete_policy(policyName=policy)
 
 
-def _refuse_if_others_attached(lab: Lab, attachment: made.Resource) -> None:
+def _refuse_if_others_attached(lab: LabSession, attachment: made.Resource) -> None:
     """Refuse to take a policy or a Thing of this lab off what others have: it may be in use."""
     if not _is_ours(lab, attachment):
         one, _ = made.endpoints(attachment)
@@ -262,7 +259,7 @@ def _refuse_if_others_attached(lab: Lab, attachment: made.Resource) -> None:
         )
 
 
-def _is_ours(lab: Lab, attachment: made.Resource) -> bool:
+def _is_ours(lab: LabSession, attachment: made.Resource) -> bool:
     """Tell whether this lab made what a Thing or a policy of it is attached to, or attached it."""
     _, other = made.endpoints(attachment)
     return any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other))
@@ -290,7 +287,7 @@ def _drop_versions(iot: Any, policy: str) -> None:
             iot.delete_policy_version(policyName=policy, policyVersionId=version["versionId"])
 
 
-def _remove_shadows(lab: Lab, thing: str) -> None:
+def _remove_shadows(lab: LabSession, thing: str) -> None:
     data = lab.client("iot-data")
     for name in data.list_named_shadows_for_thing(thingName=thing)["results"]:
         data.delete_thing_shadow(thingName=thing, shadowName=name)
@@ -298,7 +295,7 @@ def _remove_shadows(lab: Lab, thing: str) -> None:
         data.delete_thing_shadow(thingName=thing)
 
 
-def _remove_thing(lab: Lab, thing: str) -> None:
+def _remove_thing(lab: LabSession, thing: str) -> None:
     """Remove a Thing, its shadow, and each certificate that is no other Thing's, in AWS's order."""
     iot = lab.client("iot")
     try:

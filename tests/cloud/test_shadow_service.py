@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from creeklab import Lab
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.shadow.document import Rejected, ShadowLimits
 from creeklab.cloud.shadow.service import REMEMBER_DELETED_SECONDS, ShadowService
 from creeklab.cloud.storage.database import Database
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 HOURS = 3600

@@ -32,6 +32,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec import decoder, packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
@@ -50,7 +51,6 @@ from creeklab.cloud.shadow import document as shadow
 from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
 from creeklab.cloud.shadow.service import ShadowService
 from creeklab.cloud.storage.database import Database
-from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.mqtt_house import Client, House, subscribe
 from tests.conftest import NewThing, make_thing
 from tests.hardening import mutate

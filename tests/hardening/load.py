@@ -25,6 +25,7 @@ from unittest.mock import patch
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import (
     Packet,
@@ -38,7 +39,6 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.mqtt.session import session
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.figures import handles, resident
 from tests.hardening.inside import Inside, cloud_inside, wait_for, wire_to

@@ -35,6 +35,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+from creeklab import Lab, open_lab
 from creeklab.bootstrap import REPOSITORY_ROOT
 from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts.account_services import AccountServices
@@ -58,7 +59,6 @@ from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
-from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.iot_harness import ALLOW, CSR, Checked
 from tests.cloud.mqtt_house import Clock, connect
 from tests.conftest import make_thing
