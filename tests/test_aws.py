@@ -28,7 +28,7 @@ from creeklab import Lab, open_lab
 from creeklab.client.device import RequestRefused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
-from creeklab.resources.resource import CERTIFICATE, POLICY, THING
+from creeklab.resources.resource import ResourceKind
 from creeklab.targets import aws
 from creeklab.targets.aws import AwsError, open_aws
 from creeklab.targets.target import NotSupportedOnAws
@@ -251,9 +251,7 @@ def test_nothing_is_done_without_a_yes(
     client = lab.client(service)
     sent: list[str] = []
     client.meta.events.register("before-send", lambda **_: sent.append("a call"))
-    with pytest.raises(
-        AwsError, match=r"nobody has agreed.*accept_costs=True.*CREEKLAB_ACCEPT_COSTS=yes"
-    ):
+    with pytest.raises(AwsError, match=r"nobody accepted.*accept_costs=True.*_COSTS=yes"):
         client.create_thing(thingName="t") if service == "iot" else client.publish(topic="t")
     assert sent == []
     asked = typed("yes")
@@ -267,7 +265,7 @@ def test_a_connection_costs_too(typed: Callable[..., list[str]], tmp_path: Path)
     lab = open_lab("aws", home=tmp_path)
     pair = {"PrivateKey": "x"}
     lab.keys.save("t", {"certificatePem": "x", "keyPair": pair})
-    with pytest.raises(AwsError, match="nobody has agreed"):
+    with pytest.raises(AwsError, match="nobody accepted the costs"):
         lab.connect("t")
     assert len(asked) == 1
 
@@ -379,7 +377,7 @@ def test_a_device_and_its_shadow_work_as_on_the_local_cloud(aws_lab: Lab) -> Non
     assert aws_lab.check.certificate(thing.name)
     assert aws_lab.check.connection(thing.name)
     assert aws_lab.check.shadow(thing.name, depth=1.4)
-    assert aws_lab.ledger.has(THING, thing.name)
+    assert aws_lab.ledger.has(ResourceKind.THING, thing.name)
     assert aws_lab.ledger.cost().use.messages > 0
     assert "costs, indicative" in repr(aws_lab.ledger.cost())
 
@@ -500,11 +498,11 @@ def test_what_was_made_in_one_region_is_not_taken_down_from_another(
     # A call to another region than the lab's is not the lab's.
     here.session.client("iot", region_name=REGIONS[1]).create_thing(thingName="gauge-2")
 
-    assert [one.names for one in here.ledger.made()] == [("Test2",), ("gauge-1",)]
-    assert [one.names for one in there.ledger.made()] == [("Test2",)]
+    assert [one.names for one in here.ledger.resources()] == [("Test2",), ("gauge-1",)]
+    assert [one.names for one in there.ledger.resources()] == [("Test2",)]
     assert there.ledger.tear_down().ok
-    assert there.ledger.made() == ()
-    assert [one.names for one in here.ledger.made()] == [("Test2",), ("gauge-1",)]
+    assert there.ledger.resources() == ()
+    assert [one.names for one in here.ledger.resources()] == [("Test2",), ("gauge-1",)]
     assert here.ledger.tear_down().ok
     left = there.client("iot").list_things()["things"]
     assert [each["thingName"] for each in left] == ["gauge-2"]
@@ -613,10 +611,10 @@ def test_cleaning_up_leaves_what_others_have(aws_lab: Lab) -> None:
     iot = outsider(aws_lab)
     iot.create_thing(thingName="theirs")
     aws_lab.catch_up("05-mqtt")
-    assert aws_lab.ledger.has(POLICY, "Test2Policy")
+    assert aws_lab.ledger.has(ResourceKind.POLICY, "Test2Policy")
     done = aws_lab.ledger.tear_down()
-    assert not any(step.found == "FAILED" for step in done.steps), repr(done)
-    assert not aws_lab.ledger.has(CERTIFICATE)
+    assert not any(step.result == "FAILED" for step in done.steps), repr(done)
+    assert not aws_lab.ledger.has(ResourceKind.CERTIFICATE)
     assert [each["thingName"] for each in iot.list_things()["things"]] == ["theirs"]
     with pytest.raises(ClientError):
         iot.get_policy(policyName="Test2Policy")

@@ -502,7 +502,9 @@ def test_a_second_device_of_one_client_id_is_warned_of(lab: Lab, new_thing: NewT
     thing = new_thing()
     with lab.connect(thing.name):
         again = open_lab(home=lab.home)  # as a notebook does whose cells are run once more
-        with pytest.warns(UserWarning, match=f"client id '{thing.name}' here already") as warned:
+        with pytest.warns(
+            UserWarning, match=f"connected with the client id '{thing.name}'"
+        ) as warned:
             second = again.connect(thing.name)
         assert warned[0].filename == __file__
         lab.connect(thing.name, client_id=f"{thing.name}-b").close()

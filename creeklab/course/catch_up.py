@@ -30,8 +30,8 @@ from creeklab.course.resources import (
     thing_policy,
     wide_policy,
 )
-from creeklab.resources import resource as made
 from creeklab.resources.lookup import exists, paginate, shadow_names
+from creeklab.resources.resource import Resource, ResourceKind, describe_arn, endpoints
 from creeklab.session.lab_session import LabSession
 
 
@@ -79,21 +79,21 @@ def catch_up(lab: LabSession, notebook: str | int) -> str:
 def _refuse_what_others_made(lab: LabSession) -> None:
     """Refuse to work on anything in an AWS account that has a name of the course by chance."""
     for name in THINGS:
-        thing = made.Resource(made.THING, (name,))
+        thing = Resource(ResourceKind.THING, (name,))
         # A shadow needs no Thing; those of this lab's Things are this lab's.
-        if lab.ledger.owns(thing):
+        if lab.ledger.inventory.owns(thing):
             continue
-        if exists(lab.ledger.client, thing):
+        if exists(lab.ledger.inventory.client, thing):
             raise _not_ours(lab, thing)
-        for shadow in shadow_names(lab.ledger.client, name):
-            if not lab.ledger.has(made.SHADOW, name, shadow):
-                raise _not_ours(lab, made.Resource(made.SHADOW, (name, shadow)))
-    for policy in [made.Resource(made.POLICY, (name,)) for name in POLICIES]:
-        if not lab.ledger.owns(policy) and exists(lab.ledger.client, policy):
+        for shadow in shadow_names(lab.ledger.inventory.client, name):
+            if not lab.ledger.has(ResourceKind.SHADOW, name, shadow):
+                raise _not_ours(lab, Resource(ResourceKind.SHADOW, (name, shadow)))
+    for policy in [Resource(ResourceKind.POLICY, (name,)) for name in POLICIES]:
+        if not lab.ledger.inventory.owns(policy) and exists(lab.ledger.inventory.client, policy):
             raise _not_ours(lab, policy)
 
 
-def _not_ours(lab: LabSession, one: made.Resource) -> RuntimeError:
+def _not_ours(lab: LabSession, one: Resource) -> RuntimeError:
     return RuntimeError(
         f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
         "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
@@ -186,7 +186,7 @@ def _have_device(lab: LabSession, thing: str, policies: dict[str, dict[str, Any]
     arn = _have_certificate(lab, thing)
     for other in list(paginate(iot.list_thing_principals, "principals", thingName=thing)):
         # One that others gave it is theirs to take away; it is in nobody's way.
-        if other != arn and _is_ours(lab, made.Resource(made.THING_PRINCIPAL, (thing, other))):
+        if other != arn and _is_ours(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, other))):
             iot.detach_thing_principal(thingName=thing, principal=other)
     iot.attach_thing_principal(thingName=thing, principal=arn)
     for attached in iot.list_attached_policies(target=arn)["policies"]:
@@ -236,7 +236,7 @@ def _remove_policy(lab: LabSession, policy: str) -> None:
         return
     if lab.target == "aws":
         for target in targets:
-            _refuse_if_others_attached(lab, made.Resource(made.POLICY_TARGET, (policy, target)))
+            _refuse_if_others_attached(lab, Resource(ResourceKind.POLICY_TARGET, (policy, target)))
     for target in targets:
         iot.detach_policy(policyName=policy, target=target)
     _drop_versions(iot, policy)
@@ -244,13 +244,13 @@ def _remove_policy(lab: LabSession, policy: str) -> None:
         iot.delete_policy(policyName=policy)
 
 
-def _refuse_if_others_attached(lab: LabSession, attachment: made.Resource) -> None:
+def _refuse_if_others_attached(lab: LabSession, attachment: Resource) -> None:
     """Refuse to take a policy or a Thing of this lab off what others have: it may be in use."""
     if not _is_ours(lab, attachment):
-        one, _ = made.endpoints(attachment)
-        other = made.describe_arn(attachment.names[1])
+        one, _ = endpoints(attachment)
+        other = describe_arn(attachment.names[1])
         how = f"The {one} is attached to {other}"
-        if attachment.kind == made.THING_PRINCIPAL:
+        if attachment.kind == ResourceKind.THING_PRINCIPAL:
             how = f"The {one} has {other}"
         raise RuntimeError(
             f"{how} in your AWS account {lab.account}, region {lab.region}, which this lab did not "
@@ -259,9 +259,9 @@ def _refuse_if_others_attached(lab: LabSession, attachment: made.Resource) -> No
         )
 
 
-def _is_ours(lab: LabSession, attachment: made.Resource) -> bool:
+def _is_ours(lab: LabSession, attachment: Resource) -> bool:
     """Tell whether this lab made what a Thing or a policy of it is attached to, or attached it."""
-    _, other = made.endpoints(attachment)
+    _, other = endpoints(attachment)
     return any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other))
 
 
@@ -304,13 +304,13 @@ def _remove_thing(lab: LabSession, thing: str) -> None:
         principals = []
     if lab.target == "aws":
         for arn in principals:
-            _refuse_if_others_attached(lab, made.Resource(made.THING_PRINCIPAL, (thing, arn)))
+            _refuse_if_others_attached(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, arn)))
     for arn in principals:
         iot.detach_thing_principal(thingName=thing, principal=arn)
         if iot.list_principal_things(principal=arn)["things"]:
             continue
         certificate = arn.rpartition("/")[2]
-        if not lab.ledger.has(made.CERTIFICATE, certificate):
+        if not lab.ledger.has(ResourceKind.CERTIFICATE, certificate):
             continue  # somebody else's
         with _minutes_explained(f"certificate {certificate}", "DeleteConflictException"):
             iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
@@ -320,7 +320,7 @@ def _remove_thing(lab: LabSession, thing: str) -> None:
         iot.delete_thing(thingName=thing)
     deleted = {
         number
-        for number in lab.ledger.all_certificate_ids()
-        if not lab.ledger.has(made.CERTIFICATE, number)
+        for number in lab.ledger.inventory.all_certificate_ids()
+        if not lab.ledger.has(ResourceKind.CERTIFICATE, number)
     }
     lab.keys.remove(thing, deleted)

@@ -308,7 +308,7 @@ class Checks:
 
     def nothing_left(self) -> SelfCheck:
         """Check that nothing is left of what the course makes: in the account, and on disk."""
-        made = self._lab.ledger.all_certificate_ids()
+        made = self._lab.ledger.inventory.all_certificate_ids()
         known = self._lab.keys.certificates()
         left = [
             f"the key files {'of' if folder.name in THINGS else 'in the folder'} '{folder.name}'"

@@ -43,7 +43,8 @@ def open_aws(home: Path, *, accept_costs: bool = False, mqtt_port: int | None = 
     home
         Home folder; the account's keys and ledger get a folder of their own in it.
     accept_costs
-        Whether the lab may create resources that cost money, without asking. Without it, and without ``CREEKLAB_ACCEPT_COSTS=yes`` in the environment, the first thing that costs asks.
+        Whether the lab may create resources that cost money. Without it, and without
+        ``CREEKLAB_ACCEPT_COSTS=yes`` in the environment, the first call that costs money asks.
     mqtt_port
         8883 or 443; without it 8883 if it can be reached, else 443.
 
@@ -194,8 +195,9 @@ class CostConsent:
             answer = ""
         if answer.strip().lower() != "yes":
             raise AwsError(
-                "Nothing was done in AWS, as nobody has agreed to it. Run this again and type "
-                f'yes, or say so beforehand: creeklab.open_lab("aws", accept_costs=True), or {ACCEPT_COSTS}=yes '
-                "in the environment."
+                "Nothing was done in AWS, because nobody accepted the costs. Run this again and "
+                "type yes, or accept them in advance: "
+                f'creeklab.open_lab("aws", accept_costs=True), or {ACCEPT_COSTS}=yes in the '
+                "environment."
             )
         self.give()

@@ -129,8 +129,8 @@ def _account(home: Path, file: Path, told: dict[str, Any], who: dict[str, str]) 
     except AdminRequestRefused as refused:
         if refused.code in _WRONG_KEY:
             raise CloudError(
-                f"The cloud at {where} does not take the join key in {file} ({refused.message}) Ask "
-                "who runs the workshop for the present file, and see that your clock is right."
+                f"The cloud at {where} rejected the join key in {file} ({refused.message}) Ask the "
+                "instructor for the current file, and check this machine's clock."
             ) from None
         raise CloudError(f"You have not joined. {refused.message}") from None
     except SSLError:
