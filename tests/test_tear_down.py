@@ -354,7 +354,7 @@ def test_after_a_failure_at_each_step_it_goes_on_from_there(
             broken = own_lab.ledger.tear_down()
         found = [step.result for step in broken.steps]
         assert found == ["OK"] * calls + ["FAILED"] + ["-"] * (len(found) - calls - 1), repr(broken)
-        assert repr(broken).endswith("Run it again: it goes on from here.")
+        assert repr(broken).endswith("Run it again to continue from here.")
         done.append(broken.steps[0].what)
         assert len(found) == len(ALL_STEPS) + 1 - len(done)
     rest = own_lab.ledger.tear_down()
