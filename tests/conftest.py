@@ -10,9 +10,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+from creeklab import Lab, open_lab
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from tests.closing import close_what_is_reset
 
 counter = itertools.count(1)

@@ -24,11 +24,11 @@ from botocore.exceptions import ClientError
 from cryptography import x509
 from moto.server import ThreadedMotoServer
 
+from creeklab import Lab, open_lab
 from creeklab.client.device import RequestRefused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
-from creeklab.resources.resource import CERTIFICATE, POLICY, THING
+from creeklab.resources.resource import ResourceKind
 from creeklab.targets import aws
 from creeklab.targets.aws import AwsError, open_aws
 from creeklab.targets.target import NotSupportedOnAws
@@ -251,7 +251,7 @@ def test_nothing_is_done_without_a_yes(
     client = lab.client(service)
     sent: list[str] = []
     client.meta.events.register("before-send", lambda **_: sent.append("a call"))
-    with pytest.raises(AwsError, match=r"nobody has agreed.*agree=True.*CREEKLAB_AGREE=yes"):
+    with pytest.raises(AwsError, match=r"nobody accepted.*accept_costs=True.*_COSTS=yes"):
         client.create_thing(thingName="t") if service == "iot" else client.publish(topic="t")
     assert sent == []
     asked = typed("yes")
@@ -265,7 +265,7 @@ def test_a_connection_costs_too(typed: Callable[..., list[str]], tmp_path: Path)
     lab = open_lab("aws", home=tmp_path)
     pair = {"PrivateKey": "x"}
     lab.keys.save("t", {"certificatePem": "x", "keyPair": pair})
-    with pytest.raises(AwsError, match="nobody has agreed"):
+    with pytest.raises(AwsError, match="nobody accepted the costs"):
         lab.connect("t")
     assert len(asked) == 1
 
@@ -274,15 +274,15 @@ def test_a_connection_costs_too(typed: Callable[..., list[str]], tmp_path: Path)
 def test_a_program_agrees_beforehand(how: str, moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
     moto.setattr("builtins.input", never_asked)
     if how == "environment":
-        moto.setenv("CREEKLAB_AGREE", "yes")
-    lab = open_lab("aws", home=tmp_path, agree=how == "argument")
+        moto.setenv("CREEKLAB_ACCEPT_COSTS", "yes")
+    lab = open_lab("aws", home=tmp_path, accept_costs=how == "argument")
     lab.client("iot").list_things()
 
 
 def test_each_account_and_region_is_agreed_to_by_itself(
     moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    open_lab("aws", home=tmp_path, agree=True)
+    open_lab("aws", home=tmp_path, accept_costs=True)
     moto.setenv("AWS_REGION", "us-west-2")
     moto.setattr("builtins.input", lambda _: "no")
     with pytest.raises(AwsError):
@@ -312,7 +312,7 @@ def test_port_alpn_ca_and_host_of_the_connection(
         seen["tls"] = options
         return context(options)
 
-    lab = open_lab("aws", home=tmp_path, agree=True, mqtt_port=port)
+    lab = open_lab("aws", home=tmp_path, accept_costs=True, mqtt_port=port)
     lab.keys.save("Test2", lab.client("iot").create_keys_and_certificate())
     moto.setattr(awscrt.mqtt5, "Client", client)
     moto.setattr(awscrt.io, "ClientTlsContext", tls)
@@ -357,7 +357,7 @@ def test_port_443_is_taken_where_8883_is_closed(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def aws_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with stand_in(tmp_path_factory.mktemp("aws")):
-        yield open_lab("aws", home=tmp_path_factory.mktemp("home"), agree=True)
+        yield open_lab("aws", home=tmp_path_factory.mktemp("home"), accept_costs=True)
 
 
 def outsider(lab: Lab) -> Any:
@@ -377,7 +377,7 @@ def test_a_device_and_its_shadow_work_as_on_the_local_cloud(aws_lab: Lab) -> Non
     assert aws_lab.check.certificate(thing.name)
     assert aws_lab.check.connection(thing.name)
     assert aws_lab.check.shadow(thing.name, depth=1.4)
-    assert aws_lab.ledger.has(THING, thing.name)
+    assert aws_lab.ledger.has(ResourceKind.THING, thing.name)
     assert aws_lab.ledger.cost().use.messages > 0
     assert "costs, indicative" in repr(aws_lab.ledger.cost())
 
@@ -490,7 +490,7 @@ def test_what_was_made_in_one_region_is_not_taken_down_from_another(
     labs = []
     for region in REGIONS:
         moto.setenv("AWS_REGION", region)
-        labs.append(open_lab("aws", home=tmp_path, agree=True))
+        labs.append(open_lab("aws", home=tmp_path, accept_costs=True))
     here, there = labs
     for lab in labs:
         lab.client("iot").create_thing(thingName="Test2")
@@ -498,11 +498,11 @@ def test_what_was_made_in_one_region_is_not_taken_down_from_another(
     # A call to another region than the lab's is not the lab's.
     here.session.client("iot", region_name=REGIONS[1]).create_thing(thingName="gauge-2")
 
-    assert [one.names for one in here.ledger.made()] == [("Test2",), ("gauge-1",)]
-    assert [one.names for one in there.ledger.made()] == [("Test2",)]
+    assert [one.names for one in here.ledger.resources()] == [("Test2",), ("gauge-1",)]
+    assert [one.names for one in there.ledger.resources()] == [("Test2",)]
     assert there.ledger.tear_down().ok
-    assert there.ledger.made() == ()
-    assert [one.names for one in here.ledger.made()] == [("Test2",), ("gauge-1",)]
+    assert there.ledger.resources() == ()
+    assert [one.names for one in here.ledger.resources()] == [("Test2",), ("gauge-1",)]
     assert here.ledger.tear_down().ok
     left = there.client("iot").list_things()["things"]
     assert [each["thingName"] for each in left] == ["gauge-2"]
@@ -611,10 +611,10 @@ def test_cleaning_up_leaves_what_others_have(aws_lab: Lab) -> None:
     iot = outsider(aws_lab)
     iot.create_thing(thingName="theirs")
     aws_lab.catch_up("05-mqtt")
-    assert aws_lab.ledger.has(POLICY, "Test2Policy")
+    assert aws_lab.ledger.has(ResourceKind.POLICY, "Test2Policy")
     done = aws_lab.ledger.tear_down()
-    assert not any(step.found == "FAILED" for step in done.steps), repr(done)
-    assert not aws_lab.ledger.has(CERTIFICATE)
+    assert not any(step.result == "FAILED" for step in done.steps), repr(done)
+    assert not aws_lab.ledger.has(ResourceKind.CERTIFICATE)
     assert [each["thingName"] for each in iot.list_things()["things"]] == ["theirs"]
     with pytest.raises(ClientError):
         iot.get_policy(policyName="Test2Policy")

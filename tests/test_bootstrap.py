@@ -621,9 +621,12 @@ class TestCommandLine:
             jupyterlab.find_notebook(tmp_path, None)
         (tmp_path / "05-mqtt.ipynb").touch()
         with pytest.raises(
-            jupyterlab.JupyterError, match=r"no notebook 06\.ipynb\. There are: 05-mqtt"
+            jupyterlab.JupyterError, match=r"no notebook 06\.ipynb\. Choose one of: 05-mqtt"
         ):
             jupyterlab.find_notebook(tmp_path, "06")
+
+
+TOOLS = ("ruff", "mypy", "lint_imports", "pytest")
 
 
 class TestChecks:
@@ -632,11 +635,11 @@ class TestChecks:
         """What was run, had it been run; mypy finds something."""
         ran: list[list[str]] = []
 
-        def run_tool(*command: str) -> int:
-            ran.append(list(command))
-            return 1 if command[0] == "mypy" else 0
+        def run_python(*arguments: str) -> int:
+            ran.append(list(arguments))
+            return 1 if "mypy" in arguments else 0
 
-        monkeypatch.setattr(main, "_run_tool", run_tool)
+        monkeypatch.setattr(main, "_run_python", run_python)
         monkeypatch.setattr(main, "NOTEBOOKS", tmp_path)
         return ran
 
@@ -644,19 +647,20 @@ class TestChecks:
         self, tools: list[list[str]], capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main.run_tests(main.parse(["test"])) == 1
-        assert [command[0] for command in tools] == ["ruff", "ruff", "mypy", "pytest"]
+        names = [name for command in tools for name in TOOLS if name in command[1]]
+        assert names == ["ruff", "ruff", "mypy", "lint_imports", "pytest"]
         assert tools[-1][-1] == "tests"
-        assert "Not well: mypy." in capsys.readouterr().out
+        assert "Failed: mypy." in capsys.readouterr().out
 
     def test_notebooks_are_compared(self, tools: list[list[str]], tmp_path: Path) -> None:
         (tmp_path / "03.ipynb").touch()
         main.run_tests(main.parse(["test"]))
-        assert tools[-1][1:3] == ["--nbval", "--nbval-current-env"]
+        assert tools[-1][2:4] == ["--nbval", "--nbval-current-env"]
         assert tools[-1][-2:] == ["tests", "notebooks"]
 
     def test_arguments_go_to_pytest_alone(self, tools: list[list[str]]) -> None:
         assert main.run_tests(main.parse(["test", "-k", "shadow"])) == 0
-        assert [command[0] for command in tools] == ["pytest"]
+        assert [command[1] for command in tools] == ["pytest"]
         assert tools[0][-2:] == ["-k", "shadow"]
 
 
@@ -703,7 +707,7 @@ class TestLab:
         printed = ""
         for line in lab.stdout:
             printed += line
-            if line.startswith("To end"):
+            if line.startswith("To stop"):
                 break
         address = re.search(
             r"(http://127\.0\.0\.1:\d+/)lab/tree/00-start\.ipynb(\?token=[0-9a-f]{48})\n", printed
@@ -723,7 +727,7 @@ class TestLab:
         printed, _ = lab.communicate(timeout=SECONDS)
         assert lab.returncode == 0
         assert "stop was called\n" in printed
-        assert printed.endswith("The local cloud is stopped.\n")
+        assert printed.endswith("The local cloud has stopped.\n")
         with pytest.raises(OSError, match="refused"):
             fetch(base)
 
@@ -743,7 +747,7 @@ class TestLab:
         (folder / "jupyter_server_config.py").write_text("c.ServerApp.port = 'abc'\n")
         ended = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True)
         assert ended.returncode == 1
-        assert ended.stderr.startswith("JupyterLab did not start. It said:")
+        assert ended.stderr.startswith("JupyterLab did not start. Its log ends with:")
         assert "abc" in ended.stderr
         assert "stop was called" in ended.stdout
 

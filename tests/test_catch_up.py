@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.course.resources import (
     BROKEN_POLICIES,
@@ -22,7 +23,6 @@ from creeklab.course.resources import (
     thing_policy,
     wide_policy,
 )
-from creeklab.lab.lab import Lab, open_lab
 
 NOTEBOOKS = ["02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "99"]
 BREAKING = ("10", "11", "12")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from IPython.lib.pretty import pretty
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.course.checks import SelfCheck
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
 NewThings = Callable[..., NewThing]
@@ -450,5 +450,5 @@ def test_a_cloud_that_is_not_there(home: Path) -> None:
     lab = open_lab(home=home)
     thing = make_thing(lab)
     supervisor.stop(home)
-    with pytest.raises(supervisor.CloudError, match="does not run any more"):
+    with pytest.raises(supervisor.CloudError, match="is no longer running"):
         lab.check.connection(thing.name)

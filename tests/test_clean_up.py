@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from creeklab import Lab, open_lab
 from creeklab.cli import main
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import make_thing
 
 
@@ -44,7 +44,7 @@ def test_doctor_and_clean_up(
     assert run("doctor", thing.name, "--client-id", "$x") == 1
 
     assert run("clean-up", "--dry-run") == 0
-    assert "nothing has been done yet" in capsys.readouterr().out
+    assert "Nothing has been done yet" in capsys.readouterr().out
     monkeypatch.setattr("builtins.input", lambda _: "no")
     assert run("clean-up") == 1
     assert "Nothing was changed." in capsys.readouterr().out
@@ -53,11 +53,11 @@ def test_doctor_and_clean_up(
     monkeypatch.setattr("builtins.input", lambda _: "yes")
     own_lab.client("iot").create_thing_type(thingTypeName="gauge")
     assert run("clean-up") == 1  # a type rests
-    assert "AWS wants some minutes" in capsys.readouterr().out
+    assert "AWS needs a few minutes" in capsys.readouterr().out
     assert not own_lab.check.thing(thing.name)
     own_lab.reset()
     assert run("clean-up", "--yes") == 0
-    assert "nothing to take down" in capsys.readouterr().out
+    assert "Nothing to take down" in capsys.readouterr().out
 
 
 def test_doctor_starts_no_cloud_to_look_at_the_machine(

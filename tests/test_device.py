@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 import creeklab.client.device_shadow
+from creeklab import Lab, open_lab
 from creeklab.client.device import RESPONSE_TIMEOUT, Device, RequestRefused
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.client.topics import topic_fault
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 
 NewThings = Callable[..., NewThing]
@@ -502,7 +502,9 @@ def test_a_second_device_of_one_client_id_is_warned_of(lab: Lab, new_thing: NewT
     thing = new_thing()
     with lab.connect(thing.name):
         again = open_lab(home=lab.home)  # as a notebook does whose cells are run once more
-        with pytest.warns(UserWarning, match=f"client id '{thing.name}' here already") as warned:
+        with pytest.warns(
+            UserWarning, match=f"connected with the client id '{thing.name}'"
+        ) as warned:
             second = again.connect(thing.name)
         assert warned[0].filename == __file__
         lab.connect(thing.name, client_id=f"{thing.name}-b").close()

@@ -31,10 +31,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.diagnosis import device_checks, machine_checks
 from creeklab.diagnosis.probe import Check, CheckFailed, CheckReport, CheckResult, run_checks
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.targets import aws
 from tests.conftest import NewThing
 

@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from creeklab import Lab
 from creeklab.client.key_files import KeyFiles, ThingFiles, certificate_id
-from creeklab.lab.lab import Lab
 
 Answers = tuple[dict[str, Any], dict[str, Any]]
 

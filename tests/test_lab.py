@@ -22,13 +22,13 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 import creeklab
+from creeklab import Lab, open_lab
 from creeklab.client.device import RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
 from creeklab.course.checks import Checks
 from creeklab.events.table import COLUMNS
 from creeklab.home import home_folder
-from creeklab.lab.lab import Lab, open_lab
 
 HEAVY = ["boto3", "botocore", "awscrt", "awsiot", "pandas", "matplotlib", "cryptography", "h11"]
 NOWHERE = "http://127.0.0.1:9"
@@ -299,10 +299,10 @@ def test_a_call_to_a_cloud_that_is_gone_says_what_to_do(home: Path) -> None:
         with pytest.raises(EndpointConnectionError) as gone:
             call()
         assert str(gone.value) == (
-            "The local cloud does not run any more: nobody listens at "
+            "The local cloud is no longer running: nothing listens at "
             f"https://{lab.endpoint}:{lab.https_port}. Open the lab again with "
-            "lab = creeklab.open_lab(), and make clients and devices anew from it."
+            "lab = creeklab.open_lab(), then create new clients and devices from it."
         )
-    with pytest.raises(supervisor.CloudError, match="any more: nobody listens at https"):
+    with pytest.raises(supervisor.CloudError, match="no longer running: nothing listens at https"):
         lab.why()
     assert open_lab(home=home).client("iot").list_things()["things"] == []

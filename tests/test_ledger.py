@@ -15,26 +15,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from creeklab import Lab, open_lab
 from creeklab.client.key_files import certificate_id
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger.cost import Usage
 from creeklab.ledger.ledger_file import LedgerFile
-from creeklab.resources.resource import (
-    CERTIFICATE,
-    GROUP,
-    MEMBER,
-    POLICY,
-    POLICY_TARGET,
-    RETAINED,
-    SHADOW,
-    THING,
-    THING_PRINCIPAL,
-    TYPE,
-    VERSION,
-    Inventory,
-    Resource,
-)
+from creeklab.ledger.recorded import RecordedResources
+from creeklab.resources.resource import Resource, ResourceKind
 
 POLICY_TEXT = json.dumps(
     {
@@ -103,23 +90,25 @@ def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
     data.publish(topic="recorded/topic", retain=True, payload=b"x")
 
     for made in [
-        (THING, "recorded"),
-        (TYPE, "recorded-type"),
-        (GROUP, "recorded-group"),
-        (CERTIFICATE, number),
-        (CERTIFICATE, plain),
-        (POLICY, "recorded-policy"),
-        (VERSION, "recorded-policy", "2"),
-        (THING_PRINCIPAL, "recorded", arn),
-        (POLICY_TARGET, "recorded-policy", arn),
-        (MEMBER, "recorded-group", "recorded"),
-        (RETAINED, "recorded/topic"),
+        (ResourceKind.THING, "recorded"),
+        (ResourceKind.THING_TYPE, "recorded-type"),
+        (ResourceKind.THING_GROUP, "recorded-group"),
+        (ResourceKind.CERTIFICATE, number),
+        (ResourceKind.CERTIFICATE, plain),
+        (ResourceKind.POLICY, "recorded-policy"),
+        (ResourceKind.POLICY_VERSION, "recorded-policy", "2"),
+        (ResourceKind.THING_PRINCIPAL, "recorded", arn),
+        (ResourceKind.POLICY_TARGET, "recorded-policy", arn),
+        (ResourceKind.GROUP_MEMBER, "recorded-group", "recorded"),
+        (ResourceKind.RETAINED_MESSAGE, "recorded/topic"),
     ]:
         assert has(*made), made
     table = own_lab.ledger.resources()
-    assert Resource(SHADOW, ("recorded", "")) in table
-    assert Resource(SHADOW, ("recorded", "n")) in table
-    assert Resource(VERSION, ("recorded-policy", "2")) not in table  # goes with its policy
+    assert Resource(ResourceKind.SHADOW, ("recorded", "")) in table
+    assert Resource(ResourceKind.SHADOW, ("recorded", "n")) in table
+    assert (
+        Resource(ResourceKind.POLICY_VERSION, ("recorded-policy", "2")) not in table
+    )  # goes with its policy
     assert own_lab.ledger.resources() == table
 
     data.publish(topic="recorded/topic", retain=True, payload=b"")
@@ -140,7 +129,7 @@ def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
         for one in own_lab.ledger.resources()
         if one.names[0] in (number, plain) or "recorded" in str(one)
     ]
-    assert left == [Resource(TYPE, ("recorded-type",))]
+    assert left == [Resource(ResourceKind.THING_TYPE, ("recorded-type",))]
 
 
 @pytest.mark.parametrize("way", ["csr", "without-ca"])
@@ -159,9 +148,9 @@ def test_certificates_that_come_another_way(way: str, own_lab: Lab, iot: Any) ->
         pem = iot.create_keys_and_certificate()["certificatePem"]
         number = certificate_id(pem)
         iot.delete_certificate(certificateId=number)
-        assert not own_lab.ledger.has(CERTIFICATE, number)
+        assert not own_lab.ledger.has(ResourceKind.CERTIFICATE, number)
         answer = iot.register_certificate_without_ca(certificatePem=pem)
-    assert own_lab.ledger.has(CERTIFICATE, answer["certificateId"])
+    assert own_lab.ledger.has(ResourceKind.CERTIFICATE, answer["certificateId"])
 
 
 def test_what_aws_refuses_is_not_on_record(own_lab: Lab, iot: Any) -> None:
@@ -179,9 +168,9 @@ def test_what_aws_refuses_is_not_on_record(own_lab: Lab, iot: Any) -> None:
 def test_a_lab_opened_again_knows_what_was_made_before(own_lab: Lab, iot: Any) -> None:
     iot.create_thing(thingName="outlives")
     again = open_lab(home=own_lab.home)
-    assert again.ledger.has(THING, "outlives")
+    assert again.ledger.has(ResourceKind.THING, "outlives")
     again.client("iot").delete_thing(thingName="outlives")
-    assert not own_lab.ledger.has(THING, "outlives")
+    assert not own_lab.ledger.has(ResourceKind.THING, "outlives")
 
 
 # --- what others have made ------------------------------------------------------------------------
@@ -204,16 +193,16 @@ def test_what_was_there_before_is_not_this_labs_though_aws_says_yes(
     iot.attach_thing_principal(thingName="theirs", principal=arn)
     iot.attach_policy(policyName="their-policy", target=arn)
     iot.add_thing_to_thing_group(thingGroupName="their-group", thingName="theirs")
-    assert not has(THING, "theirs")
-    assert not has(GROUP, "their-group")
-    assert not has(THING_PRINCIPAL, "theirs", arn)
-    assert not has(POLICY_TARGET, "their-policy", arn)
-    assert not has(MEMBER, "their-group", "theirs")
+    assert not has(ResourceKind.THING, "theirs")
+    assert not has(ResourceKind.THING_GROUP, "their-group")
+    assert not has(ResourceKind.THING_PRINCIPAL, "theirs", arn)
+    assert not has(ResourceKind.POLICY_TARGET, "their-policy", arn)
+    assert not has(ResourceKind.GROUP_MEMBER, "their-group", "theirs")
 
     # An attachment that this lab makes is this lab's, whosever the ends are.
     theirs.detach_policy(policyName="their-policy", target=arn)
     iot.attach_policy(policyName="their-policy", target=arn)
-    assert has(POLICY_TARGET, "their-policy", arn)
+    assert has(ResourceKind.POLICY_TARGET, "their-policy", arn)
     iot.detach_policy(policyName="their-policy", target=arn)
 
 
@@ -222,11 +211,11 @@ def test_a_shadow_that_others_had_is_not_this_labs(own_lab: Lab, iot: Any, data:
     data.update_thing_shadow(thingName="shadowed", payload='{"state": {}}')
     data.update_thing_shadow(thingName="unshadowed", payload='{"state": {}}')
     made = own_lab.ledger.resources()
-    assert Resource(SHADOW, ("shadowed", "")) not in made
-    assert Resource(SHADOW, ("unshadowed", "")) in made
+    assert Resource(ResourceKind.SHADOW, ("shadowed", "")) not in made
+    assert Resource(ResourceKind.SHADOW, ("unshadowed", "")) in made
     data.delete_thing_shadow(thingName="unshadowed")
     data.update_thing_shadow(thingName="unshadowed", payload='{"state": {}}')
-    assert Resource(SHADOW, ("unshadowed", "")) in own_lab.ledger.resources()
+    assert Resource(ResourceKind.SHADOW, ("unshadowed", "")) in own_lab.ledger.resources()
 
 
 # --- devices --------------------------------------------------------------------------------------
@@ -251,10 +240,12 @@ def test_a_message_may_make_a_shadow_or_be_retained(own_lab: Lab, client: str) -
         device.publish("creek/first", {"ft": 1.4}, retain=True)
         device.publish("creek/first", b"", retain=True)
     made = own_lab.ledger.resources()
-    shadows = {one.names for one in made if one.kind == SHADOW}
+    shadows = {one.names for one in made if one.kind == ResourceKind.SHADOW}
     assert {("without-thing", ""), ("Test2", ""), (client, "named")} <= shadows
     assert ("their-own", "") not in shadows
-    assert [one.names for one in made if one.kind == RETAINED] == [("creek/last",)]
+    assert [one.names for one in made if one.kind == ResourceKind.RETAINED_MESSAGE] == [
+        ("creek/last",)
+    ]
 
 
 def test_a_retained_message_that_was_refused_is_not_on_record(
@@ -264,7 +255,7 @@ def test_a_retained_message_that_was_refused_is_not_on_record(
 
     with own_lab.connect("Test2") as device, pytest.raises(RequestRefused):
         device.publish("not/allowed", "x", retain=True)
-    assert not own_lab.ledger.has(RETAINED, "not/allowed")
+    assert not own_lab.ledger.has(ResourceKind.RETAINED_MESSAGE, "not/allowed")
 
 
 def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: str) -> None:
@@ -309,7 +300,7 @@ def test_calls_are_counted_where_aws_counts_them(own_lab: Lab, iot: Any, data: A
     assert used(iot.list_things) == Usage(operations=1)
     assert used(data.publish, topic="a/b", payload=b"x" * 6000) == Usage(messages=2)
     large = json.dumps({"state": {"reported": {"a": "x" * 3000}}})
-    before = own_lab.ledger.has(THING, "Test2")
+    before = own_lab.ledger.has(ResourceKind.THING, "Test2")
     assert before  # so no question is asked of its shadow first
     assert used(data.update_thing_shadow, thingName="Test2", payload=large) == Usage(operations=4)
     assert used(data.get_thing_shadow, thingName="Test2") == Usage(operations=4)
@@ -323,7 +314,7 @@ def test_a_reset_account_has_nothing_made_but_keeps_what_was_used(home: Path) ->
     lab.reset()
     again = open_lab(home=home)
     assert again.ledger.resources() == ()
-    assert repr(again.ledger.resources()) == "Nothing that this lab has made is there."
+    assert repr(again.ledger.resources()) == "No resource of this lab exists."
     assert again.ledger.cost().use == used
 
 
@@ -365,32 +356,44 @@ def remove(kind: str, *names: str) -> dict[str, Any]:
 CERT = "arn:aws:iot:us-east-1:123456789012:cert/0a"
 GROUP_ARN = "arn:aws:iot:us-east-1:123456789012:thinggroup/g"
 ALL = [
-    make(THING, "t"),
-    make(CERTIFICATE, "0a"),
-    make(POLICY, "p"),
-    make(GROUP, "g"),
-    make(VERSION, "p", "2"),
-    make(THING_PRINCIPAL, "t", CERT),
-    make(POLICY_TARGET, "p", CERT),
-    make(POLICY_TARGET, "p", GROUP_ARN),
-    make(MEMBER, "g", "t"),
+    make(ResourceKind.THING, "t"),
+    make(ResourceKind.CERTIFICATE, "0a"),
+    make(ResourceKind.POLICY, "p"),
+    make(ResourceKind.THING_GROUP, "g"),
+    make(ResourceKind.POLICY_VERSION, "p", "2"),
+    make(ResourceKind.THING_PRINCIPAL, "t", CERT),
+    make(ResourceKind.POLICY_TARGET, "p", CERT),
+    make(ResourceKind.POLICY_TARGET, "p", GROUP_ARN),
+    make(ResourceKind.GROUP_MEMBER, "g", "t"),
 ]
 
 
 def there(entries: list[dict[str, Any]]) -> list[Resource]:
-    return list(Inventory().after(entries))
+    return list(RecordedResources().after(entries))
 
 
 @pytest.mark.parametrize(
     ("gone", "goes_with_it"),
     [
-        (remove(THING, "t"), {THING_PRINCIPAL, MEMBER}),
-        (remove(CERTIFICATE, "0a"), {THING_PRINCIPAL, POLICY_TARGET}),
-        (remove(POLICY, "p"), {VERSION, POLICY_TARGET}),
-        (remove(GROUP, "g"), {MEMBER, POLICY_TARGET}),
-        (remove(MEMBER, "g", "t"), set()),
-        (remove(THING, "another"), set()),
-        (remove(CERTIFICATE, "a"), set()),
+        (
+            remove(ResourceKind.THING, "t"),
+            {ResourceKind.THING_PRINCIPAL, ResourceKind.GROUP_MEMBER},
+        ),
+        (
+            remove(ResourceKind.CERTIFICATE, "0a"),
+            {ResourceKind.THING_PRINCIPAL, ResourceKind.POLICY_TARGET},
+        ),
+        (
+            remove(ResourceKind.POLICY, "p"),
+            {ResourceKind.POLICY_VERSION, ResourceKind.POLICY_TARGET},
+        ),
+        (
+            remove(ResourceKind.THING_GROUP, "g"),
+            {ResourceKind.GROUP_MEMBER, ResourceKind.POLICY_TARGET},
+        ),
+        (remove(ResourceKind.GROUP_MEMBER, "g", "t"), set()),
+        (remove(ResourceKind.THING, "another"), set()),
+        (remove(ResourceKind.CERTIFICATE, "a"), set()),
     ],
 )
 def test_what_is_removed_takes_along_what_existed_with_it(
@@ -405,15 +408,17 @@ def test_what_is_removed_takes_along_what_existed_with_it(
 def test_a_reset_leaves_nothing_and_lines_of_other_kinds_are_no_matter() -> None:
     assert there([*ALL, {"did": "reset"}]) == []
     assert there([{"did": "use", "messages": 1}, {}, *ALL, *ALL]) == there(ALL)
-    assert there([*ALL, {"did": "reset"}, make(THING, "t")]) == [Resource(THING, ("t",))]
+    assert there([*ALL, {"did": "reset"}, make(ResourceKind.THING, "t")]) == [
+        Resource(ResourceKind.THING, ("t",))
+    ]
 
 
 def test_a_ledger_that_grows_is_taken_in_bit_by_bit() -> None:
-    inventory = Inventory()
-    rows = [*ALL, remove(THING, "t"), make(THING, "t")]
+    inventory = RecordedResources()
+    rows = [*ALL, remove(ResourceKind.THING, "t"), make(ResourceKind.THING, "t")]
     for end in range(len(rows) + 1):
         assert list(inventory.after(rows[:end])) == there(rows[:end])
-    assert Resource(THING, ("t",)) in inventory
+    assert Resource(ResourceKind.THING, ("t",)) in inventory
     assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter one is another one
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from creeklab import Lab, open_lab
 from creeklab.client.device import RequestRefused
-from creeklab.lab.lab import Lab, open_lab
 
 pytestmark = pytest.mark.live
 
@@ -35,7 +35,9 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 
 @pytest.fixture(scope="module", params=[8883, 443])
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    lab = open_lab("aws", home=tmp_path_factory.mktemp("home"), agree=True, mqtt_port=request.param)
+    lab = open_lab(
+        "aws", home=tmp_path_factory.mktemp("home"), accept_costs=True, mqtt_port=request.param
+    )
     yield lab
     done = within(AWS_SECONDS, lambda: (found := lab.ledger.tear_down()).ok and found)
     assert done, repr(lab.ledger.resources())

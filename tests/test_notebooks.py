@@ -19,9 +19,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from creeklab import Lab
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
-from creeklab.lab.lab import Lab
 from tests.execute_notebooks import normalise
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"

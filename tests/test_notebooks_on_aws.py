@@ -22,7 +22,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
-from creeklab.lab.lab import open_lab
+from creeklab import open_lab
 from creeklab.targets.target import NotSupportedOnAws
 from tests.aws_stand_in import stand_in
 from tests.notebook_calls import NOTEBOOKS, Call, Recorder, run_notebook
@@ -66,7 +66,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with stand_in(tmp_path_factory.mktemp("aws")) as patch:
         patch.setenv("MPLBACKEND", "agg")
         patch.setenv("CREEKLAB_TARGET", "aws")
-        patch.setenv("CREEKLAB_AGREE", "yes")
+        patch.setenv("CREEKLAB_ACCEPT_COSTS", "yes")
         patch.setenv("CREEKLAB_HOME", str(tmp_path_factory.mktemp("home")))
         patch.chdir(NOTEBOOKS)
         for name in NAMES:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from creeklab import Lab
 from creeklab.client.device import Device
 from creeklab.client.inbox import ReceivedMessage
 from creeklab.creek.history.history import History
@@ -20,7 +21,6 @@ from creeklab.creek.history.recorder import Recorder
 from creeklab.creek.quality.fault_injection import Fault, inject
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 FLOOD = samples.load("plumtree-run-flood-2018-08-31")
@@ -100,7 +100,7 @@ PLAYER = """
 import os, signal, sys
 from pathlib import Path
 from creeklab.creek import faults, replay, samples
-from creeklab.lab.lab import open_lab
+from creeklab import open_lab
 
 home, thing, place, end, how = sys.argv[1:]
 replay.SAVE_SECONDS = 0.02
@@ -187,7 +187,7 @@ from awsiot import mqtt5_client_builder
 from creeklab.creek.history.history import History
 from creeklab.creek.history.recorder import Recorder
 from creeklab.client.inbox import Message
-from creeklab.lab.lab import open_lab
+from creeklab import open_lab
 
 home, thing, folder, until = sys.argv[1:]
 lab, ended, connected = open_lab(home=Path(home)), threading.Event(), threading.Event()

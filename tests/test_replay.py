@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from creeklab import Lab
 from creeklab.client.device import Device, RequestRefused
 from creeklab.client.inbox import Inbox
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 FLOOD = samples.load("plumtree-run-flood-2018-08-31")
@@ -82,7 +82,7 @@ class TestWays:
         assert heard == (told if topic else [])
 
 
-@pytest.mark.filterwarnings("ignore:There is a device with the client id")
+@pytest.mark.filterwarnings("ignore:Another device here is already connected")
 def test_a_connection_cut_again_and_again_loses_nothing(
     lab: Lab, thing: NewThing, watcher: Device
 ) -> None:
@@ -133,7 +133,7 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from creeklab.creek import replay, samples
-from creeklab.lab.lab import open_lab
+from creeklab import open_lab
 
 home, thing, place, end = sys.argv[1:]
 replay.SAVE_SECONDS = 0.02

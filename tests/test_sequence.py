@@ -1,4 +1,4 @@
-"""The sequence chart of a stretch of the tape: its steps, its SVG, its words."""
+"""The sequence chart of part of the event log: its arrows, its SVG, its text."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any
 
 import pytest
 
+from creeklab import Lab, events
 from creeklab.client.device import RequestRefused
-from creeklab.events import events
-from creeklab.events.sequence import Arrow, arrows, parties
+from creeklab.events.sequence import Arrow, arrows, participants
 from creeklab.events.sequence_chart import SequenceChart
-from creeklab.lab.lab import Lab
 
 UPDATE = "$aws/things/Test2/shadow/update"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def words(*entries: dict[str, Any]) -> list[str]:
-    return [str(step) for step in arrows(entries)]
+def text_of(*entries: dict[str, Any]) -> list[str]:
+    return [str(arrow) for arrow in arrows(entries)]
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "text"),
     [
         ({"kind": "connect", "client_id": "Test2"}, ["Test2 -> Broker: CONNECT"]),
         (
@@ -41,7 +40,7 @@ def words(*entries: dict[str, Any]) -> list[str]:
         ),
         (
             {"kind": "publish", "client_id": "Test2", "topic": "a", "retain": True, "size": 3},
-            ["Test2 -> Broker: PUBLISH a (retained)  3 bytes, not kept"],
+            ["Test2 -> Broker: PUBLISH a (retained)  3 bytes, not recorded"],
         ),
         (
             {"kind": "publish", "client_id": "Test2", "resource": "topic/a", "refusal": "No."},
@@ -97,23 +96,23 @@ def words(*entries: dict[str, Any]) -> list[str]:
         ({"kind": "tls", "refusal": "No certificate."}, ["Broker: REFUSED tls  No certificate."]),
     ],
 )
-def test_what_an_entry_says(entry: dict[str, Any], said: list[str]) -> None:
-    assert words(entry) == said
+def test_arrows_of_an_entry(entry: dict[str, Any], text: list[str]) -> None:
+    assert text_of(entry) == text
 
 
-def test_who_publishes_stands_left_of_the_cloud_and_who_listens_right() -> None:
+def test_publishers_are_left_of_the_cloud_and_subscribers_right() -> None:
     found = [
         Arrow("watcher", "Broker", "SUBSCRIBE creek/#"),
         Arrow("Test2", "Broker", "PUBLISH a"),
         Arrow("Broker", "Shadow service", "PUBLISH a"),
         Arrow("Broker", "watcher", "PUBLISH a"),
     ]
-    assert parties(found) == ["Test2", "Broker", "Shadow service", "watcher"]
-    assert parties(found[:1]) == ["watcher", "Broker"]
-    assert parties([]) == []
+    assert participants(found) == ["Test2", "Broker", "Shadow service", "watcher"]
+    assert participants(found[:1]) == ["watcher", "Broker"]
+    assert participants([]) == []
 
 
-def test_a_real_stretch(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path) -> None:
+def test_real_events(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path) -> None:
     thing = new_thing()
     watcher = new_thing(
         [
@@ -129,10 +128,10 @@ def test_a_real_stretch(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path)
         device.shadow.update(reported={"depth": 1.4})
         with pytest.raises(RequestRefused):
             other.publish("creek/depth", "x")
-    stretch = lab.events(after=begin)
-    chart = events.chart(stretch, title="A & B")
+    recorded = lab.events(after=begin)
+    chart = events.chart(recorded, title="A & B")
     lines = chart.text.split("\n")
-    assert len(lines) == len(chart.steps) > 8
+    assert len(lines) == len(chart.arrows) > 8
     assert any(f"{watcher.name} -> Broker: REFUSED PUBLISH creek/depth" in line for line in lines)
     assert any(f"Shadow service: update {thing.name}: version 1" in line for line in lines)
     root = ET.fromstring(chart.svg)
@@ -148,20 +147,20 @@ def test_a_real_stretch(lab: Lab, new_thing: Callable[..., Any], tmp_path: Path)
     ET.fromstring((tmp_path / "chart.svg").read_text())
     page = chart._repr_html_()
     assert "<b onclick" not in page
-    assert page == events.chart(stretch, title="A & B")._repr_html_()
+    assert page == events.chart(recorded, title="A & B")._repr_html_()
 
 
-def test_a_long_stretch_shows_its_end() -> None:
+def test_a_long_chart_shows_its_end() -> None:
     entries = [
         {"number": n, "kind": "publish", "client_id": "a", "topic": f"t/{n}"} for n in range(3)
     ]
-    chart = SequenceChart(entries, left_out=97)
+    chart = SequenceChart(entries, omitted=97)
     assert chart.text.startswith("97 earlier entries are not shown.\n1  a -> Broker: PUBLISH t/0")
     assert "97 earlier entries are not shown." in chart.svg
-    assert SequenceChart(entries, left_out=1).text.startswith("1 earlier entry is not shown.")
+    assert SequenceChart(entries, omitted=1).text.startswith("1 earlier entry is not shown.")
 
 
-def test_an_empty_stretch(lab: Lab) -> None:
+def test_no_events(lab: Lab) -> None:
     chart = events.chart(lab.events(after=10**9))
     assert repr(chart) == "Nothing happened."
     assert "Nothing happened." in chart._repr_html_()

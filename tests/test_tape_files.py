@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from creeklab import Lab, events
 from creeklab.client.device import RequestRefused
-from creeklab.events import events
-from creeklab.lab.lab import Lab
+from creeklab.events.table import entries
 
 NO_CELLAR = [
     {"Effect": "Allow", "Action": "iot:*", "Resource": "*"},
@@ -55,7 +55,7 @@ def test_a_file_holds_all_of_it(lab: Lab, devices: tuple[Any, Any], tmp_path: Pa
     assert events.save(stretch, path) == len(stretch)
     again = events.load(path)
     assert again.index.tolist() == stretch.index.tolist()
-    assert events.entries(again) == events.entries(stretch)
+    assert entries(again) == entries(stretch)
     first = json.loads(path.read_text().splitlines()[0])
     assert first["kind"] == "connect"
     assert "topic" not in first
@@ -66,7 +66,11 @@ def test_a_file_holds_all_of_it(lab: Lab, devices: tuple[Any, Any], tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 2 is not JSON"), ("[1]", "line 2 is no entry"), ("{}", "line 2 is no entry")],
+    [
+        ("{", "line 2 is not JSON"),
+        ("[1]", "line 2 is not an entry"),
+        ("{}", "line 2 is not an entry"),
+    ],
 )
 def test_a_file_that_is_no_tape(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "tape.jsonl"
@@ -83,7 +87,7 @@ def test_played_again_all_comes_out_as_before(
     begin = last(lab)
     done = events.replay(events.load(tmp_path / "tape.jsonl"), lab)
     assert done.differences == []
-    assert repr(done).endswith("of 2 clients played again: all came out as before.")
+    assert repr(done).endswith("of 2 clients: all results are the same as before.")
     assert {"connect", "subscribe", "publish", "disconnect", "unsubscribe"} <= set(
         done.table["kind"]
     )
@@ -132,7 +136,7 @@ def test_a_device_without_a_key_is_left_out(
         principal=stretch["principal"].replace(devices[0].certificate_id, "0" * 64),
     )
     done = events.replay(foreign, lab)
-    left = [one for one in done.outcomes if one.now == "left out"]
+    left = [one for one in done.results if one.now == "skipped"]
     assert {one.client_id for one in left} == {"stranger"}
     assert "no certificate and key" in repr(done)
 
@@ -144,8 +148,8 @@ def test_a_payload_that_was_not_kept_is_left_out(lab: Lab, new_thing: Callable[.
         device.publish("creek/long", "x" * 20_000)
     done = events.replay(lab.events(after=begin, thing=thing.name), lab)
     (left,) = done.differences
-    assert (left.what, left.now) == ("creek/long", "left out")
-    assert "not on the tape" in left.why
+    assert (left.what, left.now) == ("creek/long", "skipped")
+    assert "not in the event log" in left.why
 
 
 def test_on_aws_only_acceptance_is_compared(lab: Lab, devices: tuple[Any, Any]) -> None:

@@ -14,10 +14,10 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import EndpointConnectionError
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.ledger.ledger_file import LedgerFile
-from creeklab.resources.resource import CERTIFICATE, POLICY, SHADOW, THING, TYPE, Resource
+from creeklab.resources.resource import Resource, ResourceKind
 from tests.test_ledger import POLICY_TEXT, others
 
 
@@ -95,7 +95,7 @@ ALL_STEPS = [
     "detach policy 'mine' from certificate of 'mine'",
     "detach policy 'mine' from thing group 'outer'",
     "detach certificate of 'mine' from Thing 'mine'",
-    "take Thing 'mine' out of thing group 'inner'",
+    "remove Thing 'mine' from thing group 'inner'",
     "deactivate certificate of 'mine'",
     "delete certificate of 'mine'",
     "delete version 1 of policy 'mine'",
@@ -128,14 +128,14 @@ def test_a_dry_run_does_nothing_and_says_all_in_order(own_lab: Lab) -> None:
         ("delete certificate of 'mine'", "delete the key files in the folder 'mine'"),
     ]:
         assert order.index(first) < order.index(then)
-    assert repr(plan).endswith("This would be done; nothing has been done yet.")
-    assert {step.found for step in plan.steps} == {"-"}
+    assert repr(plan).endswith("These steps would be taken. Nothing has been done yet.")
+    assert {step.result for step in plan.steps} == {"-"}
 
 
 def test_all_is_taken_down_and_a_second_time_there_is_nothing_to_do(own_lab: Lab) -> None:
     done = own_lab.ledger.tear_down()
     assert done.ok, repr(done)
-    assert {step.found for step in done.steps} == {"OK"}
+    assert {step.result for step in done.steps} == {"OK"}
     assert len(done.steps) == len(ALL_STEPS)
     assert own_lab.ledger.resources() == ()
     assert own_lab.keys.things() == []
@@ -143,8 +143,8 @@ def test_all_is_taken_down_and_a_second_time_there_is_nothing_to_do(own_lab: Lab
     again = own_lab.ledger.tear_down()
     assert again.ok
     assert again.steps == []
-    assert "nothing to take down" in repr(again)
-    assert "nothing to take down" in again._repr_html_()
+    assert "Nothing to take down" in repr(again)
+    assert "Nothing to take down" in again._repr_html_()
 
 
 # --- what others have -------------------------------------------------------------------------
@@ -191,11 +191,11 @@ def test_what_others_use_stays_and_is_named(own_lab: Lab, theirs: Any) -> None:
     theirs.attach_thing_principal(thingName="mine", principal=arn)
     done = own_lab.ledger.tear_down()
     assert not done.ok
-    left = {step.what for step in done.steps if step.found == "LEFT"}
-    whose = f"certificate {number} is not this lab's, and attached to it by others."
-    assert left == {f"Thing 'mine' stays: {whose}", f"policy 'mine' stays: {whose}"}
-    assert {step.found for step in done.steps} == {"OK", "LEFT"}
-    assert repr(done).endswith("What this lab has made is gone, but for what others use.")
+    left = {step.what for step in done.steps if step.result == "LEFT"}
+    why = f"others attached certificate {number}, which is not this lab's."
+    assert left == {f"Thing 'mine' stays: {why}", f"policy 'mine' stays: {why}"}
+    assert {step.result for step in done.steps} == {"OK", "LEFT"}
+    assert repr(done).endswith("Deleted everything that this lab created, except what others use.")
     now = everything(own_lab)
     assert now["certificates"][arn] == "ACTIVE"
     assert now["targets"]["mine"] == {arn}
@@ -215,7 +215,7 @@ def test_a_version_that_became_the_default_of_their_policy_stays(own_lab: Lab, t
     iot.create_policy_version(policyName="versioned", policyDocument=POLICY_TEXT, setAsDefault=True)
     done = own_lab.ledger.tear_down()
     [step] = done.steps
-    assert step.found == "LEFT"
+    assert step.result == "LEFT"
     assert step.what.startswith("version 2 of policy 'versioned' stays")
     theirs.set_default_policy_version(policyName="versioned", policyVersionId="1")
     assert own_lab.ledger.tear_down().ok
@@ -232,7 +232,7 @@ def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
     iot.create_policy(policyName="renewed", policyDocument=POLICY_TEXT)
     iot.create_policy_version(policyName="renewed", policyDocument=POLICY_TEXT)
     data.update_thing_shadow(thingName="renewed", payload='{"state": {}}')
-    assert Resource(SHADOW, ("renewed", "")) in own_lab.ledger.resources()
+    assert Resource(ResourceKind.SHADOW, ("renewed", "")) in own_lab.ledger.resources()
     theirs.delete_thing(thingName="renewed")
     theirs.delete_thing_group(thingGroupName="renewed")
     theirs.delete_policy_version(policyName="renewed", policyVersionId="2")
@@ -246,19 +246,19 @@ def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
     iot.attach_thing_principal(thingName="renewed", principal=mine)
     before = everything(own_lab)
 
-    assert Resource(THING, ("renewed",)) not in own_lab.ledger.resources()
+    assert Resource(ResourceKind.THING, ("renewed",)) not in own_lab.ledger.resources()
     for dry_run in (True, False):
         done = own_lab.ledger.tear_down(dry_run=dry_run)
-        assert {step.what for step in done.steps if step.found == "LEFT"} == {
-            "Thing 'renewed' stays: it is somebody else's by now.",
-            "thing group 'renewed' stays: it is somebody else's by now.",
-            "policy 'renewed' stays: it is somebody else's by now.",
-            "shadow of 'renewed' stays: it is somebody else's by now.",
+        assert {step.what for step in done.steps if step.result == "LEFT"} == {
+            "Thing 'renewed' stays: someone else has re-created it.",
+            "thing group 'renewed' stays: someone else has re-created it.",
+            "policy 'renewed' stays: someone else has re-created it.",
+            "shadow of 'renewed' stays: someone else has re-created it.",
         }
-    assert not own_lab.ledger.has(THING, "renewed")
+    assert not own_lab.ledger.has(ResourceKind.THING, "renewed")
     again = own_lab.ledger.tear_down()
     assert {step.what.partition(":")[0] for step in again.steps} == {
-        "delete thing type 'renewed', five minutes after it was deprecated"
+        "delete thing type 'renewed', five minutes after its deprecation"
     }
     now = everything(own_lab)
     assert now["things"] == before["things"] - {"stays-mine"}
@@ -267,7 +267,7 @@ def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
         assert now[kind] == kept
     assert data.get_thing_shadow(thingName="renewed")
     assert mine not in now["certificates"]
-    own_lab.ledger.mark_removed(Resource(TYPE, ("renewed",)))
+    own_lab.ledger.inventory.record_deleted(Resource(ResourceKind.THING_TYPE, ("renewed",)))
     theirs.delete_thing(thingName="renewed")
     theirs.delete_thing_group(thingGroupName="renewed")
 
@@ -278,16 +278,16 @@ def test_what_this_lab_made_anew_is_its_own(own_lab: Lab, theirs: Any) -> None:
     theirs.delete_thing(thingName="again")
     iot.create_thing(thingName="again")
     iot.create_thing(thingName="again")
-    assert own_lab.ledger.owns(Resource(THING, ("again",)))
+    assert own_lab.ledger.inventory.owns(Resource(ResourceKind.THING, ("again",)))
     assert [step.what for step in own_lab.ledger.tear_down().steps] == ["delete Thing 'again'"]
 
 
 def test_lines_of_an_older_ledger_go_by_the_name(own_lab: Lab) -> None:
     theirs = others(own_lab, "iot")
     theirs.create_thing(thingName="older")
-    line = {"did": "make", "at": 0, "kind": THING, "names": ["older"]}
+    line = {"did": "make", "at": 0, "kind": ResourceKind.THING, "names": ["older"]}
     LedgerFile.of(own_lab.home, own_lab.account).add(line)
-    assert own_lab.ledger.owns(Resource(THING, ("older",)))
+    assert own_lab.ledger.inventory.owns(Resource(ResourceKind.THING, ("older",)))
     assert own_lab.ledger.tear_down().ok
     assert "older" not in everything(own_lab)["things"]
 
@@ -303,7 +303,7 @@ class Fault:
         self._left = calls
         self._name = {"before": "before-send", "after": "response-received"}[when]
         # Clients take a copy of the session's events; those that the ledger has keep theirs.
-        self._clients = [lab.ledger.client(name) for name in ("iot", "iot-data")]
+        self._clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data")]
 
     def _fail(self, **_: Any) -> None:
         if self._left == 0:
@@ -329,7 +329,7 @@ def calls_before_the_first_change(lab: Lab) -> int:
         nonlocal counted
         counted += 1
 
-    clients = [lab.ledger.client(name) for name in ("iot", "iot-data")]
+    clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data")]
     for client in clients:
         client.meta.events.register("before-send", count, "count")
     lab.ledger.tear_down(dry_run=True)
@@ -352,9 +352,9 @@ def test_after_a_failure_at_each_step_it_goes_on_from_there(
     while len(done) < len(ALL_STEPS) - 2:
         with Fault(own_lab, calls_before_the_first_change(own_lab) + calls, when):
             broken = own_lab.ledger.tear_down()
-        found = [step.found for step in broken.steps]
+        found = [step.result for step in broken.steps]
         assert found == ["OK"] * calls + ["FAILED"] + ["-"] * (len(found) - calls - 1), repr(broken)
-        assert repr(broken).endswith("Run it again: it goes on from here.")
+        assert repr(broken).endswith("Run it again to continue from here.")
         done.append(broken.steps[0].what)
         assert len(found) == len(ALL_STEPS) + 1 - len(done)
     rest = own_lab.ledger.tear_down()
@@ -371,13 +371,13 @@ def test_a_process_that_is_stopped_half_way_leaves_a_ledger_to_go_on_from(own_la
     def stop(**_: Any) -> None:
         raise KeyboardInterrupt
 
-    iot = own_lab.ledger.client("iot")
+    iot = own_lab.ledger.inventory.client("iot")
     iot.meta.events.register("before-send.iot.DeletePolicy", stop, "stop")
     with pytest.raises(KeyboardInterrupt):
         own_lab.ledger.tear_down()
     iot.meta.events.unregister("before-send.iot.DeletePolicy", stop, "stop")
     again = open_lab(home=own_lab.home)
-    assert again.ledger.has(POLICY, "mine")
+    assert again.ledger.has(ResourceKind.POLICY, "mine")
     assert again.ledger.tear_down().ok
     assert everything(own_lab) == before
 
@@ -388,10 +388,10 @@ def test_what_somebody_removed_by_other_means_is_no_hindrance(own_lab: Lab, thei
     iot.create_thing(thingName="vanishes")
     theirs.delete_certificate(certificateId=number)
     theirs.delete_thing(thingName="vanishes")
-    assert own_lab.ledger.has(CERTIFICATE, number)
+    assert own_lab.ledger.has(ResourceKind.CERTIFICATE, number)
     assert own_lab.ledger.tear_down().steps == []
-    assert not own_lab.ledger.has(CERTIFICATE, number)
-    assert not own_lab.ledger.has(THING, "vanishes")
+    assert not own_lab.ledger.has(ResourceKind.CERTIFICATE, number)
+    assert not own_lab.ledger.has(ResourceKind.THING, "vanishes")
 
 
 def test_what_is_removed_while_it_works_counts_as_done(own_lab: Lab, theirs: Any) -> None:
@@ -401,10 +401,10 @@ def test_what_is_removed_while_it_works_counts_as_done(own_lab: Lab, theirs: Any
         iot.meta.events.unregister("before-send.iot.DeletePolicy", quicker, "quicker")
         theirs.delete_policy(policyName="races")
 
-    iot = own_lab.ledger.client("iot")
+    iot = own_lab.ledger.inventory.client("iot")
     iot.meta.events.register("before-send.iot.DeletePolicy", quicker, "quicker")
     assert own_lab.ledger.tear_down().ok
-    assert not own_lab.ledger.has(POLICY, "races")
+    assert not own_lab.ledger.has(ResourceKind.POLICY, "races")
 
 
 def test_a_refusal_that_is_no_matter_of_minutes_says_what_aws_said(
@@ -414,7 +414,7 @@ def test_a_refusal_that_is_no_matter_of_minutes_says_what_aws_said(
     own_lab.client("iot").create_thing_group(thingGroupName="another")
     theirs.create_thing_group(thingGroupName="their-inner", parentGroupName="outer")
     failed = own_lab.ledger.tear_down()
-    found = {step.what.partition(":")[0]: step.found for step in failed.steps}
+    found = {step.what.partition(":")[0]: step.result for step in failed.steps}
     assert found == {"delete thing group 'another'": "OK", "delete thing group 'outer'": "FAILED"}
     assert repr(failed).count("outer") > 1  # AWS's own words
     theirs.delete_thing_group(thingGroupName="their-inner")
@@ -426,16 +426,17 @@ def test_a_thing_type_rests_five_minutes_and_nothing_else_waits(own_lab: Lab) ->
     iot.create_thing_type(thingTypeName="gauge")
     iot.create_thing(thingName="typed", thingTypeName="gauge")
     first = own_lab.ledger.tear_down()
-    assert [(step.found, step.what.split(":")[0]) for step in first.steps] == [
+    assert [(step.result, step.what.split(":")[0]) for step in first.steps] == [
         ("OK", "delete Thing 'typed'"),
         ("OK", "deprecate thing type 'gauge'"),
-        ("WAIT", "delete thing type 'gauge', five minutes after it was deprecated"),
+        ("WAIT", "delete thing type 'gauge', five minutes after its deprecation"),
     ]
     assert not first.ok
-    assert repr(first).endswith("AWS wants some minutes before the rest. Run it again then.")
-    assert own_lab.ledger.has(TYPE, "gauge")
+    rest = "AWS needs a few minutes before the remaining steps. Run this again later."
+    assert repr(first).endswith(rest)
+    assert own_lab.ledger.has(ResourceKind.THING_TYPE, "gauge")
     again = own_lab.ledger.tear_down()
-    assert [step.found for step in again.steps] == ["WAIT"]  # it is not deprecated twice
+    assert [step.result for step in again.steps] == ["WAIT"]  # it is not deprecated twice
 
 
 # --- key files ----------------------------------------------------------------------------------
@@ -464,11 +465,11 @@ def test_the_key_of_a_certificate_that_could_not_be_deleted_stays(own_lab: Lab) 
         refused = AWSResponse("https://nobody", 400, {}, None)
         return refused, {"Error": {"Code": "ThrottlingException", "Message": "Slow down"}}
 
-    mine = own_lab.ledger.client("iot")
+    mine = own_lab.ledger.inventory.client("iot")
     mine.meta.events.register_last(deletes, refuse, "refuse")
     failed = own_lab.ledger.tear_down()
     mine.meta.events.unregister(deletes, refuse, "refuse")
-    found = {step.what.partition(":")[0].split(" ")[1]: step.found for step in failed.steps}
+    found = {step.what.partition(":")[0].split(" ")[1]: step.result for step in failed.steps}
     assert found["certificate"] == "FAILED"
     assert found["the"] == "-"  # key files
     assert "Slow down" in repr(failed)

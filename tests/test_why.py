@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from creeklab import Lab
 from creeklab.client.device import RequestRefused
 from creeklab.client.device_shadow import ShadowRejected
-from creeklab.diagnosis.refusal import Refusal, unknown_client
+from creeklab.diagnosis.refusal import Refusal
+from creeklab.diagnosis.why import unknown_client
 from creeklab.display.text import WIDTH
-from creeklab.lab.lab import Lab
 
 ARN = "arn:aws:iot:us-east-1:123456789012:topicfilter/creek/elkhorn/depth"
 FINDINGS = [
@@ -38,8 +39,8 @@ NAMES = ["TestClient", "Test2", "gauge-1"]
 @pytest.mark.parametrize(
     ("of", "known", "end"),
     [
-        ("test2", NAMES, "Known are 'Test2', 'TestClient', 'gauge-1'."),
-        ("gauge_1", NAMES, "Known are 'gauge-1', 'Test2', 'TestClient'."),
+        ("test2", NAMES, "Known names: 'Test2', 'TestClient', 'gauge-1'."),
+        ("gauge_1", NAMES, "Known names: 'gauge-1', 'Test2', 'TestClient'."),
         ("a", [f"b{n}" for n in range(12)], "'b7' and 2 more."),
         ("a", [], "There is no other client or Thing either."),
     ],
@@ -48,7 +49,7 @@ def test_of_a_name_that_nobody_has_the_closest_are_said(
     of: str, known: list[str], end: str
 ) -> None:
     said = unknown_client(of, known)
-    assert said.startswith(f"Nothing is known of '{of}': no client of that name is on the tape")
+    assert said.startswith(f"'{of}' is unknown: no client in the event log")
     assert said.endswith(end)
 
 
@@ -71,7 +72,7 @@ def test_client_and_statements_stand_around_it() -> None:
     assert repr(why).split("\n") == [
         "Client id 'Test2', publish: refused.",
         "No.",
-        "Statements that were looked at:",
+        "Evaluated statements:",
         "  Test2Policy, statement 1, Allow: no; not that",
         "  Guard, statement 2, Deny: matches",
     ]

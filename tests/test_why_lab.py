@@ -18,9 +18,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from creeklab import Lab
 from creeklab.client.device import RequestRefused
 from creeklab.diagnosis.refusal import Refusal
-from creeklab.lab.lab import Lab
 from tests.hardening.packet_client import PacketClient
 
 CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]
@@ -79,13 +79,13 @@ def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[
         assert f"Client id '{thing.name}', publish: refused.\n" in text
         assert f'  -      "Resource": "{thing.arn}:topic/$aws/things/Test1/shadow/update"\n' in text
         assert f'  +      "Resource": "{thing.arn}:topic/{topic}"\n' in text
-        assert "Mind: It takes away what that line allowed" in in_one_line(why)
+        assert "Note: It takes away what that line allowed" in in_one_line(why)
         mend(lab, why)
         device.publish(topic, {"state": {"reported": {"depth": 1.4}}})
         by_now = lab.why(thing.name)
         assert by_now.allowed
         assert by_now.suggestions == ()
-        assert "By now it would be allowed" in in_one_line(by_now)
+        assert "It would be allowed now" in in_one_line(by_now)
         with pytest.raises(RequestRefused):
             device.subscribe("creek/#")
         again = lab.why(thing.name)
@@ -132,7 +132,7 @@ def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
     text = " ".join(repr(lab.why("nobody")).split())
     assert "the client id 'nobody' is not the name of a Thing" in text
     assert f"this certificate is attached to '{thing.name}'" in text
-    assert "Mind: Better mend the cause" in text
+    assert "Note: Better mend the cause" in text
 
 
 def test_a_policy_for_many_is_not_changed_unawares(lab: Lab, new_thing: Callable[..., Any]) -> None:
@@ -220,7 +220,7 @@ def test_a_certificate_of_another_authority(lab: Lab, tmp_path: Path) -> None:
 def test_a_client_id_that_another_took_over(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
     first = lab.connect(thing.name)
-    with pytest.warns(UserWarning, match="here already"):
+    with pytest.warns(UserWarning, match="already connected"):
         second = lab.connect(thing.name)
     try:
         why = lab.why(thing.name)
@@ -241,7 +241,7 @@ def test_a_connection_that_the_account_ends_was_cut_off(
         lab.client("iot-data").delete_connection(clientId=thing.name)
         why = lab.why(thing.name)
         assert why.summary == "The account closed the connection with DeleteConnection."
-        assert repr(why).startswith(f"Client id '{thing.name}': cut off.\n")
+        assert repr(why).startswith(f"Client id '{thing.name}': disconnected.\n")
 
 
 def test_somebody_nobody_knows(lab: Lab, new_thing: Callable[..., Any]) -> None:
@@ -249,10 +249,10 @@ def test_somebody_nobody_knows(lab: Lab, new_thing: Callable[..., Any]) -> None:
     with lab.connect(thing.name, client_id=thing.name), lab.connect_account():
         why = lab.why(thing.name.upper())
     assert why.entry is None
-    assert why.summary.startswith(f"Nothing is known of '{thing.name.upper()}': no client")
-    assert f" Known are '{thing.name}'," in why.summary
+    assert why.summary.startswith(f"'{thing.name.upper()}' is unknown: no client")
+    assert f" Known names: '{thing.name}'," in why.summary
     assert "account-" not in why.summary
-    assert "Nothing is known" in why._repr_html_()
+    assert "is unknown" in why._repr_html_()
     assert lab.why(thing.name).summary == f"Nothing was refused to '{thing.name}'."
 
 
@@ -296,7 +296,7 @@ def test_an_old_refusal_does_not_look_new(seconds: float, words: str) -> None:
     assert repr(why).startswith(f"Client id 'Test2', publish: refused{words}.")
     assert ("2027-01-15 08:00:00 UTC" in why._repr_html_()) == bool(words)
     assert why.time == datetime(2027, 1, 15, 8, tzinfo=UTC)
-    assert why.age_text == seconds
+    assert why.age == seconds
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -367,8 +367,8 @@ def test_who_has_no_certificate_cannot_ask(lab: Lab, new_thing: Callable[..., An
 @pytest.mark.parametrize(
     ("of", "question", "message"),
     [
-        (None, {"action": "iot:Publish", "resource": "a"}, "Name who asks"),
-        ("Test2", {"action": "iot:Publish"}, "Name who asks"),
+        (None, {"action": "iot:Publish", "resource": "a"}, "Name the Thing, the action"),
+        ("Test2", {"action": "iot:Publish"}, "Name the Thing, the action"),
     ],
 )
 def test_half_a_question(lab: Lab, of: str | None, question: Any, message: str) -> None:
@@ -428,10 +428,10 @@ def test_what_is_worked_out_here_is_what_the_account_decides(
     assert (True, "0/other", "ALLOWED") in seen
 
 
-def test_a_question_on_aws_needs_no_door(lab: Lab) -> None:
+def test_a_question_on_aws_needs_no_admin_api(lab: Lab) -> None:
     aws: Any = OnAws(lab)
     assert aws.why().entry is None
-    with pytest.raises(ValueError, match="Name who asks"):
+    with pytest.raises(ValueError, match="Name the Thing, the action"):
         aws.why(action="iot:Publish", resource="creek/depth")
 
 

@@ -1,1 +1,1 @@
-"""TODO creeklab/cli."""
+"""The command line: ``creeklab lab``, ``test``, ``cloud``, ``doctor``, ``clean-up``, ``report``."""

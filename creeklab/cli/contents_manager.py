@@ -1,12 +1,12 @@
-"""The notebooks as JupyterLab gets them: so that one that is only opened does not count as changed.
+"""Load and save notebooks so that opening one does not change it, and widget outputs stay visible.
 
-JupyterLab writes into a notebook which language its kernel speaks, the Python's number included,
-and marks it as changed if that is not what is there. The stored notebooks name no number, as every
-learner has another one. So it is put in here on the way to JupyterLab, and taken out on the way
-back to the file.
+JupyterLab writes the kernel's language into a notebook, including the Python version, and marks the
+notebook as changed if it differs. The stored notebooks name no version, because every learner's
+Python differs. So the version is added when JupyterLab loads a notebook, and removed when it saves
+one.
 
-And so that what a tool has shown is seen on another day: its widget lives no longer than the
-kernel, and JupyterLab would show an error in its place although a page of it is there.
+A widget does not outlive its kernel. JupyterLab would then show an error in its place, although the
+output also contains a static page. So a saved output with a page does not refer to the widget.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from typing import Any, cast
 from jupyter_server.services.contents.largefilemanager import AsyncLargeFileManager
 
 STORED = {"name": "python"}
-"""What the stored notebooks say of their language."""
+"""The language entry of the stored notebooks."""
 
 
 class StableContentsManager(AsyncLargeFileManager):
-    """Files as Jupyter has them, but for the language of notebooks in Python."""
+    """Jupyter's file manager, except for the language and the widgets of notebooks."""
 
     async def get(self, path: str, content: bool = True, *given: Any, **named: Any) -> Any:
-        """Return a file or a folder; a notebook with the language that its kernel will tell."""
+        """Return a file or folder; a notebook with the language that its kernel will report."""
         model = await cast(Any, super()).get(path, content, *given, **named)
-        _change_language(model, STORED, _of_the_kernel())
+        _change_language(model, STORED, _kernel_language())
         return model
 
     async def save(self, model: dict[str, Any], path: str = "") -> Any:
-        """Save a file; a notebook without what belongs to this machine's Python."""
-        _change_language(model, _of_the_kernel(), STORED)
-        _leave_the_page(model)
+        """Save a file; a notebook without this machine's Python and without widget references."""
+        _change_language(model, _kernel_language(), STORED)
+        _remove_widget_references(model)
         return await cast(Any, super()).save(model, path)
 
 
-def _leave_the_page(model: dict[str, Any]) -> None:
-    """Take the reference to a widget out of each output that has a page of its own."""
+def _remove_widget_references(model: dict[str, Any]) -> None:
+    """Remove the widget reference from each output that also has a static page."""
     if model.get("type") == "notebook" and model.get("content") is not None:
         for cell in model["content"].get("cells", ()):
             for output in cell.get("outputs", ()):
@@ -46,9 +46,9 @@ def _leave_the_page(model: dict[str, Any]) -> None:
 
 
 @functools.cache
-def _of_the_kernel() -> dict[str, Any]:
-    """Return what the kernel will tell: it runs on the Python of this server."""
-    from ipykernel.ipkernel import IPythonKernel  # takes a moment; only a notebook needs it
+def _kernel_language() -> dict[str, Any]:
+    """Return the language that the kernel will report: it runs on this server's Python."""
+    from ipykernel.ipkernel import IPythonKernel  # slow, and only a notebook needs it
 
     return dict(IPythonKernel.language_info)
 

@@ -1,6 +1,6 @@
-"""JupyterLab as the front of the lab: started on a notebook, waited for, ended.
+"""Run JupyterLab on a notebook until it ends.
 
-It is bound to loopback behind a token of its own, and asks the internet for nothing.
+It listens on loopback only, protected by a token, and requests nothing from the internet.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from pathlib import Path
 from creeklab.bootstrap import REPOSITORY_ROOT, print_line
 
 NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
-# One that is only opened does not count as changed.
-CONTENTS_MANAGER = "--ServerApp.contents_manager_class=creeklab.cli.contents_manager.Contents"
-START_TIMEOUT = 120.0  # a first start on a slow disk compiles much
+# Keeps a notebook unchanged that is only opened.
+CONTENTS_MANAGER = (
+    "--ServerApp.contents_manager_class=creeklab.cli.contents_manager.StableContentsManager"
+)
+START_TIMEOUT = 120.0  # the first start on a slow disk compiles many modules
 STOP_TIMEOUT = 15.0
 
 
 class JupyterError(Exception):
-    """JupyterLab, or the notebook, cannot be opened; the message says why and what to do."""
+    """JupyterLab or the notebook cannot be opened; the message says why and what to do."""
 
 
 def find_notebook(folder: Path, name: str | None) -> str:
-    """Return the file name of the notebook to open, or of the first one.
+    """Return the file name of a notebook, or of the first one.
 
     Parameters
     ----------
     name
-        ``"05-mqtt"``, ``"05-mqtt.ipynb"``, a path that ends so, or the number: ``"5"``.
+        ``"05-mqtt"``, ``"05-mqtt.ipynb"``, a path that ends like this, or the number ``"5"``.
     """
     names = sorted(path.name for path in folder.glob("*.ipynb"))
     if not names:
@@ -45,38 +47,38 @@ def find_notebook(folder: Path, name: str | None) -> str:
     if name.isdecimal():
         wanted = next((each for each in names if each.startswith(f"{name:>02}-")), wanted)
     if wanted not in names:
-        raise JupyterError(f"There is no notebook {wanted}. There are: {', '.join(names)}")
+        raise JupyterError(f"There is no notebook {wanted}. Choose one of: {', '.join(names)}")
     return wanted
 
 
 def check_free(port: int) -> None:
-    """Raise `JupyterError` if JupyterLab cannot have this port."""
+    """Raise `JupyterError` if JupyterLab cannot use this port."""
     with socket.socket() as probe:
-        if os.name != "nt":  # else a port whose last user has just ended would count as taken
+        if os.name != "nt":  # otherwise a port that was just released would look taken
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise JupyterError(
-                f"Port {port} cannot be used ({error.strerror}): another program, perhaps another\n"
-                "JupyterLab, has it. Choose another port, or leave out --port to get a free one."
+                f"Port {port} cannot be used ({error.strerror}): another program is using it,\n"
+                "perhaps another JupyterLab. Choose another port, or omit --port to get a free one."
             ) from None
 
 
-def run(home: Path, notebook: str, port: int | None, *, browser: bool, about: str) -> int:
-    """Run JupyterLab until it ends or Ctrl-C comes; return its exit code, 0 after Ctrl-C.
+def run(home: Path, notebook: str, port: int | None, *, browser: bool, details: str) -> int:
+    """Run JupyterLab until it ends or Ctrl-C is pressed; return its exit code, 0 after Ctrl-C.
 
     Parameters
     ----------
     home
         Home folder, for its log and settings.
-    about
-        What is said below its address.
+    details
+        Text to print below its address.
 
     Raises
     ------
     JupyterError
-        If it does not start.
+        If JupyterLab does not start.
     """
     token = secrets.token_hex(24)
     log = home / "jupyter.log"
@@ -91,7 +93,7 @@ def run(home: Path, notebook: str, port: int | None, *, browser: bool, about: st
             stdout=lines,
             stderr=subprocess.STDOUT,
             env=environment,
-            # A group of its own: Ctrl-C reaches this process alone, which then ends Jupyter.
+            # In its own process group, Ctrl-C does not reach Jupyter; this process stops it.
             start_new_session=os.name != "nt",
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
@@ -100,28 +102,30 @@ def run(home: Path, notebook: str, port: int | None, *, browser: bool, about: st
     try:
         address = _wait_for_address(jupyter, token, notebook)
         if address is None:
-            said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
-            raise JupyterError("\n    ".join(["JupyterLab did not start. It said:", *said]))
+            end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+            raise JupyterError(
+                "\n    ".join(["JupyterLab did not start. Its log ends with:", *end])
+            )
         print_line(
-            f"\nThe lab is open. If no browser shows it, open this address in one:\n\n"
+            f"\nThe lab is open. If no browser window appears, open this address:\n\n"
             f"    {address}\n\n"
-            f"{about}\n"
+            f"{details}\n"
             f"Jupyter's log: {log}\n\n"
-            f"To end: save your notebooks, then press Ctrl-C here."
+            f"To stop: save your notebooks, then press Ctrl-C here."
         )
         return jupyter.wait()
     except KeyboardInterrupt:
         return 0
     finally:
-        _end(jupyter)
+        _stop(jupyter)
 
 
 def _command(notebook: str, port: int | None, *, browser: bool) -> list[str]:
     """Return the command line that opens a notebook in JupyterLab, bound to loopback.
 
-    JupyterLab's documentation ("Announcements") has the flags that keep the server from fetching
-    news and from looking for updates; the catalogue of extensions is off too. So it sends nothing
-    to the internet.
+    JupyterLab's documentation ("Announcements") lists the flags that keep the server from fetching
+    news and checking for updates; the extension catalog is off too. So it sends nothing to the
+    internet.
     """
     command = [sys.executable, "-m", "jupyterlab", str(NOTEBOOKS / notebook)]
     command += [
@@ -136,15 +140,15 @@ def _command(notebook: str, port: int | None, *, browser: bool) -> list[str]:
     if port is not None:
         command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command += ["--allow-root"]  # in a container; the server is on loopback, with its token
+        command += ["--allow-root"]  # in a container; loopback and the token protect it
     return command
 
 
 def settings(home: Path) -> dict[str, str]:
-    """Return the variable that gives JupyterLab other defaults, so that it asks no question.
+    """Return the environment variable that changes JupyterLab's defaults, so that it asks nothing.
 
-    Without them it asks every learner at the first start whether to fetch news. They are defaults:
-    what somebody has set in JupyterLab's own settings counts.
+    Otherwise it asks every learner at the first start whether to fetch news. The user's own
+    JupyterLab settings override these defaults.
     """
     folder = home / "jupyter"
     defaults = {
@@ -152,8 +156,8 @@ def settings(home: Path) -> dict[str, str]:
             "fetchNews": "false",
             "checkForUpdates": False,
         },
-        # Else the kernel takes what is typed into a tool and the click that follows it on two
-        # threads, and a click may overtake the text that it is to send.
+        # Otherwise the kernel handles typed text and the click after it on two threads, and the
+        # click can overtake the text that it should send.
         "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
     }
     file = folder / "labconfig" / "default_setting_overrides.json"
@@ -164,22 +168,23 @@ def settings(home: Path) -> dict[str, str]:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the variables for a child process: as they are, and ``creeklab`` can be imported."""
+    """Return this environment for a child process that can also import ``creeklab``."""
     path = os.pathsep.join(filter(None, [str(REPOSITORY_ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path}
 
 
 def _wait_for_address(jupyter: subprocess.Popen[bytes], token: str, notebook: str) -> str | None:
-    """Return the notebook's address once the server is up, None if that does not happen."""
+    """Return the notebook's address once the server is up; None if it does not start."""
+    # Not at the top: the command line is parsed before Jupyter is installed.
     from jupyter_core.paths import jupyter_runtime_dir
 
-    began = time.time()
-    while jupyter.poll() is None and time.time() < began + START_TIMEOUT:
+    started = time.time()
+    while jupyter.poll() is None and time.time() < started + START_TIMEOUT:
         for file in Path(jupyter_runtime_dir()).glob("jpserver-*.json"):
             with contextlib.suppress(OSError, ValueError):  # being written, or just removed
-                fresh = file.stat().st_mtime > began - 2.0
+                fresh = file.stat().st_mtime > started - 2.0
                 server = json.loads(file.read_text(encoding="utf-8"))
-                # On Windows the server is a child of the process that was started.
+                # On Windows, the server is a child of the process started here.
                 ours = server["token"] == token or server["pid"] == jupyter.pid
                 if fresh and ours and _listens(server["port"]):
                     query = f"?token={server['token']}" if server["token"] else ""
@@ -189,7 +194,7 @@ def _wait_for_address(jupyter: subprocess.Popen[bytes], token: str, notebook: st
 
 
 def _listens(port: int) -> bool:
-    """Tell whether the server takes connections yet: its file is written a moment before."""
+    """Return whether the server accepts connections; it writes its file a moment earlier."""
     try:
         socket.create_connection(("127.0.0.1", port), 1.0).close()
     except OSError:
@@ -197,9 +202,9 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        print_line("\nEnding JupyterLab ...")
+        print_line("\nStopping JupyterLab ...")
         process.terminate()
         try:
             process.wait(STOP_TIMEOUT)

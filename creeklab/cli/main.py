@@ -1,7 +1,7 @@
 """The commands: ``creeklab lab``, ``test``, ``cloud``, ``doctor``, ``clean-up``, ``report``.
 
-Each first makes sure of an environment (``bootstrap``). Until that exists there is only the
-standard library, so what needs more is imported inside the functions.
+Each command first prepares an environment (``bootstrap``). Until it exists, only the standard
+library is available, so everything else is imported inside the functions.
 """
 
 from __future__ import annotations
@@ -24,18 +24,24 @@ if TYPE_CHECKING:
     from creeklab.cloud.supervisor import RunningCloud
     from creeklab.lab.lab import Lab
 
-# A notebook, or a class of tests, stays with one process: its cells and tests build on each other.
-# Each process holds a cloud, a kernel and perhaps a browser, so four of them are enough.
+# The cells of a notebook and the tests of a class build on each other, so they share a process.
+# Each process holds a cloud, a kernel and perhaps a browser, so four processes are enough.
 XDIST_ARGS = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
-EXIT_NOT_RUNNING = 3  # the exit code of ``cloud status``, as service managers have it
+# Import Linter has no ``python -m`` form.
+LINT_IMPORTS = [
+    "-c",
+    "from importlinter.cli import lint_imports_command as lint; lint()",
+    "--no-cache",
+]
+EXIT_NOT_RUNNING = 3  # of ``cloud status``, as with service managers
 
 
 class CommandError(Exception):
-    """A command cannot be carried out; the message says why and what to do."""
+    """A command failed; the message says why and what to do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line and return its exit code."""
+    """Run a command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
     try:
@@ -60,7 +66,7 @@ def _run_command(options: argparse.Namespace) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return the options of a command line: ``command``, ``run`` and what the command takes."""
+    """Return the parsed command line: ``command``, ``run`` and the options of the command."""
     parser = argparse.ArgumentParser(
         prog="creeklab",
         description="Learn AWS IoT in JupyterLab, with an AWS IoT Core on your own machine.",
@@ -68,22 +74,24 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     lab = commands.add_parser("lab", help="start the local cloud and open JupyterLab")
-    lab.add_argument("notebook", nargs="?", help="the notebook to open; the first if left out")
-    lab.add_argument("--no-browser", action="store_true", help="only print the address")
-    lab.add_argument("--port", type=_port, help="JupyterLab's port; a free one if left out")
+    lab.add_argument("notebook", nargs="?", help="the notebook to open; default: the first")
+    lab.add_argument(
+        "--no-browser", action="store_true", help="print the address without opening a browser"
+    )
+    lab.add_argument("--port", type=_port, help="JupyterLab's port; default: a free one")
     lab.set_defaults(run=run_lab)
 
     test = commands.add_parser(
         "test",
         help="run every check and every test, notebooks included",
-        usage="creeklab test [pytest's arguments ...]",
-        description="With arguments, run only pytest and pass them on.",
+        usage="creeklab test [pytest arguments ...]",
+        description="With arguments, run only pytest with them.",
     )
     test.set_defaults(run=run_tests, pytest_arguments=[])
 
-    cloud = commands.add_parser("cloud", help="start, stop, look at or empty the local cloud")
-    verbs = cloud.add_subparsers(dest="verb", required=True, metavar="VERB")
-    start = verbs.add_parser("start", help="start it, if it does not run")
+    cloud = commands.add_parser("cloud", help="start, stop, inspect or empty the local cloud")
+    actions = cloud.add_subparsers(dest="action", required=True, metavar="ACTION")
+    start = actions.add_parser("start", help="start it if it is not running")
     start.add_argument("--mqtt-port", type=_port, help="port for MQTT over TLS")
     start.add_argument("--https-port", type=_port, help="port for HTTPS")
     start.add_argument(
@@ -92,66 +100,72 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default=[],
         dest="settings",
         metavar="NAME=VALUE",
-        help="a setting of creeklab/cloud/settings.py; may be given again",
+        help="a setting of creeklab/cloud/settings.py; can be repeated",
     )
     start.add_argument(
         "--host",
         default="",
         metavar="NAME",
-        help="a workshop: open it to the network, on the address of this name",
+        help="host a workshop: open the cloud to the network at this host name",
     )
     start.set_defaults(run=start_cloud)
-    join = verbs.add_parser("join", help="use the cloud of a workshop instead of one of your own")
-    join.add_argument("file", type=Path, help="the file that who runs the workshop handed out")
-    join.add_argument("--name", required=True, help="what you want to be called there")
+    join = actions.add_parser("join", help="use a workshop's cloud instead of your own")
+    join.add_argument("file", type=Path, help="the join file from the instructor")
+    join.add_argument("--name", required=True, help="your name in the workshop")
     join.set_defaults(run=join_workshop)
-    verbs.add_parser("leave", help="leave the workshop").set_defaults(run=leave_workshop)
-    verbs.add_parser("stop", help="stop it; its state stays").set_defaults(run=stop_cloud)
-    verbs.add_parser("status", help="tell whether it runs and where").set_defaults(run=show_cloud)
-    reset = verbs.add_parser("reset", help="empty its account")
-    reset.add_argument("--yes", action="store_true", help="do not ask")
+    actions.add_parser("leave", help="leave the workshop").set_defaults(run=leave_workshop)
+    actions.add_parser("stop", help="stop it; its state is kept").set_defaults(run=stop_cloud)
+    actions.add_parser("status", help="show whether it is running, and where").set_defaults(
+        run=show_cloud
+    )
+    reset = actions.add_parser("reset", help="empty your account in it")
+    reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     reset.set_defaults(run=reset_cloud)
 
-    doctor = commands.add_parser("doctor", help="find out what is not right, and what to do")
-    doctor.add_argument("thing", nargs="?", metavar="THING", help="look at this Thing's device")
-    doctor.add_argument("--client-id", metavar="ID", help="its MQTT client id; THING if left out")
+    doctor = commands.add_parser("doctor", help="find problems and their fixes")
+    doctor.add_argument("thing", nargs="?", metavar="THING", help="check this Thing's device")
+    doctor.add_argument("--client-id", metavar="ID", help="its MQTT client id; default: THING")
     doctor.add_argument(
         "--publish",
         action="append",
         default=[],
         metavar="TOPIC",
-        help="a topic that it has to be allowed; may be given again",
+        help="a topic that its policy must allow; can be repeated",
     )
     doctor.add_argument(
         "--subscribe",
         action="append",
         default=[],
         metavar="FILTER",
-        help="a topic filter that it has to be allowed; may be given again",
+        help="a topic filter that its policy must allow; can be repeated",
     )
     _add_target(doctor)
     doctor.set_defaults(run=run_doctor)
 
-    clean_up = commands.add_parser("clean-up", help="take down what this lab has made")
-    clean_up.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    clean_up.add_argument("--yes", action="store_true", help="do not ask")
+    clean_up = commands.add_parser("clean-up", help="delete what this lab created")
+    clean_up.add_argument(
+        "--dry-run", action="store_true", help="show the steps without taking them"
+    )
+    clean_up.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     _add_target(clean_up)
     clean_up.set_defaults(run=clean_up_lab)
 
-    report = commands.add_parser("report", help="write a page about the floods of a recording")
-    report.add_argument("readings", metavar="SAMPLE", help="or the folder of a history, or a file")
-    report.add_argument("--thing", help="of a history of several: whose")
+    report = commands.add_parser("report", help="write a report on the floods in a recording")
+    report.add_argument("readings", metavar="SAMPLE", help="a sample, a history folder or a file")
+    report.add_argument("--thing", help="the Thing, if the history has several")
     report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
-    report.add_argument("--start", type=float, default=2.5, help="ft above which a flood starts")
-    report.add_argument("--end", type=float, default=1.75, help="ft below which it ends")
-    report.add_argument("--zone", default="UTC", help="the place's time zone: America/New_York")
+    report.add_argument(
+        "--start", type=float, default=2.5, help="a flood starts above this stage (ft)"
+    )
+    report.add_argument("--end", type=float, default=1.75, help="it ends below this stage (ft)")
+    report.add_argument("--zone", default="UTC", help="local time zone, such as America/New_York")
     report.add_argument(
         "--landmark",
         action="append",
         default=[],
         type=_landmark,
         metavar="NAME=FT",
-        help="what the creek reaches at which stage; may be given again",
+        help="a landmark and the stage that reaches it; can be repeated",
     )
     report.set_defaults(run=write_report)
 
@@ -166,13 +180,13 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         choices=("local", "aws"),
-        help="the local cloud or AWS; CREEKLAB_TARGET if left out, else the local cloud",
+        help="the local cloud or AWS; default: CREEKLAB_TARGET, else the local cloud",
     )
 
 
 def _port(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 1 to 65535")
     return int(text)
 
 
@@ -188,7 +202,7 @@ def _landmark(text: str) -> tuple[str, float]:
 
 
 def run_lab(options: argparse.Namespace) -> int:
-    """Start the cloud and JupyterLab; wait for Ctrl-C; stop what was started here."""
+    """Start the cloud and JupyterLab, wait for Ctrl-C, and stop what was started here."""
     from creeklab.cloud import supervisor
 
     notebook = jupyterlab.find_notebook(NOTEBOOKS, options.notebook)
@@ -198,30 +212,32 @@ def run_lab(options: argparse.Namespace) -> int:
     with _one_interrupt():
         cloud = supervisor.start_or_attach(home)
         try:
-            ended = jupyterlab.run(
+            code = jupyterlab.run(
                 home,
                 notebook,
                 options.port,
                 browser=not options.no_browser,
-                about=f"Local cloud: {_where(cloud)}\nIts state: {home}",
+                details=f"Local cloud: {_where(cloud)}\nIts state: {home}",
             )
         finally:
             if cloud.started_here:
                 supervisor.stop(home)
     print_line(
-        "JupyterLab has ended." if ended == 0 else f"JupyterLab ended with exit code {ended}."
+        "JupyterLab has stopped." if code == 0 else f"JupyterLab stopped with exit code {code}."
     )
     print_line(
-        "The local cloud " + ("is stopped." if cloud.started_here else "runs on, as before.")
+        "The local cloud has stopped."
+        if cloud.started_here
+        else "The local cloud was already running and keeps running."
     )
-    return ended
+    return code
 
 
 @contextlib.contextmanager
 def _one_interrupt() -> Iterator[None]:
-    """Take a closed terminal and a request to end as Ctrl-C, and the first of them as the only one.
+    """Treat a closed terminal and SIGTERM like Ctrl-C, and ignore all signals after the first.
 
-    So a second Ctrl-C does not keep what was started here from being stopped.
+    So a second Ctrl-C cannot interrupt the cleanup.
     """
     numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     before: dict[int, Any] = {}
@@ -232,7 +248,7 @@ def _one_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt
 
     for number in filter(None, numbers):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             before[number] = signal.signal(number, interrupt)
     try:
         yield
@@ -245,34 +261,34 @@ def _one_interrupt() -> Iterator[None]:
 
 
 def run_tests(options: argparse.Namespace) -> int:
-    """Run every check to its end, or only pytest with the arguments given."""
+    """Run every check, even after a failure; with arguments, run only pytest."""
     with_notebooks = ["--nbval", "--nbval-current-env"]
     with_notebooks += [
         "--nbval-sanitize-with",
         str(REPOSITORY_ROOT / "tests" / "nbval_sanitize.cfg"),
     ]
     if options.pytest_arguments:
-        return _run_tool("pytest", *with_notebooks, *options.pytest_arguments)
+        return _run_python("-m", "pytest", *with_notebooks, *options.pytest_arguments)
     folders = ["tests", "notebooks"] if any(NOTEBOOKS.glob("*.ipynb")) else ["tests"]
     steps = {
-        "ruff check": ["ruff", "check"],
-        "ruff format": ["ruff", "format", "--check"],
-        "mypy": ["mypy"],
-        "pytest": ["pytest", *with_notebooks, *XDIST_ARGS, *folders],
+        "ruff check": ["-m", "ruff", "check"],
+        "ruff format": ["-m", "ruff", "format", "--check"],
+        "mypy": ["-m", "mypy"],
+        "import layers": LINT_IMPORTS,
+        "pytest": ["-m", "pytest", *with_notebooks, *XDIST_ARGS, *folders],
     }
     failed = []
-    for number, (name, command) in enumerate(steps.items(), 1):
+    for number, (name, arguments) in enumerate(steps.items(), 1):
         print_line(f"\n--- {number}/{len(steps)} {name} ---")
-        if _run_tool(*command):
+        if _run_python(*arguments):
             failed.append(name)
-    print_line("\nAll is well." if not failed else f"\nNot well: {', '.join(failed)}.")
+    print_line("\nAll checks passed." if not failed else f"\nFailed: {', '.join(failed)}.")
     return 1 if failed else 0
 
 
-def _run_tool(module: str, *arguments: str) -> int:
-    command = [sys.executable, "-m", module, *arguments]
+def _run_python(*arguments: str) -> int:
     return subprocess.run(
-        command, cwd=REPOSITORY_ROOT, env=child_environment(), check=False
+        [sys.executable, *arguments], cwd=REPOSITORY_ROOT, env=child_environment(), check=False
     ).returncode
 
 
@@ -280,7 +296,7 @@ def _run_tool(module: str, *arguments: str) -> int:
 
 
 def start_cloud(options: argparse.Namespace) -> int:
-    """Start the local cloud, unless it runs."""
+    """Start the local cloud unless it is running."""
     from creeklab.cloud import supervisor
 
     home = _home()
@@ -293,25 +309,25 @@ def start_cloud(options: argparse.Namespace) -> int:
     )
     if supervisor.workshop_membership(home) is not None:
         raise CommandError(
-            f"You take part in a workshop, and its cloud runs. {_where(cloud)}\n"
-            "Nothing was started. For a cloud of your own run first:\n"
-            "python3 -m creeklab cloud leave"
+            f"Nothing was started: you have joined a workshop, whose cloud is running.\n"
+            f"{_where(cloud)}\n"
+            "To use a cloud of your own, first run: python3 -m creeklab cloud leave"
         )
-    runs = "runs now" if cloud.started_here else "was running"
-    print_line(f"The local cloud {runs}. {_where(cloud)}\nIts state: {home}")
+    state = "Started the local cloud" if cloud.started_here else "The local cloud is running"
+    print_line(f"{state}. {_where(cloud)}\nIts state: {home}")
     if cloud.host:
         print_line(_invitation(home, cloud))
     if cloud.started_here:
         return 0
-    asked = [
+    requested = [
         (options.mqtt_port, cloud.mqtt_port),
         (options.https_port, cloud.https_port),
         (options.host or None, cloud.host),
     ]
-    if options.settings or any(wanted not in (None, has) for wanted, has in asked):
+    if options.settings or any(wanted not in (None, has) for wanted, has in requested):
         raise CommandError(
-            "Ports, settings and the host name are taken when the cloud starts, so these changed\n"
-            "nothing. Run python3 -m creeklab cloud stop first."
+            "The ports, settings and host name were ignored: they apply only when the cloud\n"
+            "starts. First run: python3 -m creeklab cloud stop"
         )
     return 0
 
@@ -320,57 +336,57 @@ def _invitation(home: Path, cloud: RunningCloud) -> str:
     from creeklab.cloud.accounts.workshop import JOIN_FILE
 
     return (
-        f"\nIt is open to the network, for a workshop. Hand this file to those who take part, and\n"
-        f"to nobody else:\n\n    {home / 'cloud' / JOIN_FILE}\n\n"
-        f"They need to reach {cloud.host}, and run:\n"
+        f"\nIt is open to the network for a workshop. Give this join file to the participants\n"
+        f"and to nobody else:\n\n    {home / 'cloud' / JOIN_FILE}\n\n"
+        f"They must be able to reach {cloud.host}, and run:\n"
         "python3 -m creeklab cloud join FILE --name NAME"
     )
 
 
 def join_workshop(options: argparse.Namespace) -> int:
-    """Join a workshop, whose cloud the lab uses from then on."""
+    """Join a workshop; the lab uses its cloud from then on."""
     from creeklab.home import base_folder
     from creeklab.targets.workshop_client import join
 
-    with _print_result():
-        found = join(base_folder(), options.file, options.name)
+    with _value_errors_as_command_errors():
+        membership = join(base_folder(), options.file, options.name)
     print_line(
-        f"You take part as {found.name}. From now on the lab uses the cloud on {found.host}, in\n"
-        "an account that is yours alone. Notebooks that are open: restart their kernels.\n"
-        "To go back to a cloud of your own: python3 -m creeklab cloud leave"
+        f"You have joined as {membership.name}. The lab now uses the cloud on {membership.host},\n"
+        "in an account of your own. Restart the kernels of open notebooks.\n"
+        "To go back to your own cloud, run: python3 -m creeklab cloud leave"
     )
     return 0
 
 
 def leave_workshop(_: argparse.Namespace) -> int:
-    """Leave the workshop, if this home takes part in one."""
+    """Leave the workshop, if this home has joined one."""
     from creeklab.home import base_folder
     from creeklab.targets.workshop_client import leave
 
     if leave(base_folder()) is None:
-        print_line("You did not take part in a workshop.")
+        print_line("You have not joined a workshop.")
     else:
-        print_line("You have left the workshop. Your account there stays: joining again finds it.")
+        print_line("You have left the workshop. Your account there is kept: join again to use it.")
     return 0
 
 
 def stop_cloud(_: argparse.Namespace) -> int:
-    """Stop the local cloud, if it runs."""
+    """Stop the local cloud if it is running."""
     from creeklab.cloud import supervisor
 
     stopped = supervisor.stop(_home())
-    print_line("The local cloud is stopped." if stopped else "The local cloud was not running.")
+    print_line("The local cloud has stopped." if stopped else "The local cloud was not running.")
     return 0
 
 
 def show_cloud(_: argparse.Namespace) -> int:
-    """Tell whether the local cloud runs; the exit code is 3 if it does not."""
+    """Show whether the local cloud is running; the exit code is 3 if it is not."""
     from creeklab.cloud import supervisor
 
     home = _home()
     workshop = supervisor.workshop_membership(home)
     if workshop is not None:
-        print_line(f"You take part in a workshop as {workshop.name}.")
+        print_line(f"You have joined a workshop as {workshop.name}.")
         try:
             print_line(_where(supervisor.connect_workshop(workshop)))
         except supervisor.CloudError as error:
@@ -380,9 +396,11 @@ def show_cloud(_: argparse.Namespace) -> int:
         return 0
     cloud = supervisor.status(home)
     if cloud is None:
-        print_line(f"The local cloud does not run. Its state: {home}")
+        print_line(f"The local cloud is not running. Its state: {home}")
         return EXIT_NOT_RUNNING
-    print_line(f"The local cloud runs (process {cloud.pid}). {_where(cloud)}\nIts state: {home}")
+    print_line(
+        f"The local cloud is running (process {cloud.pid}). {_where(cloud)}\nIts state: {home}"
+    )
     print_line(_ca_line(home))
     if cloud.host:
         print_line(_invitation(home, cloud))
@@ -393,36 +411,36 @@ def show_cloud(_: argparse.Namespace) -> int:
 def _ca_line(home: Path) -> str:
     from creeklab.cloud import supervisor
 
-    return f"What clients have to trust: {supervisor.ca_path(home)}"
+    return f"CA certificate: {supervisor.ca_path(home)}"
 
 
 def _participants(home: Path) -> str:
     from creeklab.lab.open_lab import open_lab
 
-    joined = open_lab("local", home=home)._admin("participants", {})["participants"]
+    joined = open_lab("local", home=home).admin("participants")["participants"]
     if not joined:
-        return "Nobody has joined yet."
+        return "No participants yet."
     rows = [("name", "account", "Things", "connected")]
     for p in joined:
-        things = "?" if p["things"] is None else str(p["things"])  # it cannot be read
+        things = "?" if p["things"] is None else str(p["things"])  # cannot be read
         rows.append((p["name"], p["account"], things, str(p["connected"])))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([f"{len(joined)} joined:", *lines])
+    return "\n".join([f"Participants: {len(joined)}", *lines])
 
 
 def reset_cloud(options: argparse.Namespace) -> int:
-    """Empty the account of the local cloud, after a question."""
+    """Empty the account of the local cloud, after confirmation."""
     from creeklab.session.reset import reset_account
 
     home = _home()
     if not options.yes:
-        _ask_for_yes(
-            f"This removes every Thing, certificate, policy and shadow of your account, and the\n"
-            f"key files of its Things. It belongs to {home}."
+        _confirm(
+            f"This deletes all Things, certificates, policies and shadows of the account in\n"
+            f"{home}, and the key files of its Things."
         )
     running = reset_account(home)
-    print_line("The account is empty." + (" The local cloud runs again." if running else ""))
+    print_line("The account is empty." + (" The local cloud is running again." if running else ""))
     return 0
 
 
@@ -430,40 +448,44 @@ def reset_cloud(options: argparse.Namespace) -> int:
 
 
 def run_doctor(options: argparse.Namespace) -> int:
-    """Say what is right and what is not; the exit code is 1 if something is wrong.
+    """Check this machine, or a device; the exit code is 1 if something is wrong.
 
-    The local cloud is started only to look at a device, and that is said.
+    Only the check of a device starts the local cloud, and says so.
     """
     from creeklab.diagnosis.doctor import machine_report
     from creeklab.home import home_folder
 
-    home = home_folder()  # one in a git work tree is a finding
+    home = home_folder()  # the report itself covers one in a git work tree
     if options.thing is None:
-        lab = _open(options.target) if _target(options.target) == "aws" or _runs(home) else None
-        findings = machine_report(home, lab)
+        lab = (
+            _open(options.target)
+            if _target_name(options.target) == "aws" or _is_running(home)
+            else None
+        )
+        report = machine_report(home, lab)
     else:
-        findings = _open(options.target).doctor(
+        report = _open(options.target).doctor(
             options.thing,
             client_id=options.client_id,
             publish=options.publish,
             subscribe=options.subscribe,
         )
-    print_line(repr(findings))
-    return 0 if findings.ok else 1
+    print_line(repr(report))
+    return 0 if report.ok else 1
 
 
 def clean_up_lab(options: argparse.Namespace) -> int:
-    """Take down what the lab has made, after a question; the exit code is 1 if not all is done."""
+    """Delete what the lab created, after confirmation; the exit code is 1 if something is left."""
     ledger = _open(options.target).ledger
     plan = ledger.tear_down(dry_run=True)
     print_line(repr(plan))
     if options.dry_run or not plan.steps:
         return 0
     if not options.yes:
-        _ask_for_yes("\nThis cannot be undone.")
-    done = ledger.tear_down()
-    print_line(f"\n{done!r}")
-    return 0 if done.ok else 1
+        _confirm("\nYou cannot undo this.")
+    result = ledger.tear_down()
+    print_line(f"\n{result!r}")
+    return 0 if result.ok else 1
 
 
 def _open(target: str | None) -> Lab:
@@ -474,35 +496,33 @@ def _open(target: str | None) -> Lab:
 
     home = home_folder()
     starts = (
-        _target(target) == "local"
+        _target_name(target) == "local"
         and supervisor.workshop_membership(home) is None
-        and not _runs(home)
+        and not _is_running(home)
     )
     try:
         lab = open_lab(target)
     except (ValueError, AwsError) as error:
         raise CommandError(str(error)) from None
     if starts:
-        print_line(
-            "The local cloud did not run, and was started: python3 -m creeklab cloud stop ends it."
-        )
+        print_line("Started the local cloud. Stop it with: python3 -m creeklab cloud stop")
     return lab
 
 
-def _target(named: str | None) -> str:
-    return named or os.environ.get("CREEKLAB_TARGET", "local")
+def _target_name(given: str | None) -> str:
+    return given or os.environ.get("CREEKLAB_TARGET", "local")
 
 
-def _runs(home: Path) -> bool:
+def _is_running(home: Path) -> bool:
     from creeklab.cloud import supervisor
 
     return supervisor.status(home) is not None
 
 
-def _ask_for_yes(what: str) -> None:
-    print_line(what)
+def _confirm(warning: str) -> None:
+    print_line(warning)
     try:
-        answer = input("Type yes to go on: ")
+        answer = input("Type yes to continue: ")
     except EOFError:
         answer = ""
     if answer.strip().lower() != "yes":
@@ -513,14 +533,14 @@ def _home() -> Path:
     from creeklab.home import home_folder, refuse_git_work_tree
 
     home = home_folder()
-    with _print_result():
+    with _value_errors_as_command_errors():
         refuse_git_work_tree(home)
     return home
 
 
 @contextlib.contextmanager
-def _print_result() -> Iterator[None]:
-    """Have a value that cannot be used told like any other reason not to go on."""
+def _value_errors_as_command_errors() -> Iterator[None]:
+    """Report an invalid value like any other failure of a command."""
     try:
         yield
     except ValueError as error:
@@ -535,7 +555,7 @@ def _where(cloud: RunningCloud) -> str:
 
 
 def write_report(options: argparse.Namespace) -> int:
-    """Write the flood report of a recording."""
+    """Write a report on the floods in a recording."""
     from creeklab.creek import report
 
     try:
@@ -550,5 +570,5 @@ def write_report(options: argparse.Namespace) -> int:
         report.write(page, options.output)
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
-    print_line(f"The flood report: {options.output.resolve()}")
+    print_line(f"Wrote the flood report: {options.output.resolve()}")
     return 0

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -29,16 +30,12 @@ from creeklab.course.resources import (
     thing_policy,
     wide_policy,
 )
-from creeklab.resources import resource as made
 from creeklab.resources.lookup import exists, paginate, shadow_names
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from creeklab.lab.lab import Lab
+from creeklab.resources.resource import Resource, ResourceKind, describe_arn, endpoints
+from creeklab.session.lab_session import LabSession
 
 
-def catch_up(lab: Lab, notebook: str | int) -> str:
+def catch_up(lab: LabSession, notebook: str | int) -> str:
     """Bring the account of `lab` to the start of `notebook`, named by its number or its file.
 
     Returns
@@ -79,24 +76,24 @@ def catch_up(lab: Lab, notebook: str | int) -> str:
     return step(lab)
 
 
-def _refuse_what_others_made(lab: Lab) -> None:
+def _refuse_what_others_made(lab: LabSession) -> None:
     """Refuse to work on anything in an AWS account that has a name of the course by chance."""
     for name in THINGS:
-        thing = made.Resource(made.THING, (name,))
+        thing = Resource(ResourceKind.THING, (name,))
         # A shadow needs no Thing; those of this lab's Things are this lab's.
-        if lab.ledger.owns(thing):
+        if lab.ledger.inventory.owns(thing):
             continue
-        if exists(lab.ledger.client, thing):
+        if exists(lab.ledger.inventory.client, thing):
             raise _not_ours(lab, thing)
-        for shadow in shadow_names(lab.ledger.client, name):
-            if not lab.ledger.has(made.SHADOW, name, shadow):
-                raise _not_ours(lab, made.Resource(made.SHADOW, (name, shadow)))
-    for policy in [made.Resource(made.POLICY, (name,)) for name in POLICIES]:
-        if not lab.ledger.owns(policy) and exists(lab.ledger.client, policy):
+        for shadow in shadow_names(lab.ledger.inventory.client, name):
+            if not lab.ledger.has(ResourceKind.SHADOW, name, shadow):
+                raise _not_ours(lab, Resource(ResourceKind.SHADOW, (name, shadow)))
+    for policy in [Resource(ResourceKind.POLICY, (name,)) for name in POLICIES]:
+        if not lab.ledger.inventory.owns(policy) and exists(lab.ledger.inventory.client, policy):
             raise _not_ours(lab, policy)
 
 
-def _not_ours(lab: Lab, one: made.Resource) -> RuntimeError:
+def _not_ours(lab: LabSession, one: Resource) -> RuntimeError:
     return RuntimeError(
         f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
         "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
@@ -104,30 +101,30 @@ def _not_ours(lab: Lab, one: made.Resource) -> RuntimeError:
     )
 
 
-def _before_anything(_: Lab) -> str:
+def _before_anything(_: LabSession) -> str:
     return "This notebook needs nothing."
 
 
-def _before_tour(lab: Lab) -> str:
+def _before_tour(lab: LabSession) -> str:
     _before_mqtt(lab)
     return f"There are the Things '{THING}' and '{TEST_CLIENT}', with certificates and policies."
 
 
-def _before_thing(lab: Lab) -> str:
+def _before_thing(lab: LabSession) -> str:
     for thing in (THING, *TRIAL_THINGS):
         _remove_thing(lab, thing)
     _remove_policy(lab, THING_POLICY)
     return f"There is no Thing '{THING}' yet."
 
 
-def _before_policy(lab: Lab) -> str:
+def _before_policy(lab: LabSession) -> str:
     for policy in (THING_POLICY, WIDE_POLICY, *TRIAL_POLICIES):
         _remove_policy(lab, policy)
     _have_device(lab, THING, {})
     return f"The Thing '{THING}' has an active certificate, and the certificate no policy."
 
 
-def _before_mqtt(lab: Lab) -> str:
+def _before_mqtt(lab: LabSession) -> str:
     _have_device(lab, THING, {THING_POLICY: thing_policy(lab)})
     _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
     return (
@@ -136,13 +133,13 @@ def _before_mqtt(lab: Lab) -> str:
     )
 
 
-def _before_shadow(lab: Lab) -> str:
+def _before_shadow(lab: LabSession) -> str:
     said = _before_mqtt(lab)
     _remove_shadows(lab, THING)
     return f"{said} '{THING}' has no shadow yet."
 
 
-def _before_sensor(lab: Lab) -> str:
+def _before_sensor(lab: LabSession) -> str:
     policies = {THING_POLICY: thing_policy(lab), SENSOR_POLICY: sensor_policy(lab)}
     _have_device(lab, THING, policies)
     _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
@@ -153,7 +150,7 @@ def _before_sensor(lab: Lab) -> str:
     )
 
 
-def _before_breaking(lab: Lab) -> str:
+def _before_breaking(lab: LabSession) -> str:
     for policy in BROKEN_POLICIES:
         _remove_policy(lab, policy)
     for thing in TRIAL_THINGS:
@@ -167,7 +164,7 @@ def _before_breaking(lab: Lab) -> str:
     )
 
 
-def _before_end(lab: Lab) -> str:
+def _before_end(lab: LabSession) -> str:
     _before_sensor(lab)
     report = json.dumps({"state": {"reported": {"depth": 1.24, "temperature": 70.52}}})
     lab.client("iot-data").update_thing_shadow(thingName=THING, payload=report)
@@ -180,7 +177,7 @@ def _before_end(lab: Lab) -> str:
 # --- steps that may be repeated -----------------------------------------------------------------
 
 
-def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> None:
+def _have_device(lab: LabSession, thing: str, policies: dict[str, dict[str, Any]]) -> None:
     """See to it that the Thing has one certificate, and the certificate just these policies."""
     iot = lab.client("iot")
     # One that is there keeps its attributes.
@@ -189,7 +186,7 @@ def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> N
     arn = _have_certificate(lab, thing)
     for other in list(paginate(iot.list_thing_principals, "principals", thingName=thing)):
         # One that others gave it is theirs to take away; it is in nobody's way.
-        if other != arn and _is_ours(lab, made.Resource(made.THING_PRINCIPAL, (thing, other))):
+        if other != arn and _is_ours(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, other))):
             iot.detach_thing_principal(thingName=thing, principal=other)
     iot.attach_thing_principal(thingName=thing, principal=arn)
     for attached in iot.list_attached_policies(target=arn)["policies"]:
@@ -200,7 +197,7 @@ def _have_device(lab: Lab, thing: str, policies: dict[str, dict[str, Any]]) -> N
         iot.attach_policy(policyName=name, target=arn)
 
 
-def _have_certificate(lab: Lab, thing: str) -> str:
+def _have_certificate(lab: LabSession, thing: str) -> str:
     """See to it that a certificate that is known and active is on disk; return its ARN."""
     iot = lab.client("iot")
     try:
@@ -218,7 +215,7 @@ def _have_certificate(lab: Lab, thing: str) -> str:
     return str(certificate["certificateArn"])
 
 
-def _have_policy(lab: Lab, policy: str, document: dict[str, Any]) -> None:
+def _have_policy(lab: LabSession, policy: str, document: dict[str, Any]) -> None:
     """See to it that the policy is there and says this."""
     iot = lab.client("iot")
     try:
@@ -231,7 +228,7 @@ def _have_policy(lab: Lab, policy: str, document: dict[str, Any]) -> None:
             )
 
 
-def _remove_policy(lab: Lab, policy: str) -> None:
+def _remove_policy(lab: LabSession, policy: str) -> None:
     iot = lab.client("iot")
     try:
         targets = list(paginate(iot.list_targets_for_policy, "targets", policyName=policy))
@@ -239,7 +236,7 @@ def _remove_policy(lab: Lab, policy: str) -> None:
         return
     if lab.target == "aws":
         for target in targets:
-            _refuse_if_others_attached(lab, made.Resource(made.POLICY_TARGET, (policy, target)))
+            _refuse_if_others_attached(lab, Resource(ResourceKind.POLICY_TARGET, (policy, target)))
     for target in targets:
         iot.detach_policy(policyName=policy, target=target)
     _drop_versions(iot, policy)
@@ -247,13 +244,13 @@ def _remove_policy(lab: Lab, policy: str) -> None:
         iot.delete_policy(policyName=policy)
 
 
-def _refuse_if_others_attached(lab: Lab, attachment: made.Resource) -> None:
+def _refuse_if_others_attached(lab: LabSession, attachment: Resource) -> None:
     """Refuse to take a policy or a Thing of this lab off what others have: it may be in use."""
     if not _is_ours(lab, attachment):
-        one, _ = made.endpoints(attachment)
-        other = made.describe_arn(attachment.names[1])
+        one, _ = endpoints(attachment)
+        other = describe_arn(attachment.names[1])
         how = f"The {one} is attached to {other}"
-        if attachment.kind == made.THING_PRINCIPAL:
+        if attachment.kind == ResourceKind.THING_PRINCIPAL:
             how = f"The {one} has {other}"
         raise RuntimeError(
             f"{how} in your AWS account {lab.account}, region {lab.region}, which this lab did not "
@@ -262,9 +259,9 @@ def _refuse_if_others_attached(lab: Lab, attachment: made.Resource) -> None:
         )
 
 
-def _is_ours(lab: Lab, attachment: made.Resource) -> bool:
+def _is_ours(lab: LabSession, attachment: Resource) -> bool:
     """Tell whether this lab made what a Thing or a policy of it is attached to, or attached it."""
-    _, other = made.endpoints(attachment)
+    _, other = endpoints(attachment)
     return any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other))
 
 
@@ -290,7 +287,7 @@ def _drop_versions(iot: Any, policy: str) -> None:
             iot.delete_policy_version(policyName=policy, policyVersionId=version["versionId"])
 
 
-def _remove_shadows(lab: Lab, thing: str) -> None:
+def _remove_shadows(lab: LabSession, thing: str) -> None:
     data = lab.client("iot-data")
     for name in data.list_named_shadows_for_thing(thingName=thing)["results"]:
         data.delete_thing_shadow(thingName=thing, shadowName=name)
@@ -298,7 +295,7 @@ def _remove_shadows(lab: Lab, thing: str) -> None:
         data.delete_thing_shadow(thingName=thing)
 
 
-def _remove_thing(lab: Lab, thing: str) -> None:
+def _remove_thing(lab: LabSession, thing: str) -> None:
     """Remove a Thing, its shadow, and each certificate that is no other Thing's, in AWS's order."""
     iot = lab.client("iot")
     try:
@@ -307,13 +304,13 @@ def _remove_thing(lab: Lab, thing: str) -> None:
         principals = []
     if lab.target == "aws":
         for arn in principals:
-            _refuse_if_others_attached(lab, made.Resource(made.THING_PRINCIPAL, (thing, arn)))
+            _refuse_if_others_attached(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, arn)))
     for arn in principals:
         iot.detach_thing_principal(thingName=thing, principal=arn)
         if iot.list_principal_things(principal=arn)["things"]:
             continue
         certificate = arn.rpartition("/")[2]
-        if not lab.ledger.has(made.CERTIFICATE, certificate):
+        if not lab.ledger.has(ResourceKind.CERTIFICATE, certificate):
             continue  # somebody else's
         with _minutes_explained(f"certificate {certificate}", "DeleteConflictException"):
             iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
@@ -323,7 +320,7 @@ def _remove_thing(lab: Lab, thing: str) -> None:
         iot.delete_thing(thingName=thing)
     deleted = {
         number
-        for number in lab.ledger.all_certificate_ids()
-        if not lab.ledger.has(made.CERTIFICATE, number)
+        for number in lab.ledger.inventory.all_certificate_ids()
+        if not lab.ledger.has(ResourceKind.CERTIFICATE, number)
     }
     lab.keys.remove(thing, deleted)

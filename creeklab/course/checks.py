@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -14,9 +14,7 @@ from creeklab.client.inbox import Inbox
 from creeklab.course.resources import POLICIES, RETAINED, THINGS
 from creeklab.display.text import wrap
 from creeklab.resources.lookup import is_connected, paginate
-
-if TYPE_CHECKING:
-    from creeklab.lab.lab import Lab
+from creeklab.session.lab_session import LabSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class SelfCheck:
 class Checks:
     """The checks of one lab."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: LabSession) -> None:
         self._lab = lab
 
     @cached_property
@@ -310,7 +308,7 @@ class Checks:
 
     def nothing_left(self) -> SelfCheck:
         """Check that nothing is left of what the course makes: in the account, and on disk."""
-        made = self._lab.ledger.all_certificate_ids()
+        made = self._lab.ledger.inventory.all_certificate_ids()
         known = self._lab.keys.certificates()
         left = [
             f"the key files {'of' if folder.name in THINGS else 'in the folder'} '{folder.name}'"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from creeklab.lab.lab import Lab
-
+from creeklab.session.lab_session import LabSession
 
 THING = "Test2"
 
@@ -48,7 +46,7 @@ POLICIES = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES, *BROKEN_P
 RETAINED = ("creek/elkhorn/last", "barn/door")
 
 
-def thing_policy(lab: Lab) -> dict[str, Any]:
+def thing_policy(lab: LabSession) -> dict[str, Any]:
     """Return the tutorial's policy for Test2, its slip mended."""
     arn = f"arn:aws:iot:{lab.region}:{lab.account}"
     return _document(
@@ -62,7 +60,7 @@ def wide_policy() -> dict[str, Any]:
     return _document(_allow("iot:*", "*"))
 
 
-def sensor_policy(lab: Lab) -> dict[str, Any]:
+def sensor_policy(lab: LabSession) -> dict[str, Any]:
     """Return a policy for any number of sensors: each may use the shadow of its own Thing."""
     arn = f"arn:aws:iot:{lab.region}:{lab.account}"
     name = "${iot:Connection.Thing.ThingName}"

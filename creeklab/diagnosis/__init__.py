@@ -1,1 +1,1 @@
-"""TODO creeklab/diagnosis."""
+"""Explain a refusal (`why`), and check a machine or a device (`doctor`)."""

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 from cryptography.x509 import load_pem_x509_certificate
@@ -18,10 +18,9 @@ from creeklab.client.device import RequestRefused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud.transport.listen import PROBE
 from creeklab.diagnosis.probe import Check, CheckFailed
+from creeklab.diagnosis.why import why
 from creeklab.resources.lookup import is_connected, is_missing, paginate
-
-if TYPE_CHECKING:
-    from creeklab.lab.lab import Lab
+from creeklab.session.lab_session import LabSession
 
 CONNECT_TIMEOUT = 5.0
 HOST_MISMATCH = 62  # X509_V_ERR_HOSTNAME_MISMATCH, and for an address:
@@ -35,7 +34,7 @@ class DeviceChecks:
 
     def __init__(
         self,
-        lab: Lab,
+        lab: LabSession,
         thing: str,
         client_id: str,
         publish: tuple[str, ...],
@@ -362,7 +361,7 @@ class DeviceChecks:
 
     def _why(self) -> str:
         if self._lab.target == "local":
-            return self._lab.why(self._client_id).summary
+            return why(self._lab, self._client_id).summary
         return (
             "wait some minutes, as AWS takes so long to know of a change; then look into "
             "CloudWatch's log group AWSIotLogsV2."

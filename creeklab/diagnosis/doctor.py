@@ -1,50 +1,45 @@
-"""Is this machine ready, and why does this device not get in?
+"""Two reports: is this machine ready, and why can this device not connect?
 
-A row of checks, each of which finds one thing right, or says what is wrong and the one thing to
-do. A check that would mean nothing after another went wrong is skipped. What is right is said
-without numbers and paths, so that it reads the same everywhere.
+Each report is a series of checks. A check confirms one thing, or says what is wrong and how to fix
+it. A check is skipped if it would mean nothing after an earlier failure. Passed checks mention no
+numbers and no paths, so that a report reads the same on every machine.
 
-The checks of a device follow the way of its connection: files, network, server certificate,
-then what AWS knows of the Thing and its certificate, the policy, and last the connection itself.
+The checks of a device follow its connection: files, network, server certificate, then what AWS
+knows of the Thing and its certificate, the policy, and finally the connection itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from creeklab.diagnosis.device_checks import DeviceChecks
+from creeklab.diagnosis.machine_checks import machine_checks
 from creeklab.diagnosis.probe import CheckReport, run_checks
-
-if TYPE_CHECKING:
-    from creeklab.lab.lab import Lab
+from creeklab.session.lab_session import LabSession
 
 
-def machine_report(home: Path, lab: Lab | None = None) -> CheckReport:
-    """Examine this machine, and the cloud that the lab is opened on.
+def machine_report(home: Path, lab: LabSession | None = None) -> CheckReport:
+    """Check this machine and the cloud that the lab is open on.
 
     Parameters
     ----------
     home
         Home folder.
     lab
-        The open lab, None if none is open: the local cloud is then not started.
+        The open lab. Without one, the local cloud is not started for these checks.
     """
-    from creeklab.diagnosis.machine_checks import machine_checks
-
     return run_checks(machine_checks(home, lab))
 
 
 def device_report(
-    lab: Lab,
+    lab: LabSession,
     thing: str,
     client_id: str,
     *,
     publish: Iterable[str] = (),
     subscribe: Iterable[str] = (),
 ) -> CheckReport:
-    """Examine why a Thing's device gets in or does not; see `creeklab.lab.lab.Lab.doctor`."""
-    from creeklab.diagnosis.device_checks import DeviceChecks
-
-    probes = DeviceChecks(lab, thing, client_id, tuple(publish), tuple(subscribe))
-    return run_checks(probes.all())
+    """Check whether a Thing's device can connect, and why not; see `Lab.doctor`."""
+    checks = DeviceChecks(lab, thing, client_id, tuple(publish), tuple(subscribe))
+    return run_checks(checks.all())

@@ -14,7 +14,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,9 +22,7 @@ from creeklab.bootstrap import LOCK, REPOSITORY_ROOT, Environment, is_met
 from creeklab.cloud import supervisor
 from creeklab.diagnosis.probe import Check, CheckFailed
 from creeklab.home import refuse_git_work_tree
-
-if TYPE_CHECKING:
-    from creeklab.lab.lab import Lab
+from creeklab.session.lab_session import LabSession
 
 FREE_MEGABYTES = 500
 CLOCK_SECONDS = 60.0  # AWS refuses signatures that are five minutes off
@@ -32,7 +30,7 @@ PORTS = (8883, 8443)
 RESPONSE_TIMEOUT = 5.0
 
 
-def machine_checks(home: Path, lab: Lab | None) -> Iterator[Check]:
+def machine_checks(home: Path, lab: LabSession | None) -> Iterator[Check]:
     """Yield the checks, in order."""
     yield Check("Python", python_version)
     yield Check("packages", packages, ["Python"])
@@ -194,7 +192,7 @@ def _answers(host: str, port: int) -> bool:
     return True
 
 
-def clock(lab: Lab) -> str:
+def clock(lab: LabSession) -> str:
     """Compare this machine's clock with the cloud's."""
     theirs = _date_of(lab)
     off = _now() - theirs
@@ -211,7 +209,7 @@ def _now() -> float:
     return time.time()
 
 
-def _date_of(lab: Lab) -> float:
+def _date_of(lab: LabSession) -> float:
     """Return the time that the cloud says it is, in seconds since 1970."""
     try:
         answer = lab.client("sts").get_caller_identity()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.display.table import html_table
-
-if TYPE_CHECKING:
-    pass
 
 
 class CheckFailed(Exception):

@@ -1,8 +1,8 @@
-"""A tape played again: its devices connect, subscribe and publish anew, and what differs is said.
+"""Replay an event log: its devices connect, subscribe and publish again, and results are compared.
 
-What a device did is done again through awsiotsdk, one after the other. What came of it is compared:
-was it accepted or refused as before, and did the same clients get the message? The second is read
-from the tape of the cloud that it is played to; AWS has none, so there only the first is known.
+The devices' actions are repeated through awsiotsdk, one after the other. Two results are compared:
+whether the cloud accepted or refused each action, and which clients received each message. The
+second is read from the event log of the cloud; AWS has none, so there only the first is known.
 """
 
 from __future__ import annotations
@@ -10,39 +10,37 @@ from __future__ import annotations
 import base64
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from creeklab.client.device import Device, RequestRefused
+from creeklab.events.table import Entry, entries, read_events
+from creeklab.session.lab_session import LabSession
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.lab.lab import Lab
-
-Entry = dict[str, Any]
-
 ACTIONS = ("connect", "disconnect", "subscribe", "unsubscribe", "publish")
-SETTLE_TIMEOUT = 5.0
+LOG_TIMEOUT = 5.0
 POLL_INTERVAL = 0.05
+MAX_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What one entry came to when it was played again.
+    """The result of replaying one entry.
 
     Attributes
     ----------
     number
-        Of the entry on the tape.
+        Number of the entry in the event log.
     then, now
-        ``"accepted"`` or ``"refused"``, of a message with who got it; `now` is ``"left out"`` if it
-        was not played.
+        ``"accepted"`` or ``"refused"``, for a message with its receivers; `now` is ``"skipped"`` if
+        the entry was not replayed.
     why
-        Why it was left out, or refused.
+        Why it was skipped or refused.
     """
 
     number: int
@@ -55,104 +53,121 @@ class ReplayResult:
 
     @property
     def same(self) -> bool:
-        """Whether the outcome is the one on the tape."""
+        """Whether the result is the recorded one."""
         return self.then == self.now
 
 
 @dataclass
 class EventReplay:
-    """What came of playing a tape again.
+    """The results of a replay.
 
     Attributes
     ----------
-    outcomes
-        One for each entry of a device, in their order.
+    results
+        One for each entry of a device, in order.
     """
 
-    outcomes: list[ReplayResult] = field(default_factory=list)
+    results: list[ReplayResult] = field(default_factory=list)
 
     @property
     def differences(self) -> list[ReplayResult]:
-        """Those that came out otherwise."""
-        return [one for one in self.outcomes if not one.same]
+        """The results that differ from the recorded ones."""
+        return [one for one in self.results if not one.same]
 
     @property
     def table(self) -> pd.DataFrame:
-        """All of them, indexed by the entry's number."""
-        import pandas as pd
+        """All results, indexed by the entry's number."""
+        import pandas as pd  # opening the lab must not wait for it
 
         names = ["number", "client_id", "kind", "what", "then", "now", "same", "why"]
-        rows = [{name: getattr(one, name) for name in names} for one in self.outcomes]
+        rows = [{name: getattr(one, name) for name in names} for one in self.results]
         return pd.DataFrame(rows, columns=names).set_index("number")
 
     def __repr__(self) -> str:
-        clients = len({one.client_id for one in self.outcomes})
-        left = sum(one.now == "left out" for one in self.outcomes)
-        played = len(self.outcomes) - left
-        said = f"{played} entries of {clients} client{'' if clients == 1 else 's'} played again"
+        clients = len({one.client_id for one in self.results})
+        skipped = sum(one.now == "skipped" for one in self.results)
+        replayed = len(self.results) - skipped
+        text = f"Replayed {replayed} entries of {clients} client{'' if clients == 1 else 's'}"
         different = self.differences
         if not different:
-            return f"{said}: all came out as before."
-        lines = [f"{said}, {left} left out; {len(different)} came out otherwise:"]
-        for one in different[:20]:
-            because = f" ({one.why})" if one.why else ""
+            return f"{text}: all results are the same as before."
+        lines = [f"{text}, skipped {skipped}; {len(different)} results differ:"]
+        for one in different[:MAX_LINES]:
+            reason = f" ({one.why})" if one.why else ""
             what = f"{one.client_id}, {one.kind} {one.what}".rstrip()
-            lines.append(f"  {one.number}: {what}: then {one.then}, now {one.now}{because}")
-        if len(different) > 20:
-            lines.append(f"  and {len(different) - 20} more; see .table")
+            lines.append(f"  {one.number}: {what}: then {one.then}, now {one.now}{reason}")
+        if len(different) > MAX_LINES:
+            lines.append(f"  and {len(different) - MAX_LINES} more; see .table")
         return "\n".join(lines)
 
 
-def replay(entries: Iterable[Entry], lab: Lab) -> EventReplay:
-    """Play the entries again; see `creeklab.events.events.replay`."""
+def replay(events: pd.DataFrame, lab: LabSession) -> EventReplay:
+    """Let the devices of an event log do everything again, and compare the results.
+
+    Connections, subscriptions and messages are repeated through awsiotsdk with the certificates
+    saved in this lab, in the recorded order and without pauses. Whatever the cloud does by itself,
+    such as the shadow service's responses, is not sent but expected. Wills, persistent sessions and
+    MQTT 5 properties are not fully in the table, and are left out.
+
+    Parameters
+    ----------
+    events
+        The part of the event log to replay, as `Lab.events` returns it.
+
+    Returns
+    -------
+    EventReplay
+        The result of each entry, and the differences. On AWS, which has no event log, a result only
+        says whether the action was accepted.
+    """
     wanted = [
         entry
-        for entry in entries
+        for entry in entries(events)
         if entry["kind"] in ACTIONS and entry.get("client_id") and _is_own(entry)
     ]
-    players = _Players(lab)
-    has_tape = lab.target == "local"
-    begin = _last_number(lab) if has_tape else 0
+    devices = _Devices(lab)
+    has_event_log = lab.target == "local"
+    begin = _last_number(lab) if has_event_log else 0
     done: list[tuple[Entry, str, str]] = []
     try:
-        done += [(entry, *players.play(entry)) for entry in wanted]
-        seen = _seen(lab, begin, done) if has_tape else {}
+        done += [(entry, *devices.replay(entry)) for entry in wanted]
+        logged = _wait_for_messages(lab, begin, done) if has_event_log else {}
     finally:
-        players.close()
+        devices.close()
     clients = {entry["client_id"] for entry in wanted}
-    outcomes = []
+    results = []
     for entry, now, why in done:
-        then = _then(entry)
-        if has_tape and entry["kind"] == "publish" and now != "left out":
+        then = _outcome(entry)
+        if has_event_log and entry["kind"] == "publish" and now != "skipped":
             then += _receivers(entry, clients)
-            again = seen[_key(entry)]
+            again = logged[_key(entry)]
             if again:
                 copy = again.popleft()
-                now, why = _then(copy) + _receivers(copy, clients), str(copy.get("refusal", why))
-        outcomes.append(
+                now, why = _outcome(copy) + _receivers(copy, clients), str(copy.get("refusal", why))
+        results.append(
             ReplayResult(
                 entry["number"], entry["client_id"], entry["kind"], _what(entry), then, now, why
             )
         )
-    return EventReplay(outcomes)
+    return EventReplay(results)
 
 
-class _Players:
-    """The devices of a tape, connected when they act."""
+class _Devices:
+    """The devices of an event log, connected when they act."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: LabSession) -> None:
         self._lab = lab
         self._devices: dict[str, Device] = {}
         self._things = _things_by_certificate(lab)
 
-    def play(self, entry: Entry) -> tuple[str, str]:
-        """Do what an entry tells; return how it came out, and why."""
+    def replay(self, entry: Entry) -> tuple[str, str]:
+        """Repeat the action of an entry; return its result and the reason."""
         client, kind = entry["client_id"], entry["kind"]
         thing = self._things.get(entry.get("principal", "")) or self._things.get(client)
         if thing is None:
-            return "left out", "this lab has no certificate and key of it"
+            return "skipped", "this lab has no certificate and key for it"
         if kind == "publish" and _payload(entry) is None:
-            return "left out", "its payload is not on the tape"
+            return "skipped", "its payload is not in the event log"
         try:
             self._act(entry, thing)
         except RequestRefused as refused:
@@ -185,13 +200,13 @@ class _Players:
             device.close()
 
     def close(self) -> None:
-        """Disconnect all."""
+        """Disconnect all devices."""
         for client in list(self._devices):
             self._end(client)
 
 
-def _things_by_certificate(lab: Lab) -> dict[str, str]:
-    """Return the Things whose files this lab has, by certificate id and by their own name."""
+def _things_by_certificate(lab: LabSession) -> dict[str, str]:
+    """Return the Things with saved files, by certificate id and by name."""
     found: dict[str, str] = {}
     for name in lab.keys.things():
         with suppress(FileNotFoundError, ValueError):
@@ -200,12 +215,12 @@ def _things_by_certificate(lab: Lab) -> dict[str, str]:
 
 
 def _is_own(entry: Entry) -> bool:
-    """Tell whether it is something that the client did, not something that was done to it."""
+    """Return whether the client itself did this, and not the cloud to it."""
     return entry["kind"] != "disconnect" or entry.get("reason") == "CLIENT_INITIATED_DISCONNECT"
 
 
 def _what(entry: Entry) -> str:
-    """Return the topic, topic filter or nothing that an entry is about."""
+    """Return the topic or topic filter of an entry, empty for a connection."""
     if entry["kind"] in ("connect", "disconnect"):
         return ""
     named = str(entry.get("resource", "")).partition("/")[2]
@@ -214,15 +229,15 @@ def _what(entry: Entry) -> str:
 
 def _payload(entry: Entry) -> bytes | None:
     if "payload" in entry:
-        # A table that was made elsewhere may have read digits as a number.
+        # Another program may have read a payload of digits as a number.
         return str(entry["payload"]).encode()
     if "payload_base64" in entry:
         return base64.b64decode(entry["payload_base64"])
-    # Of a message that a policy refused the tape has no payload; any other is refused as well.
+    # The log has no payload for a message that a policy refused; any other is refused as well.
     return b"" if "action" in entry or entry.get("size") == 0 else None
 
 
-def _then(entry: Entry) -> str:
+def _outcome(entry: Entry) -> str:
     return "refused" if "refusal" in entry else "accepted"
 
 
@@ -237,25 +252,23 @@ def _key(entry: Entry) -> tuple[str, str]:
     return entry["client_id"], _what(entry)
 
 
-def _last_number(lab: Lab) -> int:
-    tape = lab.events()
-    return int(tape.index.max()) if len(tape) else 0
+def _last_number(lab: LabSession) -> int:
+    events = read_events(lab)
+    return int(events.index.max()) if len(events) else 0
 
 
-def _seen(
-    lab: Lab, begin: int, done: list[tuple[Entry, str, str]]
+def _wait_for_messages(
+    lab: LabSession, begin: int, done: list[tuple[Entry, str, str]]
 ) -> defaultdict[tuple[str, str], deque[Entry]]:
-    """Wait until the messages that were played are on the cloud's tape; return them by `_key`."""
-    from creeklab.events.table import entries
-
-    played = [entry for entry, now, _ in done if entry["kind"] == "publish" and now != "left out"]
-    due = Counter(map(_key, played))
-    end = monotonic() + SETTLE_TIMEOUT
+    """Wait until the replayed messages are in the event log; return them by `_key`."""
+    published = [entry for entry, now, _ in done if entry["kind"] == "publish" and now != "skipped"]
+    due = Counter(map(_key, published))
+    end = monotonic() + LOG_TIMEOUT
     while True:
-        seen: defaultdict[tuple[str, str], deque[Entry]] = defaultdict(deque)
-        for entry in entries(lab.events(after=begin, kind="publish")):
+        logged: defaultdict[tuple[str, str], deque[Entry]] = defaultdict(deque)
+        for entry in entries(read_events(lab, begin, kind="publish")):
             if entry.get("client_id"):
-                seen[_key(entry)].append(entry)
-        if monotonic() > end or all(len(seen[key]) >= count for key, count in due.items()):
-            return seen
+                logged[_key(entry)].append(entry)
+        if monotonic() > end or all(len(logged[key]) >= count for key, count in due.items()):
+            return logged
         threading.Event().wait(POLL_INTERVAL)

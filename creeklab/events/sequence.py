@@ -1,9 +1,9 @@
-"""Who sent what to whom: the steps of a sequence chart, from entries of the tape.
+"""The arrows of a sequence chart, from entries of the event log.
 
-The parties are the devices (by client id), the broker, the shadow service, and the account, which
-calls the API; calls that only look at something are left out. A message is one step to the broker
-and one more to each client that got it. A message that the cloud publishes on a shadow's topics
-comes from the shadow service.
+The participants are the devices (by client id), the broker, the shadow service, and the account,
+which calls the API; calls that only read are left out. A message is one arrow to the broker and one
+more to each client that received it. A message that the cloud publishes on a shadow's topics comes
+from the shadow service.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-Entry = dict[str, Any]
+from creeklab.events.table import Entry
 
 BROKER, SHADOWS, ACCOUNT = "Broker", "Shadow service", "Account"
+
+Status = Literal["request", "response", "refused"]
 
 _SHADOW_TOPIC = re.compile(r"\$aws/things/[^/]+/shadow/(?:name/[^/]+/)?(?P<verb>get|update|delete)")
 _SHADOW_REQUEST = re.compile(_SHADOW_TOPIC.pattern.replace("?P<verb>", ""))
@@ -23,73 +25,73 @@ _SHADOW_REQUEST = re.compile(_SHADOW_TOPIC.pattern.replace("?P<verb>", ""))
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """One arrow, or a note if `source` and `target` are the same party.
+    """One arrow, or a note if `source` and `target` are the same participant.
 
     Attributes
     ----------
     label, detail
-        What was asked or sent, and with what: a payload, a reason.
-    look
-        ``"asked"``, ``"answered"`` (what follows from it), ``"refused"``.
+        The packet or call, and its payload or reason.
+    status
+        ``"request"``, ``"response"`` (anything that follows from a request), ``"refused"``.
     """
 
     source: str
     target: str
     label: str
     detail: str = ""
-    look: Literal["asked", "answered", "refused"] = "asked"
+    status: Status = "request"
 
     def __str__(self) -> str:
         way = self.source if self.source == self.target else f"{self.source} -> {self.target}"
-        refused = "REFUSED " * (self.look == "refused")
+        refused = "REFUSED " * (self.status == "refused")
         return f"{way}: {refused}{self.label}{f'  {self.detail}' if self.detail else ''}"
 
 
 def arrows(entries: Iterable[Entry]) -> list[Arrow]:
-    """Return the steps of a stretch of the tape."""
-    return [step for entry in entries for step in _steps(entry)]
+    """Return the arrows for entries of the event log."""
+    return [arrow for entry in entries for arrow in _arrows(entry)]
 
 
-def parties(steps: Sequence[Arrow]) -> list[str]:
-    """Return the parties in the order of their columns: who publishes, the cloud, who listens."""
-    names = list(dict.fromkeys(name for step in steps for name in (step.source, step.target)))
+def participants(arrows: Sequence[Arrow]) -> list[str]:
+    """Return the columns in order: devices that publish, the cloud, devices that only subscribe."""
+    names = list(dict.fromkeys(name for arrow in arrows for name in (arrow.source, arrow.target)))
     cloud = [name for name in (BROKER, SHADOWS, ACCOUNT) if name in names]
-    publish = {step.source for step in steps if step.label.startswith("PUBLISH")}
+    publishers = {arrow.source for arrow in arrows if arrow.label.startswith("PUBLISH")}
     devices = [name for name in names if name not in cloud]
-    left = [name for name in devices if name in publish] or devices[:1]
+    left = [name for name in devices if name in publishers] or devices[:1]
     return [*left, *cloud, *(name for name in devices if name not in left)]
 
 
-def _steps(entry: Entry) -> Iterator[Arrow]:
+def _arrows(entry: Entry) -> Iterator[Arrow]:
     kind, refusal = entry["kind"], _summary(entry)
     client = entry.get("client_id") or ""
     if kind == "publish":
         yield from _message(entry, client, refusal)
     elif kind == "deliver":
-        yield Arrow(BROKER, client, f"PUBLISH {entry['topic']}", _payload(entry), "answered")
+        yield Arrow(BROKER, client, f"PUBLISH {entry['topic']}", _payload(entry), "response")
     elif kind == "shadow":
         yield _shadow(entry, refusal)
-    elif kind == "call" and (entry.get("error") or not _only_looks(entry)):
+    elif kind == "call" and (entry.get("error") or not _is_read_only(entry)):
         name = entry.get("operation") or entry.get("service") or "call"
         code = entry.get("error") or ""
-        yield Arrow(ACCOUNT, BROKER, str(name), str(code), "refused" if code else "asked")
+        yield Arrow(ACCOUNT, BROKER, str(name), str(code), "refused" if code else "request")
     elif kind in ("connect", "subscribe", "unsubscribe") and client:
         on = entry.get("filter") or _named(entry)
         label = f"{kind.upper()} {on}".strip()
-        yield Arrow(client, BROKER, label, refusal, "refused" if refusal else "asked")
+        yield Arrow(client, BROKER, label, refusal, "refused" if refusal else "request")
     elif kind == "receive":
         yield Arrow(BROKER, client, f"PUBLISH {_named(entry)}", refusal, "refused")
     elif kind == "disconnect" and client:
         own = entry.get("reason") == "CLIENT_INITIATED_DISCONNECT"
         source, target = (client, BROKER) if own else (BROKER, client)
         detail = refusal or ("" if own else str(entry.get("reason", "")))
-        yield Arrow(source, target, "DISCONNECT", detail, "refused" if refusal else "asked")
+        yield Arrow(source, target, "DISCONNECT", detail, "refused" if refusal else "request")
     elif kind != "call":
-        yield Arrow(BROKER, BROKER, kind, refusal or str(entry.get("why", "")), _look(refusal))
+        yield Arrow(BROKER, BROKER, kind, refusal or str(entry.get("why", "")), _status(refusal))
 
 
-def _only_looks(entry: Entry) -> bool:
-    """Tell whether a call changes nothing, as most calls of tools do."""
+def _is_read_only(entry: Entry) -> bool:
+    """Return whether a call changes nothing, like most calls of the tools."""
     return str(entry.get("operation", "")).startswith(("Describe", "Get", "List", "Test"))
 
 
@@ -99,16 +101,16 @@ def _message(entry: Entry, client: str, refusal: str) -> Iterator[Arrow]:
     source = client or (SHADOWS if on_shadow else BROKER)
     label = f"PUBLISH {topic}" + " (retained)" * bool(entry.get("retain"))
     detail = refusal or _payload(entry)
-    look: Literal["asked", "answered"] = "asked" if client else "answered"
+    status: Status = "request" if client else "response"
     receivers = entry.get("to") or []
     if source != BROKER:
-        yield Arrow(source, BROKER, label, detail, "refused" if refusal else look)
+        yield Arrow(source, BROKER, label, detail, "refused" if refusal else status)
     if client and not refusal and _SHADOW_REQUEST.fullmatch(topic):
-        yield Arrow(BROKER, SHADOWS, label, "", "answered")
+        yield Arrow(BROKER, SHADOWS, label, "", "response")
     for receiver in receivers:
-        yield Arrow(BROKER, receiver, label, "", "answered")
+        yield Arrow(BROKER, receiver, label, "", "response")
     if source == BROKER and not receivers:
-        yield Arrow(BROKER, BROKER, label, detail, "answered")
+        yield Arrow(BROKER, BROKER, label, detail, "response")
 
 
 def _shadow(entry: Entry, refusal: str) -> Arrow:
@@ -116,11 +118,11 @@ def _shadow(entry: Entry, refusal: str) -> Arrow:
     of = f"{entry.get('thing', '')}{f', shadow {name!r}' if name else ''}"
     version = entry.get("version")
     label = f"{entry.get('verb', '')} {of}" + (f": version {version}" if version else "")
-    return Arrow(SHADOWS, SHADOWS, label, refusal, _look(refusal))
+    return Arrow(SHADOWS, SHADOWS, label, refusal, _status(refusal))
 
 
-def _look(refusal: str) -> Literal["answered", "refused"]:
-    return "refused" if refusal else "answered"
+def _status(refusal: str) -> Status:
+    return "refused" if refusal else "response"
 
 
 def _summary(entry: Entry) -> str:
@@ -129,7 +131,7 @@ def _summary(entry: Entry) -> str:
 
 
 def _named(entry: Entry) -> str:
-    """Return the name in the resource that a refusal is about, such as a topic."""
+    """Return the name in a refusal's resource, such as a topic."""
     return str(entry.get("resource", "")).partition("/")[2]
 
 
@@ -138,4 +140,4 @@ def _payload(entry: Entry) -> str:
         return str(entry["payload"])
     if "payload_base64" in entry:
         return f"{entry.get('size', '?')} bytes, binary"
-    return f"{entry['size']} bytes, not kept" if entry.get("size") else ""
+    return f"{entry['size']} bytes, not recorded" if entry.get("size") else ""

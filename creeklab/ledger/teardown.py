@@ -1,10 +1,10 @@
-"""Taking down what a lab has made, in the order that AWS asks for.
+"""Take down what a lab created, in the order that AWS requires.
 
-AWS deletes nothing that something else still holds: first messages and attachments, then
+AWS deletes nothing that something else still uses. So messages and attachments come first, then
 certificates (deactivated before they are deleted), policies (their older versions first), shadows,
-Things, groups (the inner ones first), and types, which rest for five minutes after they are
-deprecated. Each step is an ordinary call through the lab's session, so the ledger knows at once
-that it is done; that is what makes it possible to go on after a failure.
+Things, groups (the inner ones first), and thing types, which must be deprecated for five minutes.
+Each step is an ordinary call through the lab's session, so the ledger records it at once, and a
+later run continues after a failure.
 """
 
 from __future__ import annotations
@@ -13,51 +13,45 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.key_files import KeyFiles
 from creeklab.display.table import html_table
+from creeklab.ledger.inventory import Inventory
 from creeklab.resources.lookup import exists, is_missing, paginate
 from creeklab.resources.resource import (
-    CERTIFICATE,
-    GROUP,
-    MEMBER,
-    POLICY,
-    POLICY_TARGET,
-    RETAINED,
-    SHADOW,
-    THING,
-    THING_PRINCIPAL,
-    TYPE,
-    VERSION,
     Resource,
+    ResourceKind,
     describe_arn,
     endpoints,
     name_resolver,
 )
-
-if TYPE_CHECKING:
-    from creeklab.ledger.ledger import Ledger
-    from creeklab.targets.target import Target
+from creeklab.targets.target import Target
 
 REST_CODES = ("DeleteConflictException", "InvalidRequestException")
 
 
 @dataclass(slots=True)
 class TeardownStep:
-    """One step: what, what to call for it, what it removes, and what came of it.
+    """One step.
 
     Attributes
     ----------
+    what
+        Description of the step.
+    call
+        Performs it; None if there is nothing to do.
+    removes
+        The resource that no longer exists afterwards.
     rests
-        Whether AWS may want some minutes first.
+        Whether AWS may require a few minutes before the step.
     after
-        What has to be gone before, or the step isn't taken.
-    found
-        ``"OK"``, ``"FAILED"``, ``"LEFT"`` (it is not this lab's to remove), ``"WAIT"`` (AWS wants
-        some minutes in between), or ``"-"`` for what was not done.
+        The resource that must be deleted before the step is taken.
+    result
+        ``"OK"``, ``"FAILED"``, ``"LEFT"`` (not this lab's to delete), ``"WAIT"`` (AWS requires a
+        few minutes first), or ``"-"`` for a step that was not taken.
     """
 
     what: str
@@ -65,16 +59,16 @@ class TeardownStep:
     removes: Resource | None = None
     rests: bool = False
     after: Resource | None = None
-    found: str = "-"
+    result: str = "-"
 
 
 class TeardownResult:
-    """The steps of taking down, and what came of them.
+    """The steps of a teardown and their results.
 
     Attributes
     ----------
     steps
-        In their order.
+        The steps, in order.
     dry_run
         Whether nothing was done.
     """
@@ -86,66 +80,66 @@ class TeardownResult:
     @property
     def ok(self) -> bool:
         """Whether nothing is left to do."""
-        return all(step.found == "OK" for step in self.steps)
+        return all(step.result == "OK" for step in self.steps)
 
     def _summary(self) -> str:
-        found = {step.found for step in self.steps}
+        results = {step.result for step in self.steps}
         if not self.steps:
-            return "There is nothing to take down: nothing that this lab has made is there."
+            return "Nothing to take down: no resource of this lab exists."
         if self.dry_run:
-            return "This would be done; nothing has been done yet."
-        if "FAILED" in found:
-            return "Not everything could be done. Run it again: it goes on from here."
-        if "WAIT" in found:
-            return "AWS wants some minutes before the rest. Run it again then."
-        if "LEFT" in found:
-            return "What this lab has made is gone, but for what others use."
-        return "Nothing that this lab has made is there any more."
+            return "These steps would be taken. Nothing has been done yet."
+        if "FAILED" in results:
+            return "Some steps failed. Run it again to continue from here."
+        if "WAIT" in results:
+            return "AWS needs a few minutes before the remaining steps. Run this again later."
+        if "LEFT" in results:
+            return "Deleted everything that this lab created, except what others use."
+        return "Deleted everything that this lab created."
 
     def __repr__(self) -> str:
-        lines = [f"{step.found:<6}  {step.what}" for step in self.steps]
+        lines = [f"{step.result:<6}  {step.what}" for step in self.steps]
         return "\n".join([*lines, self._summary()])
 
     def _repr_html_(self) -> str:
         if not self.steps:
             return f"<p>{self._summary()}</p>"
-        rows = [(step.found, step.what) for step in self.steps]
+        rows = [(step.result, step.what) for step in self.steps]
         return html_table(("", "step"), rows, note=self._summary(), states=True)
 
 
-def tear_down(target: Target, ledger: Ledger, *, dry_run: bool) -> TeardownResult:
-    """Take down what `ledger` has; see `Ledger.tear_down`."""
-    plan = _Plan(target, ledger)
+def tear_down(target: Target, inventory: Inventory, *, dry_run: bool) -> TeardownResult:
+    """Delete the resources in `inventory`; see `Ledger.tear_down`."""
+    plan = _Plan(target, inventory)
     steps = list(plan.steps())
     for step in steps:
-        step.what = plan.with_owners(step.what)
+        step.what = plan.resolve_names(step.what)
     if not dry_run:
-        for one in plan.others:
-            ledger.mark_removed(one)
+        for one in plan.foreign:
+            inventory.record_deleted(one)
         for step in steps:
-            waits = step.after is not None and ledger.has(step.after.kind, *step.after.names)
-            if step.call is not None and not waits and not _take(step, ledger):
+            waits = step.after is not None and step.after in inventory
+            if step.call is not None and not waits and not _take(step, inventory):
                 break
     return TeardownResult(steps, dry_run=dry_run)
 
 
-def _take(step: TeardownStep, ledger: Ledger) -> bool:
-    """Take a step, and write into it what came of it; return whether it is worth going on."""
+def _take(step: TeardownStep, inventory: Inventory) -> bool:
+    """Take a step and store its result in it; return whether to continue with the next."""
     assert step.call is not None
     try:
         step.call()
-        step.found = "OK"
+        step.result = "OK"
     except ClientError as error:
         if is_missing(error):
-            step.found = "OK"  # somebody else was quicker, or an earlier try got as far
+            step.result = "OK"  # already deleted, by an earlier run or someone else
             if step.removes is not None:
-                ledger.mark_removed(step.removes)
+                inventory.record_deleted(step.removes)
             return True
-        # What was detached counts as attached for minutes; a type has to rest.
-        step.found = "WAIT" if step.rests and _code(error) in REST_CODES else "FAILED"
+        # AWS counts a detached resource as attached for minutes; a thing type has to rest.
+        step.result = "WAIT" if step.rests and _code(error) in REST_CODES else "FAILED"
         step.what += f": {_message(error)}"
     except (BotoCoreError, OSError) as error:
-        step.found = "FAILED"
+        step.result = "FAILED"
         step.what += f": {error}"
         return False
     return True
@@ -160,25 +154,26 @@ def _message(error: ClientError) -> str:
 
 
 class _Plan:
-    """What to do, from what the ledger has and what the account says of it."""
+    """The steps, from the inventory and what the account says of it."""
 
-    def __init__(self, target: Target, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._iot = ledger.client("iot")
-        self._data = ledger.client("iot-data")
+    def __init__(self, target: Target, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._iot = inventory.client("iot")
+        self._data = inventory.client("iot-data")
         self._keys = KeyFiles(target.folder / "keys", target.ca_file)
-        self._made: list[Resource] = []
-        self.others = ledger.foreign_replacements()
-        for one in ledger.live_resources():
-            if one.kind == SHADOW or exists(ledger.client, one):  # shadows were just looked at
-                self._made.append(one)
+        self._owned: list[Resource] = []
+        self.foreign = inventory.foreign_replacements()
+        for one in inventory.live_resources():
+            # live_resources has just looked up the shadows.
+            if one.kind == ResourceKind.SHADOW or exists(inventory.client, one):
+                self._owned.append(one)
             else:
-                ledger.mark_removed(one)  # removed by other means
-        self._left = dict.fromkeys(self.others, "it is somebody else's by now.")
-        self.with_owners = name_resolver(self._made)
+                inventory.record_deleted(one)
+        self._left = dict.fromkeys(self.foreign, "someone else has re-created it.")
+        self.resolve_names = name_resolver(self._owned)
 
     def steps(self) -> Iterator[TeardownStep]:
-        """Yield the steps; what has to stay comes last."""
+        """Yield the steps; resources that must stay come last."""
         yield from self._messages()
         yield from self._attachments()
         yield from self._certificates()
@@ -187,29 +182,32 @@ class _Plan:
         yield from self._types()
         yield from self._key_files()
         for one, why in self._left.items():
-            yield TeardownStep(f"{one} stays: {why}", found="LEFT")
+            yield TeardownStep(f"{one} stays: {why}", result="LEFT")
 
-    def _of(self, kind: str) -> list[Resource]:
-        return [one for one in self._made if one.kind == kind and one not in self._left]
+    def _owned_of(self, kind: str) -> list[Resource]:
+        return [one for one in self._owned if one.kind == kind and one not in self._left]
 
     def _messages(self) -> Iterator[TeardownStep]:
-        for one in self._of(RETAINED):
+        for one in self._owned_of(ResourceKind.RETAINED_MESSAGE):
             clear = partial(self._data.publish, topic=one.names[0], qos=1, retain=True)
             yield TeardownStep(f"clear the {one}", clear, one)
 
     def _attachments(self) -> Iterator[TeardownStep]:
-        found = dict.fromkeys(self._of(POLICY_TARGET) + self._of(THING_PRINCIPAL))
-        for one in self._made:
+        found = dict.fromkeys(
+            self._owned_of(ResourceKind.POLICY_TARGET)
+            + self._owned_of(ResourceKind.THING_PRINCIPAL)
+        )
+        for one in self._owned:
             found |= dict.fromkeys(self._attached_to(one))
         for attachment in found:
             holder, other = endpoints(attachment)
-            if attachment not in self._made and other not in self._made:
-                # Others gave this policy to their certificate, or their certificate to this Thing.
-                whose = f"{describe_arn(attachment.names[1])} is not this lab's, and attached to it"
-                self._left[holder] = f"{whose} by others."
+            if attachment not in self._owned and other not in self._owned:
+                # Others attached this policy to their certificate, or theirs to this Thing.
+                foreign = describe_arn(attachment.names[1])
+                self._left[holder] = f"others attached {foreign}, which is not this lab's."
                 continue
             first, second = attachment.names
-            if attachment.kind == POLICY_TARGET:
+            if attachment.kind == ResourceKind.POLICY_TARGET:
                 detach = partial(self._iot.detach_policy, policyName=first, target=second)
             else:
                 detach = partial(
@@ -218,33 +216,39 @@ class _Plan:
             yield TeardownStep(
                 f"detach {str(attachment).replace(' on ', ' from ')}", detach, attachment
             )
-        for member in self._of(MEMBER):
+        for member in self._owned_of(ResourceKind.GROUP_MEMBER):
             group, thing = member.names
-            take = partial(
+            remove = partial(
                 self._iot.remove_thing_from_thing_group, thingGroupName=group, thingName=thing
             )
-            yield TeardownStep(f"take Thing '{thing}' out of thing group '{group}'", take, member)
+            what = f"remove Thing '{thing}' from thing group '{group}'"
+            yield TeardownStep(what, remove, member)
 
     def _attached_to(self, one: Resource) -> list[Resource]:
-        """Return every attachment that the account has of a Thing, certificate, policy or group."""
+        """Return all attachments of a Thing, certificate, policy or group in the account."""
         iot, name = self._iot, one.names[0]
-        if one.kind == POLICY:
+        if one.kind == ResourceKind.POLICY:
             targets = paginate(iot.list_targets_for_policy, "targets", policyName=name)
-            return [Resource(POLICY_TARGET, (name, target)) for target in targets]
-        if one.kind == THING:
+            return [Resource(ResourceKind.POLICY_TARGET, (name, target)) for target in targets]
+        if one.kind == ResourceKind.THING:
             principals = paginate(iot.list_thing_principals, "principals", thingName=name)
-            return [Resource(THING_PRINCIPAL, (name, principal)) for principal in principals]
-        if one.kind == GROUP:
+            return [
+                Resource(ResourceKind.THING_PRINCIPAL, (name, principal))
+                for principal in principals
+            ]
+        if one.kind == ResourceKind.THING_GROUP:
             arn = str(iot.describe_thing_group(thingGroupName=name)["thingGroupArn"])
-        elif one.kind == CERTIFICATE:
+        elif one.kind == ResourceKind.CERTIFICATE:
             arn = self._certificate(name)["certificateArn"]
         else:
             return []
         policies = paginate(iot.list_attached_policies, "policies", target=arn)
-        attached = [Resource(POLICY_TARGET, (each["policyName"], arn)) for each in policies]
-        if one.kind == CERTIFICATE:
+        attached = [
+            Resource(ResourceKind.POLICY_TARGET, (each["policyName"], arn)) for each in policies
+        ]
+        if one.kind == ResourceKind.CERTIFICATE:
             things = paginate(iot.list_principal_things, "things", principal=arn)
-            attached += [Resource(THING_PRINCIPAL, (thing, arn)) for thing in things]
+            attached += [Resource(ResourceKind.THING_PRINCIPAL, (thing, arn)) for thing in things]
         return attached
 
     def _certificate(self, number: str) -> dict[str, str]:
@@ -253,31 +257,33 @@ class _Plan:
         return known
 
     def _certificates(self) -> Iterator[TeardownStep]:
-        for one in self._of(CERTIFICATE):
-            about = {"certificateId": one.names[0]}
+        for one in self._owned_of(ResourceKind.CERTIFICATE):
+            request = {"certificateId": one.names[0]}
             if self._certificate(one.names[0])["status"] == "ACTIVE":
-                stop = partial(self._iot.update_certificate, **about, newStatus="INACTIVE")
-                yield TeardownStep(f"deactivate {one}", stop)
-            yield TeardownStep(f"delete {one}", partial(self._iot.delete_certificate, **about), one)
+                deactivate = partial(self._iot.update_certificate, **request, newStatus="INACTIVE")
+                yield TeardownStep(f"deactivate {one}", deactivate)
+            yield TeardownStep(
+                f"delete {one}", partial(self._iot.delete_certificate, **request), one
+            )
 
     def _policies(self) -> Iterator[TeardownStep]:
-        for one in self._of(POLICY):
-            about = {"policyName": one.names[0]}
-            for version in self._iot.list_policy_versions(**about)["policyVersions"]:
+        for one in self._owned_of(ResourceKind.POLICY):
+            request = {"policyName": one.names[0]}
+            for version in self._iot.list_policy_versions(**request)["policyVersions"]:
                 if not version["isDefaultVersion"]:
                     yield self._delete_version(
-                        Resource(VERSION, (*one.names, version["versionId"]))
+                        Resource(ResourceKind.POLICY_VERSION, (*one.names, version["versionId"]))
                     )
             yield TeardownStep(
-                f"delete {one}", partial(self._iot.delete_policy, **about), one, rests=True
+                f"delete {one}", partial(self._iot.delete_policy, **request), one, rests=True
             )
-        for one in self._of(VERSION):
+        for one in self._owned_of(ResourceKind.POLICY_VERSION):
             name, number = one.names
-            if Resource(POLICY, (name,)) in self._made:
+            if Resource(ResourceKind.POLICY, (name,)) in self._owned:
                 continue
             known = self._iot.get_policy_version(policyName=name, policyVersionId=number)
             if known["isDefaultVersion"]:
-                self._left[one] = "it is the default now; only its owner knows which was before."
+                self._left[one] = "only the policy's owner knows which default came before it."
             else:
                 yield self._delete_version(one)
 
@@ -287,35 +293,40 @@ class _Plan:
         return TeardownStep(f"delete {one}", delete, one)
 
     def _things(self) -> Iterator[TeardownStep]:
-        for one in self._of(SHADOW):
+        for one in self._owned_of(ResourceKind.SHADOW):
             thing, name = one.names
-            if Resource(THING, (thing,)) not in self._left:
+            if Resource(ResourceKind.THING, (thing,)) not in self._left:
                 named = {"shadowName": name} if name else {}
                 delete = partial(self._data.delete_thing_shadow, thingName=thing, **named)
                 yield TeardownStep(f"delete {one}", delete, one)
-        for one in self._of(THING):
+        for one in self._owned_of(ResourceKind.THING):
             delete = partial(self._iot.delete_thing, thingName=one.names[0])
             yield TeardownStep(f"delete {one}", delete, one, rests=True)
-        for one in reversed(self._of(GROUP)):  # a group is made after the one that it is in
+        for one in reversed(
+            self._owned_of(ResourceKind.THING_GROUP)
+        ):  # a group is created after its parent
             delete = partial(self._iot.delete_thing_group, thingGroupName=one.names[0])
             yield TeardownStep(f"delete {one}", delete, one)
 
     def _types(self) -> Iterator[TeardownStep]:
-        for one in self._of(TYPE):
-            about = {"thingTypeName": one.names[0]}
-            known = self._iot.describe_thing_type(**about)
+        for one in self._owned_of(ResourceKind.THING_TYPE):
+            request = {"thingTypeName": one.names[0]}
+            known = self._iot.describe_thing_type(**request)
             if not known["thingTypeMetadata"].get("deprecated"):
                 yield TeardownStep(
-                    f"deprecate {one}", partial(self._iot.deprecate_thing_type, **about)
+                    f"deprecate {one}", partial(self._iot.deprecate_thing_type, **request)
                 )
-            what = f"delete {one}, five minutes after it was deprecated"
-            yield TeardownStep(what, partial(self._iot.delete_thing_type, **about), one, rests=True)
+            what = f"delete {one}, five minutes after its deprecation"
+            yield TeardownStep(
+                what, partial(self._iot.delete_thing_type, **request), one, rests=True
+            )
 
     def _key_files(self) -> Iterator[TeardownStep]:
-        """Key files of certificates that are deleted are good for nothing any more."""
-        stay = {one.names[0] for one in self._left if one.kind == CERTIFICATE}
+        """Delete the key files of deleted certificates: they are no longer needed."""
+        stay = {one.names[0] for one in self._left if one.kind == ResourceKind.CERTIFICATE}
+        unused = self._inventory.all_certificate_ids() - stay
         for folder, number in self._keys.certificates().items():
-            if number in self._ledger.all_certificate_ids() - stay:
+            if number in unused:
                 what = f"delete the key files in the folder '{folder.name}'"
-                after = Resource(CERTIFICATE, (number,))
+                after = Resource(ResourceKind.CERTIFICATE, (number,))
                 yield TeardownStep(what, partial(shutil.rmtree, folder), after=after)

@@ -1,214 +1,131 @@
-"""What a lab has made: which AWS call makes what, and what is there after a row of such calls.
+"""An AWS resource as the ledger names it: its kind, and what distinguishes it within that kind.
 
-Pure: the ledger feeds it with calls and with the lines of its file. A `Made` is named by its kind
-and by what tells it from others of this kind; attachments are kinds of their own, since they are
-made and removed by calls of their own.
+Attachments are kinds of their own, because separate calls create and delete them.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
 
-THING, TYPE, GROUP = "Thing", "thing type", "thing group"
-CERTIFICATE, POLICY, VERSION = "certificate", "policy", "policy version"
-THING_PRINCIPAL, POLICY_TARGET = "certificate of a Thing", "policy of a certificate"
-MEMBER, SHADOW, RETAINED = "Thing in a group", "shadow", "retained message"
-ATTACHMENTS = (THING_PRINCIPAL, POLICY_TARGET, MEMBER)
+
+class ResourceKind(StrEnum):
+    """Kind of a resource. The values are stored in ledger files."""
+
+    THING = "Thing"
+    THING_TYPE = "thing type"
+    THING_GROUP = "thing group"
+    CERTIFICATE = "certificate"
+    POLICY = "policy"
+    POLICY_VERSION = "policy version"
+    THING_PRINCIPAL = "certificate of a Thing"
+    POLICY_TARGET = "policy of a certificate"
+    GROUP_MEMBER = "Thing in a group"
+    SHADOW = "shadow"
+    RETAINED_MESSAGE = "retained message"
+
+
+ATTACHMENTS = (ResourceKind.THING_PRINCIPAL, ResourceKind.POLICY_TARGET, ResourceKind.GROUP_MEMBER)
 
 IDENTITIES = {
-    THING: "thingId",
-    TYPE: "thingTypeId",
-    GROUP: "thingGroupId",
-    POLICY: "creationDate",
+    ResourceKind.THING: "thingId",
+    ResourceKind.THING_TYPE: "thingTypeId",
+    ResourceKind.THING_GROUP: "thingGroupId",
+    ResourceKind.POLICY: "creationDate",
 }
-"""What AWS tells of a kind by which one is known from a later one of the same name."""
-
-Call = Mapping[str, Any]
+"""The member of AWS's description that distinguishes a resource from a later one of its name."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Resource:
-    """Something that was made.
+    """A resource.
 
     Attributes
     ----------
     kind
-        One of the constants above.
+        Its kind.
     names
-        Name or id; for an attachment first what is attached to, or the policy, then the other; of a
-        shadow the Thing and the shadow's name, ``""`` for the classic one.
+        Name or id. For an attachment, first what is attached to, or the policy, then the other
+        end. For a shadow, the Thing and the shadow's name, ``""`` for the classic one.
     """
 
-    kind: str
+    kind: ResourceKind
     names: tuple[str, ...]
 
     def row(self) -> tuple[str, str]:
-        """Return kind and name, as text."""
+        """Return kind and name as text."""
         first, *others = self.names
-        return self.kind, f"{first}, {others[0]}" if any(others) else first
+        return self.kind.value, f"{first}, {others[0]}" if any(others) else first
 
     def __str__(self) -> str:
         first, second = self.names[0], self.names[-1]
-        sentences = {
-            CERTIFICATE: f"certificate {first}",
-            POLICY_TARGET: f"policy '{first}' on {describe_arn(second)}",
-            THING_PRINCIPAL: f"{describe_arn(second)} on Thing '{first}'",
-            MEMBER: f"Thing '{second}' in thing group '{first}'",
-            VERSION: f"version {second} of policy '{first}'",
-            SHADOW: f"shadow '{second}' of '{first}'" if second else f"shadow of '{first}'",
-            RETAINED: f"retained message on '{first}'",
-        }
-        return sentences.get(self.kind, f"{self.kind} '{first}'")
+        match self.kind:
+            case ResourceKind.CERTIFICATE:
+                return f"certificate {first}"
+            case ResourceKind.POLICY_TARGET:
+                return f"policy '{first}' on {describe_arn(second)}"
+            case ResourceKind.THING_PRINCIPAL:
+                return f"{describe_arn(second)} on Thing '{first}'"
+            case ResourceKind.GROUP_MEMBER:
+                return f"Thing '{second}' in thing group '{first}'"
+            case ResourceKind.POLICY_VERSION:
+                return f"version {second} of policy '{first}'"
+            case ResourceKind.SHADOW:
+                return f"shadow '{second}' of '{first}'" if second else f"shadow of '{first}'"
+            case ResourceKind.RETAINED_MESSAGE:
+                return f"retained message on '{first}'"
+            case _:
+                return f"{self.kind} '{first}'"
 
 
 def describe_arn(arn: str) -> str:
     """Return what an ARN names: ``certificate 0a1b...``, ``thing group 'gauges'``."""
     kind, _, name = arn.rpartition(":")[2].partition("/")
-    words = {"cert": f"certificate {name}", "thinggroup": f"thing group '{name}'"}
-    return words.get(kind, arn)
+    texts = {"cert": f"certificate {name}", "thinggroup": f"thing group '{name}'"}
+    return texts.get(kind, arn)
 
 
-def name_resolver(made: Iterable[Resource]) -> Callable[[str], str]:
-    """Return a function that says ``certificate of 'Test2'`` where a text says its long id.
+def name_resolver(resources: Iterable[Resource]) -> Callable[[str], str]:
+    """Return a function that replaces a certificate's long id by ``certificate of 'Test2'``.
 
-    A certificate that no Thing has keeps its id, and so does one of several of a Thing.
+    The id stays if the certificate has no Thing, or its Thing has several certificates.
     """
     things: dict[str, list[str]] = {}
-    for one in made:
-        if one.kind == THING_PRINCIPAL:
+    for one in resources:
+        if one.kind == ResourceKind.THING_PRINCIPAL:
             things.setdefault(one.names[0], []).append(endpoints(one)[1].names[0])
     owners = {ids[0]: thing for thing, ids in things.items() if len(ids) == 1}
 
-    def named(text: str) -> str:
+    def resolve(text: str) -> str:
         for number, thing in owners.items():
             text = text.replace(f"certificate {number}", f"certificate of '{thing}'")
         return text
 
-    return named
+    return resolve
 
 
-def endpoints(attachment: Resource) -> list[Resource]:
-    """Return the two things that an attachment joins, as far as a lab can make them."""
+def endpoints(attachment: Resource) -> tuple[Resource, Resource]:
+    """Return the two resources that an attachment connects."""
     first, second = attachment.names
-    if attachment.kind == MEMBER:
-        return [Resource(GROUP, (first,)), Resource(THING, (second,))]
+    if attachment.kind == ResourceKind.GROUP_MEMBER:
+        return Resource(ResourceKind.THING_GROUP, (first,)), Resource(ResourceKind.THING, (second,))
+    on_policy = attachment.kind == ResourceKind.POLICY_TARGET
     kind, _, name = second.rpartition(":")[2].partition("/")
-    other = Resource(GROUP if kind == "thinggroup" else CERTIFICATE, (name,))
-    return [Resource(POLICY if attachment.kind == POLICY_TARGET else THING, (first,)), other]
-
-
-def _named(kind: str, *members: str) -> Callable[[Call], Resource]:
-    return lambda asked: Resource(kind, tuple(str(asked.get(member) or "") for member in members))
-
-
-def _member(asked: Call) -> Resource:
-    group, thing = (
-        str(asked.get(f"{each}Name") or str(asked.get(f"{each}Arn")).rpartition("/")[2])
-        for each in ("thingGroup", "thing")
+    return (
+        Resource(ResourceKind.POLICY if on_policy else ResourceKind.THING, (first,)),
+        Resource(
+            ResourceKind.THING_GROUP if kind == "thinggroup" else ResourceKind.CERTIFICATE, (name,)
+        ),
     )
-    return Resource(MEMBER, (group, thing))
 
 
-def _asked(made: Callable[[Call], Resource]) -> Callable[[Call, Call], Resource]:
-    return lambda asked, _: made(asked)
-
-
-def _answered(kind: str, *members: str) -> Callable[[Call, Call], Resource | None]:
-    """Of what has no name before AWS has answered."""
-
-    def made(asked: Call, answer: Call) -> Resource | None:
-        return _named(kind, *members)({**asked, **answer}) if answer else None
-
-    return made
-
-
-MAKES: Mapping[str, Callable[[Call, Call], Resource | None]] = {
-    "CreateThing": _asked(_named(THING, "thingName")),
-    "CreateThingType": _asked(_named(TYPE, "thingTypeName")),
-    "CreateThingGroup": _asked(_named(GROUP, "thingGroupName")),
-    "CreateKeysAndCertificate": _answered(CERTIFICATE, "certificateId"),
-    "CreateCertificateFromCsr": _answered(CERTIFICATE, "certificateId"),
-    "RegisterCertificate": _answered(CERTIFICATE, "certificateId"),
-    "RegisterCertificateWithoutCA": _answered(CERTIFICATE, "certificateId"),
-    "CreatePolicy": _asked(_named(POLICY, "policyName")),
-    "CreatePolicyVersion": _answered(VERSION, "policyName", "policyVersionId"),
-    "AttachThingPrincipal": _asked(_named(THING_PRINCIPAL, "thingName", "principal")),
-    "AttachPolicy": _asked(_named(POLICY_TARGET, "policyName", "target")),
-    "AttachPrincipalPolicy": _asked(_named(POLICY_TARGET, "policyName", "principal")),
-    "AddThingToThingGroup": _asked(_member),
-    "UpdateThingShadow": _asked(_named(SHADOW, "thingName", "shadowName")),
-}
-"""What a call of an operation makes, from its request and its answer; None before the answer."""
-
-REMOVES: Mapping[str, Callable[[Call], Resource]] = {
-    "DeleteThing": _named(THING, "thingName"),
-    "DeleteThingType": _named(TYPE, "thingTypeName"),
-    "DeleteThingGroup": _named(GROUP, "thingGroupName"),
-    "DeleteCertificate": _named(CERTIFICATE, "certificateId"),
-    "DeletePolicy": _named(POLICY, "policyName"),
-    "DeletePolicyVersion": _named(VERSION, "policyName", "policyVersionId"),
-    "DetachThingPrincipal": _named(THING_PRINCIPAL, "thingName", "principal"),
-    "DetachPolicy": _named(POLICY_TARGET, "policyName", "target"),
-    "DetachPrincipalPolicy": _named(POLICY_TARGET, "policyName", "principal"),
-    "RemoveThingFromThingGroup": _member,
-    "DeleteThingShadow": _named(SHADOW, "thingName", "shadowName"),
-}
-"""What a call of an operation removes."""
-
-
-class Inventory:
-    """What is there after the entries of a ledger, in the order in which it was made.
-
-    What is removed takes along what only existed with it: a certificate its policies, a Thing its
-    place in a group, a policy its versions. Entries that were taken in are not looked at again.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[Resource, str] = {}  # with its identity, "" if none is on record
-        self._taken = 0
-        self._lock = threading.Lock()
-
-    def after(self, entries: Sequence[Mapping[str, Any]]) -> Inventory:
-        """Take in what is new in `entries`, which are all there are; return itself."""
-        with self._lock:
-            if len(entries) < self._taken:  # another file has taken its place
-                self._made.clear()
-                self._taken = 0
-            for entry in entries[self._taken :]:
-                self._take(entry)
-            self._taken = len(entries)
-        return self
-
-    def _take(self, entry: Mapping[str, Any]) -> None:
-        made = self._made
-        if entry.get("did") == "reset":
-            made.clear()
-        elif entry.get("did") in ("make", "remove"):
-            one = Resource(str(entry["kind"]), tuple(map(str, entry["names"])))
-            if entry["did"] == "make":
-                made[one] = str(entry.get("id", ""))
-            else:
-                made.pop(one, None)
-                for other in [other for other in made if cascades_with(other, one)]:
-                    del made[other]
-
-    def identity(self, one: Resource) -> str:
-        """Return what tells this one from a later one of its name; ``""`` if that isn't known."""
-        return self._made.get(one, "")
-
-    def __contains__(self, one: Resource) -> bool:
-        return one in self._made
-
-    def __iter__(self) -> Iterator[Resource]:
-        with self._lock:
-            return iter(list(self._made))
-
-
-def cascades_with(other: Resource, gone: Resource) -> bool:
-    """Tell whether something exists only with what is gone."""
+def cascades_with(other: Resource, deleted: Resource) -> bool:
+    """Return whether a resource disappears when another one is deleted."""
     if other.kind in ATTACHMENTS:
-        return gone in endpoints(other)
-    return gone.kind == POLICY and other.kind == VERSION and other.names[0] == gone.names[0]
+        return deleted in endpoints(other)
+    return (
+        other.kind == ResourceKind.POLICY_VERSION
+        and deleted.kind == ResourceKind.POLICY
+        and other.names[0] == deleted.names[0]
+    )

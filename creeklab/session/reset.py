@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from creeklab.client.key_files import KeyFiles
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
-from creeklab.lab.open_lab import open_lab as open_lab
 from creeklab.ledger.ledger import Ledger
-
-if TYPE_CHECKING:
-    pass
+from creeklab.targets.local import open_local
 
 
 def reset_account(home: Path) -> bool:
@@ -20,7 +16,9 @@ def reset_account(home: Path) -> bool:
     if supervisor.workshop_membership(home) is None:
         running = supervisor.reset(home)
     else:
-        open_lab("local", home=home)._admin("reset", {})
+        workshop = open_local(home, supervisor.start_or_attach(home))
+        assert workshop.admin is not None  # a workshop's cloud is a local one
+        workshop.admin("reset", {})
         running = True
     KeyFiles(home / "keys", supervisor.ca_path(home)).clear()
     if (home / "cloud" / "account.json").exists():

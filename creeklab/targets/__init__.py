@@ -1,1 +1,1 @@
-"""TODO creeklab/targets."""
+"""Targets that a lab opens on: the local cloud, a workshop's, or an AWS account."""

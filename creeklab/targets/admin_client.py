@@ -1,4 +1,4 @@
-"""The door that only the local cloud has: one signed question, one answer, both JSON."""
+"""Client of the admin API, which only the local cloud has: JSON over signed HTTPS."""
 
 from __future__ import annotations
 
@@ -19,65 +19,65 @@ RESPONSE_TIMEOUT = 15.0
 
 
 class AdminRequestRefused(RuntimeError):
-    """The local cloud refused a question.
+    """The local cloud refused a request.
 
     Attributes
     ----------
     code
-        Name of the exception, as of AWS's.
-    said
-        What it said about it.
+        Name of the exception, as AWS names it.
+    message
+        The cloud's own message.
     """
 
-    def __init__(self, status: int, code: str, said: str) -> None:
-        super().__init__(f"The local cloud answered {status}: {said}")
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"The local cloud answered {status}: {message}")
         self.code = code
-        self.said = said
+        self.message = message
 
 
-def ask(
-    url: str, ca_file: Path, account: AccountIdentity, verb: str, question: Mapping[str, Any]
+def call_admin(
+    url: str, ca_file: Path, account: AccountIdentity, endpoint: str, request: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Ask a cloud something that AWS would not answer.
+    """Call an endpoint of a cloud's admin API and return its response.
 
     Parameters
     ----------
     url
-        Of its HTTPS port.
+        The cloud's HTTPS address.
     account
-        Whose access key signs.
+        The account whose access key signs the request.
 
     Raises
     ------
-    DoorRefused
-        If the cloud does not answer it.
+    AdminRequestRefused
+        If the cloud refuses the request.
     botocore.exceptions.BotoCoreError
-        If there is no cloud, or not one whose certificate `ca_file` has signed.
+        If no cloud answers, or `ca_file` did not sign its certificate.
     """
-    request = AWSRequest(
+    signed = AWSRequest(
         "POST",
-        f"{url}/_creeklab/{verb}",
+        f"{url}/_creeklab/{endpoint}",
         headers={"Content-Type": "application/json"},
-        data=json.dumps(question),
+        data=json.dumps(request),
     )
     credentials = Credentials(account.access_key, account.secret_key)
-    SigV4Auth(credentials, "creeklab", account.region).add_auth(request)
-    # Its stubs know neither of these. Without TCP_NODELAY each question would take 40 ms.
+    SigV4Auth(credentials, "creeklab", account.region).add_auth(signed)
+    # The stubs lack both arguments. Without TCP_NODELAY each request would take 40 ms.
     session = cast(Any, URLLib3Session)(
         verify=str(ca_file),
         timeout=RESPONSE_TIMEOUT,
         socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     )
     try:
-        answer = session.send(request.prepare())
+        response = session.send(signed.prepare())
     finally:
         session.close()
-    if answer.status_code != 200:
-        code = answer.headers.get("x-amzn-ErrorType", "")
+    if response.status_code != 200:
+        code = response.headers.get("x-amzn-ErrorType", "")
         try:
-            said = json.loads(answer.content)["message"]
+            message = json.loads(response.content)["message"]
         except (ValueError, KeyError, TypeError):
-            said = answer.text
-        raise AdminRequestRefused(answer.status_code, code, said)
-    document: dict[str, Any] = json.loads(answer.content)
+            message = response.text
+        raise AdminRequestRefused(response.status_code, code, message)
+    document: dict[str, Any] = json.loads(response.content)
     return document

@@ -27,7 +27,7 @@ CA_FILE = Path(__file__).parents[1] / "certificates" / "AmazonRootCA1.pem"
 MQTT_PORTS = (8883, 443)  # the SDK asks for ALPN x-amzn-mqtt-ca on 443 by itself
 HTTPS_PORT = 443  # where the account signs; a certificate alone is enough on 8443
 PROBE_TIMEOUT = 3.0
-ACCEPT_COSTS = "CREEKLAB_AGREE"
+ACCEPT_COSTS = "CREEKLAB_ACCEPT_COSTS"
 SERVICES = ("iot", "iot-data-plane")  # as botocore's events name those that cost
 
 
@@ -35,16 +35,16 @@ class AwsError(RuntimeError):
     """The AWS account cannot be used like this; the message says why and what to do."""
 
 
-def open_aws(home: Path, *, agree: bool = False, mqtt_port: int | None = None) -> Target:
+def open_aws(home: Path, *, accept_costs: bool = False, mqtt_port: int | None = None) -> Target:
     """Find out which account, region and endpoint the credentials of this machine lead to.
 
     Parameters
     ----------
     home
         Home folder; the account's keys and ledger get a folder of their own in it.
-    agree
-        Whether the person agrees that things are made in this account and may cost money. Without
-        it, and without ``CREEKLAB_AGREE=yes`` in the environment, the first thing that costs asks.
+    accept_costs
+        Whether the lab may create resources that cost money. Without it, and without
+        ``CREEKLAB_ACCEPT_COSTS=yes`` in the environment, the first call that costs money asks.
     mqtt_port
         8883 or 443; without it 8883 if it can be reached, else 443.
 
@@ -64,11 +64,11 @@ def open_aws(home: Path, *, agree: bool = False, mqtt_port: int | None = None) -
     folder = home / "aws" / f"{identity['Account']}-{region}"
     for each in (home, folder.parent, folder):
         each.mkdir(mode=0o700, parents=True, exist_ok=True)
-    agreement = CostConsent(folder / "agreed.json", identity["Account"], region)
-    if agree or os.environ.get(ACCEPT_COSTS, "").lower() == "yes":
-        agreement.give()
+    consent = CostConsent(folder / "agreed.json", identity["Account"], region)
+    if accept_costs or os.environ.get(ACCEPT_COSTS, "").lower() == "yes":
+        consent.give()
     for service in SERVICES:
-        session.events.register_first(f"before-parameter-build.{service}", _before_call(agreement))
+        session.events.register_first(f"before-parameter-build.{service}", _before_call(consent))
     return Target(
         name="aws",
         folder=folder,
@@ -79,7 +79,7 @@ def open_aws(home: Path, *, agree: bool = False, mqtt_port: int | None = None) -
         https_port=HTTPS_PORT,
         ca_file=CA_FILE,
         session=session,
-        accept_costs=agreement.ask,
+        accept_costs=consent.ask,
     )
 
 
@@ -148,10 +148,10 @@ def reachable_port(endpoint: str) -> int:
     return MQTT_PORTS[0]
 
 
-def _before_call(agreement: CostConsent) -> Callable[..., None]:
+def _before_call(consent: CostConsent) -> Callable[..., None]:
     def ask(model: Any, **_: Any) -> None:
         if model.name != "DescribeEndpoint":  # tells an address, and is free
-            agreement.ask()
+            consent.ask()
 
     return ask
 
@@ -195,8 +195,9 @@ class CostConsent:
             answer = ""
         if answer.strip().lower() != "yes":
             raise AwsError(
-                "Nothing was done in AWS, as nobody has agreed to it. Run this again and type "
-                f'yes, or say so beforehand: creeklab.open_lab("aws", agree=True), or {ACCEPT_COSTS}=yes '
-                "in the environment."
+                "Nothing was done in AWS, because nobody accepted the costs. Run this again and "
+                "type yes, or accept them in advance: "
+                f'creeklab.open_lab("aws", accept_costs=True), or {ACCEPT_COSTS}=yes in the '
+                "environment."
             )
         self.give()

@@ -1,4 +1,4 @@
-"""The local cloud as a target: its account, a boto3 session that talks to it, and its own door."""
+"""The local cloud as a target: its account, a boto3 session that calls it, and its admin API."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from botocore.exceptions import EndpointConnectionError
 
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import AccountIdentity, load_account
-from creeklab.targets.admin_client import ask
+from creeklab.targets.admin_client import call_admin
 from creeklab.targets.target import Target
 
 
 def open_local(home: Path, running: supervisor.RunningCloud) -> Target:
-    """Return the account of a home folder on the local cloud that runs for it."""
+    """Return the account of a home folder, on the local cloud that is running for it."""
     account = load_account(home / "cloud")
     url = f"https://{running.endpoint}:{running.https_port}"
     ca_file = supervisor.ca_path(home)
@@ -34,37 +34,37 @@ def open_local(home: Path, running: supervisor.RunningCloud) -> Target:
         https_port=running.https_port,
         ca_file=ca_file,
         session=_LocalSession(account, url, ca_file),
-        ask=_AdminApi(account, url, ca_file).ask,
+        admin=_AdminApi(account, url, ca_file).call,
     )
 
 
 class CloudNotRunning(EndpointConnectionError):
-    """Nobody listens any more where the local cloud was: what boto3 says then, and what to do."""
+    """The local cloud has stopped: boto3 raises this instead of a bare connection error."""
 
     fmt = (
-        "The local cloud does not run any more: nobody listens at {endpoint_url}. Open the lab "
-        "again with lab = creeklab.open_lab(), and make clients and devices anew from it."
+        "The local cloud is no longer running: nothing listens at {endpoint_url}. Open the lab "
+        "again with lab = creeklab.open_lab(), then create new clients and devices from it."
     )
 
 
 def _raise_if_stopped(caught_exception: Exception | None, **_: Any) -> None:
-    """Say it at the first try: the SDK would try again for seconds, and then say less."""
+    """Raise at the first attempt: the SDK would retry for seconds, then say less."""
     if isinstance(caught_exception, EndpointConnectionError):
-        asked = urlsplit(caught_exception.kwargs["endpoint_url"])
-        raise CloudNotRunning(endpoint_url=f"{asked.scheme}://{asked.netloc}")
+        url = urlsplit(caught_exception.kwargs["endpoint_url"])
+        raise CloudNotRunning(endpoint_url=f"{url.scheme}://{url.netloc}")
 
 
 class _AdminApi:
-    """The door that only the local cloud has: what happened, and why something was refused."""
+    """The admin API of one running cloud, called with the account's access key."""
 
     def __init__(self, account: AccountIdentity, url: str, ca_file: Path) -> None:
         self._account = account
         self._url = url
         self._ca_file = ca_file
 
-    def ask(self, verb: str, question: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, endpoint: str, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            return ask(self._url, self._ca_file, self._account, verb, question)
+            return call_admin(self._url, self._ca_file, self._account, endpoint, request)
         except EndpointConnectionError:
             raise supervisor.CloudError(
                 CloudNotRunning.fmt.format(endpoint_url=self._url)
@@ -72,17 +72,17 @@ class _AdminApi:
 
 
 class _LocalSession(boto3.Session):
-    """A boto3 session whose clients talk to the local cloud, whatever the environment says."""
+    """A boto3 session whose clients call the local cloud, whatever the environment says."""
 
     def __init__(self, account: AccountIdentity, url: str, ca_file: Path) -> None:
-        # Of AWS's own settings on this machine, in files and in the environment, none counts here.
-        nothing = {
+        # AWS settings of this machine, in files or environment variables, must not apply here.
+        no_settings = {
             "profile": (None, None, None, None),
             "config_file": (None, None, os.devnull, None),
             "credentials_file": (None, None, os.devnull, None),
         }
         super().__init__(
-            botocore_session=botocore.session.Session(session_vars=nothing),
+            botocore_session=botocore.session.Session(session_vars=no_settings),
             aws_access_key_id=account.access_key,
             aws_secret_access_key=account.secret_key,
             region_name=account.region,
@@ -96,7 +96,7 @@ class _LocalSession(boto3.Session):
     ) -> Any:
         """Return a client, as `boto3.Session.client` does."""
         given = {name: value for name, value in options.items() if value is not None}
-        # A proxy of the environment must not come between two programs of one machine.
+        # A proxy from the environment must not come between two programs on one machine.
         config = Config(proxies={}).merge(given.pop("config", Config()))
         defaults = {"endpoint_url": self._url, "verify": self._ca_file, "config": config}
         return cast(Any, super()).client(service_name, region_name, **{**defaults, **given})

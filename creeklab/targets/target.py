@@ -1,7 +1,6 @@
-"""What a lab is opened on: one account of an AWS IoT Core, local or AWS's own.
+"""An account to open a lab on, local or in AWS: everything that differs between the two.
 
-`creeklab.targets.local` makes one of the local cloud, `creeklab.targets.aws` one of an AWS account. All that the
-rest of the lab needs to know of the difference is in here.
+`creeklab.targets.local` and `creeklab.targets.aws` build it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any, Literal
 import boto3
 
 TargetName = Literal["local", "aws"]
-Ask = Callable[[str, Mapping[str, Any]], dict[str, Any]]
+AdminCall = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
 
 class NotSupportedOnAws(RuntimeError):
@@ -23,20 +22,20 @@ class NotSupportedOnAws(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One account and where it is reached.
+    """An account and how to reach it.
 
     Attributes
     ----------
     name
         ``"local"`` or ``"aws"``.
     folder
-        Where this account's key files and ledger are kept.
+        Folder of this account's key files and ledger.
     session
         A boto3 session of the account.
-    ask
-        Asks the door that only the local cloud has; None on AWS.
-    agree
-        Called before anything that costs; raises if the person does not agree.
+    admin
+        Calls an endpoint of the admin API with a request; None on AWS, which has no such API.
+    accept_costs
+        Called before anything that costs money; raises unless the user has accepted costs.
     """
 
     name: TargetName
@@ -48,5 +47,5 @@ class Target:
     https_port: int
     ca_file: Path
     session: boto3.Session
-    ask: Ask | None = None
+    admin: AdminCall | None = None
     accept_costs: Callable[[], None] = lambda: None

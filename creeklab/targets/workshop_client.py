@@ -27,7 +27,7 @@ from creeklab.cloud.supervisor import (
     workshop_membership,
 )
 from creeklab.home import refuse_git_work_tree, workshop_folder
-from creeklab.targets.admin_client import AdminRequestRefused, ask
+from creeklab.targets.admin_client import AdminRequestRefused, call_admin
 
 _WRONG_KEY = ("UnrecognizedClientException", "InvalidSignatureException")
 
@@ -125,14 +125,14 @@ def _account(home: Path, file: Path, told: dict[str, Any], who: dict[str, str]) 
     ca = cloud_folder(home) / "joining.pem"
     write_private(ca, told["ca"])
     try:
-        return AccountIdentity(**ask(f"https://{where}", ca, key, "join", who))
+        return AccountIdentity(**call_admin(f"https://{where}", ca, key, "join", who))
     except AdminRequestRefused as refused:
         if refused.code in _WRONG_KEY:
             raise CloudError(
-                f"The cloud at {where} does not take the join key in {file} ({refused.said}) Ask "
-                "who runs the workshop for the present file, and see that your clock is right."
+                f"The cloud at {where} rejected the join key in {file} ({refused.message}) Ask the "
+                "instructor for the current file, and check this machine's clock."
             ) from None
-        raise CloudError(f"You have not joined. {refused.said}") from None
+        raise CloudError(f"You have not joined. {refused.message}") from None
     except SSLError:
         raise CloudError(
             f"What answers at {where} is not the cloud of the file {file}: its certificate is "

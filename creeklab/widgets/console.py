@@ -51,7 +51,7 @@ from creeklab.widgets.live_view import LiveView, close_widgets
 from creeklab.widgets.test_client import MqttTestClient
 
 if TYPE_CHECKING:
-    from creeklab.lab.lab import Lab
+    from creeklab.session.lab_session import LabSession
 
 POLL_INTERVAL = 2.0
 """How often the monitor looks at the counters."""
@@ -71,7 +71,7 @@ class Console(LiveView):
         The page that is shown.
     """
 
-    def __init__(self, lab: Lab, place: Route = MONITOR) -> None:
+    def __init__(self, lab: LabSession, place: Route = MONITOR) -> None:
         self._lab = lab
         self._account = ConsoleClient(lab)
         self._pages = ConsolePages(self._account)

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from creeklab.events.metrics import read_metrics
+from creeklab.events.table import read_events
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.lab.lab import Lab
+    from creeklab.session.lab_session import LabSession
 
 PAGE = 25
 COUNTED = 250
@@ -50,7 +53,7 @@ class ConsoleClient:
         What its ARNs begin with.
     """
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: LabSession) -> None:
         self._lab = lab
         self._iot = lab.client("iot")
         self._data: Any = None
@@ -157,11 +160,11 @@ class ConsoleClient:
 
     def activity_of(self, thing: str) -> pd.DataFrame:
         """Return the last entries of the local cloud's tape about a Thing, the newest first."""
-        return self._lab.events(thing=thing).tail(ACTIVITY).iloc[::-1]
+        return read_events(self._lab, thing=thing).tail(ACTIVITY).iloc[::-1]
 
     def metrics(self) -> pd.DataFrame:
         """Return the local cloud's counters, minute by minute."""
-        return self._lab.metrics()
+        return read_metrics(self._lab)
 
     # --- doing ----------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from creeklab.widgets import policy_model as model
 from creeklab.widgets.live_view import LiveView
 
 if TYPE_CHECKING:
-    from creeklab.lab.lab import Lab
+    from creeklab.session.lab_session import LabSession
 
 NEW = "(a new policy)"
 PAUSE = 0.3
@@ -47,7 +47,9 @@ class PolicyLab(LiveView):
         The two texts, as they are typed; a cell may set them too.
     """
 
-    def __init__(self, lab: Lab, thing: str | None = None, policy: str | None = None) -> None:
+    def __init__(
+        self, lab: LabSession, thing: str | None = None, policy: str | None = None
+    ) -> None:
         self._iot = lab.client("iot")
         self._lab = lab
         self._prefix = f"arn:aws:iot:{lab.region}:{lab.account}"

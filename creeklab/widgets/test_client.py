@@ -26,6 +26,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
 
 from creeklab.client.device import Device, RequestRefused, UserProperties
 from creeklab.client.inbox import ReceivedMessage
+from creeklab.diagnosis.why import why
 from creeklab.display.html import heading, muted
 from creeklab.widgets import export, test_client_page
 from creeklab.widgets.live_view import LiveView, close_widgets
@@ -34,7 +35,7 @@ from creeklab.widgets.message_log import LIMIT, BufferLimit, LoggedMessage, Mess
 if TYPE_CHECKING:
     import pandas as pd
 
-    from creeklab.lab.lab import Lab
+    from creeklab.session.lab_session import LabSession
 
 PAGE = 20
 TREE_LINES = 60
@@ -89,10 +90,10 @@ class MqttTestClient(LiveView):
         device.on_connection = self._on_connection
 
     @classmethod
-    def of(cls, lab: Lab) -> MqttTestClient:
+    def of(cls, lab: LabSession) -> MqttTestClient:
         """Connect one as the account of a lab."""
         device = lab.connect_account()
-        return cls(device, lambda: lab.why(device.client_id).summary)
+        return cls(device, lambda: why(lab, device.client_id).summary)
 
     # --- for a cell -----------------------------------------------------------------------------
 

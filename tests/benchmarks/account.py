@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import Publish, encode
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.targets.local import open_local
 
 from . import traffic

@@ -24,9 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab
-from creeklab.lab.open_lab import open_lab
 from creeklab.targets.local import open_local
 
 from . import mosquitto, traffic

@@ -23,10 +23,10 @@ import pandas as pd
 from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
 
+from creeklab import open_lab
 from creeklab.cloud import supervisor
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.lab.lab import open_lab
 
 from . import mosquitto
 from .table import Figures, Row

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from creeklab import open_lab
 from creeklab.client.device import Device
 from creeklab.cloud import supervisor
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
-from creeklab.lab.lab import open_lab
 
 from . import mosquitto
 from .table import Figures, Row, resident_megabytes

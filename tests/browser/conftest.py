@@ -22,9 +22,9 @@ from pathlib import Path
 
 import pytest
 
+from creeklab import Lab, open_lab
 from creeklab.cli.jupyterlab import CONTENTS_MANAGER, child_environment, settings
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab, open_lab
 from tests.browser.notebook import Notebook
 
 playwright = pytest.importorskip("playwright.sync_api")

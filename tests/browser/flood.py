@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from creeklab.lab.lab import Lab
+from creeklab import Lab
 from tests.browser.notebook import Notebook
 from tests.browser.test_test_client import OPEN, WATCH, button, subscribe
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from creeklab.lab.lab import Lab
+from creeklab import Lab
 from tests.browser.notebook import Notebook
 
 OPEN = "import creeklab\nlab = creeklab.open_lab()\n"

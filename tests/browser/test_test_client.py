@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, expect
 
-from creeklab.lab.lab import Lab
+from creeklab import Lab
 from tests.browser.notebook import Notebook
 
 OpenNotebook = Callable[..., Notebook]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from creeklab import open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.listeners.busy_poll import BusyPoll
-from creeklab.lab.lab import open_lab
 from tests.conftest import make_thing
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from creeklab import Lab
 from creeklab.client.device import RequestRefused
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 SECONDS = 10.0

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
+from creeklab import Lab
 from creeklab.cloud.messaging import service as messaging
 from creeklab.cloud.shadow import service as shadow
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 NewThings = Callable[..., NewThing]
@@ -164,7 +164,7 @@ def test_another_topic(lab: Lab, new_thing: NewThings) -> None:
 
 
 def counted(lab: Lab, name: str) -> int:
-    totals = lab._admin("metrics", {})["totals"]
+    totals = lab.admin("metrics", {})["totals"]
     return sum(row["sum"] for row in totals if (row["name"], row["protocol"]) == (name, "HTTP"))
 
 

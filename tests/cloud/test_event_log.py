@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from creeklab import Lab
 from creeklab.client.device import RequestRefused
 from creeklab.cloud.diagnostics.admin import PAGE_BYTES, admin_endpoints
 from creeklab.cloud.errors import ServiceError
@@ -18,7 +19,6 @@ from creeklab.cloud.monitoring.event_log import (
     EventLog,
     PeerIdentity,
 )
-from creeklab.lab.lab import Lab
 
 NewThings = Callable[..., Any]
 
@@ -286,9 +286,9 @@ def test_asking_for_some_of_it(question: dict[str, Any], numbers: list[int]) -> 
 
 def test_the_door_tells_who_asks_wrongly(lab: Lab) -> None:
     with pytest.raises(RuntimeError, match="The local cloud answered 400"):
-        lab._admin("tape", {"after": "yesterday"})
+        lab.admin("tape", {"after": "yesterday"})
     with pytest.raises(RuntimeError, match="'topic' is a topic, or a topic filter"):
-        lab._admin("tape", {"topic": 5})
+        lab.admin("tape", {"topic": 5})
 
 
 def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> None:
@@ -308,7 +308,7 @@ def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> Non
         thingName=thing.name, payload='{"state": {"reported": {"depth": 1}}}'
     )
     lab.client("iot-data").delete_thing_shadow(thingName=thing.name)
-    mine = lab._admin("tape", {"after": last, "thing": thing.name})["entries"]
+    mine = lab.admin("tape", {"after": last, "thing": thing.name})["entries"]
     connect, subscribe, publish, unsubscribe, refused, disconnect, update, delete = mine
     assert [each["kind"] for each in mine] == [
         "connect",
@@ -332,7 +332,7 @@ def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> Non
     assert update["document"]["state"] == {"reported": {"depth": 1}}
     assert (delete["verb"], delete["version"], delete["document"]) == ("delete", 1, None)
     assert delete["previous"] == update["document"]
-    calls = lab._admin("tape", {"after": last, "kind": "call"})["entries"]
+    calls = lab.admin("tape", {"after": last, "kind": "call"})["entries"]
     assert [(each["operation"], each["status"]) for each in calls] == [
         ("UpdateThingShadow", 200),
         ("DeleteThingShadow", 200),
@@ -360,7 +360,7 @@ def test_no_key_is_on_it(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect(thing.name) as device:
         device.publish("a/b", "x")
-    text = json.dumps(lab._admin("tape", {"after": last}))
+    text = json.dumps(lab.admin("tape", {"after": last}))
     assert thing.name in text
     assert "PRIVATE KEY" not in text
     assert thing.files.private_key.read_text()[100:140] not in text

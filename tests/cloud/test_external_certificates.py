@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.iot_fixture import ALLOW, ARN, certificate, refusal
 from tests.cloud.test_unauthenticated import HANGUP, WELCOME, Pair, plain_tls, sdk_5
 

@@ -21,12 +21,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from creeklab import Lab
 from creeklab.client.device import Device
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.messaging.operations import MessagingOperations
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.codec.wire import Reason
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 counter = itertools.count(1)

@@ -34,11 +34,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from creeklab import Lab, open_lab
 from creeklab.client.device import Device, RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
 from creeklab.cloud.supervisor import CloudError
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening import kill
 

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from creeklab import Lab
 from creeklab.cloud.diagnostics.admin import admin_endpoints
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.monitoring.metrics import MINUTES_KEPT, NAMES, Metrics
 from creeklab.cloud.shadow import service as shadow_service
-from creeklab.lab.lab import Lab
 
 NOON = 1_785_067_200
 
@@ -178,6 +178,6 @@ def test_a_cloud_that_counted_nothing_gives_an_empty_table(
 
 
 def test_a_cloud_answers_for_them(lab: Lab) -> None:
-    assert lab._admin("metrics", {}).keys() == {"minutes", "totals"}
+    assert lab.admin("metrics", {}).keys() == {"minutes", "totals"}
     with pytest.raises(RuntimeError, match="'after' is the beginning of a minute"):
-        lab._admin("metrics", {"after": "now"})
+        lab.admin("metrics", {"after": "now"})

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from creeklab import Lab
 from creeklab.client.device import RequestRefused
-from creeklab.lab.lab import Lab
 
 
 def totals(lab: Lab) -> Counter[str]:
     """Return the counts since the start, of MQTT."""
-    found = lab._admin("metrics", {})["totals"]
+    found = lab.admin("metrics", {})["totals"]
     return Counter({each["name"]: each["sum"] for each in found if each["protocol"] == "MQTT"})
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from creeklab import open_lab
 from creeklab.client.device import RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import Connack, Puback, Publish
 from creeklab.cloud.mqtt.rate_limits import Rate, Rates, Throughput
 from creeklab.cloud.storage.database import Database
-from creeklab.lab.lab import open_lab
 from tests.cloud.broker_fixture import BrokerFixture, connect, subscribe
 from tests.conftest import make_thing
 

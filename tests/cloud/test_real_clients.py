@@ -33,8 +33,8 @@ from awsiot import (
 )
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from creeklab import Lab
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 SECONDS = 10.0

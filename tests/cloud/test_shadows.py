@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from creeklab import Lab
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.interfaces import PublishedMessage
 from creeklab.cloud.shadow import service as shadow_service
@@ -23,7 +24,6 @@ from creeklab.cloud.shadow.shadows import Shadows
 from creeklab.cloud.shadow.store import REMEMBER_DELETED_SECONDS, ShadowStore
 from creeklab.cloud.shadow.topics import REQUEST_TOPIC, ShadowTopics
 from creeklab.cloud.storage.database import Database
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 HOURS = 3600

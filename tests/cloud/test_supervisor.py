@@ -24,12 +24,12 @@ import psutil
 import pytest
 
 import creeklab
+from creeklab import open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.__main__ import MAX_OPEN_FILES
 from creeklab.cloud.local_cloud import LocalCloud
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.supervisor import CloudError, RunningCloud
-from creeklab.lab.lab import open_lab
 
 from ..conftest import make_thing
 

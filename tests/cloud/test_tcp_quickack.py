@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from creeklab import Lab
 from creeklab.cloud.mqtt.listeners import tcp_quickack
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing
 
 pytestmark = pytest.mark.skipif(tcp_quickack._OPTION is None, reason="only Linux can be asked to")

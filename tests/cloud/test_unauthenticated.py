@@ -29,9 +29,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from creeklab import Lab
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.lab.lab import Lab
 from tests.conftest import NewThing, make_thing
 
 SECONDS = 10.0

@@ -29,7 +29,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from creeklab.lab.lab import Lab
+from creeklab import Lab
 from tests.cloud.test_unauthenticated import (
     HANGUP,
     OWN_NAME,

@@ -22,6 +22,7 @@ from botocore.credentials import Credentials
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from creeklab import Lab, open_lab
 from creeklab.client.device import AccountCredentials, Device, RequestRefused
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import load_account
@@ -31,7 +32,6 @@ from creeklab.cloud.mqtt.codec.packets import Disconnect, Pingreq, Pingresp, Pub
 from creeklab.cloud.mqtt.connection.connection import Connection
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.listeners.websocket_listener import MAX_FRAME
-from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.broker_fixture import BrokerFixture, connect, subscribe
 from tests.conftest import NewThing
 from tests.hardening.mutate_http import frame

@@ -32,6 +32,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec import decoder, packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
@@ -54,7 +55,6 @@ from creeklab.cloud.shadow.shadows import Shadows
 from creeklab.cloud.shadow.store import ShadowStore
 from creeklab.cloud.shadow.topics import REQUEST_TOPIC, ShadowTopics
 from creeklab.cloud.storage.database import Database
-from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.broker_fixture import BrokerFixture, Client, subscribe
 from tests.conftest import NewThing, make_thing
 from tests.hardening import mutate

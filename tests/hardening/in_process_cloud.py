@@ -21,12 +21,12 @@ from unittest.mock import patch
 
 import uvloop
 
+from creeklab import Lab, open_lab
 from creeklab.cloud.accounts.account_services import AccountServices
 from creeklab.cloud.local_cloud import LocalCloud
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.settings import parse_settings
 from creeklab.cloud.supervisor import RunningCloud, cloud_folder, running_lock
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.packet_client import PacketClient
 

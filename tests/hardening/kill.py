@@ -34,6 +34,7 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionError as NoConnection
 from botocore.exceptions import HTTPClientError
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import (
     Pingreq,
@@ -44,7 +45,6 @@ from creeklab.cloud.mqtt.codec.packets import (
     Subscribe,
     Subscription,
 )
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.packet_client import PacketClient
 

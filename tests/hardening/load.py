@@ -25,6 +25,7 @@ from unittest.mock import patch
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
 from creeklab.cloud.mqtt.codec.packets import (
     Packet,
@@ -38,7 +39,6 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.mqtt.session import session
-from creeklab.lab.lab import Lab, open_lab
 from tests.conftest import NewThing, make_thing
 from tests.hardening.in_process_cloud import InProcessCloud, connect_client, start_cloud, wait_for
 from tests.hardening.packet_client import PacketClient

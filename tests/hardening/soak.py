@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 
 from botocore import xform_name
 
+from creeklab import Lab, open_lab
 from creeklab.bootstrap import REPOSITORY_ROOT
 from creeklab.cloud.account import load_account
 from creeklab.cloud.accounts.account_services import AccountServices
@@ -65,7 +66,6 @@ from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow import service as shadow_service
-from creeklab.lab.lab import Lab, open_lab
 from tests.cloud.broker_fixture import Clock, connect
 from tests.cloud.iot_fixture import ALLOW, CSR, Checked
 from tests.conftest import make_thing

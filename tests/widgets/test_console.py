@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from ipywidgets import HTML, Button, Dropdown, Text, Textarea
 
-from creeklab.lab.lab import Lab, open_lab
+from creeklab import Lab, open_lab
 from creeklab.widgets import console_monitor as monitor
 from creeklab.widgets import console_pages
 from creeklab.widgets.console import Console

@@ -13,8 +13,8 @@ import pytest
 from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
+from creeklab import Lab, open_lab
 from creeklab.client.device import RequestRefused
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.widgets.console_elements import Route
 from creeklab.widgets.message_log import BufferLimit
 from creeklab.widgets.test_client import MqttTestClient

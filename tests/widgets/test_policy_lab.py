@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from creeklab.lab.lab import Lab
+from creeklab import Lab
 from creeklab.widgets import policy_model as model
 from creeklab.widgets.policy_lab import NEW, PolicyLab
 

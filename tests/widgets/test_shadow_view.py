@@ -11,9 +11,9 @@ import pytest
 from ipywidgets import Button, Widget
 from ipywidgets.widgets.widget import _instances
 
+from creeklab import Lab
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.cloud import supervisor
-from creeklab.lab.lab import Lab
 from creeklab.widgets.shadow_view import ShadowView
 from tests.conftest import NewThing
 from tests.widgets.left import left_by
@@ -184,7 +184,7 @@ def test_a_deleted_shadow_is_a_step_too(lab: Lab, view: ShadowView, thing: NewTh
 
 
 def test_what_the_tape_has_forgotten_begins_with_what_is_there(home: Any) -> None:
-    from creeklab.lab.lab import open_lab
+    from creeklab import open_lab
 
     lab = open_lab(home=home)
     lab.client("iot").create_thing(thingName="Old")
