@@ -75,7 +75,7 @@ def test_live(lab: Lab, thing: NewThing, watcher: Device, history: History) -> N
         Replay(FLOOD, send, progress=False).run()
     recording.close()
     made = recording.recorder
-    assert (made.readings, made.quarantine, made.new, made.replaced) == (1154, 1, 577, 0)
+    assert (made.readings, made.quarantined, made.new, made.replaced) == (1154, 1, 577, 0)
     pd.testing.assert_frame_equal(history.read("Plumtree"), FLOOD, check_freq=False)
 
 

@@ -128,7 +128,7 @@ class TestRecording:
                 saying(depth=1.5),
             ]
         )
-        assert (made.readings, made.ignored, made.quarantine) == (1, 1, 2)
+        assert (made.readings, made.ignored, made.quarantined) == (1, 1, 2)
         first, second = aside(history)
         assert first["topic"] == "creek"
         assert first["payload"] == "\\xff\x00"
@@ -142,7 +142,7 @@ class TestRecording:
         monkeypatch.setattr(recorder, "ASIDE_BYTES", 1000)
         for number in range(100):
             made.on_message(Message("creek", str(number).encode()))
-        assert made.quarantine == 100
+        assert made.quarantined == 100
         assert history.storage.folder is not None
         kept = sorted((history.storage.folder / "_journal").glob("aside*"))
         assert [path.name for path in kept] == ["aside-older.jsonl", "aside.jsonl"]
@@ -434,4 +434,4 @@ def test_what_the_journal_cannot_take_is_counted_and_said(
                     Message("creek", b'{"time": "2018-08-31T23:30:00Z", "depth": 6.63}')
                 )
         assert recorder.lost == 1
-        assert "1 LOST, as the journal could not be written" in repr(recorder)
+        assert "1 GAP_FACTOR, as the journal could not be written" in repr(recorder)

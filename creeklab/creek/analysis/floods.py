@@ -24,7 +24,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.time_series import HOUR, LOST, dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import (
+    GAP_FACTOR,
+    HOUR,
+    measured_values,
+    sampling_interval,
+    seconds,
+)
 
 START_FT, END_FT = 2.5, 1.75  # the Elkhorn's, from the published work
 
@@ -109,7 +115,7 @@ def find(
             f"A flood starts above {start} ft and ends below {end} ft: the end must be a number"
             " that is not above the start."
         )
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     breaks = np.zeros(at.size, dtype=bool)
     if bridge is not None:
@@ -184,7 +190,7 @@ def _event(
         "half_life_h": (at[peak + fallen[0]] - at[peak]) / HOUR if fallen.size else np.nan,
         "duration_h": (at[close] - at[first]) / HOUR,
         "longest_gap_h": gap / HOUR
-        if gap > LOST * sampling_interval(at[foot : close + 1])
+        if gap > GAP_FACTOR * sampling_interval(at[foot : close + 1])
         else 0.0,
         "readings": close - first + 1,
         "begins": begins,
@@ -225,7 +231,7 @@ def rise_rates(at: Floats, stage: Floats, window: float = _RATE_SECONDS) -> Floa
     since = np.searchsorted(at, at - window, side="right") - 1
     usable = since >= 0
     span = at - at[np.maximum(since, 0)]
-    usable &= span <= max(2 * window, LOST * sampling_interval(at))
+    usable &= span <= max(2 * window, GAP_FACTOR * sampling_interval(at))
     rates[usable] = (smooth - smooth[np.maximum(since, 0)])[usable] / span[usable] * HOUR
     return rates
 
@@ -266,7 +272,7 @@ def overlay(
         raise ValueError(f"Floods are aligned at 'peak' or 'start', not at {align!r}.")
     if floods.empty:
         raise ValueError("There is no flood to show.")
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     zeros = seconds(pd.DatetimeIndex(floods["peak_time" if align == "peak" else "start"]))
     pieces = []

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import spans
-from creeklab.creek.readings.time_series import dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import measured_values, sampling_interval, seconds
 
 YEAR_SECONDS = 365.25 * 86400
 
@@ -64,7 +64,7 @@ def annual_maxima(
     """
     if year not in ("water", "calendar"):
         raise ValueError(f"A year is 'water' or 'calendar', not {year!r}.")
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     step = sampling_interval(seconds(time))
     first_month = 10 if year == "water" else 1
     named = time.year + ((time.month >= 10) if year == "water" else 0)
@@ -124,7 +124,7 @@ def peaks_over_threshold(
     between = pd.Timedelta(apart).total_seconds()
     if not between >= 0:
         raise ValueError(f"apart is {apart!r}, but it is a duration such as '2D'.")
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     first, last = spans(stage, np.zeros(at.size, dtype=bool), threshold, threshold)
     # A cluster goes on while the next rise begins too soon after the last fall.

@@ -19,7 +19,13 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import rise_rates
-from creeklab.creek.readings.time_series import HOUR, LOST, dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import (
+    GAP_FACTOR,
+    HOUR,
+    measured_values,
+    sampling_interval,
+    seconds,
+)
 
 # Feet of depth at the sensor of Elkhorn Creek, from the published work behind the course.
 ELKHORN: Mapping[str, float] = {
@@ -76,11 +82,11 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
     ValueError
         A landmark has no height, or nothing was measured.
     """
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     step = sampling_interval(at)
     held = np.append(np.diff(at), step if at.size > 1 else 0.0)
-    held[held > LOST * step] = step
+    held[held > GAP_FACTOR * step] = step
     total, peak = float(held.sum()), float(stage.max())
     rows = []
     for height in check(marks).values():
@@ -172,7 +178,7 @@ def lead_times(
             " floods with a lower start."
         )
     higher = {name: height for name, height in check(marks).items() if height > alert}
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     seen = floods[floods["begins"] == "rise"]
     rows = []

@@ -14,7 +14,13 @@ import pandas as pd
 
 from creeklab.creek.analysis import floods
 from creeklab.creek.readings.samples import STAGE, times
-from creeklab.creek.readings.time_series import HOUR, dropna, gaps, sampling_interval, seconds
+from creeklab.creek.readings.time_series import (
+    HOUR,
+    gaps,
+    measured_values,
+    sampling_interval,
+    seconds,
+)
 
 _DAY = 24 * HOUR
 
@@ -106,7 +112,7 @@ def summarize(
         The readings are no table of readings, the thresholds are the wrong way round, or nothing
         was measured.
     """
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     every = times(readings)
     missing = gaps(readings)
     lost = int(missing["readings"].sum())
@@ -136,7 +142,7 @@ def summarize(
     }
     for column in map(str, readings):
         if column.endswith("temperature_degC") and readings[column].notna().any():
-            _, degc = dropna(readings, column)
+            _, degc = measured_values(readings, column)
             name = column.removesuffix("_degC")
             numbers |= {
                 f"{name}_coldest_degC": float(degc.min()),

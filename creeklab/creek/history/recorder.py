@@ -146,7 +146,7 @@ class Recorder:
     def __repr__(self) -> str:
         trouble = "" if self.trouble is None else f"; the history lags behind: {self.trouble}"
         if self.lost:
-            trouble = f"; {self.lost} LOST, as the journal could not be written{trouble}"
+            trouble = f"; {self.lost} GAP_FACTOR, as the journal could not be written{trouble}"
         plural = "" if self.readings == 1 else "s"
         return (
             f"Recorder: {self.readings} reading{plural}, {self.ignored} ignored,"

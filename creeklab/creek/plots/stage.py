@@ -32,7 +32,7 @@ from creeklab.creek.plots.figure_style import (
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.quality.quality import Quality
 from creeklab.creek.readings.samples import STAGE, TEMPERATURE, numbers, times
-from creeklab.creek.readings.time_series import dropna, gaps
+from creeklab.creek.readings.time_series import gaps, measured_values
 
 # Marker and colour of a flag: its shape tells it.
 _FLAGS = {SUSPECT: ("suspect", "^", "#e69f00"), FAIL: ("fail", "X", "#b00020")}
@@ -185,7 +185,7 @@ def duration_curve(
     ValueError
         The readings are no table of readings, or nothing was measured.
     """
-    _, stage = dropna(readings)
+    _, stage = measured_values(readings)
     title = title or "How much of the time the creek is how high"
     ordered = np.sort(stage)[::-1]
     percent = 100 * np.arange(1, stage.size + 1) / (stage.size + 1)

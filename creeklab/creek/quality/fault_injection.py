@@ -175,7 +175,7 @@ def _wrong(
     return good  # a network loss
 
 
-def remove_readings(index: pd.DatetimeIndex, faults: Iterable[Fault]) -> pd.DatetimeIndex:
+def send_times(index: pd.DatetimeIndex, faults: Iterable[Fault]) -> pd.DatetimeIndex:
     """Say when the reading of each time can leave the device: later only in a network loss."""
     moments = index.to_series()
     for fault in faults:

@@ -35,7 +35,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.time_series import HOUR, LOST, dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import (
+    GAP_FACTOR,
+    HOUR,
+    measured_values,
+    sampling_interval,
+    seconds,
+)
 
 Floats = NDArray[np.float64]
 
@@ -140,7 +146,7 @@ def derive(readings: pd.DataFrame, *, span_ft: tuple[float, float] = (-np.inf, n
     """
     if not span_ft[0] < span_ft[1]:
         raise ValueError(f"The sensor's span is {span_ft}, but its lower end comes first.")
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     step = sampling_interval(at) if at.size > 1 else HOUR
     lower, median = np.quantile(_moving(at, stage, step), [0.1, 0.5])
@@ -163,7 +169,7 @@ def runs(at: Floats, stage: Floats, step: float) -> tuple[NDArray[np.intp], NDAr
 
     A run ends at a gap.
     """
-    new = np.r_[True, (np.diff(stage) != 0) | (np.diff(at) > LOST * step)]
+    new = np.r_[True, (np.diff(stage) != 0) | (np.diff(at) > GAP_FACTOR * step)]
     first = np.flatnonzero(new)
     return first, np.append(first[1:], at.size) - 1
 
@@ -188,7 +194,7 @@ def _moving(at: Floats, stage: Floats, step: float) -> Floats:
 
 def _spike(at: Floats, stage: Floats, step: float) -> float:
     """Say how far a reading may stick out; see the top of this file."""
-    close = np.diff(at) <= LOST * step
+    close = np.diff(at) <= GAP_FACTOR * step
     change = np.diff(stage)
     pairs = close[1:] & close[:-1]
     one, other = change[:-1][pairs], change[1:][pairs]

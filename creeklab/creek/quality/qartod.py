@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from creeklab.creek.quality.limits import Limits, flat_class, runs
-from creeklab.creek.readings.time_series import HOUR, LOST, sampling_interval
+from creeklab.creek.readings.time_series import GAP_FACTOR, HOUR, sampling_interval
 
 GOOD, UNKNOWN, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
 MEANING = {
@@ -155,7 +155,7 @@ def _time_gap(at: Floats, stage: Floats, limits: Limits) -> Flags:
 
 def _with_gaps(at: Floats, stage: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Put a missing value where a row is missing; say where the given rows are now."""
-    after = np.flatnonzero(np.diff(at) > LOST * sampling_interval(at))
+    after = np.flatnonzero(np.diff(at) > GAP_FACTOR * sampling_interval(at))
     own = np.arange(at.size) + np.searchsorted(after, np.arange(at.size), side="left")
     moments = np.insert(at, after + 1, (at[after] + at[after + 1]) / 2)
     return moments, np.insert(stage, after + 1, np.nan), own

@@ -34,7 +34,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from creeklab.creek.quality.fault_injection import Fault, inject, remove_readings
+from creeklab.creek.quality.fault_injection import Fault, inject, send_times
 from creeklab.creek.readings.samples import STAGE, numbers, times
 from creeklab.creek.sensor.replay_position import ReplayPosition, recording_id
 
@@ -180,7 +180,7 @@ class Replay:
         self._times = times(readings)
         self._stage = numbers(readings, STAGE)
         self._fahrenheit = _fahrenheit(readings)
-        self._due = _seconds(remove_readings(self._times, faults))
+        self._due = _seconds(send_times(self._times, faults))
         self._send, self._speed, self._window = send, speed, window
         self._progress, self._clock, self._sleep = progress, clock, sleep or self._sleep_or_wish
 
