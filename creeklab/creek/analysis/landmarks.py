@@ -149,8 +149,8 @@ def lead_times(
     readings
         The readings that the floods were found in.
     floods
-        What :func:`creeklab.creek.analysis.floods.find` gave. One whose beginning was not seen (``begins``)
-        gave no alert and is left out.
+        What :func:`creeklab.creek.analysis.floods.find` gave. One whose beginning was not seen
+        (``begins``) gave no alert and is left out.
     marks
         The stage of each landmark; those not above the alert are left out.
     alert
@@ -161,9 +161,10 @@ def lead_times(
     pandas.DataFrame
         One row for each flood that reached the alert and each landmark: ``flood``, ``landmark``,
         ``landmark_ft``, ``alert_time`` (first reading above the alert), ``stage_ft`` then,
-        ``rate_ft_per_h`` over the half hour before (:func:`~creeklab.creek.analysis.floods.rise_rates`),
-        ``forecast_h`` (:func:`forecast`), ``reached`` (whether the flood got there),
-        ``reached_time`` (first reading at or above the landmark) and ``lead_h`` from alert to that.
+        ``rate_ft_per_h`` over the half hour before
+        (:func:`~creeklab.creek.analysis.floods.rise_rates`), ``forecast_h`` (:func:`forecast`),
+        ``reached`` (whether the flood got there), ``reached_time`` (first reading at or above the
+        landmark) and ``lead_h`` from alert to that.
 
     Raises
     ------

@@ -61,8 +61,9 @@ def hydrograph(
     Parameters
     ----------
     readings
-        A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``. Its
-        ``attrs``, where :func:`~creeklab.creek.readings.samples.load` set them, give title and source.
+        A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``.
+        Its ``attrs``, where :func:`~creeklab.creek.readings.samples.load` set them, give title and
+        source.
     title
         Above the picture. Default: the title of the sample.
     temperature
@@ -70,8 +71,8 @@ def hydrograph(
     thresholds
         Stages with a name to draw as lines: where a flood starts and ends, landmarks.
     quality
-        What :func:`creeklab.creek.quality.quality.check` found in these readings, or in the longer record
-        that they are from: what is suspect, or failed, is marked.
+        What :func:`creeklab.creek.quality.quality.check` found in these readings, or in the longer
+        record that they are from: what is suspect, or failed, is marked.
 
     Returns
     -------

@@ -20,8 +20,8 @@ network loss nothing: they were measured, but arrive late   (none)
 A dead sensor gives 0 unless told otherwise. That is what the Elkhorn's gives: its broken current
 loop reads far below zero depth, and the published code never lets a depth fall below 0.
 
-A network loss leaves the table as it is. It is for :class:`~creeklab.creek.sensor.replay.Replay`, which
-holds back what was measured during the loss until the network is there again.
+A network loss leaves the table as it is. It is for :class:`~creeklab.creek.sensor.replay.Replay`,
+which holds back what was measured during the loss until the network is there again.
 """
 
 from __future__ import annotations

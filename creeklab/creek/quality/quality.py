@@ -1,9 +1,9 @@
 """How good is this record? Every reading gets its QARTOD flags, and the record a report in words.
 
-:func:`check` carries out the tests of :mod:`~creeklab.creek.quality.qartod` with limits that the creek's
-own record gives (:mod:`~creeklab.creek.quality.limits`) and looks for slow faults
-(:mod:`~creeklab.creek.quality.sensor_faults`). What it returns holds the flags of each reading and a list of the
-stretches that are not good, each with what is the matter.
+:func:`check` carries out the tests of :mod:`~creeklab.creek.quality.qartod` with limits that the
+creek's own record gives (:mod:`~creeklab.creek.quality.limits`) and looks for slow faults
+(:mod:`~creeklab.creek.quality.sensor_faults`). What it returns holds the flags of each reading and
+a list of the stretches that are not good, each with what is the matter.
 
 It judges; it does not repair. :meth:`Quality.good` gives the readings without those that failed:
 missing, not made up. What is suspect stays in, because the most suspect reading of all is the peak

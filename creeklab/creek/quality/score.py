@@ -1,8 +1,8 @@
 """How much of what is wrong does the quality check find, and how much of what it finds is wrong?
 
-Faults are put into a good record on purpose (:mod:`~creeklab.creek.quality.fault_injection`), so the right answers
-are known. **Recall** is the share of the faults that were found, **precision** the share of the
-findings that were faults. Either alone is easy: flag everything, or nothing.
+Faults are put into a good record on purpose (:mod:`~creeklab.creek.quality.fault_injection`), so
+the right answers are known. **Recall** is the share of the faults that were found, **precision**
+the share of the findings that were faults. Either alone is easy: flag everything, or nothing.
 
 A finding counts as right only if it says what is the matter: a dead sensor that is called a drift
 is a miss of the one and a false alarm of the other. A gap found is right if it is one of the faults

@@ -405,8 +405,8 @@ def through_sensor(
     Parameters
     ----------
     readings
-        A table of readings (see :mod:`creeklab.creek.readings.samples`) with ``stage_ft`` and, if there is
-        one, ``water_temperature_degC``.
+        A table of readings (see :mod:`creeklab.creek.readings.samples`) with ``stage_ft`` and, if
+        there is one, ``water_temperature_degC``.
     refresh_seconds
         How often the sensor measures.
 

@@ -2,9 +2,9 @@
 
 A :class:`Replay` walks through a table of readings and hands each row to ``send``, in order and
 once. What ``send`` returns decides when the reading counts as sent. If it is an acknowledgement to
-come (a future, as :meth:`creeklab.client.device.Device.publish_soon` gives), then as soon as that is here;
-meanwhile up to a ``window`` of others may be under way, which is what makes it fast. If it is
-anything else, at once.
+come (a future, as :meth:`creeklab.client.device.Device.publish_soon` gives), then as soon as that
+is here; meanwhile up to a ``window`` of others may be under way, which is what makes it fast. If it
+is anything else, at once.
 
 It keeps its place. When a reading fails, or the run is interrupted, what is under way has a moment
 to arrive, the error goes to the caller untouched, and :meth:`Replay.run` later goes on with what
@@ -123,9 +123,9 @@ class Replay:
         A file to keep the place in, so that another process can go on after this one has died. If
         it is there, the replay goes on from it. Remove it to play from the beginning.
     faults
-        What goes wrong (see :mod:`creeklab.creek.quality.fault_injection`): put into the readings; and during a
-        network loss nothing is sent, but all that was measured in it as soon as it is over, if
-        there is a speed.
+        What goes wrong (see :mod:`creeklab.creek.quality.fault_injection`): put into the readings;
+        and during a network loss nothing is sent, but all that was measured in it as soon as it is
+        over, if there is a speed.
     progress
         Show a progress bar.
     clock, sleep
