@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.samples import STAGE, numbers, times
+from creeklab.creek.readings.samples import STAGE, add_processing, numbers, times
 
 Kind = Literal[
     "spike", "gap", "flat line", "drift", "noise", "dead sensor", "power cut", "network loss"
@@ -142,9 +142,7 @@ def inject(readings: pd.DataFrame, faults: Iterable[Fault], *, column: str = STA
     changed = readings.assign(**{column: values})[there]
     if faults:
         counted = ", ".join(f"{n} {kind}" for kind, n in Counter(f.kind for f in faults).items())
-        said = [text for text in [readings.attrs.get("processing")] if text]
-        said += [f"faults put into {column} on purpose: {counted}"]
-        changed.attrs = {**readings.attrs, "processing": "; ".join(said)}
+        add_processing(changed, f"faults injected into {column}: {counted}")
     return changed
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from creeklab.creek.quality import qartod, sensor_faults
 from creeklab.creek.quality.limits import Limits, derive, runs
 from creeklab.creek.quality.qartod import FAIL, GOOD, MEANING, MISSING, SUSPECT, UNKNOWN
-from creeklab.creek.readings.samples import STAGE, numbers, times
+from creeklab.creek.readings.samples import STAGE, add_processing, numbers, times
 from creeklab.creek.readings.time_series import HOUR, gaps, sampling_interval, seconds, to_datetimes
 
 # In this order; ``time_gap`` is about what is missing and does not count in ``overall``.
@@ -76,9 +76,7 @@ class Quality:
         left = self.readings.assign(**{STAGE: self.readings[STAGE].mask(failed)})
         left.attrs = dict(self.readings.attrs)
         if failed.any():
-            said = [text for text in [left.attrs.get("processing")] if text]
-            said.append(f"{int(failed.sum())} stages that failed a quality test left out")
-            left.attrs["processing"] = "; ".join(said)
+            add_processing(left, f"removed {int(failed.sum())} stages that failed a quality test")
         return left
 
     def text(self, worst: int = 5) -> str:

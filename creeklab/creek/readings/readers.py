@@ -164,8 +164,8 @@ def read_nwis_parquet(path: str | Path) -> pd.DataFrame:
     known = {name: PARAMETERS[match[2]] for name, match in found.items() if match[2] in PARAMETERS}
     if len(sites) != 1 or not known:
         raise ValueError(
-            f"{path} is not a file of one USGS site: it has {list_columns(rows)}, but needs columns such"
-            " as 'USGS:01581752:00065:00000' of one site."
+            f"{path} is not a file of one USGS site: it has {list_columns(rows)}, but needs"
+            " columns such as 'USGS:01581752:00065:00000' of one site."
         )
     values, codes = {}, {}
     interpolated = 0
@@ -357,8 +357,8 @@ def _parsed(column: pd.Series, format: str | None, zone: str | None) -> pd.Datet
         expected = f"in the format {format!r}"
     if wrong.size:
         raise ValueError(
-            f"Row {wrong[0]} has {column.iloc[wrong[0]]!r} in column {column.name!r}, which is not a"
-            f" time {expected}."
+            f"Row {wrong[0]} has {column.iloc[wrong[0]]!r} in column {column.name!r}, which is"
+            f" not a time {expected}."
         )
     return utc(text if format is None else times, zone)
 

@@ -88,8 +88,8 @@ def times(readings: pd.DataFrame) -> pd.DatetimeIndex:
     index = readings.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError(
-            "The index of readings must be their time with a time zone (a DatetimeIndex in UTC). This"
-            f" index is a {type(index).__name__} of {index.dtype}; see tz_localize, set_index."
+            "The index of readings must be their time with a time zone (a DatetimeIndex in UTC)."
+            f" This index is a {type(index).__name__} of {index.dtype}; see tz_localize, set_index."
         )
     unknown = np.flatnonzero(index.isna())
     if unknown.size:
@@ -132,3 +132,9 @@ def numbers(readings: pd.DataFrame, column: str) -> NDArray[np.float64]:
 def list_columns(table: pd.DataFrame) -> str:
     """Return the names of a table's columns, for messages."""
     return ", ".join(repr(str(name)) for name in table) or "no columns"
+
+
+def add_processing(readings: pd.DataFrame, *steps: str) -> None:
+    """Add processing steps to the description in ``attrs["processing"]``."""
+    known = [readings.attrs["processing"]] if readings.attrs.get("processing") else []
+    readings.attrs["processing"] = "; ".join([*known, *steps])

@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.samples import STAGE, list_columns, numbers, times
+from creeklab.creek.readings.samples import STAGE, add_processing, list_columns, numbers, times
 
 HOUR = 3600.0
 
@@ -75,8 +75,8 @@ def normalize(
         raise ValueError(f"There is no column {time!r} in this table, only {list_columns(table)}.")
     if STAGE not in table:
         raise ValueError(
-            f"There is no column {STAGE!r} in this table, only {list_columns(table)}. Rename the column"
-            " that holds the stage, and convert it to feet if necessary (1 m is 3.28084 ft)."
+            f"There is no column {STAGE!r} in this table, only {list_columns(table)}. Rename the"
+            " column that holds the stage, and convert it to feet if necessary (1 m is 3.28084 ft)."
         )
     index = utc(table.index if time is None else table[time], zone)
     readings = table.drop(columns=[] if time is None else [time]).set_axis(index, axis=0)
@@ -103,7 +103,7 @@ def sort_by_time(readings: pd.DataFrame) -> pd.DataFrame:
         If two rows have different values for one time.
     """
     done = []
-    attrs = dict(readings.attrs)
+    attrs = dict(readings.attrs)  # Grouping loses them.
     late = int((np.diff(pd.DatetimeIndex(readings.index).asi8) < 0).sum())
     if late:
         done.append(f"sorted by time: {late} rows came after a later row")
@@ -115,8 +115,8 @@ def sort_by_time(readings: pd.DataFrame) -> pd.DataFrame:
     below = int((readings[STAGE] < 0).sum()) if STAGE in readings else 0
     if below:
         done.append(f"kept {below} stages below the datum (negative)")
-    before_this = [attrs["processing"]] if "processing" in attrs else []
-    readings.attrs = {**attrs, "processing": "; ".join(before_this + done)}
+    readings.attrs = attrs
+    add_processing(readings, *done)
     times(readings)
     return readings
 
