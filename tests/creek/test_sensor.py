@@ -275,7 +275,7 @@ class TestThroughTheSensor:
         late = (flood[STAGE] - seen[STAGE]).loc["2018-08-31 22:40"]
         assert late == pytest.approx(0.28, abs=0.005)
         assert 0 < 6.63 - seen[STAGE].max() < 0.02
-        assert "played through the Elkhorn's sensor" in seen.attrs["processing"]
+        assert "passed through the Elkhorn's sensor" in seen.attrs["processing"]
         assert seen.attrs["site"] == flood.attrs["site"]
 
     def test_it_is_the_filter_step_by_step(self) -> None:
