@@ -16,9 +16,8 @@ import pytest
 from creeklab import Lab
 from creeklab.client.device import Device
 from creeklab.client.inbox import ReceivedMessage
-from creeklab.creek.history.history import History
-from creeklab.creek.history.recorder import Recorder
-from creeklab.creek.quality.fault_injection import Fault, inject
+from creeklab.creek.history import History, Recorder
+from creeklab.creek.quality import Fault, inject
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Reading, Replay
 from tests.conftest import NewThing, make_thing
@@ -75,7 +74,7 @@ def test_live(lab: Lab, thing: NewThing, watcher: Device, history: History) -> N
         Replay(FLOOD, send, progress=False).run()
     recording.close()
     made = recording.recorder
-    assert (made.readings, made.quarantine, made.new, made.replaced) == (1154, 1, 577, 0)
+    assert (made.readings, made.quarantined, made.new, made.replaced) == (1154, 1, 577, 0)
     pd.testing.assert_frame_equal(history.read("Plumtree"), FLOOD, check_freq=False)
 
 
@@ -102,8 +101,8 @@ from pathlib import Path
 from creeklab.creek import faults, replay, samples
 from creeklab import open_lab
 
-home, thing, place, end, how = sys.argv[1:]
-replay.SAVE_SECONDS = 0.02
+home, thing, position_file, end, how = sys.argv[1:]
+replay.SAVE_INTERVAL = 0.02
 years = samples.load("plumtree-run-2016-2018").iloc[:2000]
 device = open_lab(home=Path(home)).connect(thing)
 def send(reading):
@@ -113,7 +112,7 @@ def send(reading):
         device.close()  # the network is gone, with what is under way
     return device.publish_soon("creek/cuts", reading.message())
 try:
-    print(replay.Replay(years, send, place=place, progress=False).run())
+    print(replay.Replay(years, send, position_file=position_file, progress=False).run())
 finally:
     device.close()
 """
@@ -125,11 +124,20 @@ def test_network_loss_and_power_cut_lose_and_double_nothing(
     """Each time another process goes on, from where the one before it has left off."""
     years = samples.load("plumtree-run-2016-2018").iloc[:2000]
     recording = Recording(Recorder(history, "Plumtree", every=0.1), watcher, "creek/cuts")
-    place = tmp_path / "place"
+    position_file = tmp_path / "position"
 
     def play(row: int | None, how: str) -> subprocess.CompletedProcess[str]:
         end = "never" if row is None else str(years.index[row])
-        command = [sys.executable, "-c", PLAYER, str(lab.home), thing.name, str(place), end, how]
+        command = [
+            sys.executable,
+            "-c",
+            PLAYER,
+            str(lab.home),
+            thing.name,
+            str(position_file),
+            end,
+            how,
+        ]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     lost = play(500, "network loss")
@@ -200,7 +208,7 @@ def take(received):
         return
     if recorder.readings == int(until):
         os.kill(os.getpid(), signal.SIGKILL)
-    recorder.take(Message(packet.topic, bytes(packet.payload), 1, False))
+    recorder.on_message(ReceivedMessage(packet.topic, bytes(packet.payload), 1, False))
 
 files = lab.keys.files(thing)
 stopped = threading.Event()

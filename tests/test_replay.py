@@ -135,15 +135,15 @@ from pathlib import Path
 from creeklab.creek import replay, samples
 from creeklab import open_lab
 
-home, thing, place, end = sys.argv[1:]
-replay.SAVE_SECONDS = 0.02
+home, thing, position_file, end = sys.argv[1:]
+replay.SAVE_INTERVAL = 0.02
 years = samples.load("plumtree-run-2016-2018").iloc[:8000]
 with open_lab(home=Path(home)).connect(thing) as device:
     def send(reading):
         if str(reading.time) == end:
             os.kill(os.getpid(), signal.SIGKILL)
         return device.publish_soon("creek/kill", reading.message())
-    print(replay.Replay(years, send, place=place, progress=False).run())
+    print(replay.Replay(years, send, position_file=position_file, progress=False).run())
 """
 
 
@@ -151,13 +151,13 @@ def test_a_program_that_is_killed_goes_on_where_it_was(
     lab: Lab, thing: NewThing, watcher: Device, tmp_path: Path
 ) -> None:
     inbox = watcher.subscribe("creek/kill")
-    place = tmp_path / "place"
+    position_file = tmp_path / "position"
     years = samples.load("plumtree-run-2016-2018").iloc[:8000]
-    command = [sys.executable, "-c", PROGRAM, str(lab.home), thing.name, str(place)]
+    command = [sys.executable, "-c", PROGRAM, str(lab.home), thing.name, str(position_file)]
 
     killed = subprocess.run([*command, str(years.index[5000])], capture_output=True, timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    assert 0 < json.loads(place.read_text())["sent"] <= 5000
+    assert 0 < json.loads(position_file.read_text())["sent"] <= 5000
     again = subprocess.run([*command, "never"], capture_output=True, text=True, timeout=60)
     assert "8000 of 8000 rows done" in again.stdout, again.stderr
 

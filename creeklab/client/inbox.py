@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from creeklab.client.shadow_report import reported_fields
+
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
@@ -32,6 +34,19 @@ class ReceivedMessage:
     def json(self) -> Any:
         """The payload read as JSON."""
         return json.loads(self.payload)
+
+    def reported(self) -> tuple[str, dict[str, Any]] | None:
+        """Return the Thing and the fields that it reported, if this answers a shadow update.
+
+        A Recorder calls this. To record shadows with another MQTT client, pass its messages on as
+        `ReceivedMessage`.
+
+        Raises
+        ------
+        ValueError
+            If the payload is not JSON.
+        """
+        return reported_fields(self.topic, self.payload)
 
     def __repr__(self) -> str:
         text = self.payload.decode(errors="backslashreplace")

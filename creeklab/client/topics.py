@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 SHADOW_OPERATIONS = ("get", "update", "delete")
+
+_SHADOW_TOPIC = re.compile(r"\$aws/things/([^/]+)/shadow/(?:name/([^/]+)/)?(.+)")
 
 
 def matches(topic_filter: str, topic: str) -> bool:
@@ -26,17 +30,19 @@ def shadow_topic(thing: str, verb: str, name: str | None = None) -> str:
     return f"$aws/things/{thing}/shadow/{f'name/{name}/' if name else ''}{verb}"
 
 
-def shadow_request(topic: str) -> tuple[str, str, str] | None:
-    """Return Thing, name (``""`` for the classic one) and verb of a request to a shadow.
+def parse_shadow_topic(topic: str) -> tuple[str, str, str] | None:
+    """Return Thing, shadow name (``""`` for the classic shadow) and the rest of a shadow topic.
 
-    None if the topic is not one on which a device asks.
+    The rest is, for instance, ``get`` or ``update/accepted``. None if it is not a shadow topic.
     """
-    match topic.split("/"):
-        case ["$aws", "things", thing, "shadow", verb] if verb in SHADOW_OPERATIONS:
-            return thing, "", verb
-        case ["$aws", "things", thing, "shadow", "name", name, verb] if verb in SHADOW_OPERATIONS:
-            return thing, name, verb
-    return None
+    match = _SHADOW_TOPIC.fullmatch(topic)
+    return None if match is None else (match[1], match[2] or "", match[3])
+
+
+def shadow_request(topic: str) -> tuple[str, str, str] | None:
+    """Return Thing, shadow name and operation of a request to a shadow; None for other topics."""
+    parsed = parse_shadow_topic(topic)
+    return parsed if parsed is not None and parsed[2] in SHADOW_OPERATIONS else None
 
 
 def filter_fault(topic_filter: str) -> str | None:

@@ -1,1 +1,1 @@
-"""The creek itself: recorded data and what can be said from it. Knows no AWS."""
+"""A creek: sensor, readings, history, quality, analysis, plots and report; independent of AWS."""

@@ -35,7 +35,7 @@ from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.readings import samples
 from creeklab.creek.readings.readers import read_rdb
 from creeklab.creek.readings.samples import STAGE
-from creeklab.creek.readings.time_series import dropna, gaps, normalize
+from creeklab.creek.readings.time_series import gaps, measured_values, normalize
 
 GENERATOR = "creeklab report"
 
@@ -228,7 +228,7 @@ def page(
 
 
 def _check_thresholds(readings: pd.DataFrame, found: Summary) -> None:
-    _, stage = dropna(readings)
+    _, stage = measured_values(readings)
     n = found.numbers
     high, low = np.quantile(stage, [0.99, 0.95]).round(1)
     if high <= low:

@@ -1,4 +1,4 @@
-"""Readings that several tests look at."""
+"""Readings that several tests use."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Make = Callable[..., pd.DataFrame]
 
 @pytest.fixture(scope="session")
 def three_years() -> pd.DataFrame:
-    """Plumtree Run, 2016 to 2018, five minutes, what was measured. Not to be changed."""
+    """Return Plumtree Run, 2016 to 2018, every five minutes, as measured. Do not change it."""
     return samples.load("plumtree-run-2016-2018")
 
 
 @pytest.fixture
 def record() -> Make:
-    """Make a table of readings from stages, one every five minutes unless told otherwise."""
+    """Return a table of readings with these stages, by default one every five minutes."""
     return make_record
 
 

@@ -1,4 +1,4 @@
-"""Annual maxima and peaks over a threshold, with plotting positions and an honest note."""
+"""Annual maxima and peaks over a threshold, with plotting positions and an honest caveat."""
 
 from __future__ import annotations
 
@@ -88,11 +88,16 @@ class TestPeaksOverThreshold:
 class TestNote:
     def test_three_years(self) -> None:
         note = frequency.caveat(3)
-        for text in ("3 years of stage", "gets 4 years", "1.6 or 59 years", "No level is extrapol"):
+        for text in (
+            "3 years of stage",
+            "a return period of 4 years",
+            "1.6 or 59 years",
+            "No level is extrapol",
+        ):
             assert text in note
 
     def test_its_range_by_lot(self) -> None:
-        """The largest of three is beyond a level of return period T with chance 1 - (1 - 1/T)^3."""
+        """The largest of three exceeds the level of return period T with probability 1 - (1 - 1/T)^3."""
         random = np.random.default_rng(0)
         exceeded = 1 - random.random((100_000, 3)).max(axis=1)  # chance of a year above the largest
         low, high = np.quantile(1 / exceeded, [0.05, 0.95])

@@ -1,4 +1,4 @@
-"""A history holds each time once, in order, in UTC, whatever was written how and in which order."""
+"""A history holds each time once, in order, in UTC, however it was written."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def history(tmp_path: Path) -> History:
 
 @pytest.fixture(scope="module")
 def years(tmp_path_factory: pytest.TempPathFactory, three_years: pd.DataFrame) -> History:
-    """Plumtree Run. Not to be changed."""
+    """Return a history of Plumtree Run, which no test changes."""
     history = History(tmp_path_factory.mktemp("history"))
     history.append("plumtree", three_years)
     return history
 
 
 def table(stages: list[float | None], minutes: list[int] | None = None) -> pd.DataFrame:
-    """Readings, one a minute from shortly before a month begins."""
+    """Return readings, one per minute, from shortly before the end of a month."""
     at = range(len(stages)) if minutes is None else minutes
     index = pd.Timestamp("2018-08-31 23:58", tz="UTC") + pd.to_timedelta(list(at), unit="min")
     values = np.array(stages, dtype="float64")
@@ -193,10 +193,10 @@ class TestSpans:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (("barn",), "There is no Thing 'barn': in .* there are 'plumtree'"),
-            (("plumtree", "noon"), "The start is 'noon', which is no time"),
-            (("plumtree", None, pd.NaT), "The end is NaT, which is no time"),
-            (("plumtree", "2018", "2017"), "The start, 2018.* lies behind the end, 2017"),
+            (("barn",), "There is no Thing 'barn'\\. Things in .*: 'plumtree'"),
+            (("plumtree", "noon"), "The start is 'noon', which is not a time"),
+            (("plumtree", None, pd.NaT), "The end is NaT, which is not a time"),
+            (("plumtree", "2018", "2017"), "The start, 2018.* is after the end, 2017"),
         ],
     )
     def test_no_span(self, years: History, arguments: tuple[Any, ...], message: str) -> None:
@@ -212,13 +212,13 @@ class TestSpans:
     def test_nothing_is_here(self, history: History) -> None:
         assert history.things == []
         assert history.overview().empty
-        with pytest.raises(ValueError, match=r"No Thing is named: in .* there are none yet"):
+        with pytest.raises(ValueError, match=r"Name a Thing\. Things in .*: none yet"):
             history.read()
 
     def test_which_of_two(self, history: History) -> None:
         history.append("a", table([1]))
         history.append("b", table([1]))
-        with pytest.raises(ValueError, match=r"No Thing is named: in .* there are 'a', 'b'"):
+        with pytest.raises(ValueError, match=r"Name a Thing\. Things in .*: 'a', 'b'"):
             history.read()
 
 
@@ -232,7 +232,7 @@ class TestAgain:
         assert (change.new, change.known, len(change.replaced)) == (0, 577, 0)
         assert [path.stat().st_ino for path in paths] == [stat.st_ino for stat in before]
 
-    def test_another_value_replaces_and_is_told(self, history: History) -> None:
+    def test_another_value_replaces_and_is_reported(self, history: History) -> None:
         history.append("Test2", table([1.0, 2.0, 3.0]))
         change = history.append("Test2", table([2.5, 2.6, 9.0], [1, 1, 3]))
         assert (change.new, change.known) == (1, 1)
@@ -243,15 +243,15 @@ class TestAgain:
         ]
         assert history.read()["stage_ft"].tolist() == [1.0, 2.6, 3.0, 9.0]
 
-    def test_what_is_replaced_is_told_before_it_is(self, history: History) -> None:
+    def test_replaced_values_are_reported_first(self, history: History) -> None:
         history.append("Test2", table([1.0, 2.0, 3.0]))
-        told: list[list[float]] = []
+        states: list[list[float]] = []
 
-        def tell(replaced: pd.DataFrame) -> None:
-            told.append([*replaced["was"], *history.read()["stage_ft"]])
+        def report(replaced: pd.DataFrame) -> None:
+            states.append([*replaced["was"], *history.read()["stage_ft"]])
 
-        history.append("Test2", table([1.0, 2.5, 3.5]), replacing=tell)
-        assert told == [[2.0, 1, 2, 3], [3.0, 1, 2.5, 3]]
+        history.append("Test2", table([1.0, 2.5, 3.5]), before_replacing=report)
+        assert states == [[2.0, 1, 2, 3], [3.0, 1, 2.5, 3]]
 
     def test_a_blank_replaces_nothing_and_is_filled(self, history: History) -> None:
         history.append("Test2", table([1.0, None, None]))
@@ -263,7 +263,7 @@ class TestAgain:
 
 @st.composite
 def batches(draw: st.DrawFn) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
-    """Readings with gaps, and the same in any order, in any batches, some of them several times."""
+    """Return readings with gaps, and the same in any order and batches, some of them repeated."""
     minutes = draw(st.lists(st.integers(0, 90_000), min_size=1, max_size=12, unique=True))
     number = st.none() | st.floats(-5, 40)
     whole = table([draw(number) for _ in minutes], minutes)
@@ -301,7 +301,7 @@ class TestAnyOrder:
     def test_a_crash_at_any_point(
         self, given: tuple[pd.DataFrame, list[pd.DataFrame]], data: st.DataObject
     ) -> None:
-        """Whatever step of a write is the last: what was there is there; again does the rest."""
+        """A crash at any step of a write keeps the old readings, and a second write adds the rest."""
         whole, parts = given
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             crash = Crash(patch)
@@ -335,11 +335,11 @@ class TestAnyOrder:
 
 
 class Crashed(BaseException):
-    """Nothing catches it: as if the process were gone."""
+    """Stands for the end of the process: nothing catches it."""
 
 
 class Crash:
-    """Lets the n-th step by which something reaches the disk be the last one."""
+    """Raises Crashed at the n-th step by which something reaches the disk."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.left: int | None = None
@@ -370,16 +370,16 @@ class TestSteps:
         steps: list[str] = []
         fsync, replace = os.fsync, Path.replace
 
-        def told(name: str, function: Any) -> Any:
+        def logged(name: str, function: Any) -> Any:
             return lambda *arguments: (steps.append(name), function(*arguments))[1]
 
-        monkeypatch.setattr(os, "fsync", told("fsync", fsync))
-        monkeypatch.setattr(Path, "replace", told("replace", replace))
+        monkeypatch.setattr(os, "fsync", logged("fsync", fsync))
+        monkeypatch.setattr(Path, "replace", logged("replace", replace))
         history.append("Test2", table([1]))
-        # The file; then the names: of the file, of its month, of its Thing.
+        # The file; then the names of the file, its month and its Thing.
         assert steps == ["fsync", "replace", "fsync", "fsync", "fsync"]
 
-    def test_a_draft_left_behind_is_not_seen_by_anybody(self, history: History) -> None:
+    def test_a_draft_left_behind_is_invisible(self, history: History) -> None:
         history.append("Test2", table([1]))
         folder = history.storage.folder
         assert folder is not None
@@ -400,7 +400,7 @@ class TestSteps:
         assert list(history.months()) == []
 
     def test_readers_beside_a_writer(self, history: History) -> None:
-        """Each of them finds a whole month: what was there, and perhaps more."""
+        """Each reader finds a complete month: the readings from before, and perhaps more."""
         history.append("Test2", FLOOD[:100])
         done = threading.Event()
         sizes: list[int] = []
@@ -437,13 +437,13 @@ class TestSteps:
     def test_another_writer_that_does_not_end(
         self, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(storage, "LOCK_SECONDS", 0.01)
-        with history.storage.alone(), pytest.raises(TimeoutError, match="Somebody else has been"):
+        monkeypatch.setattr(storage, "LOCK_TIMEOUT", 0.01)
+        with history.storage.lock(), pytest.raises(TimeoutError, match="another program has been"):
             History(str(history.storage.folder)).append("Test2", table([1]))
 
 
-class TestFilesOfOthers:
-    """Spark, Dask or somebody's copy may have left more than one file in a month."""
+class TestForeignFiles:
+    """Spark, Dask or a copy may have left more than one file in a month."""
 
     @pytest.fixture
     def crowded(self, history: History) -> History:
@@ -487,7 +487,7 @@ class TestFilesOfOthers:
 
 
 class TestOtherPrograms:
-    """They read the files as they stand, each time once."""
+    """Other programs read the files as they are, each time once."""
 
     @pytest.fixture
     def folder(self, history: History) -> Path:
@@ -536,9 +536,9 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("readings", "message"),
         [
-            (table([1.0]).reset_index(drop=True), "as index. This one is a RangeIndex"),
-            (table([1.0]).tz_localize(None), "with its time zone"),
-            (table([1.0]).set_axis([pd.NaT]), "with its time zone|Row 0 has no time"),
+            (table([1.0]).reset_index(drop=True), "This index is a RangeIndex"),
+            (table([1.0]).tz_localize(None), "with a time zone"),
+            (table([1.0]).set_axis([pd.NaT]), "with a time zone|Row 0 has no time"),
             (
                 table([1.0, 2.0]).set_axis(pd.DatetimeIndex([pd.NaT, "2018"], tz="UTC")),
                 "Row 0 has no time",
@@ -549,9 +549,9 @@ class TestBadInput:
             ),
             (table([1.0, np.inf]), "'stage_ft' is infinite in row 1"),
             (table([1.0]) > 0, "'stage_ft' holds true and false"),
-            (table([1.0]).assign(month=1.0), "'month' cannot be kept"),
+            (table([1.0]).assign(month=1.0), "'month' cannot be stored"),
             (table([1.0]).rename(columns={"stage_ft": "Level (m)"}), r"'Level \(m\)' cannot be"),
-            (table([1.0]).rename(columns={"stage_ft": 1}), "Column 1 cannot be kept"),
+            (table([1.0]).rename(columns={"stage_ft": 1}), "Column 1 cannot be stored"),
             (
                 pd.concat([table([1.0]), table([1.0])], axis=1),
                 "two columns 'stage_ft'",
@@ -565,19 +565,19 @@ class TestBadInput:
             history.append("Test2", readings)
         assert history.things == []
 
-    @pytest.mark.parametrize("content", [b"", b"PAR1", b"no Parquet at all"])
-    def test_a_file_that_is_none(self, history: History, content: bytes) -> None:
+    @pytest.mark.parametrize("content", [b"", b"PAR1", b"not Parquet at all"])
+    def test_a_file_that_is_not_parquet(self, history: History, content: bytes) -> None:
         history.append("Test2", table([1.0, 2.0, 3.0]))
         assert history.storage.folder is not None
         (history.storage.folder / files(history)[0]).write_bytes(content)
-        with pytest.raises(ValueError, match=r"2018-08/readings.parquet is no Parquet file"):
+        with pytest.raises(ValueError, match=r"2018-08/readings.parquet is not a Parquet file"):
             history.read()
-        with pytest.raises(ValueError, match=r"2018-08/readings.parquet is no Parquet file"):
+        with pytest.raises(ValueError, match=r"2018-08/readings.parquet is not a Parquet file"):
             history.append("Test2", table([1.0]))
         assert history.read(start="2018-09")["stage_ft"].tolist() == [3]
 
     def test_no_thing(self, history: History) -> None:
-        with pytest.raises(ValueError, match="Whose readings are these"):
+        with pytest.raises(ValueError, match="name of the Thing is empty"):
             history.append("", table([1.0]))
 
     def test_nothing_to_append(self, history: History) -> None:

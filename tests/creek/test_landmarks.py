@@ -1,4 +1,4 @@
-"""Landmarks: how long under water, and how long from the alert to there."""
+"""Landmarks: how long they are under water, and how long after the alert."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TestAbove:
             ({}, "no landmark"),
             ({"House": "high"}, "'House' is at 'high'"),
             ({"House": True}, "'House' is at True"),
-            ({"House": np.nan}, "nowhere"),
+            ({"House": np.nan}, "not a height"),
         ],
     )
     def test_no_landmarks(self, record: Make, marks: dict[str, float], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Quality: a storm is no fault, a fault is found, and the tests are the library's own."""
+"""A storm is not a fault, faults are found, and the tests are those of ioos_qc."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from creeklab.creek.analysis import floods
 from creeklab.creek.quality import limits, qartod, quality
 from creeklab.creek.quality.fault_injection import Fault, Kind, inject, random_faults
 from creeklab.creek.quality.qartod import FAIL, GOOD, MISSING, SUSPECT, UNKNOWN
-from creeklab.creek.quality.score import score
+from creeklab.creek.quality.score import detection_scores
 from creeklab.creek.readings import samples, time_series
 
 from .conftest import Make, make_record
@@ -72,7 +72,7 @@ class TestStormsAreNoFaults:
         assert set(found.intervals["kind"]) <= {"missing"}
 
     def test_a_naive_limit_would_have_flagged_the_storm(self, three_years: pd.DataFrame) -> None:
-        """What is to be avoided: half a foot an hour looks fast until the first storm."""
+        """A fixed limit of half a foot per hour looks reasonable until the first storm."""
         storm = three_years["2018-08-31 20:00":"2018-09-01 08:00"]
         taken = limits.derive(three_years)
         naive = limits.Limits(
@@ -86,7 +86,7 @@ class TestFaultsAreFound:
     def test_precision_and_recall(self, three_years: pd.DataFrame, clean: quality.Quality) -> None:
         measured = three_years["stage_ft"].dropna().index
         lists = [random_faults(measured, seed, kinds=KINDS, each=10) for seed in (1, 2, 3)]
-        table = score(
+        table = detection_scores(
             [quality.check(inject(three_years, faults)) for faults in lists], lists, clean
         )
         print(table)
@@ -149,7 +149,7 @@ class TestFaultsAreFound:
         assert len(shifts) == 1
         assert shifts["size_ft"].iloc[0] == pytest.approx(step, abs=0.25)
         assert abs(shifts["start"].iloc[0] - moment) < pd.Timedelta("2h")
-        assert ("higher" if step > 0 else "lower") in shifts["words"].iloc[0]
+        assert ("higher" if step > 0 else "lower") in shifts["text"].iloc[0]
 
     def test_a_drift_that_nobody_corrected(self, three_years: pd.DataFrame) -> None:
         creek = three_years["2016-09-01":"2016-12-15"][["stage_ft"]].copy()
@@ -216,7 +216,7 @@ class TestFlags:
             quality.check(make_record(stages))
 
     def test_the_span_is_a_span(self, record: Make) -> None:
-        with pytest.raises(ValueError, match="lower end comes first"):
+        with pytest.raises(ValueError, match="Put the lower end first"):
             limits.derive(record([1.0]), span_ft=(3, 0))
         taken = limits.derive(record([1.0, 1.1, 1.2]), span_ft=(0, 34.88))
         assert quality.check(record([1.0, 40.0, 1.0]), taken).flags["gross_range"].tolist() == [
@@ -227,7 +227,7 @@ class TestFlags:
 
 
 class TestTheyAreTheLibrarysOwn:
-    """What is handed to ioos_qc in pieces comes out as if it had had the whole."""
+    """Passing pieces to ioos_qc gives the same result as passing the whole record."""
 
     def test_spike(self, three_years: pd.DataFrame, clean: quality.Quality) -> None:
         stage, taken = three_years["stage_ft"].to_numpy(), clean.limits
@@ -287,8 +287,8 @@ class TestTheyAreTheLibrarysOwn:
 
     def test_it_is_imported_late_and_quietly(self) -> None:
         program = (
-            "import sys, creeklab.creek.quality.quality as quality; assert 'xarray' not in sys.modules;"
-            "from creeklab.creek import samples;"
+            "import sys; from creeklab.creek import quality; assert 'xarray' not in sys.modules;"
+            "from creeklab.creek.readings import samples;"
             "quality.check(samples.load('plumtree-run-flood-2018-08-31'));"
             "assert 'xarray' in sys.modules"
         )
@@ -342,32 +342,33 @@ class TestTheReport:
             Fault("gap", moment + pd.Timedelta("10D"), moment + pd.Timedelta("13D")),
         ]
         found = quality.check(inject(month, faults), limits.derive(three_years))
-        words = repr(found)
-        for text in (
+        text = repr(found)
+        for part in (
             "25,631 of 26,496 readings have a stage; 290 of them fail",
-            "Spike: 1.\n  - 3.05 ft at 2016-06-10 03:00 UTC sticks out from its neighbours (fail)",
-            "Dead sensor: 1.\n  - 0.00 ft for 24.0 hours from 2016-06-15 03:00 UTC",
+            "Spike: 1.\n  - 3.05 ft at 2016-06-10 03:00 UTC sticks out from its neighbors (fail)",
+            "Dead sensor: 1.\n  - unchanged at 0.00 ft, where the creek never is, for 24.0 hours"
+            " from 2016-06-15 03:00 UTC",
             "Missing: 1.\n  - 865 readings in 3.0 days from 2016-06-20 02:55 to 2016-06-23 03:05",
         ):
-            assert text in words
+            assert part in text
         html = found._repr_html_()
         assert "sticks out" in html
         assert "<table" in html
 
     def test_only_the_worst_are_named(self, clean: quality.Quality) -> None:
-        words = clean.text(worst=2)
-        assert "15.5 days" in words
-        assert "and 35 more" in words
+        text = clean.text(worst=2)
+        assert "15.5 days" in text
+        assert "and 35 more" in text
 
     def test_nothing_to_report(self) -> None:
         found = quality.check(samples.load("plumtree-run-flood-2018-08-31"))
-        assert repr(found).endswith("Nothing is missing, and no test finds anything.")
+        assert repr(found).endswith("No reading is missing, and no test found a fault.")
 
     def test_good_readings_say_what_was_left_out(self, record: Make) -> None:
         readings = record([1, 1, 9, 1, 1])
         good = quality.check(readings, LIMITS).good()
         np.testing.assert_array_equal(good["stage_ft"], [1, 1, np.nan, 1, 1])
-        assert good.attrs["processing"] == "1 stages that failed a quality test left out"
+        assert good.attrs["processing"] == "removed 1 stages that failed a quality test"
         assert readings["stage_ft"].tolist() == [1, 1, 9, 1, 1]
         same = quality.check(readings.drop(readings.index[2]), LIMITS).good()
         assert "processing" not in same.attrs
@@ -378,7 +379,7 @@ class TestTheReport:
         assert table.index[-1] == "time gap"
 
 
-def test_stretches_of_shuffled_rows(three_years: pd.DataFrame) -> None:
+def test_intervals_of_shuffled_rows(three_years: pd.DataFrame) -> None:
     month = three_years["2016-02-01":"2016-02-29"]
     shuffled = time_series.normalize(month.sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(quality.check(shuffled).intervals, quality.check(month).intervals)

@@ -98,7 +98,7 @@ class TestRdb:
         np.testing.assert_array_equal(readings["stage_ft"], [7.0, 7.1, np.nan, np.nan, np.nan])
         assert readings.index.name == "time"
         assert readings.attrs["site"] == "USGS 03287500 KENTUCKY RIVER"
-        assert "1 values that were interpolated (~) and 1 words" in readings.attrs["processing"]
+        assert "1 interpolated values (~) and 1 words" in readings.attrs["processing"]
         assert readings.attrs["codes"] == {"stage_ft": {"P": 2, "A": 1, "P:~": 1}}
 
     def test_a_newer_file_of_another_zone(self, write: Write) -> None:
@@ -115,7 +115,7 @@ class TestRdb:
             ("", "is empty"),
             ("# nothing but a head\n", "is empty"),
             (HEAD + "\n", "but no rows"),
-            ("a,b\n1,2\n", "no RDB file of instantaneous values.* It has 'a,b'"),
+            ("a,b\n1,2\n", "not an RDB file of instantaneous values.* This one has 'a,b'"),
             (rdb("2014-01-01 00:00\tEST\t7\tP").replace(WIDTHS, "USGS\t1\t2\t3"), "row of widths"),
             (rdb("2014-01-01 00:00\tCET\t7\tP"), "Row 0 has 'CET' in column 'tz_cd'"),
             (rdb("2014-01-01 00:00\t\t7\tP"), "Row 0 has nan in column 'tz_cd'"),
@@ -136,7 +136,7 @@ class TestRdb:
                     columns="\t1_00065\t1_00065_cd\t2_00065\t2_00065_cd",
                     widths="\t14n\t10s" * 2,
                 ),
-                "Parameter 00065 is in two columns, '2_00065' is one",
+                "Parameter 00065 is in two columns, one of them '2_00065'",
             ),
             (rdb("2014-01-01 00:00\tEST\t7\tP") + "USGS\t2\t2014-01-01\tEST\t7\tP\n", "2 sites"),
         ],
@@ -176,7 +176,7 @@ class TestNwisParquet:
             self.table(**{"00065:00000": [1, 1, 1]}).assign(**{"USGS:01:00065:00000": 1.0}),
         ):
             rows.to_parquet(tmp_path / "file")
-            with pytest.raises(ValueError, match="is no file of one site of the USGS's: it has"):
+            with pytest.raises(ValueError, match="is not a file of one USGS site: it has"):
                 read_nwis_parquet(tmp_path / "file")
 
 
@@ -202,7 +202,7 @@ class TestTroutCreek:
         [
             ("", "is empty"),
             (head, "but no rows"),
-            ("a\nb\n1\n", "no log of that gauge: no column 'Time \\[UTC\\]'"),
+            ("a\nb\n1\n", "not a log of the Trout Creek gage: it has no column 'Time \\[UTC\\]'"),
             (head + "2021-08-17 18:13:06,1,2,3,4,\n", "Row 0 has '2021-08-17 18:13:06' in column"),
             (head + "2021/08/17 18:13:06,1,2,?,4,\n", r"'Range \[cm\]' has '\?' in row 0"),
         ],
@@ -267,7 +267,7 @@ class TestCsv:
             time="Zeit",
             zone="UTC",
             format="%d.%m.%Y %H:%M",
-            about={"source": "me", "processing": "as logged"},
+            metadata={"source": "me", "processing": "as logged"},
             sep=";",
             decimal=",",
             skiprows=1,
@@ -300,14 +300,14 @@ class TestCsv:
         ("text", "message"),
         [
             ("", "is empty"),
-            (rows(), "has a head, 'when', 'Level \\(m\\)', but no rows"),
+            (rows(), "has a header \\('when', 'Level \\(m\\)'\\) but no rows"),
             ("a\n1\n", "no column 'when' in .*, only 'a'"),
             ("when\n2018\n", "no column 'Level \\(m\\)' in .*, only 'when'"),
             (rows("2018-08-31 12:00,dry"), r"'Level \(m\)' has 'dry' in row 0 \(2018-08-31 16:00"),
             (rows("2018-08-31 12:00,1", '2018-08-31 12:05,"1,5"'), "has '1,5' in row 1"),
             (rows("2018-08-31 12:00,NAN"), "has 'NAN' in row 0"),
             (rows("2018-08-31 12:00,inf"), r"'Level \(m\)' is infinite in row 0"),
-            (rows("31/08/2018,1"), "Row 0 has '31/08/2018' in column 'when', .* give format"),
+            (rows("31/08/2018,1"), "Row 0 has '31/08/2018' in column 'when', .* pass format"),
             (rows("20180831,1"), "Row 0 has '20180831' in column 'when'"),
             (rows("2018-08-31 12:00,1", ",2"), "Row 1 has no time in column 'when'"),
             (rows("2018-13-31 12:00,1"), "Row 0 has '2018-13-31 12:00'"),
@@ -340,11 +340,11 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("columns", "message"),
         [
-            ({}, "Which columns"),
-            ({"stage_ft": ("Level (m)", "ft")}, r"'Level \(m\)' says that it is in m, not in ft"),
+            ({}, "No columns are given"),
+            ({"stage_ft": ("Level (m)", "ft")}, r"'Level \(m\)' says m, not ft"),
             ({"stage_ft": ("Level (m)", "degC")}, "'stage_ft' is a length in ft"),
             ({"stage_ft": ("Level (m)", "fathoms")}, "'fathoms', for column 'stage_ft', is no"),
-            ({"stage": ("Level (m)", "m")}, "'stage' does not say its unit"),
+            ({"stage": ("Level (m)", "m")}, "'stage' does not end in a unit"),
         ],
     )
     def test_wrong_units(

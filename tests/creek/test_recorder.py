@@ -20,9 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creeklab.creek.history import journal, recorder
-from creeklab.creek.history.history import History
-from creeklab.creek.history.recorder import Recorder
+from creeklab.creek.history import History, Recorder, journal
+from creeklab.creek.history import recorder as recorder_module
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Replay
 
@@ -38,7 +37,7 @@ class Message(NamedTuple):
 
 
 def messages(readings: pd.DataFrame) -> list[Message]:
-    """What a replay sends."""
+    """Return the messages that a replay of the readings sends."""
     sent: list[Message] = []
     Replay(
         readings,
@@ -48,8 +47,8 @@ def messages(readings: pd.DataFrame) -> list[Message]:
     return sent
 
 
-def saying(**said: Any) -> Message:
-    return Message("creek", json.dumps({"time": "2018-08-31T12:00:00Z", **said}).encode())
+def message_with(**fields: Any) -> Message:
+    return Message("creek", json.dumps({"time": "2018-08-31T12:00:00Z", **fields}).encode())
 
 
 @pytest.fixture
@@ -58,169 +57,172 @@ def history(tmp_path: Path) -> History:
 
 
 @pytest.fixture
-def made(history: History) -> Iterator[Recorder]:
-    with Recorder(history, "Test2", every=None) as made:
-        yield made
+def recorder(history: History) -> Iterator[Recorder]:
+    with Recorder(history, "Test2", every=None) as recorder:
+        yield recorder
 
 
-def aside(history: History) -> list[dict[str, Any]]:
+def quarantine(history: History) -> list[dict[str, Any]]:
     assert history.storage.folder is not None
-    lines = (history.storage.folder / "_journal/aside.jsonl").read_text().splitlines()
+    lines = (history.storage.folder / "_journal/quarantine.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
 class TestRecording:
-    def test_the_flood(self, history: History, made: Recorder) -> None:
-        made.record(messages(FLOOD))
+    def test_the_flood(self, history: History, recorder: Recorder) -> None:
+        recorder.record(messages(FLOOD))
         back = history.read()
         pd.testing.assert_frame_equal(back, FLOOD, check_freq=False, check_exact=True)
         assert back.attrs == {
             "title": "Test2, recorded",
-            "source": "Recorded from its messages",
+            "source": "Recorded from messages",
             "time_zone": "UTC",
             "units": FLOOD.attrs["units"],
         }
-        assert repr(made) == (
-            "Recorder: 577 readings, 0 ignored, 0 put aside; in the history 577 new, 0 known,"
+        assert repr(recorder) == (
+            "Recorder: 577 readings, 0 ignored, 0 quarantined; history: 577 new, 0 known,"
             " 0 values replaced"
         )
 
-    def test_delivered_again_and_out_of_order(self, history: History, made: Recorder) -> None:
+    def test_delivered_again_and_out_of_order(self, history: History, recorder: Recorder) -> None:
         sent = messages(FLOOD)
-        made.record(sent[300:] + sent[:10] + sent[250:400] + sent[:300][::-1])
+        recorder.record(sent[300:] + sent[:10] + sent[250:400] + sent[:300][::-1])
         pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False, check_exact=True)
-        assert (made.new, made.readings, made.replaced) == (577, 737, 0)
+        assert (recorder.new, recorder.readings, recorder.replaced) == (577, 737, 0)
 
-    def test_what_measures_by_itself_is_one_reading(self, history: History, made: Recorder) -> None:
-        made.record([saying(depth=1.5), saying(temperature=68)])
+    def test_messages_with_one_time_are_one_reading(
+        self, history: History, recorder: Recorder
+    ) -> None:
+        recorder.record([message_with(depth=1.5), message_with(temperature=68)])
         assert history.read().to_numpy().tolist() == [[1.5, 20]]
 
-    def test_a_correction(self, history: History, made: Recorder) -> None:
-        made.record([saying(depth=1.5, temperature=68)])
-        made.record([saying(depth=2.5), saying(depth=2.5)])
+    def test_a_correction(self, history: History, recorder: Recorder) -> None:
+        recorder.record([message_with(depth=1.5, temperature=68)])
+        recorder.record([message_with(depth=2.5), message_with(depth=2.5)])
         assert history.read().to_numpy().tolist() == [[2.5, 20]]
-        assert made.replaced == 1
-        [told] = aside(history)
-        assert told["time"].startswith("2018-08-31T12:00:00")
-        del told["time"]
-        assert told == {
-            "why": "replaced",
+        assert recorder.replaced == 1
+        [entry] = quarantine(history)
+        assert entry.pop("time").startswith("2018-08-31T12:00:00")
+        assert entry == {
+            "reason": "replaced",
             "thing": "Test2",
             "column": "stage_ft",
             "was": 1.5,
             "now": 2.5,
         }
 
-    def test_without_a_time_it_is_when_it_arrived(self, history: History, made: Recorder) -> None:
+    def test_without_a_time_it_is_when_it_arrived(
+        self, history: History, recorder: Recorder
+    ) -> None:
         before = pd.Timestamp.now("UTC").floor("us")
-        made.record([Message("creek", b'{"depth": 1.5}')])
+        recorder.record([Message("creek", b'{"depth": 1.5}')])
         [time] = history.read().index
         assert before <= time <= pd.Timestamp.now("UTC")
 
     def test_malformed_messages_are_counted_and_kept(
-        self, history: History, made: Recorder
+        self, history: History, recorder: Recorder
     ) -> None:
-        made.record(
+        recorder.record(
             [
                 Message("creek", b"\xff\x00"),
-                saying(depth="dry"),
+                message_with(depth="dry"),
                 Message("$aws/things/Test2/shadow/get/accepted", b"{}"),
-                saying(depth=1.5),
+                message_with(depth=1.5),
             ]
         )
-        assert (made.readings, made.ignored, made.quarantine) == (1, 1, 2)
-        first, second = aside(history)
+        assert (recorder.readings, recorder.ignored, recorder.quarantined) == (1, 1, 2)
+        first, second = quarantine(history)
         assert first["topic"] == "creek"
         assert first["payload"] == "\\xff\x00"
-        assert first["why"].startswith("it is no JSON")
-        assert second["why"] == "its depth is 'dry', which is no number"
+        assert first["reason"].startswith("it is not JSON")
+        assert second["reason"] == "its depth is 'dry', which is not a number"
         assert pd.Timestamp(second["arrived"]).tzinfo is not None
 
-    def test_what_is_put_aside_is_bounded(
-        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+    def test_the_quarantine_is_bounded(
+        self, history: History, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(recorder, "ASIDE_BYTES", 1000)
+        monkeypatch.setattr(recorder_module, "MAX_QUARANTINE_BYTES", 1000)
         for number in range(100):
-            made.on_message(Message("creek", str(number).encode()))
-        assert made.quarantine == 100
+            recorder.on_message(Message("creek", str(number).encode()))
+        assert recorder.quarantined == 100
         assert history.storage.folder is not None
-        kept = sorted((history.storage.folder / "_journal").glob("aside*"))
-        assert [path.name for path in kept] == ["aside-older.jsonl", "aside.jsonl"]
+        kept = sorted((history.storage.folder / "_journal").glob("quarantine*"))
+        assert [path.name for path in kept] == ["quarantine-older.jsonl", "quarantine.jsonl"]
         assert sum(path.stat().st_size for path in kept) < 3000
-        assert aside(history)[-1]["payload"] == "99"
+        assert quarantine(history)[-1]["payload"] == "99"
 
-    def test_several_things_fields_and_what_is_said_of_them(self, history: History) -> None:
+    def test_several_things_fields_and_metadata(self, history: History) -> None:
         with Recorder(
             history,
             lambda topic: topic.split("/")[1],
             fields={"level": ("stage_ft", "m"), "air": ("air_degC", "degF")},
-            about={"datum": "the bridge", "source": "us"},
+            metadata={"datum": "the bridge", "source": "us"},
             every=None,
-        ) as made:
+        ) as recorder:
             for name in "ab":
-                made.on_message(Message(f"creek/{name}/level", b'{"level": 0.3048, "air": 50}'))
+                recorder.on_message(Message(f"creek/{name}/level", b'{"level": 0.3048, "air": 50}'))
         assert history.things == ["a", "b"]
         back = history.read("b")
         assert (list(back), back.to_numpy().tolist()) == (["stage_ft", "air_degC"], [[1, 10]])
         assert back.attrs["datum"] == "the bridge"
 
     def test_memory_is_bounded(
-        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+        self, history: History, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """However much arrives before the history is written, it is merged bit by bit."""
-        monkeypatch.setattr(recorder, "LINES", 100)
+        """Any number of waiting readings is merged in bounded parts."""
+        monkeypatch.setattr(recorder_module, "MAX_LINES", 100)
         merged = []
         read = journal.read
         monkeypatch.setattr(
-            recorder, "read", lambda file: (merged.append(read(file)), merged[-1])[1]
+            recorder_module, "read", lambda file: (merged.append(read(file)), merged[-1])[1]
         )
-        made.record(messages(FLOOD))
+        recorder.record(messages(FLOOD))
         assert [len(things["Test2"]) for things, _ in merged] == [100] * 5 + [77]
         assert len(history.read()) == 577
 
 
-class TestByItself:
+class TestBackgroundThread:
     def test_it_is_in_the_history_after_a_while(self, history: History) -> None:
-        with Recorder(history, "Test2", every=0.02) as made:
+        with Recorder(history, "Test2", every=0.02) as recorder:
             for message in messages(FLOOD):
-                made.on_message(message)
-            while made.new < 577:  # The suite's own bound ends it.
-                made._closed.wait(0.01)
+                recorder.on_message(message)
+            while recorder.new < 577:  # The suite's own bound ends it.
+                recorder._closed.wait(0.01)
             assert len(history.read()) == 577
 
     @pytest.mark.skipif(
-        not Path("/proc/self/fd").exists(), reason="nobody says which file a descriptor is"
+        not Path("/proc/self/fd").exists(), reason="needs /proc to find the file of a descriptor"
     )
     def test_it_reaches_the_disk_within_a_second(
         self, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(recorder, "SYNC_SECONDS", 0.01)
+        monkeypatch.setattr(recorder_module, "SYNC_INTERVAL", 0.01)
         synced: list[str] = []
         fsync = os.fsync
 
-        def told(descriptor: int) -> None:
+        def record_sync(descriptor: int) -> None:
             synced.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
             fsync(descriptor)
 
-        monkeypatch.setattr(os, "fsync", told)
-        with Recorder(history, "Test2", every=60) as made:
-            made.on_message(saying(depth=1.5))
+        monkeypatch.setattr(os, "fsync", record_sync)
+        with Recorder(history, "Test2", every=60) as recorder:
+            recorder.on_message(message_with(depth=1.5))
             while "000000000001.jsonl" not in synced:
-                made._closed.wait(0.01)
-            assert made.new == 0
+                recorder._closed.wait(0.01)
+            assert recorder.new == 0
         assert len(history.read()) == 1
 
     def test_closing_twice_and_using_it_afterwards(self, history: History) -> None:
-        made = Recorder(history, "Test2")
-        made.close()
-        made.close()
+        recorder = Recorder(history, "Test2")
+        recorder.close()
+        recorder.close()
         with pytest.raises(RuntimeError, match="This recorder is closed"):
-            made.on_message(saying(depth=1.5))
+            recorder.on_message(message_with(depth=1.5))
         Recorder(history, "Test2").close()
 
     def test_two_recorders_need_two_journals(self, history: History, tmp_path: Path) -> None:
         with Recorder(history, "Test2", every=None) as one:
-            with pytest.raises(RuntimeError, match="Another recorder is at work in"):
+            with pytest.raises(RuntimeError, match="Another recorder is using the journal in"):
                 Recorder(history, "Test2", every=None)
             with Recorder(history, "Test2", every=None, journal=tmp_path / "other") as two:
                 one.record(messages(FLOOD[::2]))
@@ -228,9 +230,9 @@ class TestByItself:
         pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False, check_exact=True)
 
 
-class TestTrouble:
+class TestErrors:
     def test_while_the_history_cannot_be_written_the_journal_keeps_it(
-        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+        self, history: History, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object) -> None:
             raise OSError("No space left on device")
@@ -240,12 +242,12 @@ class TestTrouble:
             patch.setattr(type(history.storage), "write", full)
             for part in (sent[:100], sent[100:200]):
                 with pytest.raises(OSError, match="No space left"):
-                    made.record(part)
+                    recorder.record(part)
         assert history.things == []
-        made.record(sent[200:])
+        recorder.record(sent[200:])
         pd.testing.assert_frame_equal(history.read(), FLOOD, check_freq=False, check_exact=True)
 
-    def test_its_thread_says_so_and_tries_again(
+    def test_its_thread_reports_the_error_and_tries_again(
         self, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write = type(history.storage).write
@@ -258,19 +260,19 @@ class TestTrouble:
             write(self, path, content)
 
         monkeypatch.setattr(type(history.storage), "write", busy)
-        with Recorder(history, "Test2", every=0.01) as made:
-            made.on_message(saying(depth=1.5))
-            while made.trouble is None:
-                made._closed.wait(0.001)
-            while made.new < 1:
-                made._closed.wait(0.001)
-        assert made.trouble is None
+        with Recorder(history, "Test2", every=0.01) as recorder:
+            recorder.on_message(message_with(depth=1.5))
+            while recorder.error is None:
+                recorder._closed.wait(0.001)
+            while recorder.new < 1:
+                recorder._closed.wait(0.001)
+        assert recorder.error is None
         assert len(history.read()) == 1
 
-    def test_what_it_could_not_write_it_has_not_taken(
-        self, history: History, made: Recorder, monkeypatch: pytest.MonkeyPatch
+    def test_a_message_that_cannot_be_written_is_not_taken(
+        self, history: History, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        made.on_message(saying(depth=1.5))
+        recorder.on_message(message_with(depth=1.5))
 
         class Full:
             """A disk that takes half a line."""
@@ -284,18 +286,16 @@ class TestTrouble:
             def __getattr__(self, name: str) -> Any:
                 return getattr(self.file, name)
 
-        whole = made._journal._file
-        made._journal._file = Full(whole)  # type: ignore[assignment]
+        whole = recorder._journal._file
+        recorder._journal._file = Full(whole)  # type: ignore[assignment]
         with pytest.raises(OSError, match="only part of a line"):
-            made.on_message(saying(temperature=68))
-        made._journal._file = whole
-        assert made.readings == 1
-        made.record([saying(temperature=50)])
+            recorder.on_message(message_with(temperature=68))
+        recorder._journal._file = whole
+        assert recorder.readings == 1
+        recorder.record([message_with(temperature=50)])
         assert history.read().to_numpy().tolist() == [[1.5, 10]]
 
-    def test_a_torn_line_is_put_aside_and_what_is_before_and_after_it_kept(
-        self, history: History
-    ) -> None:
+    def test_a_torn_line_is_quarantined_and_the_others_kept(self, history: History) -> None:
         with Recorder(history, "Test2", every=None):
             pass
         assert history.storage.folder is not None
@@ -307,19 +307,19 @@ class TestTrouble:
         with Recorder(history, "Test2", every=None):
             pass
         assert history.read()["stage_ft"].tolist() == [1.5, 3.5]
-        assert [told["line"] for told in aside(history)] == [
+        assert [entry["line"] for entry in quarantine(history)] == [
             '["Test2", 60000000, 2',
             '["Test2", 180',
         ]
 
     def test_a_history_in_a_bucket_needs_a_folder_for_the_journal(self) -> None:
-        with pytest.raises(ValueError, match="Say where the journal is to be"):
+        with pytest.raises(ValueError, match="the journal needs a folder of its own"):
             Recorder(History("mock:///creek"), "Test2")
 
 
 @st.composite
 def deliveries(draw: st.DrawFn) -> tuple[pd.DataFrame, list[Message]]:
-    """Readings, and messages that say them in any order, some of them several times."""
+    """Return readings, and messages that hold them in any order and some of them repeatedly."""
     readings = FLOOD.iloc[draw(st.integers(0, 300)) :: 40]
     sent = messages(readings)
     sent += draw(st.lists(st.sampled_from(sent), max_size=4))
@@ -332,7 +332,7 @@ class TestCrash:
     def test_at_any_point(
         self, given: tuple[pd.DataFrame, list[Message]], data: st.DataObject
     ) -> None:
-        """What was taken is there in the end, each time once, and nobody delivers it again."""
+        """Every reading taken is in the history once, without being delivered again."""
         readings, sent = given
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             crash = Crash(patch)
@@ -341,26 +341,26 @@ class TestCrash:
             crashes = data.draw(st.lists(st.integers(0, 25), max_size=6))
             done = False
             while not done:
-                made = Recorder(History(folder), "Test2", every=None)
+                recorder = Recorder(History(folder), "Test2", every=None)
                 if crashes:
                     crash.after(crashes.pop())
                 try:
                     if message is not None:
-                        made.on_message(message)
+                        recorder.on_message(message)
                     for message in left:
-                        made.on_message(message)
+                        recorder.on_message(message)
                         message = None
                         if data.draw(st.integers(0, 5)) == 0:
-                            made.flush()
-                    made.flush()
+                            recorder.flush()
+                    recorder.flush()
                     done = True
                 except Crashed:
                     pass
                 finally:
                     crash.over()
-                    made._journal._lock.release()  # as the end of a process does
-                    if made._journal._file is not None:
-                        made._journal._file.close()
+                    recorder._journal._lock.release()  # as the end of a process does
+                    if recorder._journal._file is not None:
+                        recorder._journal._file.close()
             pd.testing.assert_frame_equal(
                 History(folder).read(), readings, check_freq=False, check_exact=True
             )
@@ -368,23 +368,22 @@ class TestCrash:
     program = """
 import json, sys
 from pathlib import Path
-from creeklab.creek.history.history import History
-from creeklab.creek import recorder
+from creeklab.creek.history import History, Recorder, recorder
 
-recorder.LINES = 50
+recorder.MAX_LINES = 50
 class Message:
     topic, retain = "creek", False
     def __init__(self, payload): self.payload = payload
-made = recorder.Recorder(History(sys.argv[1]), "Test2", every=0.01)
+recording = Recorder(History(sys.argv[1]), "Test2", every=0.01)
 print("ready", flush=True)
 for line in sys.stdin.buffer:
-    made.take(Message(line))
+    recording.on_message(Message(line))
     print("taken", flush=True)
-made.close()
+recording.close()
 """
 
     def run(self, history: History, sent: list[Message], kill_after: int | None) -> int:
-        """Let a process record, and kill it once it has taken so many. Give how many it took."""
+        """Record in a process, kill it after a number of readings, and return how many it took."""
         command = [sys.executable, "-c", self.program, str(history.storage.folder)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             assert child.stdin is not None
@@ -406,7 +405,7 @@ made.close()
         return taken
 
     def test_kill_9(self, history: History) -> None:
-        """What it took before it was killed is there, without anybody sending it again."""
+        """Every reading taken before the kill is in the history, without being sent again."""
         sent = messages(FLOOD)
         begin = 0
         for kill_after in (0, 37, 260, None):
@@ -419,7 +418,7 @@ made.close()
         assert not list((history.storage.folder / "_journal").glob("[0-9]*"))
 
 
-def test_what_the_journal_cannot_take_is_counted_and_said(
+def test_readings_that_the_journal_cannot_take_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Recorder(History(tmp_path), "Test2", every=None) as recorder:
@@ -434,4 +433,4 @@ def test_what_the_journal_cannot_take_is_counted_and_said(
                     Message("creek", b'{"time": "2018-08-31T23:30:00Z", "depth": 6.63}')
                 )
         assert recorder.lost == 1
-        assert "1 LOST, as the journal could not be written" in repr(recorder)
+        assert "1 LOST because the journal could not be written" in repr(recorder)

@@ -1,4 +1,4 @@
-"""A replay sends every reading once, in order, on time, and can always go on where it was."""
+"""A replay sends every reading once, in order and on time, and can always resume."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from creeklab.creek.sensor.replay_position import ReplayPosition
 
 
 def table(stage: list[float], celsius: list[float] | None = None) -> pd.DataFrame:
-    """Five-minute readings from noon."""
+    """Return readings every five minutes from noon."""
     index = pd.date_range("2018-08-31 12:00", periods=len(stage), freq="5min", tz="UTC")
     columns = {"stage_ft": stage}
     if celsius is not None:
@@ -125,7 +125,7 @@ class TestPace:
     def play(
         self, readings: pd.DataFrame, speed: float | None, work: list[float]
     ) -> tuple[Time, list[float]]:
-        """Play with a ``send`` that takes so long; give the seconds at which each was sent."""
+        """Play with a ``send`` of this duration; return the seconds at which each was sent."""
         time, sent_at, start = Time(), [], 1000.0
         durations = iter(work)
 
@@ -176,7 +176,7 @@ class TestPace:
 
     @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
     def test_no_speed(self, speed: float) -> None:
-        with pytest.raises(ValueError, match="3600 for an hour a second"):
+        with pytest.raises(ValueError, match="3600 to play an hour per"):
             Replay(table([1.0]), pytest.fail, speed=speed)
 
 
@@ -250,7 +250,7 @@ class TestResume:
 
 
 class Answer:
-    """An acknowledgement that comes when somebody waits for it, or a refusal."""
+    """An acknowledgment, or rejection, that arrives when someone waits for it."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -265,7 +265,7 @@ class Answer:
             raise self.error
 
 
-class TestAcknowledgements:
+class TestAcknowledgments:
     def test_as_many_are_under_way_as_the_window_has_room_for(self) -> None:
         answers: list[Answer] = []
         most = 0
@@ -292,7 +292,7 @@ class TestAcknowledgements:
         assert counted == [0, 0, 0]
         assert replay.sent == 3
 
-    def test_while_there_is_time_it_waits_for_the_acknowledgement(self) -> None:
+    def test_while_there_is_time_it_waits_for_the_acknowledgment(self) -> None:
         time, counted = Time(), []
 
         def send(_: Reading) -> Answer:
@@ -322,8 +322,8 @@ class TestAcknowledgements:
         assert (replay.sent, replay.skipped) == (5, 1)
 
     def test_one_that_never_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(replay_module, "PATIENCE_SECONDS", 0.01)
-        monkeypatch.setattr(replay_module, "PARTING_SECONDS", 0.01)
+        monkeypatch.setattr(replay_module, "ACK_TIMEOUT", 0.01)
+        monkeypatch.setattr(replay_module, "DRAIN_TIMEOUT", 0.01)
         silent: Future[None] = Future()
         replay = Replay(table([1.0, 2.0]), lambda _: silent, progress=False)
         with pytest.raises(TimeoutError):
@@ -333,7 +333,7 @@ class TestAcknowledgements:
         assert replay.run().sent == 2
 
     def test_no_window(self) -> None:
-        with pytest.raises(ValueError, match="at least one"):
+        with pytest.raises(ValueError, match="at least 1"):
             Replay(table([1.0]), pytest.fail, window=0)
 
     @given(
@@ -365,7 +365,7 @@ class TestAcknowledgements:
 
 
 class TestStopAndPause:
-    """Another thread, or ``send`` itself, asks; the run obeys before the next reading."""
+    """Commands from another thread or from ``send`` take effect before the next reading."""
 
     def test_stop(self) -> None:
         heard: list[float | None] = []
@@ -449,48 +449,53 @@ class TestPlace:
             return Answer(ConnectionError() if first else None)
 
         with pytest.raises(ConnectionError):
-            Replay(readings, send, place=tmp_path / "place", progress=False).run()
-        replay = Replay(readings, send, place=tmp_path / "place", progress=False)
+            Replay(readings, send, position_file=tmp_path / "position", progress=False).run()
+        replay = Replay(readings, send, position_file=tmp_path / "position", progress=False)
         assert repr(replay) == "Replay: 3 of 6 rows done (2 sent, 1 skipped)"
         replay.run()
         assert heard == [0, 1, 3, 4, 5, 3]
-        assert Replay(readings, pytest.fail, place=str(tmp_path / "place")).run().next is None
+        assert (
+            Replay(readings, pytest.fail, position_file=str(tmp_path / "position")).run().next
+            is None
+        )
 
     def test_with_time_between_readings_it_is_never_behind(self, tmp_path: Path) -> None:
-        """So a program that is killed while it waits sends nothing a second time."""
-        time, file, places = Time(), tmp_path / "place", []
+        """A program that is killed while it waits sends nothing twice."""
+        time, file, positions = Time(), tmp_path / "position", []
 
         def sleep(seconds: float) -> None:
-            places.append(json.loads(file.read_text())["sent"])
+            positions.append(json.loads(file.read_text())["sent"])
             time.sleep(seconds)
 
         Replay(
             table([1.0] * 4),
             lambda _: Answer(),
             speed=300,
-            place=file,
+            position_file=file,
             progress=False,
             clock=time.clock,
             sleep=sleep,
         ).run()
-        assert places == [1, 2, 3]
+        assert positions == [1, 2, 3]
 
     def test_at_full_speed_it_is_at_most_half_a_second_behind(self, tmp_path: Path) -> None:
-        time, file, behind = Time(), tmp_path / "place", []
+        time, file, behind = Time(), tmp_path / "position", []
 
         def send(_: Reading) -> None:
             time.now += 0.1
             saved = json.loads(file.read_text())["sent"] if file.exists() else 0
             behind.append(replay.sent - saved)
 
-        replay = Replay(table([1.0] * 40), send, place=file, progress=False, clock=time.clock)
+        replay = Replay(
+            table([1.0] * 40), send, position_file=file, progress=False, clock=time.clock
+        )
         replay.run()
         assert 4 <= max(behind) <= 6
 
-    def test_a_crash_while_writing_leaves_the_place_before(
+    def test_a_crash_while_writing_leaves_the_position_before(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        file = tmp_path / "place"
+        file = tmp_path / "position"
         ReplayPosition("a", 1).save(file)
 
         def crash(_: int) -> None:
@@ -503,26 +508,28 @@ class TestPlace:
         assert ReplayPosition.load(file, "a").sent == 1
         ReplayPosition("a", 3, 1, [7]).save(file)
         assert ReplayPosition.load(file, "a") == ReplayPosition("a", 3, 1, [7])
-        assert [path.name for path in tmp_path.iterdir()] == ["place"]
+        assert [path.name for path in tmp_path.iterdir()] == ["position"]
 
-    def test_another_recording_has_another_place(self, tmp_path: Path) -> None:
-        Replay(table([1.0, 2.0]), lambda _: None, place=tmp_path / "place", progress=False).run()
+    def test_another_recording_needs_another_file(self, tmp_path: Path) -> None:
+        Replay(
+            table([1.0, 2.0]), lambda _: None, position_file=tmp_path / "position", progress=False
+        ).run()
         for other in (table([1.0, 2.1]), table([1.0]), table([1.0, 2.0], [20.0, 20.0])):
-            with pytest.raises(ValueError, match="holds the place in another recording"):
-                Replay(other, pytest.fail, place=tmp_path / "place")
+            with pytest.raises(ValueError, match="holds the position in another recording"):
+                Replay(other, pytest.fail, position_file=tmp_path / "position")
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"recording": "a", "rows": 1}', "\0"])
-    def test_no_place(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / "place").write_text(text)
-        with pytest.raises(ValueError, match="does not hold the place of a replay"):
-            Replay(table([1.0]), pytest.fail, place=tmp_path / "place")
+    def test_not_a_position(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "position").write_text(text)
+        with pytest.raises(ValueError, match="does not hold the position of a replay"):
+            Replay(table([1.0]), pytest.fail, position_file=tmp_path / "position")
 
     @settings(max_examples=30)
     @given(
         fates=st.lists(st.sampled_from(["later", "refused", "lost", "raised"]), max_size=40),
         window=st.integers(1, 9),
     )
-    def test_nothing_is_lost_and_doubled_only_is_what_lost_its_acknowledgement(
+    def test_nothing_is_lost_and_doubled_only_is_what_lost_its_acknowledgment(
         self, fates: list[str], window: int
     ) -> None:
         fate, heard, unheard = iter(fates), [], []
@@ -541,7 +548,11 @@ class TestPlace:
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(len(fates) + 1):
                 process = Replay(
-                    readings, send, window=window, place=Path(folder, "place"), progress=False
+                    readings,
+                    send,
+                    window=window,
+                    position_file=Path(folder, "position"),
+                    progress=False,
                 )
                 with contextlib.suppress(ConnectionError):
                     process.run()
@@ -591,7 +602,7 @@ class TestReadings:
         assert any(reading.temperature is not None for reading in heard)
 
     def test_bad_readings_are_refused_before_anything_is_sent(self) -> None:
-        with pytest.raises(ValueError, match="does not come after"):
+        with pytest.raises(ValueError, match="is not later than"):
             Replay(table([1.0, 2.0]).iloc[::-1], pytest.fail)
         with pytest.raises(ValueError, match="no column 'stage_ft'"):
             Replay(table([1.0]).rename(columns={"stage_ft": "depth"}), pytest.fail)

@@ -214,7 +214,7 @@ class TestEverySample:
 class TestNames:
     @pytest.mark.parametrize("name", ["elkhorn", "", "../samples/" + FLOOD, FLOOD + ".parquet"])
     def test_an_unknown_name_lists_those_that_there_are(self, name: str) -> None:
-        with pytest.raises(FileNotFoundError, match=f"There are: .*{FLOOD}"):
+        with pytest.raises(FileNotFoundError, match=f"Samples: .*{FLOOD}"):
             samples.load(name)
 
     def test_no_folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -296,12 +296,12 @@ class TestTablesOfReadings:
         ("index", "message"),
         [
             (pd.RangeIndex(3), "RangeIndex of int64"),
-            (UTC_TIMES.tz_localize(None), "with its time zone"),
+            (UTC_TIMES.tz_localize(None), "with a time zone"),
             (
                 UTC_TIMES[[0, 2, 1]],
-                r"Row 2 \(2018-08-31 12:05:00\+00:00\) does not come after row 1",
+                r"Row 2 \(2018-08-31 12:05:00\+00:00\) is not later than row 1",
             ),
-            (UTC_TIMES[[0, 1, 1]], "Row 2 .* does not come after row 1"),
+            (UTC_TIMES[[0, 1, 1]], "Row 2 .* is not later than row 1"),
             (pd.DatetimeIndex([UTC_TIMES[0], pd.NaT, UTC_TIMES[2]]), "Row 1 has no time"),
         ],
         ids=["no time", "no zone", "unsorted", "repeated", "NaT"],

@@ -1,4 +1,4 @@
-"""The sensor's steps agree with what was published, with each other, and with their way back."""
+"""The sensor's steps agree with the published values, with each other, and with their inverses."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestTheChain:
 
 class TestTheContradictions:
     def test_what_each_comment_would_give(self) -> None:
-        """720 counts are 6.66 ft by the formula; the chain keeps the 0.8 counts that it drops."""
+        """720 counts are 6.66 ft by the formula; the steps keep the 0.8 counts that it drops."""
         assert conversion.counts_to_depth(720) == pytest.approx(6.655, abs=5e-4)
         assert conversion.counts_to_depth_stepwise(720) == pytest.approx(6.639, abs=5e-4)
         lighter = conversion.counts_to_depth_stepwise(720, psi_per_ft=0.42)
@@ -240,11 +240,11 @@ class TestPacket:
             (packed(counts=2045), "counts", 2045, "above 2044.*20 mA.*short circuit"),
             (packed(centi=-5000), "centi_degc", -5000, "without power gives 0 mV"),
             (packed(centi=12501), "centi_degc", 12501, "outside -4000 to 12500"),
-            (packed(depth=math.nan), "depth_ft", math.nan, "no number.*does not heal"),
-            (packed(depth=math.inf), "depth_ft", math.inf, "no number"),
+            (packed(depth=math.nan), "depth_ft", math.nan, "not a number.*keeps it forever"),
+            (packed(depth=math.inf), "depth_ft", math.inf, "not a number"),
             (packed(depth=-0.5), "depth_ft", -0.5, "outside 0 to 36.81"),
             (packed(depth=40), "depth_ft", 40.0, "outside 0 to 36.81"),
-            (packed(temperature=-math.inf), "temperature_degc", -math.inf, "no number"),
+            (packed(temperature=-math.inf), "temperature_degc", -math.inf, "not a number"),
             (packed(temperature=126), "temperature_degc", 126.0, "outside -40 to 125.*degC"),
         ],
     )
@@ -268,14 +268,14 @@ class TestThroughTheSensor:
         flood = samples.load("plumtree-run-flood-2018-08-31")
         seen = conversion.through_sensor(flood)
         assert seen.index.equals(flood.index)
-        assert list(seen) == [STAGE, "counts", "quantised_ft", TEMPERATURE]
-        assert abs(seen["quantised_ft"] - flood[STAGE]).max() <= HALF_A_COUNT + 1e-12
+        assert list(seen) == [STAGE, "counts", "quantized_ft", TEMPERATURE]
+        assert abs(seen["quantized_ft"] - flood[STAGE]).max() <= HALF_A_COUNT + 1e-12
         assert seen.loc["2018-08-31 23:30", "counts"] == 719  # 408 + 46.8807 * 6.63
         # The filter is some 70 seconds late: behind a rise too low, and the peak a little too.
         late = (flood[STAGE] - seen[STAGE]).loc["2018-08-31 22:40"]
         assert late == pytest.approx(0.28, abs=0.005)
         assert 0 < 6.63 - seen[STAGE].max() < 0.02
-        assert "played through the Elkhorn's sensor" in seen.attrs["processing"]
+        assert "passed through the Elkhorn's sensor" in seen.attrs["processing"]
         assert seen.attrs["site"] == flood.attrs["site"]
 
     def test_it_is_the_filter_step_by_step(self) -> None:
@@ -290,7 +290,7 @@ class TestThroughTheSensor:
                 at_minutes.append(value)
         seen = conversion.through_sensor(readings)
         assert seen[STAGE].tolist() == pytest.approx(at_minutes)
-        assert list(seen) == [STAGE, "counts", "quantised_ft"]
+        assert list(seen) == [STAGE, "counts", "quantized_ft"]
 
     def test_after_a_gap_the_filter_starts_again(self) -> None:
         index = pd.date_range("2018-08-31 12:00", periods=8, freq="5min", tz="UTC").delete([5, 6])

@@ -1,4 +1,4 @@
-"""What a recording holds, with the known answers of the samples."""
+"""Summaries of the samples, with known answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_river_that_is_always_above_the_thresholds_of_a_creek() -> None:
     found = summarize(river)
     assert found.numbers["highest_ft"] == 26.79
     assert found.numbers["missing"] == 40  # four of them are rows that are not there
-    assert "these thresholds are not its own" in found.text()
+    assert "use thresholds that suit it" in found.text()
     assert "not its own" not in summarize(river, start=20, end=15).text()
 
 
@@ -56,12 +56,12 @@ def test_a_record_without_a_zone_of_its_own_or_a_title(record: Make) -> None:
     found = summarize(record([1, 3, np.nan, 1], zone="America/New_York"))
     assert found.numbers["start"] == "2018-08-31 12:00 UTC"
     assert (found.numbers["rows"], found.numbers["readings"], found.numbers["missing"]) == (4, 3, 1)
-    assert found.title == "A recording of stage_ft"
+    assert found.title == "A record of stage_ft"
 
 
 def test_one_reading_and_none(record: Make) -> None:
     one = summarize(record([1]))
     assert "step_min" not in one.numbers
-    assert "none is missing" in one.text()
+    assert "none are missing" in one.text()
     with pytest.raises(ValueError, match="no measured value"):
         summarize(record([np.nan]))

@@ -49,9 +49,13 @@ def test_the_unit_of_a_column(column: str, unit: str | None) -> None:
 @pytest.mark.parametrize(
     ("unit", "column", "message"),
     [
-        ("degF", "stage_ft", "'stage_ft' is a length in ft, and 'degF' is the unit of a temp"),
-        ("fathom", "stage_ft", "'fathom', for column 'stage_ft', is no known unit. There are ft,"),
-        ("m", "stage", "'stage' does not say its unit: .* such as 'stage_ft'"),
+        ("degF", "stage_ft", "'stage_ft' is a length in ft, but 'degF' is the unit of a temp"),
+        (
+            "fathom",
+            "stage_ft",
+            "'fathom', for column 'stage_ft', is not a known unit. Known units: ft,",
+        ),
+        ("m", "stage", "column 'stage' does not end in a unit. .* such as 'stage_ft'"),
     ],
 )
 def test_no_conversion(unit: str, column: str, message: str) -> None:

@@ -1,19 +1,20 @@
-"""Floods as events: when the creek rose above one stage until it fell below a lower one.
+"""Floods as events: from when the creek rises above one stage until it falls below a lower one.
 
-Two thresholds instead of one (hysteresis) keep a creek that hovers about a threshold from having a
-flood every five minutes. The published work behind the course starts a flood above 2.5 ft and ends
-it below 1.75 ft. Those two numbers are the Elkhorn's, above the Elkhorn's datum: another creek has
-its own, and a creek whose sensor was re-installed has new ones.
+With two thresholds (hysteresis), a creek that hovers around one of them does not have a flood every
+five minutes. The published work behind the course starts a flood above 2.5 ft and ends it below
+1.75 ft. Those numbers belong to the Elkhorn and its datum: another creek has its own thresholds,
+and a creek whose sensor was reinstalled has new ones.
 
-Only measured readings count. Between two of them nobody knows what the creek did, so a gap never
-starts, ends or tops a flood, and a peak is the highest stage that was *measured*. By default a gap
-is bridged: a flood before it goes on after it, if the first reading after it has not fallen below
-the end. ``bridge`` says how long a gap may be for that; a longer one ends the flood, and if the
-stage after it still is above the start, another flood begins there. On Plumtree Run's three years
-bridging makes 74 floods, and so does ending at every gap: none of its gaps lies in a flood.
+Only measured readings count. Nobody knows what the creek did between two of them, so a gap never
+starts or ends a flood or holds its peak, and a peak is the highest *measured* stage. By default, a
+gap is bridged: a flood continues after it if the first reading after it has not fallen below the
+end. ``bridge`` sets the longest gap that is bridged. A longer one ends the flood, and if the stage
+after it is still above the start, another flood begins there. In Plumtree Run's three years, there
+are 74 floods with or without bridging, because no flood has a gap.
 
-Every event says what began it (a rise, or that the record or what follows a gap begins in a flood)
-and what ended it. Only one that a rise began and a fall ended was seen whole.
+Every event says what it begins with (a rise, or the start of the record or the end of a gap during
+a flood) and what it ends with. Only an event that begins with a rise and ends with a fall was
+observed completely.
 """
 
 from __future__ import annotations
@@ -24,15 +25,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.time_series import HOUR, LOST, dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import (
+    GAP_FACTOR,
+    HOUR,
+    measured_values,
+    sampling_interval,
+    seconds,
+)
 
-START_FT, END_FT = 2.5, 1.75  # the Elkhorn's, from the published work
+START_FT, END_FT = 2.5, 1.75  # for the Elkhorn, from the published work
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-_RATE_SECONDS = 1800.0  # a rate of rise is taken over half an hour
-_FOOT_SECONDS = 3 * HOUR  # a flood's steepest rise may come this long before it is called one
+_RATE_WINDOW = 1800.0  # seconds over which a rate of rise is taken
+_RISE_LOOKBACK = 3 * HOUR  # The steepest rise may come this long before a flood starts.
 
 _COLUMNS = {
     "start": "datetime64[us, UTC]",
@@ -64,58 +71,59 @@ def find(
     readings
         A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``.
     start, end
-        A flood starts with the first reading above ``start`` and ends with the first one after it
+        A flood starts with the first reading above ``start`` and ends with the first later reading
         below ``end``, in feet above the gage's datum.
     bridge
-        The longest gap that a flood may go on through, such as ``"1h"``; None bridges all.
+        The longest gap that a flood can continue through, such as ``"1h"``; None bridges all.
 
     Returns
     -------
     pandas.DataFrame
-        One row a flood, numbered from 1 (``flood``), in order of time:
+        One row per flood, numbered from 1 (``flood``), in order of time:
 
         ``start``, ``end``
-            First reading above the start; first reading below the end, or the last one of the
-            flood where it was not seen to end.
+            First reading above the start; first reading below the end, or the last reading of the
+            flood if its end was not observed.
         ``peak_ft``, ``peak_time``
             The highest measured stage, and the first reading that had it.
         ``rise_h``
-            From start to peak; NaN where the start was not seen.
+            Hours from start to peak; NaN if the start was not observed.
         ``rate_ft_per_h``
-            How fast it rose in the steepest half hour up to the peak (:func:`rise_rates`).
+            How fast it rose in the steepest half hour before the peak (:func:`rise_rates`).
         ``half_life_h``
-            From the peak until the first reading at which half of the peak's height above ``end``
-            was gone; NaN where that was not seen. For a recession that decays exponentially to
-            ``end`` this is its half-life; from stage alone no baseflow can be told apart.
+            Hours from the peak to the first reading at which half of the peak's height above
+            ``end`` was gone; NaN if that was not observed. For a recession that decays
+            exponentially to ``end``, this is its half-life. The stage alone does not reveal the
+            baseflow.
         ``duration_h``
-            From start to end: at least so long, where either was not seen.
+            Hours from start to end; a minimum if either was not observed.
         ``longest_gap_h``
-            The longest time in it without a reading; 0 where none is missing.
+            The longest time without a reading; 0 if none is missing.
         ``readings``
-            How many were measured from start to end, both included.
+            Number of measured readings from start to end, both inclusive.
         ``begins``
-            ``"rise"``, or ``"record"`` or ``"gap"`` where that is what the flood begins with.
+            ``"rise"``; or ``"record"`` or ``"gap"`` if the flood was already under way.
         ``ends``
-            ``"fall"``, or ``"record"`` or ``"gap"`` where that is what cut it off.
+            ``"fall"``; or ``"record"`` or ``"gap"`` if that cut it off.
 
     Raises
     ------
     ValueError
-        The thresholds are no numbers or the wrong way round, the gap is no duration, these are no
-        readings, or nothing was measured.
+        If a threshold is not a number, the end is above the start, ``bridge`` is not a duration,
+        this is not a table of readings, or nothing was measured.
     """
     if not (np.isfinite(start) and np.isfinite(end) and end <= start):
         raise ValueError(
-            f"A flood starts above {start} ft and ends below {end} ft: the end must be a number"
-            " that is not above the start."
+            f"Cannot start a flood above {start} ft and end it below {end} ft. Both must be"
+            " numbers, and the end must not be above the start."
         )
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     breaks = np.zeros(at.size, dtype=bool)
     if bridge is not None:
         longest = pd.Timedelta(bridge).total_seconds()
         if not longest > 0:
-            raise ValueError(f"bridge is {bridge!r}, but it is a duration above 0, such as '1h'.")
+            raise ValueError(f"bridge is {bridge!r}. It must be a duration above 0, such as '1h'.")
         breaks[1:] = np.diff(at) > longest
     first, last = spans(stage, breaks, start, end)
     events = [_event(at, stage, breaks, i, j, end) for i, j in zip(first, last, strict=True)]
@@ -132,14 +140,14 @@ def find(
 
 
 def spans(stage: Floats, breaks: NDArray[np.bool_], start: float, end: float) -> tuple[Rows, Rows]:
-    """Find the events in measured stages.
+    """Return the first and the last row of each event.
 
     Parameters
     ----------
     stage
-        In order of time, no NaN.
+        Measured stages in order of time, without NaN.
     breaks
-        True for a reading at which whatever was before is forgotten.
+        True for a reading that does not continue an event before it.
     start, end
         The two thresholds.
 
@@ -147,17 +155,16 @@ def spans(stage: Floats, breaks: NDArray[np.bool_], start: float, end: float) ->
     -------
     first, last
         The rows of the first and the last reading of each event. The last one is the last that is
-        not below ``end``; it may be in the last row, or in one before a break.
+        not below ``end``; it may be in the last row, or just before a break.
     """
     above = stage > start
-    # What decides a reading: itself, if it says anything, or else the last one before it that did.
-    says = above | (stage < end) | breaks
-    decides = np.maximum.accumulate(np.where(says, np.arange(stage.size), 0))
-    flood = above[decides]
+    # Between the thresholds, a reading continues the state of the last one that was decisive.
+    decisive = above | (stage < end) | breaks
+    flood = above[np.maximum.accumulate(np.where(decisive, np.arange(stage.size), 0))]
     before = np.r_[False, flood[:-1]]
     after = np.r_[flood[1:], False]
-    ahead = np.r_[breaks[1:], True]
-    return np.flatnonzero(flood & (~before | breaks)), np.flatnonzero(flood & (~after | ahead))
+    break_next = np.r_[breaks[1:], True]
+    return np.flatnonzero(flood & (~before | breaks)), np.flatnonzero(flood & (~after | break_next))
 
 
 def _event(
@@ -170,8 +177,8 @@ def _event(
     begins = "gap" if breaks[first] else "record" if first == 0 else "rise"
     half = (stage[peak] + end) / 2
     fallen = np.flatnonzero(stage[peak : close + 1] <= half)
-    foot = int(np.searchsorted(at, at[first] - _FOOT_SECONDS)) if begins == "rise" else first
-    # With the reading after the peak, so that a peak of one reading only makes no rate.
+    foot = int(np.searchsorted(at, at[first] - _RISE_LOOKBACK)) if begins == "rise" else first
+    # Include the reading after the peak, so that a peak of a single reading makes no rate.
     rates = rise_rates(at[foot : peak + 2], stage[foot : peak + 2])[: peak + 1 - foot]
     steps = np.diff(at[first : close + 1])
     gap = float(steps.max()) if steps.size else 0.0
@@ -184,7 +191,7 @@ def _event(
         "half_life_h": (at[peak + fallen[0]] - at[peak]) / HOUR if fallen.size else np.nan,
         "duration_h": (at[close] - at[first]) / HOUR,
         "longest_gap_h": gap / HOUR
-        if gap > LOST * sampling_interval(at[foot : close + 1])
+        if gap > GAP_FACTOR * sampling_interval(at[foot : close + 1])
         else 0.0,
         "readings": close - first + 1,
         "begins": begins,
@@ -192,27 +199,26 @@ def _event(
     }
 
 
-def rise_rates(at: Floats, stage: Floats, window: float = _RATE_SECONDS) -> Floats:
-    """Tell how fast the stage rose up to each reading, so that no single reading decides it.
+def rise_rates(at: Floats, stage: Floats, window: float = _RATE_WINDOW) -> Floats:
+    """Return how fast the stage rose up to each reading, without depending on single readings.
 
-    Each stage is first replaced by the median of itself and its two neighbours, which takes out
-    what lasts for one reading only. The rate is the difference of two of those, at least
-    ``window`` apart.
+    Each stage is first replaced by the median of itself and its two neighbors, which removes spikes
+    of one reading. The rate is the difference between two of those, at least ``window`` apart.
 
     Parameters
     ----------
     at
-        When it was measured, in seconds.
+        Times, in seconds.
     stage
-        What was measured (ft), no NaN.
+        Stages (ft), without NaN.
     window
-        Over how many seconds.
+        Seconds between the two stages.
 
     Returns
     -------
     numpy.ndarray
-        ft/h; negative where it fell. NaN where there is no earlier reading, or none close enough:
-        within twice the window, or the usual step where readings are further apart than that.
+        ft/h; negative where the stage fell. NaN if there is no earlier reading close enough: within
+        twice the window, or the usual interval if readings are further apart than that.
     """
     rates = np.full(at.size, np.nan)
     if at.size < 2:
@@ -225,7 +231,7 @@ def rise_rates(at: Floats, stage: Floats, window: float = _RATE_SECONDS) -> Floa
     since = np.searchsorted(at, at - window, side="right") - 1
     usable = since >= 0
     span = at - at[np.maximum(since, 0)]
-    usable &= span <= max(2 * window, LOST * sampling_interval(at))
+    usable &= span <= max(2 * window, GAP_FACTOR * sampling_interval(at))
     rates[usable] = (smooth - smooth[np.maximum(since, 0)])[usable] / span[usable] * HOUR
     return rates
 
@@ -238,35 +244,35 @@ def overlay(
     before: float = 6.0,
     after: float = 18.0,
 ) -> pd.DataFrame:
-    """Lay floods over each other: the same hours around the peak, or the start, of each.
+    """Align floods: return the same hours around the peak, or the start, of each.
 
     Parameters
     ----------
     readings
-        The readings that the floods were found in.
+        The readings in which the floods were found.
     floods
-        Rows of what :func:`find` gave.
+        Rows from :func:`find`.
     align
-        Where hour 0 is.
+        The time of hour 0.
     before, after
-        Hours of the record to show before and after it.
+        Hours of the record to return before and after it.
 
     Returns
     -------
     pandas.DataFrame
         One row for each measured reading of each flood: ``flood`` (its number), ``hours`` since
-        hour 0, ``stage_ft``. Where floods follow each other closely, one reading is in both.
+        hour 0, ``stage_ft``. If floods follow each other closely, a reading can belong to both.
 
     Raises
     ------
     ValueError
-        There is no flood, or no such alignment.
+        If there is no flood, or no such alignment.
     """
     if align not in ("peak", "start"):
-        raise ValueError(f"Floods are aligned at 'peak' or 'start', not at {align!r}.")
+        raise ValueError(f"Floods can be aligned at 'peak' or 'start', not at {align!r}.")
     if floods.empty:
         raise ValueError("There is no flood to show.")
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     zeros = seconds(pd.DatetimeIndex(floods["peak_time" if align == "peak" else "start"]))
     pieces = []

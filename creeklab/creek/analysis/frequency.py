@@ -1,16 +1,16 @@
-"""How often such a flood: what a record can say, and what it cannot.
+"""How often floods happen: what a record can say about it, and what it cannot.
 
-Two ways to make a list of large floods of a record. **Annual maxima** take the highest stage of
+There are two ways to list the large floods of a record. **Annual maxima** take the highest stage of
 each year, even of a dry one. **Peaks over a threshold** take every flood that was high enough,
-which is more floods from a short record, but floods that come close on each other's heels are one
-flood with two tops: they are declustered first.
+which gives more floods from a short record. Floods close to each other are one flood with two
+peaks, so they are declustered first.
 
-Either list gets its empirical (Weibull) plotting positions and nothing more. The largest of n years
-comes out with a return period of n + 1 years. That is a position on a plot and no knowledge of the
-creek: how rare the largest of three floods really is, three floods do not tell. :func:`note` says
-how little they do. No curve is fitted here and no level extrapolated, and nobody should read a
-"100-year flood" out of a few years; for that there are decades of annual peaks of discharge, at
-the USGS for instance, and guidelines such as its Bulletin 17C.
+Either list gets its empirical (Weibull) plotting positions and nothing more. The largest flood in n
+years gets a return period of n + 1 years. That is a position on a plot, not knowledge of the creek:
+three floods do not tell how rare the largest of them is, and :func:`caveat` says how little they
+do. No curve is fitted here and no level extrapolated, and nobody should read a "100-year flood"
+from a few years. That takes decades of annual peaks of discharge, for instance from the USGS, and
+guidelines such as its Bulletin 17C.
 
 Sources: W. Weibull (1939), A statistical theory of the strength of materials; W. B. Langbein
 (1949), Annual floods and the partial-duration flood series, Transactions of the AGU 30, for the
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import spans
-from creeklab.creek.readings.time_series import dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import measured_values, sampling_interval, seconds
 
 YEAR_SECONDS = 365.25 * 86400
 
@@ -37,34 +37,35 @@ def annual_maxima(
     year: Literal["water", "calendar"] = "water",
     complete: float = 0.9,
 ) -> pd.DataFrame:
-    """Take the highest stage of each year.
+    """Return the highest stage of each year.
 
     Parameters
     ----------
     readings
         A table of readings.
     year
-        ``"water"`` is the USGS's: from 1 October to 30 September, named after the year it ends in,
-        so that a winter's floods stay together. ``"calendar"`` starts on 1 January. Both in UTC.
+        ``"water"`` is the year of the USGS, from October 1 to September 30, named after the year in
+        which it ends, so that a winter's floods stay together. ``"calendar"`` starts on January 1.
+        Both are in UTC.
     complete
-        The share of a year that has to be measured for its maximum to be ranked. Of a year with
-        gaps the highest flood may be missing; such a year is listed and not ranked.
+        The share of a year that must be measured for its maximum to be ranked. The highest flood
+        may have come in a gap, so an incomplete year is listed, but not ranked.
 
     Returns
     -------
     pandas.DataFrame
         Indexed by ``year``: ``peak_ft``, ``peak_time``, ``measured`` (share of the year, 0 to 1),
         ``rank`` (1 is the highest), ``probability`` (that a year's maximum is as high, rank /
-        (n + 1)) and ``return_period_years`` (its inverse). NaN where the year is not ranked.
+        (n + 1)) and ``return_period_years`` (its inverse). NaN if the year is not ranked.
 
     Raises
     ------
     ValueError
-        There is no such year, or nothing was measured.
+        If there is no such year, or nothing was measured.
     """
     if year not in ("water", "calendar"):
-        raise ValueError(f"A year is 'water' or 'calendar', not {year!r}.")
-    time, stage = dropna(readings)
+        raise ValueError(f"year must be 'water' or 'calendar', not {year!r}.")
+    time, stage = measured_values(readings)
     step = sampling_interval(seconds(time))
     first_month = 10 if year == "water" else 1
     named = time.year + ((time.month >= 10) if year == "water" else 0)
@@ -94,7 +95,7 @@ def annual_maxima(
 def peaks_over_threshold(
     readings: pd.DataFrame, threshold: float, *, apart: pd.Timedelta | str = "2D"
 ) -> pd.DataFrame:
-    """Take every peak above a threshold, of floods close to each other only the highest.
+    """Return every peak above a threshold; from floods close to each other, only the highest.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def peaks_over_threshold(
     threshold
         In feet above the gage's datum.
     apart
-        Between two peaks that both count the stage is not above the threshold for at least this
+        Between two separate peaks, the stage stays at or below the threshold for at least this
         long. The default of two days suits a small creek; a river needs weeks.
 
     Returns
@@ -111,23 +112,23 @@ def peaks_over_threshold(
     pandas.DataFrame
         Indexed by ``rank`` (1 is the highest): ``peak_ft``, ``peak_time`` (the first reading that
         had it), ``rises`` (how often the stage went above the threshold in this cluster) and
-        ``return_period_years``, which is (years + 1) / rank with the years that were measured
-        (``attrs["years"]``). It may be less than one: so often the creek got that high.
+        ``return_period_years``, which is (years + 1) / rank with the measured years
+        (``attrs["years"]``). It is less than one if the creek got that high several times a year.
 
     Raises
     ------
     ValueError
-        The threshold is no number, ``apart`` no duration, or nothing was measured.
+        If the threshold is not a number, ``apart`` is not a duration, or nothing was measured.
     """
     if not np.isfinite(threshold):
-        raise ValueError(f"The threshold is {threshold}, but it is a stage in feet.")
+        raise ValueError(f"The threshold is {threshold}. It must be a stage in feet.")
     between = pd.Timedelta(apart).total_seconds()
     if not between >= 0:
-        raise ValueError(f"apart is {apart!r}, but it is a duration such as '2D'.")
-    time, stage = dropna(readings)
+        raise ValueError(f"apart is {apart!r}. It must be a duration, such as '2D'.")
+    time, stage = measured_values(readings)
     at = seconds(time)
     first, last = spans(stage, np.zeros(at.size, dtype=bool), threshold, threshold)
-    # A cluster goes on while the next rise begins too soon after the last fall.
+    # A cluster continues while the next rise begins too soon after the last fall.
     opens = np.flatnonzero(np.r_[True, at[first[1:]] - at[last[:-1]] >= between][: first.size])
     edges = np.append(opens, first.size)
     rows = []
@@ -146,29 +147,27 @@ def peaks_over_threshold(
 
 
 def caveat(years: int) -> str:
-    """Say how much the largest flood of a few years tells about how rare it is.
+    """Return a sentence on how little the largest flood of a few years tells about its rarity.
 
-    The chance that a year's maximum is higher than the largest of n years is, whatever the creek,
-    a random number with the distribution Beta(1, n): from its 5% and 95% quantiles comes the range
-    of return periods that are all well compatible with that flood.
+    The probability that a year's maximum exceeds the largest of n years is, for any creek, a random
+    number with the distribution Beta(1, n). Its 5% and 95% quantiles give the range of return
+    periods that are compatible with that flood.
 
     Parameters
     ----------
     years
-        How many complete years the record has.
+        Number of complete years in the record.
     """
     if years < 1:
-        return (
-            "No year of this record is complete, so nothing can be said about how rare its floods"
-            " are."
-        )
+        return "No year of this record is complete, so it cannot show how rare its floods are."
     short, long = (1 / (1 - (1 - q) ** (1 / years)) for q in (0.95, 0.05))
     return (
         f"These are empirical plotting positions (Weibull) from {years}"
-        f" {'year' if years == 1 else 'years'} of stage: the highest gets {years + 1} years because"
-        f" it is the highest of {years}. Its true return period may as well be {_years(short)} or"
-        f" {_years(long)} years (9 times out of 10 it is between these). No level is extrapolated:"
-        " a record this long, and stage alone, cannot give a 100-year flood."
+        f" {'year' if years == 1 else 'years'} of stage. The highest flood gets a return"
+        f" period of {years + 1} years only because it is the highest of {years}. Its true return"
+        f" period could just as well be {_years(short)} or {_years(long)} years (9 times out of 10,"
+        " it is between the two). No level is extrapolated: a record this short, and stage alone,"
+        " cannot give a 100-year flood."
     )
 
 

@@ -1,14 +1,14 @@
-"""Landmarks: what the stage means to somebody who stands beside the creek.
+"""Landmarks: what a stage means to someone standing beside the creek.
 
-A landmark is a name and a stage: when the creek is that high, it is there. The published work
-behind the course has nine of them, from the bank of Elkhorn Creek to the floor of the owner's
-house (:data:`ELKHORN`). They are heights above the datum of *that* sensor on *that* farm: for any
-other creek somebody has to walk along it, in a flood, with a pencil.
+A landmark has a name and the stage at which the creek reaches it. The published work behind the
+course has nine of them, from the bank of Elkhorn Creek to the floor of the owner's house
+(:data:`ELKHORN`). They are heights above the datum of *that* sensor on *that* farm; for another
+creek, someone must survey landmarks during a flood.
 
-What a neighbour wants to know of a rising creek is how much time is left. With the stage and the
-rate of rise of this moment the simplest forecast is a straight line: distance divided by rate
-(:func:`forecast`). It is as good as creeks rise straight, which they do not: :func:`lead_times`
-puts the forecast beside what happened in each recorded flood, the false alarms included.
+When a creek rises, its neighbors want to know how much time is left. The simplest forecast from the
+current stage and rate of rise is a straight line: distance divided by rate (:func:`forecast`). It
+is exact only if the creek rises in a straight line, which no creek does. :func:`lead_times`
+compares the forecast with what happened in each recorded flood, including the false alarms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import rise_rates
-from creeklab.creek.readings.time_series import HOUR, LOST, dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import (
+    GAP_FACTOR,
+    HOUR,
+    measured_values,
+    sampling_interval,
+    seconds,
+)
 
 # Feet of depth at the sensor of Elkhorn Creek, from the published work behind the course.
 ELKHORN: Mapping[str, float] = {
@@ -36,25 +42,25 @@ ELKHORN: Mapping[str, float] = {
 
 
 def check(marks: Mapping[str, float]) -> dict[str, float]:
-    """Put landmarks in order of height, or say what is wrong with one.
+    """Return landmarks in order of height, or raise an error that says what is wrong.
 
     Raises
     ------
     ValueError
-        There is none, or the height of one is no number.
+        If there is no landmark, or a height is not a number.
     """
     if not marks:
-        raise ValueError("There is no landmark: give names and stages, such as {'Bank': 7.6}.")
+        raise ValueError("There are no landmarks. Pass names and stages, such as {'Bank': 7.6}.")
     for name, height in marks.items():
         if isinstance(height, bool) or not isinstance(height, (int, float)):
-            raise ValueError(f"The landmark {name!r} is at {height!r}, but it needs a stage in ft.")
+            raise ValueError(f"The landmark {name!r} is at {height!r}. It must be a stage in feet.")
         if not np.isfinite(height):
-            raise ValueError(f"The landmark {name!r} is at {height} ft, which is nowhere.")
+            raise ValueError(f"The landmark {name!r} is at {height} ft, which is not a height.")
     return {name: float(height) for name, height in sorted(marks.items(), key=lambda m: m[1])}
 
 
 def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
-    """Tell how long the creek was above each landmark.
+    """Return how long the creek was above each landmark.
 
     Parameters
     ----------
@@ -68,19 +74,19 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by ``landmark``, the lowest first: ``landmark_ft``; ``hours`` above it, where a
         reading stands for the time until the next one, but never for a gap; ``percent`` of the
-        measured time; ``times`` it went above; ``first`` and ``last`` reading above it (NaT where
-        there is none); ``over_ft``, by how much at most (negative: by how much it stayed below).
+        measured time; ``times`` it went above; ``first`` and ``last`` reading above it (NaT if
+        there is none); ``over_ft``, the most that it was above (negative: how far it stayed below).
 
     Raises
     ------
     ValueError
-        A landmark has no height, or nothing was measured.
+        If a landmark has no height, or nothing was measured.
     """
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     step = sampling_interval(at)
     held = np.append(np.diff(at), step if at.size > 1 else 0.0)
-    held[held > LOST * step] = step
+    held[held > GAP_FACTOR * step] = step
     total, peak = float(held.sum()), float(stage.max())
     rows = []
     for height in check(marks).values():
@@ -105,22 +111,22 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
 
 
 def forecast(stage_ft: float, rate_ft_per_h: float, marks: Mapping[str, float]) -> pd.Series:
-    """Tell in how many hours each landmark would be reached if the creek kept rising like this.
+    """Return the hours until the creek reaches each landmark if it keeps rising at this rate.
 
     Parameters
     ----------
     stage_ft
-        The stage now.
+        The current stage.
     rate_ft_per_h
-        How fast it rises.
+        The current rate of rise.
     marks
         The stage of each landmark.
 
     Returns
     -------
     pandas.Series
-        Hours by landmark: 0 where it is reached, infinity where the creek does not rise, NaN
-        where the rate is not known.
+        Hours by landmark: 0 if it is already reached, infinity if the creek does not rise, NaN if
+        the rate is unknown.
     """
     heights = pd.Series(check(marks), name="hours").rename_axis("landmark")
     left = (heights - stage_ft).clip(lower=0)
@@ -136,43 +142,45 @@ def lead_times(
     *,
     alert: float | None = None,
 ) -> pd.DataFrame:
-    """Tell how much time was left at the alert in each flood, and how much a straight line said.
+    """Return the time from the alert to each landmark in each flood, and the forecast of it.
 
     Parameters
     ----------
     readings
-        The readings that the floods were found in.
+        The readings in which the floods were found.
     floods
-        What :func:`creeklab.creek.analysis.floods.find` gave. One whose beginning was not seen (``begins``)
-        gave no alert and is left out.
+        Floods from :func:`creeklab.creek.analysis.floods.find`. A flood whose beginning was not
+        observed (``begins``) gave no alert and is left out.
     marks
         The stage of each landmark; those not above the alert are left out.
     alert
-        The stage at which somebody is told. Default: where a flood starts.
+        The stage at which people are alerted. Default: the start of a flood.
 
     Returns
     -------
     pandas.DataFrame
         One row for each flood that reached the alert and each landmark: ``flood``, ``landmark``,
         ``landmark_ft``, ``alert_time`` (first reading above the alert), ``stage_ft`` then,
-        ``rate_ft_per_h`` over the half hour before (:func:`~creeklab.creek.analysis.floods.rise_rates`),
-        ``forecast_h`` (:func:`forecast`), ``reached`` (whether the flood got there),
-        ``reached_time`` (first reading at or above the landmark) and ``lead_h`` from alert to that.
+        ``rate_ft_per_h`` over the half hour before
+        (:func:`~creeklab.creek.analysis.floods.rise_rates`), ``forecast_h`` (:func:`forecast`),
+        ``reached`` (whether the flood got there), ``reached_time`` (first reading at or above the
+        landmark) and ``lead_h`` from the alert until then.
 
     Raises
     ------
     ValueError
-        The alert is below the start of a flood, a landmark has no height, or nothing was measured.
+        If the alert is below the start of a flood, a landmark has no height, or nothing was
+        measured.
     """
     start = float(floods.attrs["start_ft"])
     alert = start if alert is None else alert
     if not alert >= start:
         raise ValueError(
-            f"The alert is at {alert} ft, below {start} ft where these floods start: look for the"
-            " floods with a lower start."
+            f"The alert is at {alert} ft, but these floods start at {start} ft. Find the floods"
+            " with a lower start, or raise the alert."
         )
     higher = {name: height for name, height in check(marks).items() if height > alert}
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     seen = floods[floods["begins"] == "rise"]
     rows = []
@@ -183,7 +191,7 @@ def lead_times(
         if not over.size:
             continue
         now = int(first + over[0])
-        # Far enough back for the rate of the last half hour.
+        # Go far enough back for the rate of the last half hour.
         back = int(np.searchsorted(at, at[now] - 2 * HOUR))
         rate = float(rise_rates(at[back : now + 1], stage[back : now + 1])[-1])
         left = forecast(float(stage[now]), rate, higher) if higher else pd.Series(dtype="float64")

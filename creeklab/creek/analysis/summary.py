@@ -1,7 +1,7 @@
-"""What a recording holds, in one call: span, readings, what is missing, range, floods, temperature.
+"""A summary of a record: span, readings, missing readings, range, floods and temperature.
 
-The first thing to ask of any record, before a picture and before a flood. It says the same as a
-table and in words, and every number is also in :attr:`Summary.numbers`.
+Look at it before any plot and any flood. It is a table and a few sentences, and every number is
+also in :attr:`Summary.numbers`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ import pandas as pd
 
 from creeklab.creek.analysis import floods
 from creeklab.creek.readings.samples import STAGE, times
-from creeklab.creek.readings.time_series import HOUR, dropna, gaps, sampling_interval, seconds
+from creeklab.creek.readings.time_series import (
+    HOUR,
+    gaps,
+    measured_values,
+    sampling_interval,
+    seconds,
+)
 
 _DAY = 24 * HOUR
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Summary:
-    """What a recording holds.
+    """The summary of a record.
 
     Parameters
     ----------
     title
-        Of the recording.
+        Title of the record.
     numbers
-        By names that end in their unit; times are text. What is not known has no name here.
+        By name, each ending in its unit; times are text. Unknown numbers are left out.
     floods
-        The table of :func:`creeklab.creek.analysis.floods.find`.
+        The table from :func:`creeklab.creek.analysis.floods.find`.
     """
 
     title: str
@@ -38,14 +44,14 @@ class Summary:
     floods: pd.DataFrame
 
     def table(self) -> pd.DataFrame:
-        """List the numbers, one in a row."""
+        """Return the numbers as a table, one per row."""
         return pd.DataFrame(
-            {"value": [_written(each) for each in self.numbers.values()]},
-            index=pd.Index(self.numbers, name="what"),
+            {"value": [_format(each) for each in self.numbers.values()]},
+            index=pd.Index(self.numbers, name="number"),
         )
 
     def text(self) -> str:
-        """Say it in a few sentences."""
+        """Return the summary in a few sentences."""
         n = self.numbers
         step = f", usually one every {n['step_min']:g} minutes" if "step_min" in n else ""
         lines = [
@@ -54,14 +60,14 @@ class Summary:
             f" ({n['missing_percent']} %), in {n['gaps']} gaps, the longest of"
             f" {n['longest_gap_h']:,.1f} hours."
             if n["missing"]
-            else f"{n['readings']:,} readings of stage{step}; none is missing.",
+            else f"{n['readings']:,} readings of stage{step}; none are missing.",
             f"Stage: {n['lowest_ft']:.2f} to {n['highest_ft']:.2f} ft, half of the readings below"
             f" {n['median_ft']:.2f} ft. Highest on {n['highest_time']}.",
-            f"Floods above {n['flood_start_ft']:g} ft, until below {n['flood_end_ft']:g} ft:"
+            f"Floods, from above {n['flood_start_ft']:g} ft until below {n['flood_end_ft']:g} ft:"
             f" {n['floods']}.",
         ]
         if float(n["lowest_ft"]) > float(n["flood_end_ft"]):
-            lines[-1] += " But it never is below the latter: these thresholds are not its own."
+            lines[-1] += " The creek is never below the latter: use thresholds that suit it."
         for name in n:
             if name.endswith("_coldest_degC"):
                 what = name.removesuffix("_coldest_degC")
@@ -81,7 +87,7 @@ class Summary:
 def summarize(
     readings: pd.DataFrame, *, start: float = floods.START_FT, end: float = floods.END_FT
 ) -> Summary:
-    """Say what a recording holds.
+    """Summarize a record.
 
     Parameters
     ----------
@@ -93,34 +99,34 @@ def summarize(
     Returns
     -------
     Summary
-        Its numbers: ``start`` and ``end`` of the record, ``days`` between, ``rows``, ``readings``
-        (with a stage), ``step_min`` (usual), ``missing`` (at that step, of rows that are there and
-        of rows that are not), ``missing_percent``, ``gaps``, ``longest_gap_h``; ``lowest_ft``,
-        ``median_ft``, ``highest_ft``, ``highest_time`` (the first of equals); ``flood_start_ft``,
-        ``flood_end_ft``, ``floods``; and of each temperature ``<name>_coldest_degC``,
-        ``_median_degC``, ``_warmest_degC`` and ``_missing``.
+        Its numbers are ``start`` and ``end`` of the record, ``days`` between them, ``rows``,
+        ``readings`` (with a stage), ``step_min`` (usual), ``missing`` (at that step, missing values
+        and missing rows), ``missing_percent``, ``gaps``, ``longest_gap_h``; ``lowest_ft``,
+        ``median_ft``, ``highest_ft``, ``highest_time`` (the first if several are equal);
+        ``flood_start_ft``, ``flood_end_ft``, ``floods``; and for each temperature
+        ``<name>_coldest_degC``, ``_median_degC``, ``_warmest_degC`` and ``_missing``.
 
     Raises
     ------
     ValueError
-        The readings are no table of readings, the thresholds are the wrong way round, or nothing
-        was measured.
+        If this is not a table of readings, the end of a flood is above its start, or nothing was
+        measured.
     """
-    time, stage = dropna(readings)
-    every = times(readings)
+    time, stage = measured_values(readings)
+    index = times(readings)
     missing = gaps(readings)
     lost = int(missing["readings"].sum())
     found = floods.find(readings, start=start, end=end)
     top = int(stage.argmax())
     numbers: dict[str, int | float | str] = {
-        "start": f"{every[0]:%Y-%m-%d %H:%M} UTC",
-        "end": f"{every[-1]:%Y-%m-%d %H:%M} UTC",
-        "days": round((every[-1] - every[0]).total_seconds() / _DAY, 2),
-        "rows": len(every),
+        "start": f"{index[0]:%Y-%m-%d %H:%M} UTC",
+        "end": f"{index[-1]:%Y-%m-%d %H:%M} UTC",
+        "days": round((index[-1] - index[0]).total_seconds() / _DAY, 2),
+        "rows": len(index),
         "readings": int(stage.size),
     }
-    if len(every) > 1:
-        numbers["step_min"] = round(sampling_interval(seconds(every)) / 60, 2)
+    if len(index) > 1:
+        numbers["step_min"] = round(sampling_interval(seconds(index)) / 60, 2)
     numbers |= {
         "missing": lost,
         "missing_percent": round(100 * lost / (lost + stage.size), 2),
@@ -136,7 +142,7 @@ def summarize(
     }
     for column in map(str, readings):
         if column.endswith("temperature_degC") and readings[column].notna().any():
-            _, degc = dropna(readings, column)
+            _, degc = measured_values(readings, column)
             name = column.removesuffix("_degC")
             numbers |= {
                 f"{name}_coldest_degC": float(degc.min()),
@@ -144,9 +150,9 @@ def summarize(
                 f"{name}_warmest_degC": float(degc.max()),
                 f"{name}_missing": int(gaps(readings, column)["readings"].sum()),
             }
-    title = str(readings.attrs.get("title", f"A recording of {STAGE}"))
+    title = str(readings.attrs.get("title", f"A record of {STAGE}"))
     return Summary(title, numbers, found)
 
 
-def _written(value: int | float | str) -> str:
+def _format(value: int | float | str) -> str:
     return value if isinstance(value, str) else f"{value:,}"

@@ -1,33 +1,32 @@
-"""The history of a creek: every reading of every Thing, in Parquet that other programs read too.
+"""The history of a creek: every reading of every Thing, in Parquet files that any program can read.
 
-A history is a tree of folders, one file a Thing and month (UTC)::
+A history is a tree of folders with one file per Thing and month (UTC)::
 
     history/thing=Test2/month=2018-08/readings.parquet
 
-Folders named ``key=value`` are how Hive lays out a table. So Athena, Spark, Dask and pandas read a
-history as it stands, and take up only the months that are asked for. They know nothing of this
-program, and therefore all that it promises is true in the files themselves: each time once, in
-order, in UTC, and every column named with its unit.
+Hive names the partitions of a table like this (``key=value``). Therefore Athena, Spark, Dask and
+pandas read a history as it is, and read only the months that they need. They know nothing of this
+program, so its promises hold in the files themselves: each time occurs once, in order, in UTC, and
+every column name ends in its unit.
 
-That is why a month is one file. What arrives is merged into it and the file replaced, whole or not
-at all, so that no reader ever finds a reading twice or half a file; at the end of a crash there is
-the file before or the file after. A month of readings, one a minute, is half a megabyte.
+That is why a month is one file. New readings are merged into it, and the file is replaced
+atomically, so no reader ever sees a reading twice or half a file, and after a crash there is either
+the old file or the new one. A month with one reading per minute takes half a megabyte.
 
-A time that is there already keeps what it has: the same reading again changes nothing, and a blank
-overwrites nothing. Only **another value for a known time and column replaces the old one**: what
-was said last is taken for a correction. :meth:`History.append` returns what was replaced, so that
-nothing goes unseen.
+Appending a reading again changes nothing, and a blank overwrites nothing. Only **a different value
+for a known time and column replaces the old one**: the last value counts as a correction.
+:meth:`History.append` returns the replaced values, so that no change goes unnoticed.
 
-How others read it, if it lies in ``s3://creek/history``:
+Other programs read a history in ``s3://creek/history`` as follows.
 
 **pandas, pyarrow**::
 
     pd.read_parquet("s3://creek/history", filters=[("month", ">=", "2018-08")])
     pyarrow.dataset.dataset("s3://creek/history", partitioning="hive")
 
-**Athena**, where every month is found without being announced (partition projection). ``time`` is a
-word of SQL and needs its quotes, and each query names one Thing; for several at once leave out the
-properties, and announce new months with ``MSCK REPAIR TABLE creek``::
+**Athena**, which finds every month by itself (partition projection). ``time`` is a keyword in SQL
+and needs quotes, and each query must name one Thing; to query several, leave out the properties and
+announce new months with ``MSCK REPAIR TABLE creek``::
 
     CREATE EXTERNAL TABLE creek (`time` timestamp, stage_ft double, water_temperature_degC double)
     PARTITIONED BY (thing string, month string)
@@ -45,13 +44,14 @@ properties, and announce new months with ``MSCK REPAIR TABLE creek``::
 
     SELECT "time", stage_ft FROM creek WHERE thing = 'Test2' AND month = '2018-08';
 
-**Spark**, told not to take a month for a date nor a Thing called 007 for a number::
+**Spark**, with an option that keeps it from reading a month as a date or a Thing called 007 as a
+number::
 
     spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
     creek = spark.read.option("mergeSchema", "true").parquet("s3a://creek/history")
     creek.where("thing = 'Test2' AND month = '2018-08'")
 
-**Dask**, with s3fs beside it::
+**Dask**, with s3fs installed::
 
     dask.dataframe.read_parquet("s3://creek/history", filters=[("month", "==", "2018-08")])
 """
@@ -62,6 +62,8 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -90,23 +92,22 @@ from creeklab.creek.readings.units import unit_of
 
 FILE = "readings.parquet"
 
-READERS = 8
+READ_THREADS = 8
 
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_TAKEN = ("time", "thing", "month")
+_RESERVED_NAMES = ("time", "thing", "month")
 
 
 @dataclass(frozen=True)
 class AppendResult:
-    """What an append has changed.
+    """What an append changed.
 
     Parameters
     ----------
     new, known
-        How many times there were not yet, and how many there were.
+        Number of times that were added, and that existed before.
     replaced
-        One row for each value that another one took the place of: ``time``, ``column``, ``was``,
-        ``now``.
+        One row for each replaced value: ``time``, ``column``, ``was``, ``now``.
     """
 
     new: int
@@ -120,17 +121,17 @@ class History:
     Parameters
     ----------
     where
-        A folder, which need not be there yet; or a URI of pyarrow's, such as
-        ``s3://bucket/prefix?region=us-east-2`` (a stand-in for S3 needs ``scheme=http`` and
-        ``endpoint_override=localhost:9000`` as well).
+        A folder, which need not exist yet; or a pyarrow URI such as
+        ``s3://bucket/prefix?region=us-east-2`` (for another S3 service, add ``scheme=http`` and
+        ``endpoint_override=localhost:9000``).
     filesystem
-        If a URI cannot say it, a file system of pyarrow's: ``S3FileSystem(anonymous=True, ...)``.
-        Then ``where`` is the path in it, ``bucket/prefix``.
+        A pyarrow file system, for options that a URI cannot express:
+        ``S3FileSystem(anonymous=True, ...)``. ``where`` is then the path in it, ``bucket/prefix``.
 
     Examples
     --------
     >>> import tempfile
-    >>> from creeklab.creek import samples
+    >>> from creeklab.creek.readings import samples
     >>> folder = tempfile.TemporaryDirectory()
     >>> history = History(folder.name)
     >>> history.append("plumtree", samples.load("plumtree-run-flood-2018-08-31")).new
@@ -150,8 +151,8 @@ class History:
 
     @property
     def things(self) -> list[str]:
-        """The Things that have readings here, in order."""
-        return sorted(_values(self.storage.list(), "thing"))
+        """Names of all Things that have readings, sorted."""
+        return sorted(_partition_values(self.storage.list(), "thing"))
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -168,29 +169,29 @@ class History:
         Parameters
         ----------
         thing
-            Of which Thing; may be left out if there is only one.
+            Name of the Thing; optional if there is only one.
         start, end
-            From the start on and before the end; None is as far as there is. Anything that
-            `pandas.Timestamp` takes; without a zone it is UTC.
+            The span, from ``start`` to before ``end``; None is open. Anything that
+            `pandas.Timestamp` accepts; without a zone it is UTC.
         columns
-            Only these; None is all of them.
+            Only these columns; None reads all.
 
         Returns
         -------
         pandas.DataFrame
-            Indexed by ``time`` (UTC), in order, no time twice. NaN where nothing was measured.
-            ``attrs`` are those of the readings that were appended, and ``units`` by column. There
-            may be no rows.
+            Indexed by ``time`` (UTC), strictly increasing. NaN where nothing was measured.
+            ``attrs`` holds the metadata of the readings that were appended, and ``units`` by
+            column. The table may have no rows.
 
         Raises
         ------
         ValueError
-            There is no such Thing or column, or the start lies behind the end.
+            If there is no such Thing or column, or the start is after the end.
         """
         thing, months, (first, last) = self._span(thing, start, end)
-        # With none in the span, any month will say which columns there are.
+        # If the span holds no month, read another one for its columns.
         months = months or self._months(thing)[-1:]
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(READ_THREADS) as pool:
             tables = list(
                 pool.map(lambda month: self._table(thing, month, first, last, columns), months)
             )
@@ -204,9 +205,9 @@ class History:
         *,
         columns: list[str] | None = None,
     ) -> Iterator[pd.DataFrame]:
-        """Read a span month by month (UTC), for one that does not fit into memory.
+        """Read a span month by month (UTC), for spans that do not fit into memory.
 
-        The parameters are those of :meth:`read`. A month without readings in the span is left out.
+        The parameters are those of :meth:`read`. Months without readings in the span are skipped.
         """
         thing, months, (first, last) = self._span(thing, start, end)
         for month in months:
@@ -215,12 +216,12 @@ class History:
                 yield frame
 
     def overview(self) -> pd.DataFrame:
-        """List what is here.
+        """List the months of all Things.
 
         Returns
         -------
         pandas.DataFrame
-            One row a Thing and month (UTC): ``thing``, ``month``, ``readings`` (how many times),
+            One row per Thing and month (UTC): ``thing``, ``month``, ``readings`` (number of times),
             ``first`` and ``last``.
         """
         rows = []
@@ -234,19 +235,19 @@ class History:
     def _span(
         self, thing: str | None, start: Any, end: Any
     ) -> tuple[str, list[str], tuple[pd.Timestamp | None, pd.Timestamp | None]]:
-        """Say which Thing is meant, which of its months lie in the span, and the span."""
-        there = self.things
-        if thing is None and len(there) == 1:
-            thing = there[0]
-        if thing is None or thing not in there:
-            wanted = "No Thing is named" if thing is None else f"There is no Thing {thing!r}"
+        """Return the Thing, its months that lie in the span, and the span."""
+        things = self.things
+        if thing is None and len(things) == 1:
+            thing = things[0]
+        if thing is None or thing not in things:
+            problem = "Name a Thing" if thing is None else f"There is no Thing {thing!r}"
             raise ValueError(
-                f"{wanted}: in {self.storage.name} there are"
-                f" {', '.join(map(repr, there)) or 'none yet'}."
+                f"{problem}. Things in {self.storage.name}:"
+                f" {', '.join(map(repr, things)) or 'none yet'}."
             )
-        first, last = _moment(start, "start"), _moment(end, "end")
+        first, last = _parse_time(start, "start"), _parse_time(end, "end")
         if first is not None and last is not None and first > last:
-            raise ValueError(f"The start, {first}, lies behind the end, {last}.")
+            raise ValueError(f"The start, {first}, is after the end, {last}.")
         months = [
             month
             for month in self._months(thing)
@@ -256,7 +257,9 @@ class History:
         return thing, months, (first, last)
 
     def _months(self, thing: str) -> list[str]:
-        return sorted(_values(self.storage.list(f"thing={quote(thing, safe='')}"), "month"))
+        return sorted(
+            _partition_values(self.storage.list(f"thing={quote(thing, safe='')}"), "month")
+        )
 
     def _table(
         self,
@@ -266,23 +269,23 @@ class History:
         last: pd.Timestamp | None = None,
         columns: list[str] | None = None,
     ) -> pa.Table:
-        """Read a month, or what of it lies in the span, each time once and in order."""
-        folder = _folder(thing, month)
+        """Read a month, or its part in the span, with each time once and in order."""
+        folder = _month_folder(thing, month)
         files = self._files(folder)
-        whole = join([self._part(f"{folder}/{name}", first, last, columns) for name in files])
+        whole = join([self._read_file(f"{folder}/{name}", first, last, columns) for name in files])
         at = whole["time"].cast(pa.int64()).to_numpy()
         if (np.diff(at) > 0).all():
             return whole
-        # More than one file, or not one of ours.
+        # Several files, or a file that another program wrote.
         merged, _ = merge(pd.DataFrame(), to_pandas(whole))
         return to_arrow(merged, metadata_of(whole.schema))
 
     def _files(self, folder: str) -> list[str]:
-        """Name the files of a month: ours first, and what others say after it corrects it."""
-        there = [name for name in self.storage.list(folder) if name.endswith(".parquet")]
-        return sorted(there, key=lambda name: (name != FILE, name))
+        """Return the names of the files of a month, ours first: later files correct it."""
+        names = [name for name in self.storage.list(folder) if name.endswith(".parquet")]
+        return sorted(names, key=lambda name: (name != FILE, name))
 
-    def _part(
+    def _read_file(
         self,
         path: str,
         first: pd.Timestamp | None,
@@ -290,18 +293,18 @@ class History:
         columns: list[str] | None,
     ) -> pa.Table:
         try:
-            return self._taken(path, first, last, columns)
+            return self._read_span(path, first, last, columns)
         except pa.ArrowInvalid:
-            pass  # In a bucket, it may have been replaced just now.
+            pass  # In a bucket, the file may have been replaced just now.
         try:
-            return self._taken(path, first, last, columns)
+            return self._read_span(path, first, last, columns)
         except pa.ArrowInvalid as error:
             raise ValueError(
-                f"{self.storage.name}/{path} is no Parquet file ({error}). This program leaves none"
-                " that is half written: look at the disk, and put back a copy or take it away."
+                f"{self.storage.name}/{path} is not a Parquet file ({error}). creeklab never leaves"
+                " a half-written file, so check the disk. Then restore a copy, or remove the file."
             ) from None
 
-    def _taken(
+    def _read_span(
         self,
         path: str,
         first: pd.Timestamp | None,
@@ -311,26 +314,22 @@ class History:
         with self.storage.read(path) as file:
             part = ds.ParquetFileFormat().make_fragment(file)
             schema = part.physical_schema
-            wanted = None
-            time = ds.field("time").cast(TIME, safe=False)
-            if schema.field("time").type == TIME:
-                time = ds.field("time")  # which its statistics are of
-            if first is not None:
-                wanted = time >= pa.scalar(first, TIME)
-            if last is not None:
-                wanted = (
-                    time < pa.scalar(last, TIME)
-                    if wanted is None
-                    else wanted & (time < pa.scalar(last, TIME))
-                )
+            time = ds.field("time")
+            if schema.field("time").type != TIME:
+                time = time.cast(TIME, safe=False)  # Statistics apply only without a cast.
+            bounds = [] if first is None else [time >= pa.scalar(first, TIME)]
+            bounds += [] if last is None else [time < pa.scalar(last, TIME)]
             names = [
                 name
                 for name in schema.names
-                if name not in _TAKEN and (columns is None or name in columns)
+                if name not in _RESERVED_NAMES and (columns is None or name in columns)
             ]
-            taken = {"time": time, **{name: ds.field(name) for name in names}}
-            # The threads are one a file, in `read`.
-            table = part.to_table(columns=taken, filter=wanted, use_threads=False)
+            # `read` already uses one thread per file.
+            table = part.to_table(
+                columns={"time": time, **{name: ds.field(name) for name in names}},
+                filter=reduce(and_, bounds) if bounds else None,
+                use_threads=False,
+            )
         return table.replace_schema_metadata(schema.metadata)
 
     # --- writing ----------------------------------------------------------------------------------
@@ -340,45 +339,47 @@ class History:
         thing: str,
         readings: pd.DataFrame,
         *,
-        replacing: Callable[[pd.DataFrame], object] | None = None,
+        before_replacing: Callable[[pd.DataFrame], object] | None = None,
     ) -> AppendResult:
-        """Put readings into the history; what it has already, it does not take again.
+        """Append readings; those that are already in the history change nothing.
 
-        Month by month, each on disk when the next begins. A crash in between leaves the months
-        before, and the same call again does the rest.
+        Works month by month, and each month is on disk before the next begins. A crash in between
+        keeps the months before it, and the same call again does the rest.
 
         Parameters
         ----------
         thing
-            Whose they are.
+            Name of the Thing.
         readings
-            Indexed by time with a time zone, in any order; of two values for one time the later row
-            is right. The columns hold numbers. Texts in ``attrs`` (source, licence, datum, ...) are
-            kept beside them.
-        replacing
-            Called with what is about to be replaced (as of :class:`Change`) before it is, month by
-            month; for whoever keeps it, so that not even a crash can lose it.
+            Indexed by time with a time zone, in any order; if a time occurs twice, the later row
+            counts. The columns hold numbers. Text in ``attrs`` (source, license, datum, ...) is
+            stored with them.
+        before_replacing
+            Called for each month with the values that are about to be replaced (as in
+            :class:`AppendResult`), so that they can be saved first and no crash loses them.
 
         Returns
         -------
-        Change
-            How many were new, and what was replaced.
+        AppendResult
+            How many times were new, and which values were replaced.
 
         Raises
         ------
         ValueError
-            These are no readings; the message names column and row. Then nothing is written.
+            If these are not readings; the message names column and row. Nothing is written then.
         TimeoutError
-            Another program writes here, and does not end.
+            If another program is writing to this history and does not finish.
         """
         if not thing:
-            raise ValueError("Whose readings are these? The name of the Thing is empty.")
-        added, said = _checked(readings), readings.attrs
-        about = {str(key): text for key, text in said.items() if isinstance(text, str) and text}
-        units = {name: said.get("units", {}).get(name) or unit_of(name) for name in map(str, added)}
-        with self.storage.alone():
+            raise ValueError("The name of the Thing is empty.")
+        added, attrs = _validate(readings), readings.attrs
+        metadata = {str(key): text for key, text in attrs.items() if isinstance(text, str) and text}
+        units = {
+            name: attrs.get("units", {}).get(name) or unit_of(name) for name in map(str, added)
+        }
+        with self.storage.lock():
             changes = [
-                self._add(thing, month, part, about, units, replacing)
+                self._append_month(thing, month, part, metadata, units, before_replacing)
                 for month, part in by_month(added)
             ]
         replaced = [change.replaced for change in changes if len(change.replaced)]
@@ -389,105 +390,112 @@ class History:
         )
 
     def compact(self) -> int:
-        """Make one file of each month that has several, as other programs may have left them.
+        """Merge the files of each month into one, in case other programs added files.
 
-        Which value holds for a time that is in several files is settled as by :meth:`append`, by
-        the order of their names, :data:`FILE` first. Not while such a program writes.
+        If several files have a value for one time, the last file counts, in the order of their
+        names with :data:`FILE` first. Do not call this while such a program is writing.
 
         Returns
         -------
         int
-            How many files are fewer now.
+            By how many files there are fewer now.
         """
         fewer = 0
-        with self.storage.alone():
+        with self.storage.lock():
             for thing in self.things:
                 for month in self._months(thing):
-                    folder = _folder(thing, month)
+                    folder = _month_folder(thing, month)
                     files = self._files(folder)
                     if files in ([], [FILE]):
                         continue
                     table = self._table(thing, month)
                     self.storage.write(f"{folder}/{FILE}", encode(table))
-                    others = [name for name in files if name != FILE]
-                    for name in others:
-                        self.storage.remove(f"{folder}/{name}")
+                    for name in files:
+                        if name != FILE:
+                            self.storage.remove(f"{folder}/{name}")
                     fewer += len(files) - 1
         return fewer
 
-    def _add(
+    def _append_month(
         self,
         thing: str,
         month: str,
         added: pd.DataFrame,
-        about: dict[str, str],
+        metadata: dict[str, str],
         units: dict[str, str | None],
-        replacing: Callable[[pd.DataFrame], object] | None,
+        before_replacing: Callable[[pd.DataFrame], object] | None,
     ) -> AppendResult:
-        path = f"{_folder(thing, month)}/{FILE}"
+        path = f"{_month_folder(thing, month)}/{FILE}"
         old, before = pd.DataFrame(), dict[str, Any]()
         try:
-            table = self._part(path, None, None, None)
+            table = self._read_file(path, None, None, None)
         except FileNotFoundError:
             pass
         else:
             old, before = to_pandas(table), metadata_of(table.schema)
         merged, replaced = merge(old, added)
         new = len(merged) - len(old)
-        after = {**before, **about, "units": {**before.get("units", {}), **units}}
-        if len(replaced) and replacing is not None:
-            replacing(replaced)
+        after = {**before, **metadata, "units": {**before.get("units", {}), **units}}
+        if len(replaced) and before_replacing is not None:
+            before_replacing(replaced)
         if new or after != before or not merged.equals(old):
             self.storage.write(path, encode(to_arrow(merged, after)))
         return AppendResult(new, added.index.nunique() - new, replaced)
 
 
-# --- what is asked for, and what is given ---------------------------------------------------------
+# --- arguments and results ------------------------------------------------------------------------
 
 
-def _folder(thing: str, month: str) -> str:
-    """Name the folder of a month. As in Hive, what no folder may be called is escaped."""
+def _month_folder(thing: str, month: str) -> str:
+    """Return the folder of a month, escaping reserved characters as Hive does."""
     return f"thing={quote(thing, safe='')}/month={month}"
 
 
-def _values(folders: list[str], key: str) -> list[str]:
+def _partition_values(folders: list[str], key: str) -> list[str]:
     start = f"{key}="
     return [unquote(name.removeprefix(start)) for name in folders if name.startswith(start)]
 
 
-def _moment(given: Any, name: str) -> pd.Timestamp | None:
+def _parse_time(given: Any, name: str) -> pd.Timestamp | None:
     if given is None:
         return None
     try:
-        moment = pd.Timestamp(given)
+        time = pd.Timestamp(given)
     except (ValueError, TypeError):
-        moment = None
-    if moment is None or pd.isna(moment):
-        raise ValueError(f"The {name} is {given!r}, which is no time. Write 2018-08-31 12:00.")
-    moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
-    return moment.as_unit("us")
+        time = None
+    if time is None or pd.isna(time):
+        raise ValueError(
+            f"The {name} is {given!r}, which is not a time. Write it like 2018-08-31 12:00."
+        )
+    time = time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")
+    return time.as_unit("us")
 
 
-def _checked(readings: pd.DataFrame) -> pd.DataFrame:
-    """Take a table to append: times in UTC, numbers, columns that any program can name."""
+def _validate(readings: pd.DataFrame) -> pd.DataFrame:
+    """Return a table to append, with times in UTC, numbers, and portable column names."""
     index = readings.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError(
-            "Readings need their time, with its time zone, as index. This one is a"
-            f" {type(index).__name__} of {index.dtype}; creeklab.creek.readings.time_series.tidy makes it one."
+            "The index of readings must be their time with a time zone. This index is a"
+            f" {type(index).__name__} of {index.dtype}. creeklab.creek.readings.normalize converts"
+            " such a table."
         )
-    unknown = np.flatnonzero(index.isna())
-    if unknown.size:
-        raise ValueError(f"Row {unknown[0]} has no time (NaT).")
+    missing = np.flatnonzero(index.isna())
+    if missing.size:
+        raise ValueError(f"Row {missing[0]} has no time (NaT).")
     columns: dict[str, NDArray[np.float64]] = {}
     for column in readings:
-        if not isinstance(column, str) or not _COLUMN.fullmatch(column) or column in _TAKEN:
+        if (
+            not isinstance(column, str)
+            or not _COLUMN.fullmatch(column)
+            or column in _RESERVED_NAMES
+        ):
             raise ValueError(
-                f"Column {column!r} cannot be kept in a history: a name is made of letters, digits"
-                f" and _, and is not {', '.join(_TAKEN)}."
+                f"Column {column!r} cannot be stored. A name consists of letters, digits and _, and"
+                f" is not {', '.join(_RESERVED_NAMES)}."
             )
         if isinstance(readings[column], pd.DataFrame):
-            raise ValueError(f"There are two columns {column!r}.")
+            raise ValueError(f"There are two columns {column!r}. Rename one of them.")
         columns[column] = as_numbers(readings[column], column).to_numpy()
     time = index.tz_convert("UTC").as_unit("us").rename("time")
     return pd.DataFrame(columns, index=time)
@@ -500,11 +508,11 @@ def _frame(tables: list[pa.Table], thing: str, columns: list[str] | None) -> pd.
         missing = [column for column in columns if column not in frame]
         if missing:
             raise ValueError(
-                f"Thing {thing!r} has no column {missing[0]!r} in this span; it may be in another."
+                f"Thing {thing!r} has no column {missing[0]!r} in this span. Another may have it."
             )
         frame = frame[columns]
-    about = metadata_of(whole.schema)
-    units = {name: unit for name, unit in about.get("units", {}).items() if name in frame}
-    attrs: dict[Any, Any] = {"time_zone": "UTC", **about, "units": units}
+    metadata = metadata_of(whole.schema)
+    units = {name: unit for name, unit in metadata.get("units", {}).items() if name in frame}
+    attrs: dict[Any, Any] = {"time_zone": "UTC", **metadata, "units": units}
     frame.attrs = attrs
     return frame

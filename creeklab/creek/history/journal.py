@@ -1,15 +1,15 @@
-"""What was measured, one line each, on its way into the history: so that a crash loses nothing.
+"""A journal of readings on their way into the history, so that a crash loses none.
 
-A line is written before its message counts as taken, and it leaves this process with that: whoever
-kills the process does not stop it. :meth:`Journal.sync` has it reach the disk, so that not even a
-power cut does.
+Each reading is one line, written to the file before its message counts as taken, so killing the
+process cannot lose it. :meth:`Journal.sync` forces lines to the disk, so that a power cut cannot
+lose them either.
 
-The lines are in files that are numbered. One is written; the others are sealed, wait to be merged
-into the history, and are removed when they are. Merging a file twice changes nothing, so it does
-not matter where in between a crash comes: what is sealed or left behind is merged again.
+The lines are in numbered files. One is being written; the others are sealed, wait to be merged into
+the history, and are then removed. Merging a file twice changes nothing, so a crash can come at any
+point: files that are left behind are merged again.
 
-The first line of a file names the columns. A line that is torn, as a power cut may leave the last,
-is handed out as text.
+The first line of a file names the columns. :func:`read` returns torn lines, such as a power cut may
+leave at the end, as text.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ NAMES = "[0-9]*.jsonl"
 
 
 class Journal:
-    """The lines of one recorder.
+    """The journal of one recorder.
 
     Parameters
     ----------
     folder
-        Where; nobody else writes there.
+        Folder for the files; no other recorder may use it.
     columns
-        What the values of an observation are.
+        Names of the values in an observation.
 
     Raises
     ------
     RuntimeError
-        Another recorder writes there.
+        If another recorder uses the folder.
     """
 
     def __init__(self, folder: Path, columns: list[str]) -> None:
@@ -55,7 +55,7 @@ class Journal:
             self._lock.acquire()
         except Timeout:
             raise RuntimeError(
-                f"Another recorder is at work in {folder}. Close it, or give this one a journal of"
+                f"Another recorder is using the journal in {folder}. Close it, or give this one"
                 " its own: Recorder(..., journal=FOLDER)."
             ) from None
         self._file: IO[bytes] | None = None
@@ -68,23 +68,23 @@ class Journal:
         Raises
         ------
         OSError
-            It cannot be written, because the disk is full for instance. Nothing of it is there.
+            If it cannot be written, for instance because the disk is full. No part of it remains.
         """
         if self._file is None:
-            self._file = self._begin()
+            self._file = self._create()
         line = json.dumps([observation.thing, observation.time, *observation.values])
-        _add(self._file, line)
+        _append(self._file, line)
         self.lines += 1
         self._unsynced = True
 
     def sync(self) -> None:
-        """Have every line reach the disk."""
+        """Force all lines to the disk."""
         if self._unsynced and self._file is not None:
             self._unsynced = False
             os.fsync(self._file.fileno())
 
     def seal(self) -> None:
-        """Let the next line begin a new file."""
+        """Close the file, so that the next line starts a new one."""
         if self._file is not None:
             self.sync()
             self._file.close()
@@ -92,19 +92,19 @@ class Journal:
 
     @property
     def files(self) -> list[Path]:
-        """All files, oldest first; also what another process left behind."""
+        """All files, oldest first, including those that another process left behind."""
         return sorted(self._folder.glob(NAMES))
 
     def close(self) -> None:
-        """Seal, and let others write here."""
+        """Seal the file and release the folder."""
         self.seal()
         self._lock.release()
 
-    def _begin(self) -> IO[bytes]:
+    def _create(self) -> IO[bytes]:
         number = int(self.files[-1].stem) + 1 if self.files else 1
         file = (self._folder / f"{number:012}.jsonl").open("xb", buffering=0)
         try:
-            _add(file, json.dumps(self._columns))
+            _append(file, json.dumps(self._columns))
             sync_folder(self._folder)
         except BaseException:
             file.close()
@@ -113,12 +113,12 @@ class Journal:
 
 
 def read(file: Path) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Read a file of a journal.
+    """Read one file of a journal.
 
     Returns
     -------
     dict, list
-        What was measured, by Thing, in the order in which it came; and the lines that are torn.
+        Readings by Thing, in their order of arrival; and the torn lines.
     """
     lines = file.read_text(encoding="utf-8", errors="backslashreplace").split("\n")
     torn: list[str] = []
@@ -140,7 +140,7 @@ def read(file: Path) -> tuple[dict[str, pd.DataFrame], list[str]]:
     things: dict[str, list[Any]] = {}
     for thing, *rest in rows:
         things.setdefault(thing, []).append(rest)
-    return {thing: _frame(of, columns) for thing, of in things.items()}, torn
+    return {thing: _frame(rows, columns) for thing, rows in things.items()}, torn
 
 
 def _frame(rows: list[Any], columns: list[str]) -> pd.DataFrame:
@@ -150,13 +150,13 @@ def _frame(rows: list[Any], columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(values, index=index, columns=columns)
 
 
-def _add(file: IO[bytes], line: str) -> None:
-    """Add a line to a file, or nothing."""
+def _append(file: IO[bytes], line: str) -> None:
+    """Add a whole line to a file, or nothing."""
     data = line.encode() + b"\n"
     start = file.seek(0, os.SEEK_END)
     try:
         if file.write(data) != len(data):
-            raise OSError(f"{file.name}: the disk took only part of a line.")
+            raise OSError(f"Could not write to {file.name}: the disk took only part of a line.")
     except OSError:
         with contextlib.suppress(OSError):
             file.truncate(start)

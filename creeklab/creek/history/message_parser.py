@@ -1,31 +1,22 @@
-"""What a message says that was measured: a device's own, or what its Device Shadow answers.
+"""Parse what a message measured, when, and which Thing sent it.
 
-========================================= =========================================================
-Message                                   What is read from it
-========================================= =========================================================
-a device's, on a topic of its own         the fields that are asked for; ``time`` is when
-``.../shadow/update/accepted``            the same, in ``state.reported``: what was just reported
-``.../shadow/update/documents``           the same, in ``current.state.reported``, but only what is
-                                          as new as the document: the rest is from an earlier update
-any other reserved topic (``$aws/...``)   nothing
-========================================= =========================================================
+A device publishes a JSON object such as ``{"time": "2018-08-31T23:30:00Z", "depth": 6.63}`` on a
+topic of its own; the fields to parse can be chosen. A message can also carry the report of a Thing
+in another format, such as the answer of a service. Such a message has a method ``reported()`` that
+returns the Thing and the same JSON object. Any other message on a topic that starts with ``$`` is
+ignored: MQTT reserves those topics for the broker.
 
-When it was measured: the message's own ``time`` if it has one, in ISO 8601 with a zone or as
-seconds since 1970 (milliseconds, if they are so many that they cannot be seconds). Else, from a
-shadow, the second at which the service took it. Else the moment at which it arrived.
+The time of a reading is the message's ``time``, in ISO 8601 with a zone or as seconds since 1970
+(milliseconds, if the number is too large for seconds). Without ``time``, it is the time of arrival.
 
-A shadow's times are whole seconds. If several updates came within one second, a document cannot say
-which of them a value is from; ``accepted`` can, so subscribe to that.
-
-Numbers may be written as text; null is what was not measured. All else, text, true, NaN, infinity,
-a time without a zone, is no reading: :class:`NoReading` says why.
+Numbers may be written as text, and null means not measured. Anything else (text, true, NaN,
+infinity, a time without a zone) is not a reading: :class:`NotAReading` says why.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -36,40 +27,39 @@ from creeklab.creek.readings.units import converter
 TIME = "time"
 
 FIELDS = {"depth": (STAGE, "ft"), "temperature": (TEMPERATURE, "degF")}
-"""What the tutorial's messages hold, which column of a table of readings each is, and its unit. The
-samples' temperature is the water's: for a thermometer in a barn name another column."""
+"""Fields of the tutorial's messages, with the column that each becomes and the unit of the field.
+The samples' temperature is that of the water; use another column for a thermometer in a barn."""
 
-_SHADOW = re.compile(r"\$aws/things/([^/]+)/shadow/(?:name/[^/]+/)?update/(accepted|documents)")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-# Seconds up to the year 5138; what is more are milliseconds, from 1973 on.
+# As seconds, this is the year 5138; larger numbers are milliseconds, from 1973 on.
 _MILLISECONDS = 1e11
-# What every program that reads a history can hold, in nanoseconds.
+# Every program that reads a history can hold these times, even in nanoseconds.
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class MessageLike(Protocol):
-    """A message that arrived; :class:`creeklab.client.inbox.Message` is one."""
+    """A message that arrived; it may also have ``reported()`` (see the top of this file)."""
 
     @property
     def topic(self) -> str:
-        """The topic it came on."""
+        """Topic of the message."""
 
     @property
     def payload(self) -> bytes:
-        """What it holds."""
+        """Payload of the message."""
 
     @property
     def retain(self) -> bool:
-        """Whether it was kept for new subscribers, and may be old."""
+        """Whether the broker kept it for new subscribers, so that it may be old."""
 
 
 class NotAReading(ValueError):
-    """A message on a topic of readings that is none."""
+    """A message that should hold a reading, but does not."""
 
 
 class Observation(NamedTuple):
-    """What was measured: which Thing, microseconds since 1970 (UTC), value by column or None."""
+    """A reading: its Thing, microseconds since 1970 (UTC), and a value or None for each column."""
 
     thing: str
     time: int
@@ -77,20 +67,20 @@ class Observation(NamedTuple):
 
 
 class MessageParser:
-    """Reads messages.
+    """Parse messages into observations.
 
     Parameters
     ----------
     thing
-        Whose the messages on topics of their own are: its name, or what gives it for a topic. A
-        shadow's topic has it in it.
+        The Thing that sends the messages: its name, or a function that returns the name for a
+        topic. None if every message names its Thing with ``reported()``.
     fields
-        Which fields of a message are read, into which column, and in which unit they are given.
+        For each field of a message to parse: its column, and the unit of the field.
 
     Raises
     ------
     ValueError
-        Two fields are one column, a unit is not known or not one of that column's.
+        If two fields have the same column, or a unit is unknown or does not fit its column.
     """
 
     def __init__(
@@ -101,58 +91,61 @@ class MessageParser:
         self.columns = [column for column, _ in fields.values()]
         if not fields or len(set(self.columns)) < len(fields) or TIME in fields:
             raise ValueError(
-                f"Fields are {', '.join(map(repr, fields)) or 'none'}, but each is to be a column"
-                f" of its own, and {TIME!r} is the time."
+                f"The fields are {', '.join(map(repr, fields)) or 'none'}. Each needs a column of"
+                f" its own, and {TIME!r} is reserved for the time."
             )
         self._thing = thing
         self._fields = [(name, converter(unit, column)) for name, (column, unit) in fields.items()]
 
-    def read(self, message: MessageLike, arrived: datetime) -> Observation | None:
-        """Read one message.
+    def parse(self, message: MessageLike, arrived: datetime) -> Observation | None:
+        """Parse one message.
 
         Parameters
         ----------
         message
-            It.
+            The message.
         arrived
-            When it came, with a time zone.
+            When it arrived, with a time zone.
 
         Returns
         -------
         Observation or None
-            None if it is not about anything measured, and need not be.
+            None if the message measured nothing and need not measure anything.
 
         Raises
         ------
-        NoReading
-            It is on a topic of readings, and cannot be read.
+        NotAReading
+            If the message should hold a reading, but cannot be read.
         """
-        if not message.topic.startswith("$aws/"):
-            said = _object(message.payload)
-            if not any(name in said for name, _ in self._fields):
-                raise NotAReading(f"it has none of {', '.join(name for name, _ in self._fields)}")
-            if message.retain and said.get(TIME) is None:
-                raise NotAReading("it was retained, and does not say when it was measured")
-            return self._observation(self._whose(message.topic), said, arrived)
-        shadow = _SHADOW.fullmatch(message.topic)
-        if shadow is None:
+        try:
+            report = getattr(message, "reported", lambda: None)()
+        except (ValueError, RecursionError) as error:
+            raise NotAReading(f"it is not JSON ({error})") from None
+        if report is not None:
+            thing, fields = report
+            return self._observation(thing, fields, arrived)
+        if message.topic.startswith("$"):
             return None
-        said, at = _reported(_object(message.payload), shadow[2])
-        return self._observation(shadow[1], said, arrived if at is None else at)
+        fields = _object(message.payload)
+        if not any(name in fields for name, _ in self._fields):
+            raise NotAReading(f"it has none of {', '.join(name for name, _ in self._fields)}")
+        if message.retain and fields.get(TIME) is None:
+            raise NotAReading("it was retained and does not say when it was measured")
+        return self._observation(self._sender(message.topic), fields, arrived)
 
     def _observation(
-        self, thing: str, said: dict[str, Any], otherwise: datetime
+        self, thing: str, fields: dict[str, Any], arrived: datetime
     ) -> Observation | None:
         values = tuple(
-            None if said.get(name) is None else _number(name, said[name], convert)
+            None if fields.get(name) is None else _number(name, fields[name], convert)
             for name, convert in self._fields
         )
         if all(value is None for value in values):
             return None
-        time = otherwise if said.get(TIME) is None else _time(said[TIME])
+        time = arrived if fields.get(TIME) is None else _time(fields[TIME])
         return Observation(thing, (time - _EPOCH) // _MICROSECOND, values)
 
-    def _whose(self, topic: str) -> str:
+    def _sender(self, topic: str) -> str:
         thing = self._thing(topic) if callable(self._thing) else self._thing
         if not thing:
             raise NotAReading("its topic does not say which Thing it is from")
@@ -161,71 +154,39 @@ class MessageParser:
 
 def _object(payload: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(payload)
+        fields = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        raise NotAReading(f"it is no JSON ({error})") from None
-    if not isinstance(said, dict):
-        raise NotAReading("it is no JSON object")
-    return said
+        raise NotAReading(f"it is not JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise NotAReading("it is not a JSON object")
+    return fields
 
 
-def _reported(document: dict[str, Any], kind: str) -> tuple[dict[str, Any], datetime | None]:
-    """Take what was reported with this update, and when the service took it."""
-    at = document.get("timestamp")
-    if kind == "documents":
-        previous, document = _inner(document, "previous"), _inner(document, "current")
-        if all(
-            _inner(previous, part).get("reported") == _inner(document, part).get("reported")
-            for part in ("state", "metadata")
-        ):
-            return {}, None  # Something else was updated.
-    said = _inner(document, "state", "reported")
-    stamps = _inner(document, "metadata", "reported")
-    if kind == "documents" and at is not None:
-        said = {
-            name: value
-            for name, value in said.items()
-            if _inner(stamps, name).get("timestamp", at) == at
-        }
-    return said, None if at is None else _time(at)
-
-
-def _inner(document: dict[str, Any], *path: str) -> dict[str, Any]:
-    for name in path:
-        inner = document.get(name)
-        if not isinstance(inner, dict):
-            return {}
-        document = inner
-    return document
-
-
-def _number(name: str, given: Any, convert: Callable[[float], float]) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float | str):
-        raise NotAReading(f"its {name} is {json.dumps(given)[:40]}, which is no number")
+def _number(name: str, value: Any, convert: Callable[[float], float]) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise NotAReading(f"its {name} is {json.dumps(value)[:40]}, which is not a number")
     try:
-        number = float(given)
+        number = float(value)
     except (ValueError, OverflowError):
-        raise NotAReading(f"its {name} is {str(given)[:40]!r}, which is no number") from None
-    if not math.isfinite(number):
-        raise NotAReading(f"its {name} is {number}, which nothing measures")
-    number = float(convert(number))
-    if not math.isfinite(number):
-        raise NotAReading(f"its {name} is {given}, which nothing measures")
-    return number
+        raise NotAReading(f"its {name} is {str(value)[:40]!r}, which is not a number") from None
+    converted = float(convert(number))
+    if not math.isfinite(converted):
+        raise NotAReading(f"its {name} is {number}, which no sensor measures")
+    return converted
 
 
-def _time(given: Any) -> datetime:
+def _time(value: Any) -> datetime:
     try:
-        if isinstance(given, str):
-            time = datetime.fromisoformat(given)
-        elif isinstance(given, bool) or not isinstance(given, int | float):
+        if isinstance(value, str):
+            time = datetime.fromisoformat(value)
+        elif isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError
         else:
-            time = _EPOCH + timedelta(seconds=given / (1000 if given > _MILLISECONDS else 1))
+            time = _EPOCH + timedelta(seconds=value / (1000 if value > _MILLISECONDS else 1))
     except (ValueError, OverflowError):
-        raise NotAReading(f"its time is {str(given)[:40]!r}, which is none") from None
+        raise NotAReading(f"its time is {str(value)[:40]!r}, which is not a time") from None
     if time.tzinfo is None:
-        raise NotAReading(f"its time, {given}, has no zone; end it in Z if it is UTC")
+        raise NotAReading(f"its time, {value}, has no zone; append Z if it is UTC")
     if not _EARLIEST <= time < _LATEST:
-        raise NotAReading(f"its time, {given}, is not between 1900 and 2200")
+        raise NotAReading(f"its time, {value}, is not between 1900 and 2200")
     return time

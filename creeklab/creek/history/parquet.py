@@ -1,10 +1,10 @@
-"""A month of readings as a Parquet file and as a table, and two of them made one.
+"""A month of readings as Parquet and as a table, and the merging of two such tables.
 
 Nothing here reads or writes a file: tables in, tables out.
 
-In Parquet a time is a timestamp in UTC, to the microsecond, a value is a double, and what was not
-measured is null: in most programs a mean over one NaN is NaN. What is to be said of the readings
-(source, licence, datum, units) is in the metadata of the schema.
+In Parquet, a time is a timestamp in UTC with microseconds, a value is a double, and a missing value
+is null, because most programs return NaN for a mean that includes a NaN. The metadata of the
+schema describes the readings (source, license, datum, units).
 """
 
 from __future__ import annotations
@@ -21,71 +21,70 @@ import pyarrow.parquet as pq
 
 TIME = pa.timestamp("us", tz="UTC")
 
-# Small enough for a few days to be found in a month, large enough to be worth their head.
-ROWS_A_GROUP = 16_384
+# Small enough to find a few days in a month, large enough to justify the header of each group.
+ROW_GROUP_SIZE = 16_384
+
+# Metadata that other programs write for their own use.
+_FOREIGN_KEYS = ("pandas", "ARROW:", "org.", "com.", "writer.", "parquet.")
 
 
-# Metadata that other programs write for themselves.
-_OTHERS = ("pandas", "ARROW:", "org.", "com.", "writer.", "parquet.")
-
-
-def to_arrow(readings: pd.DataFrame, about: dict[str, Any]) -> pa.Table:
-    """Turn readings into what a file holds, with what is to be said about them."""
+def to_arrow(readings: pd.DataFrame, metadata: dict[str, Any]) -> pa.Table:
+    """Return readings and their metadata as an Arrow table."""
     columns: dict[str, pa.Array] = {"time": pa.array(readings.index, TIME)}
     for column in readings:
         columns[str(column)] = pa.array(readings[column], pa.float64(), from_pandas=True)
-    return pa.table(columns, metadata=_metadata(about))
+    return pa.table(columns, metadata=_metadata(metadata))
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Turn what a file holds into readings."""
+    """Return an Arrow table as readings."""
     frame: pd.DataFrame = table.to_pandas().set_index("time")
     return frame
 
 
 def encode(table: pa.Table) -> pa.Buffer:
-    """Give the bytes of a file."""
+    """Return a table as the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
         sink,
         compression="zstd",
-        row_group_size=ROWS_A_GROUP,
+        row_group_size=ROW_GROUP_SIZE,
         use_dictionary=[name for name in table.column_names if name != "time"],
     )
     return sink.getvalue()
 
 
 def metadata_of(schema: pa.Schema) -> dict[str, Any]:
-    """Take what a file says of its readings."""
-    about: dict[str, Any] = {
+    """Return the metadata of the readings in a file."""
+    metadata: dict[str, Any] = {
         key.decode(errors="replace"): text.decode(errors="replace")
         for key, text in (schema.metadata or {}).items()
-        if not key.decode(errors="replace").startswith(_OTHERS)
+        if not key.decode(errors="replace").startswith(_FOREIGN_KEYS)
     }
-    if "units" in about:
-        about["units"] = json.loads(about["units"])
-    return about
+    if "units" in metadata:
+        metadata["units"] = json.loads(metadata["units"])
+    return metadata
 
 
-def _metadata(about: dict[str, Any]) -> dict[str, str]:
-    return {**about, "units": json.dumps(about["units"])} if "units" in about else about
+def _metadata(metadata: dict[str, Any]) -> dict[str, str]:
+    return {**metadata, "units": json.dumps(metadata["units"])} if "units" in metadata else metadata
 
 
 def join(parts: list[pa.Table]) -> pa.Table:
-    """Put tables one after the other; a column that one of them lacks is empty there."""
-    about: dict[str, Any] = {}
+    """Concatenate tables; a column that one of them lacks is empty there."""
+    metadata: dict[str, Any] = {}
     for part in parts:
-        said = metadata_of(part.schema)
-        about |= {**said, "units": {**about.get("units", {}), **said.get("units", {})}}
+        own = metadata_of(part.schema)
+        metadata |= {**own, "units": {**metadata.get("units", {}), **own.get("units", {})}}
     # A crash may have left a folder before its first file.
     empty = pa.table({"time": pa.array([], TIME)})
     whole = pa.concat_tables(parts or [empty], promote_options="permissive")
-    return whole.replace_schema_metadata(_metadata(about))
+    return whole.replace_schema_metadata(_metadata(metadata))
 
 
 def by_month(readings: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Cut readings into months (UTC). Those that share a time stay in their order."""
+    """Split readings by month (UTC). Rows with equal times keep their order."""
     readings = readings.sort_index(kind="stable")
     month = pd.DatetimeIndex(readings.index).tz_localize(None).to_numpy().astype("datetime64[M]")
     starts = np.flatnonzero(month[1:] != month[:-1]) + 1
@@ -94,23 +93,24 @@ def by_month(readings: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def merge(old: pd.DataFrame, added: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make each time one row, with what was said last in each column; list what was replaced."""
+    """Merge readings so that each time is one row with the latest value; list what was replaced."""
     both = (pd.concat([old, added]) if len(old) else added).sort_index(kind="stable")
     if not both.index.has_duplicates:
         return both, replacements()
-    twice = both[both.index.duplicated(keep=False)]
+    repeated = both[both.index.duplicated(keep=False)]
     replaced = [replacements()]
     for column in both:
-        said = twice[column].dropna()
-        was = said.groupby(level=0).shift()
-        other = (was.notna() & (was != said)).to_numpy()
-        if other.any():
-            replaced.append(replacements(said.index[other], str(column), was[other], said[other]))
+        values = repeated[column].dropna()
+        was = values.groupby(level=0).shift()
+        changed = (was.notna() & (was != values)).to_numpy()
+        if changed.any():
+            rows = values[changed]
+            replaced.append(replacements(rows.index, str(column), was[changed], rows))
     return both.groupby(level=0).last(), pd.concat(replaced[1:] or replaced, ignore_index=True)
 
 
 def replacements(time: Any = (), column: str = "", was: Any = (), now: Any = ()) -> pd.DataFrame:
-    """List values of a column that others took the place of; none, if nothing is given."""
+    """Return a table of replaced values of a column; without arguments, an empty one."""
     return pd.DataFrame(
         {
             "time": pd.DatetimeIndex(time, tz="UTC").as_unit("us"),

@@ -1,29 +1,31 @@
-"""Messages, as they arrive, into the history.
+"""Record messages in a history.
 
-A :class:`Recorder` takes messages from whoever has them: :meth:`Recorder.take` is a callback for a
-subscription (``device.subscribe("creek/#", call=recorder.take)``), :meth:`Recorder.record` takes an
-inbox or any other row of messages. It reads each (:mod:`creeklab.creek.history.message_parser`), writes what was
-measured into its journal (:mod:`creeklab.creek.history.journal`), and merges that into the history
-(:mod:`creeklab.creek.history.history`) every few seconds. So there is a message
+A :class:`Recorder` takes messages from any source: :meth:`Recorder.on_message` is a callback for a
+subscription (``device.subscribe("creek/#", call=recorder.on_message)``), and
+:meth:`Recorder.record` takes an inbox or any other iterable of messages. It parses each message
+(:mod:`creeklab.creek.history.message_parser`), writes the reading to its journal
+(:mod:`creeklab.creek.history.journal`), and merges the journal into the history
+(:mod:`creeklab.creek.history.history`) every few seconds. A reading is therefore
 
-- when ``take`` has returned, in the journal: killing the process loses no reading that was taken.
-  awscrt's client acknowledges a message when the callback has returned, so at QoS 1 a kill loses
-  none that was acknowledged, either. It acknowledges one that ``take`` could not write, too, on a
-  full disk for instance: ``lost`` counts those, and the recorder's repr says so;
-- within a second, on the disk: a power cut loses at most that second;
-- within ``every`` seconds, in the history.
+- in the journal when ``on_message`` returns: killing the process loses none of them. awscrt's
+  client acknowledges a message when the callback returns, so at QoS 1 a kill loses no acknowledged
+  message either. It also acknowledges a message that ``on_message`` could not write, for instance
+  because the disk is full: ``lost`` counts those, and the recorder's repr shows the number;
+- on the disk within a second: a power cut loses at most that second;
+- in the history within ``every`` seconds.
 
-The next recorder with the same journal merges what a killed one has left behind. While the history
-cannot be written, because a bucket cannot be reached for instance, the journal keeps it all.
+The next recorder with the same journal merges the readings that a killed one left behind. While
+the history cannot be written, for instance because a bucket is unreachable, the journal keeps all
+readings.
 
-**No reading twice**: a reading is known by its Thing and its time. Delivered again, or sent again
-by a device that lost an acknowledgement, it changes nothing. With another value it is a correction;
-the value that it replaces is put aside. This holds as far as a device says when it measured:
-without a ``time`` in it, a message that comes again is a new reading.
+**No reading twice**: a Thing and a time identify a reading. If a message is delivered again, or
+sent again by a device that lost an acknowledgment, nothing changes. A different value is a
+correction, and the old value is quarantined. This works only if messages have a ``time``: without
+one, a repeated message is a new reading.
 
-**Put aside**, into ``aside.jsonl`` beside the journal, with its topic, when it came and why: each
-message that is no reading, each value that was replaced, each line of the journal that was torn.
-Of more than ten million bytes the older ones make room.
+**Quarantine**: ``quarantine.jsonl``, next to the journal, keeps each message that is not a reading,
+with its topic, time of arrival and the reason; each value that was replaced; and each torn line of
+the journal. It holds at most ten million bytes; older entries are dropped.
 """
 
 from __future__ import annotations
@@ -43,49 +45,51 @@ from creeklab.creek.history.journal import Journal, read
 from creeklab.creek.history.message_parser import FIELDS, MessageLike, MessageParser, NotAReading
 
 SYNC_INTERVAL = 1.0
-LINES = 20_000  # in a file of the journal, and in memory while it is merged
-QUARANTINE_BYTES = 5_000_000  # in each of two files
+MAX_LINES = 20_000  # per journal file, which is merged in memory
+MAX_QUARANTINE_BYTES = 5_000_000  # in each of two files
 
 
 class Recorder:
-    """Records messages into a history.
+    """Record messages in a history.
 
     Parameters
     ----------
     history
-        Where to.
+        The history to write to.
     thing
-        Whose the messages are: a name, or what gives it for a topic, for instance
-        ``lambda topic: topic.split("/")[1]``. None if all are a shadow's, whose topic names it.
+        The Thing that sends the messages: its name, or a function that returns the name for a
+        topic, for instance ``lambda topic: topic.split("/")[1]``. None if every message names its
+        Thing, as the answers of a device's shadow do.
     fields
-        Which fields are read, into which column, and in which unit they come.
-    about
-        What to say of the readings, kept with them: ``datum``, ``source``, ``site``, ``licence``.
+        For each field of a message to read: its column, and the unit of the field.
+    metadata
+        ``datum``, ``source``, ``site`` and ``licence`` of the readings, stored with them.
     journal
-        Folder for the journal and what is put aside. By default ``_journal`` in the history's own
-        folder, where no other program looks; a history in a bucket needs one here.
+        Folder for the journal and the quarantine. The default is ``_journal`` in the history's
+        folder, which other programs ignore; a history in a bucket needs a folder here.
     every
-        Seconds after which what has arrived is in the history. None is only when :meth:`flush` or
-        :meth:`close` is called.
+        Seconds between merges into the history. None merges only in :meth:`flush` and
+        :meth:`close`.
 
     Attributes
     ----------
-    readings, ignored, aside : int
-        Messages taken as a reading; not about anything measured; put aside because they are none.
+    readings, ignored, quarantined : int
+        Messages that held a reading, that measured nothing, and that should hold a reading but do
+        not.
     lost : int
-        Messages whose reading the journal could not be given, because of a full disk for instance.
+        Readings that could not be written to the journal, for instance because the disk was full.
     new, known, replaced : int
-        Of the readings that are in the history: times it did not have; times it had; values that
-        took the place of others.
-    trouble : Exception or None
-        Why the history could not be written last time. It is tried again.
+        Readings in the history: times that were new, times that it already had, and values that
+        replaced others.
+    error : Exception or None
+        Why the history could not be written last time. The recorder tries again.
 
     Raises
     ------
     RuntimeError
-        Another recorder uses this journal.
+        If another recorder uses this journal.
     ValueError
-        The fields are none, or there is no folder for the journal.
+        If the fields are wrong, or there is no folder for the journal.
 
     Examples
     --------
@@ -98,9 +102,9 @@ class Recorder:
     >>> folder = tempfile.TemporaryDirectory()
     >>> history = History(folder.name)
     >>> with Recorder(history, "Test2") as recorder:
-    ...     recorder.take(Message("creek", b'{"time": "2018-08-31T23:30:00Z", "depth": 6.63}'))
+    ...     recorder.on_message(Message("creek", b'{"time": "2018-08-31T23:30Z", "depth": 6.63}'))
     >>> recorder
-    Recorder: 1 reading, 0 ignored, 0 put aside; in the history 1 new, 0 known, 0 values replaced
+    Recorder: 1 reading, 0 ignored, 0 quarantined; history: 1 new, 0 known, 0 values replaced
     >>> history.read("Test2")["stage_ft"].tolist()
     [6.63]
     >>> folder.cleanup()
@@ -112,69 +116,69 @@ class Recorder:
         thing: str | Callable[[str], str | None] | None = None,
         *,
         fields: Mapping[str, tuple[str, str]] = FIELDS,
-        about: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
         journal: str | Path | None = None,
         every: float | None = 5.0,
     ) -> None:
         self.history = history
-        self.readings = self.ignored = self.quarantine = self.lost = 0
+        self.readings = self.ignored = self.quarantined = self.lost = 0
         self.new = self.known = self.replaced = 0
-        self.trouble: Exception | None = None
-        self._understanding = MessageParser(thing, fields)
-        self._about = {"source": "Recorded from its messages", **(about or {})}
+        self.error: Exception | None = None
+        self._parser = MessageParser(thing, fields)
+        self._metadata = {"source": "Recorded from messages", **(metadata or {})}
         folder = None if journal is None else Path(journal).expanduser()
         if folder is None:
             if history.storage.folder is None:
                 raise ValueError(
-                    f"{history} is in no folder of this machine. Say where the journal is to be, in"
-                    " which readings wait: journal=FOLDER."
+                    f"{history} is not in a local folder, so the journal needs a folder of its own."
+                    " Pass journal=FOLDER."
                 )
             folder = history.storage.folder / "_journal"
-        self._journal = Journal(folder, self._understanding.columns)
-        self._aside = folder / "aside.jsonl"
-        # What is held while a message is taken, the history is written, something is put aside.
-        self._taking, self._merging = threading.Lock(), threading.Lock()
-        self._putting_aside = threading.Lock()
+        self._journal = Journal(folder, self._parser.columns)
+        self._quarantine_file = folder / "quarantine.jsonl"
+        # Separate locks, so that taking a message never waits for the history to be written.
+        self._journal_lock, self._merge_lock = threading.Lock(), threading.Lock()
+        self._quarantine_lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if every is not None:
             self._thread = threading.Thread(
-                target=self._work, args=(every,), name="recorder", daemon=True
+                target=self._run, args=(every,), name="recorder", daemon=True
             )
             self._thread.start()
 
     def __repr__(self) -> str:
-        trouble = "" if self.trouble is None else f"; the history lags behind: {self.trouble}"
+        problems = "" if self.error is None else f"; the history lags behind: {self.error}"
         if self.lost:
-            trouble = f"; {self.lost} LOST, as the journal could not be written{trouble}"
+            problems = f"; {self.lost} LOST because the journal could not be written{problems}"
         plural = "" if self.readings == 1 else "s"
         return (
             f"Recorder: {self.readings} reading{plural}, {self.ignored} ignored,"
-            f" {self.quarantine} put aside; in the history {self.new} new, {self.known} known,"
-            f" {self.replaced} values replaced{trouble}"
+            f" {self.quarantined} quarantined; history: {self.new} new, {self.known} known,"
+            f" {self.replaced} values replaced{problems}"
         )
 
     def on_message(self, message: MessageLike) -> None:
-        """Take one message. From any thread.
+        """Take one message, from any thread.
 
         Raises
         ------
         OSError
-            The journal cannot be written. The message is not taken.
+            If the journal cannot be written. The message is not taken.
         RuntimeError
-            The recorder is closed.
+            If the recorder is closed.
         """
         arrived = datetime.now(UTC)
-        with self._taking:
+        with self._journal_lock:
             if self._closed.is_set():
-                raise RuntimeError("This recorder is closed. Make another one.")
+                raise RuntimeError("This recorder is closed. Create another one.")
             try:
-                observation = self._understanding.read(message, arrived)
+                observation = self._parser.parse(message, arrived)
             except NotAReading as error:
                 payload = message.payload.decode(errors="backslashreplace")
-                said = {"topic": message.topic, "payload": payload}
-                self._quarantine({"arrived": arrived.isoformat(), "why": str(error), **said})
-                self.quarantine += 1
+                origin = {"topic": message.topic, "payload": payload}
+                self._quarantine({"arrived": arrived.isoformat(), "reason": str(error), **origin})
+                self.quarantined += 1
                 return
             if observation is None:
                 self.ignored += 1
@@ -183,43 +187,44 @@ class Recorder:
                 self._journal.write(observation)
             except OSError as error:
                 self.lost += 1
-                self.trouble = error
+                self.error = error
                 raise
             self.readings += 1
-            if self._journal.lines >= LINES:
+            if self._journal.lines >= MAX_LINES:
                 self._journal.seal()
 
     def record(self, messages: Iterable[MessageLike]) -> Self:
-        """Take every message of an inbox, or of any row of them, and put them into the history."""
+        """Take every message of an inbox or another iterable, and write them to the history."""
         for message in messages:
             self.on_message(message)
         self.flush()
         return self
 
     def flush(self) -> None:
-        """Put all that was taken into the history.
+        """Write everything taken so far to the history.
 
         Raises
         ------
         Exception
-            Whatever keeps the history from being written. Nothing is lost, and it is tried again.
+            Any error that keeps the history from being written. Nothing is lost; the next flush
+            tries again.
         """
-        with self._merging:
-            with self._taking:
+        with self._merge_lock:
+            with self._journal_lock:
                 self._journal.seal()
                 files = self._journal.files
             for file in files:
                 self._merge(file)
-            self.trouble = None
+            self.error = None
 
     def close(self) -> None:
-        """Put all that was taken into the history, and end.
+        """Write everything taken so far to the history and stop.
 
         Raises
         ------
         Exception
-            As :meth:`flush` says. The recorder is closed all the same, and the journal keeps what
-            the history did not take.
+            As in :meth:`flush`. The recorder is closed nevertheless, and the journal keeps the
+            readings that did not reach the history.
         """
         if self._closed.is_set():
             return
@@ -237,7 +242,7 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _work(self, every: float) -> None:
+    def _run(self, every: float) -> None:
         passed = 0.0
         while not self._closed.wait(min(SYNC_INTERVAL, every)):
             passed += min(SYNC_INTERVAL, every)
@@ -246,32 +251,38 @@ class Recorder:
                     passed = 0.0
                     self.flush()
                 else:
-                    with self._taking:
+                    with self._journal_lock:
                         self._journal.sync()
             except Exception as error:
-                self.trouble = error
+                self.error = error
 
     def _merge(self, file: Path) -> None:
         observed, torn = read(file)
         for line in torn:
-            self._quarantine({"why": f"a torn line in {file.name}", "line": line})
+            self._quarantine({"reason": f"a torn line in {file.name}", "line": line})
         for thing, readings in observed.items():
-            for key, text in {"title": f"{thing}, recorded", **self._about}.items():
-                readings.attrs[key] = text
-            change = self.history.append(thing, readings, replacing=partial(self._tell, thing))
+            readings.attrs |= {"title": f"{thing}, recorded", **self._metadata}
+            change = self.history.append(
+                thing, readings, before_replacing=partial(self._log_replaced, thing)
+            )
             self.new += change.new
             self.known += change.known
             self.replaced += len(change.replaced)
         file.unlink()
 
-    def _tell(self, thing: str, replaced: pd.DataFrame) -> None:
-        """Put values aside before others take their place. After a crash, perhaps once more."""
+    def _log_replaced(self, thing: str, replaced: pd.DataFrame) -> None:
+        """Quarantine values before others replace them; after a crash, perhaps twice."""
         for row in json.loads(replaced.to_json(orient="records", date_format="iso")):
-            self._quarantine({"why": "replaced", "thing": thing, **row})
+            self._quarantine({"reason": "replaced", "thing": thing, **row})
 
-    def _quarantine(self, what: dict[str, Any]) -> None:
-        with self._putting_aside:
-            if self._aside.exists() and self._aside.stat().st_size > QUARANTINE_BYTES:
-                self._aside.replace(self._aside.with_name("aside-older.jsonl"))
-            with self._aside.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(what) + "\n")
+    def _quarantine(self, entry: dict[str, Any]) -> None:
+        with self._quarantine_lock:
+            if (
+                self._quarantine_file.exists()
+                and self._quarantine_file.stat().st_size > MAX_QUARANTINE_BYTES
+            ):
+                self._quarantine_file.replace(
+                    self._quarantine_file.with_name("quarantine-older.jsonl")
+                )
+            with self._quarantine_file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(entry) + "\n")

@@ -1,8 +1,8 @@
-"""Where a history lies: in a folder, or under a prefix of an S3 bucket; and how a file gets there.
+"""Files of a history, in a folder or under a prefix of an S3 bucket.
 
-A file is there whole or not at all. In a folder it is written aside, made to reach the disk, and
-then takes its name, and the folder is made to reach the disk as well. In a bucket an object is put
-in one request, which S3 itself shows whole or not at all.
+A file exists completely or not at all. In a folder, it is written under another name, synced to the
+disk and renamed, and the folder is synced as well. In a bucket, it is uploaded in one request,
+which S3 applies completely or not at all.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LOCK_TIMEOUT = 60.0
 
 
 class FileStore:
-    """A folder of files, here or in a bucket. Paths in it are relative and have forward slashes.
+    """A folder of files, local or in a bucket. Paths are relative and use forward slashes.
 
     Parameters
     ----------
     where
         A folder; or a URI that pyarrow knows, such as ``s3://bucket/prefix?region=us-east-2``. With
-        a file system it is a path in that.
+        ``filesystem``, it is a path in that file system.
     filesystem
-        For all that a URI cannot say: ``pyarrow.fs.S3FileSystem(anonymous=True, ...)``.
+        For options that a URI cannot express: ``pyarrow.fs.S3FileSystem(anonymous=True, ...)``.
     """
 
     def __init__(self, where: str | Path, filesystem: pyarrow.fs.FileSystem | None = None) -> None:
@@ -38,7 +38,7 @@ class FileStore:
         text = str(where)
         if filesystem is not None:
             self._system = filesystem
-            # A bucket's path has no scheme in pyarrow; people write it all the same.
+            # pyarrow expects a bucket path without the scheme, but people often include it.
             self._base = text.removeprefix("s3://").rstrip("/")
         elif "://" in text:
             self._system, base = pyarrow.fs.FileSystem.from_uri(text)
@@ -46,37 +46,37 @@ class FileStore:
         else:
             self._local = Path(where).expanduser().absolute()
             self._system, self._base = pyarrow.fs.LocalFileSystem(), self._local.as_posix()
-        # What a person may be shown: a URI may hold keys.
+        # A URI may hold keys, which must not be shown.
         self.name = re.sub("//[^/]*@", "//", text.partition("?")[0])
 
     @property
     def folder(self) -> Path | None:
-        """The folder, if it is one of this machine."""
+        """The local folder, or None for a bucket."""
         return self._local
 
     def list(self, path: str = "") -> list[str]:
-        """Name what is directly in a folder, in order, without what begins with ``.`` or ``_``."""
+        """Return the names in a folder, sorted, except those that start with ``.`` or ``_``."""
         selector = pyarrow.fs.FileSelector(self._path(path), allow_not_found=True)
         found = (info.base_name for info in self._system.get_file_info(selector))
         return sorted(name for name in found if name and not name.startswith((".", "_")))
 
     def read(self, path: str) -> Any:
-        """Open a file that stays as it is while it is read, whatever is written meanwhile.
+        """Open a file whose content does not change while it is read, even if it is replaced.
 
         Raises
         ------
         FileNotFoundError
-            There is no such file.
+            If there is no such file.
         """
         file = self._system.open_input_file(self._path(path))
         if self._local is not None:
             return file
-        # Of a bucket in one request: of two, the second may see another object.
+        # One request for the whole object: a second one might see its replacement.
         with file:
             return pa.BufferReader(file.read_buffer())
 
     def write(self, path: str, content: pa.Buffer) -> None:
-        """Put a file in its place, whole or not at all."""
+        """Write a file, completely or not at all."""
         if self._local is None:
             with self._system.open_output_stream(self._path(path), compression=None) as stream:
                 stream.write(content)
@@ -99,13 +99,13 @@ class FileStore:
         self._system.delete_file(self._path(path))
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other writers of this machine out meanwhile. A bucket has no such lock.
+    def lock(self) -> Iterator[None]:
+        """Keep other writers on this machine out. A bucket has no such lock.
 
         Raises
         ------
         TimeoutError
-            Another one writes, and does not end within a minute.
+            If another writer does not finish within a minute.
         """
         lock: Any = nullcontext()
         if self._local is not None:
@@ -115,8 +115,8 @@ class FileStore:
             lock.__enter__()
         except Timeout:
             raise TimeoutError(
-                f"Somebody else has been writing to {self.name} for {LOCK_TIMEOUT:.0f} s. Wait for"
-                " that program, or end it."
+                f"Cannot write to {self.name}: another program has been writing to it for"
+                f" {LOCK_TIMEOUT:.0f} s. Wait for that program, or end it."
             ) from None
         try:
             yield
@@ -128,9 +128,9 @@ class FileStore:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder reach the disk."""
+    """Force the names in a folder to the disk."""
     if os.name == "nt":
-        return  # Windows opens no folder; its file system keeps a log of names.
+        return  # Windows cannot open a folder; its file system journals the names.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

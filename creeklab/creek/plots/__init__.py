@@ -1,7 +1,7 @@
 """Pictures of the creek, each with the numbers behind it and the same thing said in words.
 
-See :mod:`creeklab.creek.plots.figure_style` for what all of them keep to. A span can be chosen by hand
-with :class:`creeklab.creek.plots.explore.Explorer`.
+See :mod:`creeklab.creek.plots.figure_style` for what all of them keep to. A span can be chosen by
+hand with :class:`creeklab.creek.plots.explore.Explorer`.
 """
 
 from creeklab.creek.plots.data_availability import missing

@@ -18,7 +18,7 @@ from creeklab.creek.plots.figure_style import (
     time_axis,
 )
 from creeklab.creek.readings.samples import numbers, times
-from creeklab.creek.readings.time_series import dropna, gaps, sampling_interval, seconds
+from creeklab.creek.readings.time_series import gaps, measured_values, sampling_interval, seconds
 
 _HATCHES = ("", "////", "....", "xxxx")
 _COLOURS = (BLUE, BROWN, GREY, "#3b8fc4")
@@ -118,7 +118,7 @@ def _monthly(readings: pd.DataFrame, column: str) -> pd.Series:
     time = times(readings)
     every = seconds(time)
     step = sampling_interval(every) if every.size > 1 else 1.0
-    there, _ = dropna(readings, column)
+    there, _ = measured_values(readings, column)
     month = time.tz_localize(None).to_numpy(dtype="datetime64[M]")
     months = np.arange(month[0], month[-1] + 1)
     edges = np.append(months, months[-1] + 1).astype("datetime64[s]").astype(np.int64)

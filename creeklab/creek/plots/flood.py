@@ -35,10 +35,10 @@ from creeklab.creek.plots.figure_style import (
     valid,
 )
 from creeklab.creek.readings.time_series import (
+    GAP_FACTOR,
     HOUR,
-    LOST,
-    dropna,
     gaps,
+    measured_values,
     sampling_interval,
     seconds,
     to_datetimes,
@@ -87,7 +87,7 @@ def flood_page(
     if number not in floods.index:
         raise ValueError(f"There is no flood {number} among these {len(floods)}.")
     flood = floods[floods.index == number].iloc[0]
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     start, peak, end = (_second(flood[name]) for name in ("start", "peak_time", "end"))
     part = clip(readings, start - before * HOUR, end + after * HOUR)
@@ -100,7 +100,7 @@ def flood_page(
     words = _flood_words(flood, rank, len(floods), table)
 
     figure, (top, bottom) = new_figure(6.4, [5, 2])
-    when, heights = dropna(part)
+    when, heights = measured_values(part)
     line(top, when, heights, BLUE)
     hatch_gaps(top, gaps(part))
     starts, ends = float(floods.attrs["start_ft"]), float(floods.attrs["end_ft"])
@@ -174,7 +174,7 @@ def _reached(
     own, heights = at[rows], stage[rows]
     step = sampling_interval(at)
     held = np.append(np.diff(own), step)
-    held[held > LOST * step] = step
+    held[held > GAP_FACTOR * step] = step
     found = []
     for name, height in landmarks.check(marks).items():
         over = np.flatnonzero(heights >= height)
@@ -255,7 +255,7 @@ def overlay(
     order = floods.sort_values("peak_ft", ascending=False, kind="stable")
     own = order.index[: min(most, len(STYLES))]
     title = title or f"{len(floods)} floods, laid over each other at their {align}"
-    step = sampling_interval(seconds(dropna(readings)[0]))
+    step = sampling_interval(seconds(measured_values(readings)[0]))
     figure, (axes,) = new_figure(4.6)
     for number, each in laid.groupby("flood"):
         if number not in own:
@@ -298,7 +298,7 @@ def overlay(
 def _broken(one: pd.DataFrame, step: float) -> tuple[Floats, Floats]:
     """Give hours and stages of one flood, with a break where readings are missing."""
     hours, stage = one["hours"].to_numpy(), one["stage_ft"].to_numpy()
-    after = np.flatnonzero(np.diff(hours) * HOUR > LOST * step) + 1
+    after = np.flatnonzero(np.diff(hours) * HOUR > GAP_FACTOR * step) + 1
     return np.insert(hours, after, hours[after]), np.insert(stage, after, np.nan)
 
 
@@ -328,7 +328,7 @@ def rise_rates(
     ValueError
         The readings are no table of readings, or never rise.
     """
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     at = seconds(time)
     rates = events.rise_rates(at, stage)
     told = ~np.isnan(rates)

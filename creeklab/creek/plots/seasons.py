@@ -20,7 +20,7 @@ from creeklab.creek.plots.figure_style import (
     new_figure,
 )
 from creeklab.creek.readings.samples import times
-from creeklab.creek.readings.time_series import dropna, sampling_interval, seconds
+from creeklab.creek.readings.time_series import measured_values, sampling_interval, seconds
 
 _DAY = 86400.0
 _WHOLE = 0.9  # of a day that has to be measured not to be called partly missing
@@ -54,7 +54,7 @@ def calendar(
     ValueError
         The readings are no table of readings, or nothing was measured.
     """
-    time, stage = dropna(readings)
+    time, stage = measured_values(readings)
     every = times(readings)
     daily = pd.Series(stage, index=time).resample("D").agg(["max", "count"])
     days = pd.date_range(every[0].floor("D"), every[-1].floor("D"), freq="D")
@@ -211,7 +211,7 @@ def temperature_cycles(
         if not found:
             raise ValueError("These readings have no temperature (a column ..temperature_degC).")
         column = found[0]
-    utc, values = dropna(readings, column)
+    utc, values = measured_values(readings, column)
     time = utc.tz_convert(zone)
     what = column.removesuffix("_degC").replace("_", " ")
     title = title or f"The year and the day of the {what}"

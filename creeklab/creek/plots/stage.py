@@ -32,7 +32,7 @@ from creeklab.creek.plots.figure_style import (
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.quality.quality import Quality
 from creeklab.creek.readings.samples import STAGE, TEMPERATURE, numbers, times
-from creeklab.creek.readings.time_series import dropna, gaps
+from creeklab.creek.readings.time_series import gaps, measured_values
 
 # Marker and colour of a flag: its shape tells it.
 _FLAGS = {SUSPECT: ("suspect", "^", "#e69f00"), FAIL: ("fail", "X", "#b00020")}
@@ -61,8 +61,9 @@ def hydrograph(
     Parameters
     ----------
     readings
-        A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``. Its
-        ``attrs``, where :func:`~creeklab.creek.readings.samples.load` set them, give title and source.
+        A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``.
+        Its ``attrs``, where :func:`~creeklab.creek.readings.samples.load` set them, give title and
+        source.
     title
         Above the picture. Default: the title of the sample.
     temperature
@@ -70,8 +71,8 @@ def hydrograph(
     thresholds
         Stages with a name to draw as lines: where a flood starts and ends, landmarks.
     quality
-        What :func:`creeklab.creek.quality.quality.check` found in these readings, or in the longer record
-        that they are from: what is suspect, or failed, is marked.
+        What :func:`creeklab.creek.quality.quality.check` found in these readings, or in the longer
+        record that they are from: what is suspect, or failed, is marked.
 
     Returns
     -------
@@ -185,7 +186,7 @@ def duration_curve(
     ValueError
         The readings are no table of readings, or nothing was measured.
     """
-    _, stage = dropna(readings)
+    _, stage = measured_values(readings)
     title = title or "How much of the time the creek is how high"
     ordered = np.sort(stage)[::-1]
     percent = 100 * np.arange(1, stage.size + 1) / (stage.size + 1)

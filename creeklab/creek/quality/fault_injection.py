@@ -1,27 +1,27 @@
-"""Faults put into good readings on purpose, so that whoever claims to find faults can be marked.
+"""Faults injected into good readings, to measure how well a check finds them.
 
-A real record has faults that nobody listed. Here the list comes first: a :class:`Fault` has a kind,
-a start, an end and a size, :func:`inject` puts it into a table of readings, and what a quality
-check finds afterwards can be compared with it, reading by reading (:meth:`Fault.covers`).
+Nobody lists the faults in a real record. Here the list comes first: a :class:`Fault` has a kind, a
+start, an end and a size, :func:`inject` applies it to a table of readings, and the findings of a
+quality check can then be compared with it, reading by reading (:meth:`Fault.covers`).
 
 ============ ============================================== =========================
-Kind         What it does to the readings from start to end Size
+Kind         Effect on the readings from start to end       Size
 ============ ============================================== =========================
-spike        adds the size                                  what is added
-gap          the value is missing, the row is there         (none)
+spike        adds the size                                  amount added
+gap          the row exists, but its value is missing       (none)
 flat line    repeats the last value before it               (none)
-drift        adds a line from nothing up to the size        what is added at the end
-noise        adds a normal random number to each            standard deviation
-dead sensor  gives the same value whatever the creek does   that value
-power cut    no row: nothing was measured and nothing sent  (none)
-network loss nothing: they were measured, but arrive late   (none)
+drift        adds a line that grows from zero to the size   amount added at the end
+noise        adds a normally distributed random number      standard deviation
+dead sensor  returns a constant, whatever the creek does    the constant
+power cut    removes the row: nothing measured, or sent     (none)
+network loss none: readings are measured, but arrive late   (none)
 ============ ============================================== =========================
 
-A dead sensor gives 0 unless told otherwise. That is what the Elkhorn's gives: its broken current
-loop reads far below zero depth, and the published code never lets a depth fall below 0.
+A dead sensor returns 0 by default. So does the Elkhorn's: a broken current loop reads far below
+zero depth, and the published code never lets a depth fall below 0.
 
-A network loss leaves the table as it is. It is for :class:`~creeklab.creek.sensor.replay.Replay`, which
-holds back what was measured during the loss until the network is there again.
+A network loss leaves the table unchanged. A replay (:mod:`creeklab.creek.sensor.replay`) delays the
+readings until the network is back.
 """
 
 from __future__ import annotations
@@ -35,18 +35,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.samples import STAGE, numbers, times
+from creeklab.creek.readings.samples import STAGE, add_processing, numbers, times
 
 Kind = Literal[
     "spike", "gap", "flat line", "drift", "noise", "dead sensor", "power cut", "network loss"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Of its slot a fault leaves free this many readings on each side: what is before and after a fault
-# is good data, and two faults never touch.
+# Good readings that a fault leaves on each side of its slot, so that two faults never touch.
 _MARGIN = 3
 
-# How long a fault lasts, in hours, from and to. A spike is one reading.
+# Shortest and longest duration of a fault, in hours. A spike is one reading.
 _HOURS: dict[Kind, tuple[float, float]] = {
     "spike": (0, 0),
     "gap": (1, 48),
@@ -58,7 +57,7 @@ _HOURS: dict[Kind, tuple[float, float]] = {
     "network loss": (0.5, 12),
 }
 
-# How large it is, as a multiple of the scale, from and to; the sign is random too.
+# Smallest and largest size, as a multiple of the scale; the sign is random too.
 _SIZES: dict[Kind, tuple[float, float]] = {
     "spike": (1, 3),
     "drift": (0.5, 2),
@@ -68,22 +67,22 @@ _SIZES: dict[Kind, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: what goes wrong, from when to when, and how badly.
+    """One fault: its kind, when it starts and ends, and its size.
 
     Parameters
     ----------
     kind
         One of :data:`KINDS`.
     start, end
-        Its first and its last moment, both included, with a time zone.
+        Its first and last time, both inclusive, with a time zone.
     size
-        In the unit of the column that it is put into; what it means, the kind decides.
+        In the unit of the column; its meaning depends on the kind.
 
     Raises
     ------
     ValueError
-        There is no such kind, a time has no zone, the end is before the start, or the size is no
-        number.
+        If there is no such kind, a time has no zone, the end is before the start, or the size is
+        not a number.
     """
 
     kind: Kind
@@ -93,65 +92,63 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"There is no fault {self.kind!r}. There are: {', '.join(KINDS)}.")
+            raise ValueError(f"There is no fault {self.kind!r}. Faults: {', '.join(KINDS)}.")
         if self.start.tzinfo is None or self.end.tzinfo is None:
-            raise ValueError(f"The {self.kind} needs a start and an end with a time zone.")
+            raise ValueError(f"The start and the end of the {self.kind} need a time zone.")
         if self.end < self.start:
             raise ValueError(f"The {self.kind} ends ({self.end}) before it starts ({self.start}).")
         if not np.isfinite(self.size):
-            raise ValueError(f"The size of the {self.kind} is {self.size}, which is no size.")
+            raise ValueError(f"The size of the {self.kind} is {self.size}, which is not a number.")
 
     def covers(self, index: pd.DatetimeIndex) -> NDArray[np.bool_]:
-        """Say of each time whether the fault was there then."""
+        """Return for each time whether the fault was present."""
         return np.asarray((index >= self.start) & (index <= self.end), dtype=bool)
 
 
 def inject(readings: pd.DataFrame, faults: Iterable[Fault], *, column: str = STAGE) -> pd.DataFrame:
-    """Put faults into one column of a table of readings.
+    """Inject faults into one column of a table of readings.
 
     Parameters
     ----------
     readings
         A table of readings (see :mod:`creeklab.creek.readings.samples`); it is not changed.
     faults
-        Put in one after the other, in this order.
+        Applied one after the other, in this order.
     column
-        The column that the faults are of.
+        The column that the faults apply to.
 
     Returns
     -------
     pandas.DataFrame
-        A copy with the faults, and without the rows of a power cut. What was not measured stays
-        NaN, except that a dead sensor and a flat line give a value all the same. ``attrs`` are
-        those of the readings; ``processing`` in them says which faults were put in.
+        A copy with the faults, and without the rows of a power cut. Values that were not measured
+        stay NaN, except during a dead sensor or a flat line. ``attrs`` are those of the readings;
+        ``processing`` also lists the faults.
 
     Raises
     ------
     ValueError
-        The readings are no table of readings, or have no such column of numbers.
+        If this is not a table of readings, or has no such column of numbers.
     """
     index = times(readings)
-    values, there = numbers(readings, column), np.ones(len(index), dtype=bool)
+    values, kept = numbers(readings, column), np.ones(len(index), dtype=bool)
     faults = list(faults)
     for fault in faults:
         hit = fault.covers(index)
         if fault.kind == "power cut":
-            there &= ~hit
+            kept &= ~hit
         elif hit.any():
-            values[hit] = _wrong(fault, index, values, hit)
-    changed = readings.assign(**{column: values})[there]
+            values[hit] = _faulty_values(fault, index, values, hit)
+    changed = readings.assign(**{column: values})[kept]
     if faults:
         counted = ", ".join(f"{n} {kind}" for kind, n in Counter(f.kind for f in faults).items())
-        said = [text for text in [readings.attrs.get("processing")] if text]
-        said += [f"faults put into {column} on purpose: {counted}"]
-        changed.attrs = {**readings.attrs, "processing": "; ".join(said)}
+        add_processing(changed, f"faults injected into {column}: {counted}")
     return changed
 
 
-def _wrong(
+def _faulty_values(
     fault: Fault, index: pd.DatetimeIndex, values: NDArray[np.float64], hit: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Give what is read instead of the values that a fault hits."""
+    """Return the readings that replace the values in the rows of a fault."""
     good = values[hit]
     match fault.kind:
         case "spike":
@@ -167,7 +164,7 @@ def _wrong(
             passed = np.asarray((index[hit] - fault.start) / length) if length else 1.0
             return good + fault.size * passed
         case "noise":
-            # Seeded by the fault itself: the same list of faults always gives the same readings.
+            # The fault is the seed, so the same faults always produce the same readings.
             random = np.random.default_rng(abs(fault.start.value))
             return good + random.normal(0, abs(fault.size), good.size)
         case "dead sensor":
@@ -175,13 +172,13 @@ def _wrong(
     return good  # a network loss
 
 
-def remove_readings(index: pd.DatetimeIndex, faults: Iterable[Fault]) -> pd.DatetimeIndex:
-    """Say when the reading of each time can leave the device: later only in a network loss."""
-    moments = index.to_series()
+def send_times(index: pd.DatetimeIndex, faults: Iterable[Fault]) -> pd.DatetimeIndex:
+    """Return when the reading of each time can be sent: later only during a network loss."""
+    sent = index.to_series()
     for fault in faults:
         if fault.kind == "network loss":
-            moments[fault.covers(index)] = fault.end
-    return pd.DatetimeIndex(moments)
+            sent[fault.covers(index)] = fault.end
+    return pd.DatetimeIndex(sent)
 
 
 def random_faults(
@@ -192,37 +189,37 @@ def random_faults(
     each: int = 3,
     scale: float = 1.0,
 ) -> list[Fault]:
-    """Make up faults for a record: as many of each kind, spread over it, none near another.
+    """Return random faults, equally many of each kind, spread over a record and never adjacent.
 
-    The record is cut into as many slots of equally many readings as there will be faults. Which
-    kind comes into which slot, where it starts there, how long it lasts and how large it is are
-    random, and the same for the same seed. A fault that would last longer than its slot is shorter.
+    The record is divided into one slot per fault, with equal numbers of readings. The kind of fault
+    in each slot, its start, duration and size are random, and the same for the same seed. A fault
+    that would not fit into its slot is shortened.
 
     Parameters
     ----------
     index
-        The times of the readings, increasing. Give only those at which something was measured
-        (``readings[STAGE].dropna().index``): nobody can find a fault in a gap.
+        The times of the readings, increasing. Pass only times at which something was measured
+        (``readings[STAGE].dropna().index``), because nobody can find a fault in a gap.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
     kinds
-        Which kinds.
+        Kinds of faults.
     each
-        How many of each kind.
+        Number of faults of each kind.
     scale
-        What counts as a large change in this creek, in the unit of the column: a spike is one to
-        three times as large, a drift half to twice, noise has a tenth to three tenths of it as its
-        standard deviation.
+        A large change in this creek, in the unit of the column. A spike is one to three times as
+        large, a drift half to twice, and the standard deviation of noise is a tenth to three
+        tenths.
 
     Returns
     -------
     list of Fault
-        In the order of time.
+        In order of time.
 
     Raises
     ------
     ValueError
-        The record has too few readings for so many faults.
+        If the record has too few readings for so many faults.
     """
     random = np.random.default_rng(seed)
     order = [kind for kind in kinds for _ in range(each)]
@@ -231,7 +228,7 @@ def random_faults(
     if order and length < 2 * _MARGIN + 2:
         raise ValueError(
             f"{len(index)} readings are too few for {len(order)} faults with good readings in"
-            f" between: take at least {len(order) * (2 * _MARGIN + 2)} readings, or fewer faults."
+            f" between. Use at least {len(order) * (2 * _MARGIN + 2)} readings, or fewer faults."
         )
     return [
         _random_fault(kind, index[slot * length : (slot + 1) * length], random, scale)
@@ -243,8 +240,8 @@ def _random_fault(
     kind: Kind, slot: pd.DatetimeIndex, random: np.random.Generator, scale: float
 ) -> Fault:
     first = int(random.integers(_MARGIN, len(slot) // 2 + 1))
-    long = pd.Timedelta(minutes=round(60 * random.uniform(*_HOURS[kind])))
-    last = int(slot.searchsorted(slot[first] + long, side="right")) - 1
+    duration = pd.Timedelta(minutes=round(60 * random.uniform(*_HOURS[kind])))
+    last = int(slot.searchsorted(slot[first] + duration, side="right")) - 1
     last = min(last, len(slot) - 1 - _MARGIN)
     size = 0.0
     if kind in _SIZES:

@@ -1,12 +1,12 @@
-"""How much of what is wrong does the quality check find, and how much of what it finds is wrong?
+"""How many faults the quality check finds, and how many of its findings are faults.
 
-Faults are put into a good record on purpose (:mod:`~creeklab.creek.quality.fault_injection`), so the right answers
-are known. **Recall** is the share of the faults that were found, **precision** the share of the
-findings that were faults. Either alone is easy: flag everything, or nothing.
+Faults are injected into a good record (:mod:`~creeklab.creek.quality.fault_injection`), so the
+right answers are known. **Recall** is the share of the faults that were found, **precision** the
+share of the findings that were faults. Either alone is easy: flag everything, or nothing.
 
-A finding counts as right only if it says what is the matter: a dead sensor that is called a drift
-is a miss of the one and a false alarm of the other. A gap found is right if it is one of the faults
-or was in the record before.
+A finding counts as right only if it names the fault: a dead sensor that is called a drift is a miss
+of the one and a false alarm of the other. A gap is right if it is one of the faults or was in the
+record before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from creeklab.creek.quality.fault_injection import Fault
 from creeklab.creek.quality.quality import Quality
 
-# Which findings name a fault. A spike far out is also out of range, and says so.
+# Findings that name each kind of fault. A large spike is also out of range.
 NAMES: dict[str, tuple[str, ...]] = {
     "spike": ("spike", "out of range", "rate of change"),
     "gap": ("missing",),
@@ -29,7 +29,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "dead sensor": ("dead sensor", "out of range"),
 }
 
-# Which faults a finding may be about.
+# Kinds of fault that each kind of finding may come from.
 CAUSES: dict[str, tuple[str, ...]] = {
     "spike": ("spike", "noise"),
     "rate of change": ("spike", "noise"),
@@ -42,32 +42,32 @@ CAUSES: dict[str, tuple[str, ...]] = {
 }
 
 
-def score(
+def detection_scores(
     found: Iterable[Quality],
     faults: Iterable[Iterable[Fault]],
     clean: Quality | None = None,
 ) -> pd.DataFrame:
-    """Mark a quality check against the faults that were put in.
+    """Compare the findings of the quality check with the faults that were injected.
 
     Parameters
     ----------
     found
-        What was found in records with faults.
+        The results for records with faults.
     faults
         The faults of each of those records.
     clean
-        What was found in the record before. It is neither right nor wrong to find it again.
+        The result for the record before. Finding the same again is neither right nor wrong.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``kind``, first of faults, then of findings no fault is called by: ``faults``
-        put in, ``found`` of them, ``recall``; ``findings`` of this name, ``right`` of them,
-        ``precision``. NaN where there was nothing to find, or nothing found.
+        Indexed by ``kind``, first of faults, then of findings that no fault is named after:
+        ``faults`` injected, ``found`` of them, ``recall``; ``findings`` of this kind, ``right`` of
+        them, ``precision``. NaN where there was nothing to find, or nothing was found.
     """
     counts: dict[str, list[int]] = {}
-    for check, put_in in zip(found, faults, strict=True):
-        _count(counts, check, list(put_in), clean)
+    for check, injected in zip(found, faults, strict=True):
+        _count(counts, check, list(injected), clean)
     table = pd.DataFrame.from_dict(
         counts, orient="index", columns=["faults", "found", "findings", "right"]
     ).rename_axis("kind")
@@ -79,10 +79,10 @@ def score(
 def _count(
     counts: dict[str, list[int]], check: Quality, faults: list[Fault], clean: Quality | None
 ) -> None:
-    stretches = check.intervals
-    known = clean.intervals if clean is not None else stretches.iloc[:0]
+    intervals = check.intervals
+    known = clean.intervals if clean is not None else intervals.iloc[:0]
     old = {(k, a, b) for k, a, b in zip(*_columns(known), strict=True)}
-    findings = [each for each in zip(*_columns(stretches), strict=True) if each not in old]
+    findings = [each for each in zip(*_columns(intervals), strict=True) if each not in old]
     for fault in faults:
         row = counts.setdefault(fault.kind, [0] * 4)
         row[0] += 1
@@ -101,5 +101,5 @@ def _count(
         )
 
 
-def _columns(stretches: pd.DataFrame) -> tuple[pd.Series, ...]:
-    return stretches["kind"], stretches["start"], stretches["end"]
+def _columns(intervals: pd.DataFrame) -> tuple[pd.Series, ...]:
+    return intervals["kind"], intervals["start"], intervals["end"]

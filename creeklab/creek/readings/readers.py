@@ -1,19 +1,20 @@
-"""Files of others, read into tables of readings.
+"""Readers that turn other people's files into tables of readings.
 
 =============================== ====================================================================
-:func:`read_rdb`                what the USGS serves: tab-separated, with a commented head
-:func:`read_nwis_parquet`       what the hydrofunctions package writes of it
-:func:`read_trout_creek`        a log of the home-made gauge at Trout Creek: a lidar above the water
-:func:`read_csv`                anyone's logger: you say which column is what, in which unit
+:func:`read_rdb`                a USGS download (RDB): tab-separated, with a commented header
+:func:`read_nwis_parquet`       the Parquet file that the hydrofunctions package makes of one
+:func:`read_trout_creek`        a log of the homemade gage at Trout Creek: a lidar above the water
+:func:`read_csv`                any logger's file: you name the columns and their units
 =============================== ====================================================================
 
-Each gives a table as :mod:`creeklab.creek.readings.samples` defines it: in UTC, in order, no time twice,
-columns named with their unit, and NaN for what was not measured, also if the file has a number
-there that somebody interpolated. How rows out of order and the like are handled, the table in
-:mod:`creeklab.creek.readings.time_series` says; what was done is told in ``attrs["processing"]``. What cannot be
-read is an error that names column and row.
+Each returns a table as :mod:`creeklab.creek.readings.samples` defines it: in UTC, strictly
+increasing in time, column names ending in their unit, and NaN for values that were not measured,
+even if the file has an interpolated number there. The table in
+:mod:`creeklab.creek.readings.time_series` says how problems such as rows out of order are handled;
+``attrs["processing"]`` lists what was done. Anything unreadable raises an error that names column
+and row.
 
-Rows are counted from 0, after the head.
+Rows are counted from 0, after the header.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from creeklab.creek.readings.samples import STAGE, TEMPERATURE
+from creeklab.creek.readings.samples import STAGE, TEMPERATURE, list_columns
 from creeklab.creek.readings.time_series import as_numbers, sort_by_time, utc
 from creeklab.creek.readings.units import UNITS, converter, unit_of
 
@@ -38,34 +39,34 @@ PARAMETERS = {
     "00095": "specific_conductance_uS_cm",
     "63680": "turbidity_FNU",
 }
-"""The USGS's parameter codes, and which column each becomes."""
+"""USGS parameter codes, and the column that each becomes."""
 
 HOURS_BEHIND_UTC = {
     **{"UTC": 0, "GMT": 0, "AST": 4, "ADT": 3, "EST": 5, "EDT": 4, "CST": 6, "CDT": 5},
     **{"MST": 7, "MDT": 6, "PST": 8, "PDT": 7, "AKST": 9, "AKDT": 8, "HST": 10, "HDT": 9},
 }
-"""The time zones that the USGS writes beside each time (``tz_cd``)."""
+"""Time zones that the USGS writes beside each time (``tz_cd``)."""
 
 NOT_A_VALUE = frozenset(
     "*** -- Bkw Dis Eqp Fld Ice Mnt Pmp Rat Ssn Tst Unk Zfl".split()  # noqa: SIM905
 )
-"""What the USGS writes in the place of a value: equipment at fault, ice, backwater, and so on."""
+"""Codes that the USGS writes instead of a value: ``Eqp`` (equipment fault), ``Ice``, and so on."""
 
 INTERPOLATED = "~"
-"""The USGS's code of a value that its system interpolated."""
+"""USGS code for a value that its system interpolated."""
 
 HF_INTERPOLATED = "hf.missing"
-"""The qualifier of a value that hydrofunctions interpolated."""
+"""Qualifier of a value that hydrofunctions interpolated."""
 
 CM_PER_FT = 30.48
 
 
 def read_rdb(path: str | Path) -> pd.DataFrame:
-    """Read a file of the USGS's (RDB): instantaneous values of one site.
+    """Read a USGS file (RDB) with the instantaneous values of one site.
 
-    Each row is put into UTC by its own zone (``tz_cd``), so the hour that summer time repeats is no
-    question. A value with the code ``~`` was interpolated by the USGS's system, and one that is
-    a word (``Ice``, ``Eqp``, ...) is none; both become NaN.
+    Each row is converted to UTC by its own zone (``tz_cd``), so the hour that daylight saving time
+    repeats is unambiguous. A value with the code ``~`` was interpolated by the USGS's system, and a
+    word in place of a value (``Ice``, ``Eqp``, ...) is not a value; both become NaN.
 
     Parameters
     ----------
@@ -75,45 +76,48 @@ def read_rdb(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A column for each parameter that is in :data:`PARAMETERS`. ``attrs`` hold ``site``,
-        ``source``, ``licence``, ``datum``, ``units``, ``processing``; ``codes`` in them counts the
-        quality codes of each column, such as ``{"stage_ft": {"P": 6587, "P:~": 36}}``.
+        One column for each parameter in :data:`PARAMETERS`. ``attrs`` holds ``site``, ``source``,
+        ``licence``, ``datum``, ``units`` and ``processing``; ``codes`` counts the quality codes of
+        each column, such as ``{"stage_ft": {"P": 6587, "P:~": 36}}``.
 
     Raises
     ------
     ValueError
-        This is no such file, or of several sites, or a row of it cannot be read.
+        If the file has another format or several sites, or a row cannot be read.
     """
     text = Path(path).read_text(encoding="utf-8", errors="replace")
     head = [line for line in text.splitlines() if line.startswith("#")]
     rows = _table(path, sep="\t", comment="#")
     if not {"datetime", "tz_cd"} <= set(rows) or not _are_widths(rows.iloc[0]):
         raise ValueError(
-            f"{path} is no RDB file of instantaneous values: it needs the columns 'datetime' and"
-            f" 'tz_cd', and under the names a row of widths such as 5s. It has {_list(rows)}."
+            f"{path} is not an RDB file of instantaneous values. Such a file has the columns"
+            " 'datetime' and 'tz_cd', and a row of widths such as 5s below their names. This one"
+            f" has {list_columns(rows)}."
         )
     rows = rows.iloc[1:].reset_index(drop=True)
     sites = sorted(rows["site_no"].dropna().unique()) if "site_no" in rows else []
     if len(sites) > 1:
-        raise ValueError(f"{path} has {len(sites)} sites, {', '.join(sites)}: read one of each.")
+        raise ValueError(
+            f"{path} has {len(sites)} sites ({', '.join(sites)}). Download one file per site."
+        )
     index = _local_to_utc(rows)
     values, codes = {}, {}
     blank = interpolated = 0
     for name, parameter in _parameters(rows).items():
         column = PARAMETERS[parameter]
-        given, code = rows[name], rows.get(f"{name}_cd", pd.Series("", rows.index)).fillna("")
-        word = given.isin(NOT_A_VALUE)
-        guess = code.str.contains(INTERPOLATED, regex=False)
-        blank, interpolated = blank + int(word.sum()), interpolated + int(guess.sum())
-        numbers = as_numbers(given.mask(word).set_axis(index), name)
-        values[column] = numbers.mask(guess.to_numpy())
+        text, code = rows[name], rows.get(f"{name}_cd", pd.Series("", rows.index)).fillna("")
+        is_word = text.isin(NOT_A_VALUE)
+        guessed = code.str.contains(INTERPOLATED, regex=False)
+        blank, interpolated = blank + int(is_word.sum()), interpolated + int(guessed.sum())
+        numbers = as_numbers(text.mask(is_word).set_axis(index), name)
+        values[column] = numbers.mask(guessed.to_numpy())
         codes[column] = {
             str(key): int(count) for key, count in code[code != ""].value_counts().items()
         }
     if not values:
         raise ValueError(
-            f"{path} has none of the parameters {', '.join(PARAMETERS)} in its columns,"
-            f" {_list(rows)}."
+            f"{path} has none of the parameters {', '.join(PARAMETERS)}. Its columns are"
+            f" {list_columns(rows)}."
         )
     named = [match[1] for line in head if (match := re.match(r"#\s+(USGS \d+ .+)", line))]
     return _readings(
@@ -124,8 +128,8 @@ def read_rdb(path: str | Path) -> pd.DataFrame:
             "licence": "Public domain (work of the United States government)",
             "datum": "stage_ft is the gage height above the station's own datum",
             "processing": (
-                f"Put into UTC by tz_cd; {interpolated} values that were interpolated (~) and"
-                f" {blank} words in the place of a value left empty"
+                f"Converted to UTC by tz_cd; {interpolated} interpolated values (~) and {blank}"
+                " words in place of a value left empty"
             ),
             "codes": codes,
         },
@@ -133,7 +137,7 @@ def read_rdb(path: str | Path) -> pd.DataFrame:
 
 
 def read_nwis_parquet(path: str | Path) -> pd.DataFrame:
-    """Read a Parquet file that hydrofunctions made of a site of the USGS's.
+    """Read a Parquet file that hydrofunctions made from one USGS site.
 
     A value whose qualifier contains ``hf.missing`` was interpolated by that package, not measured,
     and becomes NaN.
@@ -146,12 +150,12 @@ def read_nwis_parquet(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As of :func:`read_rdb`.
+        As from :func:`read_rdb`.
 
     Raises
     ------
     ValueError
-        This is no such file, or one of several sites.
+        If the file has another format or several sites.
     """
     rows = pd.read_parquet(path)
     pattern = re.compile(r"USGS:(\d+):(\d{5}):\d{5}")
@@ -160,17 +164,17 @@ def read_nwis_parquet(path: str | Path) -> pd.DataFrame:
     known = {name: PARAMETERS[match[2]] for name, match in found.items() if match[2] in PARAMETERS}
     if len(sites) != 1 or not known:
         raise ValueError(
-            f"{path} is no file of one site of the USGS's: it has {_list(rows)}, and should have"
-            " columns such as 'USGS:01581752:00065:00000'."
+            f"{path} is not a file of one USGS site: it has {list_columns(rows)}, but needs"
+            " columns such as 'USGS:01581752:00065:00000' of one site."
         )
     values, codes = {}, {}
     interpolated = 0
     index = utc(rows.index, None)
     for name, column in known.items():
         qualifiers = rows.get(f"{name}_qualifiers", pd.Series("", rows.index)).fillna("")
-        guess = qualifiers.str.contains(HF_INTERPOLATED, regex=False).to_numpy(dtype=bool)
-        interpolated += int(guess.sum())
-        values[column] = as_numbers(rows[name].set_axis(index), str(name)).mask(guess)
+        guessed = qualifiers.str.contains(HF_INTERPOLATED, regex=False).to_numpy(dtype=bool)
+        interpolated += int(guessed.sum())
+        values[column] = as_numbers(rows[name].set_axis(index), str(name)).mask(guessed)
         codes[column] = {str(key): int(n) for key, n in qualifiers.value_counts().items()}
     order = [column for column in PARAMETERS.values() if column in values]
     return _readings(
@@ -180,41 +184,42 @@ def read_nwis_parquet(path: str | Path) -> pd.DataFrame:
             "source": "U.S. Geological Survey, National Water Information System",
             "licence": "Public domain (work of the United States government)",
             "datum": "stage_ft is the gage height above the station's own datum",
-            "processing": (f"{interpolated} values that were interpolated (hf.missing) left empty"),
+            "processing": f"{interpolated} interpolated values (hf.missing) left empty",
             "codes": codes,
         },
     )
 
 
 def read_trout_creek(path: str | Path, constant_cm: float | None = None) -> pd.DataFrame:
-    """Read a log of the gauge at Trout Creek (Wickert et al. 2022): a lidar above the water.
+    """Read a log of the gage at Trout Creek (Wickert et al. 2022), a lidar above the water.
 
     Parameters
     ----------
     path
         A file ``Log....txt``.
     constant_cm
-        Range at stage 0: stage is this minus the range. None is the largest range in the file, so
-        that 0 ft is the lowest water in it. The gauge was mounted anew for each deployment.
+        Range at stage 0; the stage is this minus the range. None uses the largest range in the
+        file, so that 0 ft is the lowest water in it. The gage was remounted for each deployment.
 
     Returns
     -------
     pandas.DataFrame
-        ``stage_ft`` (rounded to 0.001 ft), ``range_cm`` and ``box_temperature_degC``: inside the
-        logger's box, neither of the air nor of the water.
+        ``stage_ft`` (rounded to 0.001 ft), ``range_cm`` and ``box_temperature_degC``, which is the
+        temperature inside the logger's box, not of the air or the water.
 
     Raises
     ------
     ValueError
-        This is no such log, or a row of it cannot be read.
+        If the file is not such a log, or a row cannot be read.
     """
-    # The first line is the logger's own, and every row ends in a comma.
+    # The first line identifies the logger, and every row ends in a comma.
     rows = _table(path, header=1, index_col=False, skipinitialspace=True, na_values="NAN")
     names = {"range_cm": "Range [cm]", "box_temperature_degC": "TempOB [C]"}
     missing = [name for name in ("Time [UTC]", *names.values()) if name not in rows]
     if missing:
         raise ValueError(
-            f"{path} is no log of that gauge: no column {missing[0]!r}, {_list(rows)}."
+            f"{path} is not a log of the Trout Creek gage: it has no column {missing[0]!r}, only"
+            f" {list_columns(rows)}."
         )
     index = _parsed(rows["Time [UTC]"], "%Y/%m/%d %H:%M:%S", "UTC")
     values = {
@@ -225,11 +230,11 @@ def read_trout_creek(path: str | Path, constant_cm: float | None = None) -> pd.D
     return _readings(
         pd.DataFrame({STAGE: stage, **values}),
         {
-            "site": "Trout Creek, Minnesota: a home-made stream gauge on a bridge",
+            "site": "Trout Creek, Minnesota: a homemade stream gage on a bridge",
             "source": "Wickert et al. (2022), Trout Creek stream gauge, doi 10.5281/zenodo.7192005",
             "licence": "CC BY 4.0 (cite the source; changes are listed under processing)",
             "datum": f"stage_ft = ({constant:g} - range_cm) / 30.48, no surveyed datum",
-            "processing": "Stage computed from range as the datum says, rounded to 0.001 ft",
+            "processing": "Stage computed from the range (see datum), rounded to 0.001 ft",
         },
     )
 
@@ -241,29 +246,29 @@ def read_csv(
     time: str,
     zone: str | None = None,
     format: str | None = None,
-    about: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Read the file of anyone's logger.
+    """Read the file of any logger.
 
     Parameters
     ----------
     path
         The file, or one that is open.
     columns
-        For each column to make, whose name ends in the unit it shall have, which column of the file
-        it is and in which unit that is: ``{"stage_ft": ("Level (m)", "m")}``. Known units are those
+        For each column to create, whose name ends in the unit it will have, the name of the column
+        in the file and its unit there: ``{"stage_ft": ("Level (m)", "m")}``. Known units are those
         of :data:`creeklab.creek.readings.units.UNITS`.
     time
         The column of the file that holds the times.
     zone
-        The time zone of times that have none, ``"America/New_York"``. A logger that does not know
-        summer time has another, all year: ``"Etc/GMT+5"`` is five hours behind UTC.
+        The time zone of times that have none, ``"America/New_York"``. A logger without daylight
+        saving time has the same offset all year: ``"Etc/GMT+5"`` is five hours behind UTC.
     format
-        How the times are written, as of `strptime`: ``"%d.%m.%Y %H:%M"``. None is ISO 8601. Nothing
-        is guessed: 01/02/2018 is a day in January or in February.
-    about
-        What to say of the readings: ``source``, ``site``, ``datum``, ``licence``.
+        Format of the times, as for `strptime`: ``"%d.%m.%Y %H:%M"``. None is ISO 8601. Nothing is
+        guessed: 01/02/2018 can be a day in January or in February.
+    metadata
+        ``source``, ``site``, ``datum`` and ``licence`` of the readings, kept in ``attrs``.
     options
         Anything else for `pandas.read_csv`: ``sep=";"``, ``decimal=","``, ``skiprows=8``,
         ``na_values=["-9999"]``, ``encoding="latin-1"``.
@@ -271,12 +276,12 @@ def read_csv(
     Returns
     -------
     pandas.DataFrame
-        With these columns.
+        A table of readings with these columns.
 
     Raises
     ------
     ValueError
-        The file is empty, a column is not there, a unit is not known or contradicts the one in the
+        If the file is empty, a column is missing, a unit is unknown or contradicts the one in the
         column's own name, or a row cannot be read; the message names column and row.
 
     Examples
@@ -291,67 +296,69 @@ def read_csv(
     """
     convert = {column: converter(unit, column) for column, (_, unit) in columns.items()}
     if not columns:
-        raise ValueError("Which columns? Say it such as {'stage_ft': ('Level (m)', 'm')}.")
+        raise ValueError(
+            "No columns are given. Pass, for example, {'stage_ft': ('Level (m)', 'm')}."
+        )
     decimal = options.pop("decimal", ".")
     rows = _table(path, **options)
     for name in (time, *(name for name, _ in columns.values())):
         if name not in rows:
-            raise ValueError(f"There is no column {name!r} in {path}, only {_list(rows)}.")
+            raise ValueError(f"There is no column {name!r} in {path}, only {list_columns(rows)}.")
     index = _parsed(rows[time], format, zone)
     values = {}
     for column, (name, unit) in columns.items():
-        _same_unit(name, unit)
-        given = rows[name] if decimal == "." else rows[name].str.replace(decimal, ".", regex=False)
-        numbers = as_numbers(given.set_axis(index), name).to_numpy()
+        _check_unit(name, unit)
+        text = rows[name] if decimal == "." else rows[name].str.replace(decimal, ".", regex=False)
+        numbers = as_numbers(text.set_axis(index), name).to_numpy()
         values[column] = convert[column](numbers)
-    said = [f"{column} from {name!r} in {unit}" for column, (name, unit) in columns.items()]
+    origins = [f"{column} from {name!r} in {unit}" for column, (name, unit) in columns.items()]
     return _readings(
-        pd.DataFrame(values, index=index), {"processing": ", ".join(said), **(about or {})}
+        pd.DataFrame(values, index=index), {"processing": ", ".join(origins), **(metadata or {})}
     )
 
 
-# --- what they share ------------------------------------------------------------------------------
+# --- shared by the readers -----------------------------------------------------------------------
 
 
 def _table(path: str | Path | IO[str], **options: Any) -> pd.DataFrame:
-    """Read a table of text, so that nothing is taken for something else."""
+    """Read a table as text, so that pandas converts nothing on its own."""
     try:
-        given = {"dtype": str, "keep_default_na": False, "na_values": [""], **options}
-        rows: pd.DataFrame = pd.read_csv(path, **given)
+        text = {"dtype": str, "keep_default_na": False, "na_values": [""]}
+        rows: pd.DataFrame = pd.read_csv(path, **{**text, **options})
     except pd.errors.EmptyDataError:
-        raise ValueError(f"{path} is empty: there is nothing to read from it.") from None
+        raise ValueError(f"{path} is empty.") from None
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from None
     if rows.empty:
-        raise ValueError(f"{path} has a head, {_list(rows)}, but no rows.")
+        raise ValueError(f"{path} has a header ({list_columns(rows)}) but no rows.")
     return rows
 
 
-def _readings(values: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
-    """Put them in order, and say what they are."""
+def _readings(values: pd.DataFrame, metadata: dict[str, Any]) -> pd.DataFrame:
+    """Sort the values by time and attach their metadata."""
     units = {column: unit_of(str(column)) for column in values}
-    attrs: dict[Any, Any] = {"time_zone": "UTC", **about, "units": units}
+    attrs: dict[Any, Any] = {"time_zone": "UTC", **metadata, "units": units}
     values.attrs = attrs
     return sort_by_time(values)
 
 
-def _parsed(given: pd.Series, format: str | None, zone: str | None) -> pd.DatetimeIndex:
-    """Read times that are written in one way."""
-    text = given.str.strip()
+def _parsed(column: pd.Series, format: str | None, zone: str | None) -> pd.DatetimeIndex:
+    """Parse a column of times that all have one format."""
+    text = column.str.strip()
     blank = np.flatnonzero(text.isna() | (text == ""))
     if blank.size:
-        raise ValueError(f"Row {blank[0]} has no time in column {given.name!r}.")
+        raise ValueError(f"Row {blank[0]} has no time in column {column.name!r}.")
     if format is None:
         wrong = np.flatnonzero(~text.str.match(_ISO))
-        how = "in ISO 8601 (2018-08-31 12:00); if they are written in another way, give format"
+        expected = "in ISO 8601 (2018-08-31 12:00). For another format, pass format"
     else:
         times = pd.to_datetime(text, format=format, errors="coerce", utc="%z" in format)
         wrong = np.flatnonzero(times.isna())
-        how = f"as {format!r} says"
+        expected = f"in the format {format!r}"
     if wrong.size:
         raise ValueError(
-            f"Row {wrong[0]} has {given.iloc[wrong[0]]!r} in column {given.name!r}, which is no"
-            f" time {how}."
+            f"Row {wrong[0]} has {column.iloc[wrong[0]]!r} in column {column.name!r}, which is"
+            f" not a time {expected}."
         )
     return utc(text if format is None else times, zone)
 
@@ -361,12 +368,12 @@ _ISO = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$"
 
 def _local_to_utc(rows: pd.DataFrame) -> pd.DatetimeIndex:
     hours = rows["tz_cd"].map(HOURS_BEHIND_UTC)
-    strange = np.flatnonzero(hours.isna())
-    if strange.size:
-        row = int(strange[0])
+    unknown = np.flatnonzero(hours.isna())
+    if unknown.size:
+        row = int(unknown[0])
         raise ValueError(
-            f"Row {row} has {rows['tz_cd'].iloc[row]!r} in column 'tz_cd', which is no time zone"
-            f" of the USGS's: {', '.join(HOURS_BEHIND_UTC)}."
+            f"Row {row} has {rows['tz_cd'].iloc[row]!r} in column 'tz_cd', which is not a time zone"
+            f" of the USGS: {', '.join(HOURS_BEHIND_UTC)}."
         )
     behind = pd.to_timedelta(hours, unit="h")
     return (
@@ -382,25 +389,25 @@ def _parameters(rows: pd.DataFrame) -> dict[str, str]:
         if match and match[1] in PARAMETERS:
             if match[1] in found.values():
                 raise ValueError(
-                    f"Parameter {match[1]} is in two columns, {name!r} is one: two sensors of one"
-                    " site. Remove the column of one of them."
+                    f"Parameter {match[1]} is in two columns, one of them {name!r}, because the"
+                    " site has two such sensors. Remove the column of one of them."
                 )
             found[name] = match[1]
     return dict(sorted(found.items(), key=lambda item: list(PARAMETERS).index(item[1])))
 
 
 def _are_widths(row: pd.Series) -> bool:
-    """Say whether a row of an RDB file says how wide its columns are, and of which kind: 5s 14n."""
+    """Return whether a row of an RDB file holds column widths and types: 5s, 14n."""
     return all(re.fullmatch(r"\d+[sdn]", str(cell)) for cell in row)
 
 
-def _same_unit(name: str, unit: str) -> None:
-    """Refuse a unit that contradicts the one in brackets in the column's own name."""
+def _check_unit(name: str, unit: str) -> None:
+    """Raise ValueError if a unit contradicts the one in brackets in the column's own name."""
     own = re.search(r"[\[(]\s*°?\s*([^\])]+?)\s*[\])]", name)
-    said = _SPELLINGS.get(own[1].lower()) if own else None
-    if said is not None and said != unit:
+    named = _SPELLINGS.get(own[1].lower()) if own else None
+    if named is not None and named != unit:
         raise ValueError(
-            f"Column {name!r} says that it is in {said}, not in {unit}. Give it as {said}."
+            f"The name of column {name!r} says {named}, not {unit}. Pass {named!r} as its unit."
         )
 
 
@@ -410,7 +417,3 @@ _SPELLINGS = {
     **{"metre": "m", "metres": "m", "inch": "in", "inches": "in", "cfs": "ft3/s"},
     **{"celsius": "degC", "fahrenheit": "degF", "kelvin": "K", "centimeters": "cm"},
 }
-
-
-def _list(table: pd.DataFrame) -> str:
-    return ", ".join(repr(str(name)) for name in table) or "no columns"

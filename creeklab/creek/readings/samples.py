@@ -1,12 +1,13 @@
-"""Tables of readings: what one is, and those that come with the clone (``data/samples``).
+"""Tables of readings: the definition, and the samples in the repository (``data/samples``).
 
-A table of readings is a DataFrame with one row per moment, indexed by time with its time zone, in
-order and without repetition. Its column names end in their unit, and what was not measured is NaN,
-never a guess. :func:`times` and :func:`numbers` take a table apart, or say what is wrong with it.
+A table of readings is a DataFrame with one row per time. Its index is the time, with a time zone,
+strictly increasing. Column names end in their unit, and a value that was not measured is NaN, never
+a guess. :func:`times` and :func:`numbers` return the index and one column, or say what is wrong
+with the table.
 
-A sample is such a table in Parquet. The file itself says where the data comes from, under which
-licence, in which units, above which datum and what was done to it; :func:`load` hands all of that
-over in ``DataFrame.attrs``, and ``data/samples/README.md`` says the same in prose.
+A sample is such a table in Parquet. The file itself states the source of the data, its license,
+units, datum and processing; :func:`load` returns all of that in ``DataFrame.attrs``, and
+``data/samples/README.md`` describes it in prose.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ FOLDER = Path(__file__).resolve().parents[3] / "data" / "samples"
 
 
 def names() -> list[str]:
-    """Name every sample that can be loaded, in alphabetical order.
+    """Return the names of all samples, in alphabetical order.
 
     Raises
     ------
     FileNotFoundError
-        The clone's folder ``data/samples`` is not there.
+        If the repository's folder ``data/samples`` does not exist.
     """
     if not FOLDER.is_dir():
         raise FileNotFoundError(
-            f"The recorded samples should be in {FOLDER}, and there is no such folder. They are"
-            " part of the repository and are not installed with the package: work in a clone."
+            f"The samples are missing: there is no folder {FOLDER}. They are part of the repository"
+            " and are not installed with the package: work in a clone."
         )
     return sorted(path.stem for path in FOLDER.glob("*.parquet"))
 
@@ -59,12 +60,12 @@ def load(name: str) -> pd.DataFrame:
     Raises
     ------
     FileNotFoundError
-        There is no such sample; the message lists those that there are.
+        If there is no such sample; the message lists all samples.
     """
     known = names()
     if name not in known:
         raise FileNotFoundError(
-            f"There is no sample called {name!r}. There are: {', '.join(known) or 'none'}."
+            f"There is no sample called {name!r}. Samples: {', '.join(known) or 'none'}."
         )
     table = pq.read_table(FOLDER / f"{name}.parquet")
     frame: pd.DataFrame = table.to_pandas().set_index("time")
@@ -76,19 +77,19 @@ def load(name: str) -> pd.DataFrame:
 
 
 def times(readings: pd.DataFrame) -> pd.DatetimeIndex:
-    """Take the times of a table of readings, in UTC.
+    """Return the times of a table of readings, in UTC.
 
     Raises
     ------
     ValueError
-        The index is no time with a time zone, or a row does not come after the one before it;
+        If the index holds no times with a time zone, or a row is not later than the row before it;
         the message names the row.
     """
     index = readings.index
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError(
-            "Readings need their time, with its time zone, as index: a DatetimeIndex in UTC. This"
-            f" one is a {type(index).__name__} of {index.dtype}; see tz_localize and set_index."
+            "The index of readings must be their time with a time zone (a DatetimeIndex in UTC)."
+            f" This index is a {type(index).__name__} of {index.dtype}; see tz_localize, set_index."
         )
     unknown = np.flatnonzero(index.isna())
     if unknown.size:
@@ -97,23 +98,24 @@ def times(readings: pd.DataFrame) -> pd.DatetimeIndex:
     if early.size:
         row = int(early[0])
         raise ValueError(
-            f"Row {row} ({index[row]}) does not come after row {row - 1} ({index[row - 1]}). Sort"
-            " the readings by time, and keep one of those that share a time."
+            f"Row {row} ({index[row]}) is not later than row {row - 1} ({index[row - 1]}). Sort the"
+            " readings by time, and keep only one row per time."
         )
     return index.tz_convert("UTC")
 
 
 def numbers(readings: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """Take one column of a table of readings; NaN where nothing was measured.
+    """Return one column of a table of readings; NaN where nothing was measured.
 
     Raises
     ------
     ValueError
-        There is no such column, or it holds something else than numbers; the message names it.
+        If there is no such column, or it does not hold finite numbers; the message names it.
     """
     if column not in readings:
-        there = ", ".join(repr(name) for name in readings) or "no columns"
-        raise ValueError(f"There is no column {column!r} in these readings, only {there}.")
+        raise ValueError(
+            f"There is no column {column!r} in these readings, only {list_columns(readings)}."
+        )
     values = readings[column]
     if not pd.api.types.is_numeric_dtype(values):
         raise ValueError(
@@ -125,3 +127,14 @@ def numbers(readings: pd.DataFrame, column: str) -> NDArray[np.float64]:
         row = int(infinite[0])
         raise ValueError(f"Column {column!r} is infinite in row {row} ({readings.index[row]}).")
     return array
+
+
+def list_columns(table: pd.DataFrame) -> str:
+    """Return the names of a table's columns, for messages."""
+    return ", ".join(repr(str(name)) for name in table) or "no columns"
+
+
+def add_processing(readings: pd.DataFrame, *steps: str) -> None:
+    """Add processing steps to the description in ``attrs["processing"]``."""
+    known = [readings.attrs["processing"]] if readings.attrs.get("processing") else []
+    readings.attrs["processing"] = "; ".join([*known, *steps])

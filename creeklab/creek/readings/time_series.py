@@ -1,30 +1,29 @@
-"""From whatever table somebody has to a table of readings, and what a table does not contain.
+"""From any table to a table of readings, and the gaps in one.
 
-Everything else in this package takes a table of readings as :mod:`creeklab.creek.readings.samples` defines
-it and refuses anything less. :func:`tidy` is the one place where a table from elsewhere becomes
-one. It repairs only what can be repaired without a guess, and says what it did in
-``attrs["processing"]``:
+Everything else in this package takes a table of readings as :mod:`creeklab.creek.readings.samples`
+defines it and rejects anything else. :func:`normalize` is the one place where another table becomes
+one. It repairs only what needs no guess, and records what it did in ``attrs["processing"]``:
 
 ============================ =====================================================================
 In the table                 What happens
 ============================ =====================================================================
 rows out of order            sorted, counted
 the same row twice           kept once, counted
-two rows of one time that    made one row, counted
+two rows for one time that   merged into one row, counted
 fill each other's blanks
-two values for one time      an error: which of the two is right, nobody can know
-times of several zones       all become UTC
-times without a zone         an error, unless ``zone`` says which it is
+two values for one time      an error: nobody can know which of the two is right
+times in several zones       all converted to UTC
+times without a zone         an error, unless ``zone`` is given
 an hour that happens twice,  an error with the row: only the logger's owner can know
 or never (summer time)
 numbers as text, blanks      numbers, NaN
-text among numbers, infinity an error with column, row and what stands there
-stage below zero             kept, counted: below the datum is a place like any other
+text among numbers, infinity an error with column, row and value
+stage below zero             kept, counted: a stage can lie below the datum
 no rows                      an error
-one row, nothing measured    a table of readings; what has to be measured says so where it is used
+one row, or only NaN         accepted; functions that need measured values raise an error
 ============================ =====================================================================
 
-Row numbers in messages count from 0, as ``DataFrame.iloc`` does.
+Row numbers in messages count from 0, as in ``DataFrame.iloc``.
 """
 
 from __future__ import annotations
@@ -35,24 +34,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from creeklab.creek.readings.samples import STAGE, numbers, times
+from creeklab.creek.readings.samples import STAGE, add_processing, list_columns, numbers, times
 
 HOUR = 3600.0
 
-# A step between two readings that is longer than this many usual ones has lost a reading.
-LOST = 1.5
+# A step longer than this many sampling intervals means that a reading is missing.
+GAP_FACTOR = 1.5
 
 
 def normalize(
     table: pd.DataFrame, *, time: str | None = None, zone: str | None = None
 ) -> pd.DataFrame:
-    """Make a table of readings of a table from elsewhere, or say what is wrong with it.
+    """Return a table of readings made from any table, or raise an error that says what is wrong.
 
     Parameters
     ----------
     table
-        With a column ``stage_ft`` in feet, and any others; it is not changed. Columns whose names
-        end in a unit (``_ft``, ``_degC``) hold numbers.
+        Has a column ``stage_ft`` in feet and any others. Columns whose names end in a unit
+        (``_ft``, ``_degC``) hold numbers. The table is not changed.
     time
         The column that holds the times; None for the index.
     zone
@@ -61,25 +60,26 @@ def normalize(
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``time`` (UTC), in order, no time twice. Its ``attrs`` are those of the table;
-        ``processing`` in them also says what was done here.
+        Indexed by ``time`` (UTC), strictly increasing. ``attrs`` are those of the table, with the
+        changes made here added to ``processing``.
 
     Raises
     ------
     ValueError
-        As the table in :mod:`creeklab.creek.readings.time_series` says; the message names column and row.
+        If the table cannot be repaired (see the table at the top of this module); the message names
+        column and row.
     """
     if table.empty:
-        raise ValueError("This table has no rows: there is nothing to read from it.")
+        raise ValueError("This table has no rows, so there is nothing to read.")
     if time is not None and time not in table:
-        raise ValueError(f"There is no column {time!r} in this table, only {_list(table)}.")
+        raise ValueError(f"There is no column {time!r} in this table, only {list_columns(table)}.")
     if STAGE not in table:
         raise ValueError(
-            f"There is no column {STAGE!r} in this table, only {_list(table)}. Rename the one that"
-            " holds the stage, and turn it into feet if it is in another unit (1 m is 3.28084 ft)."
+            f"There is no column {STAGE!r} in this table, only {list_columns(table)}. Rename the"
+            " column that holds the stage, and convert it to feet if necessary (1 m is 3.28084 ft)."
         )
-    moment = utc(table.index if time is None else table[time], zone)
-    readings = table.drop(columns=[] if time is None else [time]).set_axis(moment, axis=0)
+    index = utc(table.index if time is None else table[time], zone)
+    readings = table.drop(columns=[] if time is None else [time]).set_axis(index, axis=0)
     for column in readings:
         if str(column).endswith(("_ft", "_degC")):
             readings[column] = as_numbers(readings[column], str(column))
@@ -90,7 +90,7 @@ def normalize(
 
 
 def sort_by_time(readings: pd.DataFrame) -> pd.DataFrame:
-    """Put readings in order, no time twice, and say so: the last step of :func:`tidy`.
+    """Sort readings by time and merge rows with equal times; record both in ``processing``.
 
     Parameters
     ----------
@@ -100,36 +100,37 @@ def sort_by_time(readings: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        Two rows give different values for one time.
+        If two rows have different values for one time.
     """
     done = []
-    about = dict(readings.attrs)
+    attrs = dict(readings.attrs)  # Grouping loses them.
     late = int((np.diff(pd.DatetimeIndex(readings.index).asi8) < 0).sum())
     if late:
-        done.append(f"sorted by time: {late} rows came after a later one")
+        done.append(f"sorted by time: {late} rows came after a later row")
         readings = readings.sort_index(kind="stable")
     if readings.index.has_duplicates:
         before = len(readings)
-        readings = _one_row_a_time(readings)
-        done.append(f"{before - len(readings)} rows that repeated a time made one with it")
+        readings = _merge_equal_times(readings)
+        done.append(f"merged {before - len(readings)} rows that repeated a time")
     below = int((readings[STAGE] < 0).sum()) if STAGE in readings else 0
     if below:
-        done.append(f"{below} stages below the datum (negative) kept")
-    said = [about["processing"]] if "processing" in about else []
-    readings.attrs = {**about, "processing": "; ".join(said + done)}
+        done.append(f"kept {below} stages below the datum (negative)")
+    readings.attrs = attrs
+    add_processing(readings, *done)
     times(readings)
     return readings
 
 
-def dropna(
+def measured_values(
     readings: pd.DataFrame, column: str = STAGE
 ) -> tuple[pd.DatetimeIndex, NDArray[np.float64]]:
-    """Take the times at which something was measured, and what.
+    """Return the times at which a column was measured, and the values.
 
     Raises
     ------
     ValueError
-        These are no readings (see :mod:`creeklab.creek.readings.samples`), or nothing was measured.
+        If this is not a table of readings (see :mod:`creeklab.creek.readings.samples`), or nothing
+        was measured.
     """
     time, values = times(readings), numbers(readings, column)
     there = ~np.isnan(values)
@@ -139,175 +140,175 @@ def dropna(
 
 
 def seconds(time: pd.DatetimeIndex) -> NDArray[np.float64]:
-    """Give times as seconds since 1970, exact to the microsecond for any year of this century."""
+    """Return times as seconds since 1970, exact to the microsecond for any year of this century."""
     return np.asarray(time.as_unit("us").asi8 / 1e6, dtype=np.float64)
 
 
 def sampling_interval(at: NDArray[np.float64]) -> float:
-    """Give the usual time between two readings in seconds: the median; NaN for fewer than two."""
+    """Return the median time between two readings in seconds; NaN for fewer than two."""
     return float(np.median(np.diff(at))) if at.size > 1 else np.nan
 
 
 def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
-    """List when nothing was measured, be it that the value is missing or the row.
+    """Return when nothing was measured, whether the value is missing or the whole row.
 
     Parameters
     ----------
     readings
         A table of readings.
     column
-        What was not measured.
+        The column to examine.
 
     Returns
     -------
     pandas.DataFrame
-        One row a gap: ``start`` (last measured time before it), ``end`` (first one after it),
-        ``hours`` between the two, and ``readings`` that would have fitted in between at the usual
-        step. Missing values before the first measured one and after the last are no gap between
-        two readings: there ``start`` or ``end`` is the time of the first or last row.
+        One row per gap: ``start`` (last measured time before it), ``end`` (first one after it),
+        ``hours`` between the two, and ``readings``, the number missing at the usual sampling
+        interval. If values are missing before the first or after the last measurement, that gap
+        starts or ends at the first or last row instead.
     """
-    time, _ = dropna(readings, column)
+    time, _ = measured_values(readings, column)
     at, every = seconds(time), seconds(times(readings))
     step = sampling_interval(every)
-    after = np.flatnonzero(np.diff(at) > LOST * step)
+    after = np.flatnonzero(np.diff(at) > GAP_FACTOR * step)
     start, end = at[after], at[after + 1]
-    fitted = np.round((end - start) / step) - 1
-    # The record may have begun, or gone on, without the sensor. There the outer row is lost too.
+    missing = np.round((end - start) / step) - 1
+    # The record may begin or end without a value. There, the outermost row is missing too.
     if every[0] < at[0]:
         start, end = np.r_[every[0], start], np.r_[at[0], end]
-        fitted = np.r_[np.round((at[0] - every[0]) / step), fitted]
+        missing = np.r_[np.round((at[0] - every[0]) / step), missing]
     if every[-1] > at[-1]:
         start, end = np.r_[start, at[-1]], np.r_[end, every[-1]]
-        fitted = np.r_[fitted, np.round((every[-1] - at[-1]) / step)]
+        missing = np.r_[missing, np.round((every[-1] - at[-1]) / step)]
     return pd.DataFrame(
         {
             "start": to_datetimes(start),
             "end": to_datetimes(end),
             "hours": (end - start) / HOUR,
-            "readings": fitted.astype("int64"),
+            "readings": missing.astype("int64"),
         }
     )
 
 
 def to_datetimes(at: NDArray[np.float64]) -> pd.DatetimeIndex:
-    """Give times from seconds since 1970: the way back from :func:`seconds`."""
+    """Return times from seconds since 1970: the inverse of :func:`seconds`."""
     return pd.DatetimeIndex(np.round(at * 1e6).astype("datetime64[us]"), tz="UTC")
 
 
 def utc(given: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
-    """Turn times of any kind into UTC.
+    """Return times of any kind in UTC.
 
     Parameters
     ----------
     given
-        Times, or texts that say them.
+        Times, or text that holds times.
     zone
-        The time zone of those that have none; None if each has its own.
+        The time zone of times that have none; None if each has its own.
 
     Raises
     ------
     ValueError
-        As the table above says; the message names the row.
+        If a time is missing, unreadable, ambiguous or without a zone; the message names the row.
     """
     if not isinstance(given.dtype, (np.dtype, pd.DatetimeTZDtype)) or given.dtype.kind in "OTSU":
         return _parsed(list(given), zone)
     if isinstance(given.dtype, np.dtype) and given.dtype.kind != "M":
         raise ValueError(
-            f"The times are {given.dtype}, not times. Give a DatetimeIndex, or the name of the"
-            " column that holds the times; numbers since an epoch become times with"
+            f"The times are {given.dtype} instead of times. Pass a DatetimeIndex, or the name of"
+            " the column that holds the times. Convert seconds since an epoch with"
             " pandas.to_datetime(..., unit='s', utc=True)."
         )
     index = pd.DatetimeIndex(given)
-    _no_time(index)
-    return _localized(index, zone) if index.tz is None else _named(index.tz_convert("UTC"))
+    _reject_missing_times(index)
+    return _localized(index, zone) if index.tz is None else _in_utc(index)
 
 
 def _parsed(given: list[Any], zone: str | None) -> pd.DatetimeIndex:
-    """Parse times written as text: all at once if they are of one kind, else one by one."""
+    """Parse times written as text: all at once if they have one form, else one by one."""
     try:
         index = pd.DatetimeIndex(pd.to_datetime(pd.Index(given), format="ISO8601"))
     except (ValueError, TypeError):
-        pass  # Their zones differ, or one of them is none: the next lines know which.
+        pass  # Zones differ, or a time is unreadable: the loop below finds which.
     else:
         if not index.hasnans:
-            return _localized(index, zone) if index.tz is None else _named(index.tz_convert("UTC"))
+            return _localized(index, zone) if index.tz is None else _in_utc(index)
     found = []
     for row, text in enumerate(given):
         try:
             moment = pd.Timestamp(text)
         except (TypeError, ValueError):
-            raise ValueError(f"Row {row} has {text!r} where its time should be.") from None
+            raise ValueError(f"Row {row} has {text!r} instead of a time.") from None
         if pd.isna(moment):
             raise ValueError(f"Row {row} has no time.")
         found.append(moment)
     naive = [row for row, moment in enumerate(found) if moment.tzinfo is None]
     if naive and len(naive) < len(found):
         raise ValueError(
-            f"Row {naive[0]} ({given[naive[0]]}) has no time zone, but others have. Give each time"
-            " its offset, such as +00:00."
+            f"Row {naive[0]} ({given[naive[0]]}) has no time zone, but others have one. Add an"
+            " offset to each time, such as +00:00."
         )
     if naive:
         return _localized(pd.DatetimeIndex(found), zone)
-    return _named(pd.DatetimeIndex([moment.tz_convert("UTC") for moment in found]))
+    return _in_utc(pd.DatetimeIndex([moment.tz_convert("UTC") for moment in found]))
 
 
 def _localized(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:
     if zone is None:
         raise ValueError(
-            f"The times have no time zone (row 0: {index[0]}). Say which they are in, for instance"
+            f"The times have no time zone (row 0: {index[0]}). Pass their zone, for instance"
             " zone='UTC' or zone='America/New_York'."
         )
-    nowhere = index.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
-    unclear = np.flatnonzero(nowhere.isna())
+    local = index.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
+    unclear = np.flatnonzero(local.isna())
     if unclear.size:
         row = int(unclear[0])
         raise ValueError(
-            f"Row {row} ({index[row]}) happens twice or never in {zone}, where the clocks change"
-            f" then, and so do {unclear.size - 1} more. Give the times in UTC or with their offset."
+            f"Row {row} ({index[row]}) happens twice or never in {zone}, because the clocks change"
+            f" then; {unclear.size - 1} more rows do too. Use times in UTC or with an offset."
         )
-    return _named(nowhere.tz_convert("UTC"))
+    return _in_utc(local)
 
 
-def _named(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    return index.as_unit("us").rename("time")
+def _in_utc(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    return index.tz_convert("UTC").as_unit("us").rename("time")
 
 
-def _no_time(index: pd.DatetimeIndex) -> None:
-    unknown = np.flatnonzero(index.isna())
-    if unknown.size:
-        raise ValueError(f"Row {unknown[0]} has no time.")
+def _reject_missing_times(index: pd.DatetimeIndex) -> None:
+    missing = np.flatnonzero(index.isna())
+    if missing.size:
+        raise ValueError(f"Row {missing[0]} has no time.")
 
 
 def as_numbers(values: pd.Series, column: str) -> pd.Series:
-    """Turn numbers written as text into numbers; blanks are NaN.
+    """Return a column with numbers written as text converted to numbers; blanks become NaN.
 
     Parameters
     ----------
     values
         Indexed by time.
     column
-        What a message shall call them.
+        Name of the column, for messages.
 
     Raises
     ------
     ValueError
-        There is any other text, or infinity; the message names column and row.
+        If there is any other text, or infinity; the message names column and row.
     """
     if pd.api.types.is_bool_dtype(values):
         raise ValueError(f"Column {column!r} holds true and false instead of numbers.")
     if not pd.api.types.is_numeric_dtype(values):
         text = values.astype("string").str.strip()
         blank = text.isna() | (text == "")
-        turned = pd.to_numeric(text.mask(blank), errors="coerce").astype("Float64")
-        wrong = np.flatnonzero((turned.isna() & ~blank).to_numpy(dtype=bool))
+        parsed = pd.to_numeric(text.mask(blank), errors="coerce").astype("Float64")
+        wrong = np.flatnonzero((parsed.isna() & ~blank).to_numpy(dtype=bool))
         if wrong.size:
             row = int(wrong[0])
             raise ValueError(
                 f"Column {column!r} has {values.iloc[row]!r} in row {row} ({values.index[row]}),"
-                f" which is no number, and {wrong.size - 1} more like it. Empty what was not"
-                " measured."
+                f" which is not a number, and {wrong.size - 1} more like it. Leave a value empty"
+                " if it was not measured."
             )
-        values = turned
+        values = parsed
     array = values.to_numpy(dtype="float64", na_value=np.nan)
     infinite = np.flatnonzero(np.isinf(array))
     if infinite.size:
@@ -316,20 +317,16 @@ def as_numbers(values: pd.Series, column: str) -> pd.Series:
     return pd.Series(array, index=values.index)
 
 
-def _one_row_a_time(readings: pd.DataFrame) -> pd.DataFrame:
-    """Make one row of those that share a time, unless they contradict each other."""
-    twice = readings[readings.index.duplicated(keep=False)]
-    several = twice.groupby(level=0).nunique() > 1
-    for column in several:
-        if several[column].any():
-            moment = several.index[several[column]][0]
-            said = sorted(twice[column][twice.index == moment].dropna().unique())
+def _merge_equal_times(readings: pd.DataFrame) -> pd.DataFrame:
+    """Merge rows that share a time, unless they contradict each other."""
+    repeated = readings[readings.index.duplicated(keep=False)]
+    conflicts = repeated.groupby(level=0).nunique() > 1
+    for column in conflicts:
+        if conflicts[column].any():
+            time = conflicts.index[conflicts[column]][0]
+            values = sorted(repeated[column][repeated.index == time].dropna().unique())
             raise ValueError(
-                f"Column {column!r} has more than one value at {moment}:"
-                f" {', '.join(str(value) for value in said)}. Keep the one that is right."
+                f"Column {column!r} has more than one value at {time}:"
+                f" {', '.join(str(value) for value in values)}. Keep the one that is right."
             )
     return readings.groupby(level=0).first()
-
-
-def _list(table: pd.DataFrame) -> str:
-    return ", ".join(repr(name) for name in table) or "no columns"

@@ -1,7 +1,7 @@
-"""Units: what loggers and devices measure in, and what the name of a column ends in.
+"""Units of loggers and devices, and of the columns in a table of readings.
 
-The names of the columns of a table of readings end in their unit: ``stage_ft``, ``air_degC``. What
-comes in another one is converted on the way in, and only between units of the same kind.
+Column names end in their unit: ``stage_ft``, ``air_degC``. Values in another unit are converted
+when they are read, and only between units of the same kind.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Number = TypeVar("Number", float, NDArray[np.float64])
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What it measures, and how many of the kind's own unit ``n`` of it are: ``n * size + zero``.
+    """A unit: ``n`` of it are ``n * size + zero`` of the base unit of its kind.
 
-    ``size`` is a fraction, because 304.8 mm are exactly a foot and 0.00328... ft only nearly a mm.
+    ``size`` is a fraction, because 304.8 mm is exactly a foot and 0.00328... ft only nearly a mm.
     """
 
     kind: str
@@ -43,61 +43,58 @@ UNITS = {
     "FNU": Unit("turbidity", (1, 1)),
 }
 
-# What is beyond is the arithmetic of binary fractions: 73.58 degF are 23.1 degC.
+# Further decimals are artifacts of binary fractions: 73.58 degF is 23.1 degC.
 _DECIMALS = 9
 
 
 def unit_of(column: str) -> str | None:
-    """Give the unit that the name of a column ends in, if any: ``discharge_ft3_s`` in ft3/s."""
+    """Return the unit that a column name ends in, if any: ``discharge_ft3_s`` is in ft3/s."""
     endings = [unit for unit in UNITS if column.endswith("_" + unit.replace("/", "_"))]
     return max(endings, key=len, default=None)
 
 
 def converter(unit: str, column: str) -> Callable[[Number], Number]:
-    """Give the function that turns values of a unit into those of a column.
+    """Return the function that converts values of a unit into those of a column.
 
     Parameters
     ----------
     unit
         One of :data:`UNITS`.
     column
-        Whose name ends in a unit.
+        Name of the column, which ends in its unit.
 
     Raises
     ------
     ValueError
-        The unit is not known, the column has none, or they do not measure the same.
+        If the unit is unknown, the column name has no unit, or the two measure different things.
     """
     to = unit_of(column)
     if to is None:
         raise ValueError(
-            f"Column {column!r} does not say its unit: let its name end in one, such as"
-            f" {column + '_ft'!r}. Known are {_known()}."
+            f"The name of column {column!r} does not end in a unit. Add one, such as"
+            f" {column + '_ft'!r}. Known units: {', '.join(UNITS)}."
         )
     if unit not in UNITS:
         raise ValueError(
-            f"{unit!r}, for column {column!r}, is no known unit. There are {_known()}."
+            f"{unit!r}, for column {column!r}, is not a known unit. Known units:"
+            f" {', '.join(UNITS)}."
         )
-    here, there = UNITS[unit], UNITS[to]
-    if here.kind != there.kind:
+    source, target = UNITS[unit], UNITS[to]
+    if source.kind != target.kind:
         raise ValueError(
-            f"Column {column!r} is a {there.kind} in {to}, and {unit!r} is the unit of a"
-            f" {here.kind}."
+            f"Column {column!r} is a {target.kind} in {to}, but {unit!r} is the unit of a"
+            f" {source.kind}."
         )
     if unit == to:
         return lambda values: values
-    up, down = here.size[0] * there.size[1], here.size[1] * there.size[0]
-    shift = (here.zero - there.zero) * there.size[1] / there.size[0]
+    up, down = source.size[0] * target.size[1], source.size[1] * target.size[0]
+    shift = (source.zero - target.zero) * target.size[1] / target.size[0]
 
     def convert(values: Number) -> Number:
-        turned: Any = values * up / down + shift
-        # For one number, Python's own is much faster.
-        several = isinstance(turned, np.ndarray)
-        rounded: Any = np.round(turned, _DECIMALS) if several else round(turned, _DECIMALS)
+        converted: Any = values * up / down + shift
+        # For a single number, Python's own round is much faster.
+        is_array = isinstance(converted, np.ndarray)
+        rounded: Any = np.round(converted, _DECIMALS) if is_array else round(converted, _DECIMALS)
         return cast(Number, rounded)
 
     return convert
-
-
-def _known() -> str:
-    return ", ".join(UNITS)

@@ -1,1 +1,67 @@
-"""TODO creeklab/creek/sensor."""
+"""The Elkhorn's pressure sensor, step by step, and the replay of a recorded creek as a device.
+
+The functions of :mod:`creeklab.creek.sensor.conversion` convert between depth, current, counts and
+packets. :class:`Replay` plays a table of readings, one reading after the other.
+"""
+
+from creeklab.creek.sensor.conversion import (
+    CALIBRATION_OFFSET_FT,
+    CALIBRATION_SLOPE,
+    RULER_PAIRS,
+    BadPacket,
+    Line,
+    Packet,
+    Pair,
+    calibrate,
+    clamp,
+    counts_to_depth,
+    counts_to_depth_stepwise,
+    counts_to_voltage,
+    current_to_pressure,
+    current_to_voltage,
+    depth_to_counts,
+    depth_to_pressure,
+    fit_line,
+    pressure_to_current,
+    pressure_to_depth,
+    smooth,
+    temperature_to_voltage,
+    through_sensor,
+    uncalibrate,
+    voltage_to_centi_degc,
+    voltage_to_counts,
+    voltage_to_current,
+)
+from creeklab.creek.sensor.replay import Acknowledgment, Reading, Replay
+
+__all__ = [
+    "CALIBRATION_OFFSET_FT",
+    "CALIBRATION_SLOPE",
+    "RULER_PAIRS",
+    "Acknowledgment",
+    "BadPacket",
+    "Line",
+    "Packet",
+    "Pair",
+    "Reading",
+    "Replay",
+    "calibrate",
+    "clamp",
+    "counts_to_depth",
+    "counts_to_depth_stepwise",
+    "counts_to_voltage",
+    "current_to_pressure",
+    "current_to_voltage",
+    "depth_to_counts",
+    "depth_to_pressure",
+    "fit_line",
+    "pressure_to_current",
+    "pressure_to_depth",
+    "smooth",
+    "temperature_to_voltage",
+    "through_sensor",
+    "uncalibrate",
+    "voltage_to_centi_degc",
+    "voltage_to_counts",
+    "voltage_to_current",
+]

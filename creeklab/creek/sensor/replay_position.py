@@ -1,12 +1,12 @@
-"""Where a replay has got to, kept in a small file, so that a program that died can go on.
+"""The position of a replay, kept in a small file, so that a program that died can resume.
 
-The file says how many rows of which recording are done. A device may have several readings under
-way at once, and they need not arrive in order; those that arrived beyond the first one missing are
-listed by row, so that they are not sent a second time.
+The file says how many rows of which recording are done. A device may have several readings in
+flight, and they need not arrive in order; rows that arrived beyond the first missing one are
+listed, so that they are not sent again.
 
-It is written whole or not at all: into a draft beside it, which then takes its name. A crash in
-between leaves the place before, and a replay that begins there sends some readings again. That is
-the harmless side to err on: whoever keeps them knows a reading by its time.
+The file is written under another name and then renamed. A crash in between keeps the old position,
+and the replay sends some readings again. That does no harm, because a history identifies a reading
+by its time.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class ReplayPosition:
     Parameters
     ----------
     recording
-        Which one: :func:`recording_id`.
+        Identifies the recording: :func:`recording_id`.
     sent, skipped
-        Rows done from the beginning on, without a hole: with a reading, and with nothing measured.
+        Rows done from the beginning without a hole: with a reading, and with nothing measured.
     ahead
         Rows done beyond those.
     """
@@ -43,32 +43,32 @@ class ReplayPosition:
 
     @classmethod
     def load(cls, file: Path, recording: str) -> Self:
-        """Read the place; the beginning, if there is no file yet.
+        """Return the position in a file, or the beginning if there is no file yet.
 
         Raises
         ------
         ValueError
-            The file is no place, or the place in another recording.
+            If the file does not hold a position, or holds one in another recording.
         """
         if not file.exists():
             return cls(recording)
         try:
-            place = cls(**json.loads(file.read_text(encoding="utf-8")))
+            position = cls(**json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"{file} does not hold the place of a replay ({error}). Give another file, or"
-                " remove this one to begin at the beginning."
+                f"{file} does not hold the position of a replay ({error}). Use another file, or"
+                " remove this one to start from the beginning."
             ) from None
-        if place.recording != recording:
+        if position.recording != recording:
             raise ValueError(
-                f"{file} holds the place in another recording: other times or other values than"
-                " these readings. Give each recording a file of its own, or remove this one to"
-                " begin at the beginning."
+                f"{file} holds the position in another recording, whose times or values differ from"
+                " these readings. Use one file per recording, or remove this one to start from the"
+                " beginning."
             )
-        return place
+        return position
 
     def save(self, file: Path) -> None:
-        """Write the place, whole or not at all."""
+        """Write the position, completely or not at all."""
         draft = file.with_name(file.name + ".new")
         with draft.open("w", encoding="utf-8") as stream:
             json.dump(asdict(self), stream)
@@ -78,8 +78,8 @@ class ReplayPosition:
 
 
 def recording_id(columns: Iterable[NDArray[Any]]) -> str:
-    """Give a name for a recording that no other one has: the SHA-256 of its columns."""
-    total = hashlib.sha256()
+    """Return a unique name for a recording: the SHA-256 of its columns."""
+    digest = hashlib.sha256()
     for column in columns:
-        total.update(column.tobytes())
-    return total.hexdigest()
+        digest.update(column.tobytes())
+    return digest.hexdigest()

@@ -62,14 +62,14 @@ class TestTidy:
     def test_rows_out_of_order(self) -> None:
         tidied = time_series.normalize(table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]]))
         assert tidied["stage_ft"].tolist() == [1.0, 2.0, 3.0]
-        assert tidied.attrs["processing"] == "sorted by time: 1 rows came after a later one"
+        assert tidied.attrs["processing"] == "sorted by time: 1 rows came after a later row"
 
     def test_a_row_twice_and_rows_that_complete_each_other(self) -> None:
         given = table([1.0, 1.0, np.nan, 2.0], UTC_TIMES[[0, 0, 1, 1]])
         given["water_temperature_degC"] = [20.0, 20.0, 21.0, np.nan]
         tidied = time_series.normalize(given)
         assert tidied.to_numpy().tolist() == [[1.0, 20.0], [2.0, 21.0]]
-        assert tidied.attrs["processing"] == "2 rows that repeated a time made one with it"
+        assert tidied.attrs["processing"] == "merged 2 rows that repeated a time"
 
     def test_numbers_as_text_and_blanks(self) -> None:
         tidied = time_series.normalize(table(["1.5", " ", None]))

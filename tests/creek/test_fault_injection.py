@@ -1,4 +1,4 @@
-"""Faults do what their kind says, where their list says, and nothing anywhere else."""
+"""Faults have the effect of their kind, at the listed times, and nowhere else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def at(minute: int) -> pd.Timestamp:
 
 
 def table(stage: list[float]) -> pd.DataFrame:
-    """Readings from noon, one a minute."""
+    """Return readings from noon, one per minute."""
     index = pd.date_range(at(0), periods=len(stage), freq="1min")
     return pd.DataFrame({STAGE: stage, TEMPERATURE: 20.0}, index=index)
 
@@ -94,7 +94,7 @@ def test_the_readings_say_that_faults_were_put_in() -> None:
     bad = inject(flood, random_faults(flood.index, 1, kinds=["spike", "gap"], each=2))
     assert bad.attrs["site"] == flood.attrs["site"]
     assert bad.attrs["processing"].startswith(flood.attrs["processing"])
-    assert "faults put into stage_ft on purpose" in bad.attrs["processing"]
+    assert "faults injected into stage_ft" in bad.attrs["processing"]
     assert "2 spike" in bad.attrs["processing"]
     assert "on purpose" not in flood.attrs["processing"]
     assert inject(flood, []).attrs == flood.attrs
@@ -103,10 +103,10 @@ def test_the_readings_say_that_faults_were_put_in() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("storm", at(0), at(1)), "no fault 'storm'. There are: spike, gap"),
+        (("storm", at(0), at(1)), "no fault 'storm'. Faults: spike, gap"),
         (("gap", at(1), at(0)), "before it starts"),
         (("gap", at(0).tz_localize(None), at(1)), "time zone"),
-        (("spike", at(0), at(1), NAN), "no size"),
+        (("spike", at(0), at(1), NAN), "not a number"),
     ],
 )
 def test_no_fault(arguments: tuple[object, ...], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Slow faults, in records made for it: what is a shift, what a drift, and what neither."""
+"""Slow faults in synthetic records: shifts, drifts, and neither."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LIMITS = Limits((-np.inf, np.inf), 0.0, 0.3, 0.6, 24.0, (), 0.035, 1.0)
 
 
 def calm(days: float, level: float = 1.0) -> list[float]:
-    """A creek that hardly moves, a reading a quarter of an hour."""
+    """Return a creek that hardly moves, with a reading every quarter of an hour."""
     n = round(days * 96)
     return list(level + 0.01 * (np.arange(n) // 37 % 2))
 
 
 def storm(height: float, base: float = 1.0) -> list[float]:
-    """Up within an hour and a half, down with a half-life of three hours."""
+    """Return a flood that rises within 1.5 hours and falls with a half-life of three hours."""
     up = np.linspace(0, height, 7)[1:]
     down = height * 0.5 ** (np.arange(1, 193) / 12)
     return list(base + np.r_[up, down])
