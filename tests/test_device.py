@@ -395,7 +395,7 @@ def test_subscriptions_outlive_a_connection_that_was_cut(
 def test_a_payload_that_is_too_large_spoils_nothing(
     lab: Lab, thing: NewThing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("creeklab.client.device.ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr("creeklab.client.device.RESPONSE_TIMEOUT", 3.0)
     with lab.connect(thing.name) as device:
         device.publish("large/a", b"x" * 131_072)
         with pytest.raises((RequestRefused, ValueError), match=r"131072|too large"):
@@ -548,7 +548,7 @@ def test_a_cloud_that_is_not_there_is_called_so(home: Path) -> None:
 def test_what_is_asked_of_a_cloud_that_is_gone_says_so(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 3)
+    monkeypatch.setattr(creeklab.client.device_shadow, "RESPONSE_TIMEOUT", 3)
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
@@ -654,7 +654,7 @@ SHADOW_TOPIC, SHADOW_FILTER = "ARN:topic/$aws/things/*", "ARN:topicfilter/$aws/t
 def test_a_policy_that_forbids_the_answer(
     lab: Lab, new_thing: NewThings, rights: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(creeklab.client.device_shadow, "RESPONSE_TIMEOUT", 1)
     with lab.connect(new_thing([CONNECT, *rights]).name) as device:
         began = time.monotonic()
         with pytest.raises(TimeoutError) as silence:
@@ -677,7 +677,7 @@ def test_the_shadow_of_a_closed_device_says_so(lab: Lab, thing: NewThing) -> Non
 def test_the_shadow_of_a_closed_device_is_closed_from_the_beginning(
     lab: Lab, thing: NewThing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(creeklab.client.device_shadow, "RESPONSE_TIMEOUT", 1)
     device = lab.connect(thing.name)
     device.close()
     with pytest.raises(RuntimeError, match="This device is closed"):
