@@ -397,6 +397,7 @@ def _ca_line(home: Path) -> str:
 
 
 def _participants(home: Path) -> str:
+    from creeklab.display.table import text_table
     from creeklab.lab.open_lab import open_lab
 
     joined = open_lab("local", home=home)._admin("participants", {})["participants"]
@@ -406,9 +407,7 @@ def _participants(home: Path) -> str:
     for p in joined:
         things = "?" if p["things"] is None else str(p["things"])  # it cannot be read
         rows.append((p["name"], p["account"], things, str(p["connected"])))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([f"{len(joined)} joined:", *lines])
+    return f"{len(joined)} joined:\n{text_table(rows)}"
 
 
 def reset_cloud(options: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.key_files import KeyFiles
-from creeklab.display.table import html_table
+from creeklab.display.table import html_table, text_table
 from creeklab.resources.lookup import exists, is_missing, paginate
 from creeklab.resources.resource import (
     CERTIFICATE,
@@ -103,8 +103,8 @@ class TeardownResult:
         return "Nothing that this lab has made is there any more."
 
     def __repr__(self) -> str:
-        lines = [f"{step.found:<6}  {step.what}" for step in self.steps]
-        return "\n".join([*lines, self._summary()])
+        rows = [(step.found, step.what) for step in self.steps]
+        return "\n".join(filter(None, [text_table(rows, min_width=6), self._summary()]))
 
     def _repr_html_(self) -> str:
         if not self.steps:
