@@ -48,7 +48,7 @@ class Recording:
     def __init__(self, recorder: Recorder, watcher: Device, topic: str) -> None:
         self.recorder, self.watcher, self.topic = recorder, watcher, topic
         self._end = threading.Event()
-        self.inbox = watcher.subscribe(topic, call=self._call)
+        self.inbox = watcher.subscribe(topic, callback=self._call)
 
     def _call(self, message: ReceivedMessage) -> None:
         if message.payload == b"end":

@@ -123,7 +123,7 @@ class Lab:
                 endpoint=self.endpoint,
                 port=self.mqtt_port,
                 client_id=name,
-                record=self.ledger.observer(),
+                observer=self.ledger.observer(),
             ),
         )
 
@@ -156,7 +156,7 @@ class Lab:
                 endpoint=self.endpoint,
                 port=self.https_port,
                 client_id=name,
-                record=self.ledger.observer(),
+                observer=self.ledger.observer(),
             ),
         )
 
