@@ -1,4 +1,4 @@
-"""A device: one connection as one Thing, its inboxes, its refusals, its end, and its shadow."""
+"""A device: the connection of one Thing, its inboxes, refusals, end, and shadow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 import creeklab.client.device_shadow
 from creeklab import Lab, open_lab
-from creeklab.client.device import RESPONSE_TIMEOUT, Device, RequestRefused
+from creeklab.client.device import Device, RequestRefused
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.client.topics import topic_fault
@@ -35,17 +35,17 @@ def allow(action: str | list[str], *resources: str) -> dict[str, Any]:
 CONNECT = allow("iot:Connect", "*")
 
 
-# --- the inbox by itself --------------------------------------------------------------------------
+# --- the inbox without a device -------------------------------------------------------------------
 
 
-def test_an_inbox_keeps_what_came_in_order() -> None:
+def test_an_inbox_keeps_messages_in_order() -> None:
     inbox = Inbox("creek/#")
     assert (len(inbox), list(inbox), inbox.wait_for(0)) == (0, [], [])
     for topic in ("creek/a", "creek/b", "creek/a"):
         inbox.put(message(topic))
     assert inbox.topics == [each.topic for each in inbox] == ["creek/a", "creek/b", "creek/a"]
     assert inbox[-1] == inbox.messages[2]
-    assert inbox.wait_for(2) == inbox.messages  # all of them, also those beyond the count
+    assert inbox.wait_for(2) == inbox.messages  # including those beyond the count
     inbox.clear()
     assert len(inbox) == 0
     inbox.put(message("creek/c"))
@@ -66,22 +66,21 @@ def test_an_inbox_says_how_many_it_has(count: int, text: str) -> None:
 def test_waiting_is_bounded_and_says_what_is_missing() -> None:
     inbox = Inbox("creek/#")
     inbox.put(message("creek/a"))
-    began = time.monotonic()
-    said = r"^1 of 2 messages came to 'creek/#' within 0\.2 s\. lab\.why\(\) may know\.$"
-    with pytest.raises(TimeoutError, match=said):
+    expected = "Received 1 of 2 messages on 'creek/#' within 0.2 s. lab.why() may explain it."
+    with pytest.raises(TimeoutError, match=f"^{re.escape(expected)}$"):
         inbox.wait_for(2, timeout=0.2)
-    assert 0.2 <= time.monotonic() - began < 2.0
 
 
-def test_waiting_ends_with_the_message_that_was_awaited() -> None:
+def test_waiting_ends_when_the_message_arrives() -> None:
     inbox = Inbox("creek/#")
-    threading.Timer(0.05, inbox.put, [message("creek/a")]).start()
-    began = time.monotonic()
+    sender = threading.Timer(0.05, inbox.put, [message("creek/a")])
+    sender.start()
+    # The next message never arrives, so a wait that missed this one would time out.
     assert [each.topic for each in inbox.wait_for(1, timeout=30)] == ["creek/a"]
-    assert time.monotonic() - began < 10
+    sender.join()
 
 
-def test_an_inbox_may_be_read_while_messages_arrive() -> None:
+def test_an_inbox_can_be_read_while_messages_arrive() -> None:
     inbox = Inbox("creek/#")
 
     def fill() -> None:
@@ -111,7 +110,7 @@ def test_a_message_shows_topic_and_text() -> None:
 
 @pytest.fixture(scope="module")
 def thing(session_lab: Lab) -> NewThing:
-    """A Thing that may do everything."""
+    """A Thing whose policy allows everything."""
     return make_thing(session_lab)
 
 
@@ -134,7 +133,7 @@ def test_every_kind_of_payload_arrives_as_it_is(lab: Lab, thing: NewThing) -> No
 
 
 @pytest.mark.parametrize("payload", [{"depth": object()}, [b"bytes"]])
-def test_what_is_not_json_is_not_sent(lab: Lab, thing: NewThing, payload: Any) -> None:
+def test_a_value_that_is_not_json_is_not_sent(lab: Lab, thing: NewThing, payload: Any) -> None:
     with lab.connect(thing.name) as device:
         with pytest.raises(TypeError, match="not JSON serializable"):
             device.publish("payload/b", payload)
@@ -153,7 +152,7 @@ def test_the_quality_of_service_is_the_lower_one(
         assert [each.qos for each in inbox.wait_for(1)] == [got]
 
 
-def test_a_retained_message_waits_for_who_comes_later(lab: Lab, thing: NewThing) -> None:
+def test_a_late_subscriber_receives_the_retained_message(lab: Lab, thing: NewThing) -> None:
     with lab.connect(thing.name) as device:
         present = device.subscribe("retain/a")
         device.publish("retain/a", "last", retain=True)
@@ -192,10 +191,12 @@ def test_subscribing_again_gives_the_same_inbox(lab: Lab, thing: NewThing) -> No
         assert [each.payload for each in inbox.wait_for(2)] == [b"x", b"y"]
 
 
-def test_a_callback_gets_the_messages_and_the_inbox_stays_empty(lab: Lab, thing: NewThing) -> None:
+def test_a_callback_receives_the_messages_and_the_inbox_stays_empty(
+    lab: Lab, thing: NewThing
+) -> None:
     with lab.connect(thing.name) as device:
         taken = Inbox("taken")
-        inbox = device.subscribe("call/a", call=taken.put)
+        inbox = device.subscribe("call/a", callback=taken.put)
         device.publish("call/a", "x")
         assert [each.payload for each in taken.wait_for(1)] == [b"x"]
         assert len(inbox) == 0
@@ -211,10 +212,10 @@ def test_a_refused_second_subscription_leaves_the_first_inbox_alone(
     new = new_thing()
     with lab.connect(new.name) as device:
         inbox = device.subscribe("twice/a")
-        no_more = [allow(["iot:Publish", "iot:Receive"], "*")]
+        no_subscribe = [allow(["iot:Publish", "iot:Receive"], "*")]
         lab.client("iot").create_policy_version(
             policyName=new.policy,
-            policyDocument=json.dumps({"Version": "2012-10-17", "Statement": no_more}),
+            policyDocument=json.dumps({"Version": "2012-10-17", "Statement": no_subscribe}),
             setAsDefault=True,
         )
         with pytest.raises(RequestRefused):
@@ -233,10 +234,10 @@ def test_after_unsubscribing_the_inbox_keeps_what_it_has(lab: Lab, thing: NewThi
         stays.wait_for(2)
         assert [each.payload for each in gone] == [b"before"]
         device.unsubscribe("never/subscribed")
-        anew = device.subscribe("gone/a")
-        assert anew is not gone
-        device.publish("gone/a", "anew")
-        assert [each.payload for each in anew.wait_for(1)] == [b"anew"]
+        second = device.subscribe("gone/a")
+        assert second is not gone
+        device.publish("gone/a", "again")
+        assert [each.payload for each in second.wait_for(1)] == [b"again"]
 
 
 def test_messages_keep_their_order_from_one_device_to_another(
@@ -250,31 +251,31 @@ def test_messages_keep_their_order_from_one_device_to_another(
     assert got == list(range(300))
 
 
-def test_many_publishes_may_be_under_way_at_once(lab: Lab, thing: NewThing) -> None:
+def test_many_messages_can_be_in_flight(lab: Lab, thing: NewThing) -> None:
     with lab.connect(thing.name) as device:
         inbox = device.subscribe("soon/a")
-        under_way = [device.publish_soon("soon/a", {"number": number}) for number in range(250)]
-        assert [each.result(10) for each in under_way] == [None] * 250
-        assert all(each.done() for each in under_way)
-        assert repr(under_way[0]) == "Publishing to 'soon/a': done"
+        pending = [device.publish_soon("soon/a", {"number": number}) for number in range(250)]
+        assert [each.result(10) for each in pending] == [None] * 250
+        assert all(each.done() for each in pending)
+        assert repr(pending[0]) == "Publishing to 'soon/a': done"
         assert [each.json["number"] for each in inbox.wait_for(250)] == list(range(250))
         device.publish_soon("soon/a", "x", qos=0).result()
 
 
-def test_an_acknowledgement_that_does_not_come(home: Path) -> None:
+def test_an_acknowledgment_that_does_not_arrive(home: Path) -> None:
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
         supervisor.stop(home)
-        publishing = device.publish_soon("soon/a", "x")
+        pending = device.publish_soon("soon/a", "x")
         with pytest.raises(
-            TimeoutError, match=r"Publishing to 'soon/a': no answer came within 0 s"
+            TimeoutError, match=r"Publishing to 'soon/a' timed out: no answer within 0\.01 s"
         ):
-            publishing.result(0.01)
-        assert not publishing.done()
-        assert repr(publishing) == "Publishing to 'soon/a': under way"
+            pending.result(0.01)
+        assert not pending.done()
+        assert repr(pending) == "Publishing to 'soon/a': in progress"
         open_lab(home=home)
-        publishing.result()  # the SDK sends it as soon as somebody is there
+        pending.result()  # the SDK sends it once the cloud is back
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -286,18 +287,19 @@ def test_connecting_without_permission(lab: Lab, new_thing: NewThings) -> None:
         lab.connect(thing.name)
     assert refusal.value.reason_code == 135
     assert str(refusal.value) == (
-        f"Connecting as '{thing.name}': not authorized (reason code 135). lab.why() says why."
+        f"Connecting as '{thing.name}' failed: not authorized (reason code 135). "
+        "lab.why() explains it."
     )
 
 
-def test_connecting_under_a_client_id_that_aws_does_not_take(lab: Lab, thing: NewThing) -> None:
+def test_connecting_with_an_invalid_client_id(lab: Lab, thing: NewThing) -> None:
     with pytest.raises(RequestRefused, match="client identifier not valid") as refusal:
         lab.connect(thing.name, client_id="$aws")
     assert refusal.value.reason_code == 133
 
 
 @pytest.mark.parametrize("state", ["INACTIVE", "REVOKED", "deleted"])
-def test_a_certificate_that_is_not_active_is_hung_up_on(
+def test_a_certificate_that_is_not_active_cannot_connect(
     lab: Lab, new_thing: NewThings, state: str
 ) -> None:
     thing, iot = new_thing(), lab.client("iot")
@@ -312,7 +314,7 @@ def test_a_certificate_that_is_not_active_is_hung_up_on(
 
 
 @pytest.mark.parametrize(
-    ("topic", "code", "words"),
+    ("topic", "code", "reason"),
     [
         ("private/a", 135, "not authorized"),
         ("$SYS/a", 144, "topic name invalid"),
@@ -320,7 +322,7 @@ def test_a_certificate_that_is_not_active_is_hung_up_on(
     ],
 )
 def test_a_refused_publish_leaves_the_device_connected(
-    lab: Lab, new_thing: NewThings, topic: str, code: int, words: str
+    lab: Lab, new_thing: NewThings, topic: str, code: int, reason: str
 ) -> None:
     thing = new_thing([CONNECT, allow("iot:Publish", "ARN:topic/a/*", "ARN:topic/$SYS/*")])
     with lab.connect(thing.name) as device:
@@ -332,15 +334,17 @@ def test_a_refused_publish_leaves_the_device_connected(
         device.publish("a/b", "x")
     assert (str(same.value), same.value.reason_code) == (str(refusal.value), code)
     assert refusal.value.reason_code == code
-    assert str(refusal.value).startswith(f"Publishing to '{topic}': {words} (reason code {code}).")
+    assert str(refusal.value).startswith(
+        f"Publishing to '{topic}' failed: {reason} (reason code {code})."
+    )
 
 
 @pytest.mark.parametrize(
-    ("topic_filter", "code", "words"),
+    ("topic_filter", "code", "reason"),
     [("private/#", 135, "not authorized"), ("$SYS/#", 143, "topic filter invalid")],
 )
 def test_a_refused_subscription_leaves_the_device_connected(
-    lab: Lab, new_thing: NewThings, topic_filter: str, code: int, words: str
+    lab: Lab, new_thing: NewThings, topic_filter: str, code: int, reason: str
 ) -> None:
     allowed = allow("iot:Subscribe", "ARN:topicfilter/open/*", "ARN:topicfilter/$SYS/*")
     thing = new_thing([CONNECT, allowed, allow(["iot:Publish", "iot:Receive"], "*")])
@@ -351,11 +355,13 @@ def test_a_refused_subscription_leaves_the_device_connected(
         device.publish("open/a", "x")
         inbox.wait_for(1)
     assert refusal.value.reason_code == code
-    start = f"Subscribing to '{topic_filter}': {words} (reason code {code})."
+    start = f"Subscribing to '{topic_filter}' failed: {reason} (reason code {code})."
     assert str(refusal.value).startswith(start)
 
 
-def test_what_may_not_be_received_does_not_arrive(lab: Lab, new_thing: NewThings) -> None:
+def test_messages_without_permission_to_receive_do_not_arrive(
+    lab: Lab, new_thing: NewThings
+) -> None:
     receive = allow("iot:Receive", "ARN:topic/some/b")
     thing = new_thing([CONNECT, allow(["iot:Publish", "iot:Subscribe"], "*"), receive])
     with lab.connect(thing.name) as device:
@@ -366,7 +372,7 @@ def test_what_may_not_be_received_does_not_arrive(lab: Lab, new_thing: NewThings
         assert "iot:Receive" in lab.why(thing.name).summary
 
 
-def test_a_refused_publish_at_qos_0_cuts_the_connection_and_the_sdk_mends_it(
+def test_a_refused_publish_at_qos_0_ends_the_connection_and_the_sdk_reconnects(
     lab: Lab, new_thing: NewThings
 ) -> None:
     thing = new_thing([CONNECT, allow("iot:Publish", "ARN:topic/open/*")])
@@ -374,17 +380,17 @@ def test_a_refused_publish_at_qos_0_cuts_the_connection_and_the_sdk_mends_it(
     with lab.connect(thing.name) as device:
         device.publish("private/a", "x", qos=0)
         device.publish("open/a", "x")
-        tape = lab.events(after=last)
-    mine = tape[tape["client_id"] == thing.name]["kind"].tolist()
+        events = lab.events(after=last)
+    mine = events[events["client_id"] == thing.name]["kind"].tolist()
     assert mine == ["connect", "publish", "disconnect", "connect", "publish"]
 
 
-def test_subscriptions_outlive_a_connection_that_was_cut(
+def test_subscriptions_survive_a_lost_connection(
     lab: Lab, thing: NewThing, new_thing: NewThings
 ) -> None:
     everything = allow(["iot:Subscribe", "iot:Receive"], "*")
-    cut = new_thing([CONNECT, allow("iot:Publish", "ARN:topic/open/*"), everything])
-    with lab.connect(thing.name) as speaker, lab.connect(cut.name) as device:
+    limited = new_thing([CONNECT, allow("iot:Publish", "ARN:topic/open/*"), everything])
+    with lab.connect(thing.name) as speaker, lab.connect(limited.name) as device:
         inbox = device.subscribe("outlive/a")
         device.publish("private/a", "x", qos=0)
         device.publish("open/a", "the connection is back")
@@ -392,25 +398,25 @@ def test_subscriptions_outlive_a_connection_that_was_cut(
         inbox.wait_for(1, timeout=2)
 
 
-def test_a_payload_that_is_too_large_spoils_nothing(
+def test_the_connection_survives_a_payload_that_is_too_large(
     lab: Lab, thing: NewThing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("creeklab.client.device.ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr("creeklab.client.device.RESPONSE_TIMEOUT", 3.0)
     with lab.connect(thing.name) as device:
         device.publish("large/a", b"x" * 131_072)
-        with pytest.raises((RequestRefused, ValueError), match=r"131072|too large"):
+        with pytest.raises((RequestRefused, ValueError), match=r"131,072|too large"):
             device.publish("large/a", b"x" * 131_073)
         device.publish("large/a", "still here")
 
 
 @pytest.mark.parametrize("topic", ["", "creek/#", "creek/\0"], ids=repr)
-def test_a_topic_that_the_sdk_does_not_take_is_named(lab: Lab, thing: NewThing, topic: str) -> None:
+def test_a_topic_that_the_sdk_rejects_is_named(lab: Lab, thing: NewThing, topic: str) -> None:
     with lab.connect(thing.name) as device:
         with pytest.raises(
             (RequestRefused, ValueError), match=re.escape(f"Publishing to {topic!r}")
         ) as refusal:
             device.publish(topic, "x")
-        assert "lab.why()" not in str(refusal.value)  # the cloud never heard of it
+        assert "lab.why()" not in str(refusal.value)  # the cloud has not seen it
 
 
 # --- the end --------------------------------------------------------------------------------------
@@ -428,8 +434,8 @@ def test_closing_ends_the_connection_once_and_for_all(lab: Lab, thing: NewThing)
     device.close()
     assert repr(device) == f"{name}, closed"
     assert set(threading.enumerate()) <= threads
-    tape = lab.events(after=last)
-    end = tape[(tape["client_id"] == thing.name) & (tape["kind"] == "disconnect")]
+    events = lab.events(after=last)
+    end = events[(events["client_id"] == thing.name) & (events["kind"] == "disconnect")]
     assert end["why"].tolist() == ["client disconnected"]
 
 
@@ -448,57 +454,57 @@ def test_a_closed_device_says_so(
 ) -> None:
     device = lab.connect(thing.name)
     device.close()
-    with pytest.raises(RuntimeError, match=r"'end/a': this device is closed\. .*lab\.connect"):
+    with pytest.raises(
+        RuntimeError, match=r"'end/a' failed: this device is closed\. .*lab\.connect"
+    ):
         use(device)
 
 
-def test_a_context_ends_with_the_connection_also_after_an_exception(
-    lab: Lab, thing: NewThing
-) -> None:
+def test_an_exception_in_a_context_also_closes_the_connection(lab: Lab, thing: NewThing) -> None:
     with pytest.raises(KeyError), lab.connect(thing.name) as device:
         raise KeyError("in the cell")
     with pytest.raises(RuntimeError, match="closed"):
         device.publish("end/a", "x")
 
 
-def test_a_device_that_was_refused_leaves_no_connection_behind(
-    lab: Lab, new_thing: NewThings
-) -> None:
+def test_a_refused_device_leaves_no_connection_behind(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing([allow("iot:Publish", "*")])
     last = int(lab.events().index[-1])
     with pytest.raises(RequestRefused):
         lab.connect(thing.name)
-    # If it went on trying, it would be let in from now on.
+    # If it were still trying, it would now be able to connect.
     lab.client("iot").attach_policy(policyName=new_thing().policy, target=thing.certificate_arn)
     with lab.connect(thing.name, client_id=f"{thing.name}-b") as device:
         silence = device.subscribe("refused/a")
         with pytest.raises(TimeoutError):
             silence.wait_for(1, timeout=1.5)
-    tape = lab.events(after=last)
-    tries = tape[(tape["client_id"] == thing.name) & (tape["kind"] == "connect")]
+    events = lab.events(after=last)
+    tries = events[(events["client_id"] == thing.name) & (events["kind"] == "connect")]
     assert len(tries) == 1
 
 
 @pytest.mark.parametrize("topic", ["creek/#", "creek/+/depth", "#", ""])
-def test_what_no_client_may_publish_to_is_said_in_words(lab: Lab, topic: str) -> None:
+def test_an_invalid_topic_is_explained(lab: Lab, topic: str) -> None:
     with lab.connect_account() as device:
         with pytest.raises(
-            ValueError, match=re.escape(f"Publishing to {topic!r}: {topic_fault(topic)}")
+            ValueError, match=re.escape(f"Publishing to {topic!r} failed: {topic_fault(topic)}")
         ):
             device.publish(topic, "x")
         device.publish("creek/depth", "x")
 
 
-def test_what_no_client_may_subscribe_to_is_said_in_words(lab: Lab) -> None:
+def test_an_invalid_topic_filter_is_explained(lab: Lab) -> None:
     with lab.connect_account() as device:
         with pytest.raises(
-            ValueError, match="to 'creek/#/depth': '#' stands by itself and at the end"
+            ValueError, match="to 'creek/#/depth' failed: '#' must be the whole last level"
         ):
             device.subscribe("creek/#/depth")
         assert len(device.subscribe("creek/#")) == 0
 
 
-def test_a_second_device_of_one_client_id_is_warned_of(lab: Lab, new_thing: NewThings) -> None:
+def test_a_second_device_with_the_same_client_id_gives_a_warning(
+    lab: Lab, new_thing: NewThings
+) -> None:
     thing = new_thing()
     with lab.connect(thing.name):
         again = open_lab(home=lab.home)  # as a notebook does whose cells are run once more
@@ -509,35 +515,31 @@ def test_a_second_device_of_one_client_id_is_warned_of(lab: Lab, new_thing: NewT
         assert warned[0].filename == __file__
         lab.connect(thing.name, client_id=f"{thing.name}-b").close()
     second.close()
-    lab.connect(thing.name).close()  # of what is closed nobody is warned
+    lab.connect(thing.name).close()  # a closed device gives no warning
 
 
 # --- the cloud goes and comes back ----------------------------------------------------------------
 
 
 def test_a_cloud_that_stops_and_starts_again(home: Path) -> None:
-    # Not on the usual port, which another cloud may take as soon as this one stops.
+    # Use a free port: another cloud might take the usual one as soon as this one stops.
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     thing = make_thing(lab)
     with lab.connect(thing.name) as device:
         supervisor.stop(home)
-        began = time.monotonic()
-        with pytest.raises(RequestRefused, match="Connecting as 'another': socket connection ref"):
+        with pytest.raises(RequestRefused, match="as 'another' failed: socket connection refused"):
             lab.connect(thing.name, client_id="another")
-        assert time.monotonic() - began < 20
 
         again = open_lab(home=home)
         assert again.mqtt_port == lab.mqtt_port
-        began = time.monotonic()
         device.publish("creek/depth", {"depth": 1.4})
-        assert time.monotonic() - began < RESPONSE_TIMEOUT
         device.subscribe("creek/#")
         supervisor.stop(home)
-    assert "closed" in repr(device)  # also when nobody is there to take leave of
+    assert "closed" in repr(device)  # even when no cloud is there to disconnect from
 
 
-def test_a_cloud_that_is_not_there_is_called_so(home: Path) -> None:
+def test_connecting_to_a_stopped_cloud_says_how_to_open_it(home: Path) -> None:
     lab = open_lab(home=home)
     thing = make_thing(lab)
     supervisor.stop(home)
@@ -547,23 +549,23 @@ def test_a_cloud_that_is_not_there_is_called_so(home: Path) -> None:
     assert "open_lab" in str(refusal.value)
 
 
-def test_what_is_asked_of_a_cloud_that_is_gone_says_so(
+def test_requests_to_a_stopped_cloud_say_how_to_open_it(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 3)
+    monkeypatch.setattr(creeklab.client.device_shadow, "RESPONSE_TIMEOUT", 3)
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
         assert device.shadow is not None
         supervisor.stop(home)
-        said = ""
+        text = ""
         end = time.monotonic() + 30
-        while "Nobody listens" not in said and time.monotonic() < end:
-            with pytest.raises(TimeoutError) as silence:
+        while "not running" not in text and time.monotonic() < end:
+            with pytest.raises(TimeoutError) as timeout:
                 device.publish_soon("creek/depth", "x").result(0.5)
-            said = str(silence.value)
-        again = "open the lab again with creeklab.open_lab(), and connect anew from it."
-        assert said.endswith(f"within 0 s. Nobody listens there: {again}")
+            text = str(timeout.value)
+        again = "Open the lab again with creeklab.open_lab() and connect from it."
+        assert text.endswith(f"within 0.5 s. The cloud is not running. {again}")
         with pytest.raises(RequestRefused, match=re.escape(again)):
             device.publish("creek/depth", "x", qos=0)
         with pytest.raises(TimeoutError, match=re.escape(again)):
@@ -625,7 +627,7 @@ def test_classic_and_named_shadows_are_apart(lab: Lab, new_thing: NewThings) -> 
     ],
     ids=lambda value: value if isinstance(value, int) else "",
 )
-def test_what_the_service_rejects(
+def test_rejected_requests(
     lab: Lab, new_thing: NewThings, code: int, text: str, use: Callable[[Any], object]
 ) -> None:
     with lab.connect(new_thing().name) as device:
@@ -653,18 +655,18 @@ SHADOW_TOPIC, SHADOW_FILTER = "ARN:topic/$aws/things/*", "ARN:topicfilter/$aws/t
     ],
     ids=["no Subscribe", "no Publish", "no Receive"],
 )
-def test_a_policy_that_forbids_the_answer(
+def test_a_policy_without_permission_for_the_answer(
     lab: Lab, new_thing: NewThings, rights: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 1)
-    with lab.connect(new_thing([CONNECT, *rights]).name) as device:
-        began = time.monotonic()
-        with pytest.raises(TimeoutError) as silence:
-            device.shadow.update(reported={"depth": 1.4})
-        assert time.monotonic() - began < 5
-    text = str(silence.value)
-    assert text.startswith("Updating the shadow: no answer came (AWS_ERROR_MQTT_REQUEST_RESPONSE_")
-    assert "Does the policy allow to publish the request" in text
+    monkeypatch.setattr(creeklab.client.device_shadow, "RESPONSE_TIMEOUT", 1)
+    with (
+        lab.connect(new_thing([CONNECT, *rights]).name) as device,
+        pytest.raises(TimeoutError) as timeout,
+    ):
+        device.shadow.update(reported={"depth": 1.4})
+    text = str(timeout.value)
+    assert text.startswith("Updating the shadow timed out: no answer (AWS_ERROR_MQTT_REQUEST_RESPO")
+    assert "Check that the policy allows publishing the request" in text
     assert "lab.why()" in text
 
 
@@ -676,20 +678,20 @@ def test_the_shadow_of_a_closed_device_says_so(lab: Lab, thing: NewThing) -> Non
             use()
 
 
-def test_the_shadow_of_a_closed_device_is_closed_from_the_beginning(
+def test_the_shadow_of_a_closed_device_cannot_be_created(
     lab: Lab, thing: NewThing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creeklab.client.device_shadow, "ANSWER_SECONDS", 1)
+    monkeypatch.setattr(creeklab.client.device_shadow, "RESPONSE_TIMEOUT", 1)
     device = lab.connect(thing.name)
     device.close()
     with pytest.raises(RuntimeError, match="This device is closed"):
         device.shadow.get()
 
 
-# --- what the tools in the notebook need ----------------------------------------------------------
+# --- for the tools in the notebook ----------------------------------------------------------------
 
 
-def test_user_properties_go_with_a_message(lab: Lab, thing: NewThing) -> None:
+def test_user_properties_are_sent_with_a_message(lab: Lab, thing: NewThing) -> None:
     with lab.connect(thing.name, client_id="properties") as device:
         inbox = device.subscribe("properties/#")
         pairs = [("a", "1"), ("ü", "2"), ("a", "3")]
@@ -704,43 +706,43 @@ def test_user_properties_go_with_a_message(lab: Lab, thing: NewThing) -> None:
     }
 
 
-def test_a_lost_connection_is_told_and_so_is_the_next(lab: Lab, thing: NewThing) -> None:
-    told: list[tuple[bool, str]] = []
+def test_on_connection_is_called_for_each_change(lab: Lab, thing: NewThing) -> None:
+    calls: list[tuple[bool, str]] = []
     back = threading.Event()
     with lab.connect(thing.name, client_id="lost") as device:
 
-        def listen(connected: bool, words: str) -> None:
-            told.append((connected, words))
+        def listen(connected: bool, reason: str) -> None:
+            calls.append((connected, reason))
             if connected:
                 back.set()
 
         device.on_connection = listen
         device.publish("$secret/a", "x", qos=0)  # AWS closes the connection for it
         assert back.wait(20)
-    assert [connected for connected, _ in told] == [False, True]
-    assert told[0][1]
+    assert [connected for connected, _ in calls] == [False, True]
+    assert calls[0][1]
 
 
-# What a callback raises, awscrt can only print.
+# awscrt can only print an exception from a callback.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_callback_that_fails_keeps_no_message_from_the_others(lab: Lab, thing: NewThing) -> None:
-    told = threading.Event()
+def test_a_failing_callback_does_not_stop_the_others(lab: Lab, thing: NewThing) -> None:
+    called = threading.Event()
 
     def fails(_: ReceivedMessage) -> None:
-        told.set()
+        called.set()
         raise RuntimeError("This one is broken.")
 
     with lab.connect(thing.name, client_id="guarded") as device:
-        device.subscribe("guarded/#", call=fails)
+        device.subscribe("guarded/#", callback=fails)
         inbox = device.subscribe("guarded/a")
         device.publish("guarded/a", "x")
         assert [each.payload for each in inbox.wait_for(1, timeout=15)] == [b"x"]
-    assert told.is_set()
+    assert called.is_set()
 
 
-def test_aws_has_no_qos_2(lab: Lab, new_thing: NewThing) -> None:
+def test_aws_does_not_support_qos_2(lab: Lab, new_thing: NewThing) -> None:
     with (
         lab.connect(new_thing().name) as device,
-        pytest.raises(ValueError, match="QoS 0 and 1, and no other"),
+        pytest.raises(ValueError, match="supports QoS 0 and 1, not 2"),
     ):
         device.publish("creek/depth", {}, qos=2)

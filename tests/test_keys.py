@@ -1,4 +1,4 @@
-"""The key files of a Thing: who may read them, where they may lie, and that none is ever lost."""
+"""The key files of a Thing: permissions, allowed folders, and that no key is ever lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answers = tuple[dict[str, Any], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def answers(session_lab: Lab) -> Answers:
-    """Two certificates with their keys, as AWS answers them."""
+    """Two certificates with their keys, as AWS returns them."""
     iot = session_lab.client("iot")
     return iot.create_keys_and_certificate(), iot.create_keys_and_certificate()
 
@@ -36,10 +36,10 @@ def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
-# --- what is saved --------------------------------------------------------------------------------
+# --- saving ---------------------------------------------------------------------------------------
 
 
-def test_what_aws_answered_is_on_disk(keys: KeyFiles, answers: Answers, tmp_path: Path) -> None:
+def test_save_writes_what_aws_returned(keys: KeyFiles, answers: Answers, tmp_path: Path) -> None:
     answer = answers[0]
     files = keys.save("Test2", answer)
     assert files == keys.files("Test2") == ThingFiles(tmp_path / "home/keys/Test2", keys._ca)
@@ -59,8 +59,8 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
-def test_only_the_owner_gets_at_the_key(keys: KeyFiles, answers: Answers, umask: int) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not have these modes")
+def test_only_the_owner_can_read_the_key(keys: KeyFiles, answers: Answers, umask: int) -> None:
     for answer in answers:
         files = keys.save("Test2", answer)
     modes = {
@@ -79,15 +79,15 @@ def test_only_the_owner_gets_at_the_key(keys: KeyFiles, answers: Answers, umask:
     assert files.private_key.exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
-def test_a_key_folder_that_was_open_is_closed(keys: KeyFiles, answers: Answers) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not have these modes")
+def test_saving_closes_an_open_key_folder(keys: KeyFiles, answers: Answers) -> None:
     keys.folder.mkdir(parents=True)
     keys.folder.chmod(0o755)
     keys.save("Test2", answers[0])
     assert stat.S_IMODE(keys.folder.stat().st_mode) == 0o700
 
 
-def test_a_key_of_ones_own_for_a_signing_request(lab: Lab, keys: KeyFiles) -> None:
+def test_an_own_key_for_a_signing_request(lab: Lab, keys: KeyFiles) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     pem = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
@@ -110,12 +110,12 @@ def test_an_answer_without_a_key_is_refused(keys: KeyFiles, answers: Answers) ->
     keys.save("Test2", answers[0])
     without = {name: value for name, value in answers[1].items() if name != "keyPair"}
     for answer in (without, {**without, "keyPair": {}}):
-        with pytest.raises(ValueError, match="There is no private key to save"):
+        with pytest.raises(ValueError, match="the answer contains no private key"):
             keys.save("Test2", answer)
     assert keys.files("Test2").certificate_id == answers[0]["certificateId"]
 
 
-# --- where it may lie -----------------------------------------------------------------------------
+# --- allowed folders ------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["folder", "file"])
@@ -142,7 +142,7 @@ def test_a_git_work_tree_is_refused_and_stays_clean(
     assert sorted(repository.rglob("*")) == before
 
 
-def test_a_relative_folder_is_looked_at_from_here(
+def test_a_relative_folder_is_resolved_from_the_working_directory(
     repository: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository / "below")
@@ -154,7 +154,7 @@ def test_a_relative_folder_is_looked_at_from_here(
 
 
 @pytest.mark.parametrize("way", ["link", "not-yet/../repository/below"])
-def test_no_detour_leads_into_a_git_work_tree(
+def test_links_and_dots_into_a_git_work_tree_are_refused(
     repository: Path, way: str, answers: Answers, tmp_path: Path
 ) -> None:
     (tmp_path / "link").symlink_to(repository / "below", target_is_directory=True)
@@ -185,22 +185,20 @@ def test_no_detour_leads_into_a_git_work_tree(
     ],
     ids=repr,
 )
-def test_what_is_not_the_name_of_a_thing_names_no_folder(
-    keys: KeyFiles, name: str, answers: Answers
-) -> None:
-    with pytest.raises(ValueError, match="is not the name of a Thing"):
+def test_an_invalid_thing_name_is_rejected(keys: KeyFiles, name: str, answers: Answers) -> None:
+    with pytest.raises(ValueError, match="is not a valid Thing name"):
         keys.save(name, answers[0])
     for use in (keys.files, keys.remove):
-        with pytest.raises(ValueError, match="is not the name of a Thing"):
+        with pytest.raises(ValueError, match="is not a valid Thing name"):
             use(name)
     assert not keys.folder.exists()
 
 
 @pytest.mark.parametrize("name", ["Test2", "creek:elkhorn:1", ":", "-", "_", "a" * 128])
-def test_every_name_of_a_thing_has_a_folder(keys: KeyFiles, name: str, answers: Answers) -> None:
+def test_every_valid_thing_name_has_a_folder(keys: KeyFiles, name: str, answers: Answers) -> None:
     files = keys.save(name, answers[0])
     assert files.folder.parent == keys.folder
-    assert ":" not in files.folder.name  # which Windows does not take
+    assert ":" not in files.folder.name  # Windows does not allow it
     assert keys.things() == [name]
     assert keys.files(name) == files
 
@@ -208,7 +206,7 @@ def test_every_name_of_a_thing_has_a_folder(keys: KeyFiles, name: str, answers: 
 # --- nothing is lost ------------------------------------------------------------------------------
 
 
-def test_an_earlier_certificate_is_kept_beside_the_new_one(
+def test_an_earlier_certificate_is_kept_next_to_the_new_one(
     keys: KeyFiles, answers: Answers
 ) -> None:
     first, second = answers
@@ -243,7 +241,7 @@ def test_a_save_that_was_interrupted_does_not_stop_the_next(
     assert keys.files("Test2").certificate_id == answers[0]["certificateId"]
     keys.save("Test2", answers[1])
     assert keys.files("Test2").certificate_id == answers[1]["certificateId"]
-    # Half a key may be a whole one: what was left over is kept as well.
+    # A file that looks incomplete might contain a whole key, so it is kept too.
     earlier = f"Test2.was-{answers[0]['certificateId'][:10]}"
     assert earlier in names(keys.folder)
     kept = [path.read_text() for path in keys.folder.glob("Test2.was-*/private.pem.key")]
@@ -252,7 +250,7 @@ def test_a_save_that_was_interrupted_does_not_stop_the_next(
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "garbage"])
-def test_files_that_were_damaged_do_not_stop_the_next_save(
+def test_damaged_files_do_not_stop_the_next_save(
     keys: KeyFiles, damage: str, answers: Answers
 ) -> None:
     certificate = keys.save("Test2", answers[0]).certificate
@@ -270,14 +268,14 @@ def test_files_that_were_damaged_do_not_stop_the_next_save(
 
 
 @pytest.mark.parametrize("missing", ["certificate", "private_key"])
-def test_files_are_only_found_whole(keys: KeyFiles, missing: str, answers: Answers) -> None:
+def test_files_are_only_found_together(keys: KeyFiles, missing: str, answers: Answers) -> None:
     files = keys.save("Test2", answers[0])
     getattr(files, missing).unlink()
-    with pytest.raises(FileNotFoundError, match="no certificate with its key for 'Test2'"):
+    with pytest.raises(FileNotFoundError, match="no certificate and key for 'Test2'"):
         keys.files("Test2")
 
 
-def test_where_nothing_was_saved(keys: KeyFiles) -> None:
+def test_nothing_saved(keys: KeyFiles) -> None:
     assert keys.things() == []
     with pytest.raises(FileNotFoundError, match=r"create_keys_and_certificate .*lab\.keys\.save"):
         keys.files("Test2")
@@ -285,9 +283,7 @@ def test_where_nothing_was_saved(keys: KeyFiles) -> None:
     assert not keys.folder.exists()
 
 
-def test_removing_leaves_nothing_of_this_thing_and_all_of_the_others(
-    keys: KeyFiles, answers: Answers
-) -> None:
+def test_removing_affects_only_one_thing(keys: KeyFiles, answers: Answers) -> None:
     for thing in ("Test", "Test2"):
         for answer in answers:
             keys.save(thing, answer)
@@ -313,7 +309,7 @@ def test_removing_the_files_of_deleted_certificates_keeps_the_keys_of_others(
     assert names(keys.folder) == []
 
 
-def test_removing_includes_what_an_interrupted_save_left(keys: KeyFiles) -> None:
+def test_removing_includes_the_rest_of_an_interrupted_save(keys: KeyFiles) -> None:
     leftover = keys.folder / "Test2.new"
     leftover.mkdir(parents=True)
     (leftover / "private.pem.key").write_text("a key")

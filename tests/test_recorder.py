@@ -47,7 +47,7 @@ class Recording:
     def __init__(self, recorder: Recorder, watcher: Device, topic: str) -> None:
         self.recorder, self.watcher, self.topic = recorder, watcher, topic
         self._end = threading.Event()
-        self.inbox = watcher.subscribe(topic, call=self._call)
+        self.inbox = watcher.subscribe(topic, callback=self._call)
 
     def _call(self, message: ReceivedMessage) -> None:
         if message.payload == b"end":
@@ -98,7 +98,8 @@ def test_from_the_shadow(
 PLAYER = """
 import os, signal, sys
 from pathlib import Path
-from creeklab.creek import faults, replay, samples
+from creeklab.creek.readings import samples
+from creeklab.creek.sensor import replay
 from creeklab import open_lab
 
 home, thing, position_file, end, how = sys.argv[1:]
@@ -192,9 +193,8 @@ import os, signal, sys, threading
 from pathlib import Path
 from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
-from creeklab.creek.history.history import History
-from creeklab.creek.history.recorder import Recorder
-from creeklab.client.inbox import Message
+from creeklab.creek.history import History, Recorder
+from creeklab.client.inbox import ReceivedMessage
 from creeklab import open_lab
 
 home, thing, folder, until = sys.argv[1:]

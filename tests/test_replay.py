@@ -132,7 +132,8 @@ def test_a_policy_that_changes_half_way_stops_the_replay_and_nothing_is_missing(
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from creeklab.creek import replay, samples
+from creeklab.creek.readings import samples
+from creeklab.creek.sensor import replay
 from creeklab import open_lab
 
 home, thing, position_file, end = sys.argv[1:]

@@ -415,6 +415,7 @@ def _ca_line(home: Path) -> str:
 
 
 def _participants(home: Path) -> str:
+    from creeklab.display.table import text_table
     from creeklab.lab.open_lab import open_lab
 
     joined = open_lab("local", home=home).admin("participants")["participants"]
@@ -424,9 +425,7 @@ def _participants(home: Path) -> str:
     for p in joined:
         things = "?" if p["things"] is None else str(p["things"])  # cannot be read
         rows.append((p["name"], p["account"], things, str(p["connected"])))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([f"Participants: {len(joined)}", *lines])
+    return f"Participants: {len(joined)}\n{text_table(rows)}"
 
 
 def reset_cloud(options: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
-"""One MQTT connection, as one Thing or as the account: awsiotsdk's MQTT 5 client.
+"""One MQTT connection, as a Thing or as the account, with awsiotsdk's MQTT 5 client.
 
-A Thing shows its certificate, over mutual TLS; the account signs, and goes over WebSocket.
-The SDK answers with futures and callbacks on a thread of its own. Here a call waits for AWS's
-answer, with a bound, and a refusal is an exception that says what AWS said. What arrives is put
-into an `Inbox`.
+A Thing presents its certificate over mutual TLS; the account signs its connection over WebSocket.
+The SDK answers with futures, and with callbacks on a thread of its own. Here, a call waits for the
+answer of AWS for a limited time, and a refusal is an exception that gives the reason of AWS.
+Messages arrive in an `Inbox`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from awscrt import auth, mqtt5
 from awscrt.exceptions import AwsCrtError
@@ -31,76 +31,79 @@ T = TypeVar("T")
 Wait = Callable[["Future[Any]", str, "float | None"], Any]
 UserProperties = Mapping[str, str] | Iterable[tuple[str, str]]
 
-# Made once: json.dumps looks at its options anew for every message.
+# Created once: json.dumps checks its options for every message.
 _JSON = json.JSONEncoder()
 
 CONNECT_TIMEOUT = 15.0
 RESPONSE_TIMEOUT = 15.0
 MAX_PAYLOAD = 131_072
-NO_LISTENER = "AWS_IO_SOCKET_CONNECTION_REFUSED"
-OPEN_AGAIN = (
-    "Nobody listens there: open the lab again with creeklab.open_lab(), and connect anew from it."
+CONNECTION_REFUSED = "AWS_IO_SOCKET_CONNECTION_REFUSED"
+REOPEN_HINT = (
+    "The cloud is not running. Open the lab again with creeklab.open_lab() and connect from it."
 )
+WHY_HINT = "lab.why() explains it."
 
 
 class RequestRefused(Exception):
-    """AWS IoT refused what a device asked for.
+    """AWS IoT refused a request of a device.
 
     Attributes
     ----------
     reason_code
-        MQTT 5 reason code, such as 135 (not authorized); None if the connection was just closed.
+        MQTT 5 reason code, such as 135 (not authorized); None if AWS only closed the connection.
     """
 
     def __init__(
-        self, what: str, reason: str, reason_code: int | None = None, *, nobody_there: bool = False
+        self, request: str, reason: str, reason_code: int | None = None, *, offline: bool = False
     ) -> None:
         code = "" if reason_code is None else f" (reason code {reason_code})"
-        hint = OPEN_AGAIN if nobody_there or NO_LISTENER in reason else "lab.why() says why."
-        super().__init__(f"{what}: {reason}{code}. {hint}")
+        hint = REOPEN_HINT if offline or CONNECTION_REFUSED in reason else WHY_HINT
+        super().__init__(f"{request} failed: {reason}{code}. {hint}")
         self.reason_code = reason_code
 
 
 class PendingPublish:
-    """A message that is under way to AWS IoT. To be waited for, as a future is."""
+    """A message on its way to AWS IoT; wait for it as for a future."""
 
-    __slots__ = ("_future", "_wait", "_what")
+    __slots__ = ("_future", "_request", "_wait")
 
-    def __init__(self, what: str, future: Future[mqtt5.PublishCompletionData], wait: Wait) -> None:
-        self._what = what
+    def __init__(
+        self, request: str, future: Future[mqtt5.PublishCompletionData], wait: Wait
+    ) -> None:
+        self._request = request
         self._future = future
         self._wait = wait
 
     def done(self) -> bool:
-        """Say whether the acknowledgement, or a refusal, is here."""
+        """Return whether AWS has acknowledged or refused the message."""
         return self._future.done()
 
     def result(self, timeout: float | None = None) -> None:
-        """Wait for the acknowledgement; at QoS 0, until the message has left.
+        """Wait for the acknowledgment; at QoS 0, until the message is sent.
 
         Raises
         ------
-        Refused
-            If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
+        RequestRefused
+            If AWS refuses it. At QoS 0, AWS cannot answer and closes the connection.
         TimeoutError
-            If no acknowledgement came; the SDK still sends it when it can connect again.
+            If no acknowledgment arrives; the SDK still sends the message once it reconnects.
         """
-        code = self._wait(self._future, self._what, timeout).puback.reason_code
+        code = self._wait(self._future, self._request, timeout).puback.reason_code
         if code is not None and code >= 0x80:
-            _refuse(self._what, code)
+            _refuse(self._request, code)
 
     def __repr__(self) -> str:
-        return f"{self._what}: {'done' if self.done() else 'under way'}"
+        return f"{self._request}: {'done' if self.done() else 'in progress'}"
 
 
 @dataclass(frozen=True, slots=True)
 class AccountCredentials:
-    """What the account connects with: its access key, and the region that it signs for.
+    """The access key that the account connects with, and the region that it signs for.
 
     Attributes
     ----------
     ca
-        The certificates to trust; None for those that the machine trusts.
+        The CA certificates to trust; None for those of the operating system.
     """
 
     access_key: str
@@ -111,7 +114,7 @@ class AccountCredentials:
 
 
 class Device:
-    """A connection as one Thing. Connects when made; `close` or ``with`` ends it.
+    """A connection as one Thing. It connects when created; `close` or ``with`` ends it.
 
     Parameters
     ----------
@@ -120,24 +123,24 @@ class Device:
     identity
         Certificate and key to connect with, or the account's access key.
     client_id
-        MQTT client id; AWS keeps one connection for each.
-    record
-        Is told of the connection and its messages.
+        MQTT client ID; AWS allows one connection for each.
+    observer
+        Receives the events of the connection and its messages.
 
     Attributes
     ----------
     on_connection
-        Called, if set, on the SDK's thread when the connection was lost (False, and why) and when
-        the SDK has connected again (True).
+        Called, if set, on the SDK's thread when the connection is lost (False and the reason) and
+        when the SDK has reconnected (True).
 
     Raises
     ------
-    Refused
-        If AWS IoT does not take the connection.
+    RequestRefused
+        If AWS IoT refuses the connection.
     TimeoutError
-        If no answer came.
+        If no answer arrives.
     ValueError
-        If the files, or the access key, cannot be used.
+        If the files or the access key are unusable.
     """
 
     def __init__(
@@ -148,16 +151,16 @@ class Device:
         endpoint: str,
         port: int,
         client_id: str,
-        record: DeviceObserver | None = None,
+        observer: DeviceObserver | None = None,
     ) -> None:
         self.thing = thing
-        self._record = record or DeviceObserver()
+        self._observer = observer or DeviceObserver()
         self.client_id = client_id
         self._inboxes: dict[str, Inbox] = {}
         self._connected: Future[None] = Future()
         self._stopped = threading.Event()
         self._closed = False
-        self._nobody_there = False  # at the last try to connect again
+        self._offline = False  # whether the last attempt to reconnect found no cloud
         self.on_connection: Callable[[bool, str], None] | None = None
         try:
             self._client = _builder(identity)(
@@ -165,10 +168,10 @@ class Device:
                 port=port,
                 client_id=client_id,
                 keep_alive_interval_sec=60,
-                # The SDK's own longest wait is two minutes: too long beside a notebook.
+                # By default the SDK waits up to two minutes, too long for a notebook.
                 min_reconnect_delay_ms=200,
                 max_reconnect_delay_ms=2000,
-                # By default the SDK holds itself to 100 publishes a second, AWS's quota.
+                # By default the SDK limits itself to 100 publishes a second, AWS's quota.
                 extended_validation_and_flow_control_options=(
                     mqtt5.ExtendedValidationAndFlowControlOptions.NONE
                 ),
@@ -179,24 +182,27 @@ class Device:
                 on_lifecycle_stopped=self._on_stopped,
             )
         except (AwsCrtError, RuntimeError) as error:
-            what, hint = "The account's access key", ""
+            credentials, hint = "the account's access key", ""
             if isinstance(identity, ThingFiles):
-                what = f"The files in {identity.folder}"
-                hint = f' lab.doctor("{identity.folder.name}") says which of them is wrong.'
-            raise ValueError(f"{what} cannot be used: {_sdk_error_text(error)}.{hint}") from None
+                credentials = f"the files in {identity.folder}"
+                hint = f' lab.doctor("{identity.folder.name}") finds the faulty file.'
+            raise ValueError(
+                f"Cannot connect with {credentials}: {_sdk_error_text(error)}.{hint}"
+            ) from None
         self._client.start()
         try:
             self._connected.result(CONNECT_TIMEOUT)
         except TimeoutError:
             self.close()
             raise TimeoutError(
-                f"{endpoint}:{port} did not answer within {CONNECT_TIMEOUT:.0f} s."
+                f"Connecting to {endpoint}:{port} timed out: no answer within "
+                f"{CONNECT_TIMEOUT:.0f} s. lab.doctor() checks the network and the cloud."
             ) from None
         except BaseException:
             self.close()
             raise
 
-    # --- what a device does -------------------------------------------------------------------
+    # --- publish, subscribe, close --------------------------------------------------------------
 
     def publish(
         self,
@@ -207,23 +213,23 @@ class Device:
         retain: bool = False,
         user_properties: UserProperties = (),
     ) -> None:
-        """Publish a message; at QoS 1, return when AWS has acknowledged it.
+        """Publish a message; at QoS 1, return once AWS has acknowledged it.
 
         Parameters
         ----------
         payload
             A mapping or a list is sent as JSON, text as UTF-8, bytes as they are.
         user_properties
-            Names and values that go with the message; a name may come several times.
+            Names and values to send with the message; a name can occur more than once.
 
         Raises
         ------
         ValueError
-            If it is larger than AWS takes, or not what MQTT or AWS allows.
-        Refused
-            If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
+            If the message is too large for AWS, or MQTT or AWS does not allow it.
+        RequestRefused
+            If AWS refuses it. At QoS 0, AWS cannot answer and closes the connection.
         TimeoutError
-            If no acknowledgement came; the SDK still sends it when it can connect again.
+            If no acknowledgment arrives; the SDK still sends the message once it reconnects.
         """
         self.publish_soon(
             topic, payload, qos=qos, retain=retain, user_properties=user_properties
@@ -238,82 +244,86 @@ class Device:
         retain: bool = False,
         user_properties: UserProperties = (),
     ) -> PendingPublish:
-        """Publish a message as `publish` does, but do not wait for the acknowledgement.
+        """Publish a message as `publish` does, but without waiting for the acknowledgment.
 
-        So many messages can be under way at once, which is much faster than one after the other.
+        Many messages can then be in flight at once, which is much faster than one after another.
 
         Returns
         -------
-        Publishing
-            What to wait for: its `result` returns when AWS has acknowledged the message, and raises
-            what `publish` raises.
+        PendingPublish
+            Its `result` returns once AWS has acknowledged the message, and raises what `publish`
+            raises.
 
         Raises
         ------
         ValueError
-            If it is larger than AWS takes, or not what MQTT allows.
+            If the message is too large for AWS, or MQTT or AWS does not allow it.
         """
-        what = f"Publishing to {topic!r}"
+        request = f"Publishing to {topic!r}"
         fault = topic_fault(topic)
         if fault is not None:
-            raise ValueError(f"{what}: {fault}")
+            raise ValueError(f"{request} failed: {fault}")
         if qos not in (0, 1):
-            raise ValueError(f"{what}: AWS IoT has QoS 0 and 1, and no other.")
+            raise ValueError(f"{request} failed: AWS IoT supports QoS 0 and 1, not {qos}.")
         data = _encoded(payload)
         if len(data) > MAX_PAYLOAD:
             raise ValueError(
-                f"{what}: the payload has {len(data)} bytes; AWS IoT takes {MAX_PAYLOAD}."
+                f"{request} failed: the payload has {len(data):,} bytes, and AWS IoT allows at "
+                f"most {MAX_PAYLOAD:,}. Send it in parts, or send a link to it."
             )
         packet = mqtt5.PublishPacket(topic=topic, payload=data, qos=mqtt5.QoS(qos), retain=retain)
         if user_properties:
             packet.user_properties = _properties(user_properties)
-        self._record.publishes(topic, len(data))
-        future = self._ask(lambda: self._client.publish(packet), what)
+        self._observer.publishes(topic, len(data))
+        future = self._send(lambda: self._client.publish(packet), request)
         if retain or qos:
             future.add_done_callback(lambda done: self._on_published(done, packet))
-        return PendingPublish(what, future, self._wait)
+        return PendingPublish(request, future, self._wait)
 
     def subscribe(
         self,
         topic_filter: str,
         *,
         qos: int = 1,
-        call: Callable[[ReceivedMessage], object] | None = None,
+        callback: Callable[[ReceivedMessage], object] | None = None,
     ) -> Inbox:
-        """Subscribe to a topic filter; return the inbox that its messages come to.
+        """Subscribe to a topic filter; return the inbox for its messages.
 
         Parameters
         ----------
-        call
-            Called with each message instead, on the SDK's thread; at QoS 1 the SDK acknowledges the
-            message when it has returned. It must not wait for this device. The inbox stays empty.
+        callback
+            Called with each message on the SDK's thread; the inbox then stays empty. At QoS 1, the
+            SDK acknowledges the message when the callback returns. It must not wait for this
+            device.
 
         Raises
         ------
         ValueError
-            If no MQTT client may send this as a topic filter.
-        Refused
-            If AWS refused it.
+            If the topic filter is not valid in MQTT.
+        RequestRefused
+            If AWS refuses the subscription.
         TimeoutError
-            If no acknowledgement came.
+            If no acknowledgment arrives.
         """
-        what = f"Subscribing to {topic_filter!r}"
+        request = f"Subscribing to {topic_filter!r}"
         fault = filter_fault(topic_filter)
         if fault is not None:
-            raise ValueError(f"{what}: {fault}")
+            raise ValueError(f"{request} failed: {fault}")
         known = self._inboxes.get(topic_filter)
         inbox = Inbox(topic_filter, qos) if known is None else known
-        called, inbox.call = inbox.call, call
+        previous, inbox.callback = inbox.callback, callback
         self._inboxes[topic_filter] = inbox
         try:
             packet = _subscription(topic_filter, qos)
-            self._record.subscribed()
-            done = self._wait(self._ask(lambda: self._client.subscribe(packet), what), what)
-            if done.reason_codes[0] >= 0x80:
-                self._record.refused(self.thing or self.client_id, "iot:Subscribe", topic_filter)
-                _refuse(what, done.reason_codes[0])
+            self._observer.subscribed()
+            suback = self._wait(
+                self._send(lambda: self._client.subscribe(packet), request), request
+            )
+            if suback.reason_codes[0] >= 0x80:
+                self._observer.refused(self.thing or self.client_id, "iot:Subscribe", topic_filter)
+                _refuse(request, suback.reason_codes[0])
         except Exception:
-            inbox.call = called
+            inbox.callback = previous
             if known is None:
                 del self._inboxes[topic_filter]
             raise
@@ -321,15 +331,15 @@ class Device:
         return inbox
 
     def unsubscribe(self, topic_filter: str) -> None:
-        """End a subscription; its inbox keeps what it has."""
+        """End a subscription; its inbox keeps the messages it has."""
         packet = mqtt5.UnsubscribePacket([topic_filter])
-        what = f"Unsubscribing from {topic_filter!r}"
-        self._wait(self._ask(lambda: self._client.unsubscribe(packet), what), what)
+        request = f"Unsubscribing from {topic_filter!r}"
+        self._wait(self._send(lambda: self._client.unsubscribe(packet), request), request)
         self._inboxes.pop(topic_filter, None)
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called; the SDK connects again whatever else ended a connection."""
+        """Whether `close` was called; after any other disconnect, the SDK reconnects."""
         return self._closed
 
     @cached_property
@@ -337,15 +347,15 @@ class Device:
         """The Device Shadow of this Thing."""
         if self.thing is None:
             raise RuntimeError(
-                "The account is no Thing and has no shadow. Those of its Things are read and "
-                "changed with lab.client('iot-data'), or on their topics."
+                "This device connects as the account, which is not a Thing and has no shadow. Use "
+                "lab.client('iot-data') or the shadow topics for the shadows of its Things."
             )
         if self._closed:
-            raise RuntimeError("This device is closed. Connect anew with lab.connect.")
-        return DeviceShadow(self._client, self.thing, self._record, self._advice)
+            raise RuntimeError("This device is closed. Connect again with lab.connect.")
+        return DeviceShadow(self._client, self.thing, self._observer, self._advice)
 
     def close(self) -> None:
-        """Disconnect and wait until the connection has ended."""
+        """Disconnect, and wait until the connection has ended."""
         if not self._closed:
             self._closed = True
             if "shadow" in self.__dict__:
@@ -364,45 +374,45 @@ class Device:
         owner = "the account" if self.thing is None else f"Thing '{self.thing}'"
         return f"Device of {owner}, client id '{self.client_id}', {state}"
 
-    # --- what the SDK's thread calls ------------------------------------------------------------
+    # --- callbacks on the SDK's thread ----------------------------------------------------------
 
     def _on_publish(self, received: mqtt5.PublishReceivedData) -> None:
         message = _message(received.publish_packet)
-        self._record.received(message.topic, len(message.payload), message.qos)
+        self._observer.received(message.topic, len(message.payload), message.qos)
         failed: Exception | None = None
         for inbox in list(self._inboxes.values()):
             if matches(inbox.topic_filter, message.topic):
                 try:
                     inbox.put(message)
-                except Exception as error:  # a callback's; the others get the message all the same
+                except Exception as error:  # from a callback: the others still get the message
                     failed = failed or error
         if failed is not None:
             raise failed
 
     def _on_success(self, success: mqtt5.LifecycleConnectSuccessData) -> None:
-        self._record.connected()
-        self._nobody_there = False
+        self._observer.connected()
+        self._offline = False
         if not self._connected.done():
             self._connected.set_result(None)
         elif not success.connack_packet.session_present:
-            # The SDK connects again by itself, but what was subscribed went with the connection.
+            # The SDK reconnects by itself, but the subscriptions ended with the connection.
             for topic_filter, inbox in list(self._inboxes.items()):
-                self._record.subscribed()
+                self._observer.subscribed()
                 self._client.subscribe(_subscription(topic_filter, inbox.qos))
 
         if self.on_connection is not None:
             self.on_connection(True, "")
 
     def _on_disconnection(self, ended: mqtt5.LifecycleDisconnectData) -> None:
-        self._record.disconnected()
+        self._observer.disconnected()
         if self.on_connection is not None and not self._closed:
             packet = ended.disconnect_packet
-            words = (
+            reason = (
                 _sdk_error_text(ended.exception)
                 if packet is None
                 else _error_text(packet.reason_code)
             )
-            self.on_connection(False, words)
+            self.on_connection(False, reason)
 
     def _on_published(
         self, done: Future[mqtt5.PublishCompletionData], packet: mqtt5.PublishPacket
@@ -412,51 +422,52 @@ class Device:
         puback = done.result().puback
         if puback is not None and (puback.reason_code or 0) >= 0x80:
             action = "iot:RetainPublish" if packet.retain else "iot:Publish"
-            self._record.refused(self.thing or self.client_id, action, packet.topic)
+            self._observer.refused(self.thing or self.client_id, action, packet.topic)
         elif packet.retain:
-            self._record.retained(packet.topic, cleared=not packet.payload)
+            self._observer.retained(packet.topic, cleared=not packet.payload)
 
     def _on_failure(self, failure: mqtt5.LifecycleConnectFailureData) -> None:
-        self._nobody_there = NO_LISTENER in _sdk_error_text(failure.exception)
+        self._offline = CONNECTION_REFUSED in _sdk_error_text(failure.exception)
         if self._connected.done():
             return
-        what = f"Connecting as '{self.client_id}'"
-        self._record.refused(self.thing or self.client_id, "iot:Connect", self.client_id)
+        request = f"Connecting as '{self.client_id}'"
+        self._observer.refused(self.thing or self.client_id, "iot:Connect", self.client_id)
         if failure.connack_packet is not None:
             code = failure.connack_packet.reason_code
-            self._connected.set_exception(RequestRefused(what, _error_text(code), int(code)))
+            self._connected.set_exception(RequestRefused(request, _error_text(code), int(code)))
         else:
-            self._connected.set_exception(RequestRefused(what, _sdk_error_text(failure.exception)))
+            reason = _sdk_error_text(failure.exception)
+            self._connected.set_exception(RequestRefused(request, reason))
 
     def _on_stopped(self, _: mqtt5.LifecycleStoppedData) -> None:
         self._stopped.set()
 
-    # --- small things ---------------------------------------------------------------------------
+    # --- requests -------------------------------------------------------------------------------
 
-    def _wait(self, future: Future[T], what: str, timeout: float | None = None) -> T:
+    def _wait(self, future: Future[T], request: str, timeout: float | None = None) -> T:
         seconds = RESPONSE_TIMEOUT if timeout is None else timeout
         try:
             return future.result(seconds)
         except TimeoutError:
             raise TimeoutError(
-                f"{what}: no answer came within {seconds:.0f} s. {self._advice()}"
+                f"{request} timed out: no answer within {seconds:g} s. {self._advice()}"
             ) from None
         except AwsCrtError as error:
-            raise RequestRefused(
-                what, _sdk_error_text(error), nobody_there=self._nobody_there
-            ) from None
+            raise RequestRefused(request, _sdk_error_text(error), offline=self._offline) from None
 
-    def _advice(self, otherwise: str = "lab.why() may know.") -> str:
-        """Say what to do if no answer comes: `otherwise`, if there is somebody to answer."""
-        return OPEN_AGAIN if self._nobody_there else otherwise
+    def _advice(self, online: str = "lab.why() may explain it.") -> str:
+        """Return the next step after a timeout: `online`, unless the cloud is not running."""
+        return REOPEN_HINT if self._offline else online
 
-    def _ask(self, ask: Callable[[], Future[T]], what: str) -> Future[T]:
+    def _send(self, send: Callable[[], Future[T]], request: str) -> Future[T]:
         if self._closed:
-            raise RuntimeError(f"{what}: this device is closed. Connect anew with lab.connect.")
+            raise RuntimeError(
+                f"{request} failed: this device is closed. Connect again with lab.connect."
+            )
         try:
-            return ask()
+            return send()
         except (RuntimeError, ValueError, TypeError) as error:
-            raise ValueError(f"{what}: the SDK does not take this. {error}") from None
+            raise ValueError(f"{request} failed: the SDK rejected it. {error}") from None
 
 
 def _builder(identity: ThingFiles | AccountCredentials) -> Callable[..., mqtt5.Client]:
@@ -504,13 +515,13 @@ def _message(packet: mqtt5.PublishPacket) -> ReceivedMessage:
     )
 
 
-def _properties(given: UserProperties) -> list[mqtt5.UserProperty]:
-    pairs = given.items() if isinstance(given, Mapping) else given
+def _properties(properties: UserProperties) -> list[mqtt5.UserProperty]:
+    pairs = properties.items() if isinstance(properties, Mapping) else properties
     return [mqtt5.UserProperty(name=name, value=value) for name, value in pairs]
 
 
-def _refuse(what: str, code: Any) -> None:
-    raise RequestRefused(what, _error_text(code), int(code))
+def _refuse(request: str, code: Any) -> NoReturn:
+    raise RequestRefused(request, _error_text(code), int(code))
 
 
 def _error_text(code: Any) -> str:

@@ -1,7 +1,7 @@
 """The Device Shadow of a Thing, through awsiotsdk's shadow service client.
 
 Each call publishes a request on a shadow topic and waits for the answer on ``accepted`` or
-``rejected``; the SDK subscribes to those by itself, so the policy has to allow that.
+``rejected``. The SDK subscribes to those topics by itself, so the policy must allow it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ class ShadowRejected(Exception):
 
 
 class DeviceShadow:
-    """The classic shadow of a Thing, or with ``name`` one of its named shadows."""
+    """The classic shadow of a Thing or, with ``name``, one of its named shadows."""
 
     def __init__(
-        self, client: mqtt5.Client, thing: str, record: DeviceObserver, advice: Callable[[str], str]
+        self,
+        client: mqtt5.Client,
+        thing: str,
+        observer: DeviceObserver,
+        advice: Callable[[str], str],
     ) -> None:
         self._thing = thing
-        self._record = record
+        self._observer = observer
         self._advice = advice
         options = mqtt_request_response.ClientOptions(
             max_request_response_subscriptions=8,
@@ -61,12 +65,13 @@ class DeviceShadow:
             With code 404 if there is no such shadow yet.
         """
         client = self._open()
-        self._tell("get", name)
+        self._observe("get", name)
+        request = "Getting the shadow"
         if name is None:
-            request = iotshadow.GetShadowRequest(thing_name=self._thing)
-            return self._document(client.get_shadow(request), "Getting the shadow")
+            classic = iotshadow.GetShadowRequest(thing_name=self._thing)
+            return self._document(client.get_shadow(classic), request)
         named = iotshadow.GetNamedShadowRequest(thing_name=self._thing, shadow_name=name)
-        return self._document(client.get_named_shadow(named), "Getting the shadow")
+        return self._document(client.get_named_shadow(named), request)
 
     def update(
         self,
@@ -81,16 +86,16 @@ class DeviceShadow:
         Parameters
         ----------
         reported
-            What the device says it is; a key with None is removed.
+            The state that the device reports; a key whose value is None is removed.
         desired
-            What it should become.
+            The state that the device should reach.
         version
-            Only if the shadow is at this version.
+            Update only if the shadow is at this version.
 
         Raises
         ------
         ShadowRejected
-            With code 409 if the version is another one, 400 if the document is not right, ...
+            With code 409 if the shadow is at another version, 400 if the document is invalid, ...
         """
         client = self._open()
         members: dict[str, Any] = {
@@ -98,13 +103,13 @@ class DeviceShadow:
             "state": iotshadow.ShadowState(desired=desired, reported=reported),
             "version": version,
         }
-        self._tell("update", name, {"desired": desired, "reported": reported})
-        what = "Updating the shadow"
+        self._observe("update", name, {"desired": desired, "reported": reported})
+        request = "Updating the shadow"
         if name is None:
-            request = iotshadow.UpdateShadowRequest(**members)
-            return self._document(client.update_shadow(request), what)
+            classic = iotshadow.UpdateShadowRequest(**members)
+            return self._document(client.update_shadow(classic), request)
         named = iotshadow.UpdateNamedShadowRequest(shadow_name=name, **members)
-        return self._document(client.update_named_shadow(named), what)
+        return self._document(client.update_named_shadow(named), request)
 
     def delete(self, name: str | None = None) -> dict[str, Any]:
         """Delete the shadow; return the version that was deleted.
@@ -115,35 +120,35 @@ class DeviceShadow:
             With code 404 if there is no such shadow.
         """
         client = self._open()
-        self._tell("delete", name)
-        what = "Deleting the shadow"
+        self._observe("delete", name)
+        request = "Deleting the shadow"
         if name is None:
-            request = iotshadow.DeleteShadowRequest(thing_name=self._thing)
-            return self._document(client.delete_shadow(request), what)
+            classic = iotshadow.DeleteShadowRequest(thing_name=self._thing)
+            return self._document(client.delete_shadow(classic), request)
         named = iotshadow.DeleteNamedShadowRequest(thing_name=self._thing, shadow_name=name)
-        return self._document(client.delete_named_shadow(named), what)
+        return self._document(client.delete_named_shadow(named), request)
 
     def close(self) -> None:
-        """End the SDK's subscriptions for the answers."""
+        """End the SDK's subscriptions to the answers."""
         self._client = None
 
-    def _tell(self, verb: str, name: str | None, state: object = None) -> None:
-        """Tell the record what the SDK is about to send, as the local cloud's tape has it.
+    def _observe(self, operation: str, name: str | None, state: object = None) -> None:
+        """Report to the observer what the SDK sends, as the local cloud's event log shows it.
 
-        It subscribes to ``accepted`` and ``rejected``, or to both with one ``+``, and afterwards
-        unsubscribes; its token makes a payload of about 60 bytes more.
+        The SDK subscribes to ``accepted`` and ``rejected``, or to both with one ``+``, and
+        unsubscribes afterward; its token adds about 60 bytes to the payload.
         """
-        for _ in range(2 if verb == "update" else 1):
-            self._record.subscribed()
+        for _ in range(2 if operation == "update" else 1):
+            self._observer.subscribed()
         size = len(json.dumps({"state": state})) + 60 if state else 60
-        self._record.publishes(shadow_topic(self._thing, verb, name), size)
+        self._observer.publishes(shadow_topic(self._thing, operation, name), size)
 
     def _open(self) -> iotshadow.IotShadowClientV2:
         if self._client is None:
-            raise RuntimeError("This device is closed. Connect anew with lab.connect.")
+            raise RuntimeError("This device is closed. Connect again with lab.connect.")
         return self._client
 
-    def _document(self, future: Future[Any], what: str) -> dict[str, Any]:
+    def _document(self, future: Future[Any], request: str) -> dict[str, Any]:
         """Wait for the service's answer and return it as a document, without the SDK's token."""
         try:
             answer = future.result(RESPONSE_TIMEOUT + 5)
@@ -152,10 +157,12 @@ class DeviceShadow:
             if rejected is not None:
                 raise ShadowRejected(rejected.code, rejected.message) from None
             advice = self._advice(
-                "Does the policy allow to publish the request, and to subscribe to and receive its "
-                "accepted and rejected? lab.why() may know."
+                "Check that the policy allows publishing the request, and subscribing to and "
+                "receiving its accepted and rejected topics. lab.why() may explain it."
             )
-            raise TimeoutError(f"{what}: no answer came ({error.inner_error}). {advice}") from None
+            raise TimeoutError(
+                f"{request} timed out: no answer ({error.inner_error}). {advice}"
+            ) from None
         document: dict[str, Any] = {}
         if getattr(answer, "state", None) is not None:
             document["state"] = _state(answer.state)

@@ -1,4 +1,4 @@
-"""What arrives on a connection: messages, and a subscription's inbox that a cell waits for."""
+"""Received messages, and the inbox of a subscription, which a cell can wait for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from creeklab.client.shadow_report import reported_fields
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """A message that arrived: topic, payload, and MQTT's flags and properties under their names.
+    """A message that arrived: topic, payload, and the flags and properties of MQTT.
 
-    A property that it does not have is None. The expiry interval is in seconds; a payload format
-    indicator of 1 says that the payload is text.
+    A property that the sender did not set is None. The expiry interval is in seconds; a payload
+    format indicator of 1 means that the payload is text.
     """
 
     topic: str
@@ -32,7 +32,7 @@ class ReceivedMessage:
 
     @property
     def json(self) -> Any:
-        """The payload read as JSON."""
+        """The payload, parsed as JSON."""
         return json.loads(self.payload)
 
     def reported(self) -> tuple[str, dict[str, Any]] | None:
@@ -56,25 +56,26 @@ class ReceivedMessage:
 class Inbox:
     """The messages that arrived for one subscription, oldest first.
 
-    May be read while messages arrive. With a callback, each message goes to that instead.
+    It can be read while messages arrive. With a callback, the callback gets the messages and the
+    inbox stays empty.
     """
 
     def __init__(
         self,
         topic_filter: str,
         qos: int = 1,
-        call: Callable[[ReceivedMessage], object] | None = None,
+        callback: Callable[[ReceivedMessage], object] | None = None,
     ) -> None:
         self.topic_filter = topic_filter
         self.qos = qos
-        self.call = call
+        self.callback = callback
         self._messages: list[ReceivedMessage] = []
         self._arrived = threading.Condition()
 
     def put(self, message: ReceivedMessage) -> None:
         """Add a message."""
-        if self.call is not None:
-            self.call(message)
+        if self.callback is not None:
+            self.callback(message)
             return
         with self._arrived:
             self._messages.append(message)
@@ -82,33 +83,33 @@ class Inbox:
 
     @property
     def messages(self) -> list[ReceivedMessage]:
-        """All messages so far."""
+        """All messages received so far."""
         with self._arrived:
             return list(self._messages)
 
     @property
     def topics(self) -> list[str]:
-        """The topics of all messages so far, in order."""
+        """The topics of all messages received so far, in order."""
         return [message.topic for message in self.messages]
 
     def wait_for(self, count: int, timeout: float = 5.0) -> list[ReceivedMessage]:
-        """Wait until at least `count` messages are here, then return all of them.
+        """Wait for at least `count` messages, then return all of them.
 
         Raises
         ------
         TimeoutError
-            If fewer came within `timeout` seconds.
+            If fewer arrive within `timeout` seconds.
         """
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self._messages) >= count, timeout):
                 raise TimeoutError(
-                    f"{len(self._messages)} of {count} messages came to '{self.topic_filter}' "
-                    f"within {timeout:g} s. lab.why() may know."
+                    f"Received {len(self._messages)} of {count} messages on "
+                    f"'{self.topic_filter}' within {timeout:g} s. lab.why() may explain it."
                 )
             return list(self._messages)
 
     def clear(self) -> None:
-        """Forget the messages so far."""
+        """Forget the messages received so far."""
         with self._arrived:
             self._messages.clear()
 

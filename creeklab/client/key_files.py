@@ -1,8 +1,8 @@
 """The certificate and key files of a Thing on disk.
 
-The private key is the Thing's identity: whoever has the file is the Thing. So it lies in a folder
-that only its owner can enter, in a file that only its owner can read, and never inside a git
-repository, where it would sooner or later be published.
+The private key is the identity of the Thing: anyone who has the file can connect as the Thing. So
+only its owner can open the folder and read the file, and it is never inside a git repository, where
+it would sooner or later be published.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class ThingFiles:
-    """Where the files of one Thing lie.
+    """The paths of the files of one Thing.
 
     Attributes
     ----------
     certificate, private_key, public_key
         PEM files, named as the console names its downloads.
     ca
-        The certificates that the Thing trusts: whose server it is willing to talk to.
+        The CA certificates that the Thing uses to verify the server.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class ThingFiles:
 
     @property
     def private_key(self) -> Path:
-        """The private key: not to be shown, mailed, or committed."""
+        """The private key: never show, mail, or commit it."""
         return self.folder / "private.pem.key"
 
     @property
@@ -55,31 +55,33 @@ class ThingFiles:
 
     @property
     def certificate_id(self) -> str:
-        """Id of the certificate on AWS: the SHA-256 of its DER form, in hex."""
+        """The ID of the certificate on AWS: the SHA-256 of its DER form, in hex."""
         return certificate_id(self.certificate.read_text())
 
     def check(self) -> None:
-        """Check that certificate and private key can be read and belong together.
+        """Check that the certificate and the private key are readable and belong together.
 
         Raises
         ------
         ValueError
-            If not; the message says which of them is at fault.
+            If not; the message names the faulty file.
         """
-        # Imported here, since neither opening the lab nor connecting needs it.
+        # Imported here because neither opening the lab nor connecting needs it.
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
         from cryptography.x509 import load_pem_x509_certificate
 
         try:
             certificate = load_pem_x509_certificate(self.certificate.read_bytes())
         except ValueError:
-            raise ValueError(f"{self.certificate.name} is damaged: it is no certificate.") from None
+            raise ValueError(f"{self.certificate.name} does not contain a certificate.") from None
         try:
             key = load_pem_private_key(self.private_key.read_bytes(), None)
         except (ValueError, TypeError):
-            raise ValueError(f"{self.private_key.name} is damaged: it is no key.") from None
+            raise ValueError(f"{self.private_key.name} does not contain a private key.") from None
         if key.public_key() != certificate.public_key():
-            raise ValueError("the private key on disk is not the certificate's. Make both anew.")
+            raise ValueError(
+                "the private key on disk does not belong to the certificate. Create a new pair."
+            )
 
 
 class KeyFiles:
@@ -88,7 +90,7 @@ class KeyFiles:
     Parameters
     ----------
     folder
-        Holds one folder a Thing; made when the first is saved.
+        Contains one folder for each Thing; created with the first.
     ca
         The CA file that every Thing of this lab trusts.
     """
@@ -100,21 +102,21 @@ class KeyFiles:
     def save(
         self, thing: str, answer: Mapping[str, Any], *, private_key: str | None = None
     ) -> ThingFiles:
-        """Save what AWS answered, for this Thing: this is the last chance to have the key.
+        """Save the certificate and keys that AWS returned; AWS never returns the key again.
 
-        Files of an earlier certificate are kept beside the new ones, in a folder named after it.
+        The files of an earlier certificate stay next to the new ones, in a folder named after it.
 
         Parameters
         ----------
         answer
-            What ``create_keys_and_certificate`` or ``create_certificate_from_csr`` returned.
+            The answer to ``create_keys_and_certificate`` or ``create_certificate_from_csr``.
         private_key
-            PEM of the key, for a certificate made from a signing request: AWS never had it.
+            PEM of the key for a certificate from a signing request, which AWS never has.
 
         Raises
         ------
         ValueError
-            If the folder lies in a git work tree, the name is not a Thing's, or there is no key.
+            If the folder is in a git work tree, the name is not valid, or there is no key.
         """
         folder = self._folder(thing)
         refuse_git_work_tree(folder)
@@ -122,11 +124,12 @@ class KeyFiles:
         key = private_key or pair.get("PrivateKey")
         if not key:
             raise ValueError(
-                "There is no private key to save. AWS answers it only once, when it makes the "
-                "keys; with a signing request it is yours: pass private_key=."
+                f"Cannot save the files of '{thing}': the answer contains no private key. AWS "
+                "returns it only once, when it creates the keys. If you used a signing request, "
+                "pass private_key= with your own key."
             )
         files = ThingFiles(folder.with_name(folder.name + ".new"), self._ca)
-        if files.folder.exists():  # an earlier call was ended half way
+        if files.folder.exists():  # an earlier call was interrupted
             _set_aside(files.folder, folder.name)
         files.folder.mkdir(mode=0o700, parents=True)
         self.folder.chmod(0o700)
@@ -140,18 +143,18 @@ class KeyFiles:
         return ThingFiles(folder, self._ca)
 
     def files(self, thing: str) -> ThingFiles:
-        """Return where the files of `thing` lie.
+        """Return the paths of the files of `thing`.
 
         Raises
         ------
         FileNotFoundError
-            If none were saved.
+            If its files are not saved here.
         """
         files = ThingFiles(self._folder(thing), self._ca)
         if not (files.certificate.exists() and files.private_key.exists()):
             raise FileNotFoundError(
-                f"There is no certificate with its key for '{thing}' in {self.folder}. Make one "
-                "with create_keys_and_certificate and save the answer with lab.keys.save."
+                f"Found no certificate and key for '{thing}' in {self.folder}. Create them with "
+                "create_keys_and_certificate and save the answer with lab.keys.save."
             )
         return files
 
@@ -163,7 +166,7 @@ class KeyFiles:
         return sorted(name for name in names if THING_NAME.fullmatch(name))
 
     def certificates(self) -> dict[Path, str]:
-        """Return the id of the certificate in each folder here, those set aside included."""
+        """Return the ID of the certificate in each folder, including those set aside."""
         found = {}
         for folder in self.folders():
             with contextlib.suppress(OSError, ValueError):
@@ -171,7 +174,7 @@ class KeyFiles:
         return found
 
     def folders(self, thing: str | None = None) -> list[Path]:
-        """Return the folders with files of `thing`, or of all; those set aside included."""
+        """Return the folders of `thing`, or of all Things, including those set aside."""
         folders = sorted(self.folder.iterdir()) if self.folder.exists() else []
         if thing is None:
             return folders
@@ -179,13 +182,13 @@ class KeyFiles:
         return [each for each in folders if each.name.partition(".")[0] == name]
 
     def remove(self, thing: str, deleted: Container[str] | None = None) -> None:
-        """Remove the files of `thing`, with those of its earlier certificates, if there are any.
+        """Remove the files of `thing`, including those of its earlier certificates.
 
         Parameters
         ----------
         deleted
-            Ids of certificates that are no more: only their files go, since the key of any other
-            may still open the door. The rest is set aside. None: all go.
+            IDs of deleted certificates: remove only their files and set the others aside, because
+            their keys might still work. None removes all.
         """
         known = self.certificates()
         current = self._folder(thing)
@@ -203,19 +206,19 @@ class KeyFiles:
     def _folder(self, thing: str) -> Path:
         if not THING_NAME.fullmatch(thing):
             raise ValueError(
-                f"'{thing}' is not the name of a Thing: letters, digits, : _ and - only, "
-                "128 at most."
+                f"'{thing}' is not a valid Thing name. Use only letters, digits, ':', '_' and "
+                "'-', at most 128 characters."
             )
         return self.folder / thing.replace(":", "%3A")
 
 
 def certificate_id(pem: str) -> str:
-    """Return the id that AWS gives a certificate: the SHA-256 of its DER form, in hex."""
+    """Return the ID that AWS gives a certificate: the SHA-256 of its DER form, in hex."""
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
 def _set_aside(folder: Path, name: str) -> None:
-    """Keep a folder under another name: a private key is never deleted to make room."""
+    """Rename a folder, because a private key must never be deleted to make room."""
     try:
         old = ThingFiles(folder, folder).certificate_id[:10]
     except (OSError, ValueError):

@@ -1,28 +1,28 @@
-"""What a device tells of its connection and messages, to whoever keeps count of them."""
+"""The events of a connection, for a tool that counts them."""
 
 from __future__ import annotations
 
 
 class DeviceObserver:
-    """What a device tells of itself. This one keeps nothing; the ledger's counts."""
+    """Receives the events of one device. This one ignores them; the ledger's counts them."""
 
     def connected(self) -> None:
-        """AWS has accepted a CONNECT."""
+        """AWS accepted a CONNECT."""
 
     def disconnected(self) -> None:
-        """The connection has ended."""
+        """The connection ended."""
 
     def subscribed(self) -> None:
-        """A SUBSCRIBE is sent."""
+        """The device is sending a SUBSCRIBE."""
 
     def publishes(self, topic: str, size: int) -> None:
-        """A message with a payload of `size` bytes is about to be sent."""
+        """The device is sending a message with a payload of `size` bytes."""
 
     def retained(self, topic: str, *, cleared: bool) -> None:
-        """AWS has acknowledged a retained message, or an empty one that clears it."""
+        """AWS acknowledged a retained message, or an empty one that clears it."""
 
     def refused(self, who: str, action: str, resource: str) -> None:
-        """AWS has refused what a policy decides on, as ``"iot:Publish"`` to a topic."""
+        """AWS refused an action that policies decide on, such as ``"iot:Publish"`` to a topic."""
 
     def received(self, topic: str, size: int, qos: int) -> None:
-        """A message has arrived."""
+        """A message arrived."""

@@ -1,33 +1,32 @@
-"""Topics and topic filters as a client sees them: which match, and what is wrong with one."""
+"""Topics and topic filters from a client's point of view: matching, mistakes, shadow topics."""
 
 from __future__ import annotations
 
 import re
 
 SHADOW_OPERATIONS = ("get", "update", "delete")
-
 _SHADOW_TOPIC = re.compile(r"\$aws/things/([^/]+)/shadow/(?:name/([^/]+)/)?(.+)")
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """Tell whether a topic filter, with its ``$share/<name>/`` if it has one, matches a topic.
+    """Return whether a topic filter, with or without ``$share/<name>/``, matches a topic.
 
     As on AWS, ``sensor/#`` does not match ``sensor`` itself (developer guide, "MQTT topics").
     """
     if topic_filter.startswith("$share/"):
         topic_filter = topic_filter.split("/", 2)[2]
-    wanted, given = topic_filter.split("/"), topic.split("/")
-    for position, level in enumerate(wanted):
+    filter_levels, levels = topic_filter.split("/"), topic.split("/")
+    for position, level in enumerate(filter_levels):
         if level == "#":
-            return len(given) > position
-        if position >= len(given) or level not in ("+", given[position]):
+            return len(levels) > position
+        if position >= len(levels) or level not in ("+", levels[position]):
             return False
-    return len(wanted) == len(given)
+    return len(filter_levels) == len(levels)
 
 
-def shadow_topic(thing: str, verb: str, name: str | None = None) -> str:
-    """Return the topic of a request to a shadow; without a name to the classic one."""
-    return f"$aws/things/{thing}/shadow/{f'name/{name}/' if name else ''}{verb}"
+def shadow_topic(thing: str, operation: str, name: str | None = None) -> str:
+    """Return a topic of a named shadow, or of the classic shadow if there is no name."""
+    return f"$aws/things/{thing}/shadow/{f'name/{name}/' if name else ''}{operation}"
 
 
 def parse_shadow_topic(topic: str) -> tuple[str, str, str] | None:
@@ -46,28 +45,28 @@ def shadow_request(topic: str) -> tuple[str, str, str] | None:
 
 
 def filter_fault(topic_filter: str) -> str | None:
-    """Say what keeps any MQTT client from sending this as a topic filter; None if nothing does.
+    """Return why no MQTT client can subscribe to this topic filter; None if it is valid.
 
-    The SDK does not send such a one, and says no more than that it is not valid.
+    The SDK rejects it too, but does not say why.
     """
     if not topic_filter:
         return "the topic filter is empty."
     levels = topic_filter.split("/")
     for position, level in enumerate(levels):
         if "#" in level and (level != "#" or position < len(levels) - 1):
-            return "'#' stands by itself and at the end, as in creek/#."
+            return "'#' must be the whole last level, as in creek/#."
         if "+" in level and level != "+":
-            return "'+' stands by itself between two slashes, as in creek/+/a."
+            return "'+' must be a whole level, as in creek/+/depth."
     return None
 
 
 def topic_fault(topic: str) -> str | None:
-    """Say what keeps any MQTT client from publishing to this topic; None if nothing does."""
+    """Return why no MQTT client can publish to this topic; None if it is valid."""
     if not topic:
         return "the topic is empty."
     if "#" in topic or "+" in topic:
         return (
-            "the topic holds a wildcard; '#' and '+' are for subscribing. A message is published "
-            "to one topic, such as creek/depth."
+            "the topic contains a wildcard, and '#' and '+' are only for subscribing. Publish to "
+            "one topic, such as creek/depth."
         )
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from creeklab.display.table import html_table
+from creeklab.display.table import html_table, text_table
 
 
 class CheckFailed(Exception):
@@ -72,13 +72,12 @@ class CheckReport(tuple[CheckResult, ...]):
         return "The first thing to do: " + self.failures()[0].do
 
     def __repr__(self) -> str:
-        width = max((len(finding.about) for finding in self), default=0)
-        lines = []
+        rows = []
         for finding in self:
-            lines.append(f"{finding.state:<7}  {finding.about:<{width}}  {finding.found}")
+            rows.append((finding.state, finding.about, finding.found))
             if finding.do:
-                lines.append(f"{'':<7}  {'':<{width}}  Do: {finding.do}")
-        return "\n".join([*lines, self._summary()])
+                rows.append(("", "", f"Do: {finding.do}"))
+        return "\n".join(filter(None, [text_table(rows, min_width=7), self._summary()]))
 
     def _repr_html_(self) -> str:
         rows = [

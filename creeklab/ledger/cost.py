@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from creeklab.display.table import html_table
+from creeklab.display.table import html_table, text_table
 
 PRICES = Path(__file__).parent / "prices.toml"
 MESSAGE_STEP = 5 * 1024
@@ -265,12 +265,7 @@ class Cost:
 
     def __repr__(self) -> str:
         rows = [("", "number", "USD"), *self.rows()]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        lines = [
-            f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}".rstrip()
-            for row in rows
-        ]
-        return "\n".join([*lines, self.note()])
+        return text_table(rows, right=(1, 2)) + "\n" + self.note()
 
     def _repr_html_(self) -> str:
         return html_table(("", "number", "USD"), self.rows(), note=self.note())

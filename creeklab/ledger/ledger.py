@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.observer import DeviceObserver
 from creeklab.client.topics import shadow_request
-from creeklab.display.table import html_table
+from creeklab.display.table import html_table, text_table
 from creeklab.ledger.cost import Cost, Meter, Usage, load_prices
 from creeklab.ledger.inventory import Inventory
 from creeklab.ledger.ledger_file import LedgerFile
@@ -241,8 +241,7 @@ class ResourceTable(tuple[Resource, ...]):
     def __repr__(self) -> str:
         if not self:
             return "No resource of this lab exists."
-        width = max(len(kind) for kind, _ in self.rows())
-        return "\n".join(f"{kind:<{width}}  {name}" for kind, name in self.rows())
+        return text_table(self.rows())
 
     def _repr_html_(self) -> str:
         return html_table(("kind", "name"), self.rows()) if self else f"<p>{self!r}</p>"

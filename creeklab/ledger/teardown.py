@@ -18,7 +18,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.key_files import KeyFiles
-from creeklab.display.table import html_table
+from creeklab.display.table import html_table, text_table
 from creeklab.ledger.inventory import Inventory
 from creeklab.resources.lookup import exists, is_missing, paginate
 from creeklab.resources.resource import (
@@ -97,8 +97,8 @@ class TeardownResult:
         return "Deleted everything that this lab created."
 
     def __repr__(self) -> str:
-        lines = [f"{step.result:<6}  {step.what}" for step in self.steps]
-        return "\n".join([*lines, self._summary()])
+        rows = [(step.result, step.what) for step in self.steps]
+        return "\n".join(filter(None, [text_table(rows, min_width=6), self._summary()]))
 
     def _repr_html_(self) -> str:
         if not self.steps:

@@ -520,7 +520,7 @@ class ConsolePages:
         fault = fault_of(document)
         if fault is not None and fault.line is not None:
             # AWS says no more than "malformed"; where is known here.
-            raise ValueError(f"{fault.text} Line {fault.line}: {fault.text.strip()}")
+            raise ValueError(f"{fault.message} Line {fault.line}: {fault.text.strip()}")
         version = self._account.create_version(name, document)
         return f"Version {version} of {name} is made, and is the default.", Route("policy", name)
 

@@ -92,7 +92,7 @@ class ShadowHistory:
         self._waiting: dict[str, Future[JsonObject]] = {}
         self._number = 0
         self._stale = entries is not None
-        device.subscribe(f"{self.prefix}/+/+", call=self._on_message)
+        device.subscribe(f"{self.prefix}/+/+", callback=self._on_message)
         self.refresh()
         self._begin(read())
 

@@ -24,7 +24,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.client.device import Device, RequestRefused, UserProperties
+from creeklab.client.device import WHY_HINT, Device, RequestRefused, UserProperties
 from creeklab.client.inbox import ReceivedMessage
 from creeklab.diagnosis.why import why
 from creeklab.display.html import heading, muted
@@ -118,7 +118,7 @@ class MqttTestClient(LiveView):
             subscription = self._log.subscription(topic_filter)
         except LookupError:
             subscription = Subscription(topic_filter, qos, self._log)
-        self._device.subscribe(topic_filter, qos=qos, call=subscription.put)
+        self._device.subscribe(topic_filter, qos=qos, callback=subscription.put)
         subscription.qos = qos
         self._log.add(subscription)
         self._resume()
@@ -225,16 +225,15 @@ class MqttTestClient(LiveView):
             self._lost = words
         self.changed()
 
-    def _refused(self, what: str) -> str:
-        """Return what AWS said, and why if that can be known."""
-        what = what.removesuffix(" lab.why() says why.")
-        why = ""
-        if self._explain is not None:
-            try:
-                why = f" Why: {self._explain()}"
-            except Exception as error:  # the cloud may have ended
-                why = f" Why is not known: {error}"
-        return what + why
+    def _with_reason(self, refusal: str) -> str:
+        """Return a refusal and, if it can be found out, the reason for it."""
+        refusal = refusal.removesuffix(f" {WHY_HINT}")
+        if self._explain is None:
+            return refusal
+        try:
+            return f"{refusal} Why: {self._explain()}"
+        except Exception as error:  # the cloud might have ended
+            return f"{refusal} The reason is not known: {error}"
 
     def act(self, action: Callable[[], object]) -> None:
         """Do what a click asks for; say what AWS refused, and why."""
@@ -244,7 +243,7 @@ class MqttTestClient(LiveView):
             try:
                 action()
             except RequestRefused as refused:
-                self.say(self._refused(str(refused)), alert=True)
+                self.say(self._with_reason(str(refused)), alert=True)
 
         super().act(explained)
 
@@ -419,7 +418,7 @@ class MqttTestClient(LiveView):
     def _draw_connection(self) -> None:
         lost, self._lost = self._lost, None
         if lost is not None:
-            self._why_lost = self._refused(f"AWS closed the connection ({lost}).")
+            self._why_lost = self._with_reason(f"AWS closed the connection ({lost}).")
             self.say(self._why_lost, alert=True)
         found_again, self._found_again = self._found_again, False
         if found_again:

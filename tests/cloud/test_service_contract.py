@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from botocore import xform_name
 
+from creeklab import Lab, open_lab
 from creeklab.cloud.api.http_api import HttpApi, HttpService
 from creeklab.cloud.local_cloud import SERVICES, LocalCloud
 from creeklab.cloud.mqtt.routing import reserved_topics
@@ -24,7 +25,6 @@ from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import Database, DatabaseError, Migrations
 from creeklab.cloud.storage.schema import MIGRATIONS
 from creeklab.cloud.supervisor import RunningCloud, cloud_folder, running_lock
-from creeklab.lab.lab import Lab, open_lab
 from creeklab.resources import resource
 from tests import operations_table
 from tests.cloud.toy_service.service import SERVICE as TOY

@@ -47,7 +47,7 @@ def allow(action: str, resource: str) -> dict[str, str]:
 def test_what_is_wrong_with_a_document(text: str, line: int | None, words: str) -> None:
     fault = model.fault_of(text)
     assert fault is not None
-    assert words in fault.text
+    assert words in fault.message
     assert fault.line == line
     assert model.fault_of(document(allow("iot:*", "*"))) is None
 
