@@ -101,7 +101,7 @@ class LabSession:
                 endpoint=self.endpoint,
                 port=self.mqtt_port,
                 client_id=name,
-                record=self.ledger.observer(),
+                observer=self.ledger.observer(),
             ),
         )
 
@@ -134,7 +134,7 @@ class LabSession:
                 endpoint=self.endpoint,
                 port=self.https_port,
                 client_id=name,
-                record=self.ledger.observer(),
+                observer=self.ledger.observer(),
             ),
         )
 
