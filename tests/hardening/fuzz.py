@@ -45,6 +45,7 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
+from creeklab.cloud.mqtt.connection.connection import State
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
 from creeklab.cloud.shadow import document as shadow
 from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
@@ -138,7 +139,9 @@ class World:
         shadows = ShadowService(
             self.store, broker.publish, self.fixture.event_log, clock, ShadowLimits()
         )
-        broker.service = shadows.on_message
+        broker.add_handler(
+            "services", lambda sent: shadows.on_message(sent.topic, sent.payload, sent.client_id)
+        )
         self.witness = self.fixture.connected("witness", 5, session_expiry_interval=60)
         self.witness.send(subscribe("witness/#"))
         self._before = self._tables()
@@ -150,7 +153,7 @@ class World:
             "sessions": set(broker._sessions),
             "subscriptions": _filters(broker._tree._root),
             "wills": set(broker._wills),
-            "held": len(broker._held),
+            "deferred PUBACKs": len(broker._deferred_pubacks),
             "backlog": broker._backlog.bytes,
             "here": set(broker.connectivity._here),
         }
@@ -260,7 +263,7 @@ class Talker:
         connection.receive(data)
         client._broker.commit_and_acknowledge()
         answers = self._hear()
-        assert connection.open != client.closed, "half open"
+        assert (connection.state is State.CLOSED) == client.closed, "half open"
         if error is not None:
             assert client.closed, "broke the standard and was not cut off"
             self._check_farewell(answers, whole, error)

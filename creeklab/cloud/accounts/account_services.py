@@ -105,7 +105,12 @@ class AccountServices:
             first_version=settings.shadow_first_version,
         )
         self.shadows = ShadowService(self.store, self.broker.publish, self.tape, clock, rules)
-        self.broker.service = self.shadows.on_message
+        self.broker.add_handler(
+            "services",
+            lambda message: self.shadows.on_message(
+                message.topic, message.payload, message.client_id
+            ),
+        )
         self.registry.listeners.append(self.broker.invalidate_authorization)
         events = RegistryEventPublisher(self.registry, self.broker.publish, clock)
         self.registry.watchers.append(events.on_change)
