@@ -112,7 +112,7 @@ class AccountServices:
         self._topics: list[ReservedTopic] = []
         for service in services:
             self._add(service, context)
-        self.broker.service = self._on_message
+        self.broker.add_handler("services", self._on_message)
 
     def _add(self, service: Service, context: AccountContext) -> None:
         self.database.migrate(service.name, service.migrations)
@@ -137,12 +137,12 @@ class AccountServices:
         services = {model: HttpService(model, apis) for model, apis in by_model.items()}
         return {name: services[api.model] for api in self._http for name in api.signed_for}
 
-    def _on_message(self, topic: str, payload: bytes, client_id: str) -> bool:
+    def _on_message(self, message: PublishedMessage) -> bool:
         """Hand a message to the service that answers its topic; return whether there is one."""
         for pattern, handler in self._topics:
-            match = pattern.fullmatch(topic)
+            match = pattern.fullmatch(message.topic)
             if match is not None:
-                handler(PublishedMessage(topic, payload, client_id=client_id), match)
+                handler(message, match)
                 return True
         return False
 
