@@ -351,7 +351,7 @@ def test_a_retained_message_that_has_expired_is_gone(empty: Any) -> None:
     assert topics == ["retained/long"]
 
 
-def wait_until(done: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_until(done: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline

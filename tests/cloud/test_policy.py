@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -159,17 +158,15 @@ def test_lists_of_actions_and_resources_are_alternatives() -> None:
     assert allowed == [("Publish", "a"), ("Publish", "b"), ("Receive", "a"), ("Receive", "b")]
 
 
-def test_time_of_a_match_is_bounded() -> None:
-    # Backtracking would need 10^9 steps for the first and never end with the others.
+def test_a_match_ends() -> None:
+    # With backtracking, none of these would end within a lifetime.
     for pattern, text in [
-        ("a*" * 6 + "b", "a" * 100),
+        ("a*" * 30 + "b", "a" * 100),
         ("a*" * 900 + "b", "a" * 2000),
         ("?*" * 900 + "b", "a" * 2000),
         ("*a" * 900 + "*?", "a" * 899 + "b" * 1100),
     ]:
-        start = perf_counter()
-        covers(pattern, text)
-        assert perf_counter() - start < 2
+        assert not covers(pattern, text)
 
 
 @cache

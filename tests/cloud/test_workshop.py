@@ -194,12 +194,7 @@ class Someone:
 
 
 def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
-    began = time.perf_counter()
     with workshop_cloud(tmp_path / "teacher") as file, ThreadPoolExecutor(4) as pool:
-        running = supervisor.status(tmp_path / "teacher")
-        assert running is not None
-        cloud = psutil.Process(running.pid)
-        alone = cloud.memory_info().rss
         session, one_at_a_time = boto3.Session(), Lock()
 
         def arrive(number: int) -> Someone:
@@ -230,17 +225,12 @@ def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
                     "creek/depth",
                     "creek/end",
                 ]
-            grown = cloud.memory_info().rss - alone
         owner = open_lab(home=tmp_path / "teacher")
         assert owner.client("iot").list_things()["things"] == []
         told = owner.admin("participants", {})["participants"]
         assert {(row["name"], row["things"]) for row in told} == {
             (f"participant {n}", 1) for n in range(50)
         }
-        print(
-            f"\n50 participants in {time.perf_counter() - began:.1f} s; the cloud grew from "
-            f"{alone / 1e6:.0f} MB by {grown / 1e6:.0f} MB"
-        )
 
 
 # --- apart ----------------------------------------------------------------------------------------
