@@ -224,7 +224,7 @@ def test_a_client_id_that_another_took_over(lab: Lab, new_thing: Callable[..., A
         second = lab.connect(thing.name)
     try:
         why = lab.why(thing.name)
-        assert f"Another connection with the client id '{thing.name}' came" in why.summary
+        assert f"Another connection with the client id '{thing.name}' was opened" in why.summary
         headline = repr(why).split("\n")[0]
         assert headline == f"Client id '{thing.name}': taken over by another connection."
         assert ">taken over</span>" in why._repr_html_()

@@ -1,7 +1,8 @@
-"""What one connection may do: the policies of its certificate, bound to who and where it is.
+"""What one connection is allowed to do: the policies of its certificate, bound to its attributes.
 
-Answers are cached per resource until something in the registry changes (`forget`). The same
-binding (`authorizer`) answers the broker and TestAuthorization, so the two cannot disagree.
+All decisions about a connection are cached here and nowhere else, by action and resource, until
+something in the registry changes (`invalidate`). The same binding (`authorizer`) answers the broker
+and TestAuthorization, so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -21,35 +22,29 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.storage.database import Page
 
 MAX_CACHED = 4096
+"""Resources whose decision is cached, for each action."""
 MAX_NEIGHBORS = 20
-"""How many Things of a certificate, and policies of the account, an explanation looks at."""
+"""Things of a certificate, and policies of the account, that an explanation looks at."""
 
 
 def not_active(certificate_id: str, status: str | None) -> str:
-    """Say that a certificate of this status, None if it has none, lets nobody in."""
-    state = f"is {status}: activate it with update_certificate, or use another"
+    """Explain why a certificate of this status, or without one, cannot connect."""
+    state = f"is {status}: activate it with update_certificate, or use another one"
     if status is None:
-        state = "is not in this account's registry: make a new one, and save it"
-    return f"The certificate {certificate_id[:12]}... {state}. Only an ACTIVE one may connect."
+        state = "is not in this account's registry: create a new one and save its files"
+    short = certificate_id[:12]
+    return f"The certificate {short}... {state}. Only an ACTIVE certificate can connect."
 
 
 class ConnectionAuthorization:
-    """The rights of one certificate, connected under one client id.
+    """Authorization of one certificate, connected under one client id.
 
     Parameters
     ----------
     client_id
-        None over HTTPS, where there is none.
+        None over HTTPS, which has no client id.
     attributes
         The set ``iot:ConnectAttributes``: ``PersistentConnect`` and ``LastWill`` as they apply.
-
-    Attributes
-    ----------
-    publishable
-        Topics on which nothing stands against a message that is not retained. Whoever finds that
-        out adds them, at most `MAX_CACHED`; `forget` empties it.
-    receivable
-        Topics on which `may_receive` has found that messages may be delivered.
     """
 
     def __init__(
@@ -71,62 +66,54 @@ class ConnectionAuthorization:
             self._connection["iot:ClientId"] = client_id
         self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
         self._bound: Authorizer | None = None
-        self._around: PolicyNeighborhood | None = None
-        self._answers: dict[str, dict[str, bool]] = {}
-        self.receivable: set[str] = set()
-        self.publishable: set[str] = set()
+        self._neighborhood: PolicyNeighborhood | None = None
+        self._decisions: dict[str, dict[str, bool]] = {}
 
     def invalidate(self) -> None:
-        """Drop what was worked out: a policy, an attachment, a Thing or a certificate changed."""
+        """Drop all decisions, because a policy, an attachment, a Thing or a certificate changed."""
         self._bound = None
-        self._around = None
-        self._answers.clear()
-        self.receivable.clear()
-        self.publishable.clear()
+        self._neighborhood = None
+        self._decisions.clear()
 
     @property
     def status(self) -> str | None:
-        """Status of the certificate, such as ``ACTIVE``; None if the registry has none of it."""
+        """Status of the certificate, such as ``ACTIVE``; None if it is not registered."""
         return self._registry.certificate_status(self.certificate_id)
 
     @property
     def exclusive_thing(self) -> str | None:
-        """Name of the Thing that alone has the certificate, if it was attached like that."""
+        """Name of the Thing that the certificate is exclusively attached to, if any."""
         return self._registry.exclusive_thing(self.certificate_id)
 
-    def allows(self, action: str, resource: str) -> bool:
-        """Tell whether `action` is allowed on `resource`, such as ``topic/creek/depth``."""
-        answers = self._answers.setdefault(action, {})
-        answer = answers.get(resource)
-        if answer is None:
-            if len(answers) >= MAX_CACHED:
-                answers.clear()
-            answer = self.status == "ACTIVE" and (
+    def allows(
+        self, action: str, resource: str, on_refusal: Callable[[str], None] | None = None
+    ) -> bool:
+        """Return whether `action` is allowed on `resource`, such as ``topic/creek/depth``.
+
+        `on_refusal` is called with the resource when a refusal is decided, but not when it is found
+        in the cache: a flood of messages that a client must not receive is explained once.
+        """
+        decisions = self._decisions.get(action)
+        if decisions is None:
+            decisions = self._decisions[action] = {}
+        allowed = decisions.get(resource)
+        if allowed is None:
+            allowed = self.status == "ACTIVE" and (
                 self._authorizer().decide(action, self._arn + resource).allows
             )
-            answers[resource] = answer
-        return answer
-
-    def may_receive(self, topic: str, refused: Callable[[str], None]) -> bool:
-        """Tell whether a message on `topic` may be delivered. It may if `receivable` has the topic.
-
-        `refused` is called with the resource when a refusal is found, not each time it is met.
-        """
-        resource = "topic/" + topic
-        known = self._answers.get("iot:Receive", {}).get(resource)
-        allowed = self.allows("iot:Receive", resource)
-        if allowed and len(self.receivable) < MAX_CACHED:
-            self.receivable.add(topic)
-        elif not allowed and known is None:
-            refused(resource)
+            if len(decisions) >= MAX_CACHED:
+                decisions.clear()
+            decisions[resource] = allowed
+            if on_refusal is not None and not allowed:
+                on_refusal(resource)
         return allowed
 
     def explain(self, action: str, resource: str) -> Explanation:
         """Explain the decision on `action` and `resource`."""
         bound = self._authorizer()
-        if self._around is None:
-            self._around = policy_context(self._registry, self.certificate_id, bound.policies)
-        return explain(bound, action, self._arn + resource, self._around)
+        if self._neighborhood is None:
+            self._neighborhood = policy_context(self._registry, self.certificate_id, bound.policies)
+        return explain(bound, action, self._arn + resource, self._neighborhood)
 
     def _authorizer(self) -> Authorizer:
         if self._bound is None:
@@ -137,23 +124,25 @@ class ConnectionAuthorization:
 
 
 class AccountAuthorization(ConnectionAuthorization):
-    """The rights of the account itself, which signed its request: an administrator's, all of IoT.
+    """Authorization of the account itself, which signs its requests.
 
-    Of it the policies of IAM are asked, and the account's one user is an administrator there.
+    IAM decides about the account, and its only user is an administrator.
     """
 
     @property
     def status(self) -> str:
-        """It has no certificate that could be anything but active."""
+        """``ACTIVE``: there is no certificate that could be anything else."""
         return "ACTIVE"
 
     @property
     def exclusive_thing(self) -> None:
-        """It is no Thing."""
+        """None: the account is not a Thing."""
         return None
 
-    def allows(self, action: str, resource: str) -> bool:
-        """Tell that `action` is allowed on `resource`."""
+    def allows(
+        self, action: str, resource: str, on_refusal: Callable[[str], None] | None = None
+    ) -> bool:
+        """Return True."""
         return True
 
 
@@ -166,16 +155,16 @@ def authorizer(
     add: Iterable[Policy] = (),
     skip: Collection[str] = (),
 ) -> Authorizer:
-    """Bind the policies of a connection to what is known of it.
+    """Bind the policies of a connection to its policy variables and condition keys.
 
     Parameters
     ----------
     certificate_id, client_id
-        None if the question leaves them open.
+        None if the request leaves them open.
     connection
-        What the connection itself brings, such as ``aws:SourceIp``.
+        Values from the connection itself, such as ``aws:SourceIp``.
     add, skip
-        Policies as if they were attached too, and names of policies as if they were not.
+        Policies to treat as attached, and names of policies to treat as detached.
     """
     policies: list[Policy] = []
     context: dict[str, str | tuple[str, ...]] = dict(connection)
@@ -184,17 +173,17 @@ def authorizer(
         context |= registry.certificate_context(certificate_id)
         if client_id is not None:
             context |= registry.thing_context(client_id, certificate_id)
-    kept = [policy for policy in (*policies, *add) if policy.name not in skip]
-    return Authorizer(list(dict.fromkeys(kept)), context)
+    remaining = [policy for policy in (*policies, *add) if policy.name not in skip]
+    return Authorizer(list(dict.fromkeys(remaining)), context)
 
 
 def policy_context(
     registry: Registry, certificate_id: str, policies: Iterable[Policy]
 ) -> PolicyNeighborhood:
-    """Return what lies around a connection to which `policies` apply.
+    """Return the neighborhood of a connection to which `policies` apply.
 
-    Of the policies that do not apply those are named which a slip keeps from it: another version
-    of one that does, one of a group of the certificate's Things, one that nobody attached.
+    It contains the policies that a slip keeps from applying: another version of a policy that does
+    apply, a policy of a group of the certificate's Things, and a policy that is not attached.
     """
     if registry.certificate_status(certificate_id) is None:
         return PolicyNeighborhood()
@@ -211,7 +200,7 @@ def policy_context(
                 idle.append(NonApplyingPolicy(policy, "group", why, advice))
     for name in registry.policies.page(Page(MAX_NEIGHBORS))[0]:
         policy = registry.policies.parsed(name)
-        # One that allows everything would always help, and is no advice.
+        # A policy that allows everything would always help, so naming it is no advice.
         wide = any("*" in statement.resources for statement in policy.statements)
         if name not in applying and not wide:
             why = "would allow it, but is not attached to the certificate"

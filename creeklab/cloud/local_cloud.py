@@ -83,7 +83,6 @@ class LocalCloud:
                 self.accounts.by_certificate(certificate_id, address).broker
             ),
             self._report_failed_handshakes(self._ca.server_context()),
-            settings.spin_microseconds / 1e6,
         )
         self._api = Dispatcher(self.accounts, clock=clock)
         self._ticker: asyncio.Task[None] | None = None

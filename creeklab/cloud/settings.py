@@ -48,10 +48,6 @@ class Settings:
         or 409 ``"conflict"``.
     shadow_max_bytes
         Largest desired and reported state of a shadow together; AWS raises it to 30720 on request.
-    spin_microseconds
-        For how long the cloud stays awake after what a device sent, because more may be about to
-        come: less waiting with one message under way at a time, for a processor that is busy as
-        long as messages come. 150 is a good value, 0 is off.
     idle_hours
         The cloud ends itself after so many hours without a connection or a call; 0 means never.
     """
@@ -69,7 +65,6 @@ class Settings:
     shadow_first_previous: Literal["null", "empty"] = "null"
     shadow_first_version: Literal["invalid", "conflict"] = "invalid"
     shadow_max_bytes: int = 8192
-    spin_microseconds: int = 0
     idle_hours: float = 12.0
 
 

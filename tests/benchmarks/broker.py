@@ -95,10 +95,8 @@ WORK: dict[Row, Callable[[Broker], float]] = {
         SUBSCRIBERS, qos=1, count=2_000, per_write=50
     ),
     Row("lockstep: one QoS 1 message under way", "/s", max, "mosquitto", 0.85): _lockstep,
-    Row("lockstep, with the spin setting", "/s", max, "mosquitto", 1.2): _lockstep,
     Row("connections, 8 clients at once", "/s", max, "mosquitto", 1.2): _connects,
 }
-SPIN = "spin_microseconds=150"
 
 
 def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> None:
@@ -109,11 +107,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
         other = start(running_mosquitto(Path(folder))) if mosquitto.program() else None
         for row, work in WORK.items():
             if wanted in row.name:
-                if "spin" in row.name:
-                    with running_cloud(Path(folder, "spins"), [*settings, SPIN]) as spinning:
-                        cloud[row].append(work(spinning))
-                else:
-                    cloud[row].append(work(ours))
+                cloud[row].append(work(ours))
                 if other is not None:
                     peer[row].append(work(other))
 

@@ -42,31 +42,18 @@ class Explained:
         return {"summary": f"{self.action} on {self.resource} is not allowed"}
 
 
-class NeverCaches(set[str]):
-    """A set that stays empty: each right is asked for anew, so that a test can change it."""
-
-    def add(self, element: str) -> None:
-        pass
-
-
 @dataclass
 class FakeAuthorization:
     """Everything is allowed but what `denied` names as (action, resource)."""
-
-    publishable = NeverCaches()
-    receivable = NeverCaches()
 
     exclusive_thing: str | None = None
     denied: set[tuple[str, str]] = field(default_factory=set)
     status: str | None = "ACTIVE"
 
-    def allows(self, action: str, resource: str) -> bool:
-        return self.status == "ACTIVE" and (action, resource) not in self.denied
-
-    def may_receive(self, topic: str, refused: Any) -> bool:
-        allowed = self.allows("iot:Receive", "topic/" + topic)
-        if not allowed:
-            refused("topic/" + topic)
+    def allows(self, action: str, resource: str, on_refusal: Any = None) -> bool:
+        allowed = self.status == "ACTIVE" and (action, resource) not in self.denied
+        if on_refusal is not None and not allowed:
+            on_refusal(resource)
         return allowed
 
     def explain(self, action: str, resource: str) -> Explained:

@@ -82,7 +82,7 @@ def in_a_loop(scene: Callable[[BrokerFixture, Any, Socket], Any]) -> None:
     async def play() -> None:
         fixture, socket = BrokerFixture(), Socket()
         outgoing = tls_listener._WriteQueue(asyncio.get_running_loop())
-        protocol = tls_listener._MqttProtocol(lambda *_: fixture.broker, outgoing, None)
+        protocol = tls_listener._MqttProtocol(lambda *_: fixture.broker, outgoing)
         protocol.connection_made(socket)  # type: ignore[arg-type]
         protocol.received(packets.encode(connect("a", 5), 5))
         try:
@@ -214,10 +214,10 @@ def test_what_is_answered_in_a_moment_needs_no_acknowledgement_of_tcp(
         unanswered: list[bool] = []
         monkeypatch.setattr(QuickAck, "on_no_reply", lambda _: unanswered.append(True))
         protocol.received(PING)
-        protocol._connection.held = 1  # a PUBACK that waits until its message is kept
+        protocol._connection.deferred_pubacks = 1  # a PUBACK that waits until its message is kept
         protocol.received(packets.encode(Puback(1, 0, {}), 5))
         assert unanswered == []
-        protocol._connection.held = 0
+        protocol._connection.deferred_pubacks = 0
         protocol.received(packets.encode(Puback(2, 0, {}), 5))
         assert unanswered == [True]
 
@@ -264,7 +264,7 @@ def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
         conversation._take(PING)
         await asyncio.sleep(0)
         assert "a" not in fixture.broker.connections
-        assert "goes on asking for more" in fixture.refusal
+        assert "keeps asking for more" in fixture.refusal
         conversation._patience.cancel()
         sending.cancel()
 
@@ -306,7 +306,7 @@ def test_a_defect_while_writing_costs_one_connection() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         others = []
         for name in ("b", "c"):
-            other = tls_listener._MqttProtocol(lambda *_: fixture.broker, protocol._outgoing, None)
+            other = tls_listener._MqttProtocol(lambda *_: fixture.broker, protocol._outgoing)
             other.connection_made(Socket())  # type: ignore[arg-type]
             other.received(packets.encode(connect(name, 5), 5))
             other.received(packets.encode(subscribe("news", qos=0), 5))

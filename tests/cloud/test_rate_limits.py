@@ -71,7 +71,7 @@ def test_messages_above_the_rate_are_discarded() -> None:
         sent = [Publish("a", b"%d" % n, 1, packet_id=n) for n in range(1, 5)]
         assert client.send(*sent) == answers
         assert [message.payload for message in listener.receive()] == [b"1", b"2"]
-        assert "More than 2 messages a second" in fixture.refusal
+        assert "more than 2 messages in a second" in fixture.refusal
         fixture.clock.now += 0.5
         assert client.send(Publish("a", b"5", 1, packet_id=5)) == [Puback(5, 0, {})]
         assert not client.closed
@@ -172,7 +172,7 @@ def test_as_a_device_meets_them(home: Path) -> None:
             except RequestRefused as refused:
                 outcomes.append(refused.reason_code)
         assert set(outcomes) == {None, 0x97}
-        assert "More than 5 messages a second" in lab.why(thing).summary
+        assert "more than 5 messages in a second" in lab.why(thing).summary
 
     def connect_and_leave(_: int) -> int | None:
         try:

@@ -356,7 +356,7 @@ class TestTrouble:
             assert five.send(Publish("other", b"", 1, packet_id=8)) == [Puback(8, 0, {})]
             refusals = [each for each in fixture.event_log.entries() if each["kind"] == "storage"]
             [entry] = refusals
-            assert "could not be written" in entry["refusal"]["summary"]
+            assert "cannot be written" in entry["refusal"]["summary"]
             assert not five.closed
             assert not three.closed
         fixture.clock.now += 1
@@ -364,7 +364,7 @@ class TestTrouble:
         # Nothing was there to be written, so nobody knows.
         [_] = [each for each in fixture.event_log.entries() if each["kind"] == "storage"]
         assert five.send(big) == [DONE]
-        assert "is written again; 3 messages" in fixture.event_log.entries()[-1]["why"]
+        assert "can be written again; 3 messages" in fixture.event_log.entries()[-1]["why"]
         client.connection.connection_lost("lost")
         _, messages = returned(site.crash())
         assert [len(each.payload) for each in messages] == [100_000]
@@ -460,7 +460,7 @@ def test_no_more_persistent_sessions_than_the_account_may_have(
         client, heard = ask_for_one("c")
         assert heard == answer
         assert client.closed
-        assert "2 persistent sessions are kept" in site.fixture.refusal
+        assert "has 2 persistent sessions" in site.fixture.refusal
         site.crash()
     # A clean session is no matter; who has one comes back to it; one that ends makes room.
     site.fixture.connected("c", version)
@@ -491,7 +491,7 @@ def test_only_so_many_bytes_of_wills_wait(site: Site, monkeypatch: pytest.Monkey
     assert watcher.receive() == []
     lose("b", bytes(6000))
     assert [each.topic for each in watcher.receive()] == ["gone/b"]  # nothing is lost
-    assert "The will of 'b' goes out without its delay" in fixture.refusal
+    assert "The will of 'b' is published without its delay" in fixture.refusal
     fixture.clock.now += 10
     fixture.broker.tick()
     assert [each.topic for each in watcher.receive()] == ["gone/a"]

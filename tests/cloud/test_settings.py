@@ -20,7 +20,6 @@ TAKEN = [
     ("shadow_first_previous=empty", "empty"),
     ("shadow_first_version=conflict", "conflict"),
     ("shadow_max_bytes=30720", 30720),
-    ("spin_microseconds=150", 150),
     ("idle_hours=0.25", 0.25),
 ]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from creeklab.cloud.monitoring.event_log import EventLog
+from creeklab.cloud.monitoring.event_log import EventLog, PeerIdentity
 from creeklab.cloud.mqtt.interfaces import PublishedMessage
 from creeklab.cloud.shadow import service as shadow_service
 from creeklab.cloud.shadow.document import Rejected, ShadowLimits
@@ -68,7 +68,7 @@ class Bench:
         match = REQUEST_TOPIC.fullmatch(topic)
         if match is not None:
             ShadowTopics(self.shadows).on_request(
-                PublishedMessage(topic, raw, client_id="c"), match
+                PublishedMessage(topic, raw, sender=PeerIdentity("c")), match
             )
         answers = dict(self.published)
         assert len(answers) == len(self.published)

@@ -30,7 +30,7 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
         assert not [*broker._wills]
         assert broker._tree._root.empty
         assert broker._backlog.bytes == 0
-        assert not broker._held
+        assert not broker._deferred_pubacks
         for table in ("sessions", "messages", "queued"):
             [(left,)] = room.services.database.execute(f"SELECT count(*) FROM {table}")
             assert left == 0, table

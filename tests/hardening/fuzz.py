@@ -45,8 +45,9 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
-from creeklab.cloud.mqtt.interfaces import PublishedMessage
+from creeklab.cloud.mqtt.connection.connection import State
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
+from creeklab.cloud.service import ReservedTopic, topic_handler
 from creeklab.cloud.shadow import document as shadow
 from creeklab.cloud.shadow import service as shadow_service
 from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
@@ -143,15 +144,8 @@ class World:
         for group, ends in shadow_service.SERVICE.metrics.items():
             event_log.metrics.add_group(group, ends)
         shadows = Shadows(ShadowStore(self.store), broker.publish, event_log, clock, ShadowLimits())
-
-        def serve(topic: str, payload: bytes, client_id: str) -> bool:
-            match = REQUEST_TOPIC.fullmatch(topic)
-            if match is not None:
-                message = PublishedMessage(topic, payload, client_id=client_id)
-                ShadowTopics(shadows).on_request(message, match)
-            return match is not None
-
-        broker.service = serve
+        topics = [ReservedTopic(REQUEST_TOPIC, ShadowTopics(shadows).on_request)]
+        broker.add_handler("services", topic_handler(topics))
         self.witness = self.fixture.connected("witness", 5, session_expiry_interval=60)
         self.witness.send(subscribe("witness/#"))
         self._before = self._tables()
@@ -163,7 +157,7 @@ class World:
             "sessions": set(broker._sessions),
             "subscriptions": _filters(broker._tree._root),
             "wills": set(broker._wills),
-            "held": len(broker._held),
+            "deferred PUBACKs": len(broker._deferred_pubacks),
             "backlog": broker._backlog.bytes,
             "here": set(broker.connectivity._here),
         }
@@ -273,7 +267,7 @@ class Talker:
         connection.receive(data)
         client._broker.commit_and_acknowledge()
         answers = self._hear()
-        assert connection.open != client.closed, "half open"
+        assert (connection.state is State.CLOSED) == client.closed, "half open"
         if error is not None:
             assert client.closed, "broke the standard and was not cut off"
             self._check_farewell(answers, whole, error)

@@ -225,8 +225,8 @@ def connects(lab: Lab, thing: NewThing, pid: int, count: int, wait: float) -> Li
                 if number % 50 == 0:
                     assert answers(witness), "the witness is not answered"
             yield (
-                f"{came} connections, {refused} refused; {open_handles(pid)} handles, before {before}; "
-                f"memory {(resident_bytes(pid) - memory) / 1e6:+.0f} MB"
+                f"{came} connections, {refused} refused; {open_handles(pid)} handles, {before} "
+                f"before; memory {(resident_bytes(pid) - memory) / 1e6:+.0f} MB"
             )
             wait_for(lambda: open_handles(pid) <= before, "they are all cut off", wait)
             assert answers(witness), "the witness is not answered"
@@ -349,7 +349,7 @@ def full_disk(
         with contextlib.closing(connect_client(lab, thing, "other")) as other:
             assert answers(other)
         refusals = lab.events(kind="storage")
-        assert refusals["refusal"].str.contains("could not be written").any()
+        assert refusals["refusal"].str.contains("cannot be written").any()
         free()
         # Soon after an error nothing is tried.
         tries = itertools.count()
@@ -389,7 +389,7 @@ def full_pages(cloud: InProcessCloud, pages: int = 60) -> Lines:
             lambda: cloud.call(lambda: limit(pages)),
             lambda: cloud.call(lambda: limit(1_000_000)),
         )
-    assert any("could not be written" in line for line in log.lines), log.lines
+    assert any("cannot be written" in line for line in log.lines), log.lines
     yield f"the log has {len(log.lines)} lines about it"
 
 

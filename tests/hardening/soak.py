@@ -6,8 +6,8 @@ session or a delayed will. Retained messages are set, replaced and expire. A sha
 account creates, attaches, reads, lists and deletes Things, certificates and policies, and reads the
 event log.
 
-The second part uses a real cloud over TLS and HTTP, as fast as it can. Every buffer of the event log
-is filled before the first measurement.
+The second part uses a real cloud over TLS and HTTP, as fast as it can. Every buffer of the event
+log is filled before the first measurement.
 
 Memory is read after each stretch of time. What fills up once and stays (caches, the event log, the
 connectivity of disconnected clients) does so in the first half, so only the second half is judged:
@@ -45,7 +45,7 @@ from creeklab.cloud.accounts.account_services import AccountServices
 from creeklab.cloud.api.http_api import HttpService
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.local_cloud import SERVICES
-from creeklab.cloud.monitoring.event_log import LIMITS, OTHERS, PACKETS, REFUSALS
+from creeklab.cloud.monitoring.event_log import LIMITS, MESSAGES, OTHERS, REFUSALS
 from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import (
@@ -381,7 +381,7 @@ class Lesson:
                 wire.send(Subscribe(1, [Subscription(each, 1) for each in filters]))
                 self._take(wire, Suback, 1)
             for topic, payload, count in (
-                ("creek/fill", LOG, PACKETS.entries),
+                ("creek/fill", LOG, MESSAGES.entries),
                 ("a/b/c/d/e/f/g/h/i", b"", REFUSALS.entries),
                 (shadow, update, shadow_service.SERVICE.events["shadow"].entries),
             ):

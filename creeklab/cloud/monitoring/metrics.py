@@ -1,10 +1,10 @@
-"""Counters of what an account's devices do, under the names that CloudWatch has for them.
+"""Counters of what an account's devices do, under CloudWatch's names.
 
 AWS IoT sends these to CloudWatch once a minute (namespace ``AWS/IoT``, dimension ``Protocol``;
-developer guide, "AWS IoT metrics and dimensions"). Counting happens on the way of every message,
-so `count` does no more than add to a total, and reads no clock: `tick`, called every second or so,
-notices that a minute is over and writes down by how much each total has grown in it. A count may
-so be put a second into the minute before.
+developer guide, "AWS IoT metrics and dimensions"). Every message is counted, so `count` only adds
+to a total and reads no clock. `tick`, called about once a second, notices the end of a minute and
+records how much each total has grown. A count can therefore be assigned to the minute before, at
+most a second late.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Subscribe": ("Success", "AuthError", "ClientError", "ServerError", "Throttle"),
     "Unsubscribe": ("Success", "ClientError", "ServerError", "Throttle"),
 }
-"""What is counted: the first half of a metric's name, and the second halves that go with it."""
+"""The metrics: the first half of each name, and its possible second halves."""
 
 NAMES = tuple(f"{group}.{end}" for group, ends in GROUPS.items() for end in ends)
 """The broker's metrics: ``"Connect.Success"``, ``"PublishIn.AuthError"``, ..."""
 
 MINUTES_KEPT = 180
-"""Of how many minutes, in which something was counted, the counts are kept."""
+"""Minutes whose counts are stored; minutes without counts take no space."""
 
 _Counts = dict[tuple[str, str], int]
 
 
 class Metrics:
-    """The counters of one account, all 0 in the beginning.
+    """The counters of one account, all 0 at the start.
 
     Parameters
     ----------
@@ -54,15 +54,15 @@ class Metrics:
     Attributes
     ----------
     mqtt
-        The totals of MQTT by name. Where messages pass by the hundred thousand,
-        ``metrics.mqtt["PublishOut.Success"] += 1`` takes a third of the time of `count`.
+        The totals of MQTT by name. ``metrics.mqtt["PublishOut.Success"] += 1`` takes a third of the
+        time of `count`, and the broker does it for every message.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._totals = {protocol: dict.fromkeys(NAMES, 0) for protocol in get_args(MetricProtocol)}
         self.mqtt = self._totals["MQTT"]
-        self._written: _Counts = {}
+        self._recorded: _Counts = {}
         self._minute = self._this_minute()
         self._minutes: deque[tuple[int, _Counts]] = deque(maxlen=MINUTES_KEPT)
 
@@ -72,17 +72,17 @@ class Metrics:
             counts.update({f"{group}.{end}": 0 for end in ends})
 
     def count(self, name: str, protocol: MetricProtocol = "MQTT", number: int = 1) -> None:
-        """Add `number` to a metric of `NAMES` or of a service; another name is a KeyError."""
+        """Add `number` to a metric of `NAMES` or of a service; any other name raises a KeyError."""
         self._totals[protocol][name] += number
 
     def tick(self) -> None:
-        """Write down the minute that is over, if one is."""
+        """Record the counts of the last minute if it has ended."""
         minute = self._this_minute()
         if minute != self._minute:
             grown = self._grown()
             if grown:
                 self._minutes.append((self._minute, grown))
-                self._written = self._nonzero()
+                self._recorded = self._nonzero()
             self._minute = minute
 
     def totals(self) -> list[dict[str, Any]]:
@@ -90,18 +90,18 @@ class Metrics:
         return [_row(key, number) for key, number in self._nonzero().items()]
 
     def minutes(self, after: int = 0) -> list[dict[str, Any]]:
-        """Return the counts of each minute, the one that is not over yet included.
+        """Return the counts of each minute, including the current one.
 
         Parameters
         ----------
         after
-            Only minutes that begin later, in seconds since the epoch.
+            Return only minutes that start later than this, in seconds since the epoch.
 
         Returns
         -------
         list
-            ``minute`` (its beginning, in seconds since the epoch), ``name``, ``protocol`` and
-            ``sum``, oldest minute first; what is 0 is left out.
+            ``minute`` (its start, in seconds since the epoch), ``name``, ``protocol`` and ``sum``,
+            oldest minute first, without zeros.
         """
         self.tick()
         return [
@@ -124,7 +124,8 @@ class Metrics:
         }
 
     def _grown(self) -> _Counts:
-        grown = {key: number - self._written.get(key, 0) for key, number in self._nonzero().items()}
+        recorded = self._recorded
+        grown = {key: number - recorded.get(key, 0) for key, number in self._nonzero().items()}
         return {key: number for key, number in grown.items() if number}
 
 

@@ -1,24 +1,46 @@
-"""The broker: sessions by client id, subscriptions, and the way of a message to all who get it.
+"""The broker: sessions by client id, subscriptions, and the path of a message to its receivers.
 
-Holds no socket and reads no wire: connections (`connection.py`) hand it decoded messages, and it
-hands them back what to deliver. A reserved topic (``$aws/things/.../shadow/...``) is routed like
-any other and then handed to the service behind it.
+Every message, whether from a client, an HTTP call, a will, a service or the cloud's own events,
+goes through one function, `Broker.publish_message`. Its stages, in this order:
+
+authorize
+    The sender's own check (`interfaces.Authorize`): policies and limits of a client, the policies
+    of a will's client. The HTTP API has checked its calls before, and the cloud may publish
+    anything.
+retain
+    Store the message, if it is to be retained.
+routing
+    Send it to subscribers, except for ``$aws/rules/...`` (Basic Ingest), and log it.
+services
+    Handlers of messages on reserved topics (``$aws/...``), such as the Device Shadow service.
+rules
+    Handlers of all messages.
+
+Other modules add handlers for services and rules with `Broker.add_handler`. The broker holds no
+socket and decodes nothing: connections (`connection/`) do both.
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import math
 import sqlite3
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from creeklab.cloud.authorization import ConnectionAuthorization
-from creeklab.cloud.monitoring.event_log import CLOUD, EventLog, PeerIdentity
-from creeklab.cloud.mqtt.codec.decoder import PublishBatch
+from creeklab.cloud.monitoring.event_log import EventLog, PeerIdentity
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Properties, Reason
-from creeklab.cloud.mqtt.interfaces import Peer, RetainedStore
+from creeklab.cloud.mqtt.interfaces import (
+    Authorize,
+    ClientConnection,
+    HandlerStage,
+    MessageHandler,
+    Peer,
+    PublishDenied,
+    PublishedMessage,
+    RetainedStore,
+)
 from creeklab.cloud.mqtt.lifecycle import events
 from creeklab.cloud.mqtt.lifecycle.connectivity import ConnectivityTracker
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
@@ -30,13 +52,11 @@ from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.mqtt.session.message import OutboundMessage
 from creeklab.cloud.mqtt.session.session import Backlog, Session, SessionStore
 from creeklab.cloud.mqtt.session.wills import PendingWill, PendingWills
+from creeklab.cloud.mqtt.storage_failures import StorageFailures
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.group_commit import GroupCommit
 
-if TYPE_CHECKING:
-    from creeklab.cloud.mqtt.connection.connection import Connection
-
-# What a subscriber is told of a message beyond topic and payload; the rest stays with the sender.
+# Properties of a PUBLISH that subscribers receive; the others are between sender and broker.
 FORWARDED = (
     "payload_format_indicator",
     "message_expiry_interval",
@@ -47,40 +67,35 @@ FORWARDED = (
 )
 MAX_MESSAGE_EXPIRY = 604_800
 
-log = logging.getLogger(__name__)
-
 
 class Broker:
-    """Routes messages between the sessions of one cloud.
+    """Routes messages between the sessions of one account.
 
     Parameters
     ----------
-    keeper
-        Keeps the sessions that outlive their connections; those it has are taken over.
+    session_store
+        Stores sessions that outlive their connections; the broker starts with those it has.
     commits
-        Commits what the keeper, and who keeps retained messages, have collected.
-    access_for
-        Gives the rights of a peer, its client id and its connect attributes.
+        Commits what the session store and the retained store have collected.
+    authorization_for
+        Returns the authorization of a peer with a client id and connect attributes.
     clock
-        Seconds since the epoch: when a message expires.
+        Seconds since the epoch, for the expiry of messages.
     timer
-        Seconds that only go forward: how long a client was silent or away.
+        Monotonic seconds, for how long a client was silent or disconnected.
 
     Attributes
     ----------
     closed
-        Whether it has ended: who was about to connect comes too late.
+        Whether it has closed and accepts no more connections.
     connects
-        The quota of CONNECTs by client id.
+        Rate of CONNECTs by client id.
     commits
-        While it has promises, an acknowledgement has to wait for `settle`: `hold` it.
-    groups
+        While it has promises, a PUBACK has to wait for `commit_and_acknowledge`: defer it.
+    connectivity
+        Connected clients, and why the others disconnected.
+    shared_groups
         Shared subscriptions.
-    presence
-        Who is connected, and why the others left.
-    service
-        Called with topic, payload and client id of each message published to ``$aws/...``; returns
-        whether a service has answered it.
     """
 
     def __init__(
@@ -88,9 +103,9 @@ class Broker:
         settings: Settings,
         event_log: EventLog,
         retained: RetainedStore,
-        keeper: SessionStore,
+        session_store: SessionStore,
         commits: GroupCommit,
-        access_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization],
+        authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization],
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
@@ -98,44 +113,45 @@ class Broker:
         self.event_log = event_log
         self.clock = clock
         self.timer = timer
-        self.access_for = access_for
+        self.authorization_for = authorization_for
         self.retained = retained
+        self.commits = commits
         self.connectivity = ConnectivityTracker(clock)
-        self.service: Callable[[str, bytes, str], bool] = lambda *_: False
-        self.connections: dict[str, Connection] = {}
+        self.connections: dict[str, ClientConnection] = {}
+        self.connects = Rates(settings.connect_rate)
+        self.closed = False
+        self._handlers: dict[HandlerStage, list[MessageHandler]] = {"services": [], "rules": []}
         self._sessions: dict[str, Session] = {}
         self._tree: SubscriptionTree[Session, Subscription] = SubscriptionTree(
             settings.dollar_topics
         )
-        self.shared_groups = SharedGroups(self._tree, self._deliver, self.record_drop, clock)
         self._routes = RouteCache(self._tree)
-        self.connects = Rates(settings.connect_rate)
-        self._examine = False
-        self._keeper = keeper
-        self.commits = commits
+        self.shared_groups = SharedGroups(self._tree, self._deliver, self.record_drop, clock)
+        self._session_store = session_store
         self._backlog = Backlog()
         self._wills = PendingWills(self._backlog)
-        self._held: list[tuple[Connection, int]] = []
-        self._unwritten = 0
-        self._written = 0  # transactions, when the last one failed
-        self.closed = False
-        for session, _ in keeper.load(clock()):
-            self._adopt(session)
+        self._deferred_pubacks: list[tuple[ClientConnection, int]] = []
+        self._registry_changed = False
+        self._storage_failures = StorageFailures(event_log, commits)
+        for session, _ in session_store.load(clock()):
+            self._add_session(session)
 
     # --- sessions ---------------------------------------------------------------------------
 
     def has_session_capacity(self, client_id: str) -> bool:
-        """Tell whether a client id may have a persistent session: it has one, or there is room."""
+        """Return whether a client id can have a persistent session: it has one, or one is free."""
         session = self._sessions.get(client_id)
         has_one = session is not None and session.store is not None
-        return has_one or self._keeper.count < self.settings.sessions_max
+        return has_one or self._session_store.count < self.settings.sessions_max
 
-    def open_session(self, connection: Connection, clean: bool, expiry: int) -> bool:
-        """Give `connection` the session of its client id; return whether an old one goes on.
+    def open_session(
+        self, connection: ClientConnection, clean: bool, expiry: int
+    ) -> tuple[Session, bool]:
+        """Give `connection` the session of its client id; return it and whether it is resumed.
 
-        Another connection under the same client id is closed, as AWS does it.
+        Another connection with the same client id is closed, as on AWS.
         """
-        client_id = connection.client_id
+        client_id, principal = connection.client_id, connection.peer.principal
         now = self.timer()
         other = self.connections.get(client_id)
         if other is not None:
@@ -145,26 +161,26 @@ class Broker:
         if session is not None and (
             clean
             or session.version != connection.version
-            or session.principal != connection.peer.principal
+            or session.principal != principal
             or _ended(session, now)
         ):
             if pending is not None:
                 self._publish_will(pending)
             self._end_session(session)
             session = None
-        present = session is not None
+        resumed = session is not None
         if session is None:
-            session = Session(client_id, connection.version, connection.peer.principal)
-            self._adopt(session)
+            session = Session(client_id, connection.version, principal)
+            self._add_session(session)
         session.expiry = expiry
         session.ends_at = None
         session.window = connection.window
         if not expiry and session.store is not None:
-            self._keeper.delete(session)
+            self._session_store.delete(session)
         elif session.store is not None:
-            self._keeper.update(session)
+            self._session_store.update(session)
         elif expiry:
-            self._keeper.add(session)
+            self._session_store.add(session)
         connection.session = session
         self.connections[client_id] = connection
         peer = connection.peer
@@ -175,12 +191,12 @@ class Broker:
             keep_alive=connection.keep_alive,
             session_expiry=expiry,
         )
-        return present
+        return session, resumed
 
     def remove_connection(
-        self, connection: Connection, reason: DisconnectReason, will: Will | None
+        self, connection: ClientConnection, reason: DisconnectReason, will: Will | None
     ) -> None:
-        """Take note that a connection is gone; publish its will now or when its delay is over."""
+        """Remove a connection that has ended; publish its will, now or after its delay."""
         client_id, session = connection.client_id, connection.session
         if session is None or self.connections.get(client_id) is not connection:
             return
@@ -188,20 +204,18 @@ class Broker:
         now = self.timer()
         session.ends_at = now + session.expiry
         session.requeue_in_flight()
-        gone = self.connectivity.disconnected(client_id, reason, session.expiry)
+        last = self.connectivity.disconnected(client_id, reason, session.expiry)
         if session.expiry == 0:
             self._end_session(session)
         else:
-            self._keeper.update(session)
+            self._session_store.update(session)
             self.shared_groups.reassign(session, only_to_connected=True)
-        if gone is not None:
-            self._publish_event(events.disconnected(connection.subject, gone))
-        if will is None or connection.permissions.authorization is None:
+        if last is not None:
+            self._publish_event(events.disconnected(connection.subject, last))
+        if will is None or connection.authorization is None:
             return
         delay = min(will.properties.get("will_delay_interval", 0), session.expiry)
-        pending = PendingWill(
-            now + delay, will, connection.permissions.authorization, connection.permissions.identity
-        )
+        pending = PendingWill(now + delay, will, connection.authorization, connection.identity)
         try:
             if delay:
                 self._wills.add(pending)
@@ -212,14 +226,14 @@ class Broker:
         self._publish_will(pending)
 
     def disconnect(self, client_id: str, clean_session: bool, prevent_will: bool) -> bool:
-        """Cut a client off because the account wants it (DeleteConnection).
+        """Disconnect a client on behalf of the account (DeleteConnection).
 
         Parameters
         ----------
         clean_session
-            Whether its session ends, too.
+            Whether to end its session, too.
         prevent_will
-            Whether its will is not published.
+            Whether to discard its will.
 
         Returns
         -------
@@ -233,16 +247,16 @@ class Broker:
         return True
 
     def get_session(self, client_id: str) -> Session | None:
-        """Return the session of a client id, connected or away; None if it has none."""
+        """Return the session of a client id, connected or not; None if it has none."""
         session = self._sessions.get(client_id)
         return None if session is None or _ended(session, self.timer()) else session
 
     def list_subscriptions(self, client_id: str) -> list[Subscription] | None:
-        """Return a client's subscriptions in the order they were made; None without a session."""
+        """Return a client's subscriptions, oldest first; None if it has no session."""
         session = self.get_session(client_id)
         return None if session is None else list(session.subscriptions.values())
 
-    def _adopt(self, session: Session) -> None:
+    def _add_session(self, session: Session) -> None:
         self._sessions[session.client_id] = session
         session.attach_backlog(self._backlog)
         for topic_filter, subscription in session.subscriptions.items():
@@ -257,21 +271,13 @@ class Broker:
         self.shared_groups.reassign(session)
         session.close()
 
-    def _publish_will(self, pending: PendingWill) -> None:
-        will, access, sender = pending.will, pending.access, pending.sender
-        resource = "topic/" + will.topic
-        if access.allows("iot:Publish", resource) and (
-            not will.retain or access.allows("iot:RetainPublish", resource)
-        ):
-            self.publish(will.topic, will.payload, will.qos, will.retain, will.properties, sender)
-
     def tick(self) -> None:
-        """Do what time brings: keep alive, wills that are due, sessions that have ended."""
+        """Do what is due: keep alive, delayed wills, expired sessions; call it every second."""
         self.commit_and_acknowledge()
         now = self.timer()
         for connection in list(self.connections.values()):
-            connection.tick(now, self._examine)
-        self._examine = False
+            connection.tick(now, self._registry_changed)
+        self._registry_changed = False
         self.connects.tick(now)
         for pending in self._wills.take_due(now):
             self._publish_will(pending)
@@ -280,36 +286,36 @@ class Broker:
                 self._end_session(session)
 
     def invalidate_authorization(self) -> None:
-        """Drop every answer worked out from the registry: something in it has changed."""
-        self._examine = True
+        """Drop all cached decisions, because something in the registry has changed."""
+        self._registry_changed = True
         for connection in self.connections.values():
-            if connection.permissions.authorization is not None:
-                connection.permissions.authorization.invalidate()
+            if connection.authorization is not None:
+                connection.authorization.invalidate()
         for pending in self._wills:
-            pending.access.invalidate()
+            pending.authorization.invalidate()
 
     # --- lifecycle events ---------------------------------------------------------------------
 
-    def publish_connected(self, connection: Connection) -> None:
+    def publish_connected(self, connection: ClientConnection) -> None:
         """Publish that a connection was accepted."""
-        here = self.connectivity.get(connection.client_id)
-        if here is not None:
-            self._publish_event(events.connected(connection.subject, here))
+        current = self.connectivity.get(connection.client_id)
+        if current is not None:
+            self._publish_event(events.connected(connection.subject, current))
 
-    def publish_connect_failed(self, connection: Connection) -> None:
+    def publish_connect_failed(self, connection: ClientConnection) -> None:
         """Publish that a connection, or its will, was not authorized."""
         source_ip, now = connection.peer.source_ip, self.clock()
         self._publish_event(events.connect_failed(connection.subject, source_ip, now))
 
     def publish_subscriptions(
-        self, connection: Connection, verb: events.SubscriptionChange, filters: list[str]
+        self, connection: ClientConnection, change: events.SubscriptionChange, filters: list[str]
     ) -> None:
-        """Publish what a client has subscribed to, or unsubscribed from."""
-        here = self.connectivity.get(connection.client_id)
-        if here is not None and filters:
-            identifier, now = here.session_identifier, self.clock()
+        """Publish which filters a client has subscribed to, or unsubscribed from."""
+        current = self.connectivity.get(connection.client_id)
+        if current is not None and filters:
+            identifier, now = current.session_identifier, self.clock()
             self._publish_event(
-                events.subscriptions(connection.subject, verb, identifier, filters, now)
+                events.subscriptions(connection.subject, change, identifier, filters, now)
             )
 
     def _publish_event(self, event: events.Event | None) -> None:
@@ -325,19 +331,34 @@ class Broker:
         self._tree.add(subscription.filter, session, subscription)
         self._routes.invalidate()
         if session.store is not None:
-            self._keeper.update(session)
+            self._session_store.update(session)
         return new
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
-        """Remove a subscription if it is there."""
+        """Remove a subscription if it exists."""
         if session.subscriptions.pop(topic_filter, None) is not None:
             self._tree.remove(topic_filter, session)
             self._routes.invalidate()
             if session.store is not None:
-                self._keeper.update(session)
+                self._session_store.update(session)
             self.shared_groups.reassign(session)
 
-    # --- messages -----------------------------------------------------------------------------
+    # --- publishing ---------------------------------------------------------------------------
+
+    def add_handler(self, stage: HandlerStage, handler: MessageHandler) -> None:
+        """Call `handler` with each message that reaches a stage of the publish path.
+
+        Parameters
+        ----------
+        stage
+            ``services`` for messages on ``$aws/...``, ``rules`` for all messages. A stage without
+            handlers costs nothing.
+        handler
+            May publish further messages. A handler of ``services`` returns whether it answers the
+            topic; if none does, the log says so. If a handler raises ``sqlite3.Error``, the message
+            ends there: the log says so, and its sender gets an error instead of an acknowledgment.
+        """
+        self._handlers[stage].append(handler)
 
     def publish(
         self,
@@ -346,118 +367,129 @@ class Broker:
         qos: int,
         retain: bool = False,
         properties: Properties | None = None,
-        sender: PeerIdentity = CLOUD,
     ) -> Reason:
-        """Route a message that may be published: to its subscribers, then to its service.
-
-        What has to be kept of it is kept only when `settle` says so.
-
-        Parameters
-        ----------
-        sender
-            The cloud itself for what one of its services or an HTTP call publishes.
-
-        Returns
-        -------
-        Reason
-            For the PUBACK: ``SUCCESS``; ``QUOTA_EXCEEDED`` if it would be one retained message too
-            many, and went nowhere; ``UNSPECIFIED_ERROR`` if its service could not write.
-        """
-        client_id = sender.client_id
-        if retain and payload and not self.retained.has_room(topic):
-            self._log_session_limit(topic, client_id)
-            return Reason.QUOTA_EXCEEDED
-        message = self._message(topic, payload, qos, retain, properties)
-        receivers: list[PeerIdentity] = []
-        message.receivers = receivers
-        self.event_log.log_publish(sender, topic, payload, qos, retain, properties, receivers)
-        if retain:
-            self.retained.put(message)
-        if not topic.startswith("$aws/"):
-            self._route(message, client_id)
-            return Reason.SUCCESS
-        if not reserved_topics.is_basic_ingest(topic):
-            self._route(message, client_id)
-        try:
-            answered = self.service(topic, payload, client_id)
-        except sqlite3.Error as error:
-            self._log_storage_failure(error, 1)
-            return Reason.UNSPECIFIED_ERROR
-        nobody = reserved_topics.unanswered(topic) if client_id and not answered else None
-        if nobody is not None:
-            self.event_log.append("unanswered", client_id=client_id, topic=topic, why=nobody)
-        return Reason.SUCCESS
+        """Publish a message from the cloud itself, without a policy's permission."""
+        return self.publish_message(PublishedMessage(topic, payload, qos, retain, properties))
 
     def publish_durably(
         self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties
     ) -> Reason:
-        """Publish for a caller who is answered when all of it is kept."""
-        code = self.publish(topic, payload, qos, retain, properties)
-        if not code and self.commits.promises and not self.commit_and_acknowledge():
+        """Publish a message of an HTTP call; return when everything about it is stored."""
+        message = PublishedMessage(topic, payload, qos, retain, properties, source="http")
+        reason = self.publish_message(message)
+        if not reason and self.commits.promises and not self.commit_and_acknowledge():
             return Reason.UNSPECIFIED_ERROR
-        return code
+        return reason
 
-    def _log_session_limit(self, topic: str, client_id: str) -> None:
+    def publish_message(
+        self, message: PublishedMessage, authorize: Authorize | None = None
+    ) -> Reason:
+        """Take a message through all stages of the publish path.
+
+        What has to be stored of it is stored with the next `commit_and_acknowledge`.
+
+        Parameters
+        ----------
+        authorize
+            The sender's check; None if the message needs none.
+
+        Returns
+        -------
+        Reason
+            Reason code of the PUBACK: ``SUCCESS``; ``QUOTA_EXCEEDED`` if the message went nowhere
+            because too many topics have a retained message; ``UNSPECIFIED_ERROR`` if a handler
+            could not write to the database.
+
+        Raises
+        ------
+        PublishDenied
+            If `authorize` raised it.
+        """
+        if authorize is not None:
+            authorize(message)
+        topic, payload, sender = message.topic, message.payload, message.sender
+        if message.retain and payload and not self.retained.has_room(topic):
+            self._log_retained_limit(topic, sender.client_id)
+            return Reason.QUOTA_EXCEEDED
+        stamp = self.event_log.stamp()
+        outbound = self._outbound(message)
+        receivers: list[PeerIdentity] = []
+        outbound.receivers = receivers
+        if message.retain:
+            self.retained.put(outbound)
+        reserved = topic.startswith("$aws/")
+        if not (reserved and reserved_topics.is_basic_ingest(topic)):
+            self._route(outbound, sender.client_id)
+        self.event_log.log_publish(
+            stamp,
+            sender,
+            topic,
+            payload,
+            message.qos,
+            message.retain,
+            message.properties,
+            receivers,
+        )
+        answered = False
+        try:
+            if reserved:
+                for handler in self._handlers["services"]:
+                    answered = bool(handler(message)) or answered
+            for handler in self._handlers["rules"]:
+                handler(message)
+        except sqlite3.Error as error:
+            self._storage_failures.record(error, 1)
+            return Reason.UNSPECIFIED_ERROR
+        if reserved and sender.client_id and not answered:
+            missing = reserved_topics.missing_service(topic)
+            if missing is not None:
+                self.event_log.append(
+                    "unanswered", client_id=sender.client_id, topic=topic, why=missing
+                )
+        return Reason.SUCCESS
+
+    def _publish_will(self, pending: PendingWill) -> None:
+        will, access = pending.will, pending.authorization
+
+        def authorize(message: PublishedMessage) -> None:
+            resource = "topic/" + message.topic
+            if not access.allows("iot:Publish", resource) or (
+                message.retain and not access.allows("iot:RetainPublish", resource)
+            ):
+                raise PublishDenied(Reason.NOT_AUTHORIZED)
+
+        message = PublishedMessage(
+            will.topic, will.payload, will.qos, will.retain, will.properties, pending.sender, "will"
+        )
+        with contextlib.suppress(PublishDenied):  # its client is gone, so there is no reply
+            self.publish_message(message, authorize)
+
+    def _log_retained_limit(self, topic: str, client_id: str) -> None:
         why = (
-            f"{self.settings.retained_max} topics have a retained message, and more are not taken. "
+            f"{self.settings.retained_max} topics have a retained message, the most there can be. "
             "Remove one with an empty retained message on its topic."
         )
         self.event_log.append("publish", client_id=client_id, topic=topic, refusal={"summary": why})
 
-    def _message(
-        self, topic: str, payload: bytes, qos: int, retain: bool, properties: Properties | None
-    ) -> OutboundMessage:
+    def _outbound(self, message: PublishedMessage) -> OutboundMessage:
         expires_at = None
+        properties = message.properties
         if properties:
             properties = {name: properties[name] for name in FORWARDED if name in properties}
             if "message_expiry_interval" in properties:
                 life = min(max(properties["message_expiry_interval"], 1), MAX_MESSAGE_EXPIRY)
                 properties["message_expiry_interval"] = life
                 expires_at = self.clock() + life
-        return OutboundMessage(topic, payload, qos, properties or {}, retain, expires_at)
-
-    def publish_batch(self, burst: PublishBatch, version: int, sender: PeerIdentity) -> bool:
-        """Route messages that may be published and came one after the other, all at once.
-
-        Parameters
-        ----------
-        version
-            Of the client that sent them.
-
-        Returns
-        -------
-        bool
-            Whether it was done. It is not, and nothing is, if the messages need a look one by one:
-            one of the receivers does, or a service does.
-        """
-        topic = burst.topic
-        route = self._routes.lookup(topic)
-        if topic.startswith("$") or route.groups:
-            return False
-        receivers: list[Connection] = []
-        for session, _, _, not_to_itself in route.direct:
-            connection = self.connections.get(session.client_id)
-            if connection is None or (not_to_itself and session.client_id == sender.client_id):
-                continue
-            if not connection.accepts_batches(topic):
-                return False
-            receivers.append(connection)
-        parties = [connection.permissions.identity for connection in receivers]
-        self.event_log.log_publish_batch(sender, topic, burst.payloads, parties)
-        frames = {version: burst.frames}
-        for connection in receivers:
-            if connection.version not in frames:
-                frames[connection.version] = burst.encoded(connection.version)
-            connection.deliver_batch(frames[connection.version], len(burst.payloads))
-        return True
+        topic, payload, qos = message.topic, message.payload, message.qos
+        return OutboundMessage(topic, payload, qos, properties or {}, message.retain, expires_at)
 
     def _route(self, message: OutboundMessage, client_id: str) -> None:
         route = self._routes.lookup(message.topic)
-        granted, retain, connections = message.qos, message.retain, self.connections
-        for session, qos, as_published, not_to_itself in route.direct:
-            if not_to_itself and session.client_id == client_id:
+        published_qos, retain, connections = message.qos, message.retain, self.connections
+        for session, qos, as_published, no_local in route.direct:
+            if no_local and session.client_id == client_id:
                 continue
-            qos = qos if qos < granted else granted
+            qos = min(qos, published_qos)
             connection = connections.get(session.client_id)
             if connection is not None:
                 connection.deliver(message, qos, retain and as_published)
@@ -481,54 +513,10 @@ class Broker:
     def record_drop(
         self, session: Session, message: OutboundMessage, why: OverflowError | str
     ) -> None:
-        """Take note that a message did not find room among those that wait for a client."""
+        """Log that a message for a client was dropped."""
         self.event_log.append(
             "dropped", client_id=session.client_id, topic=message.topic, why=str(why)
         )
-
-    # --- what has to be kept ------------------------------------------------------------------
-
-    def defer_puback(self, connection: Connection, packet_id: int) -> None:
-        """Acknowledge a message of a client when what it promises is kept."""
-        self._held.append((connection, packet_id))
-
-    def commit_and_acknowledge(self) -> bool:
-        """Commit what has to be kept, and acknowledge what waited for that.
-
-        Called once in a turn of the event loop, before anything that promises goes out.
-
-        Returns
-        -------
-        bool
-            Whether all of it is kept.
-        """
-        error = self.commits.commit()
-        held, self._held = self._held, []
-        self._log_storage_failure(error, len(held))
-        for connection, packet_id in held:
-            connection.acknowledge(packet_id, kept=error is None)
-        return error is None
-
-    def _log_storage_failure(self, error: sqlite3.Error | None, lost: int) -> None:
-        if error is not None:
-            if not self._unwritten:
-                why = (
-                    f"The database could not be written ({error}). Until it can, nothing that has "
-                    "to be kept is acknowledged; in MQTT 5 its PUBACK has reason code 0x80. Free "
-                    "space on the disk, and end other programs that have the database open."
-                )
-                self.event_log.append("storage", refusal={"summary": why})
-                log.error(why)
-                self._unwritten = 1
-            self._unwritten += lost
-            self._written = self.commits.written
-        elif self._unwritten and self.commits.written > self._written:
-            why = f"The database is written again; {self._unwritten - 1} messages were not taken."
-            self.event_log.append("storage", why=why)
-            log.warning(why)
-            self._unwritten = 0
-
-    # --- what the account asks for ---------------------------------------------------------------
 
     def send_direct(
         self,
@@ -538,29 +526,55 @@ class Broker:
         properties: Properties,
         confirmed: Callable[[], None] | None = None,
     ) -> bool:
-        """Send a message to one client, subscribed or not (SendDirectMessage).
+        """Send a message to one client, whether or not it subscribed (SendDirectMessage).
 
-        Its policy has to allow it to receive the topic, as with every message.
+        The client's policies must allow it to receive the topic, as for every message. This is not
+        a publish: no subscriber, service or rule sees the message.
 
         Parameters
         ----------
         confirmed
-            Called at the client's PUBACK. The message goes out at QoS 1 then, at QoS 0 without.
+            Called when the client sends its PUBACK. With it the message is sent at QoS 1, without
+            it at QoS 0.
 
         Returns
         -------
         bool
-            Whether the client is connected and may receive it. It is not kept for later.
+            Whether the client is connected and allowed to receive it. It is not stored.
         """
         connection = self.connections.get(client_id)
         if connection is None:
             return False
-        message = self._message(topic, payload, 0 if confirmed is None else 1, False, properties)
+        qos = 0 if confirmed is None else 1
+        message = self._outbound(PublishedMessage(topic, payload, qos, properties=properties))
         message.confirmed = confirmed
         return connection.deliver_direct(message)
 
+    # --- storage ------------------------------------------------------------------------------
+
+    def defer_puback(self, connection: ClientConnection, packet_id: int) -> None:
+        """Acknowledge a message of a client with the next commit."""
+        self._deferred_pubacks.append((connection, packet_id))
+
+    def commit_and_acknowledge(self) -> bool:
+        """Commit what has to be stored, and send the PUBACKs that waited for it.
+
+        Called once in a turn of the event loop, before anything that promises storage is sent.
+
+        Returns
+        -------
+        bool
+            Whether all of it is stored.
+        """
+        error = self.commits.commit()
+        deferred, self._deferred_pubacks = self._deferred_pubacks, []
+        self._storage_failures.record(error, len(deferred))
+        for connection, packet_id in deferred:
+            connection.acknowledge(packet_id, stored=error is None)
+        return error is None
+
     def close(self) -> None:
-        """Close every connection, and take no new one: the cloud, or the account, ends."""
+        """Close all connections and accept no more: the cloud stops, or the account is closed."""
         self.closed = True
         for connection in list(self.connections.values()):
             connection.disconnect(Reason.SERVER_SHUTTING_DOWN)

@@ -1,23 +1,35 @@
-"""What the broker, its connections and the stores know of each other."""
+"""What the broker, its connections and its stores know of each other.
+
+The broker sends messages to connections, and connections hand messages to the broker. Neither
+knows the other's module: each side uses the protocol that is defined here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
 
+from creeklab.cloud.authorization import ConnectionAuthorization
+from creeklab.cloud.monitoring.event_log import CLOUD, PeerIdentity
+from creeklab.cloud.mqtt.codec.wire import Properties, Reason
+from creeklab.cloud.mqtt.lifecycle.events import EventSubject
+from creeklab.cloud.mqtt.rate_limits import Rates
 from creeklab.cloud.mqtt.session.message import OutboundMessage
+from creeklab.cloud.mqtt.session.session import Session
+from creeklab.cloud.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end of a connection, and its two addresses.
+    """The other end of a connection, and the two addresses.
 
     Attributes
     ----------
     certificate_id
-        The certificate it showed; None if it is the account itself, which signed its request.
+        The certificate that it presented; None for the account itself, which signed its request.
     user
-        Which of the account's users it is, if it is the account itself.
+        Unique id of the account's user; empty for a certificate.
     """
 
     certificate_id: str | None
@@ -29,37 +41,143 @@ class Peer:
 
     @property
     def principal(self) -> str:
-        """Whose session it is, and the ``principalIdentifier`` of events."""
+        """Owner of the session, and ``principalIdentifier`` of events."""
         return self.certificate_id or self.user
 
 
-class RetainedStore(Protocol):
-    """Where retained messages are kept, one a topic."""
+# --- messages that are published ------------------------------------------------------------------
 
-    def has_room(self, topic: str) -> bool:
-        """Tell whether a message can be kept for a topic."""
-
-    def put(self, message: OutboundMessage) -> None:
-        """Keep `message` for its topic; an empty payload removes what is there."""
-
-    def get(self, topic: str) -> OutboundMessage | None:
-        """Return the message kept for exactly this topic, as it is to be sent now."""
+PublishSource = Literal["client", "http", "will", "service"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PublishedMessage:
-    """A message as the handlers of the publish path see it.
+    """A message on the broker's publish path, as handlers receive it. Do not change it.
 
     Attributes
     ----------
-    client_id
-        The client that sent it; empty for the cloud itself.
+    properties
+        Properties of MQTT 5; None or empty if there are none.
+    sender
+        The client, `CLOUD` for the cloud itself and for HTTP calls.
+    source
+        How it came: from a connected client, by an HTTP call, as the will of a client that is gone,
+        or from the cloud itself (a service, a lifecycle or registry event).
     """
 
     topic: str
     payload: bytes
     qos: int = 0
     retain: bool = False
-    properties: dict[str, Any] = field(default_factory=dict)
-    client_id: str = ""
-    source: Literal["client", "http", "will", "service"] = "client"
+    properties: Properties | None = None
+    sender: PeerIdentity = CLOUD
+    source: PublishSource = "service"
+
+    @property
+    def client_id(self) -> str:
+        """Client id of the sender; empty for the cloud itself and for HTTP calls."""
+        return self.sender.client_id
+
+
+class PublishDenied(Exception):
+    """A message was stopped at the stage *authorize*; `reason` is MQTT 5's reason code."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+Authorize: TypeAlias = Callable[[PublishedMessage], None]
+"""Checks whether its sender is allowed to publish a message; raises `PublishDenied` if not."""
+
+MessageHandler: TypeAlias = Callable[[PublishedMessage], object]
+HandlerStage = Literal["services", "rules"]
+
+
+# --- the two sides of a connection ----------------------------------------------------------------
+
+
+class ClientConnection(Protocol):
+    """A connection, as the broker sees it (`connection/connection.py`).
+
+    Attributes
+    ----------
+    window
+        QoS 1 messages that the client accepts before it acknowledges one.
+    keep_alive
+        In seconds.
+    subject
+        Client, principal and Thing that its lifecycle events name.
+    """
+
+    peer: Peer
+    client_id: str
+    version: int
+    window: int
+    keep_alive: int
+    session: Session | None
+    subject: EventSubject
+
+    @property
+    def authorization(self) -> ConnectionAuthorization | None:
+        """What the client is allowed to do; None before its CONNECT was checked."""
+
+    @property
+    def identity(self) -> PeerIdentity:
+        """The client in the event log."""
+
+    def deliver(self, message: OutboundMessage, qos: int, retain: bool, group: str = "") -> None:
+        """Send a message to the client if its policies allow it to receive the topic."""
+
+    def deliver_direct(self, message: OutboundMessage) -> bool:
+        """Send a message that the client did not subscribe to; return whether that is allowed."""
+
+    def acknowledge(self, packet_id: int, stored: bool) -> None:
+        """Send a PUBACK that was deferred until the message is stored, or could not be stored."""
+
+    def close_for_takeover(self) -> None:
+        """Close the connection because a newer one has the same client id."""
+
+    def disconnect_by_account(self, clean_session: bool, prevent_will: bool) -> None:
+        """Close the connection because DeleteConnection was called."""
+
+    def disconnect(self, code: int) -> None:
+        """Close the connection with this reason code."""
+
+    def tick(self, now: float, certificates_changed: bool) -> None:
+        """Close the connection if it is overdue or no longer allowed."""
+
+
+class ConnectAdmission(Protocol):
+    """What a check of a CONNECT needs from the broker (`connection/permissions.py`).
+
+    Attributes
+    ----------
+    closed
+        Whether the broker has closed and accepts no more connections.
+    connects
+        Rate of CONNECTs by client id.
+    authorization_for
+        Returns the authorization of a peer with a client id and connect attributes.
+    """
+
+    closed: bool
+    settings: Settings
+    connects: Rates
+    authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization]
+
+    def has_session_capacity(self, client_id: str) -> bool:
+        """Return whether a client id can have a persistent session."""
+
+
+class RetainedStore(Protocol):
+    """Storage of retained messages, one for each topic."""
+
+    def has_room(self, topic: str) -> bool:
+        """Return whether a message can be stored for a topic."""
+
+    def put(self, message: OutboundMessage) -> None:
+        """Store `message` for its topic; an empty payload removes the stored one."""
+
+    def get(self, topic: str) -> OutboundMessage | None:
+        """Return the message of exactly this topic, with its remaining expiry interval."""

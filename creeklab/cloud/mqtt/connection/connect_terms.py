@@ -1,7 +1,7 @@
-"""What a CONNECT asks for and what it is given: the terms of a connection, and its CONNACK.
+"""The negotiated terms of a connection: what a CONNECT asks for, within AWS's limits.
 
-AWS IoT Core brings what a client wants between its own limits (developer guide, "MQTT"; quotas of
-the message broker) and says in the CONNACK of MQTT 5 what it gave.
+AWS IoT Core clamps what a client asks for to its own limits (developer guide, "MQTT"; quotas of the
+message broker) and announces the result in the CONNACK of MQTT 5.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from creeklab.cloud.mqtt.codec.packets import Connack, Connect, Will
+from creeklab.cloud.mqtt.connection.topic_aliases import MAX_TOPIC_ALIAS
 from creeklab.cloud.mqtt.session.session import MAX_IN_FLIGHT
 
 MAX_PACKET = 149_504
-MAX_TOPIC_ALIAS = 8
 MAX_CLIENT_ID_BYTES = 128
-SHORTEST_KEEP_ALIVE, LONGEST_KEEP_ALIVE = 30, 1200
+MIN_KEEP_ALIVE, MAX_KEEP_ALIVE = 30, 1200
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectTerms:
-    """What the two ends have agreed on.
+    """What the client and the broker have agreed on.
 
     Attributes
     ----------
     version
         4 for MQTT 3.1.1, 5 for MQTT 5.
     client_id
-        The client's own, or one made for it; empty if it has to have one.
+        The client's own, or an assigned one; empty if it had to send one and did not.
     assigned
-        Whether the client id was made for it.
+        Whether the broker assigned the client id.
     keep_alive
-        In seconds; after 1.5 times as long without a word the client counts as gone.
+        In seconds; the client is disconnected after 1.5 times as long without a packet.
     expiry
         Seconds that the session outlives the connection.
     window
-        How many messages of QoS 1 the client takes before it has acknowledged one.
-    largest
-        Bytes of the largest packet that the client takes; 0 is any.
+        QoS 1 messages that the client accepts before it acknowledges one.
+    max_packet
+        Bytes of the largest packet that the client accepts; 0 for any.
     """
 
     version: int
@@ -52,24 +52,21 @@ class ConnectTerms:
     will: Will | None
 
     @staticmethod
-    def of(connect: Connect, longest_expiry: int) -> ConnectTerms:
-        """Return the terms of a connection whose session may live on for `longest_expiry` s."""
+    def of(connect: Connect, max_expiry: int) -> ConnectTerms:
+        """Return the terms for a CONNECT; sessions expire after `max_expiry` seconds at most."""
         properties = connect.properties
         client_id = connect.client_id
         assigned = not client_id and (connect.version == 5 or connect.clean_start)
         if connect.version == 5:
-            expiry = min(properties.get("session_expiry_interval", 0), longest_expiry)
+            expiry = min(properties.get("session_expiry_interval", 0), max_expiry)
         else:
-            expiry = 0 if connect.clean_start else longest_expiry
+            expiry = 0 if connect.clean_start else max_expiry
         return ConnectTerms(
             connect.version,
             str(uuid.uuid4()) if assigned else client_id,
             assigned,
             connect.clean_start,
-            min(
-                max(connect.keep_alive or LONGEST_KEEP_ALIVE, SHORTEST_KEEP_ALIVE),
-                LONGEST_KEEP_ALIVE,
-            ),
+            min(max(connect.keep_alive or MAX_KEEP_ALIVE, MIN_KEEP_ALIVE), MAX_KEEP_ALIVE),
             expiry,
             min(properties.get("receive_maximum", MAX_IN_FLIGHT), MAX_IN_FLIGHT),
             properties.get("maximum_packet_size", 0),
@@ -78,7 +75,7 @@ class ConnectTerms:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """The ``iot:ConnectAttributes`` that policies can ask for."""
+        """The ``iot:ConnectAttributes`` that policies can test."""
         return ("PersistentConnect",) * bool(self.expiry) + ("LastWill",) * bool(self.will)
 
     def connack(self, resumed: bool) -> Connack:
@@ -102,8 +99,8 @@ class ConnectTerms:
         return Connack(resumed, 0, properties)
 
 
-def client_id_fault(client_id: str) -> str | None:
-    """Say why AWS IoT Core does not take a client id; None if it does."""
+def check_client_id(client_id: str) -> str | None:
+    """Return why AWS IoT Core rejects a client id; None if it is valid."""
     if not client_id:
         return "An empty client id needs a clean session in MQTT 3.1.1."
     if client_id.startswith("$") or len(client_id.encode()) > MAX_CLIENT_ID_BYTES:

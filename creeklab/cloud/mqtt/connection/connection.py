@@ -1,20 +1,25 @@
-"""One client's conversation with the broker: packets in, packets out, and every rule between.
+"""One client's conversation with the broker: packets in, packets out, and the rules between.
 
-The state machine of an MQTT 3.1.1 or 5 server as AWS IoT Core plays it (developer guide, "MQTT"
-and "How AWS IoT differs from MQTT version specifications"): limits, reason codes, and what a
-refusal looks like in each version. In short, a refused request of MQTT 5 gets a reason code, one
-of MQTT 3.1.1 is cut off without a word. Holds no socket: `write` and `close` are given.
+This is the state machine of an MQTT 3.1.1 or 5 server with AWS IoT Core's limits, reason codes and
+refusals (developer guide, "MQTT" and "How AWS IoT differs from MQTT version specifications"). A
+refused request gets a reason code in MQTT 5; in MQTT 3.1.1, the connection is closed instead.
+
+A connection is in one of three states. It leaves AWAITING_CONNECT when a CONNECT is accepted, and
+ends in CLOSED whichever side closes it. `HANDLERS` lists the packets that each state allows; any
+other packet is a protocol error. A connection holds no socket: `write` and `close` are given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from enum import Enum
 
-from creeklab.cloud.authorization import MAX_CACHED
+from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.monitoring.event_log import PeerIdentity
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets
-from creeklab.cloud.mqtt.codec.decoder import Decoder, PubackBatch, PublishBatch
+from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
@@ -25,51 +30,74 @@ from creeklab.cloud.mqtt.codec.packets import (
     Publish,
     Suback,
     Subscribe,
-    Subscription,
     Unsuback,
     Unsubscribe,
     Will,
 )
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
-from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, MAX_TOPIC_ALIAS, ConnectTerms
+from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, ConnectTerms
 from creeklab.cloud.mqtt.connection.permissions import ClientPermissions, ConnectRejection
-from creeklab.cloud.mqtt.interfaces import Peer
+from creeklab.cloud.mqtt.connection.topic_aliases import TopicAliases
+from creeklab.cloud.mqtt.interfaces import Peer, PublishDenied, PublishedMessage
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason, reason_of
 from creeklab.cloud.mqtt.lifecycle.events import EventSubject
 from creeklab.cloud.mqtt.rate_limits import Rate
-from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD
 from creeklab.cloud.mqtt.session.message import OutboundMessage
 from creeklab.cloud.mqtt.session.session import MAX_IN_FLIGHT, Session
 
+
+class State(Enum):
+    """State of a connection."""
+
+    AWAITING_CONNECT = "awaiting CONNECT"
+    CONNECTED = "connected"
+    CLOSED = "closed"
+
+
+HANDLERS: Mapping[State, Mapping[type[packets.Packet], str]] = {
+    State.AWAITING_CONNECT: {Connect: "_on_connect"},
+    State.CONNECTED: {
+        Publish: "_on_publish",
+        Puback: "_on_puback",
+        Subscribe: "_on_subscribe",
+        Unsubscribe: "_on_unsubscribe",
+        Pingreq: "_on_pingreq",
+        Disconnect: "_on_disconnect",
+    },
+    State.CLOSED: {},
+}
+"""The method that handles each packet which is allowed in a state."""
+
 MAX_FILTERS = 8
 MAX_WEBSOCKET_AGE = 24 * 3600.0
-"""Longest connection of an account, which came in by a signature, in seconds (developer guide,
+"""Longest connection of the account, over WebSocket with a signature, in seconds (developer guide,
 "Device communication protocols")."""
-NOT_READING = "The client reads more slowly than its messages come; at QoS 0 none waits for it."
-# What a PUBACK tells; anything else ends the connection (developer guide, "MQTT 5 reason codes").
+SLOW_READER = "The client reads more slowly than its messages arrive; QoS 0 messages do not wait."
+# Reasons that a PUBACK can carry; any other ends the connection (developer guide, "MQTT 5 reason
+# codes").
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
 
 
 class Connection:
-    """The server's end of one MQTT connection.
+    """The server's end of one MQTT connection; a `interfaces.ClientConnection`.
 
     Parameters
     ----------
     write, close
-        Send bytes to the client; close the connection after what was written.
+        Send bytes to the client; close the connection after everything is sent.
 
     Attributes
     ----------
     keep_alive
-        In seconds; after 1.5 times as long without a word the client counts as gone.
+        In seconds; the client is disconnected after 1.5 times as long without a packet.
     subject
-        Whom its lifecycle events are about.
-    gate
-        What it is let do, and who it is on the event_log.
+        Client, principal and Thing that its lifecycle events name.
+    permissions
+        What the client is allowed to do, and its identity in the event log.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
-    held
-        How many of its messages are acknowledged when they are kept, in a moment.
+    deferred_pubacks
+        Number of its messages whose PUBACK waits for the next commit.
     """
 
     def __init__(
@@ -80,338 +108,266 @@ class Connection:
         close: Callable[[], None],
     ) -> None:
         self.peer = peer
+        self.state = State.AWAITING_CONNECT
         self.client_id = ""
         self.version = 4
         self.window = MAX_IN_FLIGHT
+        self.keep_alive = 0
         self.session: Session | None = None
         self.subject = EventSubject("", peer.principal, None)
-        party = PeerIdentity("", peer.principal, peer.source_ip, peer.source_port)
-        self.permissions = ClientPermissions(party, broker.event_log)
+        identity = PeerIdentity("", peer.principal, peer.source_ip, peer.source_port)
+        publish_rate = broker.settings.publish_rate
+        self.permissions = ClientPermissions(identity, broker.event_log, publish_rate)
         self.congested = False
-        self.open = True
+        self.deferred_pubacks = 0
         self._broker = broker
-        self._commits = broker.commits
         self._event_log = broker.event_log
         self._counts = broker.event_log.metrics.mqtt
         self._write = write
         self._close = close
-        self._decoder = Decoder(max_packet_size=MAX_PACKET, bursts=True)
+        self._decoder = Decoder(max_packet_size=MAX_PACKET)
         self._will: Will | None = None
-        self.keep_alive = 0
-        self._began = self._heard = broker.timer()
-        rate = broker.settings.publish_rate
-        self._rate = Rate(rate, self._began) if rate else None
-        stored = broker.settings.stored_rate
-        self._stored = Rate(stored, self._began) if stored else None
-        self._aliases: dict[int, str] = {}
-        self._retained_due: dict[str, None] = {}  # topics, in the order they were asked for
-        self.held = 0
+        self._opened = self._last_received = broker.timer()
+        stored_rate = broker.settings.stored_rate
+        self._stored_rate = Rate(stored_rate, self._opened) if stored_rate else None
+        self._aliases = TopicAliases()
+        self._retained_due: dict[str, None] = {}  # topics, in the order of their subscriptions
         self._unacknowledged = 0
-        self._largest = 0
+        self._max_packet = 0
+
+    @property
+    def authorization(self) -> ConnectionAuthorization | None:
+        """What the client is allowed to do; None before its CONNECT was checked."""
+        return self.permissions.authorization
+
+    @property
+    def identity(self) -> PeerIdentity:
+        """The client in the event log."""
+        return self.permissions.identity
 
     # --- bytes in -----------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
-        self._heard = self._broker.timer()
-        self._unacknowledged = self.held
+        self._last_received = self._broker.timer()
+        self._unacknowledged = self.deferred_pubacks
         try:
             for packet in self._decoder.feed(data):
-                if not self.open:
+                if self.state is State.CLOSED:
                     return
-                if type(packet) is Publish:
-                    self._on_publish(packet)
-                elif type(packet) is PublishBatch:
-                    self._on_batch(packet)
-                elif type(packet) is Puback:
-                    self._on_pubacks((packet.packet_id,))
-                elif type(packet) is PubackBatch:
-                    self._on_pubacks(packet.packet_ids)
-                else:
-                    self._on_control(packet)
+                handler = HANDLERS[self.state].get(type(packet))
+                if handler is None:
+                    name = type(packet).__name__.upper()
+                    why = f"A client cannot send {name} while the server is {self.state.value}."
+                    raise ProtocolError(Reason.PROTOCOL_ERROR, why)
+                getattr(self, handler)(packet)
         except ProtocolError as error:
-            if self.open:
-                self._on_protocol_error(error)
-
-    def _on_control(self, packet: packets.Packet | PublishBatch | PubackBatch) -> None:
-        if isinstance(packet, Connect):
-            self._on_connect(packet)
-        elif isinstance(packet, Subscribe):
-            self._on_subscribe(packet)
-        elif isinstance(packet, Unsubscribe):
-            self._on_unsubscribe(packet)
-        elif isinstance(packet, Pingreq):
-            self._send(Pingresp())
-            self._counts["Ping.Success"] += 1
-        elif isinstance(packet, Disconnect):
-            self._on_disconnect(packet)
-        else:
-            raise ProtocolError(
-                Reason.PROTOCOL_ERROR, f"A client does not send {type(packet).__name__}."
-            )
+            self._on_protocol_error(error)
 
     def reject_malformed(self, why: str) -> None:
-        """Take note that something came that is no MQTT."""
-        if self.open:
-            self._on_protocol_error(ProtocolError(Reason.PROTOCOL_ERROR, why))
+        """Close the connection because something arrived that is not MQTT."""
+        self._on_protocol_error(ProtocolError(Reason.PROTOCOL_ERROR, why))
 
     def _on_protocol_error(self, error: ProtocolError) -> None:
+        if self.state is State.CLOSED:
+            return
         self.permissions.log_refusal("protocol", error.text, reason_code=int(error.reason_code))
-        if self.session is None:
-            self.version = self._decoder.version or 4
-            if self.version == 5:
-                self._send(Connack(False, error.reason_code, {}))
-            elif error.reason_code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
-                self._send(Connack(False, 1, {}))
-            self._close_now()
-        else:
+        if self.state is State.CONNECTED:
             self.disconnect(error.reason_code)
+            return
+        self.version = self._decoder.version or 4
+        if self.version == 5:
+            self._send(Connack(False, error.reason_code, {}))
+        elif error.reason_code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
+            self._send(Connack(False, 1, {}))
+        self._close_now()
 
     # --- connect ------------------------------------------------------------------------------
 
     def _on_connect(self, connect: Connect) -> None:
-        if self.session is not None:
-            raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT was sent a second time.")
-        terms = ConnectTerms.of(connect, self._broker.settings.session_expiry_max)
+        broker = self._broker
+        terms = ConnectTerms.of(connect, broker.settings.session_expiry_max)
         self.version = terms.version
         self.client_id = terms.client_id
         self.keep_alive = terms.keep_alive
         self.window = terms.window
-        self._largest = terms.max_packet
+        self._max_packet = terms.max_packet
         self._will = terms.will
-        refused = self.permissions.connect_refused(terms, self.peer, self._broker, self._heard)
-        access = self.permissions.authorization
+        rejection = self.permissions.check_connect(terms, self.peer, broker, self._last_received)
+        access = self.authorization
         if access is not None:
             self.subject = EventSubject(
                 terms.client_id, self.peer.principal, access.exclusive_thing
             )
-        if refused is not None:
-            self._deny_connect(refused)
+        if rejection is not None:
+            self._reject_connect(rejection)
             return
-        resumed = self._broker.open_session(self, terms.clean, terms.expiry)
-        self._broker.commit_and_acknowledge()
+        session, resumed = broker.open_session(self, terms.clean, terms.expiry)
+        self.state = State.CONNECTED
+        broker.commit_and_acknowledge()
         self._send(terms.connack(resumed))
         self._counts["Connect.Success"] += 1
         version = "5" if self.version == 5 else "3.1.1"
         self.permissions.log_event("connect", version=version, resumed=resumed)
-        self._broker.publish_connected(self)
-        if self.session is not None:
-            self._broker.shared_groups.collect(self.session, list(self.session.subscriptions))
+        broker.publish_connected(self)
+        broker.shared_groups.collect(session, list(session.subscriptions))
         self.drain_queue()
 
-    def _deny_connect(self, refused: ConnectRejection) -> None:
-        if refused.announced:
+    def _reject_connect(self, rejection: ConnectRejection) -> None:
+        if rejection.announced:
             self._broker.publish_connect_failed(self)
-        told = refused.details or self._broker.settings.connect_denied_311 == "connack5"
-        if refused.reason is not None and self.version == 5:
-            self._send(Connack(False, refused.reason, {}))
-        elif refused.reason is not None and told:
-            self._send(Connack(False, refused.return_code, {}))
+        connack = rejection.always_connack or self._broker.settings.connect_denied_311 == "connack5"
+        if rejection.reason is not None and self.version == 5:
+            self._send(Connack(False, rejection.reason, {}))
+        elif rejection.reason is not None and connack:
+            self._send(Connack(False, rejection.return_code, {}))
         self._close_now()
 
     # --- publish ------------------------------------------------------------------------------
 
     def _on_publish(self, publish: Publish) -> None:
-        self._connected()
         if publish.qos:
             self._unacknowledged += 1
             if self._unacknowledged > MAX_IN_FLIGHT and self.version == 5:
                 raise ProtocolError(
                     Reason.RECEIVE_MAXIMUM_EXCEEDED,
-                    f"More than {MAX_IN_FLIGHT} messages of QoS 1 came without waiting for their "
-                    "PUBACK; CONNACK said that this is the Receive Maximum.",
+                    f"The client sent more than {MAX_IN_FLIGHT} QoS 1 messages without waiting for "
+                    "a PUBACK; the CONNACK announced this Receive Maximum.",
                 )
-        properties = publish.properties
-        topic = publish.topic
+        topic, properties = publish.topic, publish.properties
         if properties and "topic_alias" in properties:
-            topic = self._resolve_alias(topic, properties["topic_alias"])
-        publish.topic = topic
-        access = self.permissions.authorization
-        refused = None
-        if (
-            access is None
-            or topic not in access.publishable
-            or publish.retain
-            or publish.qos > 1
-            or len(publish.payload) > MAX_PAYLOAD
-        ):
-            refused = self.permissions.publish_refused("publish", publish)
-            if access is not None and refused is None and len(access.publishable) < MAX_CACHED:
-                access.publishable.add(topic)
-        if self._rate is not None and refused is None and not self._rate.try_acquire(self._heard):
-            self._throttle_publish(self._rate, publish)
-        elif refused is None:
-            code = self._broker.publish(
-                topic,
-                publish.payload,
-                publish.qos,
-                publish.retain,
-                properties,
-                self.permissions.identity,
-            )
-            if not code:
-                self._counts["PublishIn.Success"] += 1
-            if publish.qos == 0:
-                return
-            if code:
-                self._reject_publish(publish.packet_id, code)
-            elif self._commits.promises:
-                self.held += 1
-                self._broker.defer_puback(self, publish.packet_id)
-            else:
-                self._write(packets.encode_puback(publish.packet_id))
-        elif self.version == 5 and publish.qos and refused in PUBACK_REASONS:
-            self._send(Puback(publish.packet_id, refused, {}))
-        else:
-            self.disconnect(refused)
-
-    def _on_batch(self, burst: PublishBatch) -> None:
-        """Take several messages at once, or one by one if any receiver needs a closer look."""
-        access = self.permissions.authorization
-        if (
-            access is not None
-            and burst.topic in access.publishable
-            and self._rate is None
-            and self._broker.publish_batch(burst, self.version, self.permissions.identity)
-        ):
-            self._counts["PublishIn.Success"] += len(burst.payloads)
+            topic = self._aliases.resolve(topic, properties["topic_alias"])
+        message = PublishedMessage(
+            topic, publish.payload, publish.qos, publish.retain, properties, self.identity, "client"
+        )
+        packet_id = publish.packet_id
+        try:
+            reason = self._broker.publish_message(message, self._authorize_publish)
+        except PublishDenied as denied:
+            self._deny_publish(packet_id, denied.reason)
             return
-        for payload in burst.payloads:
-            if self.open:
-                self._on_publish(Publish(burst.topic, payload))
-
-    def _throttle_publish(self, rate: Rate, publish: Publish) -> None:
-        """Discard a message that came too soon; only the first of a row is on the event_log."""
-        if rate.first_refusal():
-            why = (
-                f"More than {self._broker.settings.publish_rate} messages a second came from this "
-                "connection; those above that are discarded. Send fewer, or put several readings "
-                "into one message."
-            )
-            self.permissions.log_refusal("publish", why, "Throttle", topic=publish.topic)
-        else:
-            self.permissions.count("publish", "Throttle")
-        if publish.qos:
-            self._reject_publish(publish.packet_id, Reason.QUOTA_EXCEEDED)
-
-    def acknowledge(self, packet_id: int, kept: bool) -> None:
-        """Acknowledge a message whose acknowledgement was held back until it is kept."""
-        self.held -= 1
-        if not self.open:
+        if not reason:
+            self._counts["PublishIn.Success"] += 1
+        if publish.qos == 0:
             return
-        if kept:
+        if reason:
+            self._reject_publish(packet_id, reason)
+        elif self._broker.commits.promises:
+            self.deferred_pubacks += 1
+            self._broker.defer_puback(self, packet_id)
+        else:
+            self._write(packets.encode_puback(packet_id))
+
+    def _authorize_publish(self, message: PublishedMessage) -> None:
+        permissions = self.permissions
+        reason = permissions.check_publish("publish", message)
+        if reason is None:
+            reason = permissions.check_rate(message.topic, self._last_received)
+        if reason is not None:
+            raise PublishDenied(reason)
+
+    def _deny_publish(self, packet_id: int, reason: Reason) -> None:
+        if reason is Reason.MESSAGE_RATE_TOO_HIGH:
+            if packet_id:  # without one, the message is only discarded
+                self._reject_publish(packet_id, Reason.QUOTA_EXCEEDED)
+        elif self.version == 5 and packet_id and reason in PUBACK_REASONS:
+            self._reject_publish(packet_id, reason)
+        else:
+            self.disconnect(reason)
+
+    def acknowledge(self, packet_id: int, stored: bool) -> None:
+        """Send a PUBACK that was deferred until the message is stored, or could not be stored."""
+        self.deferred_pubacks -= 1
+        if self.state is State.CLOSED:
+            return
+        if stored:
             self._write(packets.encode_puback(packet_id))
         else:
             self._reject_publish(packet_id, Reason.UNSPECIFIED_ERROR)
 
-    def _reject_publish(self, packet_id: int, code: Reason) -> None:
-        # MQTT 3.1.1 has no word for it: the client sends the message again when it is back.
+    def _reject_publish(self, packet_id: int, reason: Reason) -> None:
+        # MQTT 3.1.1 has no PUBACK for it: the client sends the message again after reconnecting.
         if self.version == 5:
-            self._send(Puback(packet_id, code, {}))
-
-    def _resolve_alias(self, topic: str, alias: int) -> str:
-        if not 1 <= alias <= MAX_TOPIC_ALIAS:
-            raise ProtocolError(
-                Reason.TOPIC_ALIAS_INVALID, f"Topic aliases go from 1 to {MAX_TOPIC_ALIAS}."
-            )
-        if topic:
-            self._aliases[alias] = topic
-            return topic
-        if alias not in self._aliases:
-            raise ProtocolError(Reason.PROTOCOL_ERROR, f"Topic alias {alias} was never set.")
-        return self._aliases[alias]
+            self._send(Puback(packet_id, reason, {}))
 
     # --- subscribe ----------------------------------------------------------------------------
 
     def _on_subscribe(self, subscribe: Subscribe) -> None:
-        session = self._connected()
+        broker, session = self._broker, self._active_session()
         if "subscription_identifier" in subscribe.properties:
-            self.permissions.log_refusal(
-                "subscribe", "AWS IoT Core has no subscription identifiers."
-            )
+            why = "AWS IoT Core has no subscription identifiers."
+            self.permissions.log_refusal("subscribe", why)
             self.disconnect(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED)
             return
         if len(subscribe.entries) > MAX_FILTERS:
-            why = f"One SUBSCRIBE takes {MAX_FILTERS} topic filters at most."
+            why = f"One SUBSCRIBE can have {MAX_FILTERS} topic filters."
             self.permissions.log_refusal("subscribe", why)
             self.disconnect(Reason.QUOTA_EXCEEDED)
             return
-        decisions: list[Reason | None] = []
+        refusals: list[Reason | None] = []
         filters = set(session.subscriptions)
         for entry in subscribe.entries:
-            decisions.append(self.permissions.subscribe_refused(filters, entry))
-            if decisions[-1] is None:
+            refusals.append(self.permissions.check_subscribe(filters, entry))
+            if refusals[-1] is None:
                 filters.add(entry.filter)
-        closing = self.version == 4 and self._broker.settings.subscribe_denied_311 == "close"
-        if closing and any(refused is not None for refused in decisions):
+        closing = self.version == 4 and broker.settings.subscribe_denied_311 == "close"
+        if closing and any(reason is not None for reason in refusals):
             code = Reason.NOT_AUTHORIZED
-            self._close_now(reason_of(code if code in decisions else Reason.TOPIC_FILTER_INVALID))
+            self._close_now(reason_of(code if code in refusals else Reason.TOPIC_FILTER_INVALID))
             return
         codes: list[int] = []
-        made: list[str] = []
+        granted: list[str] = []
         new: list[str] = []
         retained: list[tuple[OutboundMessage, int]] = []
-        for entry, refused in zip(subscribe.entries, decisions, strict=True):
-            if refused is not None:
-                codes.append(refused if self.version == 5 else 0x80)
+        for entry, reason in zip(subscribe.entries, refusals, strict=True):
+            if reason is not None:
+                codes.append(reason if self.version == 5 else 0x80)
                 continue
-            granted = Subscription(
-                entry.filter,
-                min(entry.qos, 1),
-                entry.no_local,
-                entry.retain_as_published,
-                entry.retain_handling,
-            )
-            is_new = self._broker.subscribe(session, granted)
+            subscription = replace(entry, qos=min(entry.qos, 1))
+            is_new = broker.subscribe(session, subscription)
             self._retained_due.pop(entry.filter, None)
             if is_new:
                 new.append(entry.filter)
-            codes.append(granted.qos)
-            made.append(entry.filter)
+            codes.append(subscription.qos)
+            granted.append(entry.filter)
             self._counts["Subscribe.Success"] += 1
-            self.permissions.log_event("subscribe", filter=entry.filter, qos=granted.qos)
-            if granted.retain_handling == 0 or (granted.retain_handling == 1 and is_new):
-                message = self._retained_for(granted.filter)
+            self.permissions.log_event("subscribe", filter=entry.filter, qos=subscription.qos)
+            if entry.retain_handling == 0 or (entry.retain_handling == 1 and is_new):
+                message = broker.retained.get(entry.filter)  # only an exact topic has one
                 if message is not None:
-                    retained.append((message, granted.qos))
-        if session.store is not None and not self._broker.commit_and_acknowledge():
+                    retained.append((message, min(subscription.qos, message.qos)))
+        if session.store is not None and not broker.commit_and_acknowledge():
             for topic_filter in new:
-                self._broker.unsubscribe(session, topic_filter)
+                broker.unsubscribe(session, topic_filter)
             codes = [code if code >= 0x80 else Reason.UNSPECIFIED_ERROR for code in codes]
             self._send(Suback(subscribe.packet_id, codes, {}))
             return
         self._send(Suback(subscribe.packet_id, codes, {}))
-        self._broker.publish_subscriptions(self, "subscribed", made)
+        broker.publish_subscriptions(self, "subscribed", granted)
         for message, qos in retained:
-            qos = min(qos, message.qos)
             if qos == 0 and self.congested:
                 self._retained_due[message.topic] = None
             else:
                 self.deliver(message, qos, True)
-        self._broker.shared_groups.collect(session, made)
+        broker.shared_groups.collect(session, granted)
         self.drain_queue()
 
     def send_retained(self) -> None:
-        """Send the retained messages that wait for the client to read, as far as it does.
+        """Send the retained messages that wait because the client reads slowly, while it reads.
 
-        They are at QoS 0, at most one for each subscription, and nothing of them is lost: the
-        newest of a topic is looked up only now.
+        They are of QoS 0, at most one for each subscription. None is lost, and the message is
+        looked up only now, so the client receives the newest one of a topic.
         """
-        while self._retained_due and self.open and not self.congested:
+        while self._retained_due and self.state is State.CONNECTED and not self.congested:
             topic = next(iter(self._retained_due))
             del self._retained_due[topic]
-            message = self._retained_for(topic)
-            subscription = self._connected().subscriptions.get(topic)
+            message = self._broker.retained.get(topic)
+            subscription = self._active_session().subscriptions.get(topic)
             if message is not None and subscription is not None:
                 self.deliver(message, min(subscription.qos, message.qos), True)
 
-    def _retained_for(self, topic_filter: str) -> OutboundMessage | None:
-        if "+" in topic_filter or "#" in topic_filter or topic_filter.startswith("$share/"):
-            return None
-        return self._broker.retained.get(topic_filter)
-
     def _on_unsubscribe(self, unsubscribe: Unsubscribe) -> None:
-        session = self._connected()
+        session = self._active_session()
         for topic_filter in unsubscribe.filters:
             self._broker.unsubscribe(session, topic_filter)
             self._retained_due.pop(topic_filter, None)
@@ -428,25 +384,22 @@ class Connection:
     # --- to the client ------------------------------------------------------------------------
 
     def deliver(self, message: OutboundMessage, qos: int, retain: bool, group: str = "") -> None:
-        """Send a message to the client, if its policy lets it receive it.
+        """Send a message to the client if its policies allow it to receive the topic.
 
-        `group` is the filter of the shared subscription that it comes by, if it does.
+        `group` is the filter of the shared subscription that matched, if one did.
         """
-        access, session = self.permissions.authorization, self.session
-        if access is None or session is None or not self.open:
+        session = self.session
+        if session is None or self.state is State.CLOSED:
             return
-        topic = message.topic
-        if topic not in access.receivable and not access.may_receive(
-            topic, self.permissions.explain_receive
-        ):
+        if not self.permissions.allows_delivery(message.topic):
             return
         if qos == 0:
             if self.congested:
-                self._broker.record_drop(session, message, NOT_READING)
+                self._broker.record_drop(session, message, SLOW_READER)
                 return
             frame = message.encode_frame(self.version, 0, retain)[0]
-            # What is larger than the client takes counts as sent (MQTT 5, 3.1.2.11.4).
-            if not self._largest or len(frame) <= self._largest:
+            # A packet that is too large for the client counts as sent (MQTT 5, 3.1.2.11.4).
+            if not self._max_packet or len(frame) <= self._max_packet:
                 self._write(frame)
                 self._log_delivery(message, 0, retain)
             return
@@ -458,110 +411,88 @@ class Connection:
         if packet_id:
             self._write_message(session, packet_id, message, retain)
 
-    def accepts_batches(self, topic: str) -> bool:
-        """Tell whether nothing stands against any message of QoS 0 on a topic, whatever its size.
-
-        That is known of a topic after the first message on it.
-        """
-        access = self.permissions.authorization
-        return (
-            access is not None
-            and topic in access.receivable
-            and self.open
-            and not self.congested
-            and not self._largest
-        )
-
-    def deliver_batch(self, frames: bytes, count: int) -> None:
-        """Send so many messages to a client that `takes_bursts`, written already."""
-        self._write(frames)
-        self._counts["PublishOut.Success"] += count
+    def deliver_direct(self, message: OutboundMessage) -> bool:
+        """Send a message that the client did not subscribe to; return whether that is allowed."""
+        if not self.permissions.allows_delivery(message.topic):
+            return False
+        self.deliver(message, message.qos, False)
+        return True
 
     def _write_message(
         self, session: Session, packet_id: int, message: OutboundMessage, retain: bool
     ) -> None:
-        """Send a message of QoS 1, unless it is larger than the client takes."""
+        """Send a QoS 1 message unless it is too large for the client."""
         head, tail = message.encode_frame(self.version, 1, retain)
         frame = head + packet_id.to_bytes(2, "big") + tail
-        if self._largest and len(frame) > self._largest:
+        if self._max_packet and len(frame) > self._max_packet:
             session.acknowledge(packet_id)
         else:
             self._write(frame)
             self._log_delivery(message, 1, retain)
 
     def _log_delivery(self, message: OutboundMessage, qos: int, retain: bool) -> None:
-        """Put on the event_log that a message was sent, if need be in an entry of its own."""
+        """Add the client to the entry of the message, or log an entry of its own."""
         self._counts["PublishOut.Success"] += 1
         if message.receivers is not None:
             message.receivers.append(self.permissions.identity)
         else:
+            topic, payload = message.topic, message.payload
             self._event_log.log_delivery(
-                self.permissions.identity,
-                message.topic,
-                message.payload,
-                qos,
-                retain,
-                message.properties,
+                self.identity, topic, payload, qos, retain, message.properties
             )
 
     def drain_queue(self) -> None:
-        """Send what waits, as far as the client takes it now."""
-        session, access = self.session, self.permissions.authorization
-        while session is not None and access is not None and self.open:
-            if self._stored is not None and not self._stored.available(self._broker.timer()):
-                return  # it goes on with a tick
+        """Send waiting messages, as far as the client's window allows."""
+        session, rate = self.session, self._stored_rate
+        while session is not None and self.state is State.CONNECTED:
+            if rate is not None and not rate.available(self._broker.timer()):
+                return  # `tick` continues
             following = session.pop_next(self._broker.clock())
             if following is None:
                 return
             packet_id, message, retain = following
-            if self._stored is not None:
-                self._stored.try_acquire(self._broker.timer())
-            if access.may_receive(message.topic, self.permissions.explain_receive):
-                message.receivers = None  # it is long after the entry of its arrival
+            if rate is not None:
+                rate.try_acquire(self._broker.timer())
+            if self.permissions.allows_delivery(message.topic):
+                message.receivers = None  # its entry was logged long ago
                 self._write_message(session, packet_id, message, retain)
             else:
                 session.acknowledge(packet_id)
 
-    def _on_pubacks(self, packet_ids: Iterable[int]) -> None:
-        session = self._connected()
-        for packet_id in packet_ids:
-            message = session.acknowledge(packet_id)
-            if message is not None and message.confirmed is not None:
-                message.confirmed()
+    def _on_puback(self, puback: Puback) -> None:
+        session = self._active_session()
+        message = session.acknowledge(puback.packet_id)
+        if message is not None and message.confirmed is not None:
+            message.confirmed()
         if session.waiting:
             self.drain_queue()
 
-    def deliver_direct(self, message: OutboundMessage) -> bool:
-        """Send a message that the client has not subscribed to; tell whether it may have it."""
-        access = self.permissions.authorization
-        if access is None or not access.may_receive(
-            message.topic, self.permissions.explain_receive
-        ):
-            return False
-        self.deliver(message, message.qos, False)
-        return True
+    def _on_pingreq(self, _: Pingreq) -> None:
+        self._send(Pingresp())
+        self._counts["Ping.Success"] += 1
 
     # --- the end ------------------------------------------------------------------------------
 
     def _on_disconnect(self, disconnect: Disconnect) -> None:
-        session = self._connected()
+        session = self._active_session()
         if "session_expiry_interval" in disconnect.properties:
-            asked = disconnect.properties["session_expiry_interval"]
-            if asked and not session.expiry:
+            requested = disconnect.properties["session_expiry_interval"]
+            if requested and not session.expiry:
                 raise ProtocolError(
-                    Reason.PROTOCOL_ERROR, "A session that ends with its connection stays so."
+                    Reason.PROTOCOL_ERROR,
+                    "DISCONNECT cannot extend a session that ends with its connection.",
                 )
-            session.expiry = min(asked, self._broker.settings.session_expiry_max)
+            session.expiry = min(requested, self._broker.settings.session_expiry_max)
         if disconnect.reason_code != Reason.DISCONNECT_WITH_WILL_MESSAGE:
             self._will = None
         self._detach("client disconnected", DisconnectReason.CLIENT_INITIATED_DISCONNECT)
         self._close()
 
     def close_for_takeover(self) -> None:
-        """Make way for a newer connection with the same client id."""
+        """Close the connection because a newer one has the same client id."""
         why = (
-            f"Another connection with the client id '{self.client_id}' came; AWS keeps the newer "
-            "one. Give each program a client id of its own."
+            f"Another connection with the client id '{self.client_id}' was opened; AWS keeps the "
+            "newer one. Give each program its own client id."
         )
         self.permissions.log_refusal("disconnect", why)
         self.disconnect(Reason.SESSION_TAKEN_OVER)
@@ -583,69 +514,64 @@ class Connection:
         Parameters
         ----------
         code
-            Reason code of the DISCONNECT that an MQTT 5 client gets.
+            Reason code of the DISCONNECT that an MQTT 5 client receives.
         reason
-            What the world is told, if that is not what goes with the code.
+            Reason in the lifecycle event, if it is not the usual one for this code.
         """
-        if self.open:
-            if self.version == 5 and self.session is not None:
+        if self.state is not State.CLOSED:
+            if self.version == 5 and self.state is State.CONNECTED:
                 self._send(Disconnect(code, {}))
-            why = f"closed by the broker, reason code {int(code)}"
-            self._close_now(reason or reason_of(code), why)
+            self._close_now(
+                reason or reason_of(code), f"closed by the broker, reason code {int(code)}"
+            )
 
     def connection_lost(
         self, why: str, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST
     ) -> None:
-        """Take note that the client has gone without a DISCONNECT."""
+        """Record that the client is gone without a DISCONNECT."""
         if reason is DisconnectReason.CLIENT_INITIATED_DISCONNECT:
             self._will = None
         self._detach(why, reason)
 
     def close_slow_consumer(self, unread: int) -> None:
-        """Take note that the client was cut off with so many bytes unread."""
-        if not self.open:
+        """Record that the client was cut off with this many bytes unread."""
+        if self.state is State.CLOSED:
             return
         why = (
-            f"{unread >> 20} MiB wait for the device to read them, and it goes on asking for more "
+            f"{unread >> 20} MiB wait for the device to read them, and it keeps asking for more "
             "without reading."
         )
         self.permissions.log_refusal("disconnect", why)
         self._detach("cut off by the broker", DisconnectReason.CLIENT_ERROR)
 
     def close_if_no_connect(self) -> None:
-        """Close the connection if no CONNECT has come yet: its time for that is over."""
-        if self.session is None and self.open:
-            self.permissions.log_refusal(
-                "connect", "The device opened a connection and sent no CONNECT."
-            )
+        """Close the connection if its CONNECT has not arrived in time."""
+        if self.state is State.AWAITING_CONNECT:
+            why = "The device opened a connection and sent no CONNECT."
+            self.permissions.log_refusal("connect", why)
             self._close_now()
 
-    def tick(self, now: float, examine: bool) -> None:
-        """Close the connection if it was silent too long or its certificate is no longer active.
+    def tick(self, now: float, certificates_changed: bool) -> None:
+        """Close the connection if it is overdue or its certificate is no longer active.
 
         Parameters
         ----------
-        examine
-            Whether the registry has changed since the last time.
+        certificates_changed
+            Whether the registry has changed since the last call.
         """
-        if now - self._heard > 1.5 * self.keep_alive:
-            self.permissions.log_refusal(
-                "disconnect", f"Nothing was heard for 1.5 times {self.keep_alive} s."
-            )
+        access = self.authorization
+        if now - self._last_received > 1.5 * self.keep_alive:
+            why = f"No packet arrived for 1.5 times the keep alive of {self.keep_alive} s."
+            self.permissions.log_refusal("disconnect", why)
             self.disconnect(Reason.KEEP_ALIVE_TIMEOUT)
-        elif self.peer.certificate_id is None and now - self._began > MAX_WEBSOCKET_AGE:
-            self.permissions.log_refusal(
-                "disconnect", "A connection that was signed for lasts 24 hours."
-            )
+        elif self.peer.certificate_id is None and now - self._opened > MAX_WEBSOCKET_AGE:
+            why = "A connection that was opened with a signature lasts 24 hours."
+            self.permissions.log_refusal("disconnect", why)
             self.disconnect(Reason.ADMINISTRATIVE_ACTION, DisconnectReason.WEBSOCKET_TTL_EXPIRATION)
-        elif (
-            examine
-            and self.permissions.authorization is not None
-            and self.permissions.authorization.status != "ACTIVE"
-        ):
+        elif certificates_changed and access is not None and access.status != "ACTIVE":
             self.permissions.log_refusal("disconnect", "The certificate is no longer ACTIVE.")
             self.disconnect(Reason.NOT_AUTHORIZED)
-        elif self._stored is not None:
+        elif self._stored_rate is not None:
             self.drain_queue()
 
     def _close_now(
@@ -657,17 +583,15 @@ class Connection:
         self._close()
 
     def _detach(self, why: str, reason: DisconnectReason) -> None:
-        if self.open:
-            self.open = False
-            if self.session is not None:
-                self.permissions.log_event("disconnect", reason=reason.value, why=why)
-                self._broker.remove_connection(self, reason, self._will)
+        state, self.state = self.state, State.CLOSED
+        if state is State.CONNECTED:
+            self.permissions.log_event("disconnect", reason=reason.value, why=why)
+            self._broker.remove_connection(self, reason, self._will)
 
-    # --- small things -------------------------------------------------------------------------
+    # --- helpers ------------------------------------------------------------------------------
 
-    def _connected(self) -> Session:
-        if self.session is None:
-            raise ProtocolError(Reason.PROTOCOL_ERROR, "CONNECT comes first.")
+    def _active_session(self) -> Session:
+        assert self.session is not None, "the state is CONNECTED"
         return self.session
 
     def _send(self, packet: packets.Packet) -> None:

@@ -1,19 +1,21 @@
-"""What one client is let do: its policies and AWS's limits, and word of each refusal.
+"""Permission checks for one client: its policies and AWS's limits, and the log entry per refusal.
 
-The event log has an explanation of each refusal by a policy, and for any other a sentence that says
-why and what to do; both are counted under CloudWatch's names. What the client is told of it,
-if anything, is the connection's to say (`connection.py`).
+The event log explains a refusal by a policy, and gives the reason and the fix for any other. Both
+are counted under CloudWatch's names. What the client receives is up to the connection
+(`connection.py`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from creeklab.cloud.authorization import ConnectionAuthorization, not_active
 from creeklab.cloud.monitoring.event_log import EventLog, PeerIdentity
-from creeklab.cloud.mqtt.codec.packets import Publish, Subscription, Will
+from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Reason
-from creeklab.cloud.mqtt.connection.connect_terms import ConnectTerms, client_id_fault
+from creeklab.cloud.mqtt.connection.connect_terms import ConnectTerms, check_client_id
+from creeklab.cloud.mqtt.interfaces import ConnectAdmission, Peer, PublishedMessage
+from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.routing.topic_tree import (
     MAX_PAYLOAD,
     InvalidTopic,
@@ -22,14 +24,10 @@ from creeklab.cloud.mqtt.routing.topic_tree import (
     split_share,
 )
 
-if TYPE_CHECKING:
-    from creeklab.cloud.mqtt.broker import Broker
-    from creeklab.cloud.mqtt.interfaces import Peer
-
 MAX_SUBSCRIPTIONS = 50
 
-# The metrics of refusals, by the kind of what was refused.
-_COUNTED = {
+# First half of the metric's name, by the kind of the refused event.
+_METRIC_GROUPS = {
     "connect": "Connect",
     "publish": "PublishIn",
     "receive": "PublishOut",
@@ -38,63 +36,77 @@ _COUNTED = {
 
 
 class ConnectRejection(NamedTuple):
-    """With what a CONNECT is refused.
+    """How a CONNECT is rejected.
 
     Attributes
     ----------
     reason
-        Reason code of MQTT 5; None if the client is cut off without a word.
+        Reason code in MQTT 5; None to close the connection without a CONNACK.
     return_code
-        Of the CONNACK of MQTT 3.1.1, where one is sent.
+        Return code of the CONNACK in MQTT 3.1.1, if one is sent.
     announced
-        Whether the world hears of it.
-    told
-        Whether MQTT 3.1.1 is sent a CONNACK in any case.
+        Whether a ``connect_failed`` event is published.
+    always_connack
+        Whether MQTT 3.1.1 gets a CONNACK whatever the settings say.
     """
 
     reason: Reason | None
     return_code: int
     announced: bool = False
-    details: bool = False
+    always_connack: bool = False
 
 
 class ClientPermissions:
-    """Lets one client do what it may.
+    """Checks what one client is allowed to do.
+
+    Parameters
+    ----------
+    publish_rate
+        Messages a second that it is allowed to publish; 0 for any number.
 
     Attributes
     ----------
-    party
-        Who it is on the event_log.
-    access
-        Its rights; None before its CONNECT was looked at.
+    identity
+        The client in the event log.
+    authorization
+        Its authorization; None before its CONNECT was checked.
     """
 
-    __slots__ = ("_counts", "_event_log", "authorization", "identity")
+    __slots__ = (
+        "_counts",
+        "_event_log",
+        "_max_publish_rate",
+        "_publish_rate",
+        "authorization",
+        "identity",
+    )
 
-    def __init__(self, party: PeerIdentity, event_log: EventLog) -> None:
-        self.identity = party
+    def __init__(self, identity: PeerIdentity, event_log: EventLog, publish_rate: int) -> None:
+        self.identity = identity
         self.authorization: ConnectionAuthorization | None = None
         self._event_log = event_log
         self._counts = event_log.metrics.mqtt
+        self._max_publish_rate = publish_rate
+        self._publish_rate: Rate | None = None
 
-    # --- what is refused ------------------------------------------------------------------------
+    # --- checks -------------------------------------------------------------------------------
 
-    def connect_refused(
-        self, terms: ConnectTerms, peer: Peer, broker: Broker, now: float
+    def check_connect(
+        self, terms: ConnectTerms, peer: Peer, broker: ConnectAdmission, now: float
     ) -> ConnectRejection | None:
-        """Return with what a CONNECT is refused; None if the client may come in."""
+        """Return how a CONNECT is rejected; None if it is accepted."""
         client_id = terms.client_id
         self.identity = self.identity._replace(client_id=client_id)
-        fault = client_id_fault(client_id)
+        fault = check_client_id(client_id)
         if broker.closed:
             self.log_refusal(
-                "connect", "The account was closed or emptied meanwhile. Connect anew."
+                "connect", "The account was closed or reset in the meantime. Connect again."
             )
             return ConnectRejection(Reason.SERVER_UNAVAILABLE, 3)
         if fault is not None:
             self.log_refusal("connect", fault)
-            told = terms.version == 4 and not client_id
-            return ConnectRejection(Reason.CLIENT_IDENTIFIER_NOT_VALID, 2, details=told)
+            empty = terms.version == 4 and not client_id
+            return ConnectRejection(Reason.CLIENT_IDENTIFIER_NOT_VALID, 2, always_connack=empty)
         if not broker.connects.try_acquire(client_id, now):
             why = (
                 f"The client id '{client_id}' sends more than {broker.settings.connect_rate} "
@@ -102,30 +114,31 @@ class ClientPermissions:
             )
             self.log_refusal("connect", why, "ClientIDThrottle")
             return ConnectRejection(Reason.QUOTA_EXCEEDED, 3)
-        access = self.authorization = broker.access_for(peer, client_id, terms.attributes)
+        access = broker.authorization_for(peer, client_id, terms.attributes)
+        self.authorization = access
         if access.status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
             self.log_refusal("connect", not_active(peer.principal, access.status), "AuthError")
             return ConnectRejection(None, 0, announced=access.status is not None)
-        refused = None
+        denied = None
         if not self.allows("connect", "iot:Connect", "client/" + client_id):
-            refused = Reason.NOT_AUTHORIZED
+            denied = Reason.NOT_AUTHORIZED
         elif terms.will is not None:
-            refused = self.publish_refused("connect", terms.will)
-        if refused is not None:
-            return ConnectRejection(refused, 5, announced=refused is Reason.NOT_AUTHORIZED)
+            denied = self.check_publish("connect", terms.will)
+        if denied is not None:
+            return ConnectRejection(denied, 5, announced=denied is Reason.NOT_AUTHORIZED)
         if terms.expiry and not broker.has_session_capacity(client_id):
             why = (
-                f"{broker.settings.sessions_max} persistent sessions are kept, and more are not. "
-                "Ask for a clean session, come with a client id that has one, or wait until one "
-                "ends."
+                f"The account has {broker.settings.sessions_max} persistent sessions, the most it "
+                "can have. Ask for a clean session, use a client id that has a session, or wait "
+                "until one expires."
             )
             self.log_refusal("connect", why, "Throttle")
             return ConnectRejection(Reason.QUOTA_EXCEEDED, 3)
         return None
 
-    def publish_refused(self, kind: str, message: Publish | Will) -> Reason | None:
-        """Return why a message, or a will, may not be published; None if it may."""
+    def check_publish(self, kind: str, message: PublishedMessage | Will) -> Reason | None:
+        """Return why a message or a will must not be published; None if it is allowed."""
         topic = message.topic
         if message.qos > 1:
             self.log_refusal(kind, "AWS IoT Core has no QoS 2.", topic=topic)
@@ -135,7 +148,7 @@ class ClientPermissions:
         if message.retain and not self.allows(kind, "iot:RetainPublish", "topic/" + topic):
             return Reason.NOT_AUTHORIZED
         if len(message.payload) > MAX_PAYLOAD:
-            why = f"The payload has {len(message.payload)} bytes; {MAX_PAYLOAD} are the most."
+            why = f"The payload has {len(message.payload)} bytes; the maximum is {MAX_PAYLOAD}."
             self.log_refusal(kind, why, topic=topic)
             return Reason.QUOTA_EXCEEDED
         try:
@@ -145,10 +158,32 @@ class ClientPermissions:
             return Reason.TOPIC_NAME_INVALID
         return None
 
-    def subscribe_refused(self, filters: set[str], entry: Subscription) -> Reason | None:
-        """Return why a subscription is refused beside those to `filters`; None if it is not."""
+    def check_rate(self, topic: str, now: float) -> Reason | None:
+        """Return why a message exceeds the publish rate; None if it does not.
+
+        Only the first of several such messages in a row is logged.
+        """
+        if not self._max_publish_rate:
+            return None
+        if self._publish_rate is None:
+            self._publish_rate = Rate(self._max_publish_rate, now)
+        if self._publish_rate.try_acquire(now):
+            return None
+        if self._publish_rate.first_refusal():
+            why = (
+                f"This connection sent more than {self._max_publish_rate} messages in a second; "
+                "those above the rate are discarded. Send fewer, or put several readings into one "
+                "message."
+            )
+            self.log_refusal("publish", why, "Throttle", topic=topic)
+        else:
+            self.count("publish", "Throttle")
+        return Reason.MESSAGE_RATE_TOO_HIGH
+
+    def check_subscribe(self, filters: set[str], entry: Subscription) -> Reason | None:
+        """Return why a subscription in addition to `filters` is refused; None if it is allowed."""
         topic_filter = entry.filter
-        # The policy is asked for the filter as the client wrote it, without the share.
+        # Policies see the filter as the client wrote it, without the share.
         resource = "topicfilter/" + split_share(topic_filter)[1]
         if not self.allows("subscribe", "iot:Subscribe", resource):
             return Reason.NOT_AUTHORIZED
@@ -158,12 +193,10 @@ class ClientPermissions:
             self.log_refusal("subscribe", str(error), filter=topic_filter)
             return Reason.TOPIC_FILTER_INVALID
         if topic_filter not in filters and len(filters) >= MAX_SUBSCRIPTIONS:
-            why = f"One connection has {MAX_SUBSCRIPTIONS} subscriptions at most."
+            why = f"One connection can have {MAX_SUBSCRIPTIONS} subscriptions."
             self.log_refusal("subscribe", why, filter=topic_filter)
             return Reason.QUOTA_EXCEEDED
         return None
-
-    # --- word of it ----------------------------------------------------------------------------
 
     def allows(self, kind: str, action: str, resource: str) -> bool:
         """Return whether the policies allow an action on a resource; log a refusal."""
@@ -171,6 +204,14 @@ class ClientPermissions:
             return True
         self._explain(kind, action, resource)
         return False
+
+    def allows_delivery(self, topic: str) -> bool:
+        """Return whether the client is allowed to receive a topic; log only the first refusal."""
+        return self.authorization is not None and self.authorization.allows(
+            "iot:Receive", "topic/" + topic, self._explain_delivery
+        )
+
+    # --- log entries --------------------------------------------------------------------------
 
     def _explain(self, kind: str, action: str, resource: str) -> None:
         if self.authorization is None:
@@ -183,21 +224,20 @@ class ClientPermissions:
         self.count(kind, "AuthError")
         self.log_event(kind, action=action, resource=resource, refusal=explanation)
 
-    def explain_receive(self, resource: str) -> None:
-        """Say on the event_log why the client does not get a message."""
+    def _explain_delivery(self, resource: str) -> None:
         self._explain("receive", "iot:Receive", resource)
 
-    def log_refusal(self, kind: str, why: str, end: str = "ClientError", **members: Any) -> None:
-        """Record a refusal that no policy made, counted under this end of a metric's name."""
-        self.count(kind, end)
+    def log_refusal(self, kind: str, why: str, metric: str = "ClientError", **members: Any) -> None:
+        """Log a refusal that no policy made; `metric` is the second half of the metric's name."""
+        self.count(kind, metric)
         self.log_event(kind, refusal={"summary": why}, **members)
 
-    def count(self, kind: str, end: str) -> None:
-        """Count a refusal of this kind under this end of a metric's name."""
-        group = _COUNTED.get(kind)
+    def count(self, kind: str, metric: str) -> None:
+        """Count a refusal of this kind; `metric` is the second half of the metric's name."""
+        group = _METRIC_GROUPS.get(kind)
         if group is not None:
-            self._counts[f"{group}.{end}"] += 1
+            self._counts[f"{group}.{metric}"] += 1
 
     def log_event(self, kind: str, **members: Any) -> None:
-        """Put something that happened to this client on the event_log."""
+        """Log an event of this client."""
         self._event_log.append(kind, **self.identity._asdict(), **members)

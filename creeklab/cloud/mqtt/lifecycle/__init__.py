@@ -1,1 +1,1 @@
-"""TODO creeklab/cloud/mqtt/lifecycle."""
+"""Connected clients, why the others disconnected, and the events that report both."""

@@ -1,1 +1,1 @@
-"""TODO creeklab/cloud/mqtt/listeners."""
+"""The sockets: MQTT over mutual TLS, and over WebSocket for requests that the account signed."""

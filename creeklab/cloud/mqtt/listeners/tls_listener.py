@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from creeklab.cloud.mqtt.broker import Broker
-from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.connection.connection import Connection, State
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.listeners.busy_poll import BusyPoll
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.security.ca import certificate_id
@@ -46,14 +45,11 @@ class MqttListener:
     broker_of
         Gives the broker of the account that a certificate, named by its id, belongs to; and of one
         that belongs to none, the broker that is told of it. Called with the IP address, too.
-    spin
-        For how many seconds the process stays awake after what a client sent (`spin.py`).
     """
 
-    def __init__(self, broker_of: BrokerOf, context: ssl.SSLContext, spin: float = 0.0) -> None:
+    def __init__(self, broker_of: BrokerOf, context: ssl.SSLContext) -> None:
         self._broker_of = broker_of
         self._context = context
-        self._spin = spin
         self._servers: list[asyncio.Server] = []
         context.set_alpn_protocols([ALPN, PROBE])
 
@@ -66,13 +62,12 @@ class MqttListener:
             If the port is taken.
         """
         loop = asyncio.get_running_loop()
-        spin = BusyPoll(loop, self._spin) if self._spin else None
         outgoing = _WriteQueue(loop)
         self._servers, port = await listen(
             hosts,
             port,
             lambda host, port: loop.create_server(
-                lambda: _MqttProtocol(self._broker_of, outgoing, spin),
+                lambda: _MqttProtocol(self._broker_of, outgoing),
                 host,
                 port,
                 ssl=self._context,
@@ -127,10 +122,9 @@ class _WriteQueue:
 
 
 class _MqttProtocol(asyncio.BufferedProtocol):
-    def __init__(self, broker_of: BrokerOf, outgoing: _WriteQueue, spin: BusyPoll | None) -> None:
+    def __init__(self, broker_of: BrokerOf, outgoing: _WriteQueue) -> None:
         self._broker_of = broker_of
         self._outgoing = outgoing
-        self._spin = spin
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
         self._waiting = 0  # bytes in it
@@ -174,16 +168,14 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self.fail()
         finally:
             outgoing.reading = False
-        if self._patience is not None and self._connection.session is not None:
+        if self._patience is not None and self._connection.state is not State.AWAITING_CONNECT:
             self._cancel_connect_timeout()
         if self._pace is not None:
             self._pace.consume(len(data))
-        answered = bool(self._out) or self._connection.held > 0
+        answered = bool(self._out) or self._connection.deferred_pubacks > 0
         outgoing.flush()
         if not answered:
             self._quick_ack.on_no_reply()
-        if self._spin is not None:
-            self._spin.on_receive()
         self._taken += len(data)
         if self._taken > READ_BUDGET or self._pace is not None:
             self._taken = 0

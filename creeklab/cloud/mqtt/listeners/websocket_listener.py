@@ -14,7 +14,7 @@ from wsproto.frame_protocol import CloseReason
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.mqtt.broker import Broker
-from creeklab.cloud.mqtt.connection.connection import Connection
+from creeklab.cloud.mqtt.connection.connection import Connection, State
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
@@ -131,7 +131,7 @@ class _Conversation:
         self._news.set()
 
     def _give_up(self, unread: int) -> None:
-        if self._connection.open:
+        if self._connection.state is not State.CLOSED:
             self._connection.close_slow_consumer(unread)
             self._close()
 

@@ -1,1 +1,1 @@
-"""TODO creeklab/cloud/mqtt/routing."""
+"""From a topic to its subscribers: the rules for topics, the subscription tree, shared groups."""

@@ -1,15 +1,15 @@
-"""Reserved topics: what a client may do with topics that begin with ``$``.
+"""Reserved topics: what a client is allowed to do with topics that begin with ``$``.
 
-AWS IoT Core knows those below ``$aws/`` that its services use and closes the connection for any
-other (developer guide, "Reserved topics"). Of the services this cloud has Device Shadows and the
-lifecycle and registry events. Topics of the others are taken, so that a device which also talks to
-Jobs or Device Defender works here too; but nobody answers on them, and the event_log says so.
+AWS IoT Core accepts the topics below ``$aws/`` that its services use, and closes the connection for
+any other (developer guide, "Reserved topics"). This cloud has the Device Shadow service and the
+lifecycle and registry events. It accepts the topics of the other services, so that a device that
+also talks to Jobs or Device Defender works here, but nobody answers, and the event log says so.
 """
 
 from __future__ import annotations
 
-# Of $aws/things/<thing>/<...>: what a device publishes to.
-_OF_A_THING = {
+# Services of $aws/things/<thing>/<...> that a device publishes to; None for the one that exists.
+_THING_SERVICES = {
     "shadow": None,
     "jobs": "AWS IoT Jobs",
     "defender": "AWS IoT Device Defender",
@@ -17,26 +17,26 @@ _OF_A_THING = {
 }
 _FLEET_PROVISIONING = {"certificates", "provisioning-templates"}
 _WILDCARDS = {"+", "#"}
-_TO_SUBSCRIBE = {"things", "events", *_FLEET_PROVISIONING, *_WILDCARDS}
-_TO_SUBSCRIBE_OF_A_THING = {*_OF_A_THING, "tunnels", *_WILDCARDS}
+_FILTERS = {"things", "events", *_FLEET_PROVISIONING, *_WILDCARDS}
+_THING_FILTERS = {*_THING_SERVICES, "tunnels", *_WILDCARDS}
 
 
 def is_basic_ingest(topic: str) -> bool:
-    """Tell whether a topic is ``$aws/rules/<rule>/...``: for that rule, and for no subscriber."""
+    """Return whether a topic is ``$aws/rules/<rule>/...``, which only that rule receives."""
     return topic.startswith("$aws/rules/")
 
 
 def publish_fault(topic: str) -> str | None:
-    """Say why a client may not publish to a topic that begins with ``$``; None if it may."""
+    """Return why a client cannot publish to a topic that begins with ``$``; None if it can."""
     levels = topic.split("/")
     if levels[0] != "$aws":
         return _unknown(topic)
     kind, rest = levels[1] if len(levels) > 1 else "", levels[2:]
     if kind == "events":
-        return f"'{topic}' is for AWS to publish to; clients subscribe to it."
+        return f"'{topic}' is for AWS to publish to; clients can subscribe to it."
     if (
         (kind == "rules" and rest and rest[0])
-        or (kind == "things" and rest[1:2] and rest[1] in _OF_A_THING)
+        or (kind == "things" and rest[1:2] and rest[1] in _THING_SERVICES)
         or (kind in _FLEET_PROVISIONING and rest)
     ):
         return None
@@ -44,35 +44,35 @@ def publish_fault(topic: str) -> str | None:
 
 
 def subscribe_fault(topic_filter: str) -> str | None:
-    """Say why a client may not subscribe to a filter that begins with ``$``; None if it may."""
+    """Return why a client cannot subscribe to a filter that begins with ``$``; None if it can."""
     levels = topic_filter.split("/")
     if levels[:2] == ["$aws", "rules"]:
         return (
-            f"'{topic_filter}' is a topic of Basic Ingest: what is published there goes to a rule "
-            "and to no subscriber."
+            f"'{topic_filter}' is a Basic Ingest topic: its messages go to a rule and not to "
+            "subscribers."
         )
-    if levels[0] != "$aws" or levels[1:2] == [] or levels[1] not in _TO_SUBSCRIBE:
+    if levels[0] != "$aws" or levels[1:2] == [] or levels[1] not in _FILTERS:
         return _unknown(topic_filter)
-    if levels[1] == "things" and not set(levels[3:4]) <= _TO_SUBSCRIBE_OF_A_THING:
+    if levels[1] == "things" and not set(levels[3:4]) <= _THING_FILTERS:
         return _unknown(topic_filter)
     return None
 
 
-def unanswered(topic: str) -> str | None:
-    """Say which service, of those this cloud does not have, would take a message on AWS."""
+def missing_service(topic: str) -> str | None:
+    """Return which service, missing in this cloud, receives the message on AWS; None if none."""
     levels = topic.split("/")
     service = None
     if levels[1] == "things":
-        service = _OF_A_THING.get(levels[3])
+        service = _THING_SERVICES.get(levels[3])
     elif levels[1] in _FLEET_PROVISIONING:
         service = "fleet provisioning"
     elif levels[1] == "rules":
-        return f"There is no rule '{levels[2]}' here: the message went nowhere."
-    return service and f"This cloud has no {service}: nobody answers the message."
+        return f"This cloud has no rule '{levels[2]}', so nothing received the message."
+    return service and f"This cloud has no {service}, so there is no answer to the message."
 
 
 def _unknown(topic: str) -> str:
     return (
-        f"'{topic}' is not a reserved topic that AWS IoT Core has. It refuses a topic with $ that "
-        "it does not know, and where MQTT has no word for that it closes the connection."
+        f"'{topic}' is not a reserved topic of AWS IoT Core, which rejects any other topic that "
+        "begins with $. Where MQTT has no reason code for that, it closes the connection."
     )

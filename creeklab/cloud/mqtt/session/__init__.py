@@ -1,1 +1,1 @@
-"""TODO creeklab/cloud/mqtt/session."""
+"""What outlives a packet or a connection: sessions and their messages, wills, retained messages."""

@@ -1,7 +1,7 @@
-"""Wills that wait for their delay, one a client id.
+"""Wills that wait for their delay, one for each client id.
 
-A client whose connection was lost may be back before its will delay interval is over, and its will
-is not published then. What waits counts in the same backlog as the messages that wait for clients.
+If a client reconnects before its will delay interval is over, its will is not published. Waiting
+wills count in the same backlog as the messages that wait for clients.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from creeklab.cloud.mqtt.session.session import Backlog
 
 @dataclass(frozen=True, slots=True)
 class PendingWill:
-    """A will, whose it is and what its client may do; it is due by the broker's timer."""
+    """A will with its sender and the sender's authorization; `due` is in the broker's timer."""
 
     due: float
     will: Will
-    access: ConnectionAuthorization
+    authorization: ConnectionAuthorization
     sender: PeerIdentity
 
     @property
     def size(self) -> int:
-        """What it takes in memory, in bytes, about."""
+        """Approximate memory, in bytes."""
         return estimated_size(self.will)
 
 
 class PendingWills:
-    """The wills of one broker's clients that wait."""
+    """The waiting wills of one account."""
 
     def __init__(self, backlog: Backlog) -> None:
         self._backlog = backlog
@@ -43,31 +43,31 @@ class PendingWills:
         return iter(self._wills.values())
 
     def add(self, pending: PendingWill) -> None:
-        """Let a will wait.
+        """Add a will.
 
         Raises
         ------
         OverflowError
-            If as much waits as the broker keeps.
+            If the backlog is full.
         """
         if self._backlog.bytes + pending.size > session.MAX_BACKLOG_BYTES:
             raise OverflowError(
-                f"The will of '{pending.sender.client_id}' goes out without its delay: "
-                f"{session.MAX_BACKLOG_BYTES >> 20} MiB of messages and wills wait already, for "
+                f"The will of '{pending.sender.client_id}' is published without its delay: "
+                f"{session.MAX_BACKLOG_BYTES >> 20} MiB of messages and wills already wait, for "
                 "all clients together."
             )
         self._wills[pending.sender.client_id] = pending
         self._backlog.bytes += pending.size
 
     def take(self, client_id: str) -> PendingWill | None:
-        """Take out the will of a client id, if one waits."""
+        """Remove and return the will of a client id; None if there is none."""
         pending = self._wills.pop(client_id, None)
         if pending is not None:
             self._backlog.bytes -= pending.size
         return pending
 
     def take_due(self, now: float) -> list[PendingWill]:
-        """Take out the wills whose time has come."""
+        """Remove and return the wills that are due."""
         due = [pending for pending in self if pending.due <= now]
         for pending in due:
             self.take(pending.sender.client_id)
