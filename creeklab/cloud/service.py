@@ -55,6 +55,23 @@ class ReservedTopic(NamedTuple):
     handler: Callable[[PublishedMessage, re.Match[str]], None]
 
 
+def topic_handler(topics: Sequence[ReservedTopic]) -> Callable[[PublishedMessage], bool]:
+    """Return a handler that gives a message to the service of its topic, if there is one.
+
+    The handler returns whether there is. The broker logs a message that nothing answers.
+    """
+
+    def handle(message: PublishedMessage) -> bool:
+        for pattern, handler in topics:
+            match = pattern.fullmatch(message.topic)
+            if match is not None:
+                handler(message, match)
+                return True
+        return False
+
+    return handle
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoints:
     """Where requests and messages reach one service of one account.

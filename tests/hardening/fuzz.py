@@ -47,8 +47,8 @@ from creeklab.cloud.mqtt.codec.packets import (
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET
 from creeklab.cloud.mqtt.connection.connection import State
-from creeklab.cloud.mqtt.interfaces import PublishedMessage
 from creeklab.cloud.policy import Authorizer, MalformedPolicy, explain, parse
+from creeklab.cloud.service import ReservedTopic, topic_handler
 from creeklab.cloud.shadow import document as shadow
 from creeklab.cloud.shadow import service as shadow_service
 from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits
@@ -144,14 +144,8 @@ class World:
         for group, ends in shadow_service.SERVICE.metrics.items():
             event_log.metrics.add_group(group, ends)
         shadows = Shadows(ShadowStore(self.store), broker.publish, event_log, clock, ShadowLimits())
-
-        def serve(message: PublishedMessage) -> bool:
-            match = REQUEST_TOPIC.fullmatch(message.topic)
-            if match is not None:
-                ShadowTopics(shadows).on_request(message, match)
-            return match is not None
-
-        broker.add_handler("services", serve)
+        topics = [ReservedTopic(REQUEST_TOPIC, ShadowTopics(shadows).on_request)]
+        broker.add_handler("services", topic_handler(topics))
         self.witness = self.fixture.connected("witness", 5, session_expiry_interval=60)
         self.witness.send(subscribe("witness/#"))
         self._before = self._tables()

@@ -17,12 +17,12 @@ from creeklab.cloud.api.http_api import HttpApi, HttpService
 from creeklab.cloud.authorization import AccountAuthorization, ConnectionAuthorization
 from creeklab.cloud.monitoring.event_log import EventLog
 from creeklab.cloud.mqtt.broker import Broker
-from creeklab.cloud.mqtt.interfaces import Peer, PublishedMessage
+from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import SqliteSessionStore
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.service import AccountContext, Endpoints, ReservedTopic, Service
+from creeklab.cloud.service import AccountContext, Endpoints, ReservedTopic, Service, topic_handler
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
@@ -92,7 +92,7 @@ class AccountServices:
             retained,
             SqliteSessionStore(database, self.commits, clock, timer),
             self.commits,
-            self._access_for,
+            self._authorization_for,
             clock,
             timer,
         )
@@ -112,7 +112,7 @@ class AccountServices:
         self._topics: list[ReservedTopic] = []
         for service in services:
             self._add(service, context)
-        self.broker.add_handler("services", self._on_message)
+        self.broker.add_handler("services", topic_handler(self._topics))
 
     def _add(self, service: Service, context: AccountContext) -> None:
         self.database.migrate(service.name, service.migrations)
@@ -136,15 +136,6 @@ class AccountServices:
             by_model.setdefault(api.model, []).append(api)
         services = {model: HttpService(model, apis) for model, apis in by_model.items()}
         return {name: services[api.model] for api in self._http for name in api.signed_for}
-
-    def _on_message(self, message: PublishedMessage) -> bool:
-        """Hand a message to the service that answers its topic; return whether there is one."""
-        for pattern, handler in self._topics:
-            match = pattern.fullmatch(message.topic)
-            if match is not None:
-                handler(message, match)
-                return True
-        return False
 
     def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Commit what is pending by way of `soon`, which schedules a function on the event loop."""
@@ -180,7 +171,7 @@ class AccountServices:
         self.broker.close()
         self.database.close()
 
-    def _access_for(
+    def _authorization_for(
         self, peer: Peer, client_id: str, attributes: tuple[str, ...]
     ) -> ConnectionAuthorization:
         source_ip, certificate_id = peer.source_ip, peer.certificate_id

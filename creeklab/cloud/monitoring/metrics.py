@@ -72,7 +72,7 @@ class Metrics:
             counts.update({f"{group}.{end}": 0 for end in ends})
 
     def count(self, name: str, protocol: MetricProtocol = "MQTT", number: int = 1) -> None:
-        """Add `number` to a metric of `NAMES` or of a service; another name is a KeyError."""
+        """Add `number` to a metric of `NAMES` or of a service; any other name raises a KeyError."""
         self._totals[protocol][name] += number
 
     def tick(self) -> None:

@@ -354,8 +354,9 @@ class Broker:
             ``services`` for messages on ``$aws/...``, ``rules`` for all messages. A stage without
             handlers costs nothing.
         handler
-            May publish further messages. If it raises ``sqlite3.Error``, the message ends there:
-            the log says so, and its sender gets an error instead of an acknowledgment.
+            May publish further messages. A handler of ``services`` returns whether it answers the
+            topic; if none does, the log says so. If a handler raises ``sqlite3.Error``, the message
+            ends there: the log says so, and its sender gets an error instead of an acknowledgment.
         """
         self._handlers[stage].append(handler)
 
@@ -429,11 +430,11 @@ class Broker:
             message.properties,
             receivers,
         )
+        answered = False
         try:
-            answered = False
             if reserved:
                 for handler in self._handlers["services"]:
-                    answered = handler(message) or answered
+                    answered = bool(handler(message)) or answered
             for handler in self._handlers["rules"]:
                 handler(message)
         except sqlite3.Error as error:

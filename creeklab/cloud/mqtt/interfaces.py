@@ -90,8 +90,7 @@ class PublishDenied(Exception):
 Authorize: TypeAlias = Callable[[PublishedMessage], None]
 """Checks whether its sender is allowed to publish a message; raises `PublishDenied` if not."""
 
-MessageHandler: TypeAlias = Callable[[PublishedMessage], bool | None]
-"""Takes a message; a service returns whether it has answered it."""
+MessageHandler: TypeAlias = Callable[[PublishedMessage], object]
 HandlerStage = Literal["services", "rules"]
 
 
