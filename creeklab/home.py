@@ -1,7 +1,7 @@
-"""The home folder: where one learner's cloud, keys and account live.
+"""The home folder: a learner's cloud, keys and account.
 
-``CREEKLAB_HOME`` names it; without that it is the user's data folder, as the operating system has
-it. It holds private keys, so it never lies in a git repository.
+``CREEKLAB_HOME`` names it; the default is in the user's data folder. It contains private keys, so
+it must not be inside a git repository.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import platformdirs
 
 
 def home_folder() -> Path:
-    """Return the home folder, which need not exist yet; in a workshop the one within it."""
+    """Return the home folder, which may not exist yet; in a workshop, the workshop's folder in it."""
     base = base_folder()
     workshop = workshop_folder(base)
     return workshop if (workshop / "cloud" / "joined.json").exists() else base
 
 
 def workshop_folder(base: Path) -> Path:
-    """Return the home folder that a workshop has within the home folder `base`."""
+    """Return the home folder for a workshop, inside the home folder `base`."""
     return base / "workshop"
 
 
 def base_folder() -> Path:
-    """Return the home folder, whether or not one takes part in a workshop."""
+    """Return the home folder, regardless of a workshop."""
     chosen = os.environ.get("CREEKLAB_HOME")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -33,20 +33,20 @@ def base_folder() -> Path:
 
 
 def refuse_git_work_tree(folder: Path) -> None:
-    """Refuse to put keys where git would see them.
+    """Raise if a folder for keys is in a git work tree.
 
-    The message names both folders as `folder` was given: by their whole paths, or from here.
+    The message names both folders in the form of `folder`: as absolute or relative paths.
 
     Raises
     ------
     ValueError
-        If `folder` lies, or would lie, inside a git work tree.
+        If `folder` is, or would be, inside a git work tree.
     """
     for parent in [folder.resolve(), *folder.resolve().parents]:
         if (parent / ".git").exists():
             tree = parent if folder.is_absolute() else os.path.relpath(parent)
             raise ValueError(
-                f"{folder} lies in the git work tree {tree}. Keys in a repository get "
-                "published sooner or later, and whoever finds one is your Thing. Nothing was "
-                "saved: set CREEKLAB_HOME to a folder outside it and open the lab again."
+                f"Nothing was saved: {folder} is in the git work tree {tree}. Sooner or later, keys "
+                "in a repository are published, and anyone who finds one can act as your Thing. "
+                "Set CREEKLAB_HOME to a folder outside the work tree and open the lab again."
             )

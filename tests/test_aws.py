@@ -378,18 +378,18 @@ def test_a_device_and_its_shadow_work_as_on_the_local_cloud(aws_lab: Lab) -> Non
     assert aws_lab.check.connection(thing.name)
     assert aws_lab.check.shadow(thing.name, depth=1.4)
     assert aws_lab.ledger.has(ResourceKind.THING, thing.name)
-    assert aws_lab.ledger.cost().use.messages > 0
-    assert "costs, indicative" in repr(aws_lab.ledger.cost())
+    assert aws_lab.ledger.cost().usage.messages > 0
+    assert "Estimate of what the usage so far costs, at prices" in repr(aws_lab.ledger.cost())
 
 
 def test_the_account_itself_connects_with_the_credentials_of_the_session(aws_lab: Lab) -> None:
-    before = aws_lab.ledger.cost().use.messages
+    before = aws_lab.ledger.cost().usage.messages
     with aws_lab.connect_account() as account:
         inbox = account.subscribe("from/the/account")
         account.publish("from/the/account", "x")
         assert inbox.wait_for(1)[0].payload == b"x"
     # CONNECT, SUBSCRIBE, PUBLISH out and in, PUBACK
-    assert aws_lab.ledger.cost().use.messages == before + 5
+    assert aws_lab.ledger.cost().usage.messages == before + 5
 
 
 def test_what_takes_tags_is_tagged(aws_lab: Lab) -> None:

@@ -219,7 +219,7 @@ class TestFirstStart:
     def test_creeklab_is_compiled(self, new_clone: Path) -> None:
         run(new_clone, "lab", PYTHONDONTWRITEBYTECODE="1")
         compiled = {file.name.partition(".")[0] for file in new_clone.glob("creeklab/**/*.pyc")}
-        assert compiled == {file.stem for file in new_clone.glob("creeklab/*.py")}
+        assert compiled == {file.stem for file in new_clone.glob("creeklab/**/*.py")}
 
     def test_where_uv_is_not_to_be_had_pip_does_it(self, new_clone: Path) -> None:
         next((new_clone / "wheels").glob("uv-*")).unlink()

@@ -72,15 +72,15 @@ def test_doctor_starts_no_cloud_to_look_at_the_machine(
 
 
 @pytest.mark.parametrize("command", [("doctor", "Test2"), ("clean-up", "--dry-run")])
-def test_a_cloud_that_is_started_to_look_is_told_of(
+def test_a_command_that_starts_the_cloud_says_so(
     command: tuple[str, ...], own_lab: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(*command)
-    assert "was started" not in capsys.readouterr().out
+    assert "Started" not in capsys.readouterr().out
     supervisor.stop(own_lab.home)
     run(*command)
-    told = "The local cloud did not run, and was started: python3 -m creeklab cloud stop ends it.\n"
-    assert capsys.readouterr().out.startswith(told)
+    started = "Started the local cloud. Stop it with: python3 -m creeklab cloud stop\n"
+    assert capsys.readouterr().out.startswith(started)
     assert supervisor.status(own_lab.home) is not None
 
 

@@ -176,10 +176,10 @@ def test_a_package_missing_or_too_old(
 def test_an_environment_older_than_its_lock(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(machine_checks.Environment, "is_current", lambda _: True)
+    monkeypatch.setattr(machine_checks.Environment, "is_active", lambda _: True)
     for whole in (True, False):
         monkeypatch.setattr(
-            machine_checks.Environment, "is_whole", lambda *_, tests, answer=whole: answer
+            machine_checks.Environment, "is_up_to_date", lambda *_, tests, answer=whole: answer
         )
         findings = doctor_machine_findings(tmp_path)
         assert findings.ok == whole
@@ -270,7 +270,7 @@ def test_a_port_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
 def test_a_workshops_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     workshop = supervisor.WorkshopMembership("creek.local", 8883, 8443, "ada", "secret")
     cloud = supervisor.RunningCloud(0, "creek.local", 8883, 8443)
-    monkeypatch.setattr(supervisor, "joined", lambda _: workshop)
+    monkeypatch.setattr(supervisor, "workshop_membership", lambda _: workshop)
     found = machine_checks.local_cloud(tmp_path, lambda: cloud, opened=True)
     assert found == "is the workshop's, and can be reached."
     with pytest.raises(CheckFailed, match=r"creek\.local cannot be reached"):

@@ -403,7 +403,7 @@ def lab(home: Path) -> Lab:
     assert len(before) == 8
     lab = open_lab(home=home)
     assert files(home) == before
-    assert lab.ledger.cost().use == Usage(messages=7, minutes=1, operations=9)
+    assert lab.ledger.cost().usage == Usage(messages=7, minutes=1, operations=9)
     return lab
 
 

@@ -135,7 +135,7 @@ def test_a_git_work_tree_is_refused_and_stays_clean(
     repository: Path, below: str, answers: Answers
 ) -> None:
     before = sorted(repository.rglob("*"))
-    with pytest.raises(ValueError, match="lies in the git work tree") as refusal:
+    with pytest.raises(ValueError, match="is in the git work tree") as refusal:
         KeyFiles(repository / below, repository / "ca.pem").save("Test2", answers[0])
     assert str(repository) in str(refusal.value)
     assert "CREEKLAB_HOME" in str(refusal.value)
@@ -146,11 +146,10 @@ def test_a_relative_folder_is_resolved_from_the_working_directory(
     repository: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository / "below")
-    with pytest.raises(ValueError, match="lies in the git work tree") as refusal:
+    with pytest.raises(ValueError, match="is in the git work tree") as refusal:
         KeyFiles(Path("keys"), Path("ca.pem")).save("Test2", answers[0])
-    assert str(refusal.value).startswith(
-        f"{Path('keys', 'Test2')} lies in the git work tree {os.pardir}."
-    )
+    folder = Path("keys", "Test2")
+    assert f"{folder} is in the git work tree {os.pardir}." in str(refusal.value)
 
 
 @pytest.mark.parametrize("way", ["link", "not-yet/../repository/below"])
@@ -158,7 +157,7 @@ def test_links_and_dots_into_a_git_work_tree_are_refused(
     repository: Path, way: str, answers: Answers, tmp_path: Path
 ) -> None:
     (tmp_path / "link").symlink_to(repository / "below", target_is_directory=True)
-    with pytest.raises(ValueError, match="lies in the git work tree"):
+    with pytest.raises(ValueError, match="is in the git work tree"):
         KeyFiles(tmp_path / way / "keys", tmp_path / "ca.pem").save("Test2", answers[0])
     assert list((repository / "below").iterdir()) == []
 

@@ -261,7 +261,7 @@ def test_a_retained_message_that_was_refused_is_not_on_record(
 def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: str) -> None:
     """CONNECT, SUBSCRIBE, PUBLISH in and out, and PUBACK, in steps of 5 KB."""
     after = int(own_lab.events().index.max())
-    before = own_lab.ledger.cost().use
+    before = own_lab.ledger.cost().usage
     with own_lab.connect(client, client_id="counted") as device:
         inbox = device.subscribe("counted/#")
         device.publish("counted/small", "x")
@@ -272,7 +272,7 @@ def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: 
         device.shadow.update(reported={"counted": True})
         device.shadow.get()
         device.shadow.delete()
-    use = own_lab.ledger.cost().use
+    use = own_lab.ledger.cost().usage
 
     tape = own_lab.events(after=after)
     sent = tape[(tape["client_id"] == "counted") & (tape["kind"] == "publish")]
@@ -290,9 +290,9 @@ def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: 
 
 def test_calls_are_counted_where_aws_counts_them(own_lab: Lab, iot: Any, data: Any) -> None:
     def used(call: Callable[..., Any], **asked: Any) -> Usage:
-        before = own_lab.ledger.cost().use.counts()
+        before = own_lab.ledger.cost().usage.counts()
         call(**asked)
-        after = own_lab.ledger.cost().use.counts()
+        after = own_lab.ledger.cost().usage.counts()
         return Usage(**{name: after[name] - before[name] for name in after})
 
     assert used(iot.describe_endpoint) == Usage()
@@ -309,13 +309,13 @@ def test_calls_are_counted_where_aws_counts_them(own_lab: Lab, iot: Any, data: A
 def test_a_reset_account_has_nothing_made_but_keeps_what_was_used(home: Path) -> None:
     lab = open_lab(home=home)
     lab.client("iot").create_thing(thingName="before")
-    used = lab.ledger.cost().use
+    used = lab.ledger.cost().usage
     assert used
     lab.reset()
     again = open_lab(home=home)
     assert again.ledger.resources() == ()
     assert repr(again.ledger.resources()) == "No resource of this lab exists."
-    assert again.ledger.cost().use == used
+    assert again.ledger.cost().usage == used
 
 
 # --- how it reads -----------------------------------------------------------------------------

@@ -127,7 +127,7 @@ def paths_in(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "text",
     [
-        "/tmp/tmp2i8j3eyf/keys/Test2 lies in the git work tree",
+        "/tmp/tmp2i8j3eyf/keys/Test2 is in the git work tree",
         "\x1b[31mValueError\x1b[39m/var/folders/keys",
         "[Errno 2] No such file or directory: '/opt/certificat.pem.crt'",
         "PosixPath(&quot;/srv/keys&quot;)",
@@ -144,7 +144,7 @@ def test_an_absolute_path_is_known_when_it_is_seen(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "barn/keys/Test2 lies in the git work tree barn.",
+        "barn/keys/Test2 is in the git work tree barn.",
         "$aws/things/Test2/shadow/update/accepted, update/rejected",
         "<br/><b>one</b> of 4 / 5, 26.9 ft/h",
         "https://waterdata.usgs.gov/monitoring-location/01581752/",

@@ -195,6 +195,6 @@ def test_the_whole_course_costs_less_than_a_cent_as_it_says_before_it_begins(
     recorded: dict[str, Any],
 ) -> None:
     cost = recorded["cost"]
-    assert cost.beyond_free_tier == 0
-    assert cost.use.messages > 1000  # the flood is in it
+    assert cost.above_free_tier == 0
+    assert cost.usage.messages > 1000  # the flood is in it
     assert 0 < cost.total < 0.01, repr(cost)

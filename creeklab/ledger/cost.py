@@ -1,11 +1,11 @@
-"""What AWS IoT Core meters, and what that costs.
+"""The usage that AWS IoT Core bills, and its cost.
 
-The rules are those of AWS's pricing page, the prices a table to be edited (``prices.toml``).
-`messages_of` and `cost_of` are pure; a `Meter` counts in memory and writes into the ledger's file
-now and then, so that counting a message costs next to nothing.
+The rules are from AWS's pricing page; the prices are in a table that you can edit
+(``prices.toml``). `billable_messages` and `cost_of` are pure. A `Meter` counts in memory and writes
+to the ledger's file from time to time, so that counting a message takes almost no time.
 
-Metered are CONNECT, PUBLISH in either direction, SUBSCRIBE and the PUBACK that a device sends;
-not PINGREQ, DISCONNECT, UNSUBSCRIBE and whatever acknowledges from AWS's side.
+AWS bills CONNECT, PUBLISH in both directions, SUBSCRIBE and the PUBACK that a device sends. It does
+not bill PINGREQ, DISCONNECT, UNSUBSCRIBE and the acknowledgments that AWS sends.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from creeklab.display.table import html_table, text_table
 PRICES = Path(__file__).parent / "prices.toml"
 MESSAGE_STEP = 5 * 1024
 RECORD_STEP = 1024
-WRITE_SECONDS = 30.0
+WRITE_INTERVAL = 30.0
 
 
 def billable_messages(size: int) -> int:
-    """Return as how many messages one counts, whose topic and payload have `size` bytes."""
+    """Return the number of billed messages for a topic and payload of `size` bytes."""
     return max(1, -(-size // MESSAGE_STEP))
 
 
 def billable_operations(size: int) -> int:
-    """Return as how many operations of registry or shadow one counts, on a record of `size` bytes.
+    """Return the number of billed registry or shadow operations for a record of `size` bytes.
 
-    The record's size is not told; the larger of request and answer is taken for it.
+    AWS does not report the size of a record; the larger of request and response stands for it.
     """
     return max(1, -(-size // RECORD_STEP))
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was used.
+    """Billed usage.
 
     Attributes
     ----------
     messages
         Messages, in steps of 5 KB.
     minutes
-        Minutes that devices were connected, each connection rounded up.
+        Connected minutes of devices, each connection rounded up.
     operations
-        Operations of registry and shadow, in steps of 1 KB.
+        Registry and shadow operations, in steps of 1 KB.
     """
 
     messages: int = 0
@@ -58,7 +58,7 @@ class Usage:
 
     @classmethod
     def names(cls) -> list[str]:
-        """Return the names of what is counted."""
+        """Return the names of the counters."""
         return [each.name for each in fields(cls)]
 
     def counts(self) -> dict[str, int]:
@@ -73,7 +73,7 @@ class Usage:
         return any(self.counts().values())
 
     def above_free_tier(self, free: Usage) -> Usage:
-        """Return what is left after so much is free."""
+        """Return the usage that exceeds a free tier."""
         mine, other = self.counts(), free.counts()
         return Usage(**{name: max(0, mine[name] - other[name]) for name in mine})
 
@@ -85,12 +85,12 @@ class Prices:
     Attributes
     ----------
     tiers
-        For messages, minutes and operations: (up to so many a month, USD for a million) pairs, in
-        order; the last one has no end.
+        For messages, minutes and operations: pairs of (monthly limit, USD per million), in order;
+        the last tier has no limit.
     free
-        What is free each month in the first twelve, for accounts opened before July 2025.
+        The monthly free tier of the first twelve months, for accounts opened before July 2025.
     as_of
-        When these prices were looked up.
+        Date of these prices.
     """
 
     tiers: Mapping[str, list[tuple[float, float]]]
@@ -99,12 +99,12 @@ class Prices:
 
 
 def load_prices(home: Path | None = None) -> Prices:
-    """Read the price table: the home folder's own ``prices.toml``, else the one of creeklab.
+    """Read the price table: the home folder's own ``prices.toml``, else the built-in one.
 
     Raises
     ------
     ValueError
-        If it is not such a table; the message names the file.
+        If the file is not a valid price table; the message names it.
     """
     file = PRICES
     if home is not None and (home / "prices.toml").exists():
@@ -120,22 +120,22 @@ def load_prices(home: Path | None = None) -> Prices:
         }
         ends = [tier[0] for each in tiers.values() for tier in each]
         if not all(each and each == sorted(each) for each in tiers.values()):
-            raise ValueError("the tiers of a price are not in order")
+            raise ValueError("the tiers of a price are not in ascending order")
         if not all(each[-1][0] == float("inf") for each in tiers.values()) or min(ends) < 0:
-            raise ValueError("the last tier of a price has an end")
+            raise ValueError("the last tier of a price has a limit")
         return Prices(tiers, Usage(**table["free_tier"]), str(table["as_of"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{file} is not a table of prices ({error}). Compare it with {PRICES.name} of creeklab."
+            f"{file} is not a valid price table ({error}). Compare it with the built-in one: {PRICES}."
         ) from None
 
 
-def cost_of(use: Usage, prices: Prices) -> dict[str, float]:
-    """Return what one month's use costs, in USD: ``messages``, ``minutes``, ``operations``.
+def cost_of(usage: Usage, prices: Prices) -> dict[str, float]:
+    """Return the cost of one month's usage in USD: ``messages``, ``minutes``, ``operations``.
 
-    The free tier is not looked at: take `Use.beyond` of it first.
+    Ignores the free tier: apply `Usage.above_free_tier` first.
     """
-    return {name: _tiered(number, prices.tiers[name]) for name, number in use.counts().items()}
+    return {name: _tiered(number, prices.tiers[name]) for name, number in usage.counts().items()}
 
 
 def _tiered(number: float, tiers: Iterable[tuple[float, float]]) -> float:
@@ -147,14 +147,14 @@ def _tiered(number: float, tiers: Iterable[tuple[float, float]]) -> float:
 
 
 class Meter:
-    """Counts what is used and hands it on, at most so often.
+    """Counts usage, and writes it out at most once per interval.
 
     Parameters
     ----------
     write
-        Takes what was used since the last time.
+        Receives the usage since the last call.
     clock
-        Seconds, of any beginning.
+        Seconds since any fixed time.
     """
 
     def __init__(
@@ -172,42 +172,42 @@ class Meter:
         self._count("messages", billable_messages(size) + acknowledged)
 
     def operation(self, size: int = 0) -> None:
-        """Count an operation of registry or shadow."""
+        """Count a registry or shadow operation."""
         self._count("operations", billable_operations(size))
 
     def connected(self, connection: object) -> None:
-        """Count a CONNECT that was accepted, and the minutes from now on."""
+        """Count an accepted CONNECT, and start counting the connection's minutes."""
         with self._lock:
             self._connections[connection] = (self._clock(), 0)
         self.message()
 
     def disconnected(self, connection: object) -> None:
-        """Stop counting the minutes of a connection, and write: it may be the last one."""
+        """Stop counting a connection's minutes, and write: it may be the last one."""
         with self._lock:
             self._count_minutes(connection)
             self._connections.pop(connection, None)
         self.write()
 
     def write(self) -> None:
-        """Hand on what was counted so far; a minute that has begun is counted."""
+        """Write out the usage so far; a started minute counts in full."""
         with self._lock:
             for connection in self._connections:
                 self._count_minutes(connection)
-            use = Usage(**self._counts)
+            usage = Usage(**self._counts)
             self._counts = dict.fromkeys(self._counts, 0)
             self._written_at = self._clock()
-        if use:
-            self._write(use)
+        if usage:
+            self._write(usage)
 
     def _count(self, name: str, number: int) -> None:
         with self._lock:
             self._counts[name] += number
-            due = self._clock() - self._written_at >= WRITE_SECONDS
+            due = self._clock() - self._written_at >= WRITE_INTERVAL
         if due:
             self.write()
 
     def _count_minutes(self, connection: object) -> None:
-        """Count the minutes of a connection that have begun and were not counted yet."""
+        """Count the started minutes of a connection that are not counted yet."""
         if connection in self._connections:
             since, counted = self._connections[connection]
             minutes = int((self._clock() - since) // 60) + 1
@@ -216,50 +216,50 @@ class Meter:
 
 
 class Cost:
-    """What was used so far and what that costs on AWS, by the price table.
+    """The usage so far and its cost on AWS, by the price table.
 
     Attributes
     ----------
-    use
-        All that was used.
+    usage
+        The whole usage.
     total
         USD, without a free tier.
-    beyond_free_tier
-        USD, if every month were one of the first twelve of an account from before July 2025.
+    above_free_tier
+        USD, as if every month were in the first twelve of an account opened before July 2025.
     """
 
     def __init__(self, months: Mapping[str, Usage], prices: Prices, target: str) -> None:
         self.prices = prices
         self._target = target
-        self.use = sum(months.values(), Usage())
-        each = [cost_of(use, prices) for use in months.values()]
-        self.parts = {name: sum(cost[name] for cost in each) for name in self.use.counts()}
+        self.usage = sum(months.values(), Usage())
+        each = [cost_of(usage, prices) for usage in months.values()]
+        self.parts = {name: sum(cost[name] for cost in each) for name in self.usage.counts()}
         self.total = sum(self.parts.values())
-        self.beyond_free_tier = sum(
-            sum(cost_of(use.above_free_tier(prices.free), prices).values())
-            for use in months.values()
+        self.above_free_tier = sum(
+            sum(cost_of(usage.above_free_tier(prices.free), prices).values())
+            for usage in months.values()
         )
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return what, how much, and USD, as text."""
-        words = {
+        """Return item, number and USD as text."""
+        names = {
             "messages": "messages",
             "minutes": "minutes connected",
             "operations": "registry and shadow operations",
         }
-        counts = self.use.counts()
+        counts = self.usage.counts()
         rows = [
-            (words[name], f"{counts[name]:,}", f"{cost:.6f}") for name, cost in self.parts.items()
+            (names[name], f"{counts[name]:,}", f"{cost:.6f}") for name, cost in self.parts.items()
         ]
         return [*rows, ("total", "", f"{self.total:.6f}")]
 
     def note(self) -> str:
-        """Return what to know about the numbers."""
-        would = "would cost on AWS (here it costs nothing)" if self._target == "local" else "costs"
-        free = f"{self.beyond_free_tier:.2f} USD"
+        """Return the assumptions behind the numbers."""
+        costs = "would cost on AWS (it costs nothing here)" if self._target == "local" else "costs"
+        free = f"{self.above_free_tier:.2f} USD"
         return (
-            f"What was used so far {would}, indicative, at prices of {self.prices.as_of}. "
-            "With the free tier of accounts opened before July 2025, in their first twelve months: "
+            f"Estimate of what the usage so far {costs}, at prices of {self.prices.as_of}. With the "
+            "free tier of accounts opened before July 2025, in their first twelve months: "
             f"{free}."
         )
 

@@ -1,7 +1,7 @@
-"""A file to which lines are only ever added: the memory of a lab's ledger.
+"""The append-only file of a ledger.
 
-A line is one JSON object. It is written whole in one go and is on disk before `add` returns; what a
-crash left of a line is skipped by `read`. Several notebooks may write at once.
+Each line is a JSON object. `add` writes it with one call and returns when it is on disk; `read`
+skips a line that a crash cut short. Several notebooks can write at the same time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from creeklab.home import refuse_git_work_tree
 
 
 class LedgerFile:
-    """The entries in `file`, which need not exist yet."""
+    """The entries in `file`, which may not exist yet."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -29,11 +29,11 @@ class LedgerFile:
 
     @classmethod
     def of(cls, folder: Path, account: str) -> LedgerFile:
-        """Return an account's in a lab's folder: who joins a workshop has another account there."""
+        """Return the file of an account in a lab's folder; a workshop has an account of its own."""
         return cls(folder / f"ledger-{account}.jsonl")
 
     def add(self, *entries: Mapping[str, Any]) -> None:
-        """Add entries at the end."""
+        """Append entries."""
         if not entries:
             return
         refuse_git_work_tree(self.file.parent)
@@ -44,24 +44,24 @@ class LedgerFile:
             with os.fdopen(number, "r+b", buffering=0) as stream:
                 if stream.seek(0, os.SEEK_END):
                     stream.seek(-1, os.SEEK_END)
-                    if stream.read(1) != b"\n":  # what a crash left of a line
+                    if stream.read(1) != b"\n":  # a crash cut the last line short
                         lines = "\n" + lines
                 stream.write(lines.encode())
                 os.fsync(number)
 
     def read(self) -> list[dict[str, Any]]:
-        """Return all entries, oldest first. What was read before is not read again."""
+        """Return all entries, oldest first. Only new lines are read from disk."""
         with self._lock:
             try:
                 with self.file.open("rb") as stream:
-                    if stream.seek(0, os.SEEK_END) < self._end:  # another file has taken its place
+                    if stream.seek(0, os.SEEK_END) < self._end:  # another file has replaced it
                         self._end, self._entries = 0, []
                     stream.seek(self._end)
                     lines = stream.read()
             except FileNotFoundError:
                 self._end, self._entries = 0, []
                 return []
-            whole = lines[: lines.rfind(b"\n") + 1]  # the rest is not written yet
+            whole = lines[: lines.rfind(b"\n") + 1]  # the rest is still being written
             self._end += len(whole)
             self._entries += filter(None, map(_entry, whole.splitlines()))
             return list(self._entries)
@@ -70,6 +70,6 @@ class LedgerFile:
 def _entry(line: bytes) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
-    except ValueError:  # what a crash left of a line
+    except ValueError:  # cut short by a crash
         return None
     return entry if isinstance(entry, dict) else None

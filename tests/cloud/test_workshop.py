@@ -904,19 +904,19 @@ def test_a_workshop_on_the_command_line(
     try:
         code, said = teacher(f"start --host {HOST}")
         assert (code, str(file) in said, "creeklab cloud join FILE" in said) == (0, True, True)
-        assert "Nobody has joined yet." in teacher("status")[1]
+        assert "No participants yet." in teacher("status")[1]
         code, said = teacher("start --host other.local")
-        assert (code, "the host name are taken when the cloud starts" in said) == (1, True)
+        assert (code, "they apply only when the cloud" in said) == (1, True)
 
         code, said = anna(f"join {file} --name Anna")
-        assert (code, "You take part as Anna" in said) == (0, True)
+        assert (code, "You have joined as Anna" in said) == (0, True)
         code, said = anna("status")
         running = supervisor.status(tmp_path / "teacher")
         assert running is not None
         assert (code, f"MQTT on {HOST}:{running.mqtt_port}" in said) == (0, True)
         trusted = supervisor.ca_path(tmp_path / "anna" / "workshop")
         assert trusted.exists()
-        assert f"What clients have to trust: {trusted}\n" in said
+        assert f"CA certificate: {trusted}\n" in said
         row = teacher("status")[1].splitlines()[-1].split()
         assert (row[0], row[2:]) == ("Anna", ["0", "0"])
         code, said = anna("start")
@@ -936,9 +936,9 @@ def test_a_workshop_on_the_command_line(
         assert anna("reset --yes")[0] == 1
         assert anna("leave") == (
             0,
-            "You have left the workshop. Your account there stays: joining again finds it.\n",
+            "You have left the workshop. Your account there is kept: join again to use it.\n",
         )
-        assert anna("leave") == (0, "You did not take part in a workshop.\n")
+        assert anna("leave") == (0, "You have not joined a workshop.\n")
         assert anna("status")[0] == 3
     finally:
         supervisor.stop(tmp_path / "teacher")

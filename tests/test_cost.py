@@ -64,8 +64,8 @@ def test_the_free_tier_counts_for_each_month(prices: Prices) -> None:
         {"2026-01": Usage(messages=300_000), "2026-02": Usage(messages=300_000)}, prices, "aws"
     )
     assert (once.total, spread.total) == (pytest.approx(0.6), pytest.approx(0.6))
-    assert once.beyond_free_tier == pytest.approx(0.1)
-    assert spread.beyond_free_tier == 0
+    assert once.above_free_tier == pytest.approx(0.1)
+    assert spread.above_free_tier == 0
 
 
 def test_tiers_begin_anew_each_month(prices: Prices) -> None:
@@ -73,7 +73,7 @@ def test_tiers_begin_anew_each_month(prices: Prices) -> None:
     assert Cost(months, prices, "aws").total == pytest.approx(2000.0)
 
 
-def test_the_cost_as_text_and_as_html_says_indicative(prices: Prices) -> None:
+def test_the_cost_as_text_and_as_html_says_estimate(prices: Prices) -> None:
     cost = Cost({"2026-01": Usage(1_000_000, 60, 1_000_000)}, prices, "local")
     assert repr(cost).splitlines()[:5] == [
         "                                   number       USD",
@@ -83,10 +83,10 @@ def test_the_cost_as_text_and_as_html_says_indicative(prices: Prices) -> None:
         "total                                      2.250005",
     ]
     for text in (repr(cost), cost._repr_html_()):
-        assert "indicative" in text
+        assert "Estimate" in text
         assert prices.as_of in text
-        assert "here it costs nothing" in text
-    assert "here it costs nothing" not in repr(Cost({}, prices, "aws"))
+        assert "it costs nothing here" in text
+    assert "it costs nothing here" not in repr(Cost({}, prices, "aws"))
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def test_a_table_that_is_none_is_refused_by_name(old: str, new: str, tmp_path: P
     text = PRICES.read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "prices.toml").write_text(text.replace(old, new), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"prices\.toml is not a table of prices"):
+    with pytest.raises(ValueError, match=r"prices\.toml is not a valid price table"):
         load_prices(tmp_path)
 
 

@@ -1,0 +1,144 @@
+"""Why a request was refused, in words: the text by itself, and what the tape of a cloud says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from creeklab import Lab
+from creeklab.client.device import RequestRefused
+from creeklab.client.device_shadow import ShadowRejected
+from creeklab.diagnosis.refusal import Refusal
+from creeklab.diagnosis.why import unknown_client
+from creeklab.display.text import WIDTH
+
+ARN = "arn:aws:iot:us-east-1:123456789012:topicfilter/creek/elkhorn/depth"
+FINDINGS = [
+    {"policy": "Test2Policy", "statement": 0, "effect": "Allow", "differs": ["no", "not that"]},
+    {"policy": "Guard", "statement": 1, "effect": "Deny", "differs": []},
+]
+
+
+def entry(summary: str, **members: Any) -> dict[str, Any]:
+    findings = {"findings": members.pop("findings")} if "findings" in members else {}
+    return {"kind": "publish", "refusal": {"summary": summary, **findings}, **members}
+
+
+def test_nothing_was_refused() -> None:
+    why = Refusal(None)
+    assert why.entry is None
+    assert why.summary == repr(why) == "Nothing was refused."
+
+
+NAMES = ["TestClient", "Test2", "gauge-1"]
+
+
+@pytest.mark.parametrize(
+    ("of", "known", "end"),
+    [
+        ("test2", NAMES, "Known names: 'Test2', 'TestClient', 'gauge-1'."),
+        ("gauge_1", NAMES, "Known names: 'gauge-1', 'Test2', 'TestClient'."),
+        ("a", [f"b{n}" for n in range(12)], "'b7' and 2 more."),
+        ("a", [], "There is no other client or Thing either."),
+    ],
+)
+def test_of_a_name_that_nobody_has_the_closest_are_said(
+    of: str, known: list[str], end: str
+) -> None:
+    said = unknown_client(of, known)
+    assert said.startswith(f"'{of}' is unknown: no client in the event log")
+    assert said.endswith(end)
+
+
+def test_the_summary_is_the_tapes() -> None:
+    why = Refusal(entry("It was refused, for a reason."))
+    assert why.summary == "It was refused, for a reason."
+    assert repr(why) == "It was refused, for a reason."
+
+
+def test_the_summary_can_be_printed_in_lines_that_break_at_words() -> None:
+    why = Refusal(entry("It was refused, for a reason that is long. " * 5))
+    lines = why.text.splitlines()
+    assert len(lines) == 3
+    assert all(len(line) <= 96 for line in lines)
+    assert " ".join(lines) == why.summary.strip()
+
+
+def test_client_and_statements_stand_around_it() -> None:
+    why = Refusal(entry("No.", client_id="Test2", findings=FINDINGS))
+    assert repr(why).split("\n") == [
+        "Client id 'Test2', publish: refused.",
+        "No.",
+        "Evaluated statements:",
+        "  Test2Policy, statement 1, Allow: no; not that",
+        "  Guard, statement 2, Deny: matches",
+    ]
+
+
+def test_long_texts_are_wrapped() -> None:
+    differs = [f"word{number}" for number in range(40)]
+    finding = {"policy": "P", "statement": 0, "effect": "Allow", "differs": differs}
+    lines = repr(Refusal(entry("several words " * 40, findings=[finding]))).split("\n")
+    assert len(lines) > 8
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[-1].startswith("    word")
+
+
+@pytest.mark.parametrize("before", range(20, 60, 4))
+def test_an_arn_stays_in_one_piece_to_be_copied(before: int) -> None:
+    padding = "x" * before
+    assert f" {ARN}." in repr(Refusal(entry(f"{padding} {ARN}."))).replace("\n", " ")
+    finding = {"policy": padding, "statement": 0, "effect": "Allow", "differs": [ARN]}
+    assert ARN in repr(Refusal(entry("No.", findings=[finding])))
+
+
+CONNECT_ONLY = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]
+
+
+def test_the_last_refusal_of_anyone_and_of_one_client(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    first, second = new_thing(CONNECT_ONLY), new_thing(CONNECT_ONLY)
+    with lab.connect(first.name) as one, lab.connect(second.name) as other:
+        with pytest.raises(RequestRefused):
+            one.publish("creek/first", "x")
+        with pytest.raises(RequestRefused):
+            other.subscribe("creek/second")
+    last = lab.why()
+    assert last.entry is not None
+    assert (last.entry["client_id"], last.entry["action"]) == (second.name, "iot:Subscribe")
+    assert "topic filter 'creek/second'" in last.summary
+    earlier = lab.why(first.name)
+    assert "topic 'creek/first'" in earlier.summary
+    assert repr(earlier).startswith(f"Client id '{first.name}', publish: refused.\n")
+    assert "its Action (iot:Connect) does not include iot:Publish" in " ".join(
+        repr(earlier).split()
+    )
+    third = new_thing()
+    assert repr(lab.why(third.name)) == f"Nothing was refused to '{third.name}'."
+
+
+def test_a_rejected_shadow_request_is_a_refusal_too(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name) as device, pytest.raises(ShadowRejected):
+        device.shadow.get()
+    assert lab.why(thing.name).summary == f"404 No shadow exists with name: '{thing.name}'"
+
+
+def test_a_client_id_without_a_certificate_that_is_active(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
+    thing = new_thing()
+    iot = lab.client("iot")
+    iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
+    with pytest.raises(RequestRefused):
+        lab.connect(thing.name)
+    why = lab.why(thing.name)
+    assert "is INACTIVE" in why.summary
+    assert "update_certificate" in why.summary
+    assert json.loads(json.dumps(why.entry)) == why.entry
