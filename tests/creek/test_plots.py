@@ -428,7 +428,7 @@ class TestMissing:
     def test_nothing_missing(self, flood: pd.DataFrame) -> None:
         drawn = plots.missing(flood)
         assert drawn.numbers["stage_ft_missing"] == 0
-        assert "(0.0 %) in 0 gaps" in drawn.description
+        assert "(0.0%) in 0 gaps" in drawn.description
         assert drawn.png()
 
 

@@ -72,7 +72,7 @@ def missing(
         share = 100 * lost / (lost + int((~np.isnan(values)).sum()))
         longest_gap = f", the longest of {longest / 24:.1f} days" if len(each) else ""
         parts.append(
-            f"{_name(column)}: {lost:,} readings ({share:.1f} %) in {len(each)} gaps{longest_gap}"
+            f"{_name(column)}: {lost:,} readings ({share:.1f}%) in {len(each)} gaps{longest_gap}"
         )
     table = pd.DataFrame({column: _monthly(readings, column) for column in columns})
     figure, (top, bottom) = new_figure(2.9 + 0.35 * len(found), [len(found), 4])

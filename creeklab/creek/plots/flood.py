@@ -152,16 +152,16 @@ def _describe(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | Non
     peak = f"{flood['peak_ft']:.2f} ft, on {time_text(flood['peak_time'])}."
     if flood["begins"] != "rise":
         sentences.append(
-            f"Its start was not observed: {_UNOBSERVED[flood['begins']]}. The highest measured stage"
-            f" is {peak}"
+            f"Its start was not observed: {_UNOBSERVED[flood['begins']]}. The highest measured"
+            f" stage is {peak}"
         )
     elif np.isnan(flood["rate_ft_per_h"]):
         sentences.append(f"It starts on {time_text(flood['start'])} and peaks at {peak}")
     else:
         sentences.append(
             f"It starts on {time_text(flood['start'])}, rises by up to"
-            f" {flood['rate_ft_per_h']:.2f} ft/h and peaks {duration_text(flood['rise_h'])} later at"
-            f" {peak}"
+            f" {flood['rate_ft_per_h']:.2f} ft/h and peaks {duration_text(flood['rise_h'])} later"
+            f" at {peak}"
         )
     if not np.isnan(flood["half_life_h"]):
         sentences.append(
@@ -386,12 +386,12 @@ def rise_rates(
     for p, style in zip((50.0, 99.0), (":", "--"), strict=True):
         rate = float(np.percentile(up, p))
         axes.axvline(
-            rate, color="black", linestyle=style, label=f"{p:g} % rise more slowly: {rate:.2f}"
+            rate, color="black", linestyle=style, label=f"{p:g}% rise more slowly: {rate:.2f}"
         )
     description = (
-        f"{title}: in {shown['rising_percent']} % of the readings, the creek rises by more than"
+        f"{title}: in {shown['rising_percent']}% of the readings, the creek rises by more than"
         f" {_MIN_RISE} ft/h; half of these rise more slowly than {shown['p50_ft_per_h']} ft/h, and"
-        f" 99 % more slowly than {shown['p99_ft_per_h']}. The fastest rise was"
+        f" 99% more slowly than {shown['p99_ft_per_h']}. The fastest rise was"
         f" {shown['fastest_ft_per_h']} ft/h, on {shown['fastest_time']}."
     )
     if floods is not None and len(floods):

@@ -200,7 +200,7 @@ def duration_curve(
     shown: Numbers = {"readings": int(stage.size)}
     shown |= {f"reached_{p:g}_percent_ft": float(ft) for p, ft in table["stage_ft"].items()}
     parts = [
-        f"{ft:.2f} ft in {p:g} %"
+        f"{ft:.2f} ft in {p:g}%"
         for p, ft in table["stage_ft"].items()
         if p in (0.01, 0.1, 1, 10, 50)
     ]
@@ -235,7 +235,7 @@ def _share_axis(axes: Axes, lowest: float) -> None:
     shares = [p for p in _SHARES if p >= axes.get_xlim()[0]]
     axes.xaxis.set_major_locator(FixedLocator(shares))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{p:g} %\n{_SHARES[p]}" for p in shares])
+    axes.set_xticklabels([f"{p:g}%\n{_SHARES[p]}" for p in shares])
 
 
 def _flags(axes: Axes, time: pd.DatetimeIndex, stage: Floats, quality: Quality) -> dict[str, int]:
