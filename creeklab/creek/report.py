@@ -1,8 +1,8 @@
-"""A flood report: one page about the floods of a record, for whoever lives beside the creek.
+"""A flood report: one page about the floods in a record, for people who live beside the creek.
 
-The page is one HTML file. It holds its pictures, asks the network for nothing and runs no script,
-so it can be mailed, printed, and read on a phone in a field. Every number in a picture is also in
-words or in a table, and what a stage alone cannot tell is said, in a section of its own.
+The page is a single HTML file. It contains its figures, loads nothing from the network and runs no
+script, so it can be emailed, printed, and read on a phone in a field. Every number in a figure is
+also in the text or in a table, and a section of its own says what a stage alone cannot tell.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from creeklab.creek.history.history import History
 from creeklab.creek.plots.figure_style import (
     STAGE_NOTE,
     CaptionedFigure,
+    duration_text,
     join_words,
-    landmark,
+    landmark_text,
     plural,
-    span,
 )
 from creeklab.creek.quality import quality
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
@@ -39,15 +39,15 @@ from creeklab.creek.readings.time_series import gaps, measured_values, normalize
 
 GENERATOR = "creeklab report"
 
-_LISTED = 10  # floods in the table
-_LAID = 5  # floods laid over each other
-_LEVELS = 6  # made up between the start of a flood and the peak, where there are no landmarks
-_JUDGED_DAYS = 60  # shorter, a record's own limits say little, and it has no calendar
+_MAX_LISTED = 10  # floods in the table
+_MAX_OVERLAID = 5  # floods in one figure
+_MAX_LEVELS = 6  # between the start of a flood and the peak, if there are no landmarks
+_MIN_DAYS = 60  # A shorter record says little about what is usual, and gets no calendar.
 
 
 @dataclass(frozen=True)
-class _Record:
-    """What the page is about."""
+class _Report:
+    """The data that every section of the page needs."""
 
     readings: pd.DataFrame
     summary: Summary
@@ -60,33 +60,33 @@ class _Record:
         return self.floods.iloc[int(self.floods["peak_ft"].argmax())]
 
     def when(self, time: pd.Timestamp) -> str:
-        """Give a time, in UTC and in the zone of the place."""
-        utc = f"{time.day} {time:%B %Y, %H:%M} UTC"
+        """Return a time in the zone of the place and in UTC."""
+        utc = time.tz_convert("UTC")
         if self.zone == "UTC":
-            return utc
+            return f"{_date(utc)}, {utc:%H:%M} UTC"
         local = time.tz_convert(self.zone)
-        day = "" if local.date() == time.date() else f" on {local.day} {local:%B}"
-        return f"{utc} ({local:%H:%M} {local.tzname()}{day})"
+        day = "" if local.date() == utc.date() else f"{utc:%B} {utc.day}, "
+        return f"{_date(local)}, {local:%H:%M} {local.tzname()} ({day}{utc:%H:%M} UTC)"
 
 
 def read(name: str, thing: str | None = None) -> pd.DataFrame:
-    """Read a sample by its name, a file by its path, or a Thing's history by its folder.
+    """Read a sample by its name, a file by its path, or the history of a Thing by its folder.
 
     Parameters
     ----------
     name
-        A sample; a history's folder, or its ``s3://`` address; a file of the USGS's (``.rdb`` or
-        ``.txt``); or a CSV or Parquet file with a column ``stage_ft`` and its times in a column
-        ``time``, with their zone (see :func:`creeklab.creek.readings.time_series.tidy`).
+        A sample; a history folder, or its ``s3://`` address; a USGS file (``.rdb`` or ``.txt``); or
+        a CSV or Parquet file with a column ``stage_ft`` and a column ``time`` with time zones (see
+        :func:`creeklab.creek.readings.time_series.normalize`).
     thing
-        Whose history; may be left out if it has only one Thing.
+        The Thing, if the history has several.
 
     Raises
     ------
     FileNotFoundError
-        There is neither such a sample nor such a file or folder.
+        If there is neither such a sample nor such a file or folder.
     ValueError
-        It holds no readings, or no such Thing; the message says what is wrong.
+        If it holds no readings, or no such Thing; the message says what is wrong.
     """
     path = Path(name)
     if name in samples.names():
@@ -98,7 +98,7 @@ def read(name: str, thing: str | None = None) -> pd.DataFrame:
         readings, title = _file(path), path.stem
     else:
         raise FileNotFoundError(
-            f"There is no sample and no file called {name!r}. Samples:"
+            f"There is no sample, file or folder called {name!r}. Samples:"
             f" {', '.join(samples.names())}."
         )
     readings.attrs.setdefault("title", title)
@@ -114,35 +114,35 @@ def _file(path: Path) -> pd.DataFrame:
             return normalize(table, time="time" if "time" in table else None)
         return normalize(pd.read_csv(path), time="time")
     except (ValueError, OSError) as error:
-        said = str(error)
-        raise ValueError(said if str(path) in said else f"{path}: {said}") from error
+        text = str(error)
+        raise ValueError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def check_output(file: Path) -> None:
-    """See whether a report may be written there; an older report of the same name is replaced.
+    """Check that a report can be written to this file; an older report is replaced.
 
     Raises
     ------
     FileNotFoundError
-        There is no such folder.
+        If there is no such folder.
     FileExistsError
-        There is something else of that name.
+        If something else has that name.
     """
     if not file.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {file.parent}. Make it first.")
+        raise FileNotFoundError(f"There is no folder {file.parent}. Create it first.")
     if file.is_dir():
         raise FileExistsError(
             f"{file} is a folder. Name a file in it, such as {file / 'report.html'}."
         )
     if file.exists() and GENERATOR.encode() not in file.read_bytes()[:500]:
         raise FileExistsError(
-            f"{file} is there already and is no flood report, so it was left alone. Choose another"
-            " name."
+            f"{file} already exists and is not a flood report, so it was not changed. Choose"
+            " another name."
         )
 
 
 def write(page: str, file: Path) -> None:
-    """Write a page, whole or not at all; raises as :func:`check_output` does."""
+    """Write a page, completely or not at all; raise as :func:`check_output` does."""
     check_output(file)
     draft = file.with_name(f".{file.name}.new")
     draft.write_text(page, encoding="utf-8")
@@ -157,7 +157,7 @@ def page(
     marks: Mapping[str, float] | None = None,
     zone: str = "UTC",
 ) -> str:
-    """Make the page.
+    """Return the page as HTML.
 
     Parameters
     ----------
@@ -166,43 +166,39 @@ def page(
     start, end
         Where a flood starts and ends, in feet above the gage's datum.
     marks
-        Landmarks: a name and a stage each. Without any, some round stages take their place.
+        Landmarks: a name and a stage each. Without any, round stages take their place.
     zone
-        The time zone of the place, such as ``"America/New_York"``; times are given in it too.
+        The time zone of the place, such as ``"America/New_York"``; times are in this zone and in
+        UTC.
 
     Raises
     ------
     ValueError
-        There is no flood, or the creek never is below ``end``; the message names thresholds that
-        would do. Or these are no readings, or nothing was measured.
+        If there is no flood, or the creek is never below ``end``; the message suggests thresholds.
+        Also if this is not a table of readings, or nothing was measured.
     """
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):
         raise ValueError(
-            f"There is no time zone {zone!r}. One is called America/New_York."
+            f"There is no time zone {zone!r}. Use a name such as America/New_York."
         ) from None
-    found = summarize(readings, start=start, end=end)
-    _check_thresholds(readings, found)
-    peak = float(found.numbers["highest_ft"])
-    record = _Record(
-        readings,
-        found,
-        found.floods,
-        landmarks.check(marks) if marks else _levels(start, peak),
-        zone,
-    )
+    summary = summarize(readings, start=start, end=end)
+    _check_thresholds(readings, summary)
+    peak = float(summary.numbers["highest_ft"])
+    levels = landmarks.check(marks) if marks else _round_levels(start, peak)
+    report = _Report(readings, summary, summary.floods, levels, zone)
     sections = [
-        _what_happened(record),
-        _warning_time(record, made_up=not marks),
-        _how_it_compares(record),
-        _whole_record(record),
-        _what_is_missing(record),
-        _how_good(record),
-        _what_cannot_be_said(record),
-        _source(record),
+        _highest_flood(report),
+        _warning_time(report, surveyed=bool(marks)),
+        _comparison(report),
+        _whole_record(report),
+        _missing_readings(report),
+        _quality(report),
+        _limitations(report),
+        _source(report),
     ]
-    title = f"Flood report: {found.title}"
+    title = f"Flood report: {summary.title}"
     return "\n".join(
         [
             "<!doctype html>",
@@ -217,7 +213,7 @@ def page(
             "<body>",
             "<main>",
             f"<h1>{escape(title)}</h1>",
-            _in_short(record),
+            _overview(report),
             *sections,
             "</main>",
             "</body>",
@@ -227,36 +223,35 @@ def page(
     )
 
 
-def _check_thresholds(readings: pd.DataFrame, found: Summary) -> None:
+def _check_thresholds(readings: pd.DataFrame, summary: Summary) -> None:
     _, stage = measured_values(readings)
-    n = found.numbers
+    n = summary.numbers
     high, low = np.quantile(stage, [0.99, 0.95]).round(1)
     if high <= low:
         high = low + 0.1
-    instead = (
-        f" Its own thresholds may be, for instance, a start of {high:.1f} ft and an end of"
-        f" {low:.1f} ft, which it reaches 1 % and 5 % of the time."
+    advice = (
+        f" Use other thresholds, for instance a start of {high:.1f} ft and an end of {low:.1f} ft,"
+        " which the creek exceeds 1% and 5% of the time."
     )
     if float(n["lowest_ft"]) > float(n["flood_end_ft"]):
         raise ValueError(
-            f"This creek never is below {n['flood_end_ft']:g} ft, where a flood is to end (its"
-            f" lowest stage is {n['lowest_ft']:.2f} ft), so all of the record would be one flood."
-            + instead
+            f"This creek is never below {n['flood_end_ft']:g} ft, where a flood ends (its lowest"
+            f" stage is {n['lowest_ft']:.2f} ft), so the whole record would be one flood." + advice
         )
-    if found.floods.empty:
+    if summary.floods.empty:
         raise ValueError(
-            f"There is no flood in this record: one starts above {n['flood_start_ft']:g} ft, and"
-            f" the highest stage is {n['highest_ft']:.2f} ft, on {n['highest_time']}." + instead
+            f"There is no flood in this record: a flood starts above {n['flood_start_ft']:g} ft,"
+            f" and the highest stage is {n['highest_ft']:.2f} ft, on {n['highest_time']}." + advice
         )
 
 
-def _levels(start: float, peak: float) -> dict[str, float]:
-    """Make up round stages between the start of a flood and the peak."""
-    wide = max(peak - start, 0.1)
-    power = 10.0 ** floor(log10(wide / _LEVELS))
-    step = next(power * each for each in (1, 2, 5, 10) if wide / (power * each) <= _LEVELS)
+def _round_levels(start: float, peak: float) -> dict[str, float]:
+    """Return round stages between the start of a flood and the peak."""
+    rise = max(peak - start, 0.1)
+    power = 10.0 ** floor(log10(rise / _MAX_LEVELS))
+    step = next(power * each for each in (1, 2, 5, 10) if rise / (power * each) <= _MAX_LEVELS)
     first = floor(start / step + 1e-9) + 1
-    heights = [round(n * step, 6) for n in range(first, first + _LEVELS + 1)]
+    heights = [round(n * step, 6) for n in range(first, first + _MAX_LEVELS + 1)]
     return {
         f"{height:g} ft": height for height in heights if height <= peak or height == heights[0]
     }
@@ -265,119 +260,123 @@ def _levels(start: float, peak: float) -> dict[str, float]:
 # --- the sections ---------------------------------------------------------------------------------
 
 
-def _in_short(record: _Record) -> str:
-    n, top = record.summary.numbers, record.highest
-    count = len(record.floods)
+def _overview(report: _Report) -> str:
+    n, top = report.summary.numbers, report.highest
+    rate = top["rate_ft_per_h"]
     facts = {
-        "Highest stage": f"{top['peak_ft']:.2f} ft, on {record.when(top['peak_time'])}",
-        "How fast it rose": "not known"
-        if np.isnan(top["rate_ft_per_h"])
-        else f"{top['rate_ft_per_h']:.1f} ft an hour in the steepest half hour",
-        "How long it lasted": f"{span(top['duration_h'])} above {n['flood_end_ft']:g} ft",
-        "Floods in this record": f"{count}, in {span(24 * float(n['days']))}",
-        "Readings missing": f"{n['missing']:,} ({n['missing_percent']} %)",
+        "Highest stage": f"{top['peak_ft']:.2f} ft, on {report.when(top['peak_time'])}",
+        "Fastest rise": "unknown"
+        if np.isnan(rate)
+        else f"{rate:.1f} ft per hour, in the steepest half hour",
+        "Duration": f"{duration_text(top['duration_h'])} until the stage fell below"
+        f" {n['flood_end_ft']:g} ft",
+        "Floods on record": f"{len(report.floods)}, in {duration_text(24 * float(n['days']))}",
+        "Missing readings": f"{n['missing']:,} ({n['missing_percent']}%)",
     }
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
-    place = record.readings.attrs.get("site")
-    about = f" The gage: {place}." if place else ""
-    return (
-        _p(
-            f"What a gage recorded of this creek, and what it means.{about} A flood here starts"
-            f" when the stage, the height of the water at the gage, rises above"
-            f" {n['flood_start_ft']:g} ft, and ends when it has fallen below"
-            f" {n['flood_end_ft']:g} ft."
-        )
-        + f"<dl>{rows}</dl>"
+    site = report.readings.attrs.get("site")
+    return _p(
+        "This page describes the floods of a creek, as a gage recorded them."
+        + (f" The gage is {site}." if site else "")
+        + " The stage is the height of the water at the gage. A flood starts when the stage rises"
+        f" above {n['flood_start_ft']:g} ft and ends when it falls below {n['flood_end_ft']:g} ft."
+        " These are the facts of the highest flood and of the record:"
+    ) + _facts(facts)
+
+
+def _highest_flood(report: _Report) -> str:
+    top = report.highest
+    figure = plots.flood_page(
+        report.readings, report.floods, int(str(top.name)), marks=report.marks
     )
-
-
-def _what_happened(record: _Record) -> str:
-    number = int(str(record.highest.name))
-    drawn = plots.flood_page(record.readings, record.floods, number, marks=record.marks)
-    top = record.highest
-    words = [f"The creek peaked at {top['peak_ft']:.2f} ft on {record.when(top['peak_time'])}."]
+    sentences = [f"The creek peaked at {top['peak_ft']:.2f} ft on {report.when(top['peak_time'])}."]
     if top["begins"] == "rise":
-        words.append(
-            f"It had become a flood {span(top['rise_h'])} before, on {record.when(top['start'])}."
+        sentences.append(
+            f"The flood had started {duration_text(top['rise_h'])} earlier, on"
+            f" {report.when(top['start'])}."
         )
     else:
-        words.append("How it began was not recorded.")
+        sentences.append("How it began was not recorded.")
     if not np.isnan(top["half_life_h"]):
-        words.append(
-            f"{span(top['half_life_h']).capitalize()} after the peak half of its rise was gone."
+        sentences.append(
+            f"{duration_text(top['half_life_h']).capitalize()} after the peak, half of the rise"
+            " was gone."
         )
-    words.append(
-        f"It was over on {record.when(top['end'])}."
+    sentences.append(
+        f"The flood was over on {report.when(top['end'])}."
         if top["ends"] == "fall"
         else "How it ended was not recorded."
     )
-    return _section("What happened in the highest flood", _p(" ".join(words)), _figure(drawn))
+    return _section("The highest flood", _p(" ".join(sentences)), _figure(figure))
 
 
-def _warning_time(record: _Record, *, made_up: bool) -> str:
-    alert = float(record.floods.attrs["start_ft"])
-    lead = landmarks.lead_times(record.readings, record.floods, record.marks)
-    seen = int(lead["flood"].nunique())
+def _warning_time(report: _Report, *, surveyed: bool) -> str:
+    alert = float(report.floods.attrs["start_ft"])
+    lead = landmarks.lead_times(report.readings, report.floods, report.marks)
     if lead.empty:
         return _section(
-            "How long one had",
-            _p("No flood of this record was seen to begin, or no landmark is above the start."),
+            "Warning time",
+            _p(
+                "Either no flood was recorded from its beginning, or no landmark is higher than the"
+                " stage at which a flood starts."
+            ),
         )
+    observed = int(lead["flood"].nunique())
     rows = []
     for name, each in lead.groupby("landmark", sort=False):
-        there = each[each["reached"]]
-        own = there[there["flood"] == record.highest.name]["lead_h"]
-        said = each["forecast_h"].replace(np.inf, np.nan)
+        reached = each[each["reached"]]
+        in_highest = reached[reached["flood"] == report.highest.name]["lead_h"]
+        forecast = reached["forecast_h"].replace(np.inf, np.nan)
         rows.append(
             {
-                "Stage": landmark(str(name), float(each["landmark_ft"].iloc[0])),
-                "Floods that reached it": f"{len(there)} of {seen}",
-                "In the highest flood": _lead(float(own.iloc[0])) if len(own) else "not reached",
-                "Shortest": _lead(there["lead_h"].min()) if len(there) else "",
-                "Half of them in less than": _lead(there["lead_h"].median()) if len(there) else "",
-                "A straight line said": span(said[there.index].median())
-                if said[there.index].notna().any()
+                "Stage": landmark_text(str(name), float(each["landmark_ft"].iloc[0])),
+                "Floods that reached it": f"{len(reached)} of {observed}",
+                "Highest flood": _lead(in_highest.iloc[0]) if len(in_highest) else "not reached",
+                "Shortest": _lead(reached["lead_h"].min()) if len(reached) else "",
+                "Median": _lead(reached["lead_h"].median()) if len(reached) else "",
+                "Straight-line forecast": duration_text(forecast.median())
+                if forecast.notna().any()
                 else "",
             }
         )
-    why = (
-        " Nobody has walked along this creek for us with a pencil: the stages are round numbers and"
-        " not landmarks."
-        if made_up
-        else ""
+    text = (
+        f"How long would a warning at {alert:g} ft have given people beside the creek? The table"
+        f" shows the time from the first reading above {alert:g} ft until the creek reached each"
+        " stage. The last column is the median forecast for those floods, made at that first"
+        " reading with a straight line at the current rate of rise."
     )
+    if not surveyed:
+        text += (
+            " No landmarks have been surveyed for this creek, so the table uses round numbers"
+            " instead."
+        )
     return _section(
-        "How long one had",
-        _p(
-            f"From the first reading above {alert:g} ft until the creek reached each stage."
-            f" The last column is what one would have expected at that first reading, from the"
-            f" rate of rise then and a straight line; the median of those that got there.{why}"
-        ),
+        "Warning time",
+        _p(text),
         _table(pd.DataFrame(rows).set_index("Stage"), "Time from the start of a flood"),
     )
 
 
 def _lead(hours: float) -> str:
-    return span(hours) if hours > 0 else "at once"
+    return duration_text(hours) if hours > 0 else "at once"
 
 
-def _how_it_compares(record: _Record) -> str:
-    order = record.floods.sort_values("peak_ft", ascending=False, kind="stable")
+def _comparison(report: _Report) -> str:
+    order = report.floods.sort_values("peak_ft", ascending=False, kind="stable")
     if len(order) == 1:
         return _section(
             "How it compares",
-            _p("This record holds one flood, so there is nothing to compare it with."),
+            _p("This record has only one flood, so there is nothing to compare it with."),
         )
     table = pd.DataFrame(
         {
             "Peak (UTC)": [f"{time:%Y-%m-%d %H:%M}" for time in order["peak_time"]],
             "Peak": [f"{ft:.2f} ft" for ft in order["peak_ft"]],
-            "Rose by up to": [
+            "Fastest rise": [
                 "" if np.isnan(rate) else f"{rate:.1f} ft/h" for rate in order["rate_ft_per_h"]
             ],
-            "Start to peak": ["" if np.isnan(h) else span(h) for h in order["rise_h"]],
-            "Lasted": [
-                f"{'' if begins == 'rise' and ends == 'fall' else 'at least '}{span(h)}"
+            "Start to peak": ["" if np.isnan(h) else duration_text(h) for h in order["rise_h"]],
+            "Duration": [
+                f"{'' if begins == 'rise' and ends == 'fall' else 'at least '}{duration_text(h)}"
                 for h, begins, ends in zip(
                     order["duration_h"], order["begins"], order["ends"], strict=True
                 )
@@ -385,140 +384,163 @@ def _how_it_compares(record: _Record) -> str:
         },
         index=pd.Index(range(1, len(order) + 1), name="Rank"),
     )
-    left = f" The other {len(order) - _LISTED} are not listed." if len(order) > _LISTED else ""
-    years = frequency.annual_maxima(record.readings, year="calendar")
+    limited = f" The table lists the {_MAX_LISTED} highest." if len(order) > _MAX_LISTED else ""
+    years = frequency.annual_maxima(report.readings, year="calendar")
     yearly = order.groupby(pd.DatetimeIndex(order["peak_time"]).year).size()
     by_year = join_words(f"{count} in {year}" for year, count in yearly.sort_index().items())
     body = [
-        _p(f"{len(order)} floods: {by_year}.{left}"),
-        _table(table.head(_LISTED), "The highest floods"),
-        _figure(plots.overlay(record.readings, order.head(_LAID))),
+        _p(f"The record has {len(order)} floods: {by_year}.{limited}"),
+        _table(table.head(_MAX_LISTED), "The highest floods"),
+        _figure(plots.overlay(report.readings, order.head(_MAX_OVERLAID))),
     ]
     if years.attrs["years"] >= 2:
-        start = float(record.floods.attrs["start_ft"])
-        body.append(_figure(plots.return_periods(record.readings, start)))
+        start = float(report.floods.attrs["start_ft"])
+        body.append(_figure(plots.return_periods(report.readings, start)))
     return _section("How it compares", *body)
 
 
-def _whole_record(record: _Record) -> str:
-    n = record.summary.numbers
+def _whole_record(report: _Report) -> str:
+    n = report.summary.numbers
     limits = {"flood starts": float(n["flood_start_ft"]), "flood ends": float(n["flood_end_ft"])}
-    body = [_figure(plots.hydrograph(record.readings, thresholds=limits))]
-    if float(n["days"]) >= _JUDGED_DAYS:
-        body.append(_figure(plots.calendar(record.readings, limits["flood starts"])))
-        body.append(_figure(plots.duration_curve(record.readings, thresholds=limits)))
+    body = [_figure(plots.hydrograph(report.readings, thresholds=limits))]
+    if float(n["days"]) >= _MIN_DAYS:
+        body.append(_figure(plots.calendar(report.readings, limits["flood starts"])))
+        body.append(_figure(plots.duration_curve(report.readings, thresholds=limits)))
     return _section("The whole record", *body)
 
 
-def _what_is_missing(record: _Record) -> str:
-    missing = gaps(record.readings)
+def _missing_readings(report: _Report) -> str:
+    missing = gaps(report.readings)
     if missing.empty:
-        return _section("What is missing", _p("No reading of the stage is missing."))
+        return _section("Missing readings", _p("No reading of the stage is missing."))
     longest = missing.nlargest(5, "hours")
     table = pd.DataFrame(
         {
             "From (UTC)": [f"{time:%Y-%m-%d %H:%M}" for time in longest["start"]],
-            "to (UTC)": [f"{time:%Y-%m-%d %H:%M}" for time in longest["end"]],
-            "How long": [span(hours) for hours in longest["hours"]],
+            "To (UTC)": [f"{time:%Y-%m-%d %H:%M}" for time in longest["end"]],
+            "Duration": [duration_text(hours) for hours in longest["hours"]],
             "Readings": [f"{count:,}" for count in longest["readings"]],
         },
         index=pd.Index(range(1, len(longest) + 1), name="Gap"),
     )
-    inside = int((record.floods["longest_gap_h"] > 0).sum())
-    said = (
-        "None of them lies in a flood that was seen."
-        if not inside
-        else (f"Readings are missing in {plural(inside, 'flood')}: the peak may have been higher.")
+    inside = int((report.floods["longest_gap_h"] > 0).sum())
+    effect = (
+        f"Readings are missing in {plural(inside, 'flood')}, so a peak may have been higher."
+        if inside
+        else "None of the gaps is in a recorded flood."
     )
     return _section(
-        "What is missing",
+        "Missing readings",
         _p(
-            f"{int(missing['readings'].sum()):,} readings, in {plural(len(missing), 'gap')}. {said} A"
-            " flood that came and went in a gap is in no list here."
+            f"{int(missing['readings'].sum()):,} readings are missing, in"
+            f" {plural(len(missing), 'gap')}. {effect} A flood that came and went during a gap is"
+            " not on this page."
         ),
         _table(table, "The longest gaps"),
-        _figure(plots.missing(record.readings, [STAGE])),
+        _figure(plots.missing(report.readings, [STAGE])),
     )
 
 
-def _how_good(record: _Record) -> str:
-    found = quality.check(record.readings)
-    flags = found.flags["overall"].to_numpy()
+def _quality(report: _Report) -> str:
+    checked = quality.check(report.readings)
+    flags = checked.flags["overall"].to_numpy()
     failed, suspect = (int((flags == flag).sum()) for flag in (FAIL, SUSPECT))
-    words = (
-        f"Every reading was tested (QARTOD) for spikes, jumps, flat lines, drift and stages where"
-        f" the creek never is, against limits from its own record: {failed:,} fail and"
-        f" {suspect:,} are suspect."
+    text = (
+        "Every reading was tested (QARTOD) for spikes, jumps, flat lines, drift and stages where"
+        f" the creek never is, with limits from its own record: {failed:,} fail and {suspect:,} are"
+        " suspect."
     )
-    if float(record.summary.numbers["days"]) < _JUDGED_DAYS:
-        words += (
-            " This record is short, so its own limits say little: a fault that lasts as long as"
-            " it would pass for the creek."
+    if float(report.summary.numbers["days"]) < _MIN_DAYS:
+        text += (
+            " This record is short, so its limits say little: a fault that lasts as long as the"
+            " record would look like the creek itself."
         )
-    rest = found.intervals[found.intervals["kind"] != "missing"]
-    kinds = [f"{kind}: {text}" for kind, text in zip(rest["kind"], rest["words"], strict=True)]
-    more = f"<li>and {len(kinds) - 10} more</li>" if len(kinds) > 10 else ""
-    items = "".join(f"<li>{escape(each)}</li>" for each in kinds[:10]) + more
+    faults = checked.intervals[checked.intervals["kind"] != "missing"]
+    items = [
+        f"{kind.capitalize()}: {fault}"
+        for kind, fault in zip(faults["kind"], faults["text"], strict=True)
+    ]
+    if len(items) > 10:
+        items[10:] = [f"and {len(items) - 10} more"]
     return _section(
         "How good the record is",
-        _p(words),
-        f"<ul>{items}</ul>" if items else _p("No test finds anything."),
-        _p("Nothing was taken out or changed: what is suspect may be the worst flood of all."),
+        _p(text),
+        _list(items) if items else _p("No test found a fault."),
+        _p(
+            "No reading was removed or changed, because a suspect reading can be the peak of the"
+            " worst flood."
+        ),
     )
 
 
-def _what_cannot_be_said(record: _Record) -> str:
-    years = int(frequency.annual_maxima(record.readings, year="calendar").attrs["years"])
-    items = [
-        "How much water came. Stage is a height; a volume needs the width and speed of the water,"
-        " measured by somebody.",
-        "How high the water stood anywhere else than at the gage, or on your land. Stage is above"
-        " this gage's own datum, and not to be compared with another gage's.",
-        "Why it rose: there is no rain in this record.",
-        frequency.caveat(years),
-        "What comes next. This is a record and no warning: those come from your weather service.",
-    ]
+def _limitations(report: _Report) -> str:
+    years = int(frequency.annual_maxima(report.readings, year="calendar").attrs["years"])
     return _section(
-        "What cannot be said", "<ul>" + "".join(f"<li>{escape(i)}</li>" for i in items) + "</ul>"
+        "What this page cannot tell you",
+        _list(
+            [
+                "How much water came. The stage is a height. The volume also depends on the width"
+                " and the speed of the water, which someone would have to measure.",
+                "How high the water stood anywhere else, for instance on your land. The stage is a"
+                " height above this gage's own datum, and it cannot be compared with another"
+                " gage's.",
+                "Why the creek rose. This record contains no rainfall.",
+                f"How rare such a flood is. {frequency.caveat(years)}",
+                "What comes next. This is a record, not a warning: warnings come from your weather"
+                " service.",
+            ]
+        ),
     )
 
 
-def _source(record: _Record) -> str:
-    attrs, n = record.readings.attrs, record.summary.numbers
-    named = {
-        "Gage": attrs.get("site", "not said"),
-        "Source": attrs.get("source", "not said"),
-        "Licence": attrs.get("licence", "not said"),
-        "Datum": attrs.get("datum", "not said"),
-        "What was done to the readings": attrs.get("processing") or "nothing that is known",
-        "Record": f"{n['start']} to {n['end']}, {n['readings']:,} readings of stage",
+def _source(report: _Report) -> str:
+    attrs, n = report.readings.attrs, report.summary.numbers
+    facts = {
+        "Gage": attrs.get("site", "not stated"),
+        "Source": attrs.get("source", "not stated"),
+        "License": attrs.get("licence", "not stated"),
+        "Datum": attrs.get("datum", "not stated"),
+        "Processing": attrs.get("processing") or "none known",
+        "Record": f"{n['start']} to {n['end']}, {n['readings']:,} readings of the stage",
     }
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in named.items())
-    return _section("Where the readings come from", f"<dl>{rows}</dl>")
+    return _section("Where the readings come from", _facts(facts))
 
 
-# --- pieces of a page -----------------------------------------------------------------------------
+# --- HTML elements --------------------------------------------------------------------------------
 
 
 def _section(title: str, *body: str) -> str:
     return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(body) + "\n</section>"
 
 
-def _p(words: str) -> str:
-    return f"<p>{escape(words)}</p>"
+def _date(time: pd.Timestamp) -> str:
+    return f"{time:%B} {time.day}, {time.year}"
 
 
-def _figure(picture: CaptionedFigure) -> str:
-    """Give a picture that a narrow screen scrolls sideways instead of shrinking its letters."""
-    data = base64.b64encode(picture.png()).decode()
-    width, height = (round(each * 100) for each in picture.figure.get_size_inches())
-    title = escape(picture.title)
-    words = picture.description.replace(STAGE_NOTE, "")  # the page has a section for that
+def _facts(facts: dict[str, str]) -> str:
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+    return f"<dl>{rows}</dl>"
+
+
+def _list(items: list[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+
+
+def _p(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+def _figure(figure: CaptionedFigure) -> str:
+    """Return a figure that a narrow screen scrolls sideways instead of shrinking its text."""
+    data = base64.b64encode(figure.png()).decode()
+    width, height = (round(each * 100) for each in figure.figure.get_size_inches())
+    title = escape(figure.title)
+    description = figure.description.replace(STAGE_NOTE, "")  # A section of the page says this.
     return (
         f'<figure><div class="wide" role="region" tabindex="0" aria-label="{title}">'
         f'<img alt="{title}: described below." width="{width}" height="{height}"'
         f' src="data:image/png;base64,{data}"></div>'
-        f"<figcaption>{escape(' '.join(words.split()))}</figcaption></figure>"
+        f"<figcaption>{escape(' '.join(description.split()))}</figcaption></figure>"
     )
 
 

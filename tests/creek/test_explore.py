@@ -1,4 +1,4 @@
-"""A span chosen by list, by date, by button; and what is left of it where nobody answers."""
+"""A span can be chosen by list, by date and by button; a stored notebook keeps the figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def explorer(three_years: pd.DataFrame) -> Explorer:
 
 def test_it_begins_with_the_whole_record(explorer: Explorer) -> None:
     assert explorer.span == (date(2016, 1, 1), date(2019, 1, 1))
-    assert explorer.picture.numbers["peak_ft"] == 6.63
+    assert explorer.figure.numbers["peak_ft"] == 6.63
     assert repr(explorer) == "<Explorer: 2016-01-01 to 2019-01-01, Plumtree Run, 2016 to 2018>"
 
 
@@ -29,9 +29,9 @@ def test_a_flood_from_the_list(explorer: Explorer) -> None:
     assert explorer._list.options[2] == label, "the highest comes first"
     explorer._list.value = label
     assert explorer.span == (date(2018, 8, 31), date(2018, 9, 1))
-    assert explorer.picture.numbers["readings"] == 576
+    assert explorer.figure.numbers["readings"] == 576
     assert "576 readings" in explorer._shown.value
-    assert explorer.picture.title == "Plumtree Run, 2016 to 2018: 2018-08-31 to 2018-09-01"
+    assert explorer.figure.title == "Plumtree Run, 2016 to 2018: 2018-08-31 to 2018-09-01"
 
 
 def test_two_dates(explorer: Explorer) -> None:
@@ -39,7 +39,7 @@ def test_two_dates(explorer: Explorer) -> None:
     assert explorer.span == (date(2018, 12, 30), date(2019, 1, 1))
     assert explorer._list.value == "The dates below"
     explorer._last.value = date(2018, 12, 31)
-    assert explorer.picture.numbers["end"] == "2018-12-31 23:55 UTC"
+    assert explorer.figure.numbers["end"] == "2018-12-31 23:55 UTC"
 
 
 def test_buttons_move_and_stretch_the_span_within_the_record(explorer: Explorer) -> None:
@@ -68,20 +68,20 @@ def test_buttons_move_and_stretch_the_span_within_the_record(explorer: Explorer)
         (date(2018, 1, 1), None, "A date is empty"),
     ],
 )
-def test_what_cannot_be_shown_is_said_and_the_picture_stays(
+def test_an_error_is_shown_and_the_figure_stays(
     explorer: Explorer, first: date, last: date | None, message: str
 ) -> None:
     explorer.show(date(2018, 8, 1), date(2018, 8, 4))
     before = explorer._shown.value
-    explorer._quiet = True
+    explorer._updating = True
     explorer._first.value = first
-    explorer._quiet = False
+    explorer._updating = False
     explorer._last.value = last
-    assert message in explorer._said.value
-    assert 'role="alert"' in explorer._said.value
+    assert message in explorer._message.value
+    assert 'role="alert"' in explorer._message.value
     assert explorer._shown.value == before
     explorer.show(date(2018, 8, 1), date(2018, 8, 2))
-    assert explorer._said.value == ""
+    assert explorer._message.value == ""
 
 
 def test_every_control_has_a_name_and_none_is_out_of_the_keyboards_reach(
@@ -94,18 +94,18 @@ def test_every_control_has_a_name_and_none_is_out_of_the_keyboards_reach(
     assert all(each.tabbable is not False for each in controls)
 
 
-def test_stored_it_is_a_picture(explorer: Explorer) -> None:
+def test_stored_it_is_a_figure(explorer: Explorer) -> None:
     explorer.show(date(2018, 8, 31), date(2018, 9, 1))
     bundle = explorer._repr_mimebundle_()
     assert bundle["text/plain"] == repr(explorer)
-    assert bundle["text/html"] == explorer.picture.html()
+    assert bundle["text/html"] == explorer.figure.html()
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_another_picture(three_years: pd.DataFrame) -> None:
+def test_another_figure(three_years: pd.DataFrame) -> None:
     explorer = Explorer(three_years, draw=plots.duration_curve)
     explorer.show(date(2018, 8, 31), date(2018, 9, 1))
-    assert explorer.picture.numbers["readings"] == 576
+    assert explorer.figure.numbers["readings"] == 576
 
 
 def test_nothing_to_choose_from(record: Make) -> None:

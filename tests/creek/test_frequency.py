@@ -97,7 +97,7 @@ class TestNote:
             assert text in note
 
     def test_its_range_by_lot(self) -> None:
-        """The largest of three exceeds the level of return period T with probability 1 - (1 - 1/T)^3."""
+        """The largest of three exceeds the level of period T with probability 1 - (1 - 1/T)^3."""
         random = np.random.default_rng(0)
         exceeded = 1 - random.random((100_000, 3)).max(axis=1)  # chance of a year above the largest
         low, high = np.quantile(1 / exceeded, [0.05, 0.95])

@@ -1,4 +1,4 @@
-"""A picture says the same three times: drawn, in words, in numbers."""
+"""A figure tells the same story three times: as an image, in description and in numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from PIL import Image
 from creeklab.creek import plots
 from creeklab.creek.analysis import floods
 from creeklab.creek.plots import CaptionedFigure, hydrograph
-from creeklab.creek.plots.figure_style import STYLES, outline
+from creeklab.creek.plots.figure_style import STYLES, outline_rows
 from creeklab.creek.quality import fault_injection, quality
 from creeklab.creek.readings import samples
 from tests.creek.conftest import Make
@@ -39,9 +39,9 @@ def flood() -> pd.DataFrame:
     return samples.load("plumtree-run-flood-2018-08-31")
 
 
-def texts(picture: CaptionedFigure) -> str:
-    """Give everything that is written on a figure."""
-    figure = picture.figure
+def texts(drawn: CaptionedFigure) -> str:
+    """Return all text on a figure."""
+    figure = drawn.figure
     written = [figure.get_supxlabel()]
     for axes in figure.axes:
         written += [axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()]
@@ -50,7 +50,7 @@ def texts(picture: CaptionedFigure) -> str:
 
 
 def line(axes: Axes) -> tuple[list[str], np.ndarray[Any, Any]]:
-    """Give the times and values of the first line that was drawn."""
+    """Return the times and values of the first line on the axes."""
     drawn = axes.lines[0]
     moments = [f"{num2date(axes.convert_xunits(x)):%d %H:%M}" for x in drawn.get_xdata(orig=True)]
     return moments, np.asarray(drawn.get_ydata(orig=True), dtype=float)
@@ -84,9 +84,9 @@ class TestHydrograph:
             assert text in written
 
     def test_words(self, flood: pd.DataFrame) -> None:
-        words = hydrograph(flood, title="A flood").description
+        description = hydrograph(flood, title="A flood").description
         for text in ("A flood", "577 readings", "0 missing", "1.03 ft", "6.63 ft", "23:30 UTC"):
-            assert text in words
+            assert text in description
 
     def test_every_reading_is_drawn_where_it_belongs(self, flood: pd.DataFrame) -> None:
         moments, values = line(hydrograph(flood).figure.axes[0])
@@ -113,17 +113,17 @@ class TestHydrograph:
         broken["stage_ft"] = np.arange(8.0)
         broken.loc["2018-08-31 12:10", "stage_ft"] = np.nan  # a value
         broken = broken.drop(broken.index[[4, 5]])  # and two rows, from 12:20
-        picture = hydrograph(broken)
-        moments, values = line(picture.figure.axes[0])
+        drawn = hydrograph(broken)
+        moments, values = line(drawn.figure.axes[0])
         np.testing.assert_array_equal(values, [0, 1, np.nan, 3, np.nan, 6, 7])
         assert moments[-2:] == ["31 12:30", "31 12:35"]
-        assert (picture.numbers["readings"], picture.numbers["missing"]) == (5, 1)
+        assert (drawn.numbers["readings"], drawn.numbers["missing"]) == (5, 1)
 
     def test_the_first_of_equal_peaks(self) -> None:
         index = pd.date_range("2018-08-31 12:00", periods=4, freq="5min", tz="UTC")
-        picture = hydrograph(pd.DataFrame({"stage_ft": [1.0, 2.0, 2.0, np.nan]}, index=index))
-        assert picture.numbers["peak_time"] == "2018-08-31 12:05 UTC"
-        assert picture.numbers["end"] == "2018-08-31 12:10 UTC"
+        drawn = hydrograph(pd.DataFrame({"stage_ft": [1.0, 2.0, 2.0, np.nan]}, index=index))
+        assert drawn.numbers["peak_time"] == "2018-08-31 12:05 UTC"
+        assert drawn.numbers["end"] == "2018-08-31 12:10 UTC"
 
     def test_a_late_peak_has_its_label_on_the_left(self, flood: pd.DataFrame) -> None:
         assert hydrograph(flood).figure.axes[0].texts[0].get_ha() == "left"
@@ -131,9 +131,9 @@ class TestHydrograph:
 
     def test_one_reading_without_a_source(self) -> None:
         index = pd.DatetimeIndex(["2018-08-31 12:00"], tz="UTC")
-        picture = hydrograph(pd.DataFrame({"stage_ft": [1.5]}, index=index))
-        assert picture.numbers["peak_ft"] == 1.5
-        assert picture.png()
+        drawn = hydrograph(pd.DataFrame({"stage_ft": [1.5]}, index=index))
+        assert drawn.numbers["peak_ft"] == 1.5
+        assert drawn.png()
 
     def test_nothing_to_draw(self, flood: pd.DataFrame) -> None:
         with pytest.raises(ValueError, match="'stage_ft' has no measured value"):
@@ -144,26 +144,26 @@ class TestHydrograph:
             hydrograph(flood[["stage_ft"]], temperature=True)
 
 
-class TestPicture:
+class TestCaptionedFigure:
     def test_it_is_drawn_on_white_at_twice_its_size(self, flood: pd.DataFrame) -> None:
-        picture = hydrograph(flood)
-        png = picture.png()
+        drawn = hydrograph(flood)
+        png = drawn.png()
         assert png.startswith(b"\x89PNG")
         assert struct.unpack(">II", png[16:24]) == (1800, 800)
-        assert picture.figure.get_facecolor() == (1, 1, 1, 1)
+        assert drawn.figure.get_facecolor() == (1, 1, 1, 1)
 
     def test_in_a_notebook(self, flood: pd.DataFrame) -> None:
-        picture = hydrograph(flood, title="Stage <a> & b")
-        figure = ElementTree.fromstring(picture._repr_html_())
+        drawn = hydrograph(flood, title="Stage <a> & b")
+        figure = ElementTree.fromstring(drawn._repr_html_())
         image, caption = figure.find("img"), figure.find("figcaption")
         assert image is not None
         assert caption is not None
         assert image.get("alt") == "Stage <a> & b: described below."
         assert image.get("width") == "900"
         kind, _, data = image.get("src", "").partition(",")
-        assert (kind, base64.b64decode(data)) == ("data:image/png;base64", picture.png())
-        assert caption.text == picture.description
-        assert repr(picture) == "<Picture: Stage <a> & b>"
+        assert (kind, base64.b64decode(data)) == ("data:image/png;base64", drawn.png())
+        assert caption.text == drawn.description
+        assert repr(drawn) == "<CaptionedFigure: Stage <a> & b>"
 
     def test_nothing_stays_behind_in_pyplot(self, flood: pd.DataFrame) -> None:
         before = plt.get_fignums()
@@ -171,7 +171,7 @@ class TestPicture:
         assert plt.get_fignums() == before
 
 
-# --- every picture --------------------------------------------------------------------------------
+# --- every figure ---------------------------------------------------------------------------------
 
 DRAWN: dict[str, Callable[[pd.DataFrame], CaptionedFigure]] = {
     "hydrograph": lambda year: hydrograph(
@@ -196,15 +196,15 @@ def year(three_years: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module", params=DRAWN)
-def picture(request: pytest.FixtureRequest, year: pd.DataFrame) -> CaptionedFigure:
+def drawn(request: pytest.FixtureRequest, year: pd.DataFrame) -> CaptionedFigure:
     return DRAWN[request.param](year)
 
 
-class TestEveryPicture:
-    def test_its_axes_are_labelled_with_their_units(self, picture: CaptionedFigure) -> None:
+class TestEveryFigure:
+    def test_its_axes_are_labeled_with_their_units(self, drawn: CaptionedFigure) -> None:
         labels = [
             label
-            for axes in picture.figure.axes
+            for axes in drawn.figure.axes
             for label in (axes.get_xlabel(), axes.get_ylabel())
             if label
         ]
@@ -214,29 +214,27 @@ class TestEveryPicture:
         heights = [label for label in labels if label.startswith("Stage")]
         assert all("datum" in label for label in heights)
 
-    def test_it_says_where_it_comes_from_and_what_cannot_be_said(
-        self, picture: CaptionedFigure
-    ) -> None:
-        written = texts(picture)
+    def test_it_states_its_source_and_its_limits(self, drawn: CaptionedFigure) -> None:
+        written = texts(drawn)
         for text in ("USGS 01581752", "U.S. Geological Survey", "Public domain"):
             assert text in written
-        small = " ".join(picture.figure.get_supxlabel().split())
+        small = " ".join(drawn.figure.get_supxlabel().split())
         note = small.partition("government) ")[2]
-        assert re.search(r"\bno\b|\bnot\b|nobody|cannot", note), note
-        assert picture.description.endswith(note)
+        assert re.search(r"\bnot\b|[Nn]obody|cannot", note), note
+        assert drawn.description.endswith(note)
 
-    def test_its_words_say_its_title_and_its_numbers(self, picture: CaptionedFigure) -> None:
-        assert picture.title.split(",")[0] in picture.description
-        assert len(picture.numbers) >= 3
-        said = re.findall(r"\d[\d,.]*\d|\d", picture.description)
-        assert len(said) >= 3
-        for name, value in picture.numbers.items():
+    def test_its_description_has_its_title_and_its_numbers(self, drawn: CaptionedFigure) -> None:
+        assert drawn.title.split(",")[0] in drawn.description
+        assert len(drawn.numbers) >= 3
+        stated = re.findall(r"\d[\d,.]*\d|\d", drawn.description)
+        assert len(stated) >= 3
+        for name, value in drawn.numbers.items():
             assert isinstance(value, int | float | str), name
-            assert value == value, f"{name} is NaN: what is not known has no name here"
+            assert value == value, f"{name} is NaN: unknown numbers must be left out"
             assert not isinstance(value, np.generic), name
 
-    def test_it_can_be_drawn_and_stays_readable_in_grey(self, picture: CaptionedFigure) -> None:
-        image = Image.open(io.BytesIO(picture.png())).convert("L")
+    def test_it_can_be_drawn_and_stays_readable_in_gray(self, drawn: CaptionedFigure) -> None:
+        image = Image.open(io.BytesIO(drawn.png())).convert("L")
         shades = np.asarray(image)
         assert shades.min() < 60
         assert (shades > 250).mean() > 0.3, "on white"
@@ -252,14 +250,14 @@ def test_lines_differ_by_more_than_their_colour() -> None:
 
 @given(
     stage=arrays(np.float64, st.integers(1, 400), elements=st.floats(0, 30) | st.just(np.nan)),
-    most=st.integers(1, 20),
+    max_segments=st.integers(1, 20),
 )
-def test_the_outline_of_a_long_line_loses_no_peak(stage: Any, most: int) -> None:
-    rows = outline(stage, most)
+def test_the_outline_of_a_long_line_loses_no_peak(stage: Any, max_segments: int) -> None:
+    rows = outline_rows(stage, max_segments)
     assert (np.diff(rows) > 0).all()
     assert rows[0] == 0
     assert rows[-1] == stage.size - 1
-    assert rows.size <= 5 * most
+    assert rows.size <= 5 * max_segments
     if not np.isnan(stage).all():
         assert np.nanmax(stage[rows]) == np.nanmax(stage)
         assert np.nanmin(stage[rows]) == np.nanmin(stage)
@@ -267,7 +265,7 @@ def test_the_outline_of_a_long_line_loses_no_peak(stage: Any, most: int) -> None
         assert np.isnan(stage[rows]).any(), "nor where it breaks"
 
 
-# --- each picture ---------------------------------------------------------------------------------
+# --- each figure ----------------------------------------------------------------------------------
 
 
 class TestThresholdsAndQuality:
@@ -290,13 +288,13 @@ class TestThresholdsAndQuality:
         assert np.asarray(mark.get_ydata(orig=True)).tolist() == [4.03]
 
     def test_quality_of_other_readings(self, flood: pd.DataFrame, record: Make) -> None:
-        with pytest.raises(ValueError, match="that of other readings"):
+        with pytest.raises(ValueError, match="belongs to other readings"):
             hydrograph(flood, quality=quality.check(record([1, 2, 3], start="2001-01-01")))
 
     def test_gaps_are_hatched(self, record: Make) -> None:
         drawn = hydrograph(record([1, 2, np.nan, np.nan, 3]))
         assert [patch.get_hatch() for patch in drawn.figure.axes[0].patches] == ["////"]
-        assert "Hatched: 1 time without a reading" in drawn.description
+        assert "Hatched: 1 gap without readings" in drawn.description
 
 
 class TestDurationCurve:
@@ -335,8 +333,8 @@ class TestFloodPage:
     def test_one_that_was_not_seen_whole(self, record: Make) -> None:
         readings = record([3, 4, 3.5, 3])
         drawn = plots.flood_page(readings, floods.find(readings), 1)
-        assert "start was not seen" in drawn.description
-        assert "end was not seen" in drawn.description
+        assert "start was not observed" in drawn.description
+        assert "end was not observed" in drawn.description
         assert "rise_h" not in drawn.numbers
         legend = drawn.figure.axes[0].get_legend()
         assert legend is not None
@@ -350,9 +348,9 @@ class TestFloodPage:
 
 class TestOverlay:
     def test_the_highest_have_lines_of_their_own(self, three_years: pd.DataFrame) -> None:
-        drawn = plots.overlay(three_years, floods.find(three_years), most=2)
+        drawn = plots.overlay(three_years, floods.find(three_years), max_lines=2)
         assert drawn.numbers == {"floods": 74, "flood_55_peak_ft": 6.63, "flood_28_peak_ft": 5.02}
-        assert "The other 72 are thin and grey" in drawn.description
+        assert "The other 72 are thin and gray" in drawn.description
         assert len(drawn.figure.axes[0].lines) == 74 + 1  # and hour 0
         assert drawn.table["flood"].nunique() == 74
 
@@ -430,7 +428,7 @@ class TestMissing:
     def test_nothing_missing(self, flood: pd.DataFrame) -> None:
         drawn = plots.missing(flood)
         assert drawn.numbers["stage_ft_missing"] == 0
-        assert "(0.0 %) in 0 gaps" in drawn.description
+        assert "(0.0%) in 0 gaps" in drawn.description
         assert drawn.png()
 
 
@@ -473,6 +471,6 @@ class TestTemperature:
 
     def test_no_whole_day_and_no_temperature(self, flood: pd.DataFrame, record: Make) -> None:
         short = plots.temperature_cycles(flood[:50])
-        assert "No day was measured well enough" in short.description
+        assert "No season has enough complete days" in short.description
         with pytest.raises(ValueError, match="have no temperature"):
             plots.temperature_cycles(record([1, 2]))

@@ -20,8 +20,8 @@ import pandas as pd
 
 from creeklab.creek.analysis.floods import rise_rates
 from creeklab.creek.readings.time_series import (
-    GAP_FACTOR,
     HOUR,
+    hold_times,
     measured_values,
     sampling_interval,
     seconds,
@@ -85,8 +85,7 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
     time, stage = measured_values(readings)
     at = seconds(time)
     step = sampling_interval(at)
-    held = np.append(np.diff(at), step if at.size > 1 else 0.0)
-    held[held > GAP_FACTOR * step] = step
+    held = hold_times(at, step if at.size > 1 else 0.0)
     total, peak = float(held.sum()), float(stage.max())
     rows = []
     for height in check(marks).values():

@@ -57,7 +57,7 @@ class Summary:
         lines = [
             f"{self.title}: {n['start']} to {n['end']} ({n['days']:,.1f} days).",
             f"{n['readings']:,} readings of stage{step}; {n['missing']:,} are missing"
-            f" ({n['missing_percent']} %), in {n['gaps']} gaps, the longest of"
+            f" ({n['missing_percent']}%), in {n['gaps']} gaps, the longest of"
             f" {n['longest_gap_h']:,.1f} hours."
             if n["missing"]
             else f"{n['readings']:,} readings of stage{step}; none are missing.",

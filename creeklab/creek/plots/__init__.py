@@ -1,7 +1,8 @@
-"""Pictures of the creek, each with the numbers behind it and the same thing said in words.
+"""Figures of the creek, each with a description in words and the numbers behind it.
 
-See :mod:`creeklab.creek.plots.figure_style` for what all of them keep to. A span can be chosen by
-hand with :class:`creeklab.creek.plots.explore.Explorer`.
+All follow the rules in :mod:`creeklab.creek.plots.figure_style`. To choose a span by hand, use
+:class:`creeklab.creek.plots.explore.Explorer`, which is not imported here because ipywidgets takes
+long to load.
 """
 
 from creeklab.creek.plots.data_availability import missing

@@ -1,4 +1,4 @@
-"""What is missing, and when: no picture of a record is honest without it."""
+"""Missing readings, and when they are missing: no figure of a record is honest without this one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from creeklab.creek.plots.figure_style import (
     BLUE,
     BROWN,
-    GREY,
+    GRAY,
     CaptionedFigure,
     Numbers,
     finalize,
@@ -21,7 +21,7 @@ from creeklab.creek.readings.samples import numbers, times
 from creeklab.creek.readings.time_series import gaps, measured_values, sampling_interval, seconds
 
 _HATCHES = ("", "////", "....", "xxxx")
-_COLOURS = (BLUE, BROWN, GREY, "#3b8fc4")
+_COLORS = (BLUE, BROWN, GRAY, "#3b8fc4")
 
 
 def missing(
@@ -34,33 +34,32 @@ def missing(
     readings
         A table of readings.
     columns
-        What was to be measured; default: the first four columns of numbers.
+        The columns to examine; default: the first four columns of numbers.
     title
-        Above the picture.
+        Title of the figure.
 
     Returns
     -------
-    Picture
-        Its numbers, for each column: ``<column>_missing`` readings at the usual step, of rows that
-        are there and of those that are not; ``<column>_gaps`` and ``<column>_longest_gap_h``. Its
-        table: percent missing of each month (UTC), by column.
+    CaptionedFigure
+        Its numbers, for each column: ``<column>_missing``, readings missing at the usual interval
+        (missing values and missing rows); ``<column>_gaps`` and ``<column>_longest_gap_h``. Its
+        table: percent missing in each month (UTC), by column.
 
     Raises
     ------
     ValueError
-        The readings are no table of readings, there is no such column, or nothing of it was
-        measured.
+        If this is not a table of readings, there is no such column, or nothing in it was measured.
     """
     time = times(readings)
     if columns is None:
         usable = [c for c in readings if pd.api.types.is_numeric_dtype(readings[c])]
-        columns = [str(c) for c in usable if readings[c].notna().any()][: len(_COLOURS)]
+        columns = [str(c) for c in usable if readings[c].notna().any()][: len(_COLORS)]
     found = {column: gaps(readings, column) for column in columns}
     if not found:
-        raise ValueError("There is no column in which anything was measured.")
-    title = title or "What is missing, and when"
+        raise ValueError("Nothing was measured in any column, so there is nothing to draw.")
+    title = title or "Missing readings, and when"
     shown: Numbers = {}
-    said = []
+    parts = []
     for column, each in found.items():
         values = numbers(readings, column)
         lost = int(each["readings"].sum())
@@ -71,8 +70,10 @@ def missing(
             f"{column}_longest_gap_h": round(longest, 2),
         }
         share = 100 * lost / (lost + int((~np.isnan(values)).sum()))
-        span = f", the longest of {longest / 24:.1f} days" if len(each) else ""
-        said.append(f"{_name(column)}: {lost:,} readings ({share:.1f} %) in {len(each)} gaps{span}")
+        longest_gap = f", the longest of {longest / 24:.1f} days" if len(each) else ""
+        parts.append(
+            f"{_name(column)}: {lost:,} readings ({share:.1f}%) in {len(each)} gaps{longest_gap}"
+        )
     table = pd.DataFrame({column: _monthly(readings, column) for column in columns})
     figure, (top, bottom) = new_figure(2.9 + 0.35 * len(found), [len(found), 4])
     for row, each in enumerate(found.values()):
@@ -81,9 +82,9 @@ def missing(
         top.broken_barh(
             list(zip(starts, lengths, strict=True)),
             (row - 0.35, 0.7),
-            facecolor=_COLOURS[row],
-            edgecolor=_COLOURS[row],
-            linewidth=1,  # so that the shortest gap shows
+            facecolor=_COLORS[row],
+            edgecolor=_COLORS[row],
+            linewidth=1,  # keeps the shortest gap visible
         )
     top.set_yticks(range(len(found)), [_name(column) for column in found])
     top.set_ylim(len(found) - 0.5, -0.5)
@@ -96,8 +97,8 @@ def missing(
             table[column],
             width,
             align="edge",
-            facecolor="white" if row else _COLOURS[row],
-            edgecolor=_COLOURS[row],
+            facecolor="white" if row else _COLORS[row],
+            edgecolor=_COLORS[row],
             hatch=_HATCHES[row],
             label=_name(column),
         )
@@ -106,27 +107,33 @@ def missing(
     if len(found) > 1:
         bottom.legend(loc="best", fontsize=8)
     time_axis(bottom, time)
-    words = f"{title}. {'; '.join(said)}."
-    note = "What the creek did in a gap nobody knows: a flood may be missing with the readings."
+    description = f"{title}. {'; '.join(parts)}."
+    note = "Nobody knows what the creek did in a gap: a flood may be missing with the readings."
     return finalize(
-        figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
+        figure,
+        readings.attrs,
+        title=title,
+        description=description,
+        numbers=shown,
+        note=note,
+        table=table,
     )
 
 
 def _monthly(readings: pd.DataFrame, column: str) -> pd.Series:
-    """Give the percent of each month, as far as it is in the record, that is missing."""
+    """Return the percentage missing in each month, as far as the month is in the record."""
     time = times(readings)
     every = seconds(time)
     step = sampling_interval(every) if every.size > 1 else 1.0
-    there, _ = measured_values(readings, column)
+    measured, _ = measured_values(readings, column)
     month = time.tz_localize(None).to_numpy(dtype="datetime64[M]")
     months = np.arange(month[0], month[-1] + 1)
     edges = np.append(months, months[-1] + 1).astype("datetime64[s]").astype(np.int64)
     inside = np.clip(edges, every[0], every[-1] + step)
-    fits = np.diff(inside) / step
-    counted = np.histogram(seconds(there), edges)[0]
+    expected = np.diff(inside) / step
+    counted = np.histogram(seconds(measured), edges)[0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        percent = np.clip(100 * (1 - counted / fits), 0, 100)
+        percent = np.clip(100 * (1 - counted / expected), 0, 100)
     return pd.Series(percent.round(2), index=pd.DatetimeIndex(months, name="month").as_unit("s"))
 
 

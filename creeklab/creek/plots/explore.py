@@ -1,10 +1,9 @@
-"""Choose a span of a record by hand, and see the picture of it.
+"""Choose a span of a record by hand, and see a figure of it.
 
-Everything can be reached by the keyboard and has a label: a list of the floods, two dates, and
-four buttons that move the span or change its length. (JupyterLab keeps the arrow keys to itself:
-there Space opens the list.) The picture comes with its words, so whoever hears a page instead of
-seeing it learns what has changed. In a stored notebook, where no kernel answers, the picture that
-was shown last stays.
+All controls have a label and work with the keyboard: a list of the floods, two dates, and four
+buttons that move the span or change its length. (JupyterLab uses the arrow keys itself; there,
+Space opens the list.) The figure comes with its description, so a screen reader announces what has
+changed. In a stored notebook without a kernel, the last figure stays.
 """
 
 from __future__ import annotations
@@ -21,36 +20,36 @@ from creeklab.creek.plots.figure_style import CaptionedFigure
 from creeklab.creek.plots.stage import hydrograph
 from creeklab.creek.readings.samples import times
 
-_WHOLE, _OWN = "The whole record", "The dates below"
+_WHOLE, _CUSTOM = "The whole record", "The dates below"
 _DAY = timedelta(days=1)
 
 Span = tuple[date, date]
 
 
 class Explorer:
-    """A picture of a span of days that can be chosen.
+    """A figure of a span of days, with controls to choose the span.
 
     Parameters
     ----------
     readings
         A table of readings.
     floods
-        What :func:`creeklab.creek.analysis.floods.find` gave, for the list of spans to choose from.
+        Floods from :func:`creeklab.creek.analysis.floods.find`, offered as spans to choose.
     draw
-        Makes a picture of the readings of a span; default: a hydrograph.
+        Returns a figure of the readings in a span; default: a hydrograph.
 
     Attributes
     ----------
-    picture : Picture
-        What is shown.
+    figure : CaptionedFigure
+        The current figure.
 
     Raises
     ------
     ValueError
-        The readings are no table of readings, or cannot be drawn.
+        If this is not a table of readings, or it cannot be drawn.
     """
 
-    picture: CaptionedFigure
+    figure: CaptionedFigure
 
     def __init__(
         self,
@@ -61,11 +60,11 @@ class Explorer:
     ) -> None:
         time = times(readings)
         if time.empty:
-            raise ValueError("These readings have no rows: there is no span to choose.")
+            raise ValueError("These readings have no rows, so there is no span to choose.")
         self._readings, self._draw = readings.set_axis(time, axis=0), draw
         self._readings.attrs = dict(readings.attrs)
         self._record: Span = (time[0].date(), time[-1].date())
-        self._spans: dict[str, Span | None] = {_WHOLE: self._record, _OWN: None}
+        self._spans: dict[str, Span | None] = {_WHOLE: self._record, _CUSTOM: None}
         if floods is not None:
             for number, each in floods.sort_values("peak_ft", ascending=False).iterrows():
                 label = f"Flood {number}: {each['peak_time']:%Y-%m-%d}, {each['peak_ft']:.2f} ft"
@@ -76,30 +75,30 @@ class Explorer:
             widgets.DatePicker(
                 description=name, style=wide, min=self._record[0], max=self._record[1]
             )
-            for name in ("From (UTC)", "to, included")
+            for name in ("From (UTC)", "to, inclusive")
         )
         self._buttons = [
             widgets.Button(description=name, tooltip=tip)
             for name, tip in (
                 ("Earlier", "Move the span back by its length"),
-                ("Later", "Move the span on by its length"),
+                ("Later", "Move the span forward by its length"),
                 ("Shorter", "Show the middle half of the span"),
-                ("Longer", "Show a span of twice the length"),
+                ("Longer", "Show a span that is twice as long"),
             )
         ]
         wide_html = widgets.Layout(width="100%", min_width="0")
-        self._said, self._shown = (widgets.HTML(layout=wide_html) for _ in range(2))
+        self._message, self._shown = (widgets.HTML(layout=wide_html) for _ in range(2))
         row = widgets.Layout(flex_flow="row wrap")
         self._box = widgets.VBox(
             [
                 self._list,
                 widgets.HBox([self._first, self._last], layout=row),
                 widgets.HBox(self._buttons, layout=row),
-                self._said,
+                self._message,
                 self._shown,
             ]
         )
-        self._quiet = False
+        self._updating = False
         self.show(*self._record)
         self._list.observe(self._on_list, "value")
         self._first.observe(self._on_dates, "value")
@@ -109,17 +108,16 @@ class Explorer:
 
     @property
     def span(self) -> Span:
-        """The first and the last day that are shown, both included, in UTC."""
+        """The first and the last day of the span, both inclusive, in UTC."""
         return self._first.value, self._last.value
 
     def show(self, first: date, last: date) -> None:
-        """Show the days from one to another, both included.
+        """Show the days from ``first`` to ``last``, both inclusive.
 
         Raises
         ------
         ValueError
-            The span ends before it begins, or nothing in it was measured. What was shown before
-            stays.
+            If the span ends before it begins, or nothing in it was measured. The figure then stays.
         """
         if last < first:
             raise ValueError(f"The span ends ({last}) before it begins ({first}).")
@@ -131,54 +129,54 @@ class Explorer:
         part.attrs = dict(self._readings.attrs)
         if (first, last) != self._record and "title" in part.attrs:
             part.attrs["title"] += f": {first} to {last}"
-        self.picture = self._draw(part)
-        self._quiet = True
+        self.figure = self._draw(part)
+        self._updating = True
         self._first.value, self._last.value = first, last
         named = [label for label, span in self._spans.items() if span == (first, last)]
         if self._spans[self._list.value] != (first, last):
-            self._list.value = named[0] if named else _OWN
-        self._quiet = False
-        self._said.value = ""
-        self._shown.value = self.picture.html()
+            self._list.value = named[0] if named else _CUSTOM
+        self._updating = False
+        self._message.value = ""
+        self._shown.value = self.figure.html()
 
-    def _try(self, first: date | None, last: date | None) -> None:
-        """Show a span that somebody chose; say what is wrong with it instead of raising."""
+    def _show_or_explain(self, first: date | None, last: date | None) -> None:
+        """Show a span that the user chose; display an error instead of raising it."""
         try:
             if first is None or last is None:
-                raise ValueError("A date is empty.")
+                raise ValueError("A date is empty. Choose both dates.")
             self.show(first, last)
         except ValueError as error:
-            self._said.value = f'<p role="alert"><strong>{escape(str(error))}</strong></p>'
+            self._message.value = f'<p role="alert"><strong>{escape(str(error))}</strong></p>'
 
     def _on_list(self, change: Any) -> None:
         span = self._spans[change["new"]]
-        if not self._quiet and span is not None:
-            self._try(*span)
+        if not self._updating and span is not None:
+            self._show_or_explain(*span)
 
     def _on_dates(self, _: Any) -> None:
-        if not self._quiet:
-            self._try(*self.span)
+        if not self._updating:
+            self._show_or_explain(*self.span)
 
     def _on_button(self, button: Any) -> None:
         first, last = self.span
         if first is None or last is None or last < first:
-            self._try(first, last)
+            self._show_or_explain(first, last)
             return
-        long = (last - first).days + 1
+        length = (last - first).days + 1
         moved = {
-            "Earlier": (first - long * _DAY, last - long * _DAY),
-            "Later": (first + long * _DAY, last + long * _DAY),
-            "Shorter": (first + long // 4 * _DAY, last - long // 4 * _DAY),
-            "Longer": (first - -(-long // 2) * _DAY, last + long // 2 * _DAY),
+            "Earlier": (first - length * _DAY, last - length * _DAY),
+            "Later": (first + length * _DAY, last + length * _DAY),
+            "Shorter": (first + length // 4 * _DAY, last - length // 4 * _DAY),
+            "Longer": (first - -(-length // 2) * _DAY, last + length // 2 * _DAY),
         }[button.description]
-        self._try(max(moved[0], self._record[0]), min(moved[1], self._record[1]))
+        self._show_or_explain(max(moved[0], self._record[0]), min(moved[1], self._record[1]))
 
     def __repr__(self) -> str:
         first, last = self.span
-        return f"<Explorer: {first} to {last}, {self.picture.title}>"
+        return f"<Explorer: {first} to {last}, {self.figure.title}>"
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         data: dict[str, Any] = dict(self._box._repr_mimebundle_(**options))
         data["text/plain"] = repr(self)
-        data["text/html"] = self.picture.html()
+        data["text/html"] = self.figure.html()
         return data

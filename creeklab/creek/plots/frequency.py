@@ -1,4 +1,4 @@
-"""How often so high: plotting positions of annual maxima and of peaks over a threshold."""
+"""How often floods happen: plotting positions of annual maxima and of peaks over a threshold."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from creeklab.creek.plots.figure_style import (
 def return_periods(
     readings: pd.DataFrame, threshold: float, *, title: str | None = None
 ) -> CaptionedFigure:
-    """Draw the highest stages against their empirical return periods, and no curve through them.
+    """Draw the highest stages against their empirical return periods, without a curve through them.
 
     Parameters
     ----------
     readings
         A table of readings.
     threshold
-        Peaks above it are drawn beside the annual maxima; in feet.
+        Peaks above it, in feet, are drawn together with the annual maxima.
     title
-        Above the picture.
+        Title of the figure.
 
     Returns
     -------
-    Picture
+    CaptionedFigure
         Its numbers: ``years`` (complete ones), ``measured_years``, ``peaks`` above the threshold,
         ``highest_ft``. Its table: ``kind``, ``rank``, ``peak_ft``, ``peak_time`` and
         ``return_period_years``.
@@ -42,14 +42,14 @@ def return_periods(
     Raises
     ------
     ValueError
-        The threshold is no number, nothing was measured, or nothing is above the threshold.
+        If the threshold is not a number, nothing was measured, or nothing is above the threshold.
     """
     yearly = annual_maxima(readings, year="calendar")
     peaks = peaks_over_threshold(readings, threshold)
     if peaks.empty:
-        raise ValueError(f"Nothing in this record is above {threshold} ft: take a lower threshold.")
+        raise ValueError(f"Nothing in this record is above {threshold} ft. Use a lower threshold.")
     ranked = yearly.dropna(subset="rank")
-    title = title or "How often the creek got so high"
+    title = title or "How often the creek got this high"
     columns = ["rank", "peak_ft", "peak_time", "return_period_years"]
     table = pd.concat(
         [
@@ -104,7 +104,7 @@ def return_periods(
     axes.text(
         0.985,
         0.05,
-        "hatched: longer than the record.\nNothing is known there.",
+        "hatched: longer than the record,\nso nothing is known",
         transform=axes.transAxes,
         ha="right",
         fontsize=8,
@@ -115,16 +115,16 @@ def return_periods(
     axes.set_xlabel("Empirical (Weibull) return period (years)")
     axes.set_ylabel(STAGE_LABEL)
     axes.legend(loc="upper left", fontsize=8)
-    words = (
-        f"{title}: {plural(len(peaks), 'peak')} above {threshold:g} ft in {years:.2f} measured years,"
-        f" the highest {shown['highest_ft']} ft; and the maxima of {complete} complete years"
-        f" ({', '.join(f'{year}: {ft:.2f} ft' for year, ft in ranked['peak_ft'].items())})."
+    description = (
+        f"{title}: {plural(len(peaks), 'peak')} above {threshold:g} ft in {years:.2f} measured"
+        f" years, the highest at {shown['highest_ft']} ft, and the maxima of {complete} complete"
+        f" years ({', '.join(f'{year}: {ft:.2f} ft' for year, ft in ranked['peak_ft'].items())})."
     )
     return finalize(
         figure,
         readings.attrs,
         title=title,
-        words=words,
+        description=description,
         numbers=shown,
         note=f"{caveat(complete)} {STAGE_NOTE}",
         table=table,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import calendar as months_of
+import calendar as month_names
 
 import numpy as np
 import pandas as pd
@@ -23,36 +23,36 @@ from creeklab.creek.readings.samples import times
 from creeklab.creek.readings.time_series import measured_values, sampling_interval, seconds
 
 _DAY = 86400.0
-_WHOLE = 0.9  # of a day that has to be measured not to be called partly missing
+_COMPLETE_SHARE = 0.9  # A day with fewer readings is partly missing.
 _QUARTERS = ("Dec to Feb", "Mar to May", "Jun to Aug", "Sep to Nov")
 
 
 def calendar(
     readings: pd.DataFrame, threshold: float | None = None, *, title: str | None = None
 ) -> CaptionedFigure:
-    """Draw the highest stage of each day, one row for a month; a day is one of UTC.
+    """Draw the highest stage of each day (UTC), with one row per month.
 
     Parameters
     ----------
     readings
         A table of readings.
     threshold
-        Days above it, in feet, have a dot.
+        Days above it, in feet, are marked with a dot.
     title
-        Above the picture.
+        Title of the figure.
 
     Returns
     -------
-    Picture
+    CaptionedFigure
         Its numbers: ``days`` with a reading, ``days_missing`` without, ``days_partly_missing``,
-        ``highest_day`` and ``highest_ft``, and with a threshold ``days_above``. Its table has for
-        each month ``days`` with a reading, ``median_ft`` and ``highest_ft`` of their maxima, and
+        ``highest_day`` and ``highest_ft``, and with a threshold ``days_above``. Its table has, for
+        each month, ``days`` with a reading, ``median_ft`` and ``highest_ft`` of their maxima, and
         ``days_above``.
 
     Raises
     ------
     ValueError
-        The readings are no table of readings, or nothing was measured.
+        If this is not a table of readings, or nothing was measured.
     """
     time, stage = measured_values(readings)
     every = times(readings)
@@ -61,7 +61,7 @@ def calendar(
     daily = daily.reindex(days)
     highest = daily["max"].to_numpy(dtype=np.float64)
     step = sampling_interval(seconds(time)) if time.size > 1 else _DAY
-    part = daily["count"].fillna(0).to_numpy() < _WHOLE * _DAY / step
+    part = daily["count"].fillna(0).to_numpy() < _COMPLETE_SHARE * _DAY / step
     gone = np.isnan(highest)
     above = highest > threshold if threshold is not None else np.zeros(highest.size, dtype=bool)
     title = title or "The highest stage of each day"
@@ -144,21 +144,23 @@ def calendar(
         "highest_day": f"{days[top]:%Y-%m-%d}",
         "highest_ft": float(highest[top]),
     }
-    words = (
+    description = (
         f"{title}, {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}: the highest of {shown['days']} days"
-        f" is {shown['highest_day']} with {highest[top]:.2f} ft; on half of the days the stage"
+        f" is {shown['highest_day']}, with {highest[top]:.2f} ft; on half of the days, the stage"
         f" stays below {np.nanmedian(highest):.2f} ft. Nothing was measured on"
-        f" {shown['days_missing']} days (hatched), and {shown['days_partly_missing']} are partly"
-        " missing."
+        f" {shown['days_missing']} days (hatched), and {shown['days_partly_missing']} days are"
+        " partly missing."
     )
     if threshold is not None:
         shown["days_above"] = int(above.sum())
-        words += f" {int(above.sum())} days get above {threshold:g} ft (dots)."
+        description += f" The stage exceeds {threshold:g} ft on {int(above.sum())} days (dots)."
         if above.any():
             wettest = pd.Series(above).groupby(month).sum()
-            name = months_of.month_name[int(wettest.index[int(wettest.argmax())])]
-            words += f" Most of them are in {name}."
-    return finalize(figure, readings.attrs, title=title, words=words, numbers=shown, table=table)
+            name = month_names.month_name[int(wettest.index[int(wettest.argmax())])]
+            description += f" {name} has most of them."
+    return finalize(
+        figure, readings.attrs, title=title, description=description, numbers=shown, table=table
+    )
 
 
 def _month_names(days: pd.DatetimeIndex) -> list[str]:
@@ -176,45 +178,47 @@ def temperature_cycles(
     zone: str = "UTC",
     title: str | None = None,
 ) -> CaptionedFigure:
-    """Draw the year and the day of a temperature.
+    """Draw how a temperature changes over the year and over the day.
 
-    Above: the median of each month of the year, with what lies between its lowest and its highest
-    tenth. Below: how far it is from the mean of its day at each hour, by season; only of days of
-    which nine tenths were measured.
+    The upper panel shows the median of each month and the range between its lowest and highest
+    tenth. The lower panel shows the difference from the mean of the day at each hour, by season; it
+    uses only days of which at least nine tenths were measured.
 
     Parameters
     ----------
     readings
         A table of readings.
     column
-        Which temperature; default: the first column whose name ends in ``temperature_degC``.
+        The temperature; default: the first column whose name ends in ``temperature_degC``.
     zone
-        The time zone of the hours and days: the sun keeps to local time.
+        The time zone of the hours and days, because the sun follows local time.
     title
-        Above the picture.
+        Title of the figure.
 
     Returns
     -------
-    Picture
-        Its numbers: ``coldest_month`` and ``warmest_month`` (median) with their ``_degC``, and for
-        each season that has days ``swing_<season>_degC``, from the coldest to the warmest hour, and
-        ``warmest_hour_<season>``. Its table: for each month ``low_degC``, ``median_degC``,
+    CaptionedFigure
+        Its numbers: ``coldest_month`` and ``warmest_month`` (by median) with their ``_degC``, and
+        for each season that has days ``swing_<season>_degC``, from the coldest to the warmest hour,
+        and ``warmest_hour_<season>``. Its table: for each month ``low_degC``, ``median_degC``,
         ``high_degC`` and ``readings``.
 
     Raises
     ------
     ValueError
-        There is no such temperature, or nothing of it was measured.
+        If there is no such temperature, or nothing of it was measured.
     """
     if column is None:
         found = [str(c) for c in readings if str(c).endswith("temperature_degC")]
         if not found:
-            raise ValueError("These readings have no temperature (a column ..temperature_degC).")
+            raise ValueError(
+                "These readings have no temperature: no column ends in temperature_degC."
+            )
         column = found[0]
     utc, values = measured_values(readings, column)
     time = utc.tz_convert(zone)
-    what = column.removesuffix("_degC").replace("_", " ")
-    title = title or f"The year and the day of the {what}"
+    name = column.removesuffix("_degC").replace("_", " ")
+    title = title or f"The {name} over the year and the day"
     by_month = pd.Series(values).groupby(np.asarray(time.month))
     table = by_month.quantile(np.array([0.1, 0.5, 0.9])).unstack()
     table.columns = pd.Index(["low_degC", "median_degC", "high_degC"])
@@ -223,12 +227,12 @@ def temperature_cycles(
     middle = table["median_degC"]
     cold, warm = (int(table.index[int(row)]) for row in (middle.argmin(), middle.argmax()))
     shown: Numbers = {
-        "coldest_month": months_of.month_name[cold],
+        "coldest_month": month_names.month_name[cold],
         "coldest_month_degC": round(float(middle[cold]), 2),
-        "warmest_month": months_of.month_name[warm],
+        "warmest_month": month_names.month_name[warm],
         "warmest_month_degC": round(float(middle[warm]), 2),
     }
-    words = (
+    description = (
         f"{title}: {shown['coldest_month']} is coldest (median {middle[cold]:.1f} °C),"
         f" {shown['warmest_month']} warmest ({middle[warm]:.1f} °C)."
     )
@@ -245,16 +249,16 @@ def temperature_cycles(
         label="8 of 10 readings",
     )
     top.plot(rows.index, rows["median_degC"], "o-", color="black", label="median")
-    top.set_xticks(range(1, 13), [months_of.month_abbr[m] for m in range(1, 13)])
+    top.set_xticks(range(1, 13), [month_names.month_abbr[m] for m in range(1, 13)])
     top.set_xlim(0.5, 12.5)
-    top.set_ylabel(f"{what.capitalize()} (°C)")
+    top.set_ylabel(f"{name.capitalize()} (°C)")
     top.legend(loc="upper left", fontsize=8)
     swings = []
     for style, (season, hourly) in zip(STYLES, _diel(time, values).items(), strict=False):
         key = season.replace(" ", "_").lower()
         swing, hour = float(np.ptp(hourly)), int(np.argmax(hourly))
         shown |= {f"swing_{key}_degC": round(swing, 2), f"warmest_hour_{key}": hour}
-        swings.append(f"{swing:.1f} °C in {season} (warmest at {hour} h)")
+        swings.append(f"{swing:.1f} °C in {season} (warmest at {hour}:00)")
         bottom.plot(np.arange(24), hourly, markersize=4, label=season, **style)
     bottom.axhline(0, color="black", linewidth=0.8)
     bottom.set_xticks(range(0, 25, 3))
@@ -262,20 +266,28 @@ def temperature_cycles(
     bottom.set_ylabel("Difference from\nthe mean of the day (°C)")
     if swings:
         bottom.legend(loc="upper left", fontsize=8, ncols=2, handlelength=4)
-        words += f" From its coldest to its warmest hour a day swings by {join_words(swings)}."
+        description += (
+            f" The average swing from the coldest to the warmest hour is {join_words(swings)}."
+        )
     else:
-        words += " No day was measured well enough to say how it swings."
-    note = f"This is the {what}, where that thermometer hangs, and no other temperature."
+        description += " No season has enough complete days to show a daily swing."
+    note = f"This is the {name} at the thermometer, which is not the temperature anywhere else."
     return finalize(
-        figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
+        figure,
+        readings.attrs,
+        title=title,
+        description=description,
+        numbers=shown,
+        note=note,
+        table=table,
     )
 
 
 def _diel(time: pd.DatetimeIndex, values: Floats) -> dict[str, Floats]:
-    """Give for each season 24 mean differences from the mean of the day."""
+    """Return, for each season, 24 mean differences from the mean of the day."""
     day = time.tz_localize(None).to_numpy(dtype="datetime64[D]")
     at = seconds(time)
-    whole = _WHOLE * _DAY / sampling_interval(at) if at.size > 1 else np.inf
+    whole = _COMPLETE_SHARE * _DAY / sampling_interval(at) if at.size > 1 else np.inf
     table = pd.DataFrame({"day": day, "value": values, "hour": np.asarray(time.hour)})
     by_day = table.groupby("day")["value"]
     table["value"] -= by_day.transform("mean")

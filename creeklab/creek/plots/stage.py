@@ -1,4 +1,4 @@
-"""The stage itself: against time, and how much of the time it is how high."""
+"""The stage: against time, and the share of time that it spends at or above each height."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from creeklab.creek.plots.figure_style import (
     CaptionedFigure,
     Floats,
     Numbers,
+    draw_levels,
+    draw_line,
     finalize,
     hatch_gaps,
     join_words,
-    landmark,
-    levels,
-    line,
-    moment,
+    landmark_text,
     new_figure,
     plural,
     time_axis,
+    time_text,
 )
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.quality.quality import Quality
 from creeklab.creek.readings.samples import STAGE, TEMPERATURE, numbers, times
 from creeklab.creek.readings.time_series import gaps, measured_values
 
-# Marker and colour of a flag: its shape tells it.
+# Name, marker and color of each flag; the shape of the marker is enough to tell them apart.
 _FLAGS = {SUSPECT: ("suspect", "^", "#e69f00"), FAIL: ("fail", "X", "#b00020")}
 
-# Percent of the time, and how much of a year that is.
+# A percentage of the time, and how much of a year that is.
 _SHARES = {
     0.01: "53 minutes",
     0.1: "9 hours",
@@ -56,81 +56,82 @@ def hydrograph(
     thresholds: Mapping[str, float] | None = None,
     quality: Quality | None = None,
 ) -> CaptionedFigure:
-    """Draw stage against time (UTC), with its peak; what is missing is hatched.
+    """Draw stage against time (UTC), with its peak; gaps are hatched.
 
     Parameters
     ----------
     readings
         A table of readings (see :mod:`creeklab.creek.readings.samples`) with a column ``stage_ft``.
-        Its ``attrs``, where :func:`~creeklab.creek.readings.samples.load` set them, give title and
-        source.
+        Its ``attrs``, if set, give title and source.
     title
-        Above the picture. Default: the title of the sample.
+        Title of the figure. Default: the title of the readings.
     temperature
         Add a second panel with ``water_temperature_degC``.
     thresholds
-        Stages with a name to draw as lines: where a flood starts and ends, landmarks.
+        Named stages to draw as lines: where a flood starts and ends, landmarks.
     quality
-        What :func:`creeklab.creek.quality.quality.check` found in these readings, or in the longer
-        record that they are from: what is suspect, or failed, is marked.
+        The result of :func:`creeklab.creek.quality.quality.check` for these readings, or for the
+        longer record that they are from: suspect and failed readings are marked.
 
     Returns
     -------
-    Picture
+    CaptionedFigure
         Its numbers: ``readings`` (with a stage), ``missing`` (without), ``start``, ``end``,
         ``start_ft``, ``end_ft``, ``lowest_ft``, ``peak_ft``, ``peak_time`` (the first of equal
         peaks); with temperature also ``coldest_degC`` and ``warmest_degC``; with quality
-        ``suspect`` and ``fail``. With thresholds its table is that of
+        ``suspect`` and ``fail``. With thresholds, its table is that of
         :func:`creeklab.creek.analysis.landmarks.above`.
 
     Raises
     ------
     ValueError
-        The readings are no table of readings, nothing was measured, or the quality is that of
-        other readings.
+        If this is not a table of readings, nothing was measured, or the quality belongs to other
+        readings.
     """
     time, stage = times(readings), numbers(readings, STAGE)
-    there = _measured(stage, STAGE)
-    first, last, peak = there[0], there[-1], int(np.nanargmax(stage))
+    measured = _measured(stage, STAGE)
+    first, last, peak = measured[0], measured[-1], int(np.nanargmax(stage))
     title = title or readings.attrs.get("title", "Stage of the creek")
     shown: Numbers = {
-        "readings": len(there),
-        "missing": len(stage) - len(there),
-        "start": moment(time[first]),
-        "end": moment(time[last]),
+        "readings": len(measured),
+        "missing": len(stage) - len(measured),
+        "start": time_text(time[first]),
+        "end": time_text(time[last]),
         "start_ft": float(stage[first]),
         "end_ft": float(stage[last]),
         "lowest_ft": float(np.nanmin(stage)),
         "peak_ft": float(stage[peak]),
-        "peak_time": moment(time[peak]),
+        "peak_time": time_text(time[peak]),
     }
-    words = (
-        f"{title}, {shown['start']} to {shown['end']}: {len(there):,} readings of stage,"
+    description = (
+        f"{title}, {shown['start']} to {shown['end']}: {len(measured):,} readings of stage,"
         f" {shown['missing']:,} missing. Stage starts at {stage[first]:.2f} ft, peaks at"
         f" {stage[peak]:.2f} ft on {shown['peak_time']} and ends at {stage[last]:.2f} ft;"
         f" the lowest is {np.nanmin(stage):.2f} ft."
     )
     figure, panels = new_figure(5.4 if temperature else 4, [2, 1] if temperature else [1])
     top, bottom = panels[0], panels[-1]
-    line(top, time, stage, BLUE)
+    draw_line(top, time, stage, BLUE)
     top.set_ylabel(STAGE_LABEL)
     missing = gaps(readings)
     hatch_gaps(top, missing)
     if len(missing):
-        words += f" Hatched: {plural(len(missing), 'time')} without a reading."
+        description += f" Hatched: {plural(len(missing), 'gap')} without readings."
     if quality is not None:
         flagged = _flags(top, time, stage, quality)
         shown |= flagged
-        words += f" Marked: {flagged['suspect']} suspect readings, {flagged['fail']} that fail."
+        description += (
+            f" Marked: {flagged['suspect']} suspect readings and {flagged['fail']} that fail."
+        )
     table = None
     if thresholds:
-        levels(top, thresholds)
+        draw_levels(top, thresholds)
         table = landmarks.above(readings, thresholds)
         spans = [
-            f"{each['hours']:,.1f} hours above {landmark(str(name), each['landmark_ft'])}"
+            f"{each['hours']:,.1f} hours above {landmark_text(str(name), each['landmark_ft'])}"
             for name, each in table.iterrows()
         ]
-        words += f" It is {join_words(spans)}."
+        description += f" It spends {join_words(spans)}."
     top.plot(time[[peak]], stage[[peak]], "o", color="black", markersize=5)
     late = time[peak] - time[0] > time[-1] - time[peak]
     top.annotate(
@@ -147,11 +148,13 @@ def hydrograph(
         _measured(water, TEMPERATURE)
         coldest, warmest = float(np.nanmin(water)), float(np.nanmax(water))
         shown |= {"coldest_degC": coldest, "warmest_degC": warmest}
-        words += f" The water has between {coldest:.1f} and {warmest:.1f} °C."
-        line(bottom, time, water, BROWN)
+        description += f" The water temperature is between {coldest:.1f} and {warmest:.1f} °C."
+        draw_line(bottom, time, water, BROWN)
         bottom.set_ylabel("Water (°C)")
     time_axis(bottom, time)
-    return finalize(figure, readings.attrs, title=title, words=words, numbers=shown, table=table)
+    return finalize(
+        figure, readings.attrs, title=title, description=description, numbers=shown, table=table
+    )
 
 
 def duration_curve(
@@ -163,31 +166,30 @@ def duration_curve(
     """Draw how much of the measured time the stage is at or above each height.
 
     The n-th highest of N readings is reached in n / (N + 1) of the time. Every measured reading
-    counts the same, and what was not measured counts nothing: where a sensor fails in floods, the
-    curve is too low.
+    counts the same, and gaps do not count: if a sensor fails during floods, the curve is too low.
 
     Parameters
     ----------
     readings
         A table of readings.
     title
-        Above the picture.
+        Title of the figure.
     thresholds
-        Stages with a name to draw as lines.
+        Named stages to draw as lines.
 
     Returns
     -------
-    Picture
-        Its numbers: ``readings``, and ``reached_<p>_percent_ft`` for some percentages p; those that
-        the record is too short for are left out. Its table has all of them.
+    CaptionedFigure
+        Its numbers: ``readings``, and ``reached_<p>_percent_ft`` for some percentages p, without
+        those for which the record is too short. Its table has all of them.
 
     Raises
     ------
     ValueError
-        The readings are no table of readings, or nothing was measured.
+        If this is not a table of readings, or nothing was measured.
     """
     _, stage = measured_values(readings)
-    title = title or "How much of the time the creek is how high"
+    title = title or "How much of the time the creek is this high or higher"
     ordered = np.sort(stage)[::-1]
     percent = 100 * np.arange(1, stage.size + 1) / (stage.size + 1)
     wanted = [p for p in _PERCENTS if percent[0] <= p <= percent[-1]]
@@ -197,49 +199,57 @@ def duration_curve(
     )
     shown: Numbers = {"readings": int(stage.size)}
     shown |= {f"reached_{p:g}_percent_ft": float(ft) for p, ft in table["stage_ft"].items()}
-    said = [
-        f"{ft:.2f} ft in {p:g} %"
+    parts = [
+        f"{ft:.2f} ft in {p:g}%"
         for p, ft in table["stage_ft"].items()
         if p in (0.01, 0.1, 1, 10, 50)
     ]
-    words = f"{title}: the stage is at or above {join_words(said)} of the measured time."
+    description = f"{title}: the stage is at or above {join_words(parts)} of the measured time."
     figure, (axes,) = new_figure(4.4)
     rows = np.unique(np.geomspace(1, stage.size, 2000).astype(np.intp)) - 1
     axes.plot(percent[rows], ordered[rows], color=BLUE, linewidth=2, drawstyle="steps-post")
     dots = table[table.index <= 50]
     axes.plot(dots.index, dots["stage_ft"], "o", color="black", markersize=4)
     axes.set_ylabel(STAGE_LABEL)
-    axes.set_xlabel("Percent of the measured time at or above that stage, and of a year")
+    axes.set_xlabel(
+        "Percent of the measured time at or above this stage, and how much of a year that is"
+    )
     _share_axis(axes, float(percent[0]))
     if thresholds:
-        levels(axes, thresholds)
-    note = f"Only of {stage.size:,} measured readings, not of the years to come. {STAGE_NOTE}"
+        draw_levels(axes, thresholds)
+    note = f"Based on {stage.size:,} measured readings; the years to come may differ. {STAGE_NOTE}"
     return finalize(
-        figure, readings.attrs, title=title, words=words, numbers=shown, note=note, table=table
+        figure,
+        readings.attrs,
+        title=title,
+        description=description,
+        numbers=shown,
+        note=note,
+        table=table,
     )
 
 
-def _share_axis(axes: Axes, least: float) -> None:
+def _share_axis(axes: Axes, lowest: float) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(min(max(least, 0.001), 0.5), 100)
-    there = [p for p in _SHARES if p >= axes.get_xlim()[0]]
-    axes.xaxis.set_major_locator(FixedLocator(there))
+    axes.set_xlim(min(max(lowest, 0.001), 0.5), 100)
+    shares = [p for p in _SHARES if p >= axes.get_xlim()[0]]
+    axes.xaxis.set_major_locator(FixedLocator(shares))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{p:g} %\n{_SHARES[p]}" for p in there])
+    axes.set_xticklabels([f"{p:g}%\n{_SHARES[p]}" for p in shares])
 
 
 def _flags(axes: Axes, time: pd.DatetimeIndex, stage: Floats, quality: Quality) -> dict[str, int]:
-    """Mark what is not good; say how many readings that are."""
-    there = quality.flags.index.get_indexer(time)
-    if (there < 0).all():
+    """Mark the readings that are not good; return how many they are."""
+    rows = quality.flags.index.get_indexer(time)
+    if (rows < 0).all():
         raise ValueError(
-            "The quality is that of other readings: none of its times is among these. Check these"
+            "The quality belongs to other readings: none of its times is among these. Check these"
             " readings, or the record that they are from."
         )
-    flags = quality.flags["overall"].to_numpy()[there]
-    flags[there < 0] = 0
+    flags = quality.flags["overall"].to_numpy()[rows]
+    flags[rows < 0] = 0
     counted = {}
-    for flag, (name, marker, colour) in _FLAGS.items():
+    for flag, (name, marker, color) in _FLAGS.items():
         rows = np.flatnonzero((flags == flag) & ~np.isnan(stage))
         counted[name] = int(rows.size)
         if rows.size:
@@ -249,7 +259,7 @@ def _flags(axes: Axes, time: pd.DatetimeIndex, stage: Floats, quality: Quality) 
                 linestyle="none",
                 marker=marker,
                 markersize=6,
-                color=colour,
+                color=color,
                 markeredgecolor="black",
                 markeredgewidth=0.6,
                 label=f"{name} ({rows.size})",
@@ -260,8 +270,8 @@ def _flags(axes: Axes, time: pd.DatetimeIndex, stage: Floats, quality: Quality) 
 
 
 def _measured(values: Floats, column: str) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Give the rows in which a value was measured."""
+    """Return the rows in which a value was measured."""
     rows = np.flatnonzero(~np.isnan(values))
     if not rows.size:
-        raise ValueError(f"Column {column!r} has no measured value: there is nothing to draw.")
+        raise ValueError(f"Column {column!r} has no measured value, so there is nothing to draw.")
     return rows

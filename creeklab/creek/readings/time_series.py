@@ -149,6 +149,13 @@ def sampling_interval(at: NDArray[np.float64]) -> float:
     return float(np.median(np.diff(at))) if at.size > 1 else np.nan
 
 
+def hold_times(at: NDArray[np.float64], interval: float) -> NDArray[np.float64]:
+    """Return the seconds for which each reading stands: until the next one, but not for a gap."""
+    held = np.append(np.diff(at), interval)
+    held[held > GAP_FACTOR * interval] = interval
+    return held
+
+
 def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
     """Return when nothing was measured, whether the value is missing or the whole row.
 

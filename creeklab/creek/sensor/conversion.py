@@ -105,7 +105,7 @@ def counts_to_depth_stepwise(
 ) -> Number:
     """Return the depth (ft) for counts, computed step by step, if you like with other constants.
 
-    With the constants in the published comments, ``psi_per_ft=0.42`` gives 2.4 % more depth, and
+    With the constants in the published comments, ``psi_per_ft=0.42`` gives 2.4% more depth, and
     "2 mv/count" (``counts_per_mv=0.5``) is far beyond the range of the sensor.
     """
     current = voltage_to_current(counts_to_voltage(counts, counts_per_mv))
