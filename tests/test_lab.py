@@ -232,7 +232,7 @@ def test_the_tape_is_a_table_of_what_happened(lab: Lab, new_thing: Callable[...,
     assert abs(tape["time"].iloc[-1] - pd.Timestamp.now("UTC")) < pd.Timedelta(minutes=1)
     refused = mine[mine["kind"] == "publish"].iloc[0]
     assert (refused["action"], refused["resource"]) == ("iot:Publish", "topic/creek/depth")
-    assert f"The client '{thing.name}' asked to publish" in refused["refusal"]
+    assert f"Client '{thing.name}' tried to publish" in refused["refusal"]
 
 
 def test_a_tape_without_entries_has_the_same_columns(lab: Lab) -> None:

@@ -79,7 +79,7 @@ def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[
         assert f"Client id '{thing.name}', publish: refused.\n" in text
         assert f'  -      "Resource": "{thing.arn}:topic/$aws/things/Test1/shadow/update"\n' in text
         assert f'  +      "Resource": "{thing.arn}:topic/{topic}"\n' in text
-        assert "Note: It takes away what that line allowed" in in_one_line(why)
+        assert "Note: This removes what that line allowed" in in_one_line(why)
         mend(lab, why)
         device.publish(topic, {"state": {"reported": {"depth": 1.4}}})
         by_now = lab.why(thing.name)
@@ -130,9 +130,9 @@ def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
     with lab.connect(thing.name, client_id="nobody") as device, pytest.raises(RequestRefused):
         device.publish("creek/nobody/depth", "x")
     text = " ".join(repr(lab.why("nobody")).split())
-    assert "the client id 'nobody' is not the name of a Thing" in text
+    assert "the client ID 'nobody' is not the name of a Thing" in text
     assert f"this certificate is attached to '{thing.name}'" in text
-    assert "Note: Better mend the cause" in text
+    assert "Note: It is better to fix the cause" in text
 
 
 def test_a_policy_for_many_is_not_changed_unawares(lab: Lab, new_thing: Callable[..., Any]) -> None:

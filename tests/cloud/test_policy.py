@@ -20,7 +20,7 @@ from creeklab.cloud.policy import (
 )
 from creeklab.cloud.policy.wildcards import covers, fill, literal, plain
 
-no_deadline = settings(deadline=None)  # other work may share the machine
+no_deadline = settings(deadline=None)  # the machine may be busy
 
 HERE = "arn:aws:iot:us-east-1:123456789012:"
 VERSION = "2012-10-17"
@@ -47,22 +47,22 @@ def outcome(policies: list[Policy], action: str, resource: str, context: Context
 
 def allows(
     action: str,
-    written: str,
-    asked: str,
+    pattern: str,
+    requested: str,
     context: Context | None = None,
     *,
     version: str | None = VERSION,
 ) -> bool:
-    """Whether one Allow statement on HERE + written covers a request for HERE + asked."""
-    one = policy(statement(action, HERE + written), version=version)
-    return Authorizer([one], context or {}).decide(action, HERE + asked).allows
+    """Return whether an Allow on HERE + pattern covers a request for HERE + requested."""
+    one = policy(statement(action, HERE + pattern), version=version)
+    return Authorizer([one], context or {}).decide(action, HERE + requested).allows
 
 
 # --- patterns ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("action", "written", "asked", "expected"),
+    ("action", "pattern", "requested", "expected"),
     [
         ("iot:Subscribe", "topicfilter/building/#", "topicfilter/building/#", True),
         ("iot:Subscribe", "topicfilter/building/#", "topicfilter/building/a", False),
@@ -99,10 +99,10 @@ def allows(
         ("iot:Publish", "*", "topic/anything", True),
     ],
 )
-def test_resources(action: str, written: str, asked: str, expected: bool) -> None:
-    resource = "*" if written == "*" else HERE + written
+def test_resources(action: str, pattern: str, requested: str, expected: bool) -> None:
+    resource = "*" if pattern == "*" else HERE + pattern
     one = policy(statement(action, resource))
-    assert Authorizer([one], {}).decide(action, HERE + asked).allows is expected
+    assert Authorizer([one], {}).decide(action, HERE + requested).allows is expected
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_lists_of_actions_and_resources_are_alternatives() -> None:
 
 
 def test_a_match_ends() -> None:
-    # With backtracking, none of these would end within a lifetime.
+    # With backtracking, none of these would ever finish.
     for pattern, text in [
         ("a*" * 30 + "b", "a" * 100),
         ("a*" * 900 + "b", "a" * 2000),
@@ -171,7 +171,7 @@ def test_a_match_ends() -> None:
 
 @cache
 def naive(pattern: str, text: str) -> bool:
-    """Globbing as its definition says it, one character at a time."""
+    """Match a glob by its definition, one character at a time."""
     if not pattern:
         return not text
     if pattern[0] == "*":
@@ -184,7 +184,7 @@ texts = st.text("ab/*?+#$.", max_size=9)
 
 @no_deadline
 @given(pattern=texts, text=texts)
-def test_globbing_is_what_its_definition_says(pattern: str, text: str) -> None:
+def test_globbing_follows_its_definition(pattern: str, text: str) -> None:
     filled, _ = fill(pattern, lambda _: None)
     assert covers(filled, text) == naive(pattern, text)
 
@@ -223,7 +223,7 @@ GAUGE: Context = {
 
 
 @pytest.mark.parametrize(
-    ("written", "asked", "expected"),
+    ("pattern", "requested", "expected"),
     [
         ("topic/${iot:ClientId}/a", "topic/gauge/a", True),
         ("topic/${iot:ClientId}/a", "topic/other/a", False),
@@ -239,9 +239,9 @@ GAUGE: Context = {
         ("topic/${iot:Certificate.Subject.CommonName}", "topic/first", True),
         ("topic/${iot:Certificate.Subject.CommonName.1}", "topic/second", True),
         ("topic/${iot:Certificate.Subject.CommonName.2}", "topic/second", False),
-        # Several values cannot stand in one place.
+        # A list of values cannot fill one place.
         ("topic/${iot:Certificate.Subject.CommonName.List}", "topic/first", False),
-        # AWS does not fill in attributes of a certificate with wildcards, or too long ones.
+        # AWS does not use certificate attributes that contain wildcards or are too long.
         ("topic/${iot:Certificate.Subject.Title}", "topic/a*b", False),
         ("topic/${iot:Certificate.Subject.Country}", "topic/" + "x" * 1024, True),
         ("topic/${iot:Certificate.Subject.State}", "topic/" + "x" * 1025, False),
@@ -250,36 +250,36 @@ GAUGE: Context = {
         ("topic/${iot:NoSuchThing}", "topic/*", False),
     ],
 )
-def test_variables(written: str, asked: str, expected: bool) -> None:
-    assert allows("iot:Publish", written, asked, GAUGE) is expected
+def test_variables(pattern: str, requested: str, expected: bool) -> None:
+    assert allows("iot:Publish", pattern, requested, GAUGE) is expected
 
 
 @pytest.mark.parametrize("client", ["*", "?", "a*", "${*}", "${iot:CertificateId}", "$", "{*}"])
 def test_a_value_is_never_a_pattern(client: str) -> None:
-    for written in ("topic/${iot:ClientId}", "topic/$${iot:ClientId}", "topic/${iot:ClientId}*}"):
-        exact = written.replace("${iot:ClientId}", client)
+    for pattern in ("topic/${iot:ClientId}", "topic/$${iot:ClientId}", "topic/${iot:ClientId}*}"):
+        exact = pattern.replace("${iot:ClientId}", client)
         context = {**GAUGE, "iot:ClientId": client}
-        assert allows("iot:Publish", written, exact, context)
+        assert allows("iot:Publish", pattern, exact, context)
         for other in ("topic/x", "topic/abc", "topic/", "topic/0a1b", "topic/$x", "topic/xy}"):
-            assert not allows("iot:Publish", written, other, context)
+            assert not allows("iot:Publish", pattern, other, context)
 
 
 @no_deadline
 @given(client=st.text(min_size=1), other=st.text())
 def test_a_variable_covers_only_its_value(client: str, other: str) -> None:
     context = {"iot:ClientId": client}
-    written = "topic/${iot:ClientId}/end"
-    assert allows("iot:Publish", written, f"topic/{client}/end", context)
-    assert allows("iot:Publish", written, f"topic/{other}/end", context) == (client == other)
+    pattern = "topic/${iot:ClientId}/end"
+    assert allows("iot:Publish", pattern, f"topic/{client}/end", context)
+    assert allows("iot:Publish", pattern, f"topic/{other}/end", context) == (client == other)
 
 
 @pytest.mark.parametrize("version", [None, "2008-10-17"])
 def test_variables_are_plain_text_before_2012(version: str | None) -> None:
-    written = "topic/${iot:ClientId}"
-    assert not allows("iot:Publish", written, "topic/gauge", GAUGE, version=version)
-    assert allows("iot:Publish", written, written, GAUGE, version=version)
+    pattern = "topic/${iot:ClientId}"
+    assert not allows("iot:Publish", pattern, "topic/gauge", GAUGE, version=version)
+    assert allows("iot:Publish", pattern, pattern, GAUGE, version=version)
     assert allows("iot:Publish", "topic/*", "topic/gauge", GAUGE, version=version)
-    # So ${*} is three characters around a wildcard there.
+    # So ${*} is a wildcard between other characters there.
     assert allows("iot:Publish", "topic/${*}", "topic/${a}", GAUGE, version=version)
     assert not allows("iot:Publish", "topic/${*}", "topic/*", GAUGE, version=version)
 
@@ -342,7 +342,7 @@ def test_evaluation(
     assert decision.missing == ()
 
 
-def test_an_order_of_statements_does_not_matter() -> None:
+def test_the_order_of_statements_does_not_matter() -> None:
     allow = statement("iot:Publish", "*")
     deny = statement("iot:Publish", HERE + "topic/a", "Deny")
     for rules in (policy(allow, deny), policy(deny, allow)):
@@ -370,9 +370,9 @@ BOTH: Context = {MANY: ("PersistentConnect", "LastWill")}
 
 
 @pytest.mark.parametrize(
-    ("operator", "wanted", "values", "expected"),
+    ("operator", "policy_value", "values", "expected"),
     [
-        # `values` is what the connection has under the key "k"; None: nothing.
+        # `values` is the connection's value of the key "k"; None if it has none.
         ("StringEquals", "a", "a", True),
         ("StringEquals", "a", "A", False),
         ("StringEquals", ["b", "a"], "a", True),
@@ -439,15 +439,15 @@ BOTH: Context = {MANY: ("PersistentConnect", "LastWill")}
         ("ForAnyValue:StringNotEquals", "a", ("a",), False),
         ("ForAnyValue:StringNotEquals", "a", None, False),
         ("ForAnyValue:StringLikeIfExists", "a*", None, True),
-        # Without a quantifier: one value that equals is enough, and none may if negated.
+        # Without a quantifier, one equal value is enough; a negated operator allows none.
         ("StringEquals", "a", ("a", "b"), True),
         ("StringNotEquals", "a", ("a", "b"), False),
     ],
 )
 def test_conditions(
-    operator: str, wanted: object, values: str | tuple[str, ...] | None, expected: bool
+    operator: str, policy_value: object, values: str | tuple[str, ...] | None, expected: bool
 ) -> None:
-    one = policy(statement("iot:Publish", "*", Condition={operator: {"aws:K": wanted}}))
+    one = policy(statement("iot:Publish", "*", Condition={operator: {"aws:K": policy_value}}))
     context: Context = {} if values is None else {"AWS:k": values}
     assert Authorizer([one], context).decide("iot:Publish", HERE + "topic/a").allows is expected
 
@@ -471,7 +471,7 @@ def test_all_conditions_must_hold() -> None:
         ("StringEquals", "${iot:Connection.Thing.ThingName}", "other", False),
         ("StringLike", "${iot:Connection.Thing.ThingName}*", "gauge-2", True),
         ("StringNotEquals", "${iot:Connection.Thing.ThingName}", "other", True),
-        # No value: nothing is compared and the statement does not match, whatever the operator.
+        # Without a value, nothing is compared and the statement does not match.
         ("StringNotEquals", "${iot:Nothing}", "gauge", False),
         ("ForAllValues:StringLike", "${iot:Nothing}*", "gauge", False),
     ],
@@ -570,7 +570,7 @@ def test_a_single_statement_needs_no_list() -> None:
 
 
 def document(**changes: object) -> str:
-    """A good statement with some members changed, or left out where the change is None."""
+    """Return a document with a valid statement, some members changed, or removed if None."""
     members = {**statement("iot:Publish", "*"), **changes}
     kept = {name: value for name, value in members.items() if value is not None}
     return json.dumps({"Version": VERSION, "Statement": [kept]})
@@ -581,7 +581,7 @@ def condition(operator: str, value: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "not JSON: line 1, column 1"),
         ("./policy.json", "not JSON"),
@@ -591,10 +591,10 @@ def condition(operator: str, value: object) -> str:
         ("{}", "no Statement"),
         ('{"Statement": []}', "no Statement"),
         ('{"Statement": "a"}', "Statement 1 must be a JSON object"),
-        ('{"Statement": [], "Statement": []}', "'Statement' stands twice"),
+        ('{"Statement": [], "Statement": []}', "'Statement' appears twice"),
         (json.dumps({"Version": "2020-01-01", "Statement": []}), "must be '2012-10-17', not '2020"),
         (json.dumps({"Version": [], "Statement": []}), "Version must be"),
-        ('{"Version": "2012-10-17", "Id": "a", "Id": "b"}', "'Id' stands twice"),
+        ('{"Version": "2012-10-17", "Id": "a", "Id": "b"}', "'Id' appears twice"),
         (json.dumps({"statement": []}), "did you mean 'Statement'?"),
         (json.dumps({"STATEMENT": []}), "did you mean 'Statement'?"),
         (document(Effect=None), "Statement 1 has no 'Effect'"),
@@ -603,18 +603,21 @@ def condition(operator: str, value: object) -> str:
         (document(Effect="allow"), "'Allow' or 'Deny', not 'allow'"),
         (document(Effect=["Allow"]), "'Allow' or 'Deny', not ['Allow']"),
         (document(Sid=5), "Sid must be a string"),
-        (document(Action=[]), "Action must be a string, or a list"),
-        (document(Action=["iot:Publish", 5]), "Action must be a string, or a list"),
-        (document(Action="Publish"), "'Publish' is no action; one looks like 'iot:Publish'"),
-        (document(Action="iot:Publish,iot:Connect"), "is no action"),
-        (document(Resource={}), "Resource must be a string, or a list"),
-        (document(Resource=[]), "Resource must be a string, or a list"),
-        (document(Principal="*"), "'Principal': an IoT policy speaks about the certificate"),
-        (document(NotPrincipal="*"), "'NotPrincipal': an IoT policy speaks"),
+        (document(Action=[]), "Action must be a string or a list"),
+        (document(Action=["iot:Publish", 5]), "Action must be a string or a list"),
+        (
+            document(Action="Publish"),
+            "'Publish' is not an action; an action looks like 'iot:Publish'",
+        ),
+        (document(Action="iot:Publish,iot:Connect"), "is not an action"),
+        (document(Resource={}), "Resource must be a string or a list"),
+        (document(Resource=[]), "Resource must be a string or a list"),
+        (document(Principal="*"), "'Principal': an IoT policy applies to the certificate"),
+        (document(NotPrincipal="*"), "'NotPrincipal': an IoT policy applies"),
         (document(NotAction="iot:Publish"), "'NotAction': AWS IoT documents only Action"),
         (document(NotResource="*"), "'NotResource': AWS IoT documents only Resource"),
         (document(resource="*"), "'resource'; did you mean 'Resource'?"),
-        (document(Comment="x"), "unknown element 'Comment'; known are Sid, Effect, Action"),
+        (document(Comment="x"), "unknown element 'Comment'; use Sid, Effect, Action"),
         (document(Condition="x"), "Condition must look like"),
         (document(Condition={"Bool": "x"}), "Condition must look like"),
         (
@@ -626,8 +629,8 @@ def condition(operator: str, value: object) -> str:
         (condition("ForSomeValues:StringEquals", "a"), "no condition operator 'ForSome"),
         (condition("NullIfExists", "true"), "no condition operator 'NullIfExists'"),
         (condition("ForAllValues:Null", "true"), "no condition operator 'ForAllValues:Null'"),
-        (condition("StringEquals", []), "'k' must be a string, or a list"),
-        (condition("StringEquals", None), "'k' must be a string, or a list"),
+        (condition("StringEquals", []), "'k' must be a string or a list"),
+        (condition("StringEquals", None), "'k' must be a string or a list"),
         (condition("Bool", "yes"), "Bool cannot compare with 'yes'"),
         (condition("Null", "a"), "Null cannot compare with 'a'"),
         (condition("NumericLessThan", "few"), "NumericLessThan cannot compare with 'few'"),
@@ -636,11 +639,11 @@ def condition(operator: str, value: object) -> str:
         (condition("IpAddress", "localhost"), "IpAddress cannot compare with 'localhost'"),
     ],
 )
-def test_malformed(text: str, says: str) -> None:
+def test_malformed(text: str, message: str) -> None:
     with pytest.raises(MalformedPolicy) as caught:
         parse(text)
     assert str(caught.value).startswith(f"{SYNTAX} ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -702,7 +705,7 @@ json_values = st.recursive(
 
 @no_deadline
 @given(content=json_values)
-def test_any_document_is_read_or_refused(content: object) -> None:
+def test_any_document_is_read_or_rejected(content: object) -> None:
     for text in (json.dumps(content), document(Condition=content), document(Action=content)):
         try:
             parsed = parse(text)
@@ -786,7 +789,7 @@ def test_one_more_deny_never_allows_more(
     action=actions,
     resource=resources,
 )
-def test_one_more_allow_never_refuses_more(
+def test_one_more_allow_never_denies_more(
     policies: list[Policy], more: dict[str, Any], context: Context, action: str, resource: str
 ) -> None:
     before = Authorizer(policies, context).decide(action, resource)
@@ -806,10 +809,8 @@ def test_one_more_allow_never_refuses_more(
     ),
     name=st.text("ab/", max_size=5),
 )
-def test_decisions_are_what_their_definition_says(
-    rules: list[tuple[str, str, str]], name: str
-) -> None:
-    asked = f"{HERE}topic/{name}"
+def test_decisions_follow_their_definition(rules: list[tuple[str, str, str]], name: str) -> None:
+    requested = f"{HERE}topic/{name}"
     matching = {
         effect
         for effect, action, pattern in rules
@@ -826,4 +827,4 @@ def test_decisions_are_what_their_definition_says(
         policy(statement(action, f"{HERE}topic/{pattern}", effect))
         for effect, action, pattern in rules
     ]
-    assert outcome(policies, "iot:Publish", asked) == expected
+    assert outcome(policies, "iot:Publish", requested) == expected

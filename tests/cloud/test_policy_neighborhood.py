@@ -1,4 +1,4 @@
-"""What lies around a refused connection: policies that would help, did they apply."""
+"""The neighborhood of a denied connection: policies that would help if they applied."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def arn(iot: Any) -> str:
     return arn
 
 
-def refused(registry: Registry, arn: str, client_id: str = "Test2") -> Explanation:
+def denied(registry: Registry, arn: str, client_id: str = "Test2") -> Explanation:
     access = ConnectionAuthorization(registry, arn[-64:], client_id, "127.0.0.1")
     return access.explain("iot:Publish", "topic/creek/depth")
 
@@ -32,17 +32,17 @@ PUBLISH = policy_document(("Allow", "Publish", "topic/creek/depth"))
 
 def test_another_version(iot: Any, iot_registry: Registry, arn: str) -> None:
     iot.create_policy_version(policyName="own", policyDocument=PUBLISH)
-    found = refused(iot_registry, arn)
-    assert [one.reason for one in found.idle] == ["version"]
+    found = denied(iot_registry, arn)
+    assert [each.reason for each in found.non_applying] == ["version"]
     assert "Policy 'own' would allow it in its version 2, but version 1 counts" in found.summary
 
 
-def test_a_policy_that_nobody_attached(iot: Any, iot_registry: Registry, arn: str) -> None:
+def test_a_detached_policy(iot: Any, iot_registry: Registry, arn: str) -> None:
     iot.create_policy(policyName="policyall", policyDocument=ALLOW)
-    assert refused(iot_registry, arn).idle == ()
+    assert denied(iot_registry, arn).non_applying == ()
     iot.create_policy(policyName="narrow", policyDocument=PUBLISH)
-    found = refused(iot_registry, arn)
-    assert [(one.policy, one.reason) for one in found.idle] == [("narrow", "detached")]
+    found = denied(iot_registry, arn)
+    assert [(each.policy, each.reason) for each in found.non_applying] == [("narrow", "detached")]
     assert "not attached to the certificate" in found.summary
 
 
@@ -53,23 +53,23 @@ def test_the_policy_of_a_group_needs_the_thing_as_client_id(
     iot.create_thing_group(thingGroupName="gauges")
     iot.add_thing_to_thing_group(thingGroupName="gauges", thingName="Test2")
     iot.attach_policy(policyName="of-group", target=ARN + "thinggroup/gauges")
-    found = refused(iot_registry, arn, "other")
-    assert [(one.policy, one.reason) for one in found.idle] == [("of-group", "group")]
+    found = denied(iot_registry, arn, "other")
+    assert [(each.policy, each.reason) for each in found.non_applying] == [("of-group", "group")]
     assert "connect with 'Test2' as client id" in found.summary
 
 
 def test_an_empty_thing_variable_has_its_cause(iot: Any, iot_registry: Registry, arn: str) -> None:
     own = policy_document(("Allow", "Publish", "topic/${iot:Connection.Thing.ThingName}/*"))
     iot.create_policy_version(policyName="own", policyDocument=own, setAsDefault=True)
-    summary = refused(iot_registry, arn, "gauge").summary
+    summary = denied(iot_registry, arn, "gauge").summary
     assert "'gauge' is not the name of a Thing" in summary
     assert "this certificate is attached to 'Test2'" in summary
 
 
-def test_what_changes_around_it_is_seen(iot: Any, iot_registry: Registry, arn: str) -> None:
+def test_a_change_in_the_neighborhood_is_seen(iot: Any, iot_registry: Registry, arn: str) -> None:
     access = ConnectionAuthorization(iot_registry, arn[-64:], "Test2", "127.0.0.1")
     iot_registry.listeners.append(access.invalidate)
-    asked = ("iot:Publish", "topic/creek/depth")
-    assert access.explain(*asked).idle == ()
+    request = ("iot:Publish", "topic/creek/depth")
+    assert access.explain(*request).non_applying == ()
     iot.create_policy(policyName="narrow", policyDocument=PUBLISH)
-    assert [one.policy for one in access.explain(*asked).idle] == ["narrow"]
+    assert [each.policy for each in access.explain(*request).non_applying] == ["narrow"]

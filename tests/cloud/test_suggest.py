@@ -1,4 +1,4 @@
-"""The smallest change that would allow a request: that it is true, and that it gives no more."""
+"""The smallest change that would allow a request: it does, and it allows nothing else."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def deny(action: str | list[str], resource: str | list[str], **more: Any) -> dic
     return {**allow(action, resource), "Effect": "Deny", **more}
 
 
-def changed(documents: dict[str, str], mends: tuple[SuggestedChange, ...]) -> dict[str, str]:
-    return {**documents, **{each.policy: each.document for each in mends}}
+def changed(documents: dict[str, str], changes: tuple[SuggestedChange, ...]) -> dict[str, str]:
+    return {**documents, **{each.policy: each.document for each in changes}}
 
 
 def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str]]:
     bound = Authorizer([parse(text, name=name) for name, text in documents.items()], known)
-    return {asked for asked in EVERYTHING if bound.decide(*asked).allows}
+    return {request for request in EVERYTHING if bound.decide(*request).allows}
 
 
 # One policy, a request, and the lines of the document that change.
@@ -76,7 +76,7 @@ def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str
                 '-      "Resource": "ARN:topic/$aws/things/Test1/shadow/update"',
                 '+      "Resource": "ARN:topic/$aws/things/Test2/shadow/update"',
             ],
-            id="the tutorial's slip",
+            id="the tutorial's mistake",
         ),
         pytest.param(
             allow("iot:Publish", "ARN:topic/creek/#"),
@@ -86,7 +86,7 @@ def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str
                 '-      "Resource": "ARN:topic/creek/#"',
                 '+      "Resource": "ARN:topic/creek/depth"',
             ],
-            id="a wildcard of MQTT",
+            id="an MQTT wildcard",
         ),
         pytest.param(
             allow("iot:Subscribe", "ARN:topic/creek/depth"),
@@ -117,7 +117,7 @@ def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str
                 '-      "Action": "iot:Conect",',
                 '+      "Action": "iot:Connect",',
             ],
-            id="a misspelt action",
+            id="a misspelled action",
         ),
         pytest.param(
             allow("iot:Publish", "ARN:topic/creek/depth"),
@@ -143,7 +143,7 @@ def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str
                 '+      "Action": "iot:Publish",',
                 '+      "Resource": "ARN:topic/creek/depth"',
             ],
-            id="what the statement says is about more than this action",
+            id="the statement is about more than this action",
         ),
         pytest.param(
             allow("iot:Publish", "ARN:topic/creek/*", Condition={"Bool": {"iot:X": "true"}}),
@@ -156,7 +156,7 @@ def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str
                 '+      "Action": "iot:Publish",',
                 '+      "Resource": "ARN:topic/creek/depth"',
             ],
-            id="a condition stays as it is",
+            id="a condition is left alone",
         ),
     ],
 )
@@ -172,7 +172,7 @@ def test_what_changes(
     assert extra <= {(action, ARN + resource)}
 
 
-def test_without_a_policy_one_is_made() -> None:
+def test_without_a_policy_one_is_created() -> None:
     (found,) = suggest({}, TEST2, "iot:Connect", ARN + "client/Test2")
     assert found.before is None
     assert "attach it" in found.how
@@ -189,10 +189,10 @@ def test_wildcards_in_a_request_are_not_wildcards_in_the_policy() -> None:
     for version in ("2012-10-17", "2008-10-17", None):
         documents = {"P": document(allow("iot:Publish", "ARN:topic/x"), version=version)}
         for name in ("creek/*", "a?c"):
-            asked = ("iot:Publish", f"{ARN}topic/{name}")
-            mends = suggest(documents, TEST2, *asked)
-            assert allowed(changed(documents, mends)) - allowed(documents) == {asked}
-            assert (mends[0].before is None) == (version != "2012-10-17")
+            request = ("iot:Publish", f"{ARN}topic/{name}")
+            changes = suggest(documents, TEST2, *request)
+            assert allowed(changed(documents, changes)) - allowed(documents) == {request}
+            assert (changes[0].before is None) == (version != "2012-10-17")
 
 
 def test_a_policy_that_is_full_is_left_as_it_is() -> None:
@@ -203,21 +203,21 @@ def test_a_policy_that_is_full_is_left_as_it_is() -> None:
     assert found.before is None
 
 
-def test_what_a_line_allowed_before_is_said_to_go() -> None:
+def test_losing_what_a_line_allowed_is_a_warning() -> None:
     documents = {"P": document(allow("iot:Connect", "ARN:client/Test1"))}
     (found,) = suggest(documents, TEST2, "iot:Connect", ARN + "client/Test2")
     assert found.warnings == (
-        "It takes away what that line allowed: iot:Connect on 'client/Test1'.",
+        "This removes what that line allowed: iot:Connect on 'client/Test1'.",
     )
 
 
 def test_the_cause_of_an_empty_variable_is_named() -> None:
     topic = "ARN:topic/creek/${iot:Connection.Thing.ThingName}/depth"
     documents = {"P": document(allow("iot:Publish", topic))}
-    asked = ("iot:Publish", ARN + "topic/creek/gauge/depth")
-    (found,) = suggest(documents, {"iot:ClientId": "gauge"}, *asked)
+    request = ("iot:Publish", ARN + "topic/creek/gauge/depth")
+    (found,) = suggest(documents, {"iot:ClientId": "gauge"}, *request)
     (warning,) = found.warnings
-    assert warning.startswith("Better mend the cause: the variable")
+    assert warning.startswith("It is better to fix the cause: the policy variable")
     assert "'gauge' is not the name of a Thing" in warning
 
 
@@ -228,7 +228,7 @@ def test_a_wide_filter_has_its_warning() -> None:
 
 
 def test_a_deny_is_narrowed_to_what_it_need_not_deny() -> None:
-    asked = ("iot:Publish", ARN + "topic/creek/depth")
+    request = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {
         "P": document(allow("iot:*", "*")),
         "D": document(
@@ -236,38 +236,38 @@ def test_a_deny_is_narrowed_to_what_it_need_not_deny() -> None:
             deny("iot:Publish", "ARN:topic/creek/depth"),
         ),
     }
-    (found,) = suggest(documents, TEST2, *asked)
+    (found,) = suggest(documents, TEST2, *request)
     assert found.policy == "D"
     assert found.warnings == ()
     before, after = allowed(documents), allowed(changed(documents, (found,)))
-    assert after - before == {asked}
+    assert after - before == {request}
     assert before <= after
 
 
-def test_a_deny_that_covers_more_frees_more_and_says_so() -> None:
-    asked = ("iot:Publish", ARN + "topic/creek/depth")
+def test_narrowing_a_wide_deny_has_its_warning() -> None:
+    request = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {"D": document(allow("iot:*", "*"), deny("iot:Publish", "ARN:topic/creek/*"))}
-    (found,) = suggest(documents, TEST2, *asked)
+    (found,) = suggest(documents, TEST2, *request)
     assert found.warnings == (
-        "A Deny has no exceptions: iot:Publish on all of 'topic/creek/*' is no longer denied.",
+        "A Deny cannot have exceptions: iot:Publish on all of 'topic/creek/*' is no longer denied.",
     )
     gained = allowed(changed(documents, (found,))) - allowed(documents)
-    assert asked in gained
+    assert request in gained
     assert {action for action, _ in gained} == {"iot:Publish"}
 
 
-def test_a_policy_that_only_denies_may_have_to_become_another() -> None:
-    asked = ("iot:Publish", ARN + "topic/creek/depth")
+def test_a_policy_that_only_denies_may_be_replaced() -> None:
+    request = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {"D": document(deny("iot:Publish", "ARN:topic/creek/depth"))}
-    (found,) = suggest(documents, TEST2, *asked)
-    assert allowed(changed(documents, (found,))) == {asked}
+    (found,) = suggest(documents, TEST2, *request)
+    assert allowed(changed(documents, (found,))) == {request}
 
 
-# --- whatever the policies, whatever the request -------------------------------------------------
+# --- any policies, any request ------------------------------------------------------------------
 
 
-def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Path) -> None:
-    """Apply each proposal to an account, and ask TestAuthorization and the broker's own rights."""
+def test_suggestions_work(authority: CertificateAuthority, tmp_path: Path) -> None:
+    """Apply each suggestion to an account; compare TestAuthorization with the broker."""
     files = itertools.count()
     refusals = {"IMPLICIT_DENY": 0, "EXPLICIT_DENY": 0}
 
@@ -282,13 +282,13 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
         )
 
     def guard(world: World) -> str:
-        """Deny the first two requests, the one alone and the other among more."""
+        """Deny the first two requests: one by itself, the other within a wider pattern."""
         (verb, name), (other, _) = world.asked[:2]
         resources = [f"{ARN}{KINDS[verb]}/{name}", f"{ARN}{KINDS[other]}/creek/*"]
         return document(deny([f"iot:{ACTIONS[verb]}", f"iot:{ACTIONS[other][:5]}*"], resources))
 
-    def apply(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
-        for each in mends:
+    def apply(iot: Any, arn: str, changes: tuple[SuggestedChange, ...]) -> None:
+        for each in changes:
             if each.before is None:
                 iot.create_policy(policyName=each.policy, policyDocument=each.document)
                 iot.attach_policy(policyName=each.policy, target=arn)
@@ -297,8 +297,8 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
                     policyName=each.policy, policyDocument=each.document, setAsDefault=True
                 )
 
-    def undo(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
-        for each in mends:
+    def undo(iot: Any, arn: str, changes: tuple[SuggestedChange, ...]) -> None:
+        for each in changes:
             if each.before is None:
                 iot.detach_policy(policyName=each.policy, target=arn)
                 iot.delete_policy(policyName=each.policy)
@@ -320,7 +320,8 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
             authInfos=[info(verb, f"{KINDS[verb]}/{name}") for verb, name in universe],
         )["authResults"]
         return {
-            asked: result["authDecision"] for asked, result in zip(universe, results, strict=True)
+            request: result["authDecision"]
+            for request, result in zip(universe, results, strict=True)
         }
 
     @settings(max_examples=60, deadline=None)
@@ -333,18 +334,18 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
         iot.create_policy(policyName="guard", policyDocument=documents["guard"])
         iot.attach_policy(policyName="guard", target=arn)
         before = decisions(iot, arn, world.client_id)
-        for asked in dict.fromkeys(world.asked):
-            verb, resource = f"iot:{ACTIONS[asked[0]]}", f"{KINDS[asked[0]]}/{asked[1]}"
-            mends = suggest(documents, context(world), verb, ARN + resource)
-            if before[asked] == "ALLOWED":
-                assert mends == ()
+        for request in dict.fromkeys(world.asked):
+            verb, resource = f"iot:{ACTIONS[request[0]]}", f"{KINDS[request[0]]}/{request[1]}"
+            changes = suggest(documents, context(world), verb, ARN + resource)
+            if before[request] == "ALLOWED":
+                assert changes == ()
                 continue
-            refusals[before[asked]] += 1
-            assert mends
-            apply(iot, arn, mends)
+            refusals[before[request]] += 1
+            assert changes
+            apply(iot, arn, changes)
             after = decisions(iot, arn, world.client_id)
             broker = ConnectionAuthorization(registry, arn[-64:], world.client_id, "127.0.0.1")
-            assert after[asked] == "ALLOWED"
+            assert after[request] == "ALLOWED"
             assert broker.allows(verb, resource)
             gained = {
                 each
@@ -352,18 +353,18 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
                 if (before[each], after[each]) != ("ALLOWED", "ALLOWED")
                 and after[each] == "ALLOWED"
             }
-            freed = any("no longer denied" in text for each in mends for text in each.warnings)
-            assert gained == {asked} or (freed and {verb for verb, _ in gained} == {asked[0]})
-            # No message has a topic with a wildcard of MQTT in it.
+            freed = any("no longer denied" in text for each in changes for text in each.warnings)
+            assert gained == {request} or (freed and {verb for verb, _ in gained} == {request[0]})
+            # No message has a topic with an MQTT wildcard in it.
             possible = [
                 each for each in universe if each[0] == "SUBSCRIBE" or not set("+#") & set(each[1])
             ]
             lost = {
                 each for each in possible if before[each] == "ALLOWED" and after[each] != "ALLOWED"
             }
-            told = any("takes away" in text for each in mends for text in each.warnings)
-            assert not lost or told
-            undo(iot, arn, mends)
+            warned = any("This removes" in text for each in changes for text in each.warnings)
+            assert not lost or warned
+            undo(iot, arn, changes)
         assert decisions(iot, arn, world.client_id) == before
 
     check()

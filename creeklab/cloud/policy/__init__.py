@@ -1,19 +1,18 @@
-"""AWS IoT policies: read, decide, explain.
+"""AWS IoT policies: read, evaluate, explain.
 
-A policy is a JSON document whose statements allow or deny actions on resources. Deciding takes
+A policy is a JSON document whose statements allow or deny actions on resources. A decision takes
 three steps, and each has its file:
 
-1. `parse` (`document.py`) reads a document once, when it is created, and refuses what AWS IoT would
-   refuse.
+1. `parse` (`document.py`) reads a document once, when it is created, and rejects what AWS IoT would
+   reject.
 2. Binding (`binding.py`) gives the statements of the attached policies one connection's values:
-   variables are filled in, patterns compiled (`patterns.py`), conditions answered
-   (`conditions.py`), since they depend on the connection alone.
+   variables are filled in, wildcards compiled (`wildcards.py`), and conditions evaluated
+   (`conditions.py`), since they depend only on the connection.
 3. `Authorizer.decide` (`authorizer.py`) compares a request with the bound statements. A matching
-   Deny refuses, else a matching Allow allows, else the request is refused.
+   Deny denies it; otherwise a matching Allow allows it; otherwise it is denied.
 
-`explain` (`explain.py`) says in words what `decide` says with one; what differs between a statement
-and a request is found in `differences.py`,
-and the smallest change that would allow a request in `mend.py`.
+`explain` (`explain.py`) puts a decision into words. It compares each statement with the request in
+`mismatches.py`. `suggest` (`suggest.py`) finds the smallest change that would allow a request.
 
 Sources: AWS IoT developer guide, pages on policies, policy variables, and policy examples; IAM
 user guide, policy grammar, condition operators and policy variables, which AWS IoT follows.
@@ -22,11 +21,9 @@ user guide, policy grammar, condition operators and policy variables, which AWS 
 from creeklab.cloud.policy.authorizer import Authorizer, Decision, Outcome
 from creeklab.cloud.policy.binding import Context
 from creeklab.cloud.policy.document import (
-    LENIENT_GRAMMAR,
     MAX_SIZE,
     Condition,
     Effect,
-    Grammar,
     MalformedPolicy,
     Policy,
     Statement,
@@ -42,7 +39,6 @@ from creeklab.cloud.policy.explain import (
 from creeklab.cloud.policy.suggest import SuggestedChange, suggest
 
 __all__ = [
-    "LENIENT_GRAMMAR",
     "MAX_SIZE",
     "Authorizer",
     "Condition",
@@ -50,7 +46,6 @@ __all__ = [
     "Decision",
     "Effect",
     "Explanation",
-    "Grammar",
     "MalformedPolicy",
     "NonApplyingPolicy",
     "Outcome",

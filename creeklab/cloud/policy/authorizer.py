@@ -1,4 +1,4 @@
-"""Deciding: a matching Deny refuses, else a matching Allow allows, else the request is refused."""
+"""Decide: a matching Deny denies, otherwise a matching Allow allows, otherwise it is denied."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from creeklab.cloud.policy.binding import Context, bind, key
+from creeklab.cloud.policy.binding import Context, bind, normalize
 from creeklab.cloud.policy.document import Effect, Policy
 
 Outcome = Literal["ALLOWED", "EXPLICIT_DENY", "IMPLICIT_DENY"]
@@ -14,11 +14,11 @@ Outcome = Literal["ALLOWED", "EXPLICIT_DENY", "IMPLICIT_DENY"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one request, in the terms of ``TestAuthorization``.
+    """The decision on one request, in the terms of ``TestAuthorization``.
 
-    `allowed` and `denied` are the policies with a matching Allow and a matching Deny statement.
-    `missing` names the variables and condition keys without a value that kept a statement about
-    this action from matching.
+    `allowed` and `denied` are the policies with a matching Allow or Deny statement. `missing` names
+    the variables and condition keys that have no value and so kept a statement about this action
+    from matching.
     """
 
     outcome: Outcome
@@ -28,7 +28,7 @@ class Decision:
 
     @property
     def allows(self) -> bool:
-        """Whether the request may go on."""
+        """Whether the request is allowed."""
         return self.outcome == "ALLOWED"
 
 
@@ -40,23 +40,23 @@ class Authorizer:
     policies
         The default versions of all policies that apply to the connection.
     context
-        What is known of the connection. A variable that it holds no value for is not replaced, and
-        the statement does not match: an Allow then allows nothing, and, as on AWS, a Deny denies
-        nothing. A certificate attribute that has ``*`` or ``?`` in it, or more than
-        `MAX_CERTIFICATE_VALUE` characters, counts as having no value there (AWS IoT developer
-        guide, X.509 certificate policy variables).
+        What is known of the connection. A variable without a value in it is not replaced, and its
+        statement does not match: an Allow then allows nothing and, as on AWS, a Deny denies
+        nothing. A certificate attribute counts as having no value there if it contains ``*`` or
+        ``?`` or has more than `MAX_CERTIFICATE_VALUE` characters (AWS IoT developer guide, X.509
+        certificate policy variables).
 
     Attributes
     ----------
     policies, context
-        As given; the names in the context in the form of `key`.
+        As given; the names in the context are normalized.
     statements
         All statements of the policies, bound to the context.
     """
 
     def __init__(self, policies: Sequence[Policy], context: Context) -> None:
         self.policies = tuple(policies)
-        self.context: Context = {key(name): value for name, value in context.items()}
+        self.context: Context = {normalize(name): value for name, value in context.items()}
         self.statements = tuple(
             bind(policy, statement, self.context)
             for policy in policies
@@ -65,15 +65,15 @@ class Authorizer:
 
     def decide(self, action: str, resource: str) -> Decision:
         """Decide one request, such as ``"iot:Publish"`` on the full ARN of a topic."""
-        about = [bound for bound in self.statements if bound.names(action)]
-        matching = [bound for bound in about if bound.matches(action, resource)]
+        candidates = [bound for bound in self.statements if bound.names(action)]
+        matching = [bound for bound in candidates if bound.matches(action, resource)]
 
-        def deciding(effect: Effect) -> tuple[Policy, ...]:
+        def policies_with(effect: Effect) -> tuple[Policy, ...]:
             found = [bound.policy for bound in matching if bound.statement.effect == effect]
             return tuple(dict.fromkeys(found))
 
-        allowed, denied = deciding("Allow"), deciding("Deny")
-        missing = tuple(dict.fromkeys(name for bound in about for name in bound.missing))
+        allowed, denied = policies_with("Allow"), policies_with("Deny")
+        missing = tuple(dict.fromkeys(name for bound in candidates for name in bound.missing))
         if denied:
             return Decision("EXPLICIT_DENY", allowed, denied, missing)
         return Decision("ALLOWED" if allowed else "IMPLICIT_DENY", allowed, denied, missing)

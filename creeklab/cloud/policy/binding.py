@@ -1,8 +1,8 @@
 """A statement as it reads for one connection.
 
-Binding gives the variables of a statement the connection's values, and answers its conditions,
-which depend on the connection alone. What is left to ask of a bound statement is whether a request
-is among its actions and resources.
+Binding replaces the variables of a statement by the connection's values and evaluates its
+conditions, which depend only on the connection. All that remains to be checked is whether a request
+is among the statement's actions and resources.
 """
 
 from __future__ import annotations
@@ -12,58 +12,58 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from creeklab.cloud.policy.conditions import fulfilled
+from creeklab.cloud.policy.conditions import is_met
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, Statement
 from creeklab.cloud.policy.wildcards import covers, fill, glob, literal
 
 Context = Mapping[str, str | tuple[str, ...]]
-"""What is known of a connection: condition keys and variables by name, without ``${}``.
+"""What is known of a connection: values of condition keys and variables by name, without ``${}``.
 
-A key that is absent has no value. A tuple is a key of several values (``iot:ConnectAttributes``,
-``iot:Certificate.Subject.OrganizationalUnit.List``) and serves conditions only. Three states of
+An absent key has no value. A tuple holds several values (``iot:ConnectAttributes``,
+``iot:Certificate.Subject.OrganizationalUnit.List``) and is used only in conditions. The states of
 ``iot:Connection.Thing.IsAttached`` let an explanation say why a Thing variable is empty: absent
-(no Thing has the client id as its name), ``"false"`` (the certificate is not attached to it),
+(no Thing has the client ID as its name), ``"false"`` (the certificate is not attached to it),
 ``"true"``.
 """
 
 MAX_CERTIFICATE_VALUE = 1024
-"""Longest certificate attribute that a variable takes, in characters (AWS IoT developer guide,
+"""Longest certificate attribute in a variable, in characters (AWS IoT developer guide,
 "X.509 certificate policy variables")."""
 
 
-@lru_cache(maxsize=1024)  # every connection has the same few, and so the same texts
-def key(name: str) -> str:
-    """Return the form of a variable or condition key in which keys are compared.
+@lru_cache(maxsize=1024)  # all connections use the same few names
+def normalize(name: str) -> str:
+    """Return the name of a variable or condition key in lower case, for comparing names.
 
-    Key names ignore case (IAM user guide, condition keys); the name of a Thing's attribute, in
-    brackets, does not.
+    Key names are not case-sensitive (IAM user guide, condition keys), but the name of a Thing's
+    attribute, in brackets, is.
     """
     head, bracket, attribute = name.partition("[")
     return head.lower() + bracket + attribute
 
 
 class BoundResource(NamedTuple):
-    """A resource pattern of a statement with the connection's values in it."""
+    """A resource of a statement: its text, and the pattern with the connection's values in it."""
 
-    written: str
+    text: str
     pattern: str
     missing: tuple[str, ...]
 
     def covers(self, resource: str) -> bool:
-        """Tell whether the pattern, all its variables having values, matches `resource`."""
+        """Return whether all variables have values and the pattern matches `resource`."""
         return not self.missing and covers(self.pattern, resource)
 
 
 class UnmetCondition(NamedTuple):
-    """A condition that the connection does not fulfil.
+    """A condition that the connection does not meet.
 
-    `wanted` are the policy's values, filled, `given` those of the connection. `missing` names the
-    variables in `wanted` that have no value: then nothing is compared.
+    `expected` are the policy's values, filled; `actual` are those of the connection. `missing`
+    names the variables in `expected` that have no value: then nothing is compared.
     """
 
     condition: Condition
-    wanted: tuple[str, ...]
-    given: tuple[str, ...]
+    expected: tuple[str, ...]
+    actual: tuple[str, ...]
     missing: tuple[str, ...]
 
 
@@ -78,67 +78,55 @@ class BoundStatement(NamedTuple):
     missing: tuple[str, ...]
 
     def names(self, action: str) -> bool:
-        """Tell whether the statement is about `action`; case does not count."""
-        named = any(pattern.fullmatch(action) for pattern in self.actions)
-        return named != self.statement.not_action
+        """Return whether the statement is about `action`, ignoring case."""
+        return any(pattern.fullmatch(action) for pattern in self.actions)
 
     def covers(self, resource: str) -> bool:
-        """Tell whether the statement is about `resource`.
-
-        A NotResource with a variable that has no value is about nothing: it cannot be told what it
-        leaves out.
-        """
-        if self.statement.not_resource:
-            unfilled = any(pattern.missing for pattern in self.resources)
-            return not unfilled and not any(one.covers(resource) for one in self.resources)
+        """Return whether the statement is about `resource`."""
         return any(pattern.covers(resource) for pattern in self.resources)
 
     def matches(self, action: str, resource: str) -> bool:
-        """Tell whether the statement applies to this request."""
+        """Return whether the statement applies to this request."""
         return not self.unmet and self.names(action) and self.covers(resource)
 
 
 def bind(policy: Policy, statement: Statement, context: Context) -> BoundStatement:
-    """Bind a statement to a context, whose names have the form of `key`."""
+    """Bind a statement to a context whose names are normalized."""
 
     def filled(text: str) -> tuple[str, tuple[str, ...]]:
         if policy.version == VARIABLES_SINCE:
             return fill(text, lambda name: _value(name, context))
         return text.replace("$", literal("$")), ()
 
-    resources = []
-    for written in statement.resources:
-        pattern, missing = filled(written)
-        resources.append(BoundResource(written, pattern, missing))
+    resources = tuple(BoundResource(text, *filled(text)) for text in statement.resources)
     unmet = []
     for condition in statement.conditions:
         values = [filled(value) for value in condition.values]
-        wanted = tuple(pattern for pattern, _ in values)
+        expected = tuple(pattern for pattern, _ in values)
         missing = tuple(name for _, names in values for name in names)
-        value = context.get(key(condition.key), ())
-        given = (value,) if isinstance(value, str) else value
-        if missing or not fulfilled(condition.operator, wanted, given):
-            unmet.append(UnmetCondition(condition, wanted, given, missing))
+        value = context.get(normalize(condition.key), ())
+        actual = (value,) if isinstance(value, str) else value
+        if missing or not is_met(condition.operator, expected, actual):
+            unmet.append(UnmetCondition(condition, expected, actual, missing))
     names = [name for bound in resources for name in bound.missing]
-    for condition, _, given, missing in unmet:
+    for condition, _, actual, missing in unmet:
         names += missing
-        if not given and condition.operator != "Null":
+        if not actual and condition.operator != "Null":
             names.append(condition.key)
     return BoundStatement(
         policy,
         statement,
         tuple(glob(action, re.IGNORECASE | re.ASCII) for action in statement.actions),
-        tuple(resources),
+        resources,
         tuple(unmet),
         tuple(dict.fromkeys(names)),
     )
 
 
 def _value(name: str, context: Context) -> str | None:
-    value = context.get(key(name))
+    name = normalize(name)
+    value = context.get(name)
     if not isinstance(value, str):
         return None
-    from_certificate = key(name).startswith("iot:certificate.")
-    if from_certificate and (len(value) > MAX_CERTIFICATE_VALUE or set("*?") & set(value)):
-        return None
-    return value
+    unusable = len(value) > MAX_CERTIFICATE_VALUE or set("*?") & set(value)
+    return None if unusable and name.startswith("iot:certificate.") else value

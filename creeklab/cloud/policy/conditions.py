@@ -1,14 +1,14 @@
-"""Condition operators: how ``{"operator": {"key": "value"}}`` is answered.
+"""Condition operators: how ``{"operator": {"key": "value"}}`` is evaluated.
 
-IAM's grammar (user guide, "IAM JSON policy elements: Condition operators"), which AWS IoT follows.
-Values in a policy are alternatives. A negated operator is true of a value that equals none of them.
-With no value given, negated operators and ``ForAllValues`` are true, the others false, but
-``...IfExists`` is true.
+The grammar is IAM's (user guide, "IAM JSON policy elements: Condition operators"), which AWS IoT
+follows. Values in a policy are alternatives. A negated operator is met by a value that equals none
+of them. If the connection has no value, negated operators, ``ForAllValues`` and ``...IfExists`` are
+met, and all others are not.
 """
 
 from __future__ import annotations
 
-import operator as compare
+import operator
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -22,9 +22,9 @@ from creeklab.cloud.policy.wildcards import covers, glob, plain
 class Operator(NamedTuple):
     """How a condition operator reads both sides and compares them."""
 
-    wanted: Callable[[str], Any]  # reads a filled value of the policy; ValueError if it cannot
-    given: Callable[[str], Any]  # reads a value of the connection
-    holds: Callable[[Any, Any], bool]  # holds(given, wanted)
+    read_expected: Callable[[str], Any]  # reads a filled value of the policy, or ValueError
+    read_actual: Callable[[str], Any]  # reads a value of the connection
+    compare: Callable[[Any, Any], bool]  # takes the actual value and the expected one
     negated: bool = False
 
 
@@ -39,19 +39,19 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def _number(text: str) -> float:
-    # float() knows more: nan, inf, and 1_000.
+    # float() accepts more: nan, inf, and 1_000.
     if not _NUMBER.fullmatch(text):
         raise ValueError(text)
     return float(text)
 
 
-def _moment(text: str) -> float:
+def _timestamp(text: str) -> float:
     """Read ISO 8601 (UTC if no zone is given) or seconds since 1970."""
     try:
         return _number(text)
     except ValueError:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
@@ -62,12 +62,12 @@ def _folded(text: str) -> str:
     return plain(text).casefold()
 
 
-def _like(given: str, wanted: re.Pattern[str]) -> bool:
-    return wanted.fullmatch(given) is not None
+def _like(actual: str, expected: re.Pattern[str]) -> bool:
+    return expected.fullmatch(actual) is not None
 
 
-def _within(given: Any, wanted: Any) -> bool:
-    return given in wanted
+def _within(actual: Any, expected: Any) -> bool:
+    return actual in expected
 
 
 def _arn(text: str) -> list[str]:
@@ -77,33 +77,33 @@ def _arn(text: str) -> list[str]:
     return parts
 
 
-def _arn_like(given: list[str], wanted: list[str]) -> bool:
-    """Compare field by field: a ``*`` does not reach over a colon."""
-    return all(map(covers, wanted, given))
+def _arn_like(actual: list[str], expected: list[str]) -> bool:
+    """Compare field by field: a ``*`` does not match a colon."""
+    return all(map(covers, expected, actual))
 
 
 _COMPARISONS: dict[str, tuple[Callable[[Any, Any], bool], bool]] = {
-    "Equals": (compare.eq, False),
-    "NotEquals": (compare.eq, True),
-    "LessThan": (compare.lt, False),
-    "LessThanEquals": (compare.le, False),
-    "GreaterThan": (compare.gt, False),
-    "GreaterThanEquals": (compare.ge, False),
+    "Equals": (operator.eq, False),
+    "NotEquals": (operator.eq, True),
+    "LessThan": (operator.lt, False),
+    "LessThanEquals": (operator.le, False),
+    "GreaterThan": (operator.gt, False),
+    "GreaterThanEquals": (operator.ge, False),
 }
 
 OPERATORS: dict[str, Operator] = {
-    "StringEquals": Operator(plain, str, compare.eq),
-    "StringNotEquals": Operator(plain, str, compare.eq, negated=True),
-    "StringEqualsIgnoreCase": Operator(_folded, str.casefold, compare.eq),
-    "StringNotEqualsIgnoreCase": Operator(_folded, str.casefold, compare.eq, negated=True),
+    "StringEquals": Operator(plain, str, operator.eq),
+    "StringNotEquals": Operator(plain, str, operator.eq, negated=True),
+    "StringEqualsIgnoreCase": Operator(_folded, str.casefold, operator.eq),
+    "StringNotEqualsIgnoreCase": Operator(_folded, str.casefold, operator.eq, negated=True),
     "StringLike": Operator(glob, str, _like),
     "StringNotLike": Operator(glob, str, _like, negated=True),
-    "Bool": Operator(_boolean, _boolean, compare.eq),
+    "Bool": Operator(_boolean, _boolean, operator.eq),
     "IpAddress": Operator(_network, ip_address, _within),
     "NotIpAddress": Operator(_network, ip_address, _within, negated=True),
-    "Null": Operator(_boolean, str, compare.eq),
+    "Null": Operator(_boolean, str, operator.eq),
     **{f"Numeric{end}": Operator(_number, _number, *how) for end, how in _COMPARISONS.items()},
-    **{f"Date{end}": Operator(_moment, _moment, *how) for end, how in _COMPARISONS.items()},
+    **{f"Date{end}": Operator(_timestamp, _timestamp, *how) for end, how in _COMPARISONS.items()},
     **{f"Arn{end}": Operator(_arn, _arn, _arn_like) for end in ("Equals", "Like")},
     **{f"ArnNot{end}": Operator(_arn, _arn, _arn_like, negated=True) for end in ("Equals", "Like")},
 }
@@ -115,7 +115,7 @@ class UnknownOperator(ValueError):
     """There is no condition operator of this name."""
 
 
-def operator_of(name: str) -> tuple[str | None, Operator, bool]:
+def parse_operator(name: str) -> tuple[str | None, Operator, bool]:
     """Split ``ForAnyValue:StringLikeIfExists`` into quantifier, operator, and "if exists".
 
     Raises
@@ -123,30 +123,30 @@ def operator_of(name: str) -> tuple[str | None, Operator, bool]:
     UnknownOperator
         If IAM has no such operator. ``Null`` takes neither quantifier nor "if exists".
     """
-    found = _NAME.fullmatch(name)
-    base = found[2] if found else None
-    if found is None or base not in OPERATORS or (base == "Null" and name != "Null"):
+    match = _NAME.fullmatch(name)
+    base = match[2] if match else None
+    if match is None or base not in OPERATORS or (base == "Null" and name != "Null"):
         near = get_close_matches(name.rpartition(":")[2], OPERATORS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownOperator(f"There is no condition operator {name!r}{hint}")
-    return found[1], OPERATORS[base], found[3] is not None
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise UnknownOperator(f"there is no condition operator {name!r}{hint}")
+    return match[1], OPERATORS[base], match[3] is not None
 
 
-def fulfilled(name: str, wanted: Iterable[str], given: tuple[str, ...]) -> bool:
-    """Answer one condition; `wanted` are filled patterns, `given` the connection's values."""
-    quantifier, operator, if_exists = operator_of(name)
-    values = [operator.wanted(value) for value in wanted]
+def is_met(name: str, expected: Iterable[str], actual: tuple[str, ...]) -> bool:
+    """Evaluate one condition on filled patterns and the connection's values."""
+    quantifier, op, if_exists = parse_operator(name)
+    values = [op.read_expected(value) for value in expected]
     if name == "Null":
-        return (not given) in values
-    if not given:
-        return if_exists or (operator.negated if quantifier is None else "All" in quantifier)
+        return (not actual) in values
+    every = op.negated if quantifier is None else "All" in quantifier
+    if not actual:
+        return if_exists or every
 
-    def holds(text: str) -> bool:
+    def meets(text: str) -> bool:
         try:
-            value = operator.given(text)
+            value = op.read_actual(text)
         except ValueError:
-            return operator.negated
-        return any(operator.holds(value, other) for other in values) != operator.negated
+            return op.negated
+        return any(op.compare(value, other) for other in values) != op.negated
 
-    every = operator.negated if quantifier is None else "All" in quantifier
-    return (all if every else any)(map(holds, given))
+    return (all if every else any)(map(meets, actual))

@@ -1,7 +1,7 @@
-"""Policy documents: what they may say, and how they are read.
+"""Policy documents: their grammar, and how they are read.
 
-`parse` reads a document once, when it is created, and refuses what AWS IoT would refuse, with
-AWS's message first and then what exactly is wrong. What public sources leave open is a `Grammar`.
+`parse` reads a document once, when it is created, and rejects what AWS IoT would reject. The error
+begins with AWS's message and then says exactly what is wrong.
 """
 
 from __future__ import annotations
@@ -12,54 +12,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from creeklab.cloud.policy.conditions import UnknownOperator, operator_of
+from creeklab.cloud.policy.conditions import UnknownOperator, parse_operator
 
 Effect = Literal["Allow", "Deny"]
 
 VARIABLES_SINCE = "2012-10-17"
-VERSIONS = (VARIABLES_SINCE, "2008-10-17")
+DEFAULT_VERSION = "2008-10-17"
+"""Version of a document that names none, as in IAM; no public source says what AWS IoT does."""
+
 MAX_SIZE = 2048
-"""Longest policy document in characters, white space not counted (AWS IoT Core quotas)."""
+"""Longest policy document in characters, not counting white space (AWS IoT Core quotas)."""
 
 SYNTAX = "Policy document is Malformed: Invalid policy syntax."
 RESOURCES = "Policy document is Malformed: The following resources are invalid :"
 
 
 class MalformedPolicy(ValueError):
-    """A document that is no AWS IoT policy; `code` names the API's exception for it."""
-
-    def __init__(self, message: str, code: str = "MalformedPolicyException") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Grammar:
-    """What no public source settles of AWS IoT's reading of policies.
-
-    Attributes
-    ----------
-    not_elements
-        Whether ``NotAction`` and ``NotResource`` are taken, with the meaning they have in IAM.
-    without_version
-        Which ``Version`` a document has that names none. In ``"2008-10-17"`` variables are plain
-        text, as in IAM.
-    too_long
-        Name of the API's exception for a document above `MAX_SIZE`.
-    """
-
-    not_elements: bool = False
-    without_version: str = VERSIONS[-1]
-    too_long: str = "MalformedPolicyException"
-
-
-DEFAULT_GRAMMAR = Grammar()
-LENIENT_GRAMMAR = Grammar(not_elements=True)
+    """A document that is not an AWS IoT policy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One comparison: an operator as written (``"ForAnyValue:StringLike"``), a key, its values."""
+    """One comparison: an operator such as ``"ForAnyValue:StringLike"``, a key, and its values."""
 
     operator: str
     key: str
@@ -68,11 +42,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement of a policy. `index` counts from 0; texts for people count from 1.
-
-    With `not_action` or `not_resource` the statement is about everything but its `actions` or
-    `resources`.
-    """
+    """One statement of a policy. `index` counts from 0; messages count from 1."""
 
     index: int
     sid: str | None
@@ -80,8 +50,6 @@ class Statement:
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     conditions: tuple[Condition, ...]
-    not_action: bool = False
-    not_resource: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +59,9 @@ class Policy:
     Attributes
     ----------
     version
-        The document's ``Version``. In another than ``"2012-10-17"`` variables are plain text.
+        The document's ``Version``. Variables are plain text unless it is ``"2012-10-17"``.
     number
-        Which version of the policy it is, such as ``"3"``; empty if nobody said.
+        Version ID of the policy, such as ``"3"``; empty if unknown.
     """
 
     name: str
@@ -105,18 +73,19 @@ class Policy:
 
 _ACTION = re.compile(r"\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+")
 _ARN = re.compile(r"arn:[^:]+:[^:]+:[^:]*:[^:]*:.+", re.DOTALL)
-_NO_PRINCIPAL = "an IoT policy speaks about the certificate it is attached to; leave it out"
+_NO_PRINCIPAL = (
+    "an IoT policy applies to the certificate that it is attached to; remove this element"
+)
 _NOT_FOR_IOT = {
     "Principal": _NO_PRINCIPAL,
     "NotPrincipal": _NO_PRINCIPAL,
     "NotAction": "AWS IoT documents only Action; list the actions",
     "NotResource": "AWS IoT documents only Resource; list the resources",
 }
-_ELEMENTS = ("Sid", "Effect", "Action", "Resource", "Condition")
 
 
-def _wrong(what: str) -> MalformedPolicy:
-    return MalformedPolicy(f"{SYNTAX} {what}")
+def _malformed(reason: str) -> MalformedPolicy:
+    return MalformedPolicy(f"{SYNTAX} {reason}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -124,134 +93,123 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _wrong(f"{twice!r} stands twice in one object; only one of them would count.")
+        raise _malformed(
+            f"{twice!r} appears twice in one object, and only one of them would count; remove one."
+        )
     return members
 
 
 def _members(value: object, where: str, known: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _wrong(f"{where} must be a JSON object, in braces.")
+        raise _malformed(f"{where} must be a JSON object, in braces.")
     for name in value:
-        if name in _NOT_FOR_IOT and name not in known:
-            raise _wrong(f"{where} has {name!r}: {_NOT_FOR_IOT[name]}.")
+        if name in _NOT_FOR_IOT:
+            raise _malformed(f"{where} has {name!r}: {_NOT_FOR_IOT[name]}.")
         if name not in known:
             near = [other for other in known if other.lower() == name.lower()]
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            raise _wrong(f"{where} has an unknown element {name!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}."
+            raise _malformed(f"{where} has an unknown element {name!r}; {hint}")
     return value
 
 
-def _texts(value: object, where: str, scalars: tuple[type, ...] = (str,)) -> tuple[str, ...]:
-    """Read one value or a list of values; JSON's true and 5 are the texts ``true`` and ``5``."""
+def _strings(value: object, where: str, scalars: tuple[type, ...] = (str,)) -> tuple[str, ...]:
+    """Read one value or a list of values; JSON's true and 5 become ``"true"`` and ``"5"``."""
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(item, scalars) for item in values):
-        raise _wrong(f"{where} must be a string, or a list of at least one string.")
+        raise _malformed(f"{where} must be a string or a list of at least one string.")
     return tuple(item if isinstance(item, str) else json.dumps(item) for item in values)
 
 
 def _conditions(value: object, where: str) -> Iterable[Condition]:
     if not isinstance(value, dict) or not all(isinstance(keys, dict) for keys in value.values()):
-        raise _wrong(f'{where}: Condition must look like {{"operator": {{"key": "value"}}}}.')
+        raise _malformed(f'{where}: Condition must look like {{"operator": {{"key": "value"}}}}.')
     for name, keys in value.items():
         try:
-            _, operator, _ = operator_of(name)
+            _, operator, _ = parse_operator(name)
         except UnknownOperator as error:
-            raise _wrong(str(error)) from None
-        for key, wanted in keys.items():
-            texts = _texts(wanted, f"{where}: the value of {name} {key!r}", (str, bool, int, float))
-            for text in texts:
+            raise _malformed(f"{where}: {error}") from None
+        for key, expected in keys.items():
+            label = f"{where}: the value of {name} {key!r}"
+            values = _strings(expected, label, (str, bool, int, float))
+            for text in values:
                 try:
-                    operator.wanted(text)
+                    operator.read_expected(text)
                 except ValueError:
-                    raise _wrong(f"{where}: {name} cannot compare with {text!r}.") from None
-            yield Condition(name, key, texts)
+                    raise _malformed(f"{where}: {name} cannot compare with {text!r}.") from None
+            yield Condition(name, key, values)
 
 
-def _statement(value: object, index: int, grammar: Grammar) -> Statement:
+def _statement(value: object, index: int) -> Statement:
     where = f"Statement {index + 1}"
-    known = (*_ELEMENTS, "NotAction", "NotResource") if grammar.not_elements else _ELEMENTS
-    members = _members(value, where, known)
-    named: dict[str, bool] = {}
+    members = _members(value, where, ("Sid", "Effect", "Action", "Resource", "Condition"))
     for name in ("Effect", "Action", "Resource"):
-        named[name] = f"Not{name}" in members
-        if name in members and named[name]:
-            raise _wrong(f"{where} has {name!r} and 'Not{name}'; it can have one of them.")
-        if name not in members and not named[name]:
-            raise _wrong(f"{where} has no {name!r}.")
+        if name not in members:
+            raise _malformed(f"{where} has no {name!r}.")
     sid, effect = members.get("Sid"), members["Effect"]
     if sid is not None and not isinstance(sid, str):
-        raise _wrong(f"{where}: Sid must be a string.")
+        raise _malformed(f"{where}: Sid must be a string.")
     if effect not in ("Allow", "Deny"):
-        raise _wrong(f"{where}: Effect must be 'Allow' or 'Deny', not {effect!r}.")
-    actions = _texts(members.get("Action", members.get("NotAction")), f"{where}: Action")
+        raise _malformed(f"{where}: Effect must be 'Allow' or 'Deny', not {effect!r}.")
+    actions = _strings(members["Action"], f"{where}: Action")
     for action in actions:
         if not _ACTION.fullmatch(action):
-            raise _wrong(f"{where}: {action!r} is no action; one looks like 'iot:Publish'.")
-    resources = _texts(members.get("Resource", members.get("NotResource")), f"{where}: Resource")
+            raise _malformed(
+                f"{where}: {action!r} is not an action; an action looks like 'iot:Publish'."
+            )
+    resources = _strings(members["Resource"], f"{where}: Resource")
     conditions = tuple(_conditions(members.get("Condition", {}), where))
-    negated = named["Action"], named["Resource"]
-    return Statement(index, sid, effect, actions, resources, conditions, *negated)
+    return Statement(index, sid, effect, actions, resources, conditions)
 
 
 def _looks_like_arn(resource: str) -> bool:
-    # The colons in a variable's name are not those of the ARN.
+    # Colons in a variable's name do not separate fields of the ARN.
     return resource == "*" or _ARN.fullmatch(re.sub(r"\$\{[^{}]*\}", "v", resource)) is not None
 
 
-def parse(
-    document: str,
-    *,
-    name: str = "",
-    arn: str = "",
-    number: str = "",
-    grammar: Grammar = DEFAULT_GRAMMAR,
-) -> Policy:
+def parse(document: str, *, name: str = "", arn: str = "", number: str = "") -> Policy:
     """Read a policy document.
 
     Parameters
     ----------
     document
-        JSON text of at most `MAX_SIZE` characters without white space.
+        JSON text of at most `MAX_SIZE` characters, not counting white space.
     name, arn, number
-        Of the policy, and of this version of it; they appear in decisions and explanations.
-    grammar
-        What is taken beyond what is documented.
+        Name, ARN and version ID of the policy, for decisions and explanations.
 
     Raises
     ------
     MalformedPolicy
-        The document is no JSON, too long, has an element that AWS IoT does not know or lacks one
-        that it needs, or names a resource that is neither ``*`` nor an ARN. The message begins
+        If the document is not JSON, is too long, has an element that AWS IoT does not know, lacks
+        a required one, or names a resource that is neither ``*`` nor an ARN. The message begins
         with that of AWS's ``MalformedPolicyException``.
     """
     size = sum(map(len, document.split()))
     if size > MAX_SIZE:
-        raise MalformedPolicy(
-            f"{SYNTAX} It has {size} characters without white space, at most {MAX_SIZE} are"
-            " allowed; use wildcards or variables, or attach several policies.",
-            grammar.too_long,
+        raise _malformed(
+            f"It has {size} characters without white space; at most {MAX_SIZE} are allowed. Use"
+            " wildcards or policy variables, or attach several policies."
         )
     try:
         content = json.loads(document, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise _wrong(
+        raise _malformed(
             f"It is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
         ) from None
     except RecursionError:
-        raise _wrong("It is nested too deeply.") from None
+        raise _malformed("It is nested too deeply.") from None
     members = _members(content, "The document", ("Version", "Id", "Statement"))
-    version = members.get("Version", grammar.without_version)
-    if version not in VERSIONS:
-        raise _wrong(f"Version must be {VARIABLES_SINCE!r}, not {version!r}.")
+    version = members.get("Version", DEFAULT_VERSION)
+    if version not in (VARIABLES_SINCE, DEFAULT_VERSION):
+        raise _malformed(f"Version must be {VARIABLES_SINCE!r}, not {version!r}.")
     statements = members.get("Statement")
     if not statements:
-        raise _wrong("There is no Statement.")
-    parts = statements if isinstance(statements, list) else [statements]
-    parsed = tuple(_statement(part, index, grammar) for index, part in enumerate(parts))
-    bad = [text for part in parsed for text in part.resources if not _looks_like_arn(text)]
+        raise _malformed("There is no Statement.")
+    listed = statements if isinstance(statements, list) else [statements]
+    parsed = tuple(_statement(value, index) for index, value in enumerate(listed))
+    bad = [text for each in parsed for text in each.resources if not _looks_like_arn(text)]
     if bad:
         raise MalformedPolicy(
-            f"{RESOURCES} [{', '.join(bad)}]. A resource is '*', or an ARN such as"
+            f"{RESOURCES} [{', '.join(bad)}]. A resource is '*' or an ARN such as"
             " arn:aws:iot:<region>:<account>:topic/<topic>."
         )
     return Policy(name, arn, parsed, version, number)

@@ -1,42 +1,42 @@
-"""Why a policy refused: a decision in words that a beginner can act on, and as data.
+"""Explain a decision in sentences that a beginner can act on, and as data.
 
 AWS says no more than "not authorized", or just closes the connection. Here every statement is
-compared with the request (`differences.py`); the Allow statement with the least distance is the
-closest one, and most often the one its author meant to match. Beside the statements that count
-there may be others that do not, and would have helped: another version of a policy, the policy of a
-thing group, one that is attached to nothing. Whoever explains names them in `Surroundings`.
+compared with the request (`mismatches.py`). The Allow statement with the smallest distance is the
+closest one, and usually the one that its author meant to match. Other policies may not apply but
+would have helped: another version, the policy of a thing group, one that is attached to nothing.
+The caller names them in a `PolicyNeighborhood`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from typing import Any, Literal, NamedTuple
 
 from creeklab.cloud.policy.authorizer import Authorizer, Decision, Outcome
-from creeklab.cloud.policy.binding import BoundStatement, Context, key
+from creeklab.cloud.policy.binding import BoundStatement, Context, normalize
 from creeklab.cloud.policy.document import Effect, Policy
 from creeklab.cloud.policy.mismatches import (
-    Difference,
-    distance,
-    of_action,
-    of_condition,
-    of_resources,
+    Mismatch,
+    action_mismatch,
+    condition_mismatch,
+    resource_mismatches,
+    total_distance,
 )
+from creeklab.cloud.policy.wildcards import exactly
 
 MAX_NON_APPLYING = 2
-"""How many policies that do not apply a summary speaks of."""
+"""Most policies that do not apply in one summary."""
 
 
 @dataclass(frozen=True, slots=True)
 class NonApplyingPolicy:
     """A policy that does not apply to the connection.
 
-    `reason` is ``version`` (another version is the default), ``group`` (of a thing group that does
-    not count here), or ``detached`` (from the certificate). `why` goes on after "Policy 'x'",
-    `advice` says what would make it apply.
+    `reason` is ``version`` (another version is the default), ``group`` (its thing group does not
+    count here), or ``detached`` (from the certificate). `why` continues "Policy 'x'", and `advice`
+    says how to make it apply.
     """
 
     policy: Policy
@@ -47,19 +47,19 @@ class NonApplyingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNeighborhood:
-    """What lies around a connection: policies that do not apply, Things with its certificate."""
+    """Context of a connection: policies that do not apply, and Things with its certificate."""
 
-    idle: Sequence[NonApplyingPolicy] = ()
+    non_applying: Sequence[NonApplyingPolicy] = ()
     things: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StatementResult:
-    """One statement, seen from one request.
+    """One statement, compared with one request.
 
-    `statement` is its index, from 0, in the `version` of the policy. `differences` tells what keeps
-    it from matching: ``kind``, ``said`` (by the policy), ``asked`` (by the request). `differs`
-    tells the same in words, `advice` what would mend each; all are empty if the statement matches.
+    `statement` is its index, from 0, in the `version` of the policy. `differences` says what keeps
+    it from matching: ``kind``, ``expected`` (by the policy), ``actual`` (of the request). `differs`
+    says the same in words, and `advice` how to fix each. All are empty if the statement matches.
     """
 
     policy: str
@@ -74,8 +74,8 @@ class StatementResult:
 
 
 @dataclass(frozen=True, slots=True)
-class NonApplyingFinding:
-    """A policy that would have allowed the request, did it apply."""
+class NonApplyingResult:
+    """A policy that would have allowed the request if it applied."""
 
     policy: str
     version: str
@@ -86,20 +86,20 @@ class NonApplyingFinding:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a request was allowed or refused.
+    """Why a request was allowed or denied.
 
     Attributes
     ----------
     findings
         Every statement of the policies that apply.
     closest
-        The one that decided, or the Allow statement that came nearest; None if there is none.
-    idle
+        The statement that decided, or the Allow statement that came closest; None if there is none.
+    non_applying
         Policies that do not apply and would have allowed the request.
     suggestion
         The smallest statement that would allow a request that no statement allows, else None.
     warning
-        Why the suggestion may give more than is wanted; None if it does not.
+        Why the suggestion may allow too much; None if it does not.
     """
 
     action: str
@@ -107,7 +107,7 @@ class Explanation:
     outcome: Outcome
     findings: tuple[StatementResult, ...]
     closest: StatementResult | None
-    idle: tuple[NonApplyingFinding, ...]
+    non_applying: tuple[NonApplyingResult, ...]
     summary: str
     suggestion: dict[str, str] | None
     warning: str | None
@@ -121,41 +121,50 @@ def explain(
     authorizer: Authorizer,
     action: str,
     resource: str,
-    surroundings: PolicyNeighborhood = PolicyNeighborhood(),
+    neighborhood: PolicyNeighborhood = PolicyNeighborhood(),
 ) -> Explanation:
-    """Say why `authorizer` decides as it does, and what differs in the closest statement."""
+    """Return why `authorizer` decides as it does, and what differs in the closest statement."""
     decision, context = authorizer.decide(action, resource), authorizer.context
-    looks = [
-        _look(bound, action, resource, context, surroundings.things)
+    compared = [
+        _compare(bound, action, resource, context, neighborhood.things)
         for bound in authorizer.statements
     ]
     deciding = "Deny" if decision.denied else "Allow"
     considered = [
-        look
-        for look in looks
-        if look.finding.effect == deciding
-        and (look.finding.matched or decision.outcome == "IMPLICIT_DENY")
+        each
+        for each in compared
+        if each.result.effect == deciding
+        and (each.result.matched or decision.outcome == "IMPLICIT_DENY")
     ]
-    closest = min(considered, key=lambda look: look.distance, default=None)
+    closest = min(considered, key=lambda each: each.distance, default=None)
     suggestion, warning = None, None
-    idle: tuple[NonApplyingFinding, ...] = ()
+    non_applying: tuple[NonApplyingResult, ...] = ()
     if decision.outcome == "IMPLICIT_DENY":
-        suggestion = {"Effect": "Allow", "Action": action, "Resource": _exactly(resource)}
+        suggestion = {"Effect": "Allow", "Action": action, "Resource": exactly(resource)}
         warning = _warning(action, resource, context)
-        idle = tuple(_helpful(surroundings.idle, action, resource, context))
-    verdict = "allowed" if decision.allows else "refused"
+        non_applying = tuple(
+            NonApplyingResult(
+                each.policy.name, each.policy.number, each.reason, each.why, each.advice
+            )
+            for each in neighborhood.non_applying
+            if Authorizer([each.policy], context).decide(action, resource).allows
+        )
+    verdict = "allowed" if decision.allows else "denied"
     sentences = [
-        f"{_asked(action, resource, context)}; this was {verdict}",
-        *_reasons(decision, action, resource, authorizer.policies, looks, closest),
-        *(f"policy {one.policy!r} {one.why}: {one.advice}" for one in idle[:MAX_NON_APPLYING]),
+        f"{_attempt(action, resource, context)} and was {verdict}",
+        *_reasons(decision, action, resource, authorizer.policies, compared, closest),
+        *(
+            f"policy {one.policy!r} {one.why}: {one.advice}"
+            for one in non_applying[:MAX_NON_APPLYING]
+        ),
     ]
     return Explanation(
         action,
         resource,
         decision.outcome,
-        tuple(look.finding for look in looks),
-        closest.finding if closest else None,
-        idle,
+        tuple(each.result for each in compared),
+        closest.result if closest else None,
+        non_applying,
         " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences),
         suggestion,
         warning,
@@ -165,104 +174,89 @@ def explain(
 # --- statements ---------------------------------------------------------------------------------
 
 
-class _Look(NamedTuple):
-    """A statement with its finding.
+class _Compared(NamedTuple):
+    """A statement with its result.
 
-    `about` tells whether it is about the action, or was meant to be; `distance` ranks it; `skipped`
-    warns of a Deny that did not apply for lack of a variable's value.
+    `relevant` tells whether it is about the action, or was meant to be. `distance` ranks it.
+    `skipped` tells whether it is a Deny that did not apply because a variable has no value.
     """
 
     bound: BoundStatement
-    finding: StatementResult
-    about: bool
+    result: StatementResult
+    relevant: bool
     distance: tuple[int, float]
     skipped: bool
 
 
-def _look(
+def _compare(
     bound: BoundStatement, action: str, resource: str, context: Context, things: tuple[str, ...]
-) -> _Look:
+) -> _Compared:
     """Compare one statement with the request."""
-    differences = of_resources(bound, resource, action, context, things)
-    differences += [of_condition(unmet, bound.policy, context, things) for unmet in bound.unmet]
-    names = bound.names(action)
-    skipped = names and bool(differences) and all(one.unfilled for one in differences)
-    far, about = distance(differences), names
-    if not names:
-        first = of_action(bound, action)
-        about = first.kind == "spelling"
-        far += first.distance
-        # In a statement on another action, the other differences are between two things that
-        # nobody meant to compare.
-        differences = [first, *differences] if about else [first]
-    alike = max(SequenceMatcher(None, p.pattern, resource).ratio() for p in bound.resources)
-    return _Look(
-        bound,
-        _finding(bound, bound.matches(action, resource), differences),
-        about,
-        (far, -alike),
-        skipped and bound.statement.effect == "Deny",
-    )
-
-
-def _finding(
-    bound: BoundStatement, matched: bool, differences: Sequence[Difference]
-) -> StatementResult:
-    return StatementResult(
+    mismatches = resource_mismatches(bound, resource, action, context, things)
+    mismatches += [
+        condition_mismatch(unmet, bound.policy, context, things) for unmet in bound.unmet
+    ]
+    relevant = bound.names(action)
+    skipped = relevant and bool(mismatches) and all(each.unfilled for each in mismatches)
+    distance = total_distance(mismatches)
+    if not relevant:
+        first = action_mismatch(bound, action)
+        relevant = first.kind == "spelling"
+        distance += first.distance
+        # The other mismatches of a statement about another action mean nothing: nobody meant it
+        # to match this resource.
+        mismatches = [first, *mismatches] if relevant else [first]
+    similarity = max(SequenceMatcher(None, p.pattern, resource).ratio() for p in bound.resources)
+    result = StatementResult(
         bound.policy.name,
         bound.policy.number,
         bound.statement.index,
         bound.statement.sid,
         bound.statement.effect,
-        matched,
-        differs=tuple(one.text for one in differences),
-        advice=tuple(one.advice for one in differences),
-        differences=tuple(
-            {"kind": one.kind, "said": one.said, "asked": one.asked} for one in differences
-        ),
+        bound.matches(action, resource),
+        differs=tuple(each.text for each in mismatches),
+        advice=tuple(each.advice for each in mismatches),
+        differences=tuple(map(_as_data, mismatches)),
     )
+    skipped = skipped and bound.statement.effect == "Deny"
+    return _Compared(bound, result, relevant, (distance, -similarity), skipped)
 
 
-def _helpful(
-    idle: Iterable[NonApplyingPolicy], action: str, resource: str, context: Context
-) -> Iterable[NonApplyingFinding]:
-    """Give those of the policies that do not apply which would allow the request."""
-    for one in idle:
-        if Authorizer([one.policy], context).decide(action, resource).allows:
-            policy = one.policy
-            yield NonApplyingFinding(policy.name, policy.number, one.reason, one.why, one.advice)
+def _as_data(mismatch: Mismatch) -> dict[str, str]:
+    return {"kind": mismatch.kind, "expected": mismatch.expected, "actual": mismatch.actual}
 
 
 # --- the summary --------------------------------------------------------------------------------
 
-_ASKED: Mapping[str, str] = {
-    "iot:connect": "asked to connect with the client id {name!r}",
-    "iot:publish": "asked to publish to the topic {name!r}",
-    "iot:retainpublish": "asked to publish a retained message to the topic {name!r}",
-    "iot:subscribe": "asked to subscribe to the topic filter {name!r}",
-    "iot:receive": "was to be sent a message on the topic {name!r}",
-    "iot:getthingshadow": "asked to read the shadow of the Thing {name!r}",
-    "iot:updatethingshadow": "asked to update the shadow of the Thing {name!r}",
-    "iot:deletethingshadow": "asked to delete the shadow of the Thing {name!r}",
-    "iot:getretainedmessage": "asked to read the retained message on the topic {name!r}",
+_ATTEMPTS: Mapping[str, str] = {
+    "iot:connect": "tried to connect",
+    "iot:publish": "tried to publish to topic {name!r}",
+    "iot:retainpublish": "tried to publish a retained message to topic {name!r}",
+    "iot:subscribe": "tried to subscribe to topic filter {name!r}",
+    "iot:receive": "was due to receive a message on topic {name!r}",
+    "iot:getthingshadow": "tried to read the shadow of the Thing {name!r}",
+    "iot:updatethingshadow": "tried to update the shadow of the Thing {name!r}",
+    "iot:deletethingshadow": "tried to delete the shadow of the Thing {name!r}",
+    "iot:getretainedmessage": "tried to read the retained message on topic {name!r}",
 }
 
 
-def _asked(action: str, resource: str, context: Context) -> str:
-    client = context.get(key("iot:ClientId"))
-    who = f"The client {client!r}" if client and action.lower() != "iot:connect" else "A client"
-    what = _ASKED.get(action.lower(), "asked for {resource!r}")
+def _attempt(action: str, resource: str, context: Context) -> str:
+    attempt = _ATTEMPTS.get(action.lower(), "sent a request for {resource!r}")
     name = resource.split(":", 5)[-1].partition("/")[2]
-    return f"{who} {what.format(name=name, resource=resource)} ({action})"
+    client = name if action.lower() == "iot:connect" else context.get(normalize("iot:ClientId"))
+    who = f"client {client!r}" if client else "a client"
+    return f"{who} {attempt.format(name=name, resource=resource)} ({action})"
 
 
-def _label(finding: StatementResult) -> str:
-    sid = f" ({finding.sid!r})" if finding.sid else ""
-    return f"statement {finding.statement + 1} of policy {finding.policy!r}{sid}"
+def _label(result: StatementResult) -> str:
+    sid = f" ({result.sid!r})" if result.sid else ""
+    return f"statement {result.statement + 1}{sid} of policy {result.policy!r}"
 
 
-def _listed(policies: Iterable[Policy]) -> str:
-    return ", ".join(repr(policy.name) for policy in policies)
+def _named(policies: Sequence[Policy]) -> str:
+    names = ", ".join(repr(policy.name) for policy in policies)
+    return f"{'policy' if len(policies) == 1 else 'policies'} {names}"
 
 
 def _reasons(
@@ -270,63 +264,60 @@ def _reasons(
     action: str,
     resource: str,
     policies: Sequence[Policy],
-    looks: Sequence[_Look],
-    closest: _Look | None,
+    compared: Sequence[_Compared],
+    closest: _Compared | None,
 ) -> list[str]:
-    """Say why, what differs in the closest statement, and what to do: one text a sentence."""
-    add = f"to mend it: add a statement that allows {action} on {resource}"
-    attached = f"the attached policies ({_listed(policies)})"
+    """Return why, what differs in the closest statement, and what to do, a text per sentence."""
+    add = f"to fix it, add a statement that allows {action} on {resource}"
+    attached = f"the attached {_named(policies)}"
     if not policies:
+        why = "no policy is attached to its certificate"
         return [
-            "no policy is attached to its certificate, and what no policy allows is refused",
-            f"to mend it: attach a policy that allows {action} on {resource} (AttachPolicy)",
+            f"{why}, and anything that no policy allows is denied",
+            f"to fix it, attach a policy that allows {action} on {resource} (AttachPolicy)",
         ]
     if closest is None:
-        why = f"{attached} hold no Allow statement, and what no statement allows is refused"
-        return [why, add]
-    finding = closest.finding
+        why = f"there is no Allow statement in {attached}"
+        return [f"{why}, and anything that no statement allows is denied", add]
+    result = closest.result
     if decision.allows:
-        idle = [look.finding for look in looks if look.skipped]
-        return [f"{_label(finding)} allows it"] + [
-            f"beware: {_label(deny)}, a Deny, did not apply because {'; also '.join(deny.differs)}"
-            for deny in idle
+        skipped = [each.result for each in compared if each.skipped]
+        return [f"{_label(result)} allows it"] + [
+            f"warning: {_label(deny)} is a Deny that did not apply: {'; also '.join(deny.differs)}"
+            for deny in skipped
         ]
     if decision.denied:
-        also = f", although {_listed(decision.allowed)} would allow it" if decision.allowed else ""
+        also = f", although {_named(decision.allowed)} would allow it" if decision.allowed else ""
         return [
-            f"{_label(finding)} denies it{also}, and a Deny wins over every Allow",
-            "to mend it: change that Deny statement or detach its policy; no further Allow helps",
+            f"{_label(result)} denies it{also}, and a Deny overrides every Allow",
+            "to fix it, change that Deny statement or detach its policy; adding an Allow statement"
+            " does not help",
         ]
-    nearest = f"{_label(finding)} comes closest, but {'; also '.join(finding.differs)}"
-    if closest.about:
-        mend = f"to mend it: {'; '.join(finding.advice)}"
-        return [f"no statement of {attached} allows it", nearest, mend]
-    why = f"no Allow statement of {attached} names {action}"
+    nearest = f"{_label(result)} comes closest, but {'; also '.join(result.differs)}"
+    if closest.relevant:
+        fix = f"to fix it, {'; '.join(result.advice)}"
+        return [f"no statement in {attached} allows it", nearest, fix]
+    why = f"no Allow statement in {attached} includes {action}"
     return [why, nearest, add] if closest.bound.covers(resource) else [why, add]
 
 
 # --- the suggestion -----------------------------------------------------------------------------
 
 
-def _exactly(resource: str) -> str:
-    """Write a resource so that a policy covers it alone, with ``$aws`` left readable."""
-    return resource if resource == "*" else re.sub(r"[*?]|\$(?=[{(])", r"${\g<0>}", resource)
-
-
 def _warning(action: str, resource: str, context: Context) -> str | None:
-    """Say why a statement that allows just this request may be too wide all the same."""
+    """Return why a statement that allows just this request may still allow too much."""
     kind, _, name = resource.split(":", 5)[-1].partition("/")
     levels = name.split("/")
     if resource == "*":
-        return f"{action} has no narrower resource than *: it is allowed for all there is."
+        return f"{action} has no narrower resource than *, so this allows it on everything."
     if kind == "topicfilter" and levels[0] in ("#", "+"):
         return (
-            f"A subscription to {name!r} asks for the messages of all devices. Subscribe to a"
-            " narrower topic filter, or limit what arrives with iot:Receive."
+            f"A subscription to {name!r} requests the messages of all devices. Subscribe to a"
+            " narrower topic filter, or limit what is delivered with iot:Receive."
         )
-    thing = context.get(key("iot:Connection.Thing.ThingName"))
+    thing = context.get(normalize("iot:Connection.Thing.ThingName"))
     if levels[:2] == ["$aws", "things"] and len(levels) > 2 and levels[2] != thing:
         return (
-            f"It lets this client act for {levels[2]!r}, which is not the Thing of its connection."
+            f"This lets the client act for {levels[2]!r}, which is not the Thing of its connection."
         )
     return None

@@ -1,10 +1,10 @@
 """What differs between a statement and a request, part by part.
 
-The action, the fields of the ARN, the kind of resource, its name and the conditions are compared
-one by one, and each part that does not fit becomes a `Difference`: what differs, what would mend
-it, and how far off it is. The distances are ranked by hand: a slip that everybody makes (``#`` in a
-policy, upper case, a slash) weighs little, another name more, another action so much that a
-statement about the action asked for always comes before one that is not.
+The action, the fields of the ARN, the resource type, its name and the conditions are compared one
+by one. Each part that does not fit becomes a `Mismatch`: what differs, how to fix it, and how far
+off it is. The distances are chosen by hand: a slip that everybody makes (``#`` in a policy, upper
+case, a slash) counts little, another name more, and another action so much that a statement about
+the requested action always comes before one that is not.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from creeklab.cloud.policy.binding import (
     BoundStatement,
     Context,
     UnmetCondition,
-    key,
+    normalize,
 )
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Policy
 from creeklab.cloud.policy.wildcards import covers, literal, plain
 
 SLIP, VALUE, NAME, FIELD, OTHER, ACTION = 1, 2, 3, 4, 8, 100
-"""Distances; see the module's text."""
+"""Distances, explained at the top of this file."""
 
 ACTIONS = (
     "iot:AssumeRoleWithCertificate",
@@ -49,13 +49,13 @@ ACTIONS = (
     "iot:UpdateJobExecution",
     "iot:UpdateThingShadow",
 )
-"""What a device can ask for (developer guide, "AWS IoT Core policy actions")."""
+"""Policy actions of devices (developer guide, "AWS IoT Core policy actions")."""
 
 _OVER_MQTT = ("iot:publish", "iot:receive", "iot:retainpublish", "iot:subscribe")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Mismatch:
     """One part of a statement that does not fit the request.
 
     Attributes
@@ -64,32 +64,33 @@ class Difference:
         Which part, or which slip: ``action``, ``spelling`` (of an action); ``partition``,
         ``service``, ``region``, ``account`` (of an ARN); ``kind`` (of resource), ``resource``
         (neither kind nor name can be compared); ``case``, ``slash``, ``prefix`` (a ``*`` is
-        missing at the end), ``parent``, ``thing``, ``level``, ``mqtt-wildcard``, ``name`` (of what
-        the name can differ in); ``variable``, ``version`` (of the document), ``condition``,
-        ``excluded`` (by a NotAction or NotResource).
+        missing at the end), ``parent``, ``thing``, ``level``, ``mqtt-wildcard``, ``name`` (ways in
+        which names differ); ``variable``, ``version`` (of the document), ``condition``.
     text
-        Goes on after "Statement 1 of policy 'x' comes closest, but".
+        Continues "Statement 1 of policy 'x' comes closest, but".
     advice
-        Goes on after "To mend it:".
-    said, asked
-        What the policy says, and what the request or the connection has. Of a variable, `said` is
-        its name and `asked` why it has no value.
+        Continues "To fix it,".
+    expected, actual
+        The policy's value, and the value of the request or the connection. For a variable,
+        `expected` is its name and `actual` a code for why it has no value.
+    distance
+        How far off this part is.
     unfilled
-        A variable was not replaced, because of which a Deny does not apply.
+        Whether a variable was not replaced, so that even a Deny does not apply.
     """
 
     kind: str
     text: str
     advice: str
-    said: str
-    asked: str
+    expected: str
+    actual: str
     distance: int = field(compare=False)
     unfilled: bool = False
 
 
-def distance(differences: Iterable[Difference]) -> int:
+def total_distance(mismatches: Iterable[Mismatch]) -> int:
     """Return how far a statement is from the request."""
-    return sum(one.distance for one in differences)
+    return sum(mismatch.distance for mismatch in mismatches)
 
 
 # --- why a variable has no value ----------------------------------------------------------------
@@ -107,259 +108,248 @@ _KNOWN = (
 )
 
 EmptyVariableReason = tuple[str, str, str]
-"""A code word, why a variable has no value, and what would give it one."""
+"""A code, why a variable has no value, and what would give it one."""
 
 
 def why_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVariableReason:
     """Return why a variable or condition key has no value; `things` have the certificate."""
-    if key(name).startswith(key(_THING)):
+    if normalize(name).startswith(normalize(_THING)):
         return _why_thing_empty(name, context, things)
-    if key(name).startswith(key(_CERTIFICATE)):
-        if isinstance(context.get(key(name)), str):
+    if normalize(name).startswith(normalize(_CERTIFICATE)):
+        if isinstance(context.get(normalize(name)), str):
             code = "not-filled-in"
-            why = "its value holds * or ? or is too long, and AWS IoT does not fill in such values"
+            why = "its value contains * or ? or is too long, and AWS IoT does not use such values"
         elif name.rpartition(".")[2].isdigit():
             code = "no-such-value"
             why = "the certificate has fewer values of it (.1 is the second)"
         else:
             code, why = "not-in-certificate", f"the certificate has no {name[len(_CERTIFICATE) :]}"
         return code, why, "use a certificate that has it, or another variable"
-    if key(name) in map(key, _KNOWN):
-        why = "this request has no such value; a client id, for one, comes with MQTT only"
+    if normalize(name) in map(normalize, _KNOWN):
+        why = "this request has no such value; a client ID, for example, exists only in MQTT"
         return "not-in-request", why, "write the value itself in the policy"
-    if key(name).startswith("aws:"):
-        why = "of IAM's keys for all services, AWS IoT documents aws:SourceIp alone"
-        return "not-of-iot", why, "use one of the variables that AWS IoT documents"
+    if normalize(name).startswith("aws:"):
+        why = "of IAM's global condition keys, AWS IoT documents only aws:SourceIp"
+        return "not-of-iot", why, "use a policy variable that AWS IoT documents"
     near = get_close_matches(name, [*_KNOWN, _THING + "Attributes[...]"], n=1)
     hint = f"write ${{{near[0]}}}" if near else "look up the name in the list of policy variables"
-    return "unknown", "AWS IoT knows no variable of that name", hint
+    return "unknown", "AWS IoT has no policy variable of that name", hint
 
 
 def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVariableReason:
-    client = context.get(key("iot:ClientId"))
-    attached = context.get(key(_THING + "IsAttached"))
-    thing = context.get(key(_THING + "ThingName"), client)
+    client = context.get(normalize("iot:ClientId"))
+    attached = context.get(normalize(_THING + "IsAttached"))
+    thing = context.get(normalize(_THING + "ThingName"), client)
     if client is None:
-        why = "Thing variables exist on MQTT connections only, and this request has no client id"
-        return "no-client-id", why, "name the resource without a Thing variable"
+        why = "Thing policy variables exist only in MQTT, and this request has no client ID"
+        return "no-client-id", why, "write the resource without a Thing policy variable"
     if attached == "false":
         why = f"the connection's certificate is not attached to a Thing named {client!r}"
-        mend = f"attach the certificate to the Thing {client!r} (AttachThingPrincipal)"
-        other = repr(things[0]) if things else "the name of the Thing it is attached to"
-        return "not-attached", why, f"{mend}, or connect with {other} as client id"
-    if attached is None and key(_THING + "ThingName") not in context:
-        why = f"the client id {client!r} is not the name of a Thing, and Thing variables need that"
-        advice = "connect with the Thing's name as the client id"
+        fix = f"attach the certificate to the Thing {client!r} (AttachThingPrincipal)"
+        other = repr(things[0]) if things else "the name of the Thing that it is attached to"
+        return "not-attached", why, f"{fix}, or connect with {other} as the client ID"
+    if attached is None and normalize(_THING + "ThingName") not in context:
+        why = (
+            f"the client ID {client!r} is not the name of a Thing, and Thing policy variables"
+            " require one"
+        )
+        advice = "connect with the Thing's name as the client ID"
         if things:
             advice += f": this certificate is attached to {things[0]!r}"
         return "no-thing", why, advice
     attribute = re.search(r"\[(.*)\]", name)
-    what = f"attribute {attribute[1]!r}" if attribute else name.rpartition(".")[2]
+    property_ = f"attribute {attribute[1]!r}" if attribute else name.rpartition(".")[2]
     code = "no-attribute" if attribute else "no-type"
-    return (
-        code,
-        f"the Thing {thing!r} has no {what}",
-        f"give it to the Thing {thing!r} (UpdateThing)",
-    )
+    why = f"the Thing {thing!r} has no {property_}"
+    return code, why, f"set it on the Thing {thing!r} (UpdateThing)"
 
 
 # --- names --------------------------------------------------------------------------------------
 
 
-def _name(kind: str, said: str, asked: str) -> Difference:
-    """Compare the names that follow the kind: a filled pattern, and what the request says."""
-    shown = plain(said)
-    both = f"the policy says {shown!r}, the request says {asked!r}"
+def _both(expected: str, actual: str) -> str:
+    return f"the policy names {expected!r} and the request names {actual!r}"
 
-    def differs(slip: str, far: int, text: str, advice: str) -> Difference:
-        return Difference(slip, text, advice, shown, asked, far)
 
-    if covers(said.lower(), asked.lower()):
-        text = f"{both}: upper and lower case count"
-        return differs("case", SLIP, text, "spell it the same in both places")
-    if covers(said.strip("/"), asked.strip("/")):
-        text = f"{both}: a slash at the beginning or end counts"
-        return differs("slash", SLIP, text, "leave out the slash, or write it in both places")
-    if covers(f"{said}*", asked):
+def _name(resource_type: str, pattern: str, actual: str) -> Mismatch:
+    """Compare the names that follow the resource type: a filled pattern and the request's name."""
+    shown = plain(pattern)
+    both = _both(shown, actual)
+
+    def mismatch(kind: str, distance: int, reason: str, advice: str) -> Mismatch:
+        return Mismatch(kind, f"{both}: {reason}", advice, shown, actual, distance)
+
+    if covers(pattern.lower(), actual.lower()):
+        reason = "names are case-sensitive"
+        return mismatch("case", SLIP, reason, "use the same case in both places")
+    if covers(pattern.strip("/"), actual.strip("/")):
+        reason = "a slash at the beginning or end is part of the name"
+        return mismatch("slash", SLIP, reason, "remove the slash, or write it in both places")
+    if covers(f"{pattern}*", actual):
         stem = shown.rstrip("/")
-        below = f"{stem}/*" if asked.startswith(f"{stem}/") else f"{shown}*"
-        text = f"{both}: without a * at its end {shown!r} covers only that one name"
-        return differs("prefix", VALUE, text, f"write {below!r} in the policy")
-    if covers(said, f"{asked}/"):
-        text = f"{both}: that covers what is below {asked!r}, but not {asked!r} itself"
-        return differs("parent", VALUE, text, f"name {asked!r} as a second Resource")
-    return _level(kind, said, asked) or _wildcards(said, asked, both)
+        below = f"{stem}/*" if actual.startswith(f"{stem}/") else f"{shown}*"
+        reason = f"without a * at the end, {shown!r} matches only that exact name"
+        return mismatch("prefix", VALUE, reason, f"write {below!r} in the policy")
+    if covers(pattern, f"{actual}/"):
+        reason = f"that matches everything below {actual!r}, but not {actual!r} itself"
+        return mismatch("parent", VALUE, reason, f"add {actual!r} as a second Resource")
+    return _level(resource_type, pattern, actual) or _several_levels(pattern, actual, both)
 
 
-def _level(kind: str, said: str, asked: str) -> Difference | None:
-    """Return the one level in which the names differ, if there is one."""
-    levels, asked_levels = said.split("/"), asked.split("/")
-    for n, (level, asked_level) in enumerate(zip(levels, asked_levels, strict=False)):
-        mended = "/".join([*levels[:n], literal(asked_level), *levels[n + 1 :]])
-        if level in ("+", "#") or not covers(mended, asked):
+def _level(resource_type: str, pattern: str, actual: str) -> Mismatch | None:
+    """Return the mismatch of the one level in which the names differ, if there is only one."""
+    levels, actual_levels = pattern.split("/"), actual.split("/")
+    for n, (level, actual_level) in enumerate(zip(levels, actual_levels, strict=False)):
+        fixed = "/".join([*levels[:n], literal(actual_level), *levels[n + 1 :]])
+        if level in ("+", "#") or not covers(fixed, actual):
             continue
         shown = plain(level)
-        of_thing = kind in ("client", "thing") or (n == 2 and asked.startswith("$aws/things/"))
-        return Difference(
-            "thing" if of_thing else "level",
-            f"the policy says {shown!r}, the request says {asked_level!r}",
-            f"write {asked_level!r} in place of {shown!r} in the policy, or let the"
-            f" client use {'a name that fits ' * ('*' in level)}{shown!r}",
+        in_thing = resource_type in ("client", "thing") or (
+            n == 2 and actual.startswith("$aws/things/")
+        )
+        return Mismatch(
+            "thing" if in_thing else "level",
+            _both(shown, actual_level),
+            f"replace {shown!r} with {actual_level!r} in the policy, or have the client use"
+            f" {'a name that matches ' * ('*' in level)}{shown!r}",
             shown,
-            asked_level,
+            actual_level,
             NAME,
         )
     return None
 
 
-def _wildcards(said: str, asked: str, both: str) -> Difference:
-    """Compare names of which more than one level differs."""
-    shown, levels = plain(said), said.split("/")
+def _several_levels(pattern: str, actual: str, both: str) -> Mismatch:
+    """Compare names that differ in more than one level."""
+    shown, levels = plain(pattern), pattern.split("/")
     if any(level in ("+", "#") for level in levels):
         as_glob = "/".join("*" if level in ("+", "#") else level for level in levels)
-        text = f"{both}: in a policy # and + are ordinary characters, the wildcard is *"
-        if covers(as_glob, asked):
-            advice, far = f"write {plain(as_glob)!r} in the policy", SLIP
+        text = f"{both}: in a policy, # and + are ordinary characters, and the wildcard is *"
+        if covers(as_glob, actual):
+            advice, distance = f"write {plain(as_glob)!r} in the policy", SLIP
         else:
-            advice, far = f"write a pattern that covers {asked!r}", OTHER
-        return Difference("mqtt-wildcard", text, advice, shown, asked, far)
-    advice = f"write {asked!r} in the policy, or a pattern that covers it"
-    return Difference("name", both, advice, shown, asked, OTHER)
+            advice, distance = f"write a pattern that matches {actual!r}", OTHER
+        return Mismatch("mqtt-wildcard", text, advice, shown, actual, distance)
+    advice = f"write {actual!r} in the policy, or a pattern that matches it"
+    return Mismatch("name", both, advice, shown, actual, OTHER)
 
 
-def _kind_and_name(said: str, asked: str, action: str) -> Iterator[Difference]:
+def _type_and_name(pattern: str, actual: str, action: str) -> Iterator[Mismatch]:
     """Compare the last field of two ARNs, such as ``topic/creek/*`` and ``topic/creek/depth``."""
-    if covers(said, asked):
+    if covers(pattern, actual):
         return
-    said_kind, slash, said_name = said.partition("/")
-    kind, _, name = asked.partition("/")
+    expected_type, slash, expected_name = pattern.partition("/")
+    actual_type, _, name = actual.partition("/")
     if not slash:
-        text = f"the policy says {plain(said)!r}, the request says {asked!r}"
-        advice = f"write {asked!r} in the policy, or {kind + '/*'!r}"
-        yield Difference("resource", text, advice, plain(said), asked, OTHER)
+        shown = plain(pattern)
+        advice = f"write {actual!r} in the policy, or {actual_type + '/*'!r}"
+        yield Mismatch("resource", _both(shown, actual), advice, shown, actual, OTHER)
         return
-    if not covers(said_kind, kind):
-        shown = plain(said_kind)
+    if not covers(expected_type, actual_type):
+        shown = plain(expected_type)
         text = (
-            f"{action} needs a resource of the kind {kind!r}, the policy names the kind {shown!r}"
+            f"{action} needs a resource of type {actual_type!r} and the policy names the type"
+            f" {shown!r}"
         )
-        advice = f"write {kind!r} in place of {shown!r}"
-        yield Difference("kind", text, advice, shown, kind, FIELD)
-    if not covers(said_name, name):
-        difference = _name(kind, said_name, name)
-        if kind == "topicfilter" and set("+#") & set(name):
-            text = f"{difference.text} (a topic filter is compared as it is spelled, # and + too)"
-            difference = replace(difference, text=text)
-        yield difference
+        advice = f"replace {shown!r} with {actual_type!r}"
+        yield Mismatch("kind", text, advice, shown, actual_type, FIELD)
+    if not covers(expected_name, name):
+        mismatch = _name(actual_type, expected_name, name)
+        if actual_type == "topicfilter" and set("+#") & set(name):
+            text = f"{mismatch.text} (a policy compares a topic filter literally, # and + included)"
+            mismatch = replace(mismatch, text=text)
+        yield mismatch
 
 
 # --- the parts of a statement -------------------------------------------------------------------
 
 
-def of_action(bound: BoundStatement, action: str) -> Difference:
-    """Say why a statement is not about `action`."""
-    said = ", ".join(bound.statement.actions)
-    if bound.statement.not_action:
-        text = f"its NotAction ({said}) leaves out {action}"
-        return Difference("excluded", text, f"take {action} out of it", said, action, ACTION)
-    for written in bound.statement.actions:
-        if misspelt(written, action):
-            text = f"its Action says {written!r}, which is no action of AWS IoT"
-            advice = f"write {action!r} in place of {written!r}"
-            return Difference("spelling", text, advice, written, action, FIELD)
-    text = f"its Action ({said}) does not include {action}"
-    if action.lower() in _OVER_MQTT and "thingshadow" in said.lower():
-        text += "; over MQTT a shadow needs Publish, Subscribe and Receive on its topics, and the"
-        text += " actions on shadows are for REST alone"
-    return Difference("action", text, f"add {action} to its Action", said, action, ACTION)
+def action_mismatch(bound: BoundStatement, action: str) -> Mismatch:
+    """Return why a statement is not about `action`."""
+    for each in bound.statement.actions:
+        if is_misspelling(each, action):
+            text = f"its Action names {each!r}, which is not an AWS IoT action"
+            advice = f"replace {each!r} with {action!r}"
+            return Mismatch("spelling", text, advice, each, action, FIELD)
+    expected = ", ".join(bound.statement.actions)
+    text = f"its Action ({expected}) does not include {action}"
+    over_mqtt = ("iot:publish", "iot:receive", "iot:retainpublish", "iot:subscribe")
+    if action.lower() in over_mqtt and "thingshadow" in expected.lower():
+        text += "; over MQTT, a shadow needs Publish, Subscribe and Receive on its topics, and the"
+        text += " shadow actions apply only to REST"
+    return Mismatch("action", text, f"add {action} to its Action", expected, action, ACTION)
 
 
-def misspelt(written: str, action: str) -> bool:
-    """Tell whether an action that does not exist was meant to be the one asked for."""
+def is_misspelling(text: str, action: str) -> bool:
+    """Return whether `text` is not an action and was probably meant to be `action`."""
     known = [each.lower() for each in ACTIONS]
-    said = written.lower()
-    if said in known or set("*?") & set(said):
+    text = text.lower()
+    if text in known or set("*?") & set(text):
         return False
-    return get_close_matches(said, known, n=1, cutoff=0.75) == [action.lower()]
+    return get_close_matches(text, known, n=1, cutoff=0.75) == [action.lower()]
 
 
-def of_resources(
-    bound: BoundStatement, asked: str, action: str, context: Context, things: tuple[str, ...]
-) -> list[Difference]:
-    """Say what differs in the nearest of a statement's resources; nothing if one covers."""
-    if bound.covers(asked):
+def resource_mismatches(
+    bound: BoundStatement, actual: str, action: str, context: Context, things: tuple[str, ...]
+) -> list[Mismatch]:
+    """Return what differs in the nearest of a statement's resources; nothing if one matches."""
+    if bound.covers(actual):
         return []
-    if bound.statement.not_resource:
-        said = ", ".join(bound.statement.resources)
-        empty = _empty(bound.missing, context, things)
-        if empty:
-            return empty
-        text = f"its NotResource ({said}) leaves out {asked!r}"
-        return [Difference("excluded", text, "write less into it", said, asked, OTHER)]
     candidates = (
-        _resource(pattern, asked, action, bound.policy, context, things)
-        for pattern in bound.resources
+        _resource(resource, actual, action, bound.policy, context, things)
+        for resource in bound.resources
     )
-    return min(candidates, key=distance)
-
-
-def _empty(missing: Iterable[str], context: Context, things: tuple[str, ...]) -> list[Difference]:
-    differences = []
-    for name in missing:
-        code, why, advice = why_empty(name, context, things)
-        text = f"the variable ${{{name}}} has no value here: {why}"
-        differences.append(
-            Difference("variable", text, advice, f"${{{name}}}", code, VALUE, unfilled=True)
-        )
-    return differences
+    return min(candidates, key=total_distance)
 
 
 def _resource(
     resource: BoundResource,
-    asked: str,
+    actual: str,
     action: str,
     policy: Policy,
     context: Context,
     things: tuple[str, ...],
-) -> list[Difference]:
-    """Compare one resource pattern with the request's resource."""
-    if policy.version != VARIABLES_SINCE and "${" in resource.written:
-        return [_old_version(resource.written, policy)]
-    differences = _empty(resource.missing, context, things)
-    said_fields, asked_fields = resource.pattern.split(":", 5), asked.split(":", 5)
-    if covers(resource.pattern, asked):
-        return differences
-    if len(said_fields) < 6 or len(asked_fields) < 6:
-        text = f"the policy says {resource.written!r}, the request says {asked!r}"
-        advice = f"write {asked!r} as the Resource"
-        return [
-            *differences,
-            Difference("resource", text, advice, resource.written, asked, OTHER),
-        ]
+) -> list[Mismatch]:
+    """Compare one resource of a statement with the request's resource."""
+    if policy.version != VARIABLES_SINCE and "${" in resource.text:
+        return [_old_version(resource.text, policy)]
+    mismatches = []
+    for name in resource.missing:
+        code, why, advice = why_empty(name, context, things)
+        variable = f"${{{name}}}"
+        text = f"the policy variable {variable} has no value here: {why}"
+        mismatches.append(Mismatch("variable", text, advice, variable, code, VALUE, unfilled=True))
+    if covers(resource.pattern, actual):
+        return mismatches
+    fields, actual_fields = resource.pattern.split(":", 5), actual.split(":", 5)
+    if len(fields) < 6 or len(actual_fields) < 6:
+        advice = f"write {actual!r} as the Resource"
+        text = _both(resource.text, actual)
+        return [*mismatches, Mismatch("resource", text, advice, resource.text, actual, OTHER)]
     labels = ("", "partition", "service", "region", "account")
-    for label, said_field, asked_field in zip(labels, said_fields, asked_fields, strict=False):
-        if not covers(said_field, asked_field):
-            shown = plain(said_field)
-            text = f"the policy's ARN has the {label} {shown!r}, the request's has {asked_field!r}"
-            advice = f"write {asked_field!r} as the {label}"
-            differences.append(Difference(label, text, advice, shown, asked_field, FIELD))
-    last = list(_kind_and_name(said_fields[5], asked_fields[5], action))
+    for label, pattern, part in zip(labels, fields, actual_fields, strict=False):
+        if not covers(pattern, part):
+            shown = plain(pattern)
+            text = f"the policy's ARN has the {label} {shown!r} and the request's has {part!r}"
+            advice = f"write {part!r} as the {label}"
+            mismatches.append(Mismatch(label, text, advice, shown, part, FIELD))
+    last = list(_type_and_name(fields[5], actual_fields[5], action))
     values = [
         f"${{{name}}} is {value!r}"
-        for name in re.findall(r"\$\{([^{}]{2,})\}", resource.written)
-        if isinstance(value := context.get(key(name)), str) and name not in resource.missing
+        for name in re.findall(r"\$\{([^{}]{2,})\}", resource.text)
+        if isinstance(value := context.get(normalize(name)), str) and name not in resource.missing
     ]
     if last and values:
         last[-1] = replace(last[-1], text=f"{last[-1].text} ({', '.join(values)} here)")
-    return differences + last
+    return mismatches + last
 
 
-def _old_version(text: str, policy: Policy) -> Difference:
-    return Difference(
+def _old_version(text: str, policy: Policy) -> Mismatch:
+    return Mismatch(
         "version",
-        f"its document has no Version {VARIABLES_SINCE!r}, so {text!r} holds plain text and no"
-        " variable",
-        f'write "Version": "{VARIABLES_SINCE}" into the document',
+        f"its document has no Version {VARIABLES_SINCE!r}, so {text!r} is plain text without"
+        " policy variables",
+        f'write "Version": "{VARIABLES_SINCE}" in the document',
         policy.version,
         VARIABLES_SINCE,
         VALUE,
@@ -367,10 +357,10 @@ def _old_version(text: str, policy: Policy) -> Difference:
     )
 
 
-def of_condition(
+def condition_mismatch(
     unmet: UnmetCondition, policy: Policy, context: Context, things: tuple[str, ...]
-) -> Difference:
-    """Say why a condition is not fulfilled."""
+) -> Mismatch:
+    """Return why a condition is not met."""
     operator, name, values = unmet.condition.operator, unmet.condition.key, unmet.condition.values
     start = f"its Condition {operator} on {name}"
     if policy.version != VARIABLES_SINCE and any("${" in value for value in values):
@@ -379,15 +369,14 @@ def of_condition(
         code, why, advice = why_empty(unmet.missing[0], context, things)
         variable = f"${{{unmet.missing[0]}}}"
         text = f"{start} needs {variable}, which has no value here: {why}"
-        return Difference("variable", text, advice, variable, code, VALUE, unfilled=True)
-    wanted = " or ".join(repr(plain(value)) for value in unmet.wanted)
-    said = f"{operator} {name} {wanted}"
-    text = f"{start} is not fulfilled: the policy says {wanted}, the connection has"
-    if unmet.given:
-        given = " and ".join(map(repr, unmet.given))
-        advice = f"connect so that {name} fits, or change the Condition"
-        if (key(name), unmet.given) == (key(_THING + "IsAttached"), ("false",)):
-            advice = why_empty(name, context, things)[2]
-        return Difference("condition", f"{text} {given}", advice, said, given, VALUE)
+        return Mismatch("variable", text, advice, variable, code, VALUE, unfilled=True)
+    wanted = " or ".join(repr(plain(value)) for value in unmet.expected)
+    expected = f"{operator} {name} {wanted}"
+    text = f"{start} is not met: the policy has {wanted} and the connection has"
     code, why, advice = why_empty(name, context, things)
-    return Difference("condition", f"{text} no value ({why})", advice, said, code, VALUE)
+    if not unmet.actual:
+        return Mismatch("condition", f"{text} no value ({why})", advice, expected, code, VALUE)
+    actual = " and ".join(map(repr, unmet.actual))
+    if (normalize(name), unmet.actual) != (normalize(_THING + "IsAttached"), ("false",)):
+        advice = f"connect so that {name} meets the Condition, or change the Condition"
+    return Mismatch("condition", f"{text} {actual}", advice, expected, actual, VALUE)

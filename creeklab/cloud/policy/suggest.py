@@ -1,9 +1,9 @@
 """The smallest change to the policies of a connection that allows a request, and nothing else.
 
-Found by trying: each Allow statement that could be widened by just this request is widened, each
-that shows a slip is corrected, a statement is added to each policy; of those that do allow the
-request the shortest one counts. A matching Deny is first narrowed as far as the language of
-policies lets it. What the change would give or take beyond the request is said in words.
+It is found by trying. Each Allow statement that could be widened by just this request is widened,
+each with a slip is corrected, and a statement is added to each policy. Of the changes that do allow
+the request, the shortest wins. A matching Deny is first narrowed as far as the policy language
+permits. Warnings say what a change allows or removes beyond the request.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from creeklab.cloud.policy.authorizer import Authorizer
 from creeklab.cloud.policy.binding import BoundStatement, Context
 from creeklab.cloud.policy.document import VARIABLES_SINCE, MalformedPolicy, parse
 from creeklab.cloud.policy.explain import Explanation, StatementResult, explain
-from creeklab.cloud.policy.mismatches import ACTIONS, misspelt
-from creeklab.cloud.policy.wildcards import plain
+from creeklab.cloud.policy.mismatches import ACTIONS, is_misspelling
+from creeklab.cloud.policy.wildcards import exactly, plain
 
 Document = dict[str, Any]
 
@@ -29,7 +29,7 @@ SLIPS = {
     *("partition", "service", "region", "account", "kind", "resource"),
     *("case", "slash", "mqtt-wildcard", "thing"),
 }
-"""Differences for which a line is corrected rather than one added: it was meant for this."""
+"""Mismatches for which a line is corrected instead of one added: it was meant for this request."""
 
 NEW_POLICY = "NewPolicy"
 
@@ -41,13 +41,13 @@ class SuggestedChange:
     Attributes
     ----------
     policy
-        Its name; of a new policy, to be attached too, if `before` is None.
+        Name of the policy. If `before` is None, it is a new one, to be attached too.
     before, after
         The document as it is and as it should be.
     how
-        What is changed, as a sentence.
+        What to change, as an instruction.
     warnings
-        What it gives or takes beyond the request.
+        What the change allows or removes beyond the request.
     """
 
     policy: str
@@ -63,8 +63,8 @@ class SuggestedChange:
 
     @property
     def diff(self) -> str:
-        """What changes, line by line: those with ``-`` go, those with ``+`` come."""
-        before = _lines(self.before) if self.before is not None else []
+        """The change line by line: ``-`` marks lines to remove, ``+`` lines to add."""
+        before = [] if self.before is None else _lines(self.before)
         lines = list(unified_diff(before, _lines(self.after), lineterm="", n=2))
         return "\n".join(line for line in lines[2:] if not line.startswith("@@"))
 
@@ -72,37 +72,33 @@ class SuggestedChange:
 def suggest(
     documents: Mapping[str, str], context: Context, action: str, resource: str
 ) -> tuple[SuggestedChange, ...]:
-    """Return the changes that together allow a request, one for each policy that changes.
+    """Return the changes that together allow a request, at most one per policy.
 
     Parameters
     ----------
     documents
-        The policies that apply to the connection, by name, those that may best be changed first.
+        The policies that apply to the connection, by name, in order of preference for a change.
     action, resource
         Such as ``"iot:Publish"`` and the full ARN of a topic.
 
     Returns
     -------
     tuple
-        Empty if the request is allowed, or if no change allows it.
+        The changes; empty if the request is allowed already or no change allows it.
     """
     found: dict[str, SuggestedChange] = {}
-    now = dict(documents)
-    for name, after, warnings in _without_denials(now, context, action, resource):
-        found[name] = SuggestedChange(
-            name,
-            json.loads(documents[name]),
-            after,
-            f"take {action} on {_name(resource)} out of what {name!r} denies",
-            warnings,
-        )
-        now[name] = json.dumps(after)
-    authorizer = _bound(now, context)
+    current = dict(documents)
+    for name, after, warnings in _without_denials(current, context, action, resource):
+        how = f"remove {action} on {_short(resource)} from what {name!r} denies"
+        before = json.loads(documents[name])
+        found[name] = SuggestedChange(name, before, after, how, warnings)
+        current[name] = json.dumps(after)
+    authorizer = _bound(current, context)
     decision = authorizer.decide(action, resource)
     if decision.denied:
         return ()
     if not decision.allows:
-        best = min(_candidates(now, authorizer, action, resource), key=_length, default=None)
+        best = min(_candidates(current, authorizer, action, resource), key=_length, default=None)
         if best is None:
             return ()
         first = found.get(best.policy)
@@ -126,138 +122,118 @@ def _bound(documents: Mapping[str, str], context: Context) -> Authorizer:
     return Authorizer([parse(text, name=name) for name, text in documents.items()], context)
 
 
-def _name(resource: str) -> str:
-    """Return a resource as people name it: without what is the same for the whole account."""
+def _short(resource: str) -> str:
+    """Return a resource for a sentence: without the part that all ARNs of the account share."""
     return repr(resource.split(":", 5)[-1])
 
 
-def _listed(members: Any) -> list[Any]:
+def _as_list(members: Any) -> list[Any]:
     return members if isinstance(members, list) else [members]
 
 
-def _folded(members: list[str]) -> str | list[str]:
+def _unwrap(members: list[str]) -> str | list[str]:
     return members[0] if len(members) == 1 else members
 
 
 # --- allowing -----------------------------------------------------------------------------------
 
 
+_Edit = tuple[str, Document, str, tuple[str, ...]]
+"""A policy's name, its document after the edit, what to change, and warnings."""
+
+
 def _candidates(
     documents: Mapping[str, str], authorizer: Authorizer, action: str, resource: str
 ) -> Iterator[SuggestedChange]:
-    """Give the changes that allow the request, for a request that nothing denies."""
+    """Yield the changes that allow a request that nothing denies."""
+
+    def allows(name: str, after: Document) -> bool:
+        changed = {**documents, name: json.dumps(after, ensure_ascii=False)}
+        try:
+            return _bound(changed, authorizer.context).decide(action, resource).allows
+        except MalformedPolicy:
+            return False  # the document is now too long
+
     explanation = explain(authorizer, action, resource)
     warnings = _general_warnings(explanation)
-    changes = [
-        change
-        for bound, finding in zip(authorizer.statements, explanation.findings, strict=True)
-        for change in _in_statement(documents, bound, finding, action, resource)
-    ]
-    changes += [
-        change for name in documents for change in _added(name, documents[name], action, resource)
-    ]
-    for name, after, how, own in changes:
-        if _allows(documents, name, after, authorizer.context, action, resource):
+    edits: list[_Edit] = []
+    for bound, result in zip(authorizer.statements, explanation.findings, strict=True):
+        edits += _edits_of_statement(documents, bound, result, action, resource)
+    for name, document in documents.items():
+        edits += _added_statement(name, document, action, resource)
+    for name, after, how, own in edits:
+        if allows(name, after):
             yield SuggestedChange(name, json.loads(documents[name]), after, how, (*own, *warnings))
-    after = _alone(action, resource)
-    if _allows(documents, NEW_POLICY, after, authorizer.context, action, resource):
-        how = "make a policy of its own for it, and attach it to the certificate"
+    after = _only(action, resource)
+    if allows(NEW_POLICY, after):
+        how = "create a policy that allows just this, and attach it to the certificate"
         yield SuggestedChange(NEW_POLICY, None, after, how, warnings)
 
 
-def _allows(
-    documents: Mapping[str, str],
-    name: str,
-    after: Document,
-    context: Context,
-    action: str,
-    resource: str,
-) -> bool:
-    try:
-        changed = {**documents, name: json.dumps(after, ensure_ascii=False)}
-        return _bound(changed, context).decide(action, resource).allows
-    except MalformedPolicy:
-        return False  # it has become too long
+def _exact(resource: str, version: str | None) -> str | None:
+    """Return the text that covers `resource` alone; None if this version cannot express it."""
+    text = exactly(resource)
+    return text if text == resource or version == VARIABLES_SINCE else None
 
 
-def _exactly(resource: str, variables: bool) -> str | None:
-    """Write a resource so that it covers itself alone; None if such a document cannot."""
-    if resource == "*" or not re.search(r"[*?]|\$[{(]", resource):
-        return resource
-    return re.sub(r"[*?]|\$(?=[{(])", r"${\g<0>}", resource) if variables else None
+def _allow(action: str, resource: str) -> Document:
+    return {"Effect": "Allow", "Action": action, "Resource": resource}
 
 
-def _alone(action: str, resource: str) -> Document:
-    """Return a document that allows this and nothing else."""
-    statement = {"Effect": "Allow", "Action": action, "Resource": _exactly(resource, True)}
-    return {"Version": VARIABLES_SINCE, "Statement": [statement]}
+def _only(action: str, resource: str) -> Document:
+    """Return a document that allows this request and nothing else."""
+    return {"Version": VARIABLES_SINCE, "Statement": [_allow(action, exactly(resource))]}
 
 
-def _added(
-    name: str, document: str, action: str, resource: str
-) -> Iterator[tuple[str, Document, str, tuple[str, ...]]]:
+def _added_statement(name: str, document: str, action: str, resource: str) -> Iterator[_Edit]:
     """Add a statement to a document."""
     after = json.loads(document)
-    exact = _exactly(resource, after.get("Version") == VARIABLES_SINCE)
+    exact = _exact(resource, after.get("Version"))
     if exact is not None:
-        statement = {"Effect": "Allow", "Action": action, "Resource": exact}
-        after["Statement"] = [*_listed(after["Statement"]), statement]
-        yield name, after, f"add a statement that allows {action} on {_name(resource)}", ()
+        after["Statement"] = [*_as_list(after["Statement"]), _allow(action, exact)]
+        yield name, after, f"add a statement that allows {action} on {_short(resource)}", ()
 
 
-def _in_statement(
+def _edits_of_statement(
     documents: Mapping[str, str],
     bound: BoundStatement,
-    finding: StatementResult,
+    result: StatementResult,
     action: str,
     resource: str,
-) -> Iterator[tuple[str, Document, str, tuple[str, ...]]]:
-    """Give the ways to let one statement allow the request and nothing else."""
+) -> Iterator[_Edit]:
+    """Yield the edits that let one statement allow the request and nothing else."""
     statement, name = bound.statement, bound.policy.name
-    exact = _exactly(resource, bound.policy.version == VARIABLES_SINCE)
-    if (
-        statement.effect != "Allow"
-        or bound.unmet
-        or statement.not_action
-        or statement.not_resource
-        or exact is None
-    ):
+    exact = _exact(resource, bound.policy.version)
+    if statement.effect != "Allow" or bound.unmet or exact is None:
         return
     label = f"statement {statement.index + 1}"
-    if [each.lower() for each in statement.actions] == [action.lower()]:
-        resources = list(statement.resources)
-        after, changed = _copy(documents[name], statement.index)
-        changed["Resource"] = [*resources, exact]
-        yield name, after, f"add {_name(resource)} to the Resource of {label}", ()
-        kinds = {each["kind"] for each in finding.differences}
+    resources, actions = list(statement.resources), list(statement.actions)
+
+    def edit(element: str, value: str | list[str], how: str, *warnings: str) -> _Edit:
+        after = json.loads(documents[name])
+        _as_list(after["Statement"])[statement.index][element] = value
+        return name, after, how, warnings
+
+    if [each.lower() for each in actions] == [action.lower()]:
+        how = f"add {_short(resource)} to the Resource of {label}"
+        yield edit("Resource", [*resources, exact], how)
+        kinds = {each["kind"] for each in result.differences}
         if "mqtt-wildcard" in kinds and action.lower() == "iot:subscribe":
-            return  # that line has its own use
+            return  # a filter with # or + is useful as it is
         if kinds and kinds <= SLIPS:
             slip = max(resources, key=lambda text: SequenceMatcher(None, text, resource).ratio())
-            after, changed = _copy(documents[name], statement.index)
-            mended = [exact if text == slip else text for text in resources]
-            changed["Resource"] = _folded(mended)
-            how = f"write {_name(resource)} in place of {_name(slip)} in {label}"
-            gone = (f"It takes away what that line allowed: {action} on {_name(slip)}.",)
-            useless = kinds & {"kind", "mqtt-wildcard"}  # it allowed nothing that can happen
-            yield name, after, how, () if useless else gone
-    if statement.resources == (exact,):
-        for written in statement.actions:
-            if misspelt(written, action):
-                after, changed = _copy(documents[name], statement.index)
-                actions = [action if each == written else each for each in statement.actions]
-                changed["Action"] = _folded(actions)
-                yield name, after, f"write {action} in place of {written} in {label}", ()
+            fixed = _unwrap([exact if text == slip else text for text in resources])
+            how = f"replace {_short(slip)} with {_short(resource)} in {label}"
+            removed = f"This removes what that line allowed: {action} on {_short(slip)}."
+            useless = kinds & {"kind", "mqtt-wildcard"}  # the line allowed nothing that can happen
+            yield edit("Resource", fixed, how, *([] if useless else [removed]))
+    if resources == [exact]:
+        for misspelled in actions:
+            if is_misspelling(misspelled, action):
+                fixed = _unwrap([action if each == misspelled else each for each in actions])
+                yield edit("Action", fixed, f"replace {misspelled} with {action} in {label}")
                 return
-        after, changed = _copy(documents[name], statement.index)
-        changed["Action"] = [*statement.actions, action]
-        yield name, after, f"add {action} to the Action of {label}", ()
-
-
-def _copy(document: str, index: int) -> tuple[Document, Document]:
-    """Return a document read anew, and the statement of it that is to be changed."""
-    after = json.loads(document)
-    return after, _listed(after["Statement"])[index]
+        yield edit("Action", [*actions, action], f"add {action} to the Action of {label}")
 
 
 def _general_warnings(explanation: Explanation) -> tuple[str, ...]:
@@ -269,10 +245,12 @@ def _general_warnings(explanation: Explanation) -> tuple[str, ...]:
         closest.differences, closest.differs, closest.advice, strict=True
     ):
         if difference["kind"] == "variable":
-            found.append(f"Better mend the cause: {text}; {advice}.")
+            found.append(f"It is better to fix the cause: {text}; {advice}.")
         elif difference["kind"] in ("mqtt-wildcard", "prefix"):
-            stem = plain(difference["said"]).rstrip("#+/*")
-            found.append(f"To allow all that begins with {stem!r}, {advice}; that is wider.")
+            stem = plain(difference["expected"]).rstrip("#+/*")
+            found.append(
+                f"To allow everything that begins with {stem!r}, {advice}; this allows more."
+            )
     return tuple(found)
 
 
@@ -282,56 +260,53 @@ def _general_warnings(explanation: Explanation) -> tuple[str, ...]:
 def _without_denials(
     documents: Mapping[str, str], context: Context, action: str, resource: str
 ) -> Iterator[tuple[str, Document, tuple[str, ...]]]:
-    """Give each policy that denies the request, changed so that it does not."""
+    """Yield each policy that denies the request, changed so that it does not."""
     denying: dict[str, list[BoundStatement]] = {}
     for bound in _bound(documents, context).statements:
         if bound.statement.effect == "Deny" and bound.matches(action, resource):
             denying.setdefault(bound.policy.name, []).append(bound)
     for name, found in denying.items():
         after = json.loads(documents[name])
-        statements = [[each] for each in _listed(after["Statement"])]
+        statements = [[each] for each in _as_list(after["Statement"])]
         warnings: list[str] = []
         for bound in found:
-            if bound.statement.not_action or bound.statement.not_resource:
-                return
             index = bound.statement.index
             statements[index] = _narrowed(statements[index][0], bound, action, resource)
-            freed = [each.written for each in bound.resources if each.covers(resource)]
+            exact = _exact(resource, bound.policy.version)
             warnings += [
-                f"A Deny has no exceptions: {action} on all of {_name(text)} is no longer denied."
-                for text in freed
-                if text != _exactly(resource, bound.policy.version == VARIABLES_SINCE)
+                f"A Deny cannot have exceptions: {action} on all of {_short(each.text)} is no"
+                " longer denied."
+                for each in bound.resources
+                if each.covers(resource) and each.text != exact
             ]
         after["Statement"] = [each for parts in statements for each in parts]
-        if not after["Statement"]:
-            # A policy needs a statement. One that allows what is asked for anyway will do.
-            after = _alone(action, resource)
-        yield name, after, tuple(warnings)
+        # A policy must have a statement, so an empty one allows what is requested anyway.
+        yield name, after if after["Statement"] else _only(action, resource), tuple(warnings)
 
 
 def _narrowed(
     statement: Document, bound: BoundStatement, action: str, resource: str
 ) -> list[Document]:
     """Split a Deny so that it no longer denies `action` on the patterns that cover `resource`."""
-    others = [
+    other_actions = [
         each
-        for pattern in _listed(statement["Action"])
-        for each in _spelt_out(pattern, action)
+        for pattern in _as_list(statement["Action"])
+        for each in _expanded(pattern, action)
         if each.lower() != action.lower()
     ]
-    kept = [each.written for each in bound.resources if not each.covers(resource)]
+    kept = [each.text for each in bound.resources if not each.covers(resource)]
     parts = []
-    if others:
-        parts.append({**statement, "Action": _folded(others)})
+    if other_actions:
+        parts.append({**statement, "Action": _unwrap(other_actions)})
     if kept:
-        part = {**copy.deepcopy(statement), "Action": action, "Resource": _folded(kept)}
-        if others:
+        part = {**copy.deepcopy(statement), "Action": action, "Resource": _unwrap(kept)}
+        if other_actions:
             part.pop("Sid", None)
         parts.append(part)
     return parts
 
 
-def _spelt_out(pattern: str, action: str) -> list[str]:
+def _expanded(pattern: str, action: str) -> list[str]:
     """Return the actions that a pattern stands for, if `action` is one of them."""
     as_regex = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     if not re.fullmatch(as_regex, action, re.IGNORECASE):

@@ -1,11 +1,11 @@
-"""Patterns: what ``*``, ``?`` and ``${...}`` mean in a policy.
+"""Wildcards and variables: what ``*``, ``?`` and ``${...}`` mean in a policy.
 
-``*`` stands for any run of characters, ``/`` included, and ``?`` for one; ``+`` and ``#`` are
+``*`` matches any run of characters, ``/`` included, and ``?`` matches one; ``+`` and ``#`` are
 ordinary characters. ``${name}`` is a variable; ``${*}``, ``${?}``, ``${$}`` (also ``$(*)`` and so
-on) are the characters themselves. `fill` turns a pattern as written into a *filled* pattern:
-variables are replaced by their values, and every ``$``, and every ``*`` and ``?`` that came in with
-a value, is written in its ``${...}`` form. So nothing that a client chooses can act as a wildcard,
-and a filled pattern can still be split at ``:`` and ``/``.
+on) are the characters themselves. `fill` turns the text of a policy into a *filled* pattern:
+variables are replaced by their values, and every ``$``, and every ``*`` and ``?`` in a value, takes
+its ``${...}`` form. So nothing that a client chooses can act as a wildcard, and a filled pattern
+can still be split at ``:`` and ``/``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,16 @@ def literal(text: str) -> str:
     return re.sub(r"[*?$]", r"${\g<0>}", text)
 
 
+def exactly(resource: str) -> str:
+    """Return the text that a policy needs to cover `resource` alone, with ``$aws`` left readable.
+
+    ``*`` is the exception: an action without narrower resources is requested on ``*`` itself.
+    """
+    return resource if resource == "*" else re.sub(r"[*?]|\$(?=[{(])", r"${\g<0>}", resource)
+
+
 def plain(pattern: str) -> str:
-    """Return a filled pattern as people read it, with ``${*}`` shown as ``*``."""
+    """Return a filled pattern for a message, with ``${*}`` shown as ``*``."""
     return _PIECE.sub(lambda piece: piece["char"] or piece[0], pattern)
 
 
@@ -36,12 +44,12 @@ def fill(text: str, value_of: Callable[[str], str | None]) -> tuple[str, tuple[s
     -------
     tuple
         The filled pattern, in which a variable without a value has become ``*``, and the names of
-        those variables. A pattern with such names must not match anything.
+        those variables. If there are any, the pattern must not match anything.
     """
     missing: list[str] = []
 
-    def replacement(found: re.Match[str]) -> str:
-        name = found["name"] or found["char"] or "$"
+    def replacement(match: re.Match[str]) -> str:
+        name = match["name"] or match["char"] or "$"
         if name in ("*", "?", "$"):
             return literal(name)
         value = value_of(name)
@@ -57,9 +65,9 @@ def fill(text: str, value_of: Callable[[str], str | None]) -> tuple[str, tuple[s
 def glob(pattern: str, flags: int = 0) -> re.Pattern[str]:
     """Compile a filled pattern; use it with ``fullmatch``.
 
-    Each ``*`` but the last takes the shortest run that lets the text after it match, and never
-    gives it back (an atomic group). For globs that loses no match, and the time is bounded by the
-    product of the two lengths instead of growing with a power of the number of stars.
+    Each ``*`` except the last takes the shortest run that lets the text after it match, and never
+    gives it back (an atomic group). Globs lose no match by that, and the time is bounded by the
+    product of the two lengths instead of growing exponentially with the number of stars.
     """
     runs = [""]
     for piece in _PIECE.finditer(pattern):
@@ -75,7 +83,7 @@ def glob(pattern: str, flags: int = 0) -> re.Pattern[str]:
 
 
 def covers(pattern: str, text: str) -> bool:
-    """Tell whether a filled pattern matches the whole of `text`."""
+    """Return whether a filled pattern matches the whole of `text`."""
     if _SPECIAL.isdisjoint(pattern):
-        return pattern == text  # most have a client's name in them, and are asked about once
+        return pattern == text  # most contain a client's name, so a cached regex would be used once
     return glob(pattern).fullmatch(text) is not None
