@@ -25,7 +25,7 @@ from awsiot import mqtt5_client_builder
 
 from creeklab.cloud import supervisor
 from creeklab.creek.readings import samples
-from creeklab.creek.sensor.replay import Reading, Replay
+from creeklab.creek.sensor import Reading, Replay
 from creeklab.lab.lab import open_lab
 
 from . import mosquitto

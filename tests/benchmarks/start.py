@@ -22,7 +22,7 @@ from typing import Any
 from creeklab.client.device import Device
 from creeklab.cloud import supervisor
 from creeklab.creek.readings import samples
-from creeklab.creek.sensor.replay import Reading, Replay
+from creeklab.creek.sensor import Reading, Replay
 from creeklab.lab.lab import open_lab
 
 from . import mosquitto
