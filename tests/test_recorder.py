@@ -1,4 +1,4 @@
-"""A creek recorded from the cloud while it is played: once each reading, whoever is cut off."""
+"""A replay recorded through the cloud: each reading once, no matter which side is cut off."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def history(tmp_path: Path) -> History:
 
 
 class Recording:
-    """A recorder that listens to a topic; the message ``end`` says that no other is to come."""
+    """A recorder subscribed to a topic, until the message ``end``."""
 
     def __init__(self, recorder: Recorder, watcher: Device, topic: str) -> None:
         self.recorder, self.watcher, self.topic = recorder, watcher, topic
@@ -73,8 +73,13 @@ def test_live(lab: Lab, thing: NewThing, watcher: Device, history: History) -> N
         device.publish("creek/live", "the battery is low")
         Replay(FLOOD, send, progress=False).run()
     recording.close()
-    made = recording.recorder
-    assert (made.readings, made.quarantined, made.new, made.replaced) == (1154, 1, 577, 0)
+    recorder = recording.recorder
+    assert (recorder.readings, recorder.quarantined, recorder.new, recorder.replaced) == (
+        1154,
+        1,
+        577,
+        0,
+    )
     pd.testing.assert_frame_equal(history.read("Plumtree"), FLOOD, check_freq=False)
 
 
@@ -110,7 +115,7 @@ def send(reading):
     if str(reading.time) == end:
         if how == "power cut":
             os.kill(os.getpid(), signal.SIGKILL)
-        device.close()  # the network is gone, with what is under way
+        device.close()  # the network is gone, and so are the readings in flight
     return device.publish_soon("creek/cuts", reading.message())
 try:
     print(replay.Replay(years, send, position_file=position_file, progress=False).run())
@@ -122,7 +127,7 @@ finally:
 def test_network_loss_and_power_cut_lose_and_double_nothing(
     lab: Lab, thing: NewThing, watcher: Device, history: History, tmp_path: Path
 ) -> None:
-    """Each time another process goes on, from where the one before it has left off."""
+    """Each new process resumes where the previous one left off."""
     years = samples.load("plumtree-run-2016-2018").iloc[:2000]
     recording = Recording(Recorder(history, "Plumtree", every=0.1), watcher, "creek/cuts")
     position_file = tmp_path / "position"
@@ -151,16 +156,16 @@ def test_network_loss_and_power_cut_lose_and_double_nothing(
     recording.close()
     measured = years[["stage_ft", "water_temperature_degC"]].dropna(how="all")
     pd.testing.assert_frame_equal(history.read(), measured, check_freq=False)
-    made = recording.recorder
-    assert made.new == len(measured) <= made.readings
-    assert made.readings < len(measured) + 1000  # none began at the beginning
-    assert made.replaced == 0
+    recorder = recording.recorder
+    assert recorder.new == len(measured) <= recorder.readings
+    assert recorder.readings < len(measured) + 1000  # none began at the beginning
+    assert recorder.replaced == 0
 
 
 def test_faults_on_purpose_arrive_as_they_are(
     lab: Lab, thing: NewThing, watcher: Device, history: History
 ) -> None:
-    """A power cut leaves no reading; what a network loss holds back comes late, and in order."""
+    """A power cut leaves no readings; a network loss delays them, but keeps their order."""
     start = FLOOD.index[0]
 
     def fault(kind: Any, first: int, last: int, size: float = 0) -> Fault:
@@ -232,7 +237,7 @@ recorder.close()
 def test_a_killed_recorder_has_acknowledged_nothing_that_it_did_not_take(
     lab: Lab, thing: NewThing, history: History
 ) -> None:
-    """The SDK acknowledges when the callback has returned; the cloud keeps the rest for it."""
+    """The SDK acknowledges when the callback returns; the cloud keeps the other messages."""
     listener = make_thing(lab).name
 
     def listen(until: int) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""A creek played through the cloud: over the topic, the shadow, or both; cut off, and killed."""
+"""A replay through the cloud: to a topic, a shadow, or both; interrupted and killed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def watcher(lab: Lab) -> Any:
 
 
 def until_end(inbox: Inbox, device: Device, topic: str) -> list[dict[str, Any]]:
-    """Give what arrived, in order; the last message of all says that nothing else is to come."""
+    """Return the messages that arrived, in order, up to the last one, which marks the end."""
     device.publish(topic, {"end": True})
     while not inbox[-1:] or "end" not in inbox[-1].json:
         inbox.wait_for(len(inbox) + 1, timeout=10)
@@ -42,7 +42,7 @@ def until_end(inbox: Inbox, device: Device, topic: str) -> list[dict[str, Any]]:
 
 
 def history(messages: list[dict[str, Any]]) -> pd.DataFrame:
-    """Put readings in a table, each time once."""
+    """Return readings as a table, each time once."""
     table = pd.DataFrame(messages).drop_duplicates()
     table.index = pd.to_datetime(table.pop("time"))
     assert not table.index.has_duplicates
@@ -86,7 +86,7 @@ class TestWays:
 def test_a_connection_cut_again_and_again_loses_nothing(
     lab: Lab, thing: NewThing, watcher: Device
 ) -> None:
-    """Whoever connects under the same client id cuts the other off; the SDK comes back."""
+    """A second client with the same client ID disconnects the first; the SDK reconnects."""
     inbox = watcher.subscribe("creek/cut")
     last = int(lab.events().index[-1])
     with lab.connect(thing.name) as device:

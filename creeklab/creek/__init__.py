@@ -1,1 +1,1 @@
-"""A creek: sensor, readings, history, quality, analysis, plots and report; independent of AWS."""
+"""A creek: sensor, readings, history, quality, analysis, plots and report."""

@@ -268,8 +268,7 @@ def _overview(report: _Report) -> str:
         "Fastest rise": "unknown"
         if np.isnan(rate)
         else f"{rate:.1f} ft per hour, in the steepest half hour",
-        "Duration": f"{duration_text(top['duration_h'])} until the stage fell below"
-        f" {n['flood_end_ft']:g} ft",
+        "Duration": f"{duration_text(top['duration_h'])} above {n['flood_end_ft']:g} ft",
         "Floods on record": f"{len(report.floods)}, in {duration_text(24 * float(n['days']))}",
         "Missing readings": f"{n['missing']:,} ({n['missing_percent']}%)",
     }
@@ -298,8 +297,7 @@ def _highest_flood(report: _Report) -> str:
         sentences.append("How it began was not recorded.")
     if not np.isnan(top["half_life_h"]):
         sentences.append(
-            f"{duration_text(top['half_life_h']).capitalize()} after the peak, half of the rise"
-            " was gone."
+            f"Half of the rise was gone {duration_text(top['half_life_h'])} after the peak."
         )
     sentences.append(
         f"The flood was over on {report.when(top['end'])}."
@@ -341,8 +339,8 @@ def _warning_time(report: _Report, *, surveyed: bool) -> str:
     text = (
         f"How long would a warning at {alert:g} ft have given people beside the creek? The table"
         f" shows the time from the first reading above {alert:g} ft until the creek reached each"
-        " stage. The last column is the median forecast for those floods, made at that first"
-        " reading with a straight line at the current rate of rise."
+        " stage. The last column shows what people would have expected at that first reading, from a"
+        " straight line at the current rate of rise (the median over the floods that got there)."
     )
     if not surveyed:
         text += (

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from creeklab.creek.readings.readers import read_nwis_parquet, read_rdb, read_trout_creek
+from creeklab.creek.readings import read_nwis_parquet, read_rdb, read_trout_creek
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -73,7 +73,7 @@ class Sample:
     published: Published
     read: Callable[[Path], pd.DataFrame]
     units: dict[str, str]
-    about: dict[str, str]
+    metadata: dict[str, str]
 
     def make(self, folder: Path) -> pa.Table:
         """Return the sample's table, made from the published file in a folder."""
@@ -82,7 +82,7 @@ class Sample:
         for column in self.units:
             columns[column] = pa.array(readings[column], pa.float64(), from_pandas=True)
         metadata = {
-            **self.about,
+            **self.metadata,
             "units": json.dumps(self.units),
             "source_file": self.published.where,
             "source_sha256": self.published.sha256,

@@ -19,10 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from creeklab.creek.history.history import History
-from creeklab.creek.history.recorder import Recorder
+from creeklab.creek.history import History, Recorder
 from creeklab.creek.readings import samples
-from creeklab.creek.sensor.replay import Replay
+from creeklab.creek.sensor import Replay
 
 from .table import Figures, Row
 
@@ -72,9 +71,9 @@ def minutes() -> pd.DataFrame:
     """Make ten years of Plumtree Run's three, a reading a minute: in between, straight lines."""
     years = samples.load("plumtree-run-2016-2018").iloc[:, :2].ffill()
     index = pd.date_range("2009-01-01", periods=MINUTES, freq="min", tz="UTC", name="time")
-    place = (np.arange(MINUTES) / 5) % (len(years) - 1)
+    position = (np.arange(MINUTES) / 5) % (len(years) - 1)
     columns = {
-        name: np.round(np.interp(place, np.arange(len(years)), values), 3)
+        name: np.round(np.interp(position, np.arange(len(years)), values), 3)
         for name, values in years.items()
     }
     return pd.DataFrame(columns, index=index.as_unit("us"))

@@ -301,7 +301,7 @@ class TestAnyOrder:
     def test_a_crash_at_any_point(
         self, given: tuple[pd.DataFrame, list[pd.DataFrame]], data: st.DataObject
     ) -> None:
-        """A crash at any step of a write keeps the old readings, and a second write adds the rest."""
+        """A crash at any step of a write keeps the old readings; writing again adds the rest."""
         whole, parts = given
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
             crash = Crash(patch)

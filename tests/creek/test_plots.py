@@ -272,7 +272,7 @@ class TestThresholdsAndQuality:
     def test_time_above_a_threshold(self, flood: pd.DataFrame) -> None:
         drawn = hydrograph(flood, thresholds=THRESHOLDS)
         assert drawn.table["hours"].round(2).to_dict() == {"flood ends": 8.92, "flood starts": 3.33}
-        assert "8.9 hours above flood ends (1.75 ft)" in drawn.description
+        assert "8.9 hours above 1.75 ft (flood ends)" in drawn.description
         assert "flood starts 2.5 ft" in texts(drawn)
 
     def test_marks_of_what_is_not_good(

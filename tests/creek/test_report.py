@@ -246,7 +246,7 @@ class TestFiles:
         assert file.read_text() == "my notes"
         with pytest.raises(FileExistsError, match="is a folder"):
             report.write(html, tmp_path)
-        with pytest.raises(FileNotFoundError, match="Make it first"):
+        with pytest.raises(FileNotFoundError, match="Create it first"):
             report.write(html, tmp_path / "nowhere" / "report.html")
         assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
 

@@ -184,26 +184,26 @@ class TestEverySample:
 
     @pytest.mark.parametrize("name", samples.names())
     def test_the_file_says_where_it_comes_from(self, name: str) -> None:
-        about = samples.load(name).attrs
+        attrs = samples.load(name).attrs
         for key in ("title", "site", "source", "licence", "datum", "processing", "source_file"):
-            assert len(about[key]) > 5
-        assert about["time_zone"].startswith("UTC")
-        assert len(about["source_sha256"]) == 64
-        assert list(about["units"]) == list(samples.load(name))
-        for column, unit in about["units"].items():
+            assert len(attrs[key]) > 5
+        assert attrs["time_zone"].startswith("UTC")
+        assert len(attrs["source_sha256"]) == 64
+        assert list(attrs["units"]) == list(samples.load(name))
+        for column, unit in attrs["units"].items():
             assert column.endswith(unit.replace("/", "_"))
 
     @pytest.mark.parametrize("name", samples.names())
     def test_the_readme_says_the_same(self, name: str, maker: ModuleType) -> None:
         readme = (samples.FOLDER / "README.md").read_text(encoding="utf-8")
-        about = samples.load(name).attrs
+        attrs = samples.load(name).attrs
         assert f"### {name}\n" in readme
         assert f"| `{name}` |" in readme
-        assert f"`{about['source_sha256']}`" in readme
+        assert f"`{attrs['source_sha256']}`" in readme
         assert (
             f"`{maker.fingerprint(pq.read_table(samples.FOLDER / (name + '.parquet')))}`" in readme
         )
-        for column in about["units"]:
+        for column in attrs["units"]:
             assert f"| `{column}` |" in readme
 
     def test_all_of_them_are_small(self) -> None:

@@ -195,8 +195,8 @@ def lead_times(
         rate = float(rise_rates(at[back : now + 1], stage[back : now + 1])[-1])
         left = forecast(float(stage[now]), rate, higher) if higher else pd.Series(dtype="float64")
         for name, height in higher.items():
-            there = np.flatnonzero(stage[now : last + 1] >= height)
-            row = now + int(there[0]) if there.size else None
+            above_it = np.flatnonzero(stage[now : last + 1] >= height)
+            row = now + int(above_it[0]) if above_it.size else None
             rows.append(
                 {
                     "flood": flood,

@@ -456,16 +456,16 @@ def _partition_values(folders: list[str], key: str) -> list[str]:
     return [unquote(name.removeprefix(start)) for name in folders if name.startswith(start)]
 
 
-def _parse_time(given: Any, name: str) -> pd.Timestamp | None:
-    if given is None:
+def _parse_time(text: Any, name: str) -> pd.Timestamp | None:
+    if text is None:
         return None
     try:
-        time = pd.Timestamp(given)
+        time = pd.Timestamp(text)
     except (ValueError, TypeError):
         time = None
     if time is None or pd.isna(time):
         raise ValueError(
-            f"The {name} is {given!r}, which is not a time. Write it like 2018-08-31 12:00."
+            f"The {name} is {text!r}, which is not a time. Write it like 2018-08-31 12:00."
         )
     time = time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")
     return time.as_unit("us")

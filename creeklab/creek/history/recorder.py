@@ -7,10 +7,10 @@ subscription (``device.subscribe("creek/#", call=recorder.on_message)``), and
 (:mod:`creeklab.creek.history.journal`), and merges the journal into the history
 (:mod:`creeklab.creek.history.history`) every few seconds. A reading is therefore
 
-- in the journal when ``on_message`` returns: killing the process loses none of them. awscrt's
-  client acknowledges a message when the callback returns, so at QoS 1 a kill loses no acknowledged
-  message either. It also acknowledges a message that ``on_message`` could not write, for instance
-  because the disk is full: ``lost`` counts those, and the recorder's repr shows the number;
+- in the journal when ``on_message`` returns: killing the process loses none of them. If
+  the MQTT client acknowledges a message when the callback returns, a kill loses no acknowledged
+  message either. Such a client may also acknowledge a message that ``on_message`` could not write,
+  for instance because the disk is full: ``lost`` counts those, and the recorder's repr shows it;
 - on the disk within a second: a power cut loses at most that second;
 - in the history within ``every`` seconds.
 

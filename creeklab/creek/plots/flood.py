@@ -116,10 +116,10 @@ def flood_page(
     ]
     for name, second, marker, seen in points:
         if seen:
-            there = float(np.interp(second, at, stage))
+            height = float(np.interp(second, at, stage))
             top.plot(
                 _datetimes([second]),
-                [there],
+                [height],
                 marker,
                 color="black",
                 markersize=7,

@@ -105,7 +105,7 @@ def hydrograph(
     }
     description = (
         f"{title}, {shown['start']} to {shown['end']}: {len(measured):,} readings of stage,"
-        f" {shown['missing']:,} missing. Stage starts at {stage[first]:.2f} ft, peaks at"
+        f" {shown['missing']:,} missing. The stage starts at {stage[first]:.2f} ft, peaks at"
         f" {stage[peak]:.2f} ft on {shown['peak_time']} and ends at {stage[last]:.2f} ft;"
         f" the lowest is {np.nanmin(stage):.2f} ft."
     )
@@ -128,7 +128,8 @@ def hydrograph(
         draw_levels(top, thresholds)
         table = landmarks.above(readings, thresholds)
         spans = [
-            f"{each['hours']:,.1f} hours above {landmark_text(str(name), each['landmark_ft'])}"
+            f"{each['hours']:,.1f} hours above"
+            f" {landmark_text(str(name), each['landmark_ft'], '{1} ({0})')}"
             for name, each in table.iterrows()
         ]
         description += f" It spends {join_words(spans)}."

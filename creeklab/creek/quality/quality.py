@@ -242,9 +242,9 @@ def _unchanged(
             hours, n = (at[b] - at[a]) / HOUR, int(b - a + 1)
             start, end = to_datetimes(at[[a, b]])
             worst = MEANING[int(tested["flat_line"][a])]
-            where = ", where the creek never is" if dead else ""
+            where = ", where the creek never is," if dead else ""
             text = (
-                f"unchanged at {stage[a]:.2f} ft{where}, for {hours:.1f} hours from"
+                f"unchanged at {stage[a]:.2f} ft{where} for {hours:.1f} hours from"
                 f" {start:%Y-%m-%d %H:%M} UTC ({worst})"
             )
             kind = "dead sensor" if dead else "flat line"

@@ -105,11 +105,11 @@ def read_rdb(path: str | Path) -> pd.DataFrame:
     blank = interpolated = 0
     for name, parameter in _parameters(rows).items():
         column = PARAMETERS[parameter]
-        text, code = rows[name], rows.get(f"{name}_cd", pd.Series("", rows.index)).fillna("")
-        is_word = text.isin(NOT_A_VALUE)
+        raw, code = rows[name], rows.get(f"{name}_cd", pd.Series("", rows.index)).fillna("")
+        is_word = raw.isin(NOT_A_VALUE)
         guessed = code.str.contains(INTERPOLATED, regex=False)
         blank, interpolated = blank + int(is_word.sum()), interpolated + int(guessed.sum())
-        numbers = as_numbers(text.mask(is_word).set_axis(index), name)
+        numbers = as_numbers(raw.mask(is_word).set_axis(index), name)
         values[column] = numbers.mask(guessed.to_numpy())
         codes[column] = {
             str(key): int(count) for key, count in code[code != ""].value_counts().items()

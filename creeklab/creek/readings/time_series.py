@@ -133,10 +133,10 @@ def measured_values(
         was measured.
     """
     time, values = times(readings), numbers(readings, column)
-    there = ~np.isnan(values)
-    if not there.any():
+    measured = ~np.isnan(values)
+    if not measured.any():
         raise ValueError(f"Column {column!r} has no measured value in {len(values)} rows.")
-    return (time, values) if there.all() else (time[there], values[there])
+    return (time, values) if measured.all() else (time[measured], values[measured])
 
 
 def seconds(time: pd.DatetimeIndex) -> NDArray[np.float64]:
@@ -202,12 +202,12 @@ def to_datetimes(at: NDArray[np.float64]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.round(at * 1e6).astype("datetime64[us]"), tz="UTC")
 
 
-def utc(given: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
+def utc(source: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
     """Return times of any kind in UTC.
 
     Parameters
     ----------
-    given
+    source
         Times, or text that holds times.
     zone
         The time zone of times that have none; None if each has its own.
@@ -217,46 +217,46 @@ def utc(given: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
     ValueError
         If a time is missing, unreadable, ambiguous or without a zone; the message names the row.
     """
-    if not isinstance(given.dtype, (np.dtype, pd.DatetimeTZDtype)) or given.dtype.kind in "OTSU":
-        return _parsed(list(given), zone)
-    if isinstance(given.dtype, np.dtype) and given.dtype.kind != "M":
+    if not isinstance(source.dtype, (np.dtype, pd.DatetimeTZDtype)) or source.dtype.kind in "OTSU":
+        return _parsed(list(source), zone)
+    if isinstance(source.dtype, np.dtype) and source.dtype.kind != "M":
         raise ValueError(
-            f"The times are {given.dtype} instead of times. Pass a DatetimeIndex, or the name of"
+            f"The times are {source.dtype} instead of times. Pass a DatetimeIndex, or the name of"
             " the column that holds the times. Convert seconds since an epoch with"
             " pandas.to_datetime(..., unit='s', utc=True)."
         )
-    index = pd.DatetimeIndex(given)
+    index = pd.DatetimeIndex(source)
     _reject_missing_times(index)
     return _localized(index, zone) if index.tz is None else _in_utc(index)
 
 
-def _parsed(given: list[Any], zone: str | None) -> pd.DatetimeIndex:
+def _parsed(source: list[Any], zone: str | None) -> pd.DatetimeIndex:
     """Parse times written as text: all at once if they have one form, else one by one."""
     try:
-        index = pd.DatetimeIndex(pd.to_datetime(pd.Index(given), format="ISO8601"))
+        index = pd.DatetimeIndex(pd.to_datetime(pd.Index(source), format="ISO8601"))
     except (ValueError, TypeError):
         pass  # Zones differ, or a time is unreadable: the loop below finds which.
     else:
         if not index.hasnans:
             return _localized(index, zone) if index.tz is None else _in_utc(index)
     found = []
-    for row, text in enumerate(given):
+    for row, text in enumerate(source):
         try:
-            moment = pd.Timestamp(text)
+            time = pd.Timestamp(text)
         except (TypeError, ValueError):
             raise ValueError(f"Row {row} has {text!r} instead of a time.") from None
-        if pd.isna(moment):
+        if pd.isna(time):
             raise ValueError(f"Row {row} has no time.")
-        found.append(moment)
-    naive = [row for row, moment in enumerate(found) if moment.tzinfo is None]
+        found.append(time)
+    naive = [row for row, time in enumerate(found) if time.tzinfo is None]
     if naive and len(naive) < len(found):
         raise ValueError(
-            f"Row {naive[0]} ({given[naive[0]]}) has no time zone, but others have one. Add an"
+            f"Row {naive[0]} ({source[naive[0]]}) has no time zone, but others have one. Add an"
             " offset to each time, such as +00:00."
         )
     if naive:
         return _localized(pd.DatetimeIndex(found), zone)
-    return _in_utc(pd.DatetimeIndex([moment.tz_convert("UTC") for moment in found]))
+    return _in_utc(pd.DatetimeIndex([time.tz_convert("UTC") for time in found]))
 
 
 def _localized(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:

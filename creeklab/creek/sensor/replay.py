@@ -117,7 +117,7 @@ class Replay:
         How many times faster than the creek: 1 is real time, 3600 plays an hour per second. None is
         as fast as possible.
     window
-        How many readings may be in flight. AWS IoT allows 100 per connection.
+        How many readings may be in flight; brokers limit this number per connection.
     position_file
         A file that keeps the position, so that another process can resume after this one has died.
         If it exists, the replay resumes from it. Remove it to play from the beginning.
