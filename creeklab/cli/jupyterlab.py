@@ -19,7 +19,9 @@ from creeklab.bootstrap import REPOSITORY_ROOT, print_line
 
 NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
 # One that is only opened does not count as changed.
-CONTENTS_MANAGER = "--ServerApp.contents_manager_class=creeklab.cli.contents_manager.Contents"
+CONTENTS_MANAGER = (
+    "--ServerApp.contents_manager_class=creeklab.cli.contents_manager.StableContentsManager"
+)
 START_TIMEOUT = 120.0  # a first start on a slow disk compiles much
 STOP_TIMEOUT = 15.0
 

@@ -148,7 +148,7 @@ class ConsolePages:
     def _thing(self, route: Route) -> Page:
         name, tab = route.name, route.tab or TABS[0]
         thing = self._account.thing(name)
-        tabs = [Link(each, Route("thing", name, each), each == tab) for each in TABS]
+        tabs: list[Cell] = [Link(each, Route("thing", name, each), each == tab) for each in TABS]
         build = {
             "Details": self._details,
             "Security": self._security,
@@ -156,8 +156,8 @@ class ConsolePages:
             "Activity": self._activity,
             "Interact": self._interact,
         }[tab]
-        elements = [[Link("All Things", THINGS), *tabs], *build(name, thing)]
-        return Page(route, f"Thing {name}", elements)
+        head = [Link("All Things", THINGS), *tabs]
+        return Page(route, f"Thing {name}", [head, *build(name, thing)])
 
     def _details(self, name: str, thing: dict[str, Any]) -> list[Element]:
         attributes = thing["attributes"]
