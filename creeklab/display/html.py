@@ -1,7 +1,7 @@
-"""HTML of the tools: what comes from outside is escaped, and shown as what it is.
+"""HTML building blocks, which escape everything that comes from outside.
 
-Payloads, topics, names and attributes come from anybody who may publish or call. Each goes through
-`escape` on its way into a page, or through a function of this file that does so.
+Anyone who is allowed to publish or to make calls can choose payloads, topics, names and attributes.
+Each of them reaches a page only through `escape`, or through a function here that uses it.
 """
 
 from __future__ import annotations
@@ -14,42 +14,44 @@ from typing import Any
 
 CLIP = 2_000
 PAGE = "creeklab tex2jax_ignore mathjax_ignore"
-"""The classes of a page. Without the last two a notebook takes what stands between two ``$`` for a
-formula, and topics have them."""
-# What would look like nothing, or turn the text around it, is shown by its number; so is half a
-# character, which JSON can hold and UTF-8 cannot.
-_UNSEEN = re.compile(
+"""The classes of a page. The last two stop a notebook from rendering text between two ``$``, which
+topics contain, as a formula."""
+# Invisible characters, characters that reverse the text direction, and lone surrogates, which JSON
+# can contain and UTF-8 cannot, are shown as their code points.
+_INVISIBLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
 
 def escape(text: object) -> str:
-    """Return text that shows as it is, between tags as well as in a quoted attribute."""
-    seen = _UNSEEN.sub(lambda match: f"\\x{ord(match[0]):02x}", str(text).replace("\r\n", "\n"))
-    return html.escape(seen)
+    """Return text that is safe between tags and in a quoted attribute."""
+    visible = _INVISIBLE.sub(
+        lambda match: f"\\x{ord(match[0]):02x}", str(text).replace("\r\n", "\n")
+    )
+    return html.escape(visible)
 
 
 def tag(name: str, *content: str, **attributes: object) -> str:
-    """Return an element around content that is HTML already.
+    """Return an element around content that is already HTML.
 
-    Attributes are escaped; ``class_`` stands for ``class``, ``aria_label`` for ``aria-label``. One
-    that is None or False is left out.
+    Attributes are escaped; ``class_`` means ``class``, ``aria_label`` means ``aria-label``. An
+    attribute that is None or False is left out.
     """
-    written = "".join(
+    attribute_text = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape("" if value is True else value)}"'
         for name, value in attributes.items()
         if value is not None and value is not False
     )
-    return f"<{name}{written}>{''.join(content)}</{name}>"
+    return f"<{name}{attribute_text}>{''.join(content)}</{name}>"
 
 
 def code(text: object) -> str:
-    """Return text, such as a topic or an ARN, in the letters of code."""
+    """Return text, such as a topic or an ARN, as code."""
     return tag("code", escape(text))
 
 
 def block(text: str, clip: int = CLIP) -> str:
-    """Return text of several lines as it is, and of a very long one the beginning."""
+    """Return preformatted text, cut off if it is very long."""
     shown = text if len(text) <= clip else text[:clip]
     more = "" if shown is text else muted(f"… and {len(text) - clip:,} more characters")
     return tag("pre", escape(shown)) + more
@@ -61,15 +63,15 @@ def muted(text: object) -> str:
 
 
 def mark(text: object, kind: str) -> str:
-    """Return a short word in a frame: `kind` is ``good``, ``bad``, ``new``, ``gone`` or ``plain``.
+    """Return a short text in a frame: `kind` is ``good``, ``bad``, ``new``, ``gone`` or ``plain``.
 
-    The word says it; the colour only helps to find it.
+    The text carries the meaning; the color only helps to find it.
     """
     return tag("span", escape(text), class_=f"creeklab-mark creeklab-{kind}")
 
 
 def heading(text: object, level: int = 3) -> str:
-    """Return a heading that is none in the notebook's own table of contents."""
+    """Return a heading that does not appear in the notebook's table of contents."""
     return tag(
         "div", escape(text), class_="creeklab-heading", role="heading", aria_level=str(level)
     )
@@ -78,31 +80,31 @@ def heading(text: object, level: int = 3) -> str:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = "", class_: str = ""
 ) -> str:
-    """Return a table; the cells are HTML already, the first of each row is its heading."""
+    """Return a table; cells are already HTML, and the first cell of a row is its heading."""
     head = tag("tr", *(tag("th", escape(column), scope="col") for column in columns))
     body = [
         tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:]))
         for row in rows
     ]
-    said = tag("caption", escape(caption)) if caption else ""
+    title = tag("caption", escape(caption)) if caption else ""
     return tag(
-        "table", said, tag("thead", head), tag("tbody", *body), class_=f"creeklab-table {class_}"
+        "table", title, tag("thead", head), tag("tbody", *body), class_=f"creeklab-table {class_}"
     )
 
 
 def pretty(value: Any) -> str:
-    """Return a JSON value as text of several lines."""
+    """Return a JSON value as indented text."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def payload_text(payload: bytes) -> tuple[str, str]:
-    """Return what a payload is, and text that shows it.
+    """Return the kind of a payload, and text that shows it.
 
     Returns
     -------
     tuple of str
-        ``"JSON"`` and the document on several lines, ``"text"`` and the text, ``"binary"`` and the
-        bytes in hexadecimal, or ``"empty"`` and nothing.
+        ``"JSON"`` and the indented document, ``"text"`` and the text, ``"binary"`` and the bytes in
+        hexadecimal, or ``"empty"`` and an empty string.
     """
     if not payload:
         return "empty", ""
@@ -113,6 +115,6 @@ def payload_text(payload: bytes) -> tuple[str, str]:
     try:
         return "JSON", pretty(json.loads(text))
     except (ValueError, RecursionError):
-        # Text that is meant for a person has none of these; a sensor's bytes may have.
-        plain = all(character.isprintable() or character in "\t\r\n" for character in text)
-        return ("text", text) if plain else ("binary", payload.hex(" "))
+        # Binary data can be valid UTF-8 by chance, but text for people has no control characters.
+        readable = all(character.isprintable() or character in "\t\r\n" for character in text)
+        return ("text", text) if readable else ("binary", payload.hex(" "))

@@ -1,7 +1,7 @@
-"""The look of the tools, in JupyterLab's own colours, so that light and dark themes both work.
+"""The style sheets of the tools, in JupyterLab's own colors, so that both themes work.
 
-Each variable has a second value for pages that have no JupyterLab around them: an exported page, a
-print. Sizes are relative, and rows wrap, so that all of it can be read at twice the size.
+Each variable has a fallback for pages outside JupyterLab, such as exported or printed pages. Sizes
+are relative and rows wrap, so that everything is readable at 200 % zoom.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _STATIC = """
   border: 1px solid var(--jp-border-color1, #777); border-left-width: 4px; font-size: 0.95em;
   white-space: nowrap; }
 .creeklab .creeklab-table thead th { overflow-wrap: normal; }
-/* JupyterLab has stripes for tables. */
+/* JupyterLab draws stripes in tables. */
 .creeklab .creeklab-table tbody tr:nth-child(n) { background: none; }
 .creeklab-good { border-color: var(--jp-success-color1, #2e7d32); }
 .creeklab-bad { border-color: var(--jp-error-color1, #c62828); }
@@ -43,7 +43,7 @@ _STATIC = """
 .creeklab-property { margin-left: 0.5em; }
 """
 
-# ipywidgets cuts texts off and gives its rows a fixed height.
+# ipywidgets cuts off long text and gives its rows a fixed height.
 _LIVE = """
 .creeklab { border: 1px solid var(--jp-border-color2, #ccc); border-radius: 3px;
   padding: 0.6em; background: var(--jp-layout-color1, #fff); }
@@ -72,22 +72,22 @@ _LIVE = """
 .creeklab-sparkline { display: flex; align-items: center; gap: 0.5em; }
 .creeklab-sparkline svg { flex: 0 0 auto; color: var(--jp-brand-color1, #1976d2); }
 .creeklab .jupyter-button.creeklab-subscription { flex: 1 1 auto; font-weight: 700; }
-/* A cross to look at, a sentence to hear. */
+/* A cross for the eye, a sentence for screen readers. */
 .creeklab .jupyter-button.creeklab-cross { font-size: 0; flex: 0 0 auto; padding: 0 0.6rem; }
 .creeklab .jupyter-button.creeklab-cross::before { content: "✕" / ""; font-size: 1rem; }
 """
 
 
 def static_style() -> str:
-    """Return the style sheet of a static form."""
+    """Return the style sheet of a static page."""
     return tag("style", _STATIC)
 
 
 def static_page(*content: str) -> str:
-    """Return HTML as a page of its own, with its style sheet: for where no kernel runs."""
+    """Return HTML as a complete page with its style sheet, for a notebook without a kernel."""
     return tag("div", static_style(), *content, class_=PAGE)
 
 
 def live_style() -> str:
-    """Return the style sheet of a view."""
+    """Return the style sheet of a live view."""
     return tag("style", _STATIC + _LIVE)

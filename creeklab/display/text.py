@@ -1,4 +1,4 @@
-"""Sentences that are printed in a notebook, broken at words: JupyterLab breaks within them."""
+"""Wrap text for notebook output; JupyterLab would break inside words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ WIDTH = 96
 
 
 def wrap(text: str, first: str = "", following: str = "") -> str:
-    """Return a text in lines of at most `WIDTH` letters, with what the lines begin with.
+    """Return text in lines of at most `WIDTH` characters, with the given indents.
 
-    What has no space in it, such as an ARN, stays in one piece, to be copied.
+    A word without spaces, such as an ARN, stays in one piece so that it can be copied.
     """
     return textwrap.fill(
         text,

@@ -1,8 +1,8 @@
-"""The console: Things, certificates and policies of the account, and the way from one to the other.
+"""The console: Things, certificates and policies of the account, linked to each other.
 
-A click on a link or a deed asks the account, on the thread of the click, and leaves a new page for
-the renderer, which makes widgets of it. Everything goes through boto3, so that it works the same on
-AWS; what AWS refuses is shown below, in AWS's own words.
+A click on a link or an action calls the account on the thread of the click, and leaves a new page
+for the renderer, which turns it into widgets. All calls go through boto3, so that the console works
+the same on AWS; errors of AWS are shown below the page, unchanged.
 """
 
 from __future__ import annotations
@@ -32,191 +32,174 @@ from creeklab.widgets import console_monitor as monitor
 from creeklab.widgets.console_client import ConsoleClient
 from creeklab.widgets.console_elements import (
     Action,
-    ActionRow,
     Cell,
+    Done,
     Element,
     Field,
     Form,
-    Html,
-    Link,
     Page,
     Route,
-    Rows,
-    Tool,
-    VolatileCell,
+    Table,
     static,
 )
 from creeklab.widgets.console_pages import SECTIONS, ConsolePages
-from creeklab.widgets.live_view import LiveView, close_widgets
+from creeklab.widgets.live_view import LiveView, close_widgets, row
 from creeklab.widgets.test_client import MqttTestClient
 
 if TYPE_CHECKING:
     from creeklab.session.lab_session import LabSession
 
 POLL_INTERVAL = 2.0
-"""How often the monitor looks at the counters."""
-WATCHED_SECONDS = 600.0
-"""So long after the last click it does: nobody may be there any more."""
+"""Seconds between two reads of the metrics for the monitor."""
+IDLE_TIMEOUT = 600.0
+"""Seconds after the last click at which the monitor stops, since nobody might be watching."""
 
 MONITOR = Route("monitor")
-_PARENT = {"thing": "Things", "certificate": "Certificates", "policy": "Policies"}
+_SECTIONS_OF = {"thing": "Things", "certificate": "Certificates", "policy": "Policies"}
 
 
 class Console(LiveView):
-    """The console of an account. Made by `Lab.console`.
+    """The console of an account. Created by `Lab.console`.
 
     Attributes
     ----------
     page
-        The page that is shown.
+        The page on screen.
     """
 
-    def __init__(self, lab: LabSession, place: Route = MONITOR) -> None:
+    def __init__(self, lab: LabSession, route: Route = MONITOR) -> None:
         self._lab = lab
         self._account = ConsoleClient(lab)
         self._pages = ConsolePages(self._account)
         self._clicking = threading.Lock()
-        self._shown: Page | None = None
+        self._drawn: Page | None = None
         self._monitor: HTML | None = None
-        self._looked = 0.0
+        self._polled = 0.0
         self._clicked = time.monotonic()
         self._client: Any = None
-        self.page = self._pages.build(place)
+        self.page = self._pages.build(route)
         self._sections = {
             name: self._button(name, partial(self.go, Route(name.lower()))) for name in SECTIONS
         }
         self._title, self._body = HTML(), VBox()
         name = HTML(heading(f"AWS IoT console, account {self._account.name}"))
         sections = HBox(list(self._sections.values()), layout=Layout(flex_flow="row wrap"))
-        again = self._button("Refresh", self.refresh)
-        head = HBox([sections, again], layout=_row())
+        head = row([sections, self._button("Refresh", self.refresh)])
         super().__init__(VBox([name, head, self._title, self._body]))
 
-    # --- going somewhere ----------------------------------------------------------------------
+    # --- navigation -----------------------------------------------------------------------------
 
-    def go(self, place: Route) -> None:
-        """Go to a place, such as ``Place("thing", "Test2")``.
+    def go(self, route: Route) -> None:
+        """Open a page, such as ``Route("thing", "Test2")``.
 
         Raises
         ------
         botocore.exceptions.ClientError
-            If there is no such thing.
+            If the resource does not exist.
         """
-        self.page = self._pages.build(place)
+        self.page = self._pages.build(route)
         self._clicked = time.monotonic()
         self.changed()
 
     def refresh(self) -> None:
-        """Ask the account anew for what is shown."""
-        self.go(self.page.place)
+        """Read the account again for the page on screen."""
+        self.go(self.page.route)
 
-    def _do(self, deed: Callable[[], Any]) -> None:
-        said, place = deed()
-        self.go(place or self.page.place)
-        self.say(said)
+    def _do(self, action: Callable[[], Done]) -> None:
+        message, route = action()
+        self.go(route or self.page.route)
+        self.notify(message)
 
     def act(self, action: Callable[[], object]) -> None:
-        """Do what a click asks for; what AWS refuses is shown in AWS's words."""
-
-        def told() -> None:
-            self.say("")
-            try:
-                action()
-            except ClientError as error:
-                answer = error.response["Error"]
-                self.say(f"{answer['Code']}: {answer['Message']}", alert=True)
-
-        # Two clicks at once would each make a page; one after the other they make the last.
+        """Run the action of a click."""
+        # Two simultaneous clicks would each build a page; in turn, the last one wins.
         with self._clicking:
-            super().act(told)
+            super().act(action)
 
-    # --- drawing, on the renderer's thread ----------------------------------------------------
+    def _error_text(self, error: Exception) -> str:
+        if not isinstance(error, ClientError):
+            return super()._error_text(error)
+        answer = error.response["Error"]
+        return f"{answer['Code']}: {answer['Message']}"
+
+    # --- drawing, on the renderer's thread ------------------------------------------------------
 
     def _draw(self) -> None:
         page = self.page
-        if page is not self._shown:
+        if page is not self._drawn:
             self._draw_page(page)
-            self._shown = page
+            self._drawn = page
         if self._monitor is not None:
             self._draw_monitor(self._monitor)
 
     def _draw_page(self, page: Page) -> None:
-        section = _PARENT.get(page.place.page, page.place.page.capitalize())
+        section = _section(page.route)
         for name, button in self._sections.items():
-            _mark_here(button, name == section)
+            _mark_current(button, name == section)
         self._monitor = None
         old = [child for child in self._body.children if not self._is_client(child)]
         self.show(self._title, heading(page.title, 3))
-        self._body.children = [self._widget(part) for part in page.parts]
+        tools = [self._tool(page.tool)] if page.tool else []
+        self._body.children = [*map(self._widget, page.elements), *tools]
         close_widgets(*old)
 
     def _draw_monitor(self, shown: HTML) -> None:
         now = time.monotonic()
-        if now - self._clicked > WATCHED_SECONDS:
+        if now - self._clicked > IDLE_TIMEOUT:
             return
-        if now - self._looked >= POLL_INTERVAL:
-            import pandas as pd
+        if now - self._polled >= POLL_INTERVAL:
+            import pandas as pd  # slow to import, and only the monitor needs it
 
-            self._looked = now
-            found = monitor.series(self._account.metrics(), pd.Timestamp.now("UTC"))
-            self.show(shown, monitor.page(found))
-        self.changed()  # look again
+            self._polled = now
+            series = monitor.series(self._account.metrics(), pd.Timestamp.now("UTC"))
+            self.show(shown, monitor.page(series))
+        self.changed()  # poll again
 
-    # --- widgets of parts -----------------------------------------------------------------------
+    # --- widgets of elements --------------------------------------------------------------------
 
-    def _widget(self, part: Element) -> DOMWidget:
-        if isinstance(part, Html):
-            return HTML(part.html)
-        if isinstance(part, Rows):
-            return self._rows(part)
-        if isinstance(part, ActionRow):
-            words = [HTML(muted(part.label))] if part.label else []
-            return HBox([*words, *map(self._button_of, part.parts)], layout=_row())
-        if isinstance(part, Form):
-            return self._form(part)
-        return self._tool(part)
+    def _widget(self, element: Element) -> DOMWidget:
+        if isinstance(element, str):
+            return HTML(element)
+        if isinstance(element, list):
+            return row(map(self._cell, element))
+        return self._table(element) if isinstance(element, Table) else self._form(element)
 
-    def _rows(self, part: Rows) -> DOMWidget:
-        if not part.rows:
-            return HTML(tag("p", muted(part.empty)))
-        count = len(part.columns)
-        head = [HTML(tag("b", escape(name))) for name in part.columns] if any(part.columns) else []
-        cells = [self._cell(cell) for row in part.rows for cell in row]
-        columns = " ".join(["minmax(0, max-content)"] * (count - 1) + ["minmax(0, 1fr)"])
+    def _table(self, table: Table) -> DOMWidget:
+        if not table.rows:
+            return HTML(tag("p", muted(table.empty)))
+        head = [tag("b", escape(name)) for name in table.columns] if any(table.columns) else []
+        cells = [*head, *(cell for cells in table.rows for cell in cells)]
+        widths = ["minmax(0, max-content)"] * (len(table.columns) - 1) + ["minmax(0, 1fr)"]
         layout = Layout(
-            grid_template_columns=columns,
+            grid_template_columns=" ".join(widths),
             grid_gap="0.2em 1.2em",
             align_items="baseline",
             justify_items="flex-start",
         )
-        grid = GridBox([*head, *cells], layout=layout)
-        caption = [HTML(heading(part.caption, 4))] if part.caption else []
+        grid = GridBox([self._cell(cell, linked=True) for cell in cells], layout=layout)
+        caption = [HTML(heading(table.caption, 4))] if table.caption else []
         return VBox([*caption, grid])
 
-    def _cell(self, cell: Cell) -> DOMWidget:
-        if isinstance(cell, (Link, Action)):
-            button = self._button_of(cell)
-            if isinstance(cell, Link):
-                button.add_class("creeklab-link")
-            return button
-        return HTML(cell.html if isinstance(cell, VolatileCell) else cell)
-
-    def _button_of(self, part: Link | Action) -> Button:
-        if isinstance(part, Action):
-            return self._action(part)
-        button = self._button(part.label, partial(self._follow, part.to))
-        button.tooltip = f"Go to {part.to.page} {part.to.name}".strip()
-        _mark_here(button, part.here)
+    def _cell(self, cell: Cell, *, linked: bool = False) -> DOMWidget:
+        if isinstance(cell, str):
+            return HTML(cell)
+        if isinstance(cell, Action):
+            return self._action(cell)
+        button = self._button(cell.label, partial(self._follow, cell.to))
+        button.tooltip = f"Go to {cell.to.page} {cell.to.name}".strip()
+        _mark_current(button, cell.current)
+        if linked:
+            button.add_class("creeklab-link")
         return button
 
-    def _action(self, deed: Action) -> Button:
-        button = Button(description=deed.label)
+    def _action(self, action: Action) -> Button:
+        button = Button(description=action.label)
 
         def on_click(_: Button) -> None:
-            if deed.sure and button.description == deed.label:
-                button.description, button.button_style = f"{deed.sure} Yes", "warning"
+            if action.confirm and button.description == action.label:
+                button.description, button.button_style = f"{action.confirm} Yes", "warning"
             else:
-                self.act(partial(self._do, deed.do))
+                self.act(partial(self._do, action.do))
 
         button.on_click(on_click)
         return button
@@ -224,36 +207,18 @@ class Console(LiveView):
     def _form(self, form: Form) -> DOMWidget:
         fields = [_field(each) for each in form.fields]
 
-        def do() -> None:
+        def submit() -> None:
             self._do(lambda: form.do(*(field.value or "" for field in fields)))
 
-        button = self._button(form.label, do)
+        button = self._button(form.label, submit)
         for field in fields:
             if isinstance(field, Text):
-                field.on_msg(self._on_enter(do))
+                field.on_msg(self._on_enter(submit))
         title = [HTML(heading(form.title, 4))] if form.title else []
         if len(fields) == 1 and not isinstance(fields[0], Textarea):
             fields[0].layout.flex = "0 1 28em"
-            return VBox([*title, HBox([*fields, button], layout=_row())])
+            return VBox([*title, row([*fields, button])])
         return VBox([*title, *fields, HBox([button])], layout=Layout(max_width="52em"))
-
-    def _tool(self, part: Tool) -> DOMWidget:
-        if part.name == "monitor":
-            self._looked = 0.0
-            self._monitor = HTML(muted("The counters are read."))
-            return self._monitor
-        return self._test_client()
-
-    def _follow(self, place: Route) -> None:
-        self.go(place)
-        # The link that was followed is gone; without this the keyboard would be nowhere.
-        section = _PARENT.get(place.page, place.page.capitalize())
-        self._sections[section].focus()
-
-    def _button(self, words: str, action: Callable[[], object]) -> Button:
-        made = Button(description=words)
-        made.on_click(lambda _: self.act(action))
-        return made
 
     def _on_enter(self, action: Callable[[], object]) -> Callable[..., None]:
         def on_message(_: Any, content: dict[str, Any], __: Any) -> None:
@@ -262,9 +227,18 @@ class Console(LiveView):
 
         return on_message
 
-    # --- the test client ------------------------------------------------------------------------
+    def _follow(self, route: Route) -> None:
+        self.go(route)
+        # The link on the old page is gone, and the keyboard needs a new place to be.
+        self._sections[_section(route)].focus()
 
-    def _test_client(self) -> DOMWidget:
+    # --- other tools ----------------------------------------------------------------------------
+
+    def _tool(self, name: str) -> DOMWidget:
+        if name == "monitor":
+            self._polled = 0.0
+            self._monitor = HTML(muted("Reading the metrics."))
+            return self._monitor
         if self._client is None:
             self._client = MqttTestClient.of(self._lab)
         return self._client.widget
@@ -276,13 +250,17 @@ class Console(LiveView):
         if self._client is not None:
             self._client.close()
 
-    # --- where no kernel runs -------------------------------------------------------------------
+    # --- without a kernel -----------------------------------------------------------------------
 
     def _static(self) -> str:
         return heading(f"AWS IoT console, account {self._account.name}", 2) + static(self.page)
 
-    def _words(self) -> str:
+    def _summary(self) -> str:
         return f"Console of account {self._account.name}: {self.page.title}"
+
+
+def _section(route: Route) -> str:
+    return _SECTIONS_OF.get(route.page, route.page.capitalize())
 
 
 def _field(field: Field) -> DOMWidget:
@@ -297,12 +275,5 @@ def _field(field: Field) -> DOMWidget:
     return Text(value=field.value, placeholder=field.hint, **wide)
 
 
-def _mark_here(button: Button, here: bool) -> None:
-    if here:
-        button.add_class("mod-active")
-    else:
-        button.remove_class("mod-active")
-
-
-def _row() -> Layout:
-    return Layout(flex_flow="row wrap", grid_gap="0.2em 0.6em", align_items="center")
+def _mark_current(button: Button, current: bool) -> None:
+    (button.add_class if current else button.remove_class)("mod-active")

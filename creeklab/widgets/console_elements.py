@@ -1,23 +1,23 @@
-"""What a page of the console is made of: values that know no widget and no account.
+"""The elements of a console page: plain values that know no widget and no account.
 
-A page is a list of parts: words, rows with links, deeds and forms. `console.py` makes widgets of
-them, and `static` makes of the same parts a page for where no kernel runs.
+A page is a list of elements: HTML, rows of buttons, tables, and forms. `console.py` turns them into
+widgets, and `static` turns the same elements into HTML for a notebook without a kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from creeklab.display.html import escape, heading, muted, table, tag
 
 
 class Route(NamedTuple):
-    """Where in the console one is.
+    """The address of a page in the console.
 
-    `page` is ``"monitor"``, ``"things"``, ``"thing"``, ...; `name` says which thing; `tab` which
-    part of it; `tokens` lead to the page of a long list.
+    `page` is ``"monitor"``, ``"things"``, ``"thing"``, ...; `name` is the resource, `tab` a part of
+    it; `tokens` are the page tokens that lead to this part of a long list.
     """
 
     page: str
@@ -26,53 +26,43 @@ class Route(NamedTuple):
     tokens: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Html:
-    """HTML, escaped already."""
-
-    html: str
+Done = tuple[str, Route | None]
+"""The message after an action, and the page to open; None stays on the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A way to another place; `here` if it leads to where one is.
+    """A button that opens a page; `current` if it is the page on screen.
 
-    `whole` is what is said in place of a shortened label where no kernel runs.
+    `full` replaces a shortened label in the static form.
     """
 
     label: str
     to: Route
-    here: bool = False
-    whole: str = ""
-
-
-Done = tuple[str, Route | None]
-"""What was done, in words, and where to go then; None to stay."""
+    current: bool = False
+    full: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that can be done. One that cannot be undone is to be confirmed: `sure` asks."""
+    """A button that changes something; `confirm` is the question to ask before it does."""
 
     label: str
     do: Callable[[], Done]
-    sure: str = ""
+    confirm: str = ""
+
+
+class VolatileHtml(str):
+    """HTML that differs from run to run, such as a time; the static form leaves it out."""
+
+
+Cell = str | Link | Action
+"""A cell of a table or a row; a string is HTML, escaped already."""
 
 
 @dataclass(frozen=True, slots=True)
-class VolatileCell:
-    """HTML that holds for the moment, such as a time; a stored notebook does not show it."""
-
-    html: str
-
-
-Cell = str | Link | Action | VolatileCell
-"""A cell of a row; text is HTML, escaped already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A table; `empty` is said if it has no rows."""
+class Table:
+    """A table; `empty` is shown if it has no rows."""
 
     columns: tuple[str, ...]
     rows: Sequence[tuple[Cell, ...]]
@@ -81,16 +71,8 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class ActionRow:
-    """Links and deeds beside each other."""
-
-    parts: Sequence[Link | Action]
-    label: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Field:
-    """Something to type or to choose; `options` makes it a choice, `rows` an area."""
+    """An input; `options` makes it a choice, more than one of `rows` a text area."""
 
     label: str
     value: str = ""
@@ -101,7 +83,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Fields, and what is done with them."""
+    """Fields, and a button that passes their values to `do`."""
 
     label: str
     fields: Sequence[Field]
@@ -109,57 +91,51 @@ class Form:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """Another tool of the notebook, such as the test client."""
-
-    name: str
-
-
-Element = Html | Rows | ActionRow | Form | Tool
+Element = str | list[Cell] | Table | Form
+"""A string is HTML, escaped already; a list is a row of buttons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page: its place, its title, and its parts."""
+    """A page; `tool` names another tool of the notebook to show below its elements."""
 
-    place: Route
+    route: Route
     title: str
-    parts: Sequence[Element] = field(default_factory=list)
+    elements: Sequence[Element] = ()
+    tool: str = ""
 
 
 def static(page: Page) -> str:
-    """Return a page as HTML, without what only a kernel could do."""
+    """Return a page as HTML, without the buttons and forms, which need a kernel."""
     shown = [heading(page.title)]
-    for part in page.parts:
-        if isinstance(part, Html):
-            shown.append(part.html)
-        elif isinstance(part, Rows):
-            shown.append(_static_rows(part))
-        elif isinstance(part, Tool):
-            shown.append(tag("p", muted(f"Here is the {part.name} when the notebook runs.")))
+    for element in page.elements:
+        if isinstance(element, str):
+            shown.append(element)
+        elif isinstance(element, Table):
+            shown.append(_static_table(element))
+    if page.tool:
+        shown.append(tag("p", muted(f"Run the notebook to see the {page.tool} here.")))
     return "".join(shown)
 
 
-def _static_rows(part: Rows) -> str:
-    if not part.rows:
-        return tag("p", muted(part.empty))
-    wide = max(map(len, part.rows))
-    dead = {
-        at
-        for at in range(wide)
-        if all(isinstance(row[at], (Action, VolatileCell)) for row in part.rows)
-    }
-    rows = [
-        [_static_cell(cell) for at, cell in enumerate(row) if at not in dead]
-        for row in part.rows
-        if not isinstance(row[-1], VolatileCell) or len(row) > 2
+def _static_table(element: Table) -> str:
+    if not element.rows:
+        return tag("p", muted(element.empty))
+    kept = [
+        position
+        for position in range(len(element.columns))
+        if not all(isinstance(row[position], Action | VolatileHtml) for row in element.rows)
     ]
-    columns = [name for at, name in enumerate(part.columns) if at not in dead]
-    return table(columns, rows, caption=part.caption)
+    rows = [
+        [_static_cell(row[position]) for position in kept]
+        for row in element.rows
+        if not isinstance(row[-1], VolatileHtml) or len(row) > 2
+    ]
+    columns = [element.columns[position] for position in kept]
+    return table(columns, rows, caption=element.caption)
 
 
 def _static_cell(cell: Cell) -> str:
     if isinstance(cell, Link):
-        return escape(cell.whole or cell.label)
-    return cell if isinstance(cell, str) else ""
+        return escape(cell.full or cell.label)
+    return cell if isinstance(cell, str) and not isinstance(cell, VolatileHtml) else ""

@@ -1,7 +1,7 @@
-"""The pages of the console, made of what the account says at the moment one goes there.
+"""The pages of the console, each built from the account's state when it is opened.
 
-Each page is put together by one function, from `console_account.py`'s answers into the parts of
-`console_parts.py`. The order and the names are those of the AWS console in the tutorial.
+One function builds each page from the answers of `console_client.py`, with the elements of
+`console_elements.py`. Order and names are those of the AWS console in the tutorial.
 """
 
 from __future__ import annotations
@@ -9,51 +9,50 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
+from creeklab.client.topics import shadow_topic
 from creeklab.display.html import block, code, escape, heading, mark, muted, pretty, tag
-from creeklab.widgets.console_client import CHOICES, ConsoleClient, Listed
+from creeklab.widgets.console_client import MAX_CHOICES, ConsoleClient, ListPage
 from creeklab.widgets.console_elements import (
     Action,
-    ActionRow,
+    Cell,
     Done,
     Element,
     Field,
     Form,
-    Html,
     Link,
     Page,
     Route,
-    Rows,
-    Tool,
-    VolatileCell,
+    Table,
+    VolatileHtml,
 )
-from creeklab.widgets.policy_model import NEW_DOCUMENT, fault_of
+from creeklab.widgets.live_view import name_value_pairs
+from creeklab.widgets.policy_model import CREATED_POLICY, NEW_DOCUMENT, find_fault
 
 SECTIONS = ("Monitor", "Things", "Certificates", "Policies", "Test")
 TABS = ("Details", "Security", "Shadow", "Activity", "Interact")
 
 THINGS, CERTIFICATES, POLICIES = Route("things"), Route("certificates"), Route("policies")
 
-_STATUS = {"ACTIVE": "good", "REVOKED": "bad"}
-_WORDS = {
-    "update": "send this to update the shadow",
+_STATUS_KINDS = {"ACTIVE": "good", "REVOKED": "bad"}
+_SHADOW_TOPICS = {
+    "update": "publish here to update the shadow",
     "update/accepted": "the update was accepted",
     "update/rejected": "the update was rejected, with the reason",
     "update/delta": "desired and reported differ",
     "update/documents": "the whole document before and after an update",
-    "get": "send this to get the shadow",
+    "get": "publish here to get the shadow",
     "get/accepted": "the shadow you asked for",
-    "get/rejected": "there is none, or it could not be given",
-    "delete": "send this to delete the shadow",
+    "get/rejected": "there is no shadow, or the request was rejected",
+    "delete": "publish here to delete the shadow",
     "delete/accepted": "the shadow was deleted",
-    "delete/rejected": "it could not be deleted",
+    "delete/rejected": "the shadow was not deleted",
 }
 
 
 class ConsolePages:
-    """Puts the pages of one account together."""
+    """Builds the pages of one account."""
 
     def __init__(self, account: ConsoleClient) -> None:
         self._account = account
@@ -65,42 +64,54 @@ class ConsolePages:
             "certificate": self._certificate,
             "policies": self._policies,
             "policy": self._policy,
-            "test": self._test,
+            "test": lambda route: Page(route, "Test", tool="MQTT test client"),
         }
 
-    def build(self, place: Route) -> Page:
-        """Return the page of a place.
+    def build(self, route: Route) -> Page:
+        """Return the page at a route.
 
         Raises
         ------
         botocore.exceptions.ClientError
-            If there is no such thing (any more).
+            If the resource does not exist (any more).
         """
-        return self._builders[place.page](place)
+        return self._builders[route.page](route)
 
-    # --- monitor, test ------------------------------------------------------------------------
+    def _call(self, operation: str, message: str, to: Route | None = None, **members: str) -> Done:
+        getattr(self._account.iot, operation)(**members)
+        return message, to
 
-    def _monitor(self, place: Route) -> Page:
+    def _action(
+        self,
+        label: str,
+        operation: str,
+        message: str,
+        to: Route | None = None,
+        *,
+        confirm: str = "",
+        **members: str,
+    ) -> Action:
+        """Return a button that makes one call to AWS IoT."""
+        return Action(label, lambda: self._call(operation, message, to, **members), confirm)
+
+    # --- monitor ------------------------------------------------------------------------------
+
+    def _monitor(self, route: Route) -> Page:
         counts = ", ".join(f"{name}: {count}" for name, count in self._account.counts().items())
-        parts: list[Element] = [Html(tag("p", escape(f"{counts}.")))]
+        elements = [tag("p", escape(f"{counts}."))]
         if self._account.local:
-            parts.append(Tool("monitor"))
-        else:
-            words = (
-                "AWS counts connections and messages in CloudWatch, namespace AWS/IoT, and charges "
-                "for what is read there often; look at them in the CloudWatch console. The local "
-                "cloud shows them here."
-            )
-            parts.append(Html(tag("p", muted(words))))
-        return Page(place, "Monitor", parts)
-
-    def _test(self, place: Route) -> Page:
-        return Page(place, "Test", [Tool("MQTT test client")])
+            return Page(route, "Monitor", elements, "monitor")
+        text = (
+            "AWS counts connections and messages in CloudWatch (namespace AWS/IoT) and charges for "
+            "frequent reads, so look at them in the CloudWatch console. With the local cloud, this "
+            "page shows them."
+        )
+        return Page(route, "Monitor", [*elements, tag("p", muted(text))])
 
     # --- things -------------------------------------------------------------------------------
 
-    def _things(self, place: Route) -> Page:
-        listed = self._account.things(_token(place))
+    def _things(self, route: Route) -> Page:
+        listed = self._account.things(_token(route))
         rows = [
             (
                 Link(each["thingName"], Route("thing", each["thingName"])),
@@ -109,53 +120,49 @@ class ConsolePages:
             )
             for each in listed.items
         ]
-        return Page(
-            place,
-            "Things",
-            [
-                Rows(("Name", "Type", "Attributes"), rows, empty="There are no Things yet."),
-                *_turning(place, listed),
-                Form(
-                    "Go to it",
-                    [Field("Name of a Thing")],
-                    lambda name: ("", Route("thing", name.strip())),
-                    title="Find a Thing",
-                ),
-                Form(
-                    "Create Thing",
-                    [
-                        Field("Name", hint="Test2"),
-                        Field("Attributes", hint="name=value, one a line", rows=2),
-                    ],
-                    self._create_thing,
-                    title="Create a Thing",
-                ),
-            ],
+        find = Form(
+            "Open",
+            [Field("Thing name")],
+            lambda name: ("", Route("thing", name.strip())),
+            title="Find a Thing",
         )
+        create = Form(
+            "Create Thing",
+            [
+                Field("Name", hint="Test2"),
+                Field("Attributes", hint="name=value, one per line", rows=2),
+            ],
+            self._create_thing,
+            title="Create a Thing",
+        )
+        things = Table(("Name", "Type", "Attributes"), rows, empty="There are no Things yet.")
+        return Page(route, "Things", [things, *_pagination(route, listed), find, create])
 
     def _create_thing(self, name: str, attributes: str) -> Done:
         name = name.strip()
-        self._account.create_thing(name, _read_pairs(attributes))
-        words = f"Thing {name} is made. What it lacks is a certificate: see Security."
-        return words, Route("thing", name)
+        payload = {"attributes": dict(name_value_pairs(attributes))}
+        self._account.iot.create_thing(thingName=name, attributePayload=payload)
+        message = f"Created Thing {name}. Next, it needs a certificate: see Security."
+        return message, Route("thing", name)
 
-    def _thing(self, place: Route) -> Page:
-        name, tab = place.name, place.tab or TABS[0]
+    def _thing(self, route: Route) -> Page:
+        name, tab = route.name, route.tab or TABS[0]
         thing = self._account.thing(name)
-        tabs = [Link(each, Route("thing", name, each), each == tab) for each in TABS]
-        made = {
+        tabs: list[Cell] = [Link(each, Route("thing", name, each), each == tab) for each in TABS]
+        build = {
             "Details": self._details,
             "Security": self._security,
             "Shadow": self._shadow,
             "Activity": self._activity,
             "Interact": self._interact,
-        }[tab](name, thing)
-        return Page(place, f"Thing {name}", [ActionRow([Link("All Things", THINGS), *tabs]), *made])
+        }[tab]
+        head = [Link("All Things", THINGS), *tabs]
+        return Page(route, f"Thing {name}", [head, *build(name, thing)])
 
     def _details(self, name: str, thing: dict[str, Any]) -> list[Element]:
         attributes = thing["attributes"]
         return [
-            Rows(
+            Table(
                 ("", ""),
                 [
                     ("Name", code(name)),
@@ -164,264 +171,261 @@ class ConsolePages:
                     ("Version", escape(thing["version"])),
                 ],
             ),
-            Rows(
+            Table(
                 ("Attribute", "Value"),
                 [(code(key), code(value)) for key, value in sorted(attributes.items())],
                 caption="Attributes",
-                empty="It has no attributes.",
+                empty="This Thing has no attributes.",
             ),
             Form(
                 "Save attributes",
-                [Field("Attributes", _pairs(attributes, "\n"), "name=value, one a line", rows=3)],
+                [Field("Attributes", _pairs(attributes, "\n"), "name=value, one per line", rows=3)],
                 lambda text: self._set_attributes(name, text),
             ),
-            ActionRow(
-                [Action("Delete Thing", lambda: self._delete_thing(name), f"Delete {name}?")]
-            ),
+            [
+                self._action(
+                    "Delete Thing",
+                    "delete_thing",
+                    f"Deleted Thing {name}.",
+                    THINGS,
+                    confirm=f"Delete {name}?",
+                    thingName=name,
+                )
+            ],
         ]
 
     def _set_attributes(self, name: str, text: str) -> Done:
-        self._account.set_attributes(name, _read_pairs(text))
-        return f"The attributes of {name} are saved.", None
-
-    def _delete_thing(self, name: str) -> Done:
-        self._account.delete_thing(name)
-        return f"Thing {name} is deleted.", THINGS
+        self._account.set_attributes(name, dict(name_value_pairs(text)))
+        return f"Saved the attributes of {name}.", None
 
     def _security(self, name: str, _: dict[str, Any]) -> list[Element]:
         rows = [
             (
                 _certificate_link(each["certificateId"]),
                 _status(each["status"]),
-                Action("Detach", partial(self._detach_from_thing, name, each["certificateId"])),
+                self._detach_thing(name, each["certificateArn"]),
             )
             for each in self._account.certificates_of(name)
         ]
         return [
-            Rows(
+            Table(
                 ("Certificate", "Status", ""),
                 rows,
                 caption="Certificates attached to this Thing",
-                empty="No certificate is attached: nobody can connect as this Thing.",
+                empty="No certificate is attached, so no device can connect as this Thing.",
             ),
-            ActionRow([Action("Create certificate", lambda: self._create_certificate(name))]),
+            [Action("Create certificate", lambda: self._create_certificate(name))],
             Form(
                 "Attach",
                 [self._certificate_field()],
-                lambda number: self._attach_to_thing(name, number),
-                title="Attach a certificate that there is already",
+                lambda certificate: self._attach_thing(name, certificate),
+                title="Attach an existing certificate",
             ),
         ]
 
     def _create_certificate(self, thing: str) -> Done:
-        number = self._account.create_certificate(thing)
-        words = (
-            f"Certificate {number[:12]}... is made, active, and attached to {thing}; its key is "
-            "saved where lab.connect finds it. What it lacks is a policy."
+        certificate = self._account.create_certificate(thing)
+        message = (
+            f"Created certificate {certificate[:12]}..., activated it, and attached it to {thing}. "
+            "Its key is saved where lab.connect finds it. Next, it needs a policy."
         )
-        return words, Route("certificate", number)
+        return message, Route("certificate", certificate)
 
-    def _attach_to_thing(self, thing: str, certificate: str) -> Done:
-        self._account.attach_to_thing(thing.strip(), certificate)
-        return f"The certificate is attached to {thing.strip()}.", None
+    def _attach_thing(self, thing: str, certificate: str) -> Done:
+        thing, arn = thing.strip(), self._account.arn(certificate)
+        message = f"Attached the certificate to {thing}."
+        return self._call("attach_thing_principal", message, thingName=thing, principal=arn)
 
-    def _detach_from_thing(self, thing: str, certificate: str) -> Done:
-        self._account.detach_from_thing(thing, certificate)
-        return f"The certificate is detached from {thing}.", None
+    def _detach_thing(self, thing: str, arn: str) -> Action:
+        message = f"Detached the certificate from {thing}."
+        return self._action(
+            "Detach", "detach_thing_principal", message, thingName=thing, principal=arn
+        )
 
     def _shadow(self, name: str, _: dict[str, Any]) -> list[Element]:
         shadows = self._account.shadows_of(name)
         if not shadows:
-            words = "It has no shadow yet. A shadow is made by its first update: see Interact."
-            return [Html(tag("p", muted(words)))]
-        parts: list[Element] = []
+            text = "This Thing has no shadow yet. The first update creates it: see Interact."
+            return [tag("p", muted(text))]
+        elements: list[Element] = []
         for shadow, document in shadows.items():
             title = f"Shadow {shadow!r}" if shadow else "Classic shadow"
             head = heading(f"{title}, version {document['version']}", 4)
-            state = block(pretty(document["state"]))
-            parts.append(Html(head + state))
-        return parts
+            elements.append(head + block(pretty(document["state"])))
+        return elements
 
     def _activity(self, name: str, _: dict[str, Any]) -> list[Element]:
         if not self._account.local:
-            words = (
-                "AWS keeps no record of what a Thing did. Its lifecycle events come on "
-                f"$aws/events/presence/+/{name}, to whoever subscribes."
+            text = (
+                "AWS keeps no log of what a Thing did. Subscribe to "
+                f"$aws/events/presence/+/{name} for its lifecycle events."
             )
-            return [Html(tag("p", muted(words)))]
-        tape = self._account.activity_of(name)
+            return [tag("p", muted(text))]
         rows = [
             (
-                VolatileCell(escape(row["time"].strftime("%H:%M:%S"))),
+                VolatileHtml(escape(row["time"].strftime("%H:%M:%S"))),
                 escape(row["kind"]),
                 code(_first(row, "topic", "filter", "resource", "verb")),
                 mark("refused", "bad") + " " + escape(row["refusal"])
                 if isinstance(row["refusal"], str)
                 else "",
             )
-            for row in tape.to_dict("records")
+            for row in self._account.activity_of(name).to_dict("records")
         ]
         return [
-            Rows(
-                ("Time (UTC)", "What", "On", ""),
+            Table(
+                ("Time (UTC)", "Event", "Topic or resource", ""),
                 rows,
-                caption="The last that this Thing did or got, and what happened to its shadow",
-                empty="Nothing happened yet.",
+                caption="Latest events of this Thing and its shadow",
+                empty="There are no events yet.",
             )
         ]
 
     def _interact(self, name: str, _: dict[str, Any]) -> list[Element]:
-        prefix = f"$aws/things/{name}/shadow/"
-        rest = f"https://{self._account.endpoint}/things/{name}/shadow"
-        words = "For a named shadow, write name/ and its name after shadow/ in each topic."
+        url = f"https://{self._account.endpoint}/things/{name}/shadow"
+        rows = [
+            (code(shadow_topic(name, operation)), escape(purpose))
+            for operation, purpose in _SHADOW_TOPICS.items()
+        ]
+        named = "For a named shadow, insert name/, its name, and a slash after shadow/."
         return [
-            Html(tag("p", "Update the shadow over HTTPS: ", code(rest))),
-            Rows(
-                ("Topic", "What it is for"),
-                [(code(prefix + end), escape(words)) for end, words in _WORDS.items()],
-                caption="Topics of the classic shadow",
-            ),
-            Html(tag("p", muted(words))),
+            tag("p", "Update the shadow over HTTPS: ", code(url)),
+            Table(("Topic", "Purpose"), rows, caption="Topics of the classic shadow"),
+            tag("p", muted(named)),
         ]
 
     # --- certificates -------------------------------------------------------------------------
 
-    def _certificates(self, place: Route) -> Page:
-        listed = self._account.certificates(_token(place))
+    def _certificates(self, route: Route) -> Page:
+        listed = self._account.certificates(_token(route))
         rows = [
             (
                 _certificate_link(each["certificateId"]),
                 _status(each["status"]),
-                VolatileCell(escape(_day(each["creationDate"]))),
+                VolatileHtml(_day(each["creationDate"])),
             )
             for each in listed.items
         ]
-        return Page(
-            place,
-            "Certificates",
-            [
-                Rows(
-                    ("Certificate", "Status", "Made"), rows, empty="There are no certificates yet."
-                ),
-                *_turning(place, listed),
-                Form(
-                    "Create certificate",
-                    [Field("For the Thing", hint="Test2")],
-                    lambda name: self._create_certificate(name.strip()),
-                    title="Create a certificate",
-                ),
-            ],
+        table = Table(
+            ("Certificate", "Status", "Created"), rows, empty="There are no certificates yet."
         )
+        create = Form(
+            "Create certificate",
+            [Field("For Thing", hint="Test2")],
+            lambda name: self._create_certificate(name.strip()),
+            title="Create a certificate",
+        )
+        return Page(route, "Certificates", [table, *_pagination(route, listed), create])
 
-    def _certificate(self, place: Route) -> Page:
-        number = place.name
-        found = self._account.certificate(number)
+    def _certificate(self, route: Route) -> Page:
+        certificate = route.name
+        found = self._account.certificate(certificate)
         arn, status = found["certificateArn"], found["status"]
         things, policies = self._account.things_of(arn), self._account.policies_of(arn)
-        validity = found.get("validity", {})
-        deeds = [
-            Action(label, partial(self._set_status, number, to), sure)
-            for label, to, sure in (
+        actions = [
+            self._action(
+                label,
+                "update_certificate",
+                f"The certificate is now {new_status}.",
+                confirm=confirm,
+                certificateId=certificate,
+                newStatus=new_status,
+            )
+            for label, new_status, confirm in (
                 ("Activate", "ACTIVE", ""),
                 ("Deactivate", "INACTIVE", ""),
-                ("Revoke", "REVOKED", "Revoke it? There is no way back."),
+                ("Revoke", "REVOKED", "Revoke it? This cannot be undone."),
             )
-            if to != status
+            if new_status != status
         ]
-        deeds.append(
-            Action("Delete", lambda: self._delete_certificate(number), "Delete this certificate?")
+        delete = self._action(
+            "Delete",
+            "delete_certificate",
+            "Deleted the certificate.",
+            CERTIFICATES,
+            confirm="Delete this certificate?",
+            certificateId=certificate,
         )
         return Page(
-            place,
-            f"Certificate {number}",
+            route,
+            f"Certificate {certificate}",
             [
-                ActionRow([Link("All certificates", CERTIFICATES), *deeds]),
-                Rows(
+                [Link("All certificates", CERTIFICATES), *actions, delete],
+                Table(
                     ("", ""),
                     [
-                        ("Id", code(number)),
+                        ("ID", code(certificate)),
                         ("ARN", code(arn)),
                         ("Status", _status(status)),
-                        ("Made", VolatileCell(escape(_day(found["creationDate"])))),
-                        ("Valid until", VolatileCell(escape(_day(validity.get("notAfter"))))),
+                        ("Created", VolatileHtml(_day(found["creationDate"]))),
+                        (
+                            "Valid until",
+                            VolatileHtml(_day(found.get("validity", {}).get("notAfter"))),
+                        ),
                     ],
                 ),
-                Rows(
+                Table(
                     ("Policy", ""),
                     [
-                        (
-                            Link(name, Route("policy", name)),
-                            Action("Detach", partial(self._detach_policy, name, arn)),
-                        )
+                        (Link(name, Route("policy", name)), self._detach_policy(name, arn))
                         for name in policies
                     ],
-                    caption="Policies attached to it",
-                    empty="No policy is attached: it may do nothing at all.",
+                    caption="Attached policies",
+                    empty="No policy is attached, so it is not allowed to do anything.",
                 ),
                 Form(
                     "Attach policy",
                     [self._policy_field(policies)],
-                    lambda name: self._attach_policy(name, number),
+                    lambda name: self._attach_policy(name, arn),
                 ),
-                Rows(
+                Table(
                     ("Thing", ""),
                     [
-                        (
-                            Link(name, Route("thing", name)),
-                            Action("Detach", partial(self._detach_from_thing, name, number)),
-                        )
+                        (Link(name, Route("thing", name)), self._detach_thing(name, arn))
                         for name in things
                     ],
-                    caption="Things it is attached to",
-                    empty="It is attached to no Thing.",
+                    caption="Attached to these Things",
+                    empty="It is not attached to a Thing.",
                 ),
                 Form(
                     "Attach to Thing",
                     [Field("Thing", hint="Test2")],
-                    lambda name: self._attach_to_thing(name, number),
+                    lambda name: self._attach_thing(name, certificate),
                 ),
             ],
         )
 
-    def _set_status(self, certificate: str, status: str) -> Done:
-        self._account.set_status(certificate, status)
-        return f"The certificate is {status} now.", None
-
-    def _delete_certificate(self, certificate: str) -> Done:
-        self._account.delete_certificate(certificate)
-        return f"Certificate {certificate[:12]}... is deleted.", CERTIFICATES
-
-    def _attach_policy(self, policy: str, certificate: str) -> Done:
+    def _attach_policy(self, policy: str, arn: str) -> Done:
         if not policy:
             raise ValueError("There is no other policy to attach. Create one under Policies.")
-        self._account.attach_policy(policy, certificate)
-        return f"Policy {policy} is attached to the certificate.", None
+        message = f"Attached policy {policy} to the certificate."
+        return self._call("attach_policy", message, policyName=policy, target=arn)
 
-    def _detach_policy(self, policy: str, target: str) -> Done:
-        self._account.detach_policy(policy, target)
-        return f"Policy {policy} is detached.", None
+    def _detach_policy(self, policy: str, target: str) -> Action:
+        message = f"Detached policy {policy}."
+        return self._action("Detach", "detach_policy", message, policyName=policy, target=target)
 
     def _certificate_field(self) -> Field:
-        listed = self._account.certificates(size=CHOICES)
-        if listed.following:
-            return Field("Certificate", hint=f"its id; there are more than {CHOICES}")
-        choices = [
+        listed = self._account.certificates(size=MAX_CHOICES)
+        if listed.next_token:
+            return Field("Certificate", hint="certificate ID (there are too many to list)")
+        options = [
             (f"{each['certificateId'][:12]}… {each['status']}", each["certificateId"])
             for each in listed.items
         ]
-        return Field("Certificate", options=choices)
+        return Field("Certificate", options=options)
 
-    def _policy_field(self, without: Sequence[str]) -> Field:
-        listed = self._account.policies(size=CHOICES)
-        if listed.following:
-            return Field("Policy", hint=f"its name; there are more than {CHOICES}")
+    def _policy_field(self, attached: Sequence[str]) -> Field:
+        listed = self._account.policies(size=MAX_CHOICES)
+        if listed.next_token:
+            return Field("Policy", hint="policy name (there are too many to list)")
         names = [each["policyName"] for each in listed.items]
-        return Field("Policy", options=[(name, name) for name in names if name not in without])
+        return Field("Policy", options=[(name, name) for name in names if name not in attached])
 
     # --- policies -----------------------------------------------------------------------------
 
-    def _policies(self, place: Route) -> Page:
-        listed = self._account.policies(_token(place))
+    def _policies(self, route: Route) -> Page:
+        listed = self._account.policies(_token(route))
         rows = [
             (
                 Link(each["policyName"], Route("policy", each["policyName"])),
@@ -429,173 +433,136 @@ class ConsolePages:
             )
             for each in listed.items
         ]
-        return Page(
-            place,
-            "Policies",
+        create = Form(
+            "Create policy",
             [
-                Rows(("Name", "ARN"), rows, empty="There are no policies yet."),
-                *_turning(place, listed),
-                Form(
-                    "Create policy",
-                    [
-                        Field("Name", hint="Test2Policy"),
-                        Field("Document", NEW_DOCUMENT % self._account.prefix, rows=10),
-                    ],
-                    self._create_policy,
-                    title="Create a policy",
-                ),
+                Field("Name", hint="Test2Policy"),
+                Field("Document", NEW_DOCUMENT % self._account.prefix, rows=10),
             ],
+            self._create_policy,
+            title="Create a policy",
         )
+        policies = Table(("Name", "ARN"), rows, empty="There are no policies yet.")
+        return Page(route, "Policies", [policies, *_pagination(route, listed), create])
 
     def _create_policy(self, name: str, document: str) -> Done:
         name = name.strip()
-        self._account.create_policy(name, document)
-        words = f"Policy {name} is made. It acts when it is attached to a certificate."
-        return words, Route("policy", name)
+        return self._call(
+            "create_policy",
+            CREATED_POLICY % name,
+            Route("policy", name),
+            policyName=name,
+            policyDocument=document,
+        )
 
-    def _policy(self, place: Route) -> Page:
-        name, shown = place.name, place.tab
+    def _policy(self, route: Route) -> Page:
+        name = route.name
         policy = self._account.policy(name)
         default = policy["defaultVersionId"]
-        shown = shown or default
+        shown = route.tab or default
         document = pretty(json.loads(self._account.version(name, shown)))
+        delete = self._action(
+            "Delete policy",
+            "delete_policy",
+            f"Deleted policy {name}.",
+            POLICIES,
+            confirm=f"Delete {name}?",
+            policyName=name,
+        )
         return Page(
-            place,
+            route,
             f"Policy {name}",
             [
-                ActionRow(
-                    [
-                        Link("All policies", POLICIES),
-                        Action(
-                            "Delete policy", lambda: self._delete_policy(name), f"Delete {name}?"
-                        ),
-                    ]
-                ),
-                Html(tag("p", code(policy["policyArn"]))),
-                Html(heading(f"Document, version {shown}", 4) + block(document, 10_000)),
-                Rows(
+                [Link("All policies", POLICIES), delete],
+                tag("p", code(policy["policyArn"])),
+                heading(f"Document, version {shown}", 4) + block(document, 10_000),
+                Table(
                     ("Version", "", "", ""),
                     [
                         self._version_row(name, each["versionId"], default, shown)
                         for each in self._account.versions_of(name)
                     ],
-                    caption="Versions: the default is the one that counts",
+                    caption="Versions (the default version is in effect)",
                 ),
-                Rows(
+                Table(
                     ("Attached to", ""),
                     [
-                        (
-                            _target_link(arn),
-                            Action("Detach", partial(self._detach_policy, name, arn)),
-                        )
+                        (_target_link(arn), self._detach_policy(name, arn))
                         for arn in self._account.targets_of(name)
                     ],
-                    caption="What it is attached to",
-                    empty="It is attached to nothing, and so it does nothing.",
+                    caption="Attached to",
+                    empty="It is not attached to anything, so it has no effect.",
                 ),
                 Form(
-                    "Save as a new version, the default",
+                    "Save as new default version",
                     [Field("Document", document, rows=10)],
                     lambda text: self._create_version(name, text),
-                    title="Change it: a policy is not edited in place, it gets a new version",
+                    title="Edit (saving creates a new version)",
                 ),
             ],
         )
 
-    def _version_row(
-        self, name: str, version: str, default: str, shown: str
-    ) -> tuple[str | Link | Action, ...]:
-        words = f"Version {version}" + (" (shown)" if version == shown else "")
-        first = Link(words, Route("policy", name, version), version == shown)
+    def _version_row(self, name: str, version: str, default: str, shown: str) -> tuple[Cell, ...]:
+        label = f"Version {version}" + (" (shown)" if version == shown else "")
+        link = Link(label, Route("policy", name, version), version == shown)
         if version == default:
-            return (first, mark("default", "good"), "", "")
+            return (link, mark("default", "good"), "", "")
+        members = {"policyName": name, "policyVersionId": version}
+        to = Route("policy", name)
+        make_default = f"Version {version} is now the default of {name}."
+        delete = f"Deleted version {version} of {name}."
         return (
-            first,
+            link,
             "",
-            Action("Make it the default", partial(self._set_default, name, version)),
-            Action("Delete version", partial(self._delete_version, name, version)),
+            self._action("Make default", "set_default_policy_version", make_default, to, **members),
+            self._action("Delete version", "delete_policy_version", delete, to, **members),
         )
 
     def _create_version(self, name: str, document: str) -> Done:
-        fault = fault_of(document)
+        fault = find_fault(document)
         if fault is not None and fault.line is not None:
-            # AWS says no more than "malformed"; where is known here.
+            # AWS says only "malformed".
             raise ValueError(f"{fault.message} Line {fault.line}: {fault.text.strip()}")
         version = self._account.create_version(name, document)
-        return f"Version {version} of {name} is made, and is the default.", Route("policy", name)
-
-    def _set_default(self, name: str, version: str) -> Done:
-        self._account.set_default(name, version)
-        return f"Version {version} of {name} is the default now.", Route("policy", name)
-
-    def _delete_version(self, name: str, version: str) -> Done:
-        self._account.delete_version(name, version)
-        return f"Version {version} of {name} is deleted.", Route("policy", name)
-
-    def _delete_policy(self, name: str) -> Done:
-        self._account.delete_policy(name)
-        return f"Policy {name} is deleted.", POLICIES
+        message = f"Created version {version} of {name}, which is now the default."
+        return message, Route("policy", name)
 
 
-# --- small things -------------------------------------------------------------------------------
+def _token(route: Route) -> str | None:
+    return route.tokens[-1] if route.tokens else None
 
 
-def _token(place: Route) -> str | None:
-    return place.tokens[-1] if place.tokens else None
+def _pagination(route: Route, listed: ListPage) -> list[Element]:
+    """Return the links to the previous and the next page of a long list."""
+    links: list[Cell] = []
+    if route.tokens:
+        links.append(Link("Previous page", route._replace(tokens=route.tokens[:-1])))
+    if listed.next_token:
+        next_route = route._replace(tokens=(*route.tokens, listed.next_token))
+        links.append(Link("Next page", next_route))
+    return [[muted(f"Page {len(route.tokens) + 1}"), *links]] if links else []
 
 
-def _turning(place: Route, listed: Listed) -> list[Element]:
-    """Return the links to the pages before and after this one of a long list."""
-    links = []
-    if place.tokens:
-        links.append(Link("Previous page", place._replace(tokens=place.tokens[:-1])))
-    if listed.following:
-        following = place._replace(tokens=(*place.tokens, listed.following))
-        links.append(Link("Next page", following))
-    return [ActionRow(links, f"Page {len(place.tokens) + 1}")] if links else []
-
-
-def _certificate_link(number: str) -> Link:
-    return Link(f"{number[:12]}…", Route("certificate", number), whole=number)
+def _certificate_link(certificate: str, label: str = "") -> Link:
+    full = f"{label}{certificate}"
+    return Link(f"{label}{certificate[:12]}…", Route("certificate", certificate), full=full)
 
 
 def _target_link(arn: str) -> str | Link:
     kind, _, name = arn.split(":", 5)[-1].partition("/")
-    if kind != "cert":
-        return code(f"{kind} {name}")
-    whole = f"Certificate {name}"
-    return Link(f"Certificate {name[:12]}…", Route("certificate", name), whole=whole)
+    return _certificate_link(name, "Certificate ") if kind == "cert" else code(f"{kind} {name}")
 
 
 def _status(status: str) -> str:
-    return mark(status, _STATUS.get(status, "plain"))
+    return mark(status, _STATUS_KINDS.get(status, "plain"))
 
 
 def _pairs(attributes: dict[str, str], between: str = ", ") -> str:
     return between.join(f"{key}={value}" for key, value in sorted(attributes.items()))
 
 
-def _read_pairs(text: str) -> dict[str, str]:
-    """Read ``name=value`` lines.
-
-    Raises
-    ------
-    ValueError
-        If a line is none; the message shows it.
-    """
-    found = {}
-    for line in filter(None, map(str.strip, text.split("\n"))):
-        key, sign, value = line.partition("=")
-        if not sign:
-            raise ValueError(f"{line!r} is no attribute; one looks like name=value.")
-        found[key.strip()] = value.strip()
-    return found
-
-
 def _day(at: Any) -> str:
-    if not isinstance(at, datetime):
-        return "not known"
-    return at.astimezone(UTC).strftime("%Y-%m-%d")
+    return at.astimezone(UTC).strftime("%Y-%m-%d") if isinstance(at, datetime) else "unknown"
 
 
 def _first(row: Mapping[Any, Any], *names: str) -> str:

@@ -1,7 +1,7 @@
-"""What a client saw, as a table, as JSON Lines, and as CSV.
+"""Received messages as a table, as JSON Lines, and as CSV.
 
-Each row has number, time, topic, payload, QoS, retained, and MQTT 5's properties. A payload that is
-no UTF-8 is in ``payload_base64`` instead, as on the tape.
+Each row has the number, time, topic, payload, QoS, retain flag, and MQTT 5 properties. A payload
+that is not UTF-8 is in ``payload_base64`` instead, as in the event log.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ PROPERTIES = [
 
 
 def properties(message: ReceivedMessage) -> dict[str, Any]:
-    """Return those of MQTT 5's properties that a message has, as JSON can hold them."""
+    """Return the MQTT 5 properties that a message has, as JSON values."""
     found = {name: getattr(message, name) for name in PROPERTIES}
     if message.correlation_data is not None:
         found["correlation_data"] = base64.b64encode(message.correlation_data).decode()
-    # A list of pairs, as a name may come several times.
+    # A list of pairs, because a name can occur more than once.
     found["user_properties"] = [list(pair) for pair in message.user_properties]
     return {name: value for name, value in found.items() if value not in (None, [])}
 
 
-def row(arrived: LoggedMessage) -> dict[str, Any]:
+def row(logged: LoggedMessage) -> dict[str, Any]:
     """Return a message as a JSON object."""
-    message = arrived.message
-    at = datetime.fromtimestamp(arrived.time, UTC).isoformat(timespec="milliseconds")
-    found = {"number": arrived.number, "time": at, "topic": message.topic}
+    message = logged.message
+    at = datetime.fromtimestamp(logged.time, UTC).isoformat(timespec="milliseconds")
+    found = {"number": logged.number, "time": at, "topic": message.topic}
     try:
         found["payload"] = message.payload.decode()
     except UnicodeDecodeError:
@@ -52,7 +52,7 @@ def row(arrived: LoggedMessage) -> dict[str, Any]:
 
 
 def to_frame(messages: Iterable[LoggedMessage]) -> pd.DataFrame:
-    """Return the messages as a table, indexed by their number; times are UTC."""
+    """Return the messages as a table, indexed by number, with times in UTC."""
     import pandas as pd
 
     rows = [row(each) for each in messages]
@@ -62,12 +62,12 @@ def to_frame(messages: Iterable[LoggedMessage]) -> pd.DataFrame:
 
 
 def to_json_lines(messages: Iterable[LoggedMessage]) -> str:
-    """Return the messages as JSON Lines: one JSON object a line."""
+    """Return the messages as JSON Lines: one JSON object per line."""
     return "".join(json.dumps(row(each), ensure_ascii=False) + "\n" for each in messages)
 
 
 def to_csv(messages: Iterable[LoggedMessage]) -> str:
-    """Return the messages as CSV with a heading; user properties are JSON in their column."""
+    """Return the messages as CSV with a header; user properties are JSON in their column."""
     frame = to_frame(messages)
     frame["user_properties"] = [
         value if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

@@ -1,40 +1,48 @@
-"""What all tools in the notebook have in common: drawn by a renderer, shown live and as a page.
+"""The base of all tools in the notebook: drawn by a renderer, shown live and as a static page.
 
-Three rules keep threads out of each other's way. Whoever changes something changes the model and
-calls `View.changed`. Only the renderer sets what is shown (`View.show`). What a person types into
-belongs to that person: the renderer never sets it.
+Three rules keep the threads apart. Any thread changes the model and then calls `LiveView.changed`.
+Only the renderer sets what is shown (`LiveView.show`). An input belongs to the user: the renderer
+never sets it.
 """
 
 from __future__ import annotations
 
 import atexit
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ipywidgets import HTML, DOMWidget, VBox, Widget  # type: ignore[import-untyped]
+from ipywidgets import (  # type: ignore[import-untyped]
+    HTML,
+    Button,
+    DOMWidget,
+    HBox,
+    Layout,
+    VBox,
+    Widget,
+)
 
 from creeklab.display.html import escape, muted, tag
 from creeklab.display.style import live_style, static_page, static_style
 from creeklab.widgets.renderer import Renderer
 
-MOMENT = 0.05
+CLICK_DELAY = 0.05
 
 
 class LiveView:
-    """A tool in the notebook. Show it as a cell's last line; `close` or ``with`` ends it.
+    """A tool in the notebook. Show it as the last line of a cell; `close` or ``with`` ends it.
 
-    A subclass makes its widgets, calls ``super().__init__`` with them, and has `_draw` (on the
-    renderer's thread), `_static` (HTML for where no kernel runs: no time and nothing random in it,
-    as notebooks are compared word by word), `_words` (one line) and, if there is something to end,
-    `_end`.
+    A subclass creates its widgets, passes them to ``super().__init__``, and defines `_draw` (on the
+    renderer's thread), `_static` (HTML for a notebook without a kernel, without times or anything
+    random, because stored notebooks are compared), `_summary` (one line) and, if there is something
+    to end, `_end`.
     """
 
     def __init__(self, *children: DOMWidget) -> None:
         self.closed = False
         self._sent = 0
         self._notice = HTML()
-        self._said: tuple[str, bool] | None = None
+        self._message: tuple[str, bool] | None = None
         self.widget = VBox([HTML(live_style()), *children, self._notice])
         self.widget.add_class("creeklab")
         self._renderer = Renderer(self._render, self._failed)
@@ -49,58 +57,67 @@ class LiveView:
     def _static(self) -> str:
         raise NotImplementedError
 
-    def _words(self) -> str:
+    def _summary(self) -> str:
         raise NotImplementedError
 
     def _end(self) -> None:
-        """End what the tool has begun, such as its connection."""
+        """End what the tool has started, such as its connection."""
+
+    def _error_text(self, error: Exception) -> str:
+        """Return the message for an action that failed."""
+        return str(error) or type(error).__name__
 
     def changed(self) -> None:
-        """Have the view drawn soon. From any thread."""
-        self._renderer.soon()
+        """Request a drawing soon. From any thread."""
+        self._renderer.request()
 
     def show(self, shown: HTML, content: str) -> None:
-        """Set what is shown; only the renderer may."""
+        """Set what is shown; only the renderer may call this."""
         if shown.value != content:
             self._sent += len(content)
             shown.value = content
 
-    def say(self, text: str, *, alert: bool = False) -> None:
-        """Say something below the tool; an alert is a refusal or a failure. From any thread."""
-        self._said = (text, alert) if text else None
+    def notify(self, text: str, *, alert: bool = False) -> None:
+        """Show a message below the tool; an alert is a refusal or a failure. From any thread."""
+        self._message = (text, alert) if text else None
         self.changed()
 
     def act(self, action: Callable[[], object]) -> None:
-        """Do what a click asks for, and say it if that fails: a click has no cell to fail in."""
-        # JupyterLab and ipykernel of today may hand what was typed before the click to another
-        # thread, a little earlier (`creeklab lab` has that off). This lets the other thread go
-        # first.
-        time.sleep(MOMENT)
+        """Run the action of a click; show its error below the tool, as there is no cell for it."""
+        # JupyterLab and ipykernel can hand text typed before the click to another thread, slightly
+        # earlier (`creeklab lab` turns that off). The delay lets that thread finish first.
+        time.sleep(CLICK_DELAY)
+        self.notify("")
         try:
             action()
         except Exception as error:
-            self.say(str(error) or type(error).__name__, alert=True)
+            self.notify(self._error_text(error), alert=True)
         self.changed()
 
-    # --- for everybody --------------------------------------------------------------------------
+    def _button(self, label: str, action: Callable[[], object], style: str = "") -> Button:
+        button = Button(description=label, button_style=style)
+        button.on_click(lambda _: self.act(action))
+        return button
+
+    # --- for everyone ---------------------------------------------------------------------------
 
     def settle(self, timeout: float = 5.0) -> None:
-        """Wait until the view shows what has happened so far.
+        """Wait until the view shows all changes so far.
 
         Raises
         ------
         TimeoutError
-            If it did not within `timeout` seconds.
+            If it does not within `timeout` seconds.
         """
         self._renderer.settle(timeout)
 
     def close(self) -> None:
-        """End the tool: its thread, its connection, its widgets. What it showed last stays."""
+        """End the tool: its thread, connection and widgets. A static page of it stays."""
         if not self.closed:
             self.closed = True
             atexit.unregister(self.close)
             self._renderer.close()
-            closed = tag("p", muted("It is closed; this is what it showed last."))
+            closed = tag("p", muted("This tool is closed. Above is its last state."))
             last = HTML(static_style() + self._static() + closed)
             self._end()
             close_widgets(*self.widget.children)
@@ -113,14 +130,14 @@ class LiveView:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{self._words()}{' (closed)' if self.closed else ''}"
+        return f"{self._summary()}{' (closed)' if self.closed else ''}"
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         page = static_page(self._static())
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": page}
         if not self.closed:
-            shown: Any = self.widget._repr_mimebundle_()
-            bundle |= {kind: data for kind, data in shown.items() if kind not in bundle}
+            live: Any = self.widget._repr_mimebundle_()
+            bundle |= {kind: data for kind, data in live.items() if kind not in bundle}
         return bundle
 
     # --- on the renderer's thread ---------------------------------------------------------------
@@ -128,25 +145,44 @@ class LiveView:
     def _render(self) -> int:
         self._sent = 0
         self._draw()
-        said = self._said
-        if said is None:
-            self.show(self._notice, "")
-        else:
-            text, alert = said
-            look = "creeklab-notice creeklab-alert" if alert else "creeklab-notice"
-            role = "alert" if alert else "status"
-            self.show(self._notice, tag("div", escape(text), class_=look, role=role))
+        self.show(self._notice, "" if self._message is None else _notice(*self._message))
         return self._sent
 
     def _failed(self, error: Exception) -> None:
-        words = f"This tool could not be drawn ({type(error).__name__}: {error})."
-        self._notice.value = tag(
-            "div", escape(words), class_="creeklab-notice creeklab-alert", role="alert"
-        )
+        text = f"This tool could not be drawn ({type(error).__name__}: {error})."
+        self._notice.value = _notice(text, alert=True)
+
+
+def _notice(text: str, alert: bool) -> str:
+    class_ = "creeklab-notice creeklab-alert" if alert else "creeklab-notice"
+    return tag("div", escape(text), class_=class_, role="alert" if alert else "status")
+
+
+def row(children: Iterable[DOMWidget]) -> HBox:
+    """Return widgets next to each other, wrapped where the page is narrow."""
+    layout = Layout(flex_flow="row wrap", grid_gap="0.2em 0.6em", align_items="center")
+    return HBox(list(children), layout=layout)
+
+
+def name_value_pairs(text: str) -> list[tuple[str, str]]:
+    """Parse lines of ``name=value``.
+
+    Raises
+    ------
+    ValueError
+        If a line has another form; the message shows it.
+    """
+    pairs = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, equals, value = line.partition("=")
+        if not equals:
+            raise ValueError(f"{line!r} is not of the form name=value.")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
 
 
 def close_widgets(*widgets: Widget) -> None:
-    """Close widgets with all that belongs to them."""
+    """Close widgets and everything that belongs to them."""
     for widget in widgets:
         parts = [getattr(widget, name, None) for name in ("layout", "style")]
         for part in (*getattr(widget, "children", ()), *parts):

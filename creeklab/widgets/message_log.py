@@ -1,9 +1,9 @@
-"""The model of the test client: what arrived since each subscription, as much as is bearable.
+"""The model of the test client: the messages of each subscription, up to a limit.
 
-Messages arrive on the SDK's thread; cells, clicks and the renderer read on others. One lock is for
-all of it. A subscription keeps the newest messages up to `Limit` and counts all, so that a flood
-costs neither memory nor truth. A message that several subscriptions match is kept once and listed
-in each, under one number.
+Messages arrive on the SDK's thread; cells, clicks and the renderer read on others. One lock
+protects everything. A subscription keeps the newest messages up to a `BufferLimit` and counts all,
+so that a flood neither fills the memory nor falsifies the counts. A message that matches several
+subscriptions is kept once and listed in each, with the same number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from creeklab.widgets.topic_tree import TopicTree
 
 
 class BufferLimit(NamedTuple):
-    """How much a subscription keeps: so many messages, and so many bytes of payload."""
+    """The most that a subscription keeps: messages, and bytes of payload."""
 
     messages: int
     size: int
@@ -31,7 +31,7 @@ LIMIT = BufferLimit(10_000, 16_000_000)
 
 @dataclass(frozen=True, slots=True)
 class LoggedMessage:
-    """A message, the how manieth it is, and when it arrived, in seconds since the epoch."""
+    """A message, its number, and the time it arrived, in seconds since the epoch."""
 
     number: int
     time: float
@@ -39,34 +39,33 @@ class LoggedMessage:
 
 
 class Subscription(Inbox):
-    """The messages that arrived for one topic filter, the newest of them.
+    """The newest messages of one topic filter.
 
     Attributes
     ----------
     count
-        How many came, since it was subscribed or cleared, also those that are no longer kept.
+        Messages since it was subscribed or cleared, including those that are no longer kept.
     unread
-        How many of them came while it was not looked at.
+        Messages that arrived while another subscription was selected.
     """
 
     def __init__(self, topic_filter: str, qos: int, log: MessageLog) -> None:
         super().__init__(topic_filter, qos)
         self._arrived = log.lock
         self._log = log
-        self._kept: deque[LoggedMessage] = deque()
+        self._logged: deque[LoggedMessage] = deque()
         self._size = 0
         self.count = 0
         self.unread = 0
 
     def put(self, message: ReceivedMessage) -> None:
-        """Add a message; the oldest make room."""
+        """Add a message, and drop the oldest ones if it exceeds the limit."""
         log = self._log
         with log.lock:
-            arrived = log.number(message)
-            self._kept.append(arrived)
+            self._logged.append(log.number(message))
             self._size += len(message.payload)
-            while len(self._kept) > log.limit.messages or self._size > log.limit.size:
-                self._size -= len(self._kept.popleft().message.payload)
+            while len(self._logged) > log.limit.messages or self._size > log.limit.size:
+                self._size -= len(self._logged.popleft().message.payload)
             self.count += 1
             if log.selected is not self:
                 self.unread += 1
@@ -74,36 +73,36 @@ class Subscription(Inbox):
         log.changed()
 
     @property
-    def arrived(self) -> list[LoggedMessage]:
-        """What is kept, oldest first, with its numbers and times."""
+    def logged(self) -> list[LoggedMessage]:
+        """The kept messages with their numbers and times, oldest first."""
         with self._arrived:
-            return list(self._kept)
+            return list(self._logged)
 
     @property
     def messages(self) -> list[ReceivedMessage]:
-        """The messages that are kept, oldest first."""
-        return [each.message for each in self.arrived]
+        """The kept messages, oldest first."""
+        return [each.message for each in self.logged]
 
     def wait_for(self, count: int, timeout: float = 5.0) -> list[ReceivedMessage]:
-        """Wait until at least `count` messages have come, then return those that are kept.
+        """Wait for at least `count` messages, then return those that are kept.
 
         Raises
         ------
         TimeoutError
-            If fewer came within `timeout` seconds.
+            If fewer arrive within `timeout` seconds.
         """
-        self._log.wait(lambda: self.count, count, f"'{self.topic_filter}'", timeout)
+        self._log.wait(lambda: self.count, count, f"on '{self.topic_filter}'", timeout)
         return self.messages
 
     def clear(self) -> None:
-        """Forget the messages so far."""
+        """Discard the messages so far."""
         with self._arrived:
-            self._kept.clear()
+            self._logged.clear()
             self._size = self.count = self.unread = 0
 
     def __len__(self) -> int:
         with self._arrived:
-            return len(self._kept)
+            return len(self._logged)
 
 
 class MessageLog:
@@ -119,13 +118,13 @@ class MessageLog:
     Attributes
     ----------
     lock
-        Held for whatever is read or changed here; told of every message.
+        Held during each read and change; notified of every message.
     selected
-        The subscription that is looked at.
+        The subscription whose messages are shown.
     tree
-        The topics that were seen.
+        The topics of all messages.
     count
-        How many messages came, each counted once.
+        All messages so far, each counted once.
     """
 
     def __init__(
@@ -148,7 +147,7 @@ class MessageLog:
 
     @property
     def subscriptions(self) -> list[Subscription]:
-        """The subscriptions, in the order in which they were made."""
+        """The subscriptions, oldest first."""
         with self.lock:
             return list(self._subscriptions.values())
 
@@ -167,30 +166,30 @@ class MessageLog:
         return found
 
     def add(self, subscription: Subscription) -> None:
-        """Add a subscription, and look at it."""
+        """Add a subscription and select it."""
         with self.lock:
             self._subscriptions[subscription.topic_filter] = subscription
         self.select(subscription)
 
     def remove(self, topic_filter: str) -> None:
-        """Remove a subscription with all that came for it, and look at the last of the others."""
+        """Remove a subscription and its messages; select the newest of the others."""
         with self.lock:
-            gone = self._subscriptions.pop(topic_filter, None)
-            if gone is self.selected:
+            removed = self._subscriptions.pop(topic_filter, None)
+            if removed is self.selected:
                 self.selected = None
                 if self._subscriptions:
                     self.select(list(self._subscriptions.values())[-1])
         self.changed()
 
     def select(self, subscription: Subscription) -> None:
-        """Look at a subscription: what came for it is read."""
+        """Show a subscription, which marks its messages as read."""
         with self.lock:
             self.selected = subscription
             subscription.unread = 0
         self.changed()
 
     def clear(self) -> None:
-        """Forget all messages and topics so far; the subscriptions stay."""
+        """Discard all messages and topics so far; the subscriptions stay."""
         with self.lock:
             for subscription in self._subscriptions.values():
                 subscription.clear()
@@ -198,31 +197,31 @@ class MessageLog:
             self.count = 0
         self.changed()
 
-    def arrived(self) -> list[LoggedMessage]:
-        """Return what is kept of all subscriptions, each message once, oldest first."""
+    def logged(self) -> list[LoggedMessage]:
+        """Return the kept messages of all subscriptions, each once, oldest first."""
         with self.lock:
-            found = {each.number: each for one in self.subscriptions for each in one.arrived}
+            found = {each.number: each for one in self.subscriptions for each in one.logged}
         return [found[number] for number in sorted(found)]
 
-    def wait(self, so_far: Callable[[], int], count: int, to: str, timeout: float) -> None:
-        """Wait until a number that messages raise has come to `count`.
+    def wait(self, so_far: Callable[[], int], count: int, where: str, timeout: float) -> None:
+        """Wait until the number of messages reaches `count`.
 
         Raises
         ------
         TimeoutError
-            If it did not within `timeout` seconds.
+            If it does not within `timeout` seconds.
         """
         with self.lock:
             if not self.lock.wait_for(lambda: so_far() >= count, timeout):
                 raise TimeoutError(
-                    f"{so_far()} of {count} messages came to {to} within {timeout:g} s."
+                    f"Received {so_far()} of {count} messages {where} within {timeout:g} s."
                 )
 
     def number(self, message: ReceivedMessage) -> LoggedMessage:
-        """Return the message with its number, the same for each subscription that it comes to.
+        """Return a message with its number, which is the same for all subscriptions.
 
-        The device hands one message to all its subscriptions before the next, so it is enough to
-        know the last. The lock is held.
+        The device passes a message to all subscriptions before the next one, so remembering the
+        last one is enough. The caller holds the lock.
         """
         if self._last is None or self._last.message is not message:
             self._numbered += 1

@@ -1,10 +1,10 @@
-"""A policy that is being edited, and what it would decide: the playground without its widgets.
+"""A policy that is being edited, and its decisions: the playground without its widgets.
 
-While one types, the decisions are worked out here, with the same reading of policies that the local
-cloud has (`creeklab.cloud.policy`). ``TestAuthorization`` could not do that: it knows policies by
-their names, so every letter would need a new version in the account, of which AWS keeps five.
-What has been worked out can be checked with it, by a policy made for the purpose and deleted again
-(`check`); so one sees that AWS decides the same.
+While the user types, the decisions are made here, by the policy engine of the local cloud
+(`creeklab.cloud.policy`). ``TestAuthorization`` cannot do that: it knows policies by name, so every
+keystroke would need a new version in the account, and AWS keeps only five. `check` compares the
+decisions with those of ``TestAuthorization``, through a temporary policy, and so shows that AWS
+decides the same.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ NEW_DOCUMENT = """{
     }
   ]
 }"""
-_PLACE = re.compile(r"line (\d+), column (\d+)")
+CREATED_POLICY = "Created policy %s. It takes effect when it is attached to a certificate."
+_POSITION = re.compile(r"line (\d+), column (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One line of the list: an action and the ARN it is about, or why it is none."""
+    """One line of the list: an action and a resource ARN, or why the line is invalid."""
 
-    written: str
+    line: str
     action: str = ""
     resource: str = ""
     fault: str = ""
@@ -48,32 +49,32 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the policies say to one request.
+    """The decision of the policies about one request.
 
     Attributes
     ----------
     decision
         ``"ALLOWED"``, ``"IMPLICIT_DENY"``, ``"EXPLICIT_DENY"``.
     before
-        The same with the policy as it is in the account; None if it is not there.
-    why
-        Which statement decides, or what differs in the closest.
+        The decision with the policy as it is in the account; None if it is not there.
+    reason
+        The statement that decides, or how the closest one differs.
     """
 
     request: Request
     decision: str
     before: str | None
-    why: str
+    reason: str
 
     @property
     def changed(self) -> bool:
-        """Whether the edited policy decides otherwise than the one in the account."""
+        """Whether the edited policy decides differently from the one in the account."""
         return self.before is not None and self.before != self.decision
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why a document is no policy, and the line that is at fault, if one is."""
+    """Why a document is not a policy, and where the fault is, if it is at one position."""
 
     message: str
     line: int | None = None
@@ -81,49 +82,49 @@ class Fault:
     text: str = ""
 
 
-def fault_of(document: str) -> Fault | None:
-    """Say why AWS IoT would not take a document; None if it would."""
+def find_fault(document: str) -> Fault | None:
+    """Return why AWS IoT would reject a document; None if it is a policy."""
     try:
         parse(document)
     except MalformedPolicy as error:
-        words = str(error)
-        place = _PLACE.search(words)
-        if place is None:
-            return Fault(words)
-        line, column = int(place[1]), int(place[2])
+        message = str(error)
+        position = _POSITION.search(message)
+        if position is None:
+            return Fault(message)
+        line, column = int(position[1]), int(position[2])
         lines = document.split("\n")
-        return Fault(words, line, column, lines[line - 1] if line <= len(lines) else "")
+        return Fault(message, line, column, lines[line - 1] if line <= len(lines) else "")
     return None
 
 
-def requests(text: str, prefix: str) -> list[Request]:
-    """Read the list of requests: on each line an action, and what it is about.
+def parse_requests(text: str, prefix: str) -> list[Request]:
+    """Parse the list of requests: on each line, an action and a resource.
 
     Parameters
     ----------
     prefix
-        What the account's ARNs begin with.
+        The start of the account's ARNs.
     """
     found = []
     for line in filter(None, map(str.strip, text.split("\n"))):
-        action, _, what = line.partition(" ")
+        action, _, resource = line.partition(" ")
         if ":" not in action:
             action = f"iot:{action}"
         known = next((each for each in KINDS if each.lower() == action.lower()), None)
         if known is None:
-            words = f"{action!r} is none of {', '.join(KINDS)}."
-            found.append(Request(line, fault=words))
-        elif not what.strip():
-            kind = {"topicfilter": "topic filter", "client": "client id", "thing": "Thing"}
-            need = kind.get(KINDS[known], KINDS[known])
-            found.append(Request(line, fault=f"{known} needs a {need} after it."))
+            fault = f"{action!r} is not a device action. Use one of {', '.join(KINDS)}."
+            found.append(Request(line, fault=fault))
+        elif not resource.strip():
+            names = {"topicfilter": "topic filter", "client": "client ID", "thing": "Thing"}
+            kind = names.get(KINDS[known], KINDS[known])
+            found.append(Request(line, fault=f"Add a {kind} after {known}."))
         else:
-            found.append(Request(line, known, resource_arn(prefix, known, what.strip())))
+            found.append(Request(line, known, resource_arn(prefix, known, resource.strip())))
     return found
 
 
 def usual_requests(name: str) -> str:
-    """Return what the device of a Thing usually asks for, as a list to be edited."""
+    """Return the usual requests of a Thing's device, as a list to edit."""
     return "\n".join(
         [
             f"iot:Connect {name}",
@@ -137,100 +138,99 @@ def usual_requests(name: str) -> str:
 
 
 def verdicts(
-    asked: Iterable[Request], of: EffectiveAccess, policy: str, document: str
+    requests: Iterable[Request], access: EffectiveAccess, policy: str, document: str
 ) -> list[Verdict]:
     """Decide requests as if the policy had this document and applied to the connection.
 
-    The other policies that apply to it go on to do so. Requests with a fault are left out.
+    The connection's other policies still apply. Invalid requests are left out.
     """
-    now = of.authorizer({**of.documents, policy: document})
-    before = of.authorizer()
-    known = policy in of.documents
+    now = access.authorizer({**access.documents, policy: document})
+    before = access.authorizer()
+    known = policy in access.documents
     found = []
-    for request in asked:
+    for request in requests:
         if request.fault:
             continue
         explanation = explain(
-            now, request.action, request.resource, PolicyNeighborhood(things=of.things)
+            now, request.action, request.resource, PolicyNeighborhood(things=access.things)
         )
         closest = explanation.closest
-        why = "no statement is about it"
+        reason = "no statement covers it"
         if closest is not None:
             label = f"{closest.policy}, statement {closest.statement + 1}"
-            verb = {"ALLOWED": "allows it", "EXPLICIT_DENY": "denies it"}
+            effect = {"ALLOWED": "allows it", "EXPLICIT_DENY": "denies it"}
             differs = "; ".join(closest.differs)
-            why = f"{label}: {verb.get(explanation.outcome, differs)}"
+            reason = f"{label}: {effect.get(explanation.outcome, differs)}"
         was = before.decide(request.action, request.resource).outcome if known else None
-        found.append(Verdict(request, explanation.outcome, was, why))
+        found.append(Verdict(request, explanation.outcome, was, reason))
     return found
 
 
 def check(
-    iot: Any, of: EffectiveAccess, policy: str, document: str, found: Sequence[Verdict]
+    iot: Any, access: EffectiveAccess, policy: str, document: str, found: Sequence[Verdict]
 ) -> str:
-    """Have ``TestAuthorization`` decide the same, and say whether it does.
+    """Return whether ``TestAuthorization`` decides the same.
 
-    A policy is made for the purpose, attached to nothing, and deleted again.
+    It needs a temporary policy, which is attached to nothing and deleted afterward.
     """
     asked = [verdict for verdict in found if verdict.request.action in TESTED]
     if not asked:
-        return "There is nothing that TestAuthorization could be asked."
+        return "TestAuthorization supports none of these actions."
     scratch = f"creeklab-playground-{secrets.token_hex(4)}"
     iot.create_policy(policyName=scratch, policyDocument=document)
     try:
         wrong = [
-            f"{verdict.request.written}: {answer}, not {verdict.decision}"
-            for part in _tens(asked)
-            for verdict, answer in zip(part, _tested(iot, of, policy, scratch, part), strict=True)
+            f"{verdict.request.line}: {answer}, not {verdict.decision}"
+            for batch in (asked[at : at + 10] for at in range(0, len(asked), 10))  # AWS's limit
+            for verdict, answer in zip(
+                batch, _test_authorization(iot, access, policy, scratch, batch), strict=True
+            )
             if answer != verdict.decision
         ]
     finally:
         with suppress(ClientError):
             iot.delete_policy(policyName=scratch)
     left = len(found) - len(asked)
-    more = f" {left} of another action cannot be asked there." if left else ""
+    more = f" It does not support the actions of {left} more." if left else ""
     if wrong:
-        return f"TestAuthorization decides otherwise: {'; '.join(wrong)}.{more}"
+        return f"TestAuthorization decides differently: {'; '.join(wrong)}.{more}"
     return f"TestAuthorization decides all {len(asked)} the same.{more}"
 
 
-def _tens(asked: Sequence[Verdict]) -> list[Sequence[Verdict]]:
-    """Cut a list into parts as large as one call of TestAuthorization takes."""
-    return [asked[at : at + 10] for at in range(0, len(asked), 10)]
-
-
-def _tested(
-    iot: Any, of: EffectiveAccess, policy: str, scratch: str, asked: Sequence[Verdict]
+def _test_authorization(
+    iot: Any, access: EffectiveAccess, policy: str, scratch: str, asked: Sequence[Verdict]
 ) -> list[str]:
     infos = [
         {"actionType": TESTED[each.request.action], "resources": [each.request.resource]}
         for each in asked
     ]
-    whom = {} if of.certificate is None else {"principal": of.certificate}
-    skip = {"policyNamesToSkip": [policy]} if policy in of.documents else {}
+    principal = {} if access.certificate is None else {"principal": access.certificate}
+    skip = {"policyNamesToSkip": [policy]} if policy in access.documents else {}
     answer = iot.test_authorization(
-        **whom, **skip, clientId=of.client_id, policyNamesToAdd=[scratch], authInfos=infos
+        **principal, **skip, clientId=access.client_id, policyNamesToAdd=[scratch], authInfos=infos
     )
     return [each["authDecision"] for each in answer["authResults"]]
 
 
 def save(iot: Any, policy: str, document: str, *, exists: bool) -> str:
-    """Make the policy, or a new version of it that is its default; say what was done.
+    """Create the policy, or a new default version of it; return a message about it.
 
     Raises
     ------
     botocore.exceptions.ClientError
-        If the account does not take it: five versions are the most, for one.
+        If AWS rejects it, for example because the policy already has five versions.
     """
     if not exists:
         iot.create_policy(policyName=policy, policyDocument=document)
-        return f"Policy {policy!r} is made. It acts when it is attached to a certificate."
-    made = iot.create_policy_version(policyName=policy, policyDocument=document, setAsDefault=True)
-    return f"Version {made['policyVersionId']} of policy {policy!r} is made, and is the default."
+        return CREATED_POLICY % policy
+    answer = iot.create_policy_version(
+        policyName=policy, policyDocument=document, setAsDefault=True
+    )
+    return f"Created version {answer['policyVersionId']} of {policy}, which is now the default."
 
 
 def pretty(document: str) -> str:
-    """Return a document laid out on several lines, as it is if it is not JSON."""
+    """Return a document on several lines, or unchanged if it is not JSON."""
     try:
         return json.dumps(json.loads(document), indent=2, ensure_ascii=False)
     except ValueError:

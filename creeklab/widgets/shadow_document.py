@@ -1,7 +1,7 @@
-"""Shadow documents as a person compares them: leaf by leaf, and what has changed between two.
+"""Comparison of shadow documents, leaf by leaf.
 
-All of it is pure: documents in, documents and words out. A leaf is a value at the end of the tree:
-a number, a text, a list, an empty object. Its path is the tuple of keys that leads there.
+Everything here is pure: documents in, documents and text out. A leaf is a value at the end of the
+tree: a number, a string, a list, an empty object. Its path is the tuple of keys that leads to it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 JsonObject = dict[str, Any]
 Path = tuple[str, ...]
 
-NOTHING: JsonObject = {}
+EMPTY: JsonObject = {}
 
 
 def section(document: JsonObject | None, name: str) -> JsonObject:
     """Return ``desired`` or ``reported`` of a document; an empty object if it has none."""
-    state = (document or NOTHING).get("state") or NOTHING
+    state = (document or EMPTY).get("state") or EMPTY
     found = state.get(name)
-    return found if isinstance(found, dict) else NOTHING
+    return found if isinstance(found, dict) else EMPTY
 
 
 def leaves(tree: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
-    """Return the leaves of a section by their path."""
+    """Return the leaves of a section by path."""
     found: dict[Path, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -35,25 +35,25 @@ def leaves(tree: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
 
 
 def delta(desired: JsonObject, reported: JsonObject) -> JsonObject:
-    """Return what is desired and not reported, as the service's ``delta`` has it.
+    """Return the desired values that are not reported, like the ``delta`` of the service.
 
-    What is only reported is not in it; objects are compared key by key, lists as a whole
+    Keys that are only reported are left out; objects are compared key by key, lists as a whole
     (developer guide, "Device Shadow service documents", "Delta state").
     """
     found: JsonObject = {}
-    for key, wanted in desired.items():
+    for key, value in desired.items():
         if key not in reported:
-            found[key] = wanted
-        elif isinstance(wanted, dict) and isinstance(reported[key], dict):
-            if below := delta(wanted, reported[key]):
+            found[key] = value
+        elif isinstance(value, dict) and isinstance(reported[key], dict):
+            if below := delta(value, reported[key]):
                 found[key] = below
-        elif not same(wanted, reported[key]):
-            found[key] = wanted
+        elif not same(value, reported[key]):
+            found[key] = value
     return found
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two JSON values are the same; ``true`` is not ``1``."""
+    """Return whether two JSON values are the same; ``true`` is not ``1``."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -62,21 +62,21 @@ def same(one: Any, other: Any) -> bool:
 
 
 def changes(before: JsonObject, after: JsonObject) -> dict[Path, str]:
-    """Return in words what became of each leaf that is not as it was, by its path."""
+    """Return a description of the change of each changed leaf, by path."""
     old, new = leaves(before), leaves(after)
     found = {
         path: "new" if path not in old else f"changed, was {short(old[path])}"
         for path, value in new.items()
         if path not in old or not same(old[path], value)
     }
-    gone = {path: f"removed, was {short(old[path])}" for path in old if path not in new}
-    return found | gone
+    removed = {path: f"removed, was {short(old[path])}" for path in old if path not in new}
+    return found | removed
 
 
 def smallest_update(before: JsonObject, after: JsonObject) -> JsonObject:
-    """Return what to send for a section so that `before` becomes `after`.
+    """Return the update that turns a section from `before` into `after`.
 
-    The service merges: what is not sent stays, and what is sent as null goes.
+    The service merges: a key that is not sent stays, and a key that is sent as null is removed.
     """
     update: JsonObject = {key: None for key in before if key not in after}
     for key, value in after.items():
@@ -91,29 +91,29 @@ def smallest_update(before: JsonObject, after: JsonObject) -> JsonObject:
 
 
 def stamp(document: JsonObject | None, name: str, path: Path) -> int | None:
-    """Return when a leaf of a section was last written, in seconds since the epoch."""
-    place: Any = ((document or NOTHING).get("metadata") or NOTHING).get(name)
+    """Return the time a leaf of a section was last written, in seconds since the epoch."""
+    metadata: Any = ((document or EMPTY).get("metadata") or EMPTY).get(name)
     for key in path:
-        place = place.get(key) if isinstance(place, dict) else None
-    return max(_stamps(place), default=None)
+        metadata = metadata.get(key) if isinstance(metadata, dict) else None
+    return max(_stamps(metadata), default=None)
 
 
-def _stamps(place: Any) -> list[int]:
-    if isinstance(place, list):
-        return [found for part in place for found in _stamps(part)]
-    if isinstance(place, dict):
-        if isinstance(place.get("timestamp"), int):
-            return [place["timestamp"]]
-        return [found for part in place.values() for found in _stamps(part)]
+def _stamps(metadata: Any) -> list[int]:
+    if isinstance(metadata, list):
+        return [found for part in metadata for found in _stamps(part)]
+    if isinstance(metadata, dict):
+        if isinstance(metadata.get("timestamp"), int):
+            return [metadata["timestamp"]]
+        return [found for part in metadata.values() for found in _stamps(part)]
     return []
 
 
-def short(value: Any, most: int = 60) -> str:
-    """Return a JSON value in one line, a long one in part."""
+def short(value: Any, max_length: int = 60) -> str:
+    """Return a JSON value on one line, shortened if it is long."""
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def dotted(path: Path) -> str:
-    """Return a path as people write it: ``config.interval``."""
+    """Return a path in dotted form: ``config.interval``."""
     return ".".join(path)

@@ -1,11 +1,12 @@
 """The model of the shadow view: one shadow through a connection, and its versions so far.
 
-It listens to the shadow's own topics and publishes to them, as a device does. The versions come
-from the local cloud's tape, which knows who wrote each; on AWS from what arrives on ``documents``
-while it listens, and who wrote it is told by nobody.
+It subscribes to the topics of the shadow and publishes to them, as a device does. The versions come
+from the local cloud's event log, which knows the writer of each. On AWS, they come from the
+messages on ``documents`` while the view is open, and the writer is unknown.
 
-Answers arrive on the SDK's thread and are matched to their request by its client token. One lock is
-for all of it; the tape is read by whoever calls `ShadowHistory.refresh`, never by that thread.
+Answers arrive on the SDK's thread and are matched to their request by its client token. One lock
+protects everything. The caller of `ShadowHistory.refresh` reads the event log, never the SDK's
+thread.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from creeklab.client.device import Device
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.client.inbox import ReceivedMessage
+from creeklab.client.topics import shadow_topic
 from creeklab.widgets.shadow_document import JsonObject, section
 
 RESPONSE_TIMEOUT = 10.0
@@ -40,9 +42,9 @@ class Version:
     document
         ``state``, ``metadata`` and ``version``; None where the shadow was deleted.
     time
-        When it was written, in seconds since the epoch; 0 if that is not known.
+        The time it was written, in seconds since the epoch; 0 if unknown.
     writer
-        Client id of who wrote it; empty for a call over HTTP, None if it is not known.
+        The client ID of the writer; empty for a call over HTTP, None if unknown.
     """
 
     version: int
@@ -61,12 +63,12 @@ class ShadowHistory:
     Parameters
     ----------
     name
-        Of a named shadow; empty for the classic one.
+        Name of a named shadow; empty for the classic one.
     read
-        Gives the document that is there now, None if there is none, without a message to anybody.
+        Returns the current document, or None if there is none, without sending a message.
     entries
-        Gives the tape's entries of this Thing's shadows after a number; None where there is no
-        tape.
+        Returns the log's entries of this Thing's shadows after an entry number; None if there is no
+        event log.
     changed
         Called after each change, on any thread.
     """
@@ -82,63 +84,66 @@ class ShadowHistory:
     ) -> None:
         self.thing = thing
         self.name = name
-        self.prefix = f"$aws/things/{thing}/shadow" + (f"/name/{name}" if name else "")
         self._device = device
         self._entries = entries
         self._changed = changed
         self._lock = threading.Condition()
         self._reading = threading.Lock()
         self._versions: list[Version] = []
-        self._waiting: dict[str, Future[JsonObject]] = {}
+        self._pending: dict[str, Future[JsonObject]] = {}
         self._number = 0
         self._stale = entries is not None
-        device.subscribe(f"{self.prefix}/+/+", callback=self._on_message)
+        device.subscribe(self.topic("+/+"), callback=self._on_message)
         self.refresh()
-        self._begin(read())
+        self._add_current(read())
+
+    def topic(self, operation: str) -> str:
+        """Return a topic of this shadow."""
+        return shadow_topic(self.thing, operation, self.name)
 
     # --- reading --------------------------------------------------------------------------------
 
     @property
     def versions(self) -> list[Version]:
-        """The versions that are known, oldest first."""
+        """The known versions, oldest first."""
         with self._lock:
             return list(self._versions)
 
-    def refresh(self, *, ask: bool = False) -> None:
-        """Read from the tape what has come since, if something was heard of.
+    def refresh(self, *, force: bool = False) -> None:
+        """Read new entries of the event log, if there was a message about a change.
 
         Parameters
         ----------
-        ask
-            Also if nothing was: a shadow that was deleted over HTTP is told on no topic.
+        force
+            Read them without a message, too: a deletion over HTTP is not announced on any topic.
         """
         if self._entries is None:
             return
         with self._reading:
             with self._lock:
-                stale, self._stale = self._stale or ask, False
+                stale, self._stale = self._stale or force, False
             if not stale:
                 return
             try:
                 entries = self._entries(self._number)
             except BaseException:
                 with self._lock:
-                    self._stale = True  # to be read when the cloud is back
+                    self._stale = True  # read them when the cloud is back
                 raise
             with self._lock:
                 for entry in entries:
                     self._number = entry["number"]
                     if entry["shadow"] == self.name and "refusal" not in entry:
-                        self._take(entry)
+                        self._add(entry)
                 self._lock.notify_all()
 
     def wait_for(self, version: int, timeout: float) -> None:
-        """Wait until a version is known.
+        """Wait until the shadow reaches a version.
 
         Raises
         ------
         TimeoutError
-            If it is not within `timeout` seconds.
+            If it does not within `timeout` seconds.
         """
         end = time.monotonic() + timeout
         while True:
@@ -148,15 +153,15 @@ class ShadowHistory:
                     return
                 left = end - time.monotonic()
                 if left <= 0:
-                    now = self._versions[-1].version if self._versions else 0
+                    current = self._versions[-1].version if self._versions else 0
                     raise TimeoutError(
-                        f"The shadow of '{self.thing}' did not come to version {version} within "
-                        f"{timeout:g} s: it is at {now}."
+                        f"The shadow of '{self.thing}' did not reach version {version} within "
+                        f"{timeout:g} s. It is at version {current}."
                     )
                 if not self._stale:
                     self._lock.wait(left)
 
-    # --- asking the service ---------------------------------------------------------------------
+    # --- requests to the service ----------------------------------------------------------------
 
     def update(
         self,
@@ -169,56 +174,57 @@ class ShadowHistory:
 
         Raises
         ------
-        creeklab.client.device_shadow.ShadowRejected
-            With code 409 if the shadow is not at `version`, 400 if the document is not right, ...
+        creeklab.client.ShadowRejected
+            With code 409 if the shadow is at another version, 400 if the document is invalid, ...
         TimeoutError
-            If no answer came.
+            If no answer arrives.
         """
-        return self._ask("update", update_document(desired, reported, version))
+        return self._request("update", update_document(desired, reported, version))
 
-    def _ask(self, verb: str, document: JsonObject) -> JsonObject:
+    def _request(self, operation: str, document: JsonObject) -> JsonObject:
         token = uuid.uuid4().hex
         answer: Future[JsonObject] = Future()
         with self._lock:
-            self._waiting[token] = answer
+            self._pending[token] = answer
         try:
-            self._device.publish(f"{self.prefix}/{verb}", {**document, "clientToken": token})
+            self._device.publish(self.topic(operation), {**document, "clientToken": token})
             return answer.result(RESPONSE_TIMEOUT)
         except TimeoutError:
             raise TimeoutError(
-                f"The shadow of '{self.thing}' did not answer within {RESPONSE_TIMEOUT:.0f} s."
+                f"The shadow service did not answer the {operation} of '{self.thing}' within "
+                f"{RESPONSE_TIMEOUT:.0f} s. lab.why() may explain it."
             ) from None
         finally:
             with self._lock:
-                del self._waiting[token]
+                del self._pending[token]
 
     def delete(self) -> JsonObject:
         """Delete the shadow; return the version that was deleted.
 
         Raises
         ------
-        creeklab.client.device_shadow.ShadowRejected
+        creeklab.client.ShadowRejected
             With code 404 if there is no such shadow.
         TimeoutError
-            If no answer came.
+            If no answer arrives.
         """
-        return self._ask("delete", {})
+        return self._request("delete", {})
 
-    # --- what comes in --------------------------------------------------------------------------
+    # --- incoming versions ----------------------------------------------------------------------
 
-    def _begin(self, document: JsonObject | None) -> None:
-        """Begin with the version that is there now, if the tape does not reach back to it."""
+    def _add_current(self, document: JsonObject | None) -> None:
+        """Add the current version, unless the event log contains it."""
         if document is None:
             return
         document["state"].pop("delta", None)
-        kept = {name: document.get(name, {}) for name in ("state", "metadata", "version")}
+        current = {name: document.get(name, {}) for name in ("state", "metadata", "version")}
         with self._lock:
             if all(each.version < document["version"] for each in self._versions):
-                self._append(Version(document["version"], kept, 0.0, None))
+                self._append(Version(document["version"], current, 0.0, None))
 
     def _on_message(self, message: ReceivedMessage) -> None:
-        """Take a message of the service, on the SDK's thread."""
-        verb, _, kind = message.topic.removeprefix(self.prefix + "/").partition("/")
+        """Handle a message of the service, on the SDK's thread."""
+        operation, kind = message.topic.split("/")[-2:]
         try:
             document = message.json
         except ValueError:
@@ -226,29 +232,19 @@ class ShadowHistory:
         if not isinstance(document, dict):
             return
         if kind in ("accepted", "rejected"):
-            self._settle(kind, document)
-        if (verb, kind) not in (("update", "documents"), ("delete", "accepted")):
+            self._resolve(kind, document)
+        if (operation, kind) not in (("update", "documents"), ("delete", "accepted")):
             return
         with self._lock:
             if self._entries is not None:
                 self._stale = True
-            elif kind == "documents":
-                current, previous = document["current"], document.get("previous")
-                self._take(
-                    {
-                        "version": current["version"],
-                        "document": current,
-                        "previous": previous,
-                        "time": document["timestamp"],
-                        "client_id": None,
-                    }
-                )
             else:
-                self._take(
+                current = document.get("current")  # None for a deletion
+                self._add(
                     {
-                        "version": document["version"],
-                        "document": None,
-                        "previous": None,
+                        "version": (current or document)["version"],
+                        "document": current,
+                        "previous": document.get("previous"),
                         "time": document["timestamp"],
                         "client_id": None,
                     }
@@ -256,9 +252,9 @@ class ShadowHistory:
             self._lock.notify_all()
         self._changed()
 
-    def _settle(self, kind: str, document: JsonObject) -> None:
+    def _resolve(self, kind: str, document: JsonObject) -> None:
         with self._lock:
-            answer = self._waiting.get(str(document.get("clientToken")))
+            answer = self._pending.get(str(document.get("clientToken")))
         if answer is None or answer.done():
             return
         if kind == "accepted":
@@ -266,8 +262,8 @@ class ShadowHistory:
         else:
             answer.set_exception(ShadowRejected(document["code"], document["message"]))
 
-    def _take(self, entry: JsonObject) -> None:
-        """Append a version, and before it the one that it followed, if that is not known."""
+    def _add(self, entry: JsonObject) -> None:
+        """Append a version and, if it is not known yet, the one before it."""
         previous = entry["previous"]
         if previous and not any(each.version == previous["version"] for each in self._versions):
             self._append(Version(previous["version"], previous, 0.0, None))
@@ -276,7 +272,7 @@ class ShadowHistory:
         )
 
     def _append(self, version: Version) -> None:
-        # Of a version that was read before it was heard of, the time was not known.
+        # Replace a version that was read before its message arrived: its time was unknown.
         self._versions = [
             each for each in self._versions if each.version != version.version or each.time
         ]
@@ -287,26 +283,26 @@ class ShadowHistory:
 def update_document(
     desired: JsonObject | None, reported: JsonObject | None, version: int | None = None
 ) -> JsonObject:
-    """Return what is published to ``update``."""
+    """Return the document to publish to ``update``."""
     sections = {"desired": desired, "reported": reported}
     state = {name: value for name, value in sections.items() if value is not None}
     return {"state": state} if version is None else {"state": state, "version": version}
 
 
 def parse_section(text: str) -> JsonObject:
-    """Read a section that a person has written.
+    """Parse a section that the user typed.
 
     Raises
     ------
     ValueError
-        If it is not a JSON object; the message says where it goes wrong.
+        If it is not a JSON object; the message gives the position.
     """
     try:
         found: Any = json.loads(text or "{}")
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"This is not JSON: {error.msg}, in line {error.lineno}, column {error.colno}."
+            f"This is not JSON: {error.msg} in line {error.lineno}, column {error.colno}."
         ) from None
     if not isinstance(found, dict):
-        raise ValueError('Desired is a JSON object, in braces: {"depth": 1.4}')
+        raise ValueError('Desired must be a JSON object in braces, such as {"depth": 1.4}.')
     return found

@@ -1,7 +1,7 @@
-"""The pages of the shadow view: a document beside the one before it, the versions, a conflict.
+"""The HTML of the shadow view: a document next to the one before it, the versions, a conflict.
 
-Nothing here knows a widget or a thread. What is shown live has times and whole client ids; the
-static form has neither, so that a notebook looks the same at each run.
+Nothing here knows a widget or a thread. The live form has times and complete client IDs; the static
+form has neither, so that a stored notebook looks the same after each run.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from creeklab.widgets.shadow_document import (
 )
 from creeklab.widgets.shadow_history import Version, update_document
 
-SHOWN = 100
+MAX_ROWS = 100
 STATIC_VERSIONS = 10
 ACCOUNT = re.compile(r"account-[0-9a-f-]{36}")
 
 
 def title(thing: str, name: str) -> str:
-    """Return what the view is called."""
+    """Return the title of the view."""
     return f"Shadow '{name}' of {thing}" if name else f"Shadow of {thing}"
 
 
 def writer(version: Version, own: str | None) -> str:
-    """Return who wrote a version.
+    """Return the writer of a version.
 
     Parameters
     ----------
     own
-        Client id of the view itself; None in the static form, where no id differs at each run.
+        The client ID of the view; None in the static form, which must not contain random IDs.
     """
     if version.writer is None:
-        return "not known"
+        return "unknown"
     if not version.writer:
         return "a call over HTTP"
     if version.writer == own:
@@ -55,63 +55,63 @@ def writer(version: Version, own: str | None) -> str:
 
 def clock(seconds: float) -> str:
     """Return a time of day."""
-    return datetime.fromtimestamp(seconds).strftime("%H:%M:%S") if seconds else "not known"
+    return datetime.fromtimestamp(seconds).strftime("%H:%M:%S") if seconds else "unknown"
 
 
 def status(version: Version, position: int, count: int, own: str) -> str:
-    """Return which version is on show."""
+    """Return a sentence about the version shown."""
     place = "the newest" if position == count - 1 else f"an earlier one, {position + 1} of {count}"
-    said = f"Version {version.version}, {place}. "
+    text = f"Version {version.version}, {place}. "
     if version.document is None:
-        said = f"The shadow was deleted at version {version.version}. "
+        text = f"The shadow was deleted at version {version.version}. "
     if version.time:
-        done = "Deleted" if version.document is None else "Written"
-        by = "; by whom is not told" if version.writer is None else f" by {writer(version, own)}"
-        said += f"{done} at {clock(version.time)}{by}."
+        verb = "Deleted" if version.document is None else "Written"
+        by = "; the writer is unknown" if version.writer is None else f" by {writer(version, own)}"
+        text += f"{verb} at {clock(version.time)}{by}."
     else:
-        said += "Who wrote it, and when, is not known."
-    return tag("div", escape(said), role="status")
+        text += "Its writer and time are unknown."
+    return tag("div", escape(text), role="status")
 
 
 def document(version: Version, before: Version | None, *, times: bool = True) -> str:
-    """Return a version side by side: desired, reported and delta, a line for each leaf.
+    """Return desired, reported and delta of a version side by side, one line per leaf.
 
-    What is not as it was in the version before is marked in words.
+    Text marks each change since the version before.
     """
     if version.document is None:
         return muted("There is no document: the shadow was deleted.")
     sections = {name: version.section(name) for name in ("desired", "reported")}
     sections["delta"] = delta(sections["desired"], sections["reported"])
     found = {name: leaves(part) for name, part in sections.items()}
-    became: dict[str, dict[Path, str]] = {
+    changed: dict[str, dict[Path, str]] = {
         name: {} if before is None else changes(before.section(name), sections[name])
         for name in ("desired", "reported")
     }
-    paths = sorted({path for part in (*found.values(), *became.values()) for path in part})
+    paths = sorted({path for part in (*found.values(), *changed.values()) for path in part})
     rows = []
-    for path in paths[:SHOWN]:
+    for path in paths[:MAX_ROWS]:
         cells = [code(dotted(path))]
         for name in ("desired", "reported"):
             at = stamp(version.document, name, path) if times else None
-            cells.append(_leaf(found[name], path, became[name].get(path), at))
+            cells.append(_leaf(found[name], path, changed[name].get(path), at))
         differs = path in found["delta"]
-        words = code(short(found["delta"][path])) + " " + mark("differs", "bad") if differs else ""
-        cells.append(words)
+        cells.append(
+            code(short(found["delta"][path])) + " " + mark("differs", "bad") if differs else ""
+        )
         rows.append(cells)
-    more = muted(f"and {len(paths) - SHOWN:,} more keys") if len(paths) > SHOWN else ""
+    more = muted(f"and {len(paths) - MAX_ROWS:,} more keys") if len(paths) > MAX_ROWS else ""
     if not rows:
         return muted("The document is empty.")
     return table(("Key", "Desired", "Reported", "Delta"), rows) + more
 
 
-def _leaf(found: dict[Path, object], path: Path, became: str | None, at: int | None) -> str:
-    words = code(short(found[path])) if path in found else ""
-    if became is not None:
-        kind = "new" if path in found else "plain"
-        words += " " + mark(became, kind)
+def _leaf(found: dict[Path, object], path: Path, change: str | None, at: int | None) -> str:
+    cell = code(short(found[path])) if path in found else ""
+    if change is not None:
+        cell += " " + mark(change, "new" if path in found else "plain")
     if at is not None:
-        words += " " + _at(at)
-    return words
+        cell += " " + _at(at)
+    return cell
 
 
 def _at(seconds: float) -> str:
@@ -119,65 +119,68 @@ def _at(seconds: float) -> str:
 
 
 def whole(version: Version) -> str:
-    """Return the whole document, to be unfolded."""
+    """Return the whole document, folded."""
     if version.document is None:
         return ""
     text = block(pretty(version.document), clip=20_000)
-    return tag("details", tag("summary", "The whole document, with its metadata"), text)
+    return tag("details", tag("summary", "Whole document with metadata"), text)
 
 
 def history(versions: Sequence[Version], position: int | None, own: str | None) -> str:
-    """Return the versions as a table, the newest first, with who wrote them and what they changed.
+    """Return the versions as a table, newest first, with their writers and changes.
 
     Parameters
     ----------
     position, own
-        Which of them is on show, and the client id of the view itself; None in the static form.
+        The version shown, and the client ID of the view; None in the static form.
     """
     times = own is not None
-    most = SHOWN if times else STATIC_VERSIONS
+    limit = MAX_ROWS if times else STATIC_VERSIONS
     rows = []
-    for at in range(len(versions) - 1, max(-1, len(versions) - 1 - most), -1):
+    for at in range(len(versions) - 1, max(-1, len(versions) - 1 - limit), -1):
         one = versions[at]
-        cells = [escape(one.version) + (" " + mark("on show", "plain") if at == position else "")]
+        cells = [escape(one.version) + (" " + mark("shown", "plain") if at == position else "")]
         if times:
             cells.append(_at(one.time))
         cells.append(escape(writer(one, own)))
-        cells.append(escape(_what(one, versions[at - 1] if at else None)))
+        cells.append(escape(_changes(one, versions[at - 1] if at else None)))
         rows.append(cells)
-    columns = ["Version", *(["Time"] if times else []), "Written by", "What changed"]
-    more = muted(f"and {len(versions) - most:,} older ones") if len(versions) > most else ""
+    columns = ["Version", *(["Time"] if times else []), "Written by", "Changes"]
+    more = muted(f"and {len(versions) - limit:,} older ones") if len(versions) > limit else ""
     return table(columns, rows) + more
 
 
-def _what(version: Version, before: Version | None) -> str:
+def _changes(version: Version, before: Version | None) -> str:
     if version.document is None:
         return "deleted"
     if before is None:
-        return "the first that is known"
+        return "the first known version"
     found = [
-        f"{name} {dotted(path)} {words}"
+        f"{name} {dotted(path)} {change}"
         for name in ("desired", "reported")
-        for path, words in changes(before.section(name), version.section(name)).items()
+        for path, change in changes(before.section(name), version.section(name)).items()
     ]
     if not found:
-        return "nothing but the times"
+        return "only the timestamps"
     return "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
 
 
-def preview(prefix: str, update: JsonObject) -> str:
-    """Return what would be published, or that nothing would."""
-    topic = code(f"{prefix}/update")
-    return tag("div", "To be published to ", topic, ":") + block(pretty(update))
+def preview(topic: str, update: JsonObject) -> str:
+    """Return the message that *Send* would publish."""
+    return tag("div", "To be published to ", code(topic), ":") + block(pretty(update))
 
 
 class Conflict(NamedTuple):
-    """A version conflict: what one writer knew, what another wrote meanwhile, and what came of it.
+    """A version conflict between two writers.
 
     Attributes
     ----------
-    before
-        The version that `newer` followed.
+    stale
+        The version that the first writer knows.
+    newer, before
+        The version that the second writer wrote, and the one that it followed.
+    answer
+        The answer of the service to the first writer.
     """
 
     stale: Version
@@ -187,35 +190,34 @@ class Conflict(NamedTuple):
 
     @property
     def request(self) -> JsonObject:
-        """What the writer who knows an old version sends: all of it, as it was."""
+        """The first writer's update: everything in the version it knows."""
         sections = {name: self.stale.section(name) for name in ("desired", "reported")}
         given = {name: part for name, part in sections.items() if part}
         return update_document(given.get("desired"), given.get("reported"), self.stale.version)
 
 
-def conflict(told_of: Conflict, own: str | None) -> str:
-    """Return the story of a version conflict."""
-    stale, newer, before, answer = told_of
-    by, what = writer(newer, own), _what(newer, before)
+def conflict(replayed: Conflict, own: str | None) -> str:
+    """Return the steps of a version conflict."""
+    stale, newer, before, answer = replayed
     steps = [
-        f"Somebody read version {stale.version} and goes on from it.",
-        f"Meanwhile version {newer.version} was written, by {by}: {what}.",
-        f"The first one sends what it has, and says that it knows version {stale.version}:",
+        f"One writer reads version {stale.version} and continues from it.",
+        f"Meanwhile, another writer ({writer(newer, own)}) creates version {newer.version}: "
+        f"{_changes(newer, before)}.",
+        f"The first writer sends its state for version {stale.version}:",
     ]
-    told = [tag("p", escape(step)) for step in steps]
-    mend = (
-        "Nothing was overwritten. To mend it: get the shadow, look at what has changed, and send "
-        f"again with the version that get answered, which is {newer.version} now. Without a "
-        "version in the request, the last one to write would have won."
+    fix = (
+        "Nothing was overwritten. To resolve the conflict, get the shadow, look at the changes, "
+        f"and send the update again with the version from get, now {newer.version}. Without a "
+        "version in the request, the last writer would have won."
     )
     return tag(
         "section",
         heading("A version conflict, replayed", 4),
-        *told,
-        block(pretty(told_of.request), clip=4_000),
+        *(tag("p", escape(step)) for step in steps),
+        block(pretty(replayed.request), clip=4_000),
         tag("p", "The service answers on ", code("update/rejected"), ":"),
         block(answer),
-        tag("p", escape(mend)),
+        tag("p", escape(fix)),
         aria_label="A version conflict, replayed",
     )
 
@@ -225,9 +227,9 @@ def static(
     name: str,
     versions: Sequence[Version],
     position: int,
-    told_of: Conflict | None = None,
+    replayed: Conflict | None = None,
 ) -> str:
-    """Return the shadow and its versions, for where no kernel runs."""
+    """Return the shadow and its versions, for a notebook without a kernel."""
     if not versions:
         return heading(title(thing, name)) + muted("There is no such shadow yet.")
     shown = versions[position]
@@ -237,5 +239,5 @@ def static(
         + document(shown, before, times=False)
         + heading("Versions", 4)
         + history(versions, None, None)
-        + ("" if told_of is None else conflict(told_of, None))
+        + ("" if replayed is None else conflict(replayed, None))
     )

@@ -1,7 +1,7 @@
 """The MQTT test client: the page *Test* of the AWS console, in the notebook.
 
-It subscribes, shows what arrives, and publishes; what the page can do, a cell can do as well, with
-the same connection. Model and pages are in files of their own (`messages.py`, `message_page.py`).
+It subscribes, shows messages, and publishes. A cell can do the same as a click, on the same
+connection. The model is in `message_log.py`, the HTML in `test_client_page.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from creeklab.client.inbox import ReceivedMessage
 from creeklab.diagnosis.why import why
 from creeklab.display.html import heading, muted
 from creeklab.widgets import export, test_client_page
-from creeklab.widgets.live_view import LiveView, close_widgets
+from creeklab.widgets.live_view import LiveView, close_widgets, name_value_pairs, row
 from creeklab.widgets.message_log import LIMIT, BufferLimit, LoggedMessage, MessageLog, Subscription
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
     from creeklab.session.lab_session import LabSession
 
-PAGE = 20
-TREE_LINES = 60
-RECENT = 5
+PAGE_SIZE = 20
+MAX_TREE_ROWS = 60
+MAX_RECENT = 5
 HELLO = '{\n  "message": "Hello from the creek"\n}'
 
 
 class _Sent(NamedTuple):
-    """What was published, to be published again."""
+    """A published message, to fill in again."""
 
     topic: str
     payload: str
@@ -54,16 +54,16 @@ class _Sent(NamedTuple):
 
 
 class MqttTestClient(LiveView):
-    """Subscribe to topics, see what arrives, and publish. Made by `Lab.test_client`.
+    """Subscribe to topics, see the messages, and publish. Created by `Lab.test_client`.
 
     Parameters
     ----------
     device
         The connection; it is closed with the test client.
     explain
-        Says why AWS refused something last, if there is a way to know.
+        Returns the reason for the last refusal of AWS, if it can be found out.
     limit
-        How much is kept for each subscription.
+        How much each subscription keeps.
     """
 
     def __init__(
@@ -77,21 +77,21 @@ class MqttTestClient(LiveView):
         self._explain = explain
         self._log = MessageLog(lambda: self.changed(), limit=limit)
         self._recent: list[_Sent] = []
-        self._offered: list[_Sent] = []
+        self._drawn_recent: list[_Sent] = []
         self._frozen: tuple[Subscription, list[LoggedMessage], int] | None = None
         self._page = 0
         self._search = ""
         self._lost: str | None = None
-        self._found_again = False
-        self._why_lost = ""
-        self._pages: dict[int, str] = {}
+        self._reconnected = False
+        self._lost_text = ""
+        self._articles: dict[int, str] = {}
         self._rows: dict[str, tuple[HBox, Button]] = {}
-        super().__init__(self._make())
+        super().__init__(self._build())
         device.on_connection = self._on_connection
 
     @classmethod
     def of(cls, lab: LabSession) -> MqttTestClient:
-        """Connect one as the account of a lab."""
+        """Return a test client that is connected as the account of a lab."""
         device = lab.connect_account()
         return cls(device, lambda: why(lab, device.client_id).summary)
 
@@ -99,20 +99,20 @@ class MqttTestClient(LiveView):
 
     @property
     def client_id(self) -> str:
-        """The MQTT client id of its connection."""
+        """The MQTT client ID of its connection."""
         return self._device.client_id
 
     def subscribe(self, topic_filter: str, *, qos: int = 1) -> Subscription:
-        """Subscribe to a topic filter, such as ``creek/#``; return what its messages come to.
+        """Subscribe to a topic filter, such as ``creek/#``; return the inbox for its messages.
 
         Raises
         ------
         ValueError
-            If it is none that MQTT knows.
-        creeklab.client.device.Refused
-            If AWS refused it.
+            If the topic filter is not valid in MQTT.
+        creeklab.client.RequestRefused
+            If AWS refuses the subscription.
         TimeoutError
-            If no acknowledgement came.
+            If no acknowledgment arrives.
         """
         try:
             subscription = self._log.subscription(topic_filter)
@@ -125,7 +125,7 @@ class MqttTestClient(LiveView):
         return subscription
 
     def unsubscribe(self, topic_filter: str) -> None:
-        """End a subscription, and forget what came for it.
+        """End a subscription and discard its messages.
 
         Raises
         ------
@@ -151,11 +151,11 @@ class MqttTestClient(LiveView):
         Raises
         ------
         ValueError
-            If it is larger than AWS takes, or not what MQTT allows.
-        creeklab.client.device.Refused
-            If AWS refused it. At QoS 0 AWS has no way to say so, and closes the connection.
+            If the message is too large for AWS, or MQTT or AWS does not allow it.
+        creeklab.client.RequestRefused
+            If AWS refuses it. At QoS 0, AWS cannot answer and closes the connection.
         TimeoutError
-            If no acknowledgement came.
+            If no acknowledgment arrives.
         """
         self._device.publish(
             topic, payload, qos=qos, retain=retain, user_properties=user_properties
@@ -164,65 +164,65 @@ class MqttTestClient(LiveView):
     def wait_for(
         self, count: int = 1, topic_filter: str | None = None, timeout: float = 5.0
     ) -> list[ReceivedMessage]:
-        """Wait until at least `count` messages have come, of one subscription or of all.
+        """Wait for at least `count` messages of one subscription, or of all.
 
         Returns
         -------
-        list of Message
-            Those that are kept, oldest first.
+        list of ReceivedMessage
+            The messages that are kept, oldest first.
 
         Raises
         ------
         TimeoutError
-            If fewer came within `timeout` seconds.
+            If fewer arrive within `timeout` seconds.
         LookupError
             If there is no subscription to this topic filter.
         """
         if topic_filter is not None:
             return self._log.subscription(topic_filter).wait_for(count, timeout)
-        self._log.wait(lambda: self._log.count, count, "the test client", timeout)
+        self._log.wait(lambda: self._log.count, count, "in the test client", timeout)
         return self.messages()
 
     def messages(self, topic_filter: str | None = None) -> list[ReceivedMessage]:
-        """Return the messages that are kept, of one subscription or of all, oldest first."""
+        """Return the kept messages of one subscription, or of all, oldest first."""
         return [each.message for each in self._kept(topic_filter)]
 
     @property
     def topics(self) -> list[str]:
-        """The topics that messages came on, sorted."""
+        """The topics of all messages, sorted."""
         with self._log.lock:
             return self._log.tree.topics
 
     def clear(self) -> None:
-        """Forget all messages and topics so far; the subscriptions stay."""
+        """Discard all messages and topics so far; the subscriptions stay."""
         self._log.clear()
         self._resume()
 
     def to_frame(self, topic_filter: str | None = None) -> pd.DataFrame:
-        """Return the messages that are kept as a table, oldest first, indexed by their number."""
+        """Return the kept messages as a table, oldest first, indexed by their number."""
         return export.to_frame(self._kept(topic_filter))
 
     def to_json_lines(self, topic_filter: str | None = None) -> str:
-        """Return the messages that are kept as JSON Lines, oldest first."""
+        """Return the kept messages as JSON Lines, oldest first."""
         return export.to_json_lines(self._kept(topic_filter))
 
     def to_csv(self, topic_filter: str | None = None) -> str:
-        """Return the messages that are kept as CSV, oldest first."""
+        """Return the kept messages as CSV, oldest first."""
         return export.to_csv(self._kept(topic_filter))
 
     def _kept(self, topic_filter: str | None) -> list[LoggedMessage]:
         if topic_filter is None:
-            return self._log.arrived()
-        return self._log.subscription(topic_filter).arrived
+            return self._log.logged()
+        return self._log.subscription(topic_filter).logged
 
     # --- the connection -------------------------------------------------------------------------
 
-    def _on_connection(self, connected: bool, words: str) -> None:
-        # The renderer says it, and asks why; this thread is the SDK's.
+    def _on_connection(self, connected: bool, reason: str) -> None:
+        # This is the SDK's thread, so the renderer finds out the reason and shows it.
         if connected:
-            self._found_again = True
+            self._reconnected = True
         else:
-            self._lost = words
+            self._lost = reason
         self.changed()
 
     def _with_reason(self, refusal: str) -> str:
@@ -235,27 +235,19 @@ class MqttTestClient(LiveView):
         except Exception as error:  # the cloud might have ended
             return f"{refusal} The reason is not known: {error}"
 
-    def act(self, action: Callable[[], object]) -> None:
-        """Do what a click asks for; say what AWS refused, and why."""
-
-        def explained() -> None:
-            self.say("")
-            try:
-                action()
-            except RequestRefused as refused:
-                self.say(self._with_reason(str(refused)), alert=True)
-
-        super().act(explained)
+    def _error_text(self, error: Exception) -> str:
+        text = super()._error_text(error)
+        return self._with_reason(text) if isinstance(error, RequestRefused) else text
 
     def _end(self) -> None:
         self._device.on_connection = None
         self._device.close()
 
-    # --- what is on the page --------------------------------------------------------------------
+    # --- widgets --------------------------------------------------------------------------------
 
-    def _make(self) -> HBox:
-        # Typed text is sent when the field is left, before the click that leaves it: sent at each
-        # key, ipywidgets would hold the last keys back, and the click would overtake them.
+    def _build(self) -> HBox:
+        # Send text when the user leaves the field, before the click: if each key were sent,
+        # ipywidgets would hold back the last ones, and the click would overtake them.
         wide = {
             "layout": Layout(width="auto"),
             "style": {"description_width": "initial"},
@@ -270,13 +262,13 @@ class MqttTestClient(LiveView):
         self._qos = Dropdown(description="QoS", options=choice, value=1, **narrow)
         self._retain = Checkbox(description="Retain", indent=False, layout=Layout(width="auto"))
         self._user = Textarea(
-            description="User properties", placeholder="name=value, one a line", rows=1, **wide
+            description="User properties", placeholder="name=value, one per line", rows=1, **wide
         )
         self._find = Text(description="Search", placeholder="in topics and payloads", **wide)
-        self._find.continuous_update = True  # no click depends on it
+        self._find.continuous_update = True  # no click depends on this field
         self._list, self._recents = VBox(), VBox()
-        self._tree, self._status, self._curves, self._shown = HTML(), HTML(), HTML(), HTML()
-        self._none = HTML()
+        self._tree, self._status, self._charts, self._shown = HTML(), HTML(), HTML(), HTML()
+        self._empty = HTML()
         self._pause = self._button("Pause", self._toggle)
         buttons = [
             self._pause,
@@ -292,7 +284,7 @@ class MqttTestClient(LiveView):
             self._filter,
             HBox([self._filter_qos, self._button("Subscribe", self._subscribe_typed, "primary")]),
             HTML(heading("Subscriptions")),
-            self._none,
+            self._empty,
             self._list,
             HTML(heading("Topics seen")),
             _scrolled(self._tree, "20em"),
@@ -302,15 +294,13 @@ class MqttTestClient(LiveView):
             self._topic,
             self._payload,
             self._user,
-            _row(
-                [self._qos, self._retain, self._button("Publish", self._publish_typed, "primary")]
-            ),
+            row([self._qos, self._retain, self._button("Publish", self._publish_typed, "primary")]),
             self._recents,
             HTML(heading("Messages")),
             self._status,
-            _row(buttons),
+            row(buttons),
             self._find,
-            self._curves,
+            self._charts,
             _scrolled(self._shown, "32em"),
         ]
         columns = [
@@ -318,11 +308,6 @@ class MqttTestClient(LiveView):
             VBox(right, layout=Layout(flex="3 1 24em", min_width="14em")),
         ]
         return HBox(columns, layout=Layout(flex_flow="row wrap", grid_gap="0 1.2em"))
-
-    def _button(self, words: str, action: Callable[[], object], style: str = "") -> Button:
-        made = Button(description=words, button_style=style)
-        made.on_click(lambda _: self.act(action))
-        return made
 
     # --- clicks ---------------------------------------------------------------------------------
 
@@ -342,9 +327,9 @@ class MqttTestClient(LiveView):
             sent.payload,
             qos=sent.qos,
             retain=sent.retain,
-            user_properties=_pairs(sent.properties),
+            user_properties=name_value_pairs(sent.properties),
         )
-        self._recent = [sent, *(one for one in self._recent if one != sent)][:RECENT]
+        self._recent = [sent, *(one for one in self._recent if one != sent)][:MAX_RECENT]
 
     def _fill(self, sent: _Sent) -> None:
         self._topic.value, self._payload.value = sent.topic, sent.payload
@@ -365,7 +350,7 @@ class MqttTestClient(LiveView):
         with self._log.lock:
             selected = self._log.selected
             if selected is not None:
-                self._frozen = (selected, selected.arrived, selected.count)
+                self._frozen = (selected, selected.logged, selected.count)
 
     def _resume(self) -> None:
         self._frozen, self._page = None, 0
@@ -373,7 +358,7 @@ class MqttTestClient(LiveView):
 
     def _turn(self, pages: int) -> None:
         if self._frozen is None:
-            self._freeze()  # else what is read would move on
+            self._freeze()  # otherwise new messages would move the page
         self._page = max(0, self._page + pages)
 
     def _clear_selected(self) -> None:
@@ -385,13 +370,13 @@ class MqttTestClient(LiveView):
         self._search, self._page = change["new"].strip(), 0
         self.changed()
 
-    def _save(self, ending: str, written: Callable[[str | None], str]) -> None:
+    def _save(self, extension: str, export_text: Callable[[str | None], str]) -> None:
         selected = self._log.selected
         if selected is None:
-            raise LookupError("There is no subscription whose messages could be saved.")
-        file = _new_file(ending)
-        file.write_text(written(selected.topic_filter), encoding="utf-8")
-        self.say(f"Saved what is kept of {selected.topic_filter} to {file.name}, in this folder.")
+            raise LookupError("There are no messages to save. Subscribe to a topic first.")
+        file = _new_file(extension)
+        file.write_text(export_text(selected.topic_filter), encoding="utf-8")
+        self.notify(f"Saved the messages of {selected.topic_filter} to {file.name} in this folder.")
 
     # --- drawing, on the renderer's thread ------------------------------------------------------
 
@@ -401,14 +386,14 @@ class MqttTestClient(LiveView):
         with self._log.lock:
             subscriptions = [(each.topic_filter, each.unread) for each in self._log.subscriptions]
             selected = self._log.selected
-            kept = selected.arrived if selected is not None else []
+            kept = selected.logged if selected is not None else []
             count = selected.count if selected is not None else 0
-            rows = self._log.tree.rows(TREE_LINES, search)
+            rows = self._log.tree.rows(MAX_TREE_ROWS, search)
             tree = test_client_page.tree(rows, self._log.tree, search)
         waiting = None
         if frozen is not None and selected is frozen[0]:
-            _, kept, then = frozen
-            waiting, count = count - then, then
+            _, kept, frozen_count = frozen
+            waiting, count = count - frozen_count, frozen_count
         self._draw_list(subscriptions, selected)
         self._draw_recent()
         self._draw_messages(selected, kept, count, search, waiting)
@@ -418,47 +403,47 @@ class MqttTestClient(LiveView):
     def _draw_connection(self) -> None:
         lost, self._lost = self._lost, None
         if lost is not None:
-            self._why_lost = self._with_reason(f"AWS closed the connection ({lost}).")
-            self.say(self._why_lost, alert=True)
-        found_again, self._found_again = self._found_again, False
-        if found_again:
-            missed = "Connected again; what was published meanwhile was missed."
-            self.say(f"{self._why_lost} {missed}", alert=True)
+            self._lost_text = self._with_reason(f"AWS closed the connection ({lost}).")
+            self.notify(self._lost_text, alert=True)
+        reconnected, self._reconnected = self._reconnected, False
+        if reconnected:
+            missed = "The test client reconnected. It missed the messages in between."
+            self.notify(f"{self._lost_text} {missed}", alert=True)
 
     def _draw_list(
         self, subscriptions: list[tuple[str, int]], selected: Subscription | None
     ) -> None:
         names = [name for name, _ in subscriptions]
         if list(self._rows) != names:
-            rows = {name: self._rows.get(name) or self._row_of(name) for name in names}
-            gone = [row for name, row in self._rows.items() if name not in rows]
+            rows = {name: self._rows.get(name) or self._subscription_row(name) for name in names}
+            removed = [box for name, (box, _) in self._rows.items() if name not in rows]
             self._rows = rows
-            self._list.children = [row for row, _ in rows.values()]
-            close_widgets(*(row for row, _ in gone))
-        self.show(self._none, "" if names else muted("None yet."))
+            self._list.children = [box for box, _ in rows.values()]
+            close_widgets(*removed)
+        self.show(self._empty, "" if names else muted("None yet."))
         for name, unread in subscriptions:
             _, button = self._rows[name]
-            looked_at = selected is not None and selected.topic_filter == name
+            is_selected = selected is not None and selected.topic_filter == name
             button.description = f"● {name} ({unread:,} new)" if unread else name
-            button.tooltip = "On show" if looked_at else f"Show the messages of {name}"
-            button.button_style = "info" if looked_at else ""
+            button.tooltip = "Shown" if is_selected else f"Show the messages of {name}"
+            button.button_style = "info" if is_selected else ""
 
-    def _row_of(self, name: str) -> tuple[HBox, Button]:
-        chosen = self._button(name, lambda: self._select(name))
-        chosen.add_class("creeklab-subscription")
-        gone = self._button(f"Unsubscribe from {name}", lambda: self.unsubscribe(name))
-        gone.add_class("creeklab-cross")
-        gone.tooltip = f"Unsubscribe from {name}"
-        return HBox([chosen, gone]), chosen
+    def _subscription_row(self, name: str) -> tuple[HBox, Button]:
+        select = self._button(name, lambda: self._select(name))
+        select.add_class("creeklab-subscription")
+        unsubscribe = self._button(f"Unsubscribe from {name}", lambda: self.unsubscribe(name))
+        unsubscribe.add_class("creeklab-cross")
+        unsubscribe.tooltip = f"Unsubscribe from {name}"
+        return HBox([select, unsubscribe]), select
 
     def _draw_recent(self) -> None:
         recent = self._recent
-        if recent != self._offered:
-            gone, self._offered = self._recents.children, recent
-            label = HTML(muted("Published recently, to fill in again:"))
-            buttons = [self._button(_brief(sent), partial(self._fill, sent)) for sent in recent]
+        if recent != self._drawn_recent:
+            old, self._drawn_recent = self._recents.children, recent
+            label = HTML(muted("Recently published (click to fill in again):"))
+            buttons = [self._button(_short(sent), partial(self._fill, sent)) for sent in recent]
             self._recents.children = [label, *buttons]
-            close_widgets(*gone)
+            close_widgets(*old)
 
     def _draw_messages(
         self,
@@ -469,42 +454,38 @@ class MqttTestClient(LiveView):
         waiting: int | None,
     ) -> None:
         if selected is None:
-            self.show(self._status, muted("Subscribe to a topic to see messages."))
-            self.show(self._curves, "")
+            self.show(self._status, muted("Subscribe to a topic to see its messages."))
+            self.show(self._charts, "")
             self.show(self._shown, "")
             return
         newest = kept[::-1]
         if search:
-            newest = [each for each in newest if _holds(each.message, search.lower())]
-        self._page = min(self._page, max(0, (len(newest) - 1) // PAGE))
-        first = self._page * PAGE
-        page = newest[first : first + PAGE]
-        # A message never changes: what of it is on the page was made once.
-        self._pages = {
-            each.number: self._pages.get(each.number) or test_client_page.message(each)
+            newest = [each for each in newest if _contains(each.message, search.lower())]
+        self._page = min(self._page, max(0, (len(newest) - 1) // PAGE_SIZE))
+        first = self._page * PAGE_SIZE
+        page = newest[first : first + PAGE_SIZE]
+        # A message never changes, so its HTML is reused while it is on the page.
+        self._articles = {
+            each.number: self._articles.get(each.number) or test_client_page.message(each)
             for each in page
         }
         status = test_client_page.status(
             selected.topic_filter, count, len(kept), len(newest), search, waiting
         )
-        if len(newest) > PAGE:
+        if len(newest) > PAGE_SIZE:
             status += muted(
-                f"On show: {first + 1:,} to {first + len(page):,} of {len(newest):,}, newest first."
+                f"Showing {first + 1:,} to {first + len(page):,} of {len(newest):,}, newest first."
             )
         self.show(self._status, status)
-        self.show(self._curves, test_client_page.curves(newest))
-        self.show(self._shown, "".join(self._pages.values()))
+        self.show(self._charts, test_client_page.charts(newest))
+        self.show(self._shown, "".join(self._articles.values()))
 
     def _static(self) -> str:
         return test_client_page.static(self._log.subscriptions)
 
-    def _words(self) -> str:
+    def _summary(self) -> str:
         names = ", ".join(f"'{each.topic_filter}'" for each in self._log.subscriptions)
         return f"MQTT test client, subscribed to {names or 'nothing yet'}"
-
-
-def _row(children: list[Any]) -> HBox:
-    return HBox(children, layout=Layout(flex_flow="row wrap", align_items="center"))
 
 
 def _scrolled(shown: HTML, height: str) -> Box:
@@ -513,30 +494,19 @@ def _scrolled(shown: HTML, height: str) -> Box:
     return box
 
 
-def _holds(message: ReceivedMessage, search: str) -> bool:
+def _contains(message: ReceivedMessage, search: str) -> bool:
     return search in message.topic.lower() or search.encode() in message.payload.lower()
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
-    """Return the user properties of lines ``name=value``."""
-    pairs = []
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, equals, value = line.partition("=")
-        if not equals:
-            raise ValueError(f"The user property '{line}' is not name=value.")
-        pairs.append((name.strip(), value.strip()))
-    return pairs
-
-
-def _brief(sent: _Sent) -> str:
+def _short(sent: _Sent) -> str:
     text = " ".join(sent.payload.split())
     return f"{sent.topic}  {text if len(text) <= 60 else text[:59] + '…'}"
 
 
-def _new_file(ending: str) -> Path:
-    """Return the path of a file in this folder that is not there yet."""
-    number, file = 1, Path(f"mqtt-messages.{ending}")
+def _new_file(extension: str) -> Path:
+    """Return the path of a file in this folder that does not exist yet."""
+    number, file = 1, Path(f"mqtt-messages.{extension}")
     while file.exists():
         number += 1
-        file = Path(f"mqtt-messages-{number}.{ending}")
+        file = Path(f"mqtt-messages-{number}.{extension}")
     return file

@@ -1,7 +1,6 @@
-"""The topics that were seen, as a tree: how many messages came below each level, and the last one.
+"""The topics of all messages as a tree, with the number of messages below each level and the last.
 
-Bounded: beyond `TOPICS` topics, messages are counted where the tree ends. Of a payload only the
-beginning is kept.
+The tree is bounded: it keeps at most `MAX_TOPICS` topics and the start of each last payload.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-TOPICS = 10_000
-BEGINNING = 60
+MAX_TOPICS = 10_000
+PREVIEW_BYTES = 60
 
 
 class Row(NamedTuple):
@@ -20,13 +19,13 @@ class Row(NamedTuple):
     Attributes
     ----------
     level
-        What this line adds to the topic above it; several levels if nothing branches off there.
+        The part of the topic below the line above; several levels if there is no branch.
     messages, topics
-        How many messages came on this topic and below, and how many topics there are.
+        The number of messages on this topic and below, and of the topics.
     last
-        Beginning of the last payload, if messages came on this very topic.
+        The start of the last payload, if there were messages on this very topic.
     hidden
-        How many lines right below this one are not shown.
+        The number of lines directly below this one that are not shown.
     """
 
     depth: int
@@ -52,10 +51,10 @@ class TopicTree:
     Attributes
     ----------
     unlisted
-        How many messages came on topics for which there was no room.
+        The number of messages on topics beyond the limit.
     """
 
-    def __init__(self, limit: int = TOPICS) -> None:
+    def __init__(self, limit: int = MAX_TOPICS) -> None:
         self._root = _Node()
         self._limit = limit
         self.unlisted = 0
@@ -87,26 +86,26 @@ class TopicTree:
         for node in path:
             node.messages += 1
             node.topics += new
-        path[-1].last = payload[:BEGINNING]
+        path[-1].last = payload[:PREVIEW_BYTES]
 
-    def rows(self, room: int, search: str = "") -> list[Row]:
-        """Return at most `room` lines of the tree, the levels near the root first.
+    def rows(self, max_rows: int, search: str = "") -> list[Row]:
+        """Return at most `max_rows` lines of the tree, starting with the levels near the root.
 
         Parameters
         ----------
         search
-            Only topics in which this text occurs, in capital or small letters.
+            Return only topics that contain this text, ignoring case.
         """
-        root = self._root if not search else self._found(search.lower())
-        return list(_rows(root, "", 0, _opened(root, room)))
+        root = self._root if not search else self._search(search.lower())
+        return list(_rows(root, "", 0, _expand(root, max_rows)))
 
-    def _found(self, search: str) -> _Node:
-        """Return a tree of those topics that hold a text."""
+    def _search(self, search: str) -> _Node:
+        """Return a tree of the topics that contain a text."""
         root = _Node()
         for topic, node in _walk(self._root, ""):
             if node.last is None or search not in topic.lower():
                 continue
-            # What came below this topic is not on it.
+            # Messages below this topic do not belong to it.
             own = node.messages - sum(child.messages for child in node.children.values())
             place = root
             place.messages += own
@@ -125,45 +124,46 @@ def _walk(node: _Node, above: str) -> Iterator[tuple[str, _Node]]:
         yield from _walk(child, f"{above}{level}/")
 
 
-def _opened(root: _Node, room: int) -> dict[int, int]:
-    """Return which nodes to open, and how far, so that their lines have room.
+def _expand(root: _Node, max_rows: int) -> dict[int, int]:
+    """Return the number of children to show for each node, by the node's id.
 
-    Level by level from the root; what room is left then goes to the first that had too little.
+    Rows are given out level by level from the root; the rest goes to the first node that needed
+    more than there were.
     """
-    opened = {id(root): min(len(root.children), room)}
-    room -= opened[id(root)]
+    expanded = {id(root): min(len(root.children), max_rows)}
+    left = max_rows - expanded[id(root)]
     waiting: list[_Node] = []
-    level = [*root.children.values()][: opened[id(root)]]
+    level = [*root.children.values()][: expanded[id(root)]]
     while level:
         below: list[_Node] = []
         for node in level:
-            # A line with a single one below it takes that one in, which costs no room.
+            # A line with a single line below it absorbs that one, which takes no extra row.
             needed = 0 if _is_link(node) else len(node.children)
-            if needed > room:
+            if needed > left:
                 waiting.append(node)
                 continue
-            room -= needed
-            opened[id(node)] = len(node.children)
+            left -= needed
+            expanded[id(node)] = len(node.children)
             below += node.children.values()
         level = below
     for node in waiting:
-        opened[id(node)] = room
-        room = 0
-    return opened
+        expanded[id(node)] = left
+        left = 0
+    return expanded
 
 
 def _is_link(node: _Node) -> bool:
     return len(node.children) == 1 and node.last is None
 
 
-def _rows(node: _Node, above: str, depth: int, opened: dict[int, int]) -> Iterator[Row]:
-    for level in sorted(node.children)[: opened[id(node)]]:
-        child, shown = node.children[level], level
+def _rows(node: _Node, above: str, depth: int, expanded: dict[int, int]) -> Iterator[Row]:
+    for level in sorted(node.children)[: expanded[id(node)]]:
+        child, name = node.children[level], level
         while _is_link(child):
             (below,) = child.children
-            child, shown = child.children[below], f"{shown}/{below}"
-        listed = opened.get(id(child), 0)
-        hidden = max(0, len(child.children) - listed)
-        yield Row(depth, shown, above + shown, child.messages, child.topics, child.last, hidden)
-        if listed:
-            yield from _rows(child, f"{above}{shown}/", depth + 1, opened)
+            child, name = child.children[below], f"{name}/{below}"
+        visible = expanded.get(id(child), 0)
+        hidden = max(0, len(child.children) - visible)
+        yield Row(depth, name, above + name, child.messages, child.topics, child.last, hidden)
+        if visible:
+            yield from _rows(child, f"{above}{name}/", depth + 1, expanded)

@@ -1,8 +1,8 @@
-"""JupyterLab in Chromium, as a learner has it: a server, a browser, and notebooks of a few cells.
+"""JupyterLab in Chromium, as learners use it: a server, a browser, and short notebooks.
 
-One server for all tests, and a browser for each file of them; each test has a notebook and a kernel
-of its own. All kernels share a cloud, whose account is as empty as a learner's. Nothing here is
-downloaded: the browser is Debian's.
+All tests share one server, and the tests of a file share one browser; each test has its own
+notebook and kernel. All kernels share a cloud, whose account is empty, like a new learner's.
+Nothing is downloaded: the browser is the one installed on the machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, expect, sync_playwright  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-SECONDS = 90.0
+TIMEOUT = 90.0
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
             if CHROMIUM is None:
-                item.add_marker(pytest.mark.skip(reason="no Chromium on this machine"))
+                item.add_marker(pytest.mark.skip(reason="Chromium is not installed"))
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def session_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
-    """Start JupyterLab for notebooks in a folder of its own, with settings of its own."""
+    """Start JupyterLab with its own notebook folder and settings."""
     folder = tmp_path_factory.mktemp("notebooks")
     own = tmp_path_factory.mktemp("jupyter")
     token = secrets.token_hex(16)
@@ -105,50 +105,50 @@ def jupyter(session_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with (own / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        address = _wait_until_it_listens(server, own / "runtime")
+        address = _wait_for_server(server, own / "runtime")
         yield Jupyter(address, token, folder)
     finally:
         server.terminate()
         try:
-            server.wait(SECONDS)
+            server.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
 
 
-def _wait_until_it_listens(server: subprocess.Popen[bytes], runtime: Path) -> str:
-    end = time.monotonic() + SECONDS
+def _wait_for_server(server: subprocess.Popen[bytes], runtime: Path) -> str:
+    end = time.monotonic() + TIMEOUT
     while server.poll() is None and time.monotonic() < end:
         for file in runtime.glob("jpserver-*.json"):
-            with suppress(OSError, ValueError):  # it is being written, or does not listen yet
-                said = json.loads(file.read_text())
-                with urllib.request.urlopen(f"{said['url']}api", timeout=5):
-                    return str(said["url"])
+            with suppress(OSError, ValueError):  # half written, or not listening yet
+                info = json.loads(file.read_text())
+                with urllib.request.urlopen(f"{info['url']}api", timeout=5):
+                    return str(info["url"])
         time.sleep(0.1)
     raise AssertionError(f"JupyterLab did not start: {(runtime.parent / 'log').read_text()}")
 
 
-# Not for longer: as long as it is there, an asyncio loop runs, and other tests run their own.
+# One per module, because it runs an asyncio loop, and other tests run their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=1_000 * SECONDS)
-    with sync_playwright() as tools:
-        made = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield made
-        made.close()
+    expect.set_options(timeout=1_000 * TIMEOUT)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
 def open_notebook(
     jupyter: Jupyter, browser: Browser, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Notebook]]:
-    """Open a notebook of these cells, or a stored one, in a page of its own.
+    """Open a notebook with the given cells, or a stored one, in its own page.
 
     Its kernel ends with the test.
     """
     opened: list[Notebook] = []
 
-    def make(
+    def open_(
         *cells: str,
         theme: str = "light",
         width: int = 1300,
@@ -158,7 +158,7 @@ def open_notebook(
         file = jupyter.folder / f"{request.node.originalname}-{len(opened)}.ipynb"
         context = browser.new_context(viewport={"width": width, "height": height})
         page = context.new_page()
-        page.set_default_timeout(1_000 * SECONDS)
+        page.set_default_timeout(1_000 * TIMEOUT)
         opened.append(Notebook(page, jupyter.address, jupyter.token, file))
         if stored is None:
             opened[-1].open(cells, theme)
@@ -167,6 +167,6 @@ def open_notebook(
             opened[-1].show(theme)
         return opened[-1]
 
-    yield make
+    yield open_
     for notebook in opened:
         notebook.close()

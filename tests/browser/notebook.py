@@ -1,6 +1,6 @@
-"""A notebook in a browser: its cells are run and its tools used as a person would.
+"""A notebook in a browser, for tests that run its cells and use its tools as a person would.
 
-JupyterLab's own commands do what is not under test: to open, to run a cell, to change the theme.
+JupyterLab's own commands do everything that is not under test: open, run a cell, set the theme.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import nbformat
 from playwright.sync_api import Locator, Page, expect
 
 new: Any = nbformat.v4
-KERNEL_IS_THERE = """() => {
+KERNEL_IS_READY = """() => {
     const kernel = window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel;
     return kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }"""
-# Not awaited: that would be until the cell has ended.
+# Not awaited, because that would wait until the cell has ended.
 RUN_CELL = """number => {
     window.jupyterapp.shell.currentWidget.content.activeCellIndex = number;
     window.jupyterapp.commands.execute("notebook:run-cell");
@@ -39,28 +39,28 @@ class Notebook:
 
     def open(self, cells: Sequence[str], theme: str) -> None:
         """Write the notebook, open it, and wait for its kernel."""
-        made = new.new_notebook(
+        notebook = new.new_notebook(
             cells=[new.new_code_cell(source) for source in cells],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
-        nbformat.write(made, self.path)
+        nbformat.write(notebook, self.path)
         self.show(theme)
 
     def show(self, theme: str = "light") -> None:
-        """Open the notebook that is in the file, and wait for its kernel."""
-        # A workspace of its own, so that nothing of another page is restored.
-        where = f"lab/workspaces/{self.path.stem}/tree/{self.path.name}?token={self._token}"
-        self.page.goto(self._address + where)
+        """Open the notebook file, and wait for its kernel."""
+        # In its own workspace, so that JupyterLab restores nothing from another page.
+        url = f"lab/workspaces/{self.path.stem}/tree/{self.path.name}?token={self._token}"
+        self.page.goto(self._address + url)
         expect(self.page.locator(".jp-Notebook .jp-CodeCell").first).to_be_visible()
         open_bar = ".jp-SideBar.jp-mod-left .lm-mod-current"
         self.command("application:toggle-left-area", only_if=open_bar)
         name = "JupyterLab Dark" if theme == "dark" else "JupyterLab Light"
         self.command("apputils:change-theme", theme=name)
         expect(self.page.locator(f'body[data-jp-theme-name="{name}"]')).to_be_attached()
-        self.page.wait_for_function(KERNEL_IS_THERE)
+        self.page.wait_for_function(KERNEL_IS_READY)
 
     def command(self, name: str, *, only_if: str | None = None, **arguments: str) -> None:
-        """Carry out one of JupyterLab's commands, if an element is there."""
+        """Run a JupyterLab command, if the page has the element `only_if`."""
         if only_if is None or self.page.locator(only_if).count():
             self.page.evaluate(
                 "([name, arguments]) => window.jupyterapp.commands.execute(name, arguments)",
@@ -72,7 +72,7 @@ class Notebook:
         return self.page.locator(".jp-Notebook .jp-CodeCell").nth(number)
 
     def start(self, number: int) -> None:
-        """Run a cell, without waiting for its end."""
+        """Run a cell without waiting for its end."""
         self.page.evaluate(RUN_CELL, number)
 
     def run(self, number: int) -> Locator:
@@ -90,10 +90,10 @@ class Notebook:
 
     @staticmethod
     def write(field: Locator, text: str) -> None:
-        """Write into a field what a person would type.
+        """Type text into a field.
 
-        After a click JupyterLab moves the focus once more, a moment later: what is written in
-        between is lost, and written again.
+        Shortly after a click, JupyterLab moves the focus again. Text typed in between is lost, so
+        it is typed again.
         """
         for _ in range(10):
             field.fill(text)
@@ -103,18 +103,18 @@ class Notebook:
 
     def end_kernel(self) -> None:
         """End the kernel, as *Shut Down* in the menu does."""
-        for session in self._ask("GET", "api/sessions"):
+        for session in self._request("GET", "api/sessions"):
             if session["path"] == self.path.name:
-                self._ask("DELETE", f"api/sessions/{session['id']}")
+                self._request("DELETE", f"api/sessions/{session['id']}")
 
     def close(self) -> None:
         """End the kernel and the page."""
         self.end_kernel()
         self.page.context.close()
 
-    def _ask(self, method: str, what: str) -> Any:
+    def _request(self, method: str, path: str) -> Any:
         request = urllib.request.Request(
-            self._address + what,
+            self._address + path,
             method=method,
             headers={"Authorization": f"token {self._token}"},
         )

@@ -19,8 +19,8 @@ def button(where: Locator, name: str) -> Locator:
     return where.get_by_role("button", name=name, exact=True)
 
 
-def unlabelled(where: Locator) -> list[str]:
-    """Return what can be typed into or clicked and has no name to be read out."""
+def unlabeled(where: Locator) -> list[str]:
+    """Return the controls that have no name for a screen reader."""
     script = """root => [...root.querySelectorAll('input, select, textarea, button')]
         .filter(e => !(e.labels && [...e.labels].some(l => l.textContent.trim()))
             && !e.getAttribute('aria-label') && !e.title && !e.textContent.trim())
@@ -29,13 +29,13 @@ def unlabelled(where: Locator) -> list[str]:
     return found
 
 
-def too_wide(where: Locator) -> int:
-    """Return by how many pixels something sticks out at the right."""
+def overflow(where: Locator) -> int:
+    """Return by how many pixels the content is too wide."""
     wide: int = where.evaluate("root => root.scrollWidth - root.clientWidth")
     return wide
 
 
-def test_a_thing_is_made_and_a_policy_attached(
+def test_creating_a_thing_and_attaching_a_policy(
     open_notebook: Callable[..., Notebook], lab: Lab
 ) -> None:
     notebook = open_notebook(
@@ -57,7 +57,7 @@ def test_a_thing_is_made_and_a_policy_attached(
     )
     cell.get_by_label("Document").fill(document)
     button(cell, "Create policy").click()
-    expect(cell.get_by_role("status")).to_contain_text("Policy ClickedPolicy is made")
+    expect(cell.get_by_role("status")).to_contain_text("Created policy ClickedPolicy")
     button(cell, "Things").click()
     cell.get_by_label("Name", exact=True).fill("Clicked")
     cell.get_by_label("Attributes").fill("site=elkhorn")
@@ -70,8 +70,8 @@ def test_a_thing_is_made_and_a_policy_attached(
     ).to_be_visible()
     cell.get_by_label("Policy").select_option("ClickedPolicy")
     button(cell, "Attach policy").click()
-    expect(cell.get_by_role("status")).to_contain_text("Policy ClickedPolicy is attached")
-    # What was clicked together works.
+    expect(cell.get_by_role("status")).to_contain_text("Attached policy ClickedPolicy")
+    # The device can now connect and publish.
     expect(notebook.run(1)).to_contain_text("published")
     # From the certificate to the policy, to the certificate, to the Thing.
     button(cell, "ClickedPolicy").click()
@@ -90,36 +90,36 @@ def test_a_thing_is_made_and_a_policy_attached(
     expect(notebook.run(2)).to_contain_text("[]")
 
 
-def test_by_keyboard_alone_and_read_out(
+def test_the_keyboard_is_enough_and_controls_have_names(
     open_notebook: Callable[..., Notebook], new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing()
     notebook = open_notebook(
-        OPEN + "from creeklab.widgets.console_elements import Place\n"
-        f"console = lab.console()\nconsole.go(Place('thing', '{thing.name}'))\nconsole"
+        OPEN + "from creeklab.widgets.console_elements import Route\n"
+        f"console = lab.console()\nconsole.go(Route('thing', '{thing.name}'))\nconsole"
     )
     cell = notebook.run(0)
     keyboard = notebook.page.keyboard
     expect(cell.get_by_role("heading", name=f"Thing {thing.name}")).to_be_visible()
     expect(button(cell, "Security")).to_be_visible()
     button(cell, "Monitor").focus()
-    for _ in range(7):  # over the other sections, Refresh and All Things
+    for _ in range(7):  # past the other sections, Refresh and All Things
         keyboard.press("Tab")
     expect(button(cell, "Details")).to_be_focused()
     keyboard.press("Tab")
     expect(button(cell, "Security")).to_be_focused()
     keyboard.press("Enter")
     expect(cell.get_by_role("heading", name="Certificates attached to this Thing")).to_be_visible()
-    # What was pressed is gone; the keyboard is not.
+    # The pressed button is gone, but the focus has a new place.
     expect(button(cell, "Things")).to_be_focused()
-    assert unlabelled(cell.locator(".creeklab")) == []
+    assert unlabeled(cell.locator(".creeklab")) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_twice_as_large_it_fits(
+def test_it_fits_at_twice_the_size(
     open_notebook: Callable[..., Notebook], new_thing: Callable[..., Any], theme: str
 ) -> None:
-    """At 200% zoom a window of 1300 pixels has 650."""
+    """At 200 % zoom, a window of 1300 pixels has 650."""
     thing = new_thing()
     notebook = open_notebook(
         f"{OPEN}console = lab.console()\nconsole",
@@ -128,18 +128,17 @@ def test_twice_as_large_it_fits(
         width=650,
     )
     cell = notebook.run(0)
-    places = ["Things", "Certificates", "Policies", "Monitor"]
-    for place in places:
-        button(cell, place).click()
-        expect(cell.get_by_role("heading", name=place, exact=True)).to_be_visible()
-        assert too_wide(cell.locator(".creeklab").first) <= 0, place
+    for section in ("Things", "Certificates", "Policies", "Monitor"):
+        button(cell, section).click()
+        expect(cell.get_by_role("heading", name=section, exact=True)).to_be_visible()
+        assert overflow(cell.locator(".creeklab").first) <= 0, section
     playground = notebook.run(1)
     expect(playground).to_contain_text("iot:Connect")
-    assert too_wide(playground.locator(".creeklab").first) <= 0
-    assert unlabelled(playground.locator(".creeklab").first) == []
+    assert overflow(playground.locator(".creeklab").first) <= 0
+    assert unlabeled(playground.locator(".creeklab").first) == []
 
 
-def test_a_decision_changes_as_one_types(
+def test_a_decision_changes_while_typing(
     open_notebook: Callable[..., Notebook], new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing(

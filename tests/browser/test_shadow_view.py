@@ -1,4 +1,4 @@
-"""The shadow view in JupyterLab: read, edited, stepped through, and in conflict."""
+"""The shadow view in JupyterLab: reading, editing, stepping through versions, and a conflict."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_read_edit_step_back_and_replay_a_conflict(
     tool.get_by_label("Desired").blur()
     expect(tool).to_contain_text(f"To be published to $aws/things/{thing}/shadow/update")
     button(tool, "Send").click()
-    expect(tool).to_contain_text("The service accepted it, as version 3.")
+    expect(tool).to_contain_text("The service accepted the update as version 3.")
     expect(row(tool, "depth")).to_contain_text("1.0 differs")
     answer = lab.client("iot-data").get_thing_shadow(thingName=thing)
     assert json.load(answer["payload"])["state"]["desired"] == {"depth": 1.0}
-    # Somebody else changes it, and it is seen.
+    # The view shows a change by another writer.
     lab.client("iot-data").update_thing_shadow(
         thingName=thing, payload=b'{"state": {"reported": {"depth": 1.0}}}'
     )
@@ -63,31 +63,31 @@ def test_read_edit_step_back_and_replay_a_conflict(
     expect(tool).to_contain_text("Version 2, an earlier one, 2 of 4")
     expect(row(tool, "depth")).to_contain_text("1.5 changed, was 1.4")
     button(tool, "Replay a version conflict").click()
-    story = tool.get_by_role("region", name="A version conflict, replayed")
-    expect(story).to_contain_text("409 Version conflict")
-    tool.get_by_label("Only if the shadow is still at the version on show").check()
+    steps = tool.get_by_role("region", name="A version conflict, replayed")
+    expect(steps).to_contain_text("409 Version conflict")
+    tool.get_by_label("Only if the shadow is still at the version shown").check()
     notebook.write(tool.get_by_label("Desired"), '{"depth": 0.9}')
     button(tool, "Send").click()
     expect(tool.get_by_role("alert")).to_have_text("409 Version conflict")
     button(tool, "Newest").click()
     expect(tool).to_contain_text("Version 4, the newest")
-    tool.get_by_text("The whole document, with its metadata").click()
+    tool.get_by_text("Whole document with metadata").click()
     expect(tool.locator("details pre")).to_contain_text('"timestamp"')
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_can_be_read_in_both_themes_and_at_twice_the_size(
+def test_it_is_readable_in_both_themes_and_at_twice_the_size(
     open_notebook: OpenNotebook, new_thing: NewThings, theme: str
 ) -> None:
     thing = new_thing().name
     cell = (
         f"{OPEN}view.update(desired={{'depth': 1.0, 'long' * 30: 'x' * 200}})\n"
-        "view.update(reported={'unit': None})\nview.replay_conflict()\nview.say('Said.')\nview"
+        "view.update(reported={'unit': None})\nview.replay_conflict()\nview.notify('Hello.')\nview"
     )
     notebook = open_notebook(cell.replace("THING", thing), theme=theme, width=650)
     notebook.run(0)
     tool = notebook.tool(0)
     expect(tool.get_by_role("region")).to_be_visible()
-    expect(tool).to_contain_text("Said.")
+    expect(tool).to_contain_text("Hello.")
     assert tool.evaluate(CUT_OFF) == []
     assert tool.evaluate(FAINT) == []

@@ -1,4 +1,4 @@
-"""What was seen, taken along: nothing of it is lost on the way."""
+"""Exported messages: nothing is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from creeklab.client.inbox import ReceivedMessage
 from creeklab.widgets.export import to_csv, to_frame, to_json_lines
 from creeklab.widgets.message_log import LoggedMessage
 
-SEEN = [
+MESSAGES = [
     LoggedMessage(3, 1_700_000_000.25, ReceivedMessage("creek/ü", b'{"depth": 1.4}', 1, True)),
     LoggedMessage(5, 1_700_000_001.0, ReceivedMessage("creek/b", b"\xc8\x01", 0, False)),
     LoggedMessage(
@@ -33,8 +33,8 @@ SEEN = [
 ]
 
 
-def test_json_lines_hold_every_message_whole() -> None:
-    rows = [json.loads(line) for line in to_json_lines(SEEN).splitlines()]
+def test_json_lines_contain_complete_messages() -> None:
+    rows = [json.loads(line) for line in to_json_lines(MESSAGES).splitlines()]
     assert rows[0] == {
         "number": 3,
         "time": "2023-11-14T22:13:20.250+00:00",
@@ -52,7 +52,7 @@ def test_json_lines_hold_every_message_whole() -> None:
 
 
 def test_the_table_has_times_and_a_row_for_each_message() -> None:
-    frame = to_frame(SEEN)
+    frame = to_frame(MESSAGES)
     assert list(frame.index) == [3, 5, 6]
     assert str(frame["time"].dt.tz) == "UTC"
     assert frame["time"].iloc[0].isoformat() == "2023-11-14T22:13:20.250000+00:00"
@@ -64,7 +64,7 @@ def test_the_table_has_times_and_a_row_for_each_message() -> None:
 
 
 def test_csv_can_be_read_again() -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(SEEN))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(MESSAGES))))
     assert [row["topic"] for row in rows] == ["creek/ü", "creek/b", "creek/c"]
     assert rows[0]["time"] == "2023-11-14T22:13:20.250000Z"
     assert rows[2]["payload"] == 'two\nlines, "quoted"'

@@ -1,4 +1,4 @@
-"""The policy playground: what it says of a document, of requests, and that AWS says the same."""
+"""The policy playground: faults, requests, decisions, and that AWS decides the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def allow(action: str, resource: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "words"),
+    ("text", "line", "message"),
     [
         (
             '{\n  "Version": "2012-10-17",\n  "Statement": [}',
@@ -44,21 +44,24 @@ def allow(action: str, resource: str) -> dict[str, str]:
         ('{"Version": "2012-10-17", "Statement": [' + '"x"' * 900 + "]}", None, "at most 2048"),
     ],
 )
-def test_what_is_wrong_with_a_document(text: str, line: int | None, words: str) -> None:
-    fault = model.fault_of(text)
+def test_the_find_fault_a_document(text: str, line: int | None, message: str) -> None:
+    fault = model.find_fault(text)
     assert fault is not None
-    assert words in fault.message
+    assert message in fault.message
     assert fault.line == line
-    assert model.fault_of(document(allow("iot:*", "*"))) is None
+    assert model.find_fault(document(allow("iot:*", "*"))) is None
 
 
-def test_requests_are_read() -> None:
+def test_requests_are_parsed() -> None:
     text = "iot:Publish creek/depth\n\n  subscribe creek/#\niot:Connect\niot:Dance a\niot:Receive *"
-    assert model.requests(text, PREFIX) == [
+    assert model.parse_requests(text, PREFIX) == [
         model.Request("iot:Publish creek/depth", "iot:Publish", f"{PREFIX}:topic/creek/depth"),
         model.Request("subscribe creek/#", "iot:Subscribe", f"{PREFIX}:topicfilter/creek/#"),
-        model.Request("iot:Connect", fault="iot:Connect needs a client id after it."),
-        model.Request("iot:Dance a", fault=f"'iot:Dance' is none of {', '.join(model.KINDS)}."),
+        model.Request("iot:Connect", fault="Add a client ID after iot:Connect."),
+        model.Request(
+            "iot:Dance a",
+            fault=f"'iot:Dance' is not a device action. Use one of {', '.join(model.KINDS)}.",
+        ),
         model.Request("iot:Receive *", "iot:Receive", "*"),
     ]
 
@@ -86,7 +89,7 @@ def shown(view: PolicyLab) -> str:
 
 
 def decisions(view: PolicyLab) -> dict[str, str]:
-    return {each.request.written: each.decision for each in view.verdicts()}
+    return {each.request.line: each.decision for each in view.verdicts()}
 
 
 def test_it_opens_with_the_policy_and_the_requests_of_the_thing(playground: Any) -> None:
@@ -96,7 +99,7 @@ def test_it_opens_with_the_policy_and_the_requests_of_the_thing(playground: Any)
     assert decisions(playground)[f"iot:Connect {name}"] == "ALLOWED"
     assert decisions(playground)["iot:Subscribe creek/#"] == "IMPLICIT_DENY"
     assert repr(playground) == f"Policy playground: {playground.policy} allows 2 of 6 requests"
-    assert "This is a policy" in shown(playground)
+    assert "valid policy" in shown(playground)
 
 
 def test_a_decision_changes_as_the_document_does(playground: Any) -> None:
@@ -110,28 +113,28 @@ def test_a_decision_changes_as_the_document_does(playground: Any) -> None:
     assert "was ALLOWED" not in shown(playground)
 
 
-def test_what_is_no_policy_is_said_with_its_place(playground: Any) -> None:
+def test_a_fault_is_shown_with_its_position(playground: Any) -> None:
     playground.document = '{\n  "Version": "2012-10-17",\n  "Statement": [}\n}'
     page = shown(playground)
     assert "line 3, column 17" in page
     assert "3:   &quot;Statement&quot;: [}\n                   ^" in page
     assert 'role="alert"' in page
-    assert "is no policy as it stands" in repr(playground)
+    assert "is not a policy" in repr(playground)
     assert "line 3, column 17" in playground._repr_mimebundle_()["text/html"]
 
 
-def test_nothing_is_read_before_the_typing_pauses(playground: Any) -> None:
+def test_nothing_is_evaluated_before_the_typing_pauses(playground: Any) -> None:
     shown(playground)
     drawn = threading.Event()
     playground._table.observe(lambda _: drawn.set(), "value")
     playground._fault.observe(lambda _: drawn.set(), "value")
     playground._document.value = "{"
-    assert "is a policy" in playground._fault.value
+    assert "valid policy" in playground._fault.value
     assert drawn.wait(5)
     assert "not JSON" in playground._fault.value
 
 
-def test_test_authorization_says_the_same(playground: Any, lab: Lab) -> None:
+def test_test_authorization_decides_the_same(playground: Any, lab: Lab) -> None:
     playground.document = document(
         allow("iot:*", f"{PREFIX}:topic*/creek/${{iot:Connection.Thing.ThingName}}"),
         {"Effect": "Deny", "Action": "iot:Connect", "Resource": "*"},
@@ -153,13 +156,13 @@ def test_test_authorization_says_the_same(playground: Any, lab: Lab) -> None:
     playground._check.click()
     page = shown(playground)
     assert "TestAuthorization decides all 15 the same." in page
-    assert "1 of another action cannot be asked there." in page
+    assert "It does not support the actions of 1 more." in page
     after = [each["policyName"] for each in lab.client("iot").list_policies()["policies"]]
     assert after == before
 
 
-def test_a_disagreement_is_said(playground: Any) -> None:
-    class Liar:
+def test_a_disagreement_is_reported(playground: Any) -> None:
+    class Disagreeing:
         def create_policy(self, **_: Any) -> None: ...
 
         def delete_policy(self, **_: Any) -> None: ...
@@ -168,21 +171,23 @@ def test_a_disagreement_is_said(playground: Any) -> None:
             count = len(question["authInfos"])
             return {"authResults": [{"authDecision": "EXPLICIT_DENY"}] * count}
 
-    said = model.check(Liar(), playground._of, "p", playground.document, playground.verdicts())
-    assert said.startswith("TestAuthorization decides otherwise: iot:Connect")
-    assert "EXPLICIT_DENY, not ALLOWED" in said
-    assert model.check(Liar(), playground._of, "p", "", []).startswith("There is nothing")
+    access = playground._access
+    text = model.check(Disagreeing(), access, "p", playground.document, playground.verdicts())
+    assert text.startswith("TestAuthorization decides differently: iot:Connect")
+    assert "EXPLICIT_DENY, not ALLOWED" in text
+    text = model.check(Disagreeing(), access, "p", "", [])
+    assert text == "TestAuthorization supports none of these actions."
 
 
-def test_saving_makes_a_version_that_counts_at_once(playground: Any, lab: Lab) -> None:
+def test_saving_creates_a_version_that_takes_effect_at_once(playground: Any, lab: Lab) -> None:
     playground.document = document(allow("iot:*", "*"))
     playground._save.click()
-    assert "Version 2 of policy" in shown(playground)
+    assert "Created version 2 of" in shown(playground)
     with lab.connect(playground.thing.name) as device:
         device.subscribe("creek/#")
     for _ in range(3):
         playground._save.click()
-    assert "Version 5" in shown(playground)
+    assert "Created version 5 of" in shown(playground)
     playground._save.click()
     page = shown(playground)
     assert "VersionsLimitExceededException" in page
@@ -192,23 +197,23 @@ def test_saving_makes_a_version_that_counts_at_once(playground: Any, lab: Lab) -
 def test_a_new_policy(playground: Any, lab: Lab) -> None:
     playground._chosen.value = NEW
     assert playground.policy == "MyPolicy"
-    assert model.fault_of(playground.document) is None
+    assert model.find_fault(playground.document) is None
     name = f"{playground.thing.name}-new"
     playground._name.value = name
     playground._save.click()
-    assert "It acts when it is attached" in shown(playground)
+    assert "It takes effect when it is attached" in shown(playground)
     assert playground._chosen.value == name
     assert lab.client("iot").get_policy(policyName=name)["defaultVersionId"] == "1"
 
 
-def test_a_client_that_nobody_knows(playground: Any) -> None:
+def test_an_unknown_client(playground: Any) -> None:
     playground._client.value = "nobody"
     page = shown(playground)
     assert "has no certificate in this account" in page
-    assert "client id &#x27;nobody&#x27;" in page
+    assert "client ID &#x27;nobody&#x27;" in page
 
 
-def test_what_is_typed_is_escaped(playground: Any) -> None:
+def test_input_is_escaped(playground: Any) -> None:
     playground.requests = "iot:Publish <img src=x>\n<script>"
     page = shown(playground) + playground._repr_mimebundle_()["text/html"]
     assert "<img" not in page

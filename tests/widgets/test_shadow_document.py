@@ -1,4 +1,4 @@
-"""Shadow documents compared; the service itself says whether the delta and the update are right."""
+"""Comparison of shadow documents, checked against the shadow service itself."""
 
 from __future__ import annotations
 
@@ -40,16 +40,14 @@ def stored(*updates: dict[str, Any]) -> document.Shadow | None:
     return current
 
 
-def pruned(tree: Any) -> Any:
-    """Return a section as the service keeps it, whichever way it treats empty objects."""
+def as_stored(tree: Any) -> Any:
+    """Return a section as the service stores it, with its handling of empty objects."""
     kept = stored({"desired": tree})
     return (kept.desired if kept else None) or {}
 
 
 @given(sections, sections)
-def test_the_delta_is_the_one_of_the_service(
-    desired: dict[str, Any], reported: dict[str, Any]
-) -> None:
+def test_the_delta_matches_the_service(desired: dict[str, Any], reported: dict[str, Any]) -> None:
     kept = stored({"desired": desired, "reported": reported})
     assert kept is not None
     expected = kept.document(0)["state"].get("delta", {})
@@ -59,30 +57,28 @@ def test_the_delta_is_the_one_of_the_service(
 
 
 @given(sections, sections)
-def test_the_smallest_update_makes_one_section_the_other(
+def test_the_smallest_update_turns_one_section_into_the_other(
     before: dict[str, Any], after: dict[str, Any]
 ) -> None:
     update = smallest_update(before, after)
     kept = stored({"desired": before, "reported": {"stays": 1}}, {"desired": update})
     assert kept is not None
-    assert same(kept.desired or {}, pruned(after))
+    assert same(kept.desired or {}, as_stored(after))
     assert kept.reported == {"stays": 1}
     if same(before, after):
         assert update == {}
 
 
 @given(sections, sections)
-def test_every_leaf_that_is_not_as_it_was_is_told(
-    before: dict[str, Any], after: dict[str, Any]
-) -> None:
-    told = changes(before, after)
+def test_every_changed_leaf_is_described(before: dict[str, Any], after: dict[str, Any]) -> None:
+    described = changes(before, after)
     old, new = leaves(before), leaves(after)
     for path in {*old, *new}:
         unchanged = path in old and path in new and same(old[path], new[path])
-        assert (path in told) == (not unchanged)
+        assert (path in described) == (not unchanged)
 
 
-def test_changes_are_told_in_words() -> None:
+def test_descriptions_of_changes() -> None:
     before = {"depth": 1.4, "gone": "x", "config": {"interval": 60, "unit": "ft"}}
     after = {"depth": 1.5, "config": {"interval": 60, "unit": "m"}, "list": [1]}
     assert changes(before, after) == {
@@ -110,9 +106,7 @@ def test_true_is_not_one() -> None:
         (("depth", "deeper"), None),
     ],
 )
-def test_a_leaf_has_the_time_at_which_it_was_written(
-    path: tuple[str, ...], expected: int | None
-) -> None:
+def test_a_leaf_has_the_time_of_its_last_write(path: tuple[str, ...], expected: int | None) -> None:
     metadata = {
         "depth": {"timestamp": 5},
         "list": [{"timestamp": 7}, {"timestamp": 8}],
@@ -123,7 +117,7 @@ def test_a_leaf_has_the_time_at_which_it_was_written(
     assert stamp(None, "desired", path) is None
 
 
-def test_what_is_not_there_is_empty() -> None:
+def test_missing_sections_are_empty() -> None:
     assert section(None, "desired") == section({"state": {"desired": None}}, "desired") == {}
     assert leaves({"a": {}, "b": {"c": {}}}) == {("a",): {}, ("b", "c"): {}}
     assert short("ü" * 100, 10) == '"üüüüüüüü…'

@@ -1,4 +1,4 @@
-"""A notebook of the course that is only opened stays as it is: in the file, and to JupyterLab."""
+"""Opening a notebook of the course changes neither the file nor JupyterLab's model of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from creeklab.cli.jupyterlab import NOTEBOOKS
 from tests.browser.notebook import Notebook
 
-# Until JupyterLab knows what it writes into a notebook: its kernel's language and name.
-COUNTS_AS_CHANGED = """async () => {
+# Waits until JupyterLab knows the kernel's language and name, which it writes into a notebook.
+IS_CHANGED = """async () => {
     const panel = window.jupyterapp.shell.currentWidget;
     const kernel = panel.sessionContext.session.kernel;
     await kernel.info;
@@ -22,13 +22,13 @@ SAVE = "() => window.jupyterapp.shell.currentWidget.context.save()"
 
 
 @pytest.mark.parametrize("name", ["00-start", "06-device-shadow"])
-def test_a_notebook_that_is_opened_is_not_changed(
+def test_opening_a_notebook_does_not_change_it(
     name: str, open_notebook: Callable[..., Notebook]
 ) -> None:
     stored = NOTEBOOKS / f"{name}.ipynb"
     notebook = open_notebook(stored=stored)
-    changed, version = notebook.page.evaluate(COUNTS_AS_CHANGED)
+    changed, version = notebook.page.evaluate(IS_CHANGED)
     assert not changed
-    assert version  # JupyterLab has the kernel's, and the file has none
+    assert version  # from the kernel, since the file has none
     notebook.page.evaluate(SAVE)
     assert notebook.path.read_bytes() == stored.read_bytes()

@@ -1,4 +1,4 @@
-"""What all tools have in common: drawn by their renderer, shown as a page, closed for good."""
+"""The base of all tools: drawing, messages, the static page, and closing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from ipywidgets import HTML, Button
 from ipywidgets.widgets.widget import _instances
 
-from creeklab.widgets.live_view import LiveView
-from tests.widgets.left import left_by
+from creeklab.widgets.live_view import LiveView, name_value_pairs
+from tests.widgets.closed_view import remaining_widgets
 
 
 class Counter(LiveView):
@@ -38,7 +38,7 @@ class Counter(LiveView):
     def _static(self) -> str:
         return f"<p>{self.number}</p>"
 
-    def _words(self) -> str:
+    def _summary(self) -> str:
         return f"Counter at {self.number}"
 
     def _end(self) -> None:
@@ -49,7 +49,7 @@ def notice(view: LiveView) -> str:
     return str(view._notice.value)
 
 
-def test_a_click_is_drawn_and_what_fails_is_said() -> None:
+def test_a_click_is_drawn_and_its_error_is_shown() -> None:
     with Counter() as view:
         for _ in range(4):
             view.button.click()
@@ -57,15 +57,15 @@ def test_a_click_is_drawn_and_what_fails_is_said() -> None:
         assert view.shown.value == "<b>3</b>"
         assert "&lt;b&gt;Three&lt;/b&gt; is enough." in notice(view)
         assert 'role="alert"' in notice(view)
-        view.say("All is well.")
+        view.notify("Done.")
         view.settle()
         assert 'role="status"' in notice(view)
-        view.say("")
+        view.notify("")
         view.settle()
         assert notice(view) == ""
 
 
-def test_a_view_that_cannot_be_drawn_says_so_and_goes_on() -> None:
+def test_a_view_that_cannot_be_drawn_says_so_and_recovers() -> None:
     with Counter() as view:
         view.broken = True
         view.changed()
@@ -78,19 +78,19 @@ def test_a_view_that_cannot_be_drawn_says_so_and_goes_on() -> None:
         assert notice(view) == ""
 
 
-def test_it_is_one_line_a_page_and_a_widget() -> None:
+def test_a_view_has_a_line_a_page_and_a_widget() -> None:
     with Counter() as view:
         bundle: dict[str, Any] = view._repr_mimebundle_(include=None, exclude=None)
         assert repr(view) == bundle["text/plain"] == "Counter at 0"
         assert "<p>0</p>" in bundle["text/html"]
         assert "<style>" in bundle["text/html"]
-        shown = bundle["application/vnd.jupyter.widget-view+json"]
-        assert shown["model_id"] == view.widget.model_id
+        live = bundle["application/vnd.jupyter.widget-view+json"]
+        assert live["model_id"] == view.widget.model_id
     assert set(view._repr_mimebundle_()) == {"text/plain", "text/html"}
     assert repr(view) == "Counter at 0 (closed)"
 
 
-def test_closing_leaves_no_thread_and_of_the_page_what_it_showed_last() -> None:
+def test_closing_leaves_no_thread_and_one_static_page() -> None:
     threads = threading.active_count()
     before = set(_instances)
     view = Counter()
@@ -99,8 +99,25 @@ def test_closing_leaves_no_thread_and_of_the_page_what_it_showed_last() -> None:
     view.close()
     assert view.ended == 1
     assert threading.active_count() == threads
-    assert set(_instances) - before == left_by(view)
+    assert set(_instances) - before == remaining_widgets(view)
     assert "<p>0</p>" in view.widget.children[0].value
     view.changed()
     with pytest.raises(TimeoutError):
         view.settle(0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("", []),
+        (" a = 1 \n\nb=c=d\na=2", [("a", "1"), ("b", "c=d"), ("a", "2")]),
+        ("a=", [("a", "")]),
+    ],
+)
+def test_name_value_pairs(text: str, pairs: list[tuple[str, str]]) -> None:
+    assert name_value_pairs(text) == pairs
+
+
+def test_a_line_without_an_equals_sign_is_named() -> None:
+    with pytest.raises(ValueError, match="'no pair' is not of the form name=value"):
+        name_value_pairs("a=1\nno pair")

@@ -1,4 +1,4 @@
-"""What the test client keeps: the newest messages of each subscription, all of them counted."""
+"""The message log: the newest messages of each subscription are kept, all are counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def message(topic: str, payload: bytes = b"1") -> ReceivedMessage:
     return ReceivedMessage(topic, payload, 1, False)
 
 
-class Watched(MessageLog):
+class CountingLog(MessageLog):
     """A log with a clock that counts, and a count of changes."""
 
     def __init__(self, limit: BufferLimit | None = None) -> None:
@@ -29,15 +29,15 @@ class Watched(MessageLog):
     def _changed(self) -> None:
         self.changes += 1
 
-    def subscribed(self, topic_filter: str) -> Subscription:
-        made = Subscription(topic_filter, 1, self)
-        self.add(made)
-        return made
+    def subscribe(self, topic_filter: str) -> Subscription:
+        subscription = Subscription(topic_filter, 1, self)
+        self.add(subscription)
+        return subscription
 
 
-def test_each_subscription_has_what_came_for_it() -> None:
-    log = Watched()
-    depth, everything = log.subscribed("creek/depth"), log.subscribed("#")
+def test_each_subscription_has_its_messages() -> None:
+    log = CountingLog()
+    depth, everything = log.subscribe("creek/depth"), log.subscribe("#")
     first, second = message("creek/depth"), message("other")
     depth.put(first)
     everything.put(first)
@@ -45,19 +45,19 @@ def test_each_subscription_has_what_came_for_it() -> None:
     assert depth.messages == [first]
     assert everything.messages == [first, second]
     assert everything.topics == ["creek/depth", "other"]
-    # The same message has the same number and time in both, and counts once.
-    assert depth.arrived[0] is everything.arrived[0]
-    assert [(each.number, each.time) for each in log.arrived()] == [(1, 1.0), (2, 2.0)]
+    # A message has the same number and time in both subscriptions, and counts once.
+    assert depth.logged[0] is everything.logged[0]
+    assert [(each.number, each.time) for each in log.logged()] == [(1, 1.0), (2, 2.0)]
     assert log.count == 2
     assert log.tree.topics == ["creek/depth", "other"]
 
 
-def test_what_is_not_looked_at_is_unread() -> None:
-    log = Watched()
-    depth, everything = log.subscribed("creek/depth"), log.subscribed("#")
+def test_messages_of_other_subscriptions_are_unread() -> None:
+    log = CountingLog()
+    depth, everything = log.subscribe("creek/depth"), log.subscribe("#")
     for each in (depth, everything, depth):
         each.put(message("creek/depth"))
-    assert log.selected is everything  # the last one that was made
+    assert log.selected is everything  # the newest subscription
     assert (depth.unread, everything.unread) == (2, 0)
     log.select(depth)
     assert depth.unread == 0
@@ -65,9 +65,9 @@ def test_what_is_not_looked_at_is_unread() -> None:
     assert everything.unread == 1
 
 
-def test_removing_what_is_looked_at_shows_the_last_of_the_others() -> None:
-    log = Watched()
-    first, second, third = (log.subscribed(name) for name in ("a", "b", "c"))
+def test_removing_the_selected_subscription_selects_the_newest_other() -> None:
+    log = CountingLog()
+    first, second, third = (log.subscribe(name) for name in ("a", "b", "c"))
     first.put(message("a"))
     log.remove("c")
     assert log.selected is second
@@ -77,7 +77,7 @@ def test_removing_what_is_looked_at_shows_the_last_of_the_others() -> None:
     log.remove("a")
     assert log.selected is None
     assert log.subscriptions == []
-    third.put(message("c"))  # one that was under way
+    third.put(message("c"))  # a message that was in flight
     with pytest.raises(LookupError, match=r"^There is no subscription to 'c'\.$"):
         log.subscription("c")
 
@@ -87,14 +87,14 @@ def test_removing_what_is_looked_at_shows_the_last_of_the_others() -> None:
     [
         (BufferLimit(3, 1_000), [b"x"] * 5, 3),
         (BufferLimit(100, 10), [b"xxxx"] * 5, 2),
-        (BufferLimit(100, 10), [b"x" * 11], 0),  # larger than all that may be kept
+        (BufferLimit(100, 10), [b"x" * 11], 0),  # larger than the limit
     ],
 )
-def test_the_oldest_make_room_and_are_counted(
+def test_the_oldest_messages_are_dropped_but_counted(
     limit: BufferLimit, sent: list[bytes], kept: int
 ) -> None:
-    log = Watched(limit)
-    inbox = log.subscribed("#")
+    log = CountingLog(limit)
+    inbox = log.subscribe("#")
     for number, payload in enumerate(sent):
         inbox.put(message(str(number), payload))
     assert inbox.count == len(sent)
@@ -102,36 +102,36 @@ def test_the_oldest_make_room_and_are_counted(
     assert inbox.topics == [str(number) for number in range(len(sent) - kept, len(sent))]
 
 
-def test_clearing_forgets_and_counts_anew() -> None:
-    log = Watched(BufferLimit(100, 10))
-    inbox, other = log.subscribed("#"), log.subscribed("a")
+def test_clearing_discards_messages_and_restarts_the_count() -> None:
+    log = CountingLog(BufferLimit(100, 10))
+    inbox, other = log.subscribe("#"), log.subscribe("a")
     inbox.put(message("a", b"x" * 9))
     inbox.clear()
     assert (inbox.count, inbox.unread, len(inbox)) == (0, 0, 0)
-    inbox.put(message("a", b"x" * 9))  # there is room for it again
+    inbox.put(message("a", b"x" * 9))  # the limit counts from zero again
     assert len(inbox) == 1
     other.put(message("a"))
     log.clear()
     assert (log.count, other.count, inbox.count, len(log.tree)) == (0, 0, 0, 0)
     inbox.put(message("a"))
-    assert inbox.arrived[0].number == 4  # a number is never given twice
+    assert inbox.logged[0].number == 4  # numbers are never reused
 
 
-def test_waiting_is_bounded_and_counts_what_is_no_longer_kept() -> None:
-    log = Watched(BufferLimit(2, 1_000))
-    inbox = log.subscribed("#")
+def test_waiting_is_bounded_and_counts_dropped_messages() -> None:
+    log = CountingLog(BufferLimit(2, 1_000))
+    inbox = log.subscribe("#")
     for number in range(5):
         inbox.put(message(str(number)))
     assert [each.topic for each in inbox.wait_for(5)] == ["3", "4"]
-    with pytest.raises(TimeoutError, match=r"^5 of 6 messages came to '#' within 0\.05 s\.$"):
+    with pytest.raises(TimeoutError, match=r"^Received 5 of 6 messages on '#' within 0\.05 s\.$"):
         inbox.wait_for(6, timeout=0.05)
     threading.Timer(0.02, inbox.put, [message("late")]).start()
     assert inbox.wait_for(6, timeout=30)[-1].topic == "late"
 
 
-def test_every_change_is_told() -> None:
-    log = Watched()
-    inbox = log.subscribed("#")
+def test_every_change_is_reported() -> None:
+    log = CountingLog()
+    inbox = log.subscribe("#")
     before = log.changes
     inbox.put(message("a"))
     log.select(inbox)
@@ -141,35 +141,35 @@ def test_every_change_is_told() -> None:
 
 
 def test_messages_from_one_thread_while_others_read_select_clear_and_remove() -> None:
-    log = Watched(BufferLimit(50, 1_000_000))
-    stays = log.subscribed("#")
+    log = CountingLog(BufferLimit(50, 1_000_000))
+    kept = log.subscribe("#")
     total = 20_000
     done = threading.Event()
-    faults: list[BaseException] = []
+    errors: list[BaseException] = []
 
     def arrive() -> None:
         for number in range(total):
             one = message(f"creek/{number % 300}", b"%d" % number)
-            stays.put(one)
+            kept.put(one)
             for other in log.subscriptions:
-                if other is not stays:
+                if other is not kept:
                     other.put(one)
         done.set()
 
     def disturb(name: str) -> None:
         try:
             while not done.is_set():
-                mine = log.subscribed(name)
-                log.select(stays)
-                assert len(mine.arrived) <= 50
-                numbers = [each.number for each in log.arrived()]
+                mine = log.subscribe(name)
+                log.select(kept)
+                assert len(mine.logged) <= 50
+                numbers = [each.number for each in log.logged()]
                 assert numbers == sorted(set(numbers))
                 with log.lock:
                     log.tree.rows(40)
                 mine.clear()
                 log.remove(name)
-        except BaseException as fault:
-            faults.append(fault)
+        except BaseException as error:
+            errors.append(error)
 
     threads = [threading.Thread(target=disturb, args=(f"filter-{n}",)) for n in range(4)]
     for thread in threads:
@@ -177,7 +177,7 @@ def test_messages_from_one_thread_while_others_read_select_clear_and_remove() ->
     arrive()
     for thread in threads:
         thread.join()
-    assert faults == []
-    assert stays.count == log.count == total
-    assert log.subscriptions == [stays]
-    assert [int(each.payload) for each in stays.messages] == list(range(total - 50, total))
+    assert errors == []
+    assert kept.count == log.count == total
+    assert log.subscriptions == [kept]
+    assert [int(each.payload) for each in kept.messages] == list(range(total - 50, total))

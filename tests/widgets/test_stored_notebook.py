@@ -1,4 +1,4 @@
-"""A notebook with the tools in it, as it is stored: executed, compared by nbval, and exported."""
+"""A stored notebook with the tools: executed, compared by nbval, and exported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 from creeklab.cli.jupyterlab import child_environment
 from creeklab.cloud import supervisor
 from tests import execute_notebooks
-from tests.widgets.test_html import Reader
+from tests.widgets.test_html import PageReader
 
 CELLS = [
     "import creeklab\nlab = creeklab.open_lab()\nlab.catch_up('06-device-shadow')",
@@ -37,26 +37,26 @@ new: Any = nbformat.v4
 
 
 @pytest.mark.filterwarnings("ignore::Warning:zmq", "ignore::Warning:jupyter_client")
-def test_a_stored_notebook_shows_the_tools_and_is_the_same_at_the_next_run(
+def test_a_stored_notebook_shows_the_tools_and_is_reproducible(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execute_notebooks, "NOTEBOOKS", tmp_path)
-    monkeypatch.setenv("CREEKLAB_HOME", "")  # which executing sets
+    monkeypatch.setenv("CREEKLAB_HOME", "")  # which `execute` sets
     path = tmp_path / "tools.ipynb"
     nbformat.write(new.new_notebook(cells=[new.new_code_cell(source) for source in CELLS]), path)
     execute_notebooks.execute(path)
     stored = read(path, as_version=4)
     empty, _, client, _, view = (cell.outputs for cell in stored.cells[1:6])
-    words = [[output.data["text/plain"] for output in outputs] for outputs in (client, view)]
-    assert words == [
+    summaries = [[output.data["text/plain"] for output in outputs] for outputs in (client, view)]
+    assert summaries == [
         ["MQTT test client, subscribed to 'creek/#'"],
         ["Shadow of Test2, version 2"],
     ]
-    assert "no message yet" in empty[0].data["text/html"]
+    assert "no messages yet" in empty[0].data["text/html"]
     assert execute_notebooks.WIDGET not in client[0].data
     assert "widgets" not in stored.metadata
     page, _ = HTMLExporter().from_notebook_node(stored)
-    shown = Reader(page)
+    shown = PageReader(page)
     for text in ('"note": "<b>"', "binary, 2 bytes", "user property a: b", "Version conflict"):
         assert text in shown.text
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q"]

@@ -1,4 +1,4 @@
-"""Numbers in JSON as curves."""
+"""Numbers in JSON as small charts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from creeklab.client.inbox import ReceivedMessage
-from creeklab.widgets.sparkline import HEIGHT, MAX_MAGNITUDE, VALUES, WIDTH, series, sparkline
+from creeklab.widgets.sparkline import HEIGHT, MAX_BYTES, MAX_VALUES, WIDTH, series, sparkline
 
 
 def sent(topic: str, document: Any) -> ReceivedMessage:
@@ -17,7 +17,7 @@ def sent(topic: str, document: Any) -> ReceivedMessage:
     return ReceivedMessage(topic, payload, 1, False)
 
 
-def test_numbers_are_found_by_topic_and_place() -> None:
+def test_numbers_are_found_by_topic_and_path() -> None:
     messages = [
         sent(
             "a",
@@ -46,31 +46,31 @@ def test_numbers_are_found_by_topic_and_place() -> None:
         b'{"a": ' + b"9" * 400 + b"}",
         b"[" * 4_000,
         b'{"a": ' * 600,
-        b'{"a": 1, "b": "' + b"x" * MAX_MAGNITUDE + b'"}',
+        b'{"a": 1, "b": "' + b"x" * MAX_BYTES + b'"}',
     ],
 )
-def test_what_cannot_be_drawn_is_left_out(payload: bytes) -> None:
+def test_values_that_cannot_be_drawn_are_left_out(payload: bytes) -> None:
     assert series([sent("a", payload)]) == {}
 
 
 def test_only_the_last_values_are_drawn() -> None:
     found = series(sent("a", {"depth": n}) for n in range(200))
-    assert found == {("a", "depth"): [float(n) for n in range(200 - VALUES, 200)]}
+    assert found == {("a", "depth"): [float(n) for n in range(200 - MAX_VALUES, 200)]}
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [5.0, 5.0, 5.0], [-1e299, 1e299], list(range(60))])
-def test_the_curve_stays_in_its_frame_and_says_what_it_shows(values: list[float]) -> None:
+def test_the_chart_stays_in_its_frame_and_describes_itself(values: list[float]) -> None:
     root = ET.fromstring(sparkline("creek/<a>", "depth", values))
-    curve = root.find("svg")
-    assert curve is not None
-    assert curve.get("role") == "img"
-    said = f"{values[-1]:.6g} (lowest {min(values):.6g}, highest {max(values):.6g}, "
-    assert (curve.get("aria-label") or "").startswith(f"Curve of depth on creek/<a>: {said}")
-    assert said in "".join(root.itertext())
-    line = curve.find("polyline")
+    chart = root.find("svg")
+    assert chart is not None
+    assert chart.get("role") == "img"
+    summary = f"{values[-1]:.6g} (lowest {min(values):.6g}, highest {max(values):.6g}, "
+    assert (chart.get("aria-label") or "").startswith(f"Chart of depth on creek/<a>: {summary}")
+    assert summary in "".join(root.itertext())
+    line = chart.find("polyline")
     assert line is not None
     points = [tuple(map(float, pair.split(","))) for pair in (line.get("points") or "").split()]
     assert len(points) == len(values)
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
-    # Higher is higher up.
+    # SVG counts y downward, so a larger value has a smaller y.
     assert (points[0][1] > points[-1][1]) == (values[0] < values[-1])

@@ -1,20 +1,20 @@
-"""Take the pictures of the console and of what explains, as `pictures.py` does: run it by pytest.
+"""Take screenshots of the console, the playground, a refusal and an event chart.
 
-They go to ``notebooks/images``, in light and dark, by the same browser as the tests.
+Run it like `screenshots.py`: ``python -m pytest tests/browser/console_screenshots.py``.
 """
 
 from __future__ import annotations
 
 from playwright.sync_api import Locator, expect
 
-from tests.browser.pictures import IMAGES, OpenNotebook, both_themes
+from tests.browser.screenshots import IMAGES, OpenNotebook, both_themes
 
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 
 PREPARE = """import creeklab
-from creeklab import tape
-from creeklab.client.device import Refused
-from creeklab.widgets.console_elements import Place
+from creeklab import events
+from creeklab.client import RequestRefused
+from creeklab.widgets.console_elements import Route
 
 lab = creeklab.open_lab()
 lab.reset()
@@ -23,29 +23,29 @@ iot = lab.client("iot")
 iot.update_thing(thingName="Test2", attributePayload={"attributes": {"site": "elkhorn"}})
 for name in ("elkhorn-2", "plumtree-1", "trout-1"):
     iot.create_thing(thingName=name, attributePayload={"attributes": {"site": name[:-2]}})
-begin = int(lab.tape().index.max())
+begin = int(lab.events().index.max())
 with lab.connect_account("watcher") as watcher, lab.connect("Test2") as device:
     watcher.subscribe("$aws/things/Test2/shadow/update/documents")
     update = {"state": {"reported": {"depth": 1.4, "temperature": 66.2}}}
     device.publish("$aws/things/Test2/shadow/update", update)
     try:
         device.publish("creek/depth", {"depth": 1.4})
-    except Refused:
+    except RequestRefused:
         pass
 why = lab.why()
-stretch = lab.tape(after=begin)"""
+new_events = lab.events(after=begin)"""
 
 
 @both_themes
-def test_pictures_of_the_console_and_of_what_explains(
+def test_screenshots_of_the_console_and_explanations(
     open_notebook: OpenNotebook, theme: str
 ) -> None:
     notebook = open_notebook(
         PREPARE,
-        'console = lab.console()\nconsole.go(Place("thing", "Test2"))\nconsole',
+        'console = lab.console()\nconsole.go(Route("thing", "Test2"))\nconsole',
         'lab.policy_lab("Test2", "Test2Policy")',
         "why",
-        "tape.chart(stretch)",
+        "events.chart(new_events)",
         theme=theme,
         width=1300,
         height=1400,
@@ -55,7 +55,7 @@ def test_pictures_of_the_console_and_of_what_explains(
     def take(name: str, cell: Locator) -> None:
         path = IMAGES / f"{name}-{theme}.png"
         cell.locator(".creeklab").first.screenshot(path=path, animations="disabled")
-        assert path.stat().st_size < MOST_BYTES
+        assert path.stat().st_size < MAX_BYTES
 
     console = notebook.run(1)
     expect(console.get_by_role("heading", name="Thing Test2")).to_be_visible()
@@ -72,4 +72,4 @@ def test_pictures_of_the_console_and_of_what_explains(
     take("why", refusal)
     chart = notebook.run(4)
     expect(chart.get_by_role("img")).to_be_visible()
-    take("tape-chart", chart)
+    take("event-chart", chart)

@@ -1,4 +1,4 @@
-"""The test client against the cloud: by clicks and by code, its refusals, its page, its end."""
+"""The test client against the cloud: clicks, code, refusals, the static page, and closing."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from creeklab.client.device import RequestRefused
 from creeklab.widgets.console_elements import Route
 from creeklab.widgets.message_log import BufferLimit
 from creeklab.widgets.test_client import MqttTestClient
-from tests.widgets.left import left_by
-from tests.widgets.test_html import Reader
+from tests.widgets.closed_view import remaining_widgets
+from tests.widgets.test_html import PageReader
 
 
 @pytest.fixture
 def client(lab: Lab) -> Iterator[MqttTestClient]:
-    made = lab.test_client()
-    yield made
-    made.close()
+    client = lab.test_client()
+    yield client
+    client.close()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def root() -> str:
 
 
 def buttons(client: MqttTestClient) -> dict[str, Button]:
-    """Return what can be clicked now, by what it says."""
+    """Return the buttons on the page by label."""
     client.settle()
 
     def below(widget: Widget) -> Iterator[Button]:
@@ -48,18 +48,18 @@ def buttons(client: MqttTestClient) -> dict[str, Button]:
     return {button.description: button for button in below(client.widget)}
 
 
-def click(client: MqttTestClient, words: str) -> None:
-    buttons(client)[words].click()
+def click(client: MqttTestClient, label: str) -> None:
+    buttons(client)[label].click()
     client.settle()
 
 
-def said(client: MqttTestClient) -> str:
+def notice(client: MqttTestClient) -> str:
     client.settle()
-    return Reader(client._notice.value).text
+    return PageReader(client._notice.value).text
 
 
 def text(shown: Any) -> str:
-    return Reader(shown.value).text
+    return PageReader(shown.value).text
 
 
 # --- by clicks ------------------------------------------------------------------------------------
@@ -93,9 +93,11 @@ def test_subscribe_publish_read_and_unsubscribe_by_clicks(
     click(client, f"Unsubscribe from {root}/#")
     assert f"{root}/#" not in buttons(client)
     assert "0 messages" in text(client._status)  # of the other subscription
-    client.publish(f"{root}/depth", "nobody listens")
-    client.publish(f"{root}/other", "somebody does")
-    assert [each.payload for each in client.wait_for(1, f"{root}/other")] == [b"somebody does"]
+    client.publish(f"{root}/depth", "without a subscription")
+    client.publish(f"{root}/other", "with a subscription")
+    assert [each.payload for each in client.wait_for(1, f"{root}/other")] == [
+        b"with a subscription"
+    ]
     assert len(client.messages()) == 1
     click(client, f"Unsubscribe from {root}/other")
     assert "Subscribe to a topic" in text(client._status)
@@ -107,7 +109,7 @@ def test_pause_older_search_and_clear(client: MqttTestClient, root: str) -> None
         client.publish(f"{root}/{number % 2}", f"number {number}.")
     inbox.wait_for(50)
     client.settle()
-    assert "On show: 1 to 20 of 50, newest first." in text(client._status)
+    assert "Showing 1 to 20 of 50, newest first." in text(client._status)
     assert "number 49." in text(client._shown)
     assert "number 29." not in text(client._shown)
     click(client, "Older")
@@ -116,12 +118,12 @@ def test_pause_older_search_and_clear(client: MqttTestClient, root: str) -> None
     inbox.wait_for(51)
     client.settle()
     assert "50 messages since you subscribed. Paused: 1 new since then." in text(client._status)
-    assert "On show: 21 to 40 of 50" in text(client._status)
+    assert "Showing 21 to 40 of 50" in text(client._status)
     for _ in range(5):
         click(client, "Older")
-    assert "On show: 41 to 50 of 50" in text(client._status)
+    assert "Showing 41 to 50 of 50" in text(client._status)
     click(client, "Newer")
-    assert "On show: 21 to 40 of 50" in text(client._status)
+    assert "Showing 21 to 40 of 50" in text(client._status)
     client._find.value = "NUMBER 4"
     client.settle()
     assert "“NUMBER 4” is in 11 of them." in text(client._status)
@@ -142,7 +144,7 @@ def test_pause_older_search_and_clear(client: MqttTestClient, root: str) -> None
     assert text(client._shown) == ""
 
 
-def test_what_was_published_can_be_filled_in_again(client: MqttTestClient, root: str) -> None:
+def test_published_messages_can_be_filled_in_again(client: MqttTestClient, root: str) -> None:
     for number in range(7):
         client._topic.value = f"{root}/{number}"
         client._payload.value = f"payload {number}"
@@ -152,8 +154,8 @@ def test_what_was_published_can_be_filled_in_again(client: MqttTestClient, root:
     filled = (client._topic.value, client._payload.value, client._user.value)
     assert filled == (f"{root}/5", "payload 5", "n=5")
     click(client, "Publish")
-    offered = [words for words in buttons(client) if words.startswith(root)]
-    assert offered == [f"{root}/{n}  payload {n}" for n in (5, 6, 4, 3, 2)]
+    recent = [label for label in buttons(client) if label.startswith(root)]
+    assert recent == [f"{root}/{n}  payload {n}" for n in (5, 6, 4, 3, 2)]
 
 
 def test_saving_writes_new_files_in_this_folder(
@@ -161,7 +163,7 @@ def test_saving_writes_new_files_in_this_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     click(client, "Save as CSV")
-    assert "no subscription" in said(client)
+    assert "no messages to save" in notice(client)
     client.subscribe(root)
     client.publish(root, {"ft": 1.4})
     client.wait_for(1)
@@ -170,88 +172,86 @@ def test_saving_writes_new_files_in_this_folder(
     click(client, "Save as JSON Lines")
     names = ["mqtt-messages-2.csv", "mqtt-messages.csv", "mqtt-messages.jsonl"]
     assert sorted(file.name for file in tmp_path.iterdir()) == names
-    assert "mqtt-messages.jsonl" in said(client)
+    assert "mqtt-messages.jsonl" in notice(client)
     saved = json.loads((tmp_path / "mqtt-messages.jsonl").read_text())
     assert saved["payload"] == '{"ft": 1.4}'
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("topic_filter", "words"),
+    ("topic_filter", "message"),
     [
         ("", "the topic filter is empty."),
-        ("creek/#/a", "'#' stands by itself and at the end"),
-        ("creek/a+", "'+' stands by itself between two slashes"),
+        ("creek/#/a", "'#' must be the whole last level"),
+        ("creek/a+", "'+' must be a whole level"),
         ("$secret/a", "topic filter invalid (reason code 143). Why: '$secret/a' is not a reserved"),
         ("a/b/c/d/e/f/g/h/i", "(reason code 143). Why: The topic filter 'a/b/c/d/e/f/g/h/i' has 9"),
     ],
 )
-def test_a_refused_filter_is_told_with_the_reason(
-    client: MqttTestClient, topic_filter: str, words: str
+def test_a_refused_filter_is_explained(
+    client: MqttTestClient, topic_filter: str, message: str
 ) -> None:
     client._filter.value = topic_filter
     click(client, "Subscribe")
-    assert words in said(client)
+    assert message in notice(client)
     assert 'role="alert"' in client._notice.value
     assert repr(client) == "MQTT test client, subscribed to nothing yet"
     with pytest.raises((ValueError, RequestRefused)):
         client.subscribe(topic_filter)
     client._filter.value = "creek/a"
     click(client, "Subscribe")
-    assert said(client) == ""
+    assert notice(client) == ""
 
 
 @pytest.mark.parametrize(
-    ("topic", "words"),
+    ("topic", "message"),
     [
         ("", "the topic is empty."),
-        ("creek/#", "'#' and '+' are for subscribing"),
+        ("creek/#", "'#' and '+' are only for subscribing"),
         ("$aws/events/a", "Why: '$aws/events/a' is for AWS to publish to"),
         ("$secret/<b>", "(reason code 144). Why: '$secret/<b>' is not a reserved topic"),
     ],
 )
-def test_a_refused_topic_is_told_with_the_reason(
-    client: MqttTestClient, topic: str, words: str
-) -> None:
+def test_a_refused_topic_is_explained(client: MqttTestClient, topic: str, message: str) -> None:
     client._topic.value = topic
     click(client, "Publish")
-    assert words in said(client)
-    assert Reader(client._notice.value).tags == ["div"]
+    assert message in notice(client)
+    assert PageReader(client._notice.value).tags == ["div"]
 
 
-def test_wrong_user_properties_and_a_payload_too_large_are_told(client: MqttTestClient) -> None:
+def test_invalid_user_properties_and_a_large_payload_are_explained(client: MqttTestClient) -> None:
     client._topic.value = "creek/a"
     client._user.value = "no equals sign"
     click(client, "Publish")
-    assert "The user property 'no equals sign' is not name=value." in said(client)
+    assert "'no equals sign' is not of the form name=value." in notice(client)
     client._user.value = ""
     client._payload.value = "x" * 131_073
     click(client, "Publish")
-    assert "the payload has 131073 bytes; AWS IoT takes 131072" in said(client)
+    assert "the payload has 131,073 bytes, and AWS IoT allows at most 131,072" in notice(client)
 
 
-def test_a_connection_that_aws_closed_is_told_and_comes_back(
+def test_a_connection_that_aws_closed_is_explained_and_comes_back(
     client: MqttTestClient, root: str
 ) -> None:
-    told_back = threading.Event()
-    say = client.say
+    reconnected = threading.Event()
+    notify = client.notify
 
-    def listen(words: str, *, alert: bool = False) -> None:
-        say(words, alert=alert)
-        if "Connected again" in words:
-            told_back.set()
+    def listen(message: str, *, alert: bool = False) -> None:
+        notify(message, alert=alert)
+        if "reconnected" in message:
+            reconnected.set()
 
-    client.say = listen  # type: ignore[method-assign]
+    client.notify = listen  # type: ignore[method-assign]
     inbox = client.subscribe(f"{root}/#")
-    client.publish("$secret/a", "x", qos=0)  # AWS has no other way to say no
-    assert told_back.wait(20)
-    told = said(client)
-    assert told.startswith("AWS closed the connection")
-    assert "Why: '$secret/a' is not a reserved topic" in told
-    assert "Connected again; what was published meanwhile was missed." in told
-    # The SDK subscribes again on its own; until it has, what is published is missed.
+    client.publish("$secret/a", "x", qos=0)  # AWS can only close the connection
+    assert reconnected.wait(20)
+    message = notice(client)
+    assert message.startswith("AWS closed the connection")
+    assert "Why: '$secret/a' is not a reserved topic" in message
+    assert "The test client reconnected. It missed the messages in between." in message
+    # The SDK subscribes again by itself; messages before that are missed.
     for _ in range(100):
         client.publish(f"{root}/a", "back")
         if inbox.count:
@@ -259,7 +259,7 @@ def test_a_connection_that_aws_closed_is_told_and_comes_back(
     inbox.wait_for(1)
 
 
-# --- whatever is in a message ---------------------------------------------------------------------
+# --- odd and many messages ------------------------------------------------------------------------
 
 ODD = {
     "html": b"<img src=x onerror=alert(1)><script>alert(1)</script>",
@@ -272,16 +272,16 @@ ODD = {
 }
 
 
-def test_odd_payloads_are_shown_and_taken_along(client: MqttTestClient, root: str) -> None:
+def test_odd_payloads_are_shown_and_exported(client: MqttTestClient, root: str) -> None:
     inbox = client.subscribe(f"{root}/#")
     for payload in ODD.values():
         client.publish(f"{root}/<b>", payload, user_properties=[("<i>", "<u>")])
     inbox.wait_for(len(ODD))
     client.settle()
     for page in (client._shown.value, client._tree.value, client._repr_mimebundle_()["text/html"]):
-        read = Reader(page)
-        assert not {"img", "script", "b", "i", "u"} & set(read.tags)
-        assert f"{root}/<b>" in read.text
+        result = PageReader(page)
+        assert not {"img", "script", "b", "i", "u"} & set(result.tags)
+        assert f"{root}/<b>" in result.text
         page.encode()
     shown = text(client._shown)
     assert "<script>alert(1)</script>" in shown
@@ -297,52 +297,54 @@ def test_odd_payloads_are_shown_and_taken_along(client: MqttTestClient, root: st
 def test_ten_thousand_topics_are_shown_in_a_few_lines(lab: Lab, root: str) -> None:
     with lab.test_client() as client, lab.connect_account() as sender:
         inbox = client.subscribe(f"{root}/#")
-        under_way = [
+        pending = [
             sender.publish_soon(f"{root}/{n // 100}/{n % 100}/depth", {"ft": n})
             for n in range(10_000)
         ]
-        for one in under_way:
+        for one in pending:
             one.result()
         inbox.wait_for(10_000, timeout=60)
         client.settle()
         assert len(client.topics) == 10_000
         assert "10,000 topics" in text(client._tree)
-        assert Reader(client._tree.value).tags.count("li") <= 60
+        assert PageReader(client._tree.value).tags.count("li") <= 60
         client._find.value = f"{root}/77/12/"
         client.settle()
         assert f"{root}/77/12/depth" in text(client._tree)
         assert "7712" in text(client._shown)
 
 
-def test_a_flood_is_counted_and_what_is_dropped_from_view_is_told(lab: Lab, root: str) -> None:
+def test_a_flood_is_counted_and_dropped_messages_are_mentioned(lab: Lab, root: str) -> None:
     device = lab.connect_account()
     with (
         MqttTestClient(device, limit=BufferLimit(500, 1_000_000)) as client,
-        lab.connect_account() as by,
+        lab.connect_account() as sender,
     ):
         inbox = client.subscribe(root)
-        under_way = [by.publish_soon(root, {"n": n}) for n in range(3_000)]
-        for one in under_way:
+        pending = [sender.publish_soon(root, {"n": n}) for n in range(3_000)]
+        for one in pending:
             one.result()
         messages = inbox.wait_for(3_000, timeout=60)
         assert [each.json["n"] for each in messages] == list(range(2_500, 3_000))
         client.settle()
-        assert "3,000 messages since you subscribed. The newest 500 are kept; 2,500 older ones" in (
+        assert "3,000 messages since you subscribed. Only the newest 500 are kept; 2,500 older" in (
             text(client._status)
         )
 
 
-# --- in a cell, and as a page ---------------------------------------------------------------------
+# --- cells, the static page, and closing ----------------------------------------------------------
 
 
-def test_a_cell_waits_with_a_bound(client: MqttTestClient, root: str) -> None:
+def test_waiting_in_a_cell_is_bounded(client: MqttTestClient, root: str) -> None:
     client.subscribe(f"{root}/a", qos=0)
     client.subscribe(f"{root}/#")
     client.publish(f"{root}/a", [1, 2], qos=0)
     client.publish(f"{root}/b", b"\x01", retain=True)
     assert sorted(each.topic for each in client.wait_for(2)) == [f"{root}/a", f"{root}/b"]
     assert [each.json for each in client.messages(f"{root}/a")] == [[1, 2]]
-    with pytest.raises(TimeoutError, match=r"^2 of 3 messages came to the test client within 0\.1"):
+    with pytest.raises(
+        TimeoutError, match=r"^Received 2 of 3 messages in the test client within 0\.1"
+    ):
         client.wait_for(3, timeout=0.1)
     with pytest.raises(LookupError):
         client.wait_for(1, "not/subscribed")
@@ -355,32 +357,30 @@ def test_a_cell_waits_with_a_bound(client: MqttTestClient, root: str) -> None:
     client.publish(f"{root}/b", b"", retain=True)
 
 
-def test_the_page_is_the_same_at_each_run(
+def test_the_static_page_is_reproducible(
     lab: Lab, root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages = []
-    for turn in range(2):
+    for reverse in (True, False):
         with lab.test_client() as client:
             client.subscribe("course/#")
-            client.subscribe("nothing/comes/here")
+            client.subscribe("no/messages")
             topics = ["course/b", "course/a"]
-            for topic in topics if turn else topics[::-1]:
+            for topic in topics[::-1] if reverse else topics:
                 for number in range(2):
                     client.publish(topic, {"n": number, "html": "<b>"}, user_properties={"a": "b"})
             client.wait_for(4)
             pages.append(client._repr_mimebundle_())
     first, second = pages
-    assert first["text/plain"] == (
-        "MQTT test client, subscribed to 'course/#', 'nothing/comes/here'"
-    )
+    assert first["text/plain"] == ("MQTT test client, subscribed to 'course/#', 'no/messages'")
     assert first["text/html"] == second["text/html"]
-    read = Reader(first["text/html"]).text
-    assert read.index("course/a") < read.index("course/b")
-    assert read.index('"n": 1') < read.index('"n": 0')  # the newest first
-    assert "Subscribed to nothing/comes/here: no message yet." in read
+    page = PageReader(first["text/html"]).text
+    assert page.index("course/a") < page.index("course/b")
+    assert page.index('"n": 1') < page.index('"n": 0')  # newest first
+    assert "Subscribed to no/messages: no messages yet." in page
 
 
-def test_closing_leaves_no_thread_no_connection_and_no_tool(lab: Lab) -> None:
+def test_closing_leaves_no_thread_connection_or_widget(lab: Lab) -> None:
     threads = set(threading.enumerate())
     widgets = set(_instances)
     client = lab.test_client()
@@ -391,23 +391,23 @@ def test_closing_leaves_no_thread_no_connection_and_no_tool(lab: Lab) -> None:
     client.close()
     client.close()
     kinds = ["connect", "disconnect"]
-    tape = lab.events()
-    mine = tape[tape["client_id"] == client.client_id]
+    events = lab.events()
+    mine = events[events["client_id"] == client.client_id]
     assert [kind for kind in mine["kind"] if kind in kinds] == kinds
-    # Python gives each of the SDK's own threads a name when it first calls back.
+    # Python names the SDK's own threads when they first call back.
     left = set(threading.enumerate()) - threads
     assert all(each.name.startswith("Dummy-") for each in left)
-    assert set(_instances) - widgets == left_by(client)
+    assert set(_instances) - widgets == remaining_widgets(client)
     with pytest.raises(RuntimeError, match="closed"):
         client.publish("creek/a", "x")
     assert repr(client) == "MQTT test client, subscribed to 'creek/#' (closed)"
 
 
 def test_clicks_messages_and_the_renderer_at_once(lab: Lab, root: str) -> None:
-    """Clicks come on other threads than messages, and the renderer has its own."""
+    """Clicks and messages arrive on different threads, and the renderer has its own."""
     with lab.test_client() as client, lab.connect_account() as sender:
         inbox = client.subscribe(f"{root}/#")
-        faults: list[BaseException] = []
+        errors: list[BaseException] = []
         done = threading.Event()
 
         def click_about(filters: list[str]) -> None:
@@ -423,15 +423,15 @@ def test_clicks_messages_and_the_renderer_at_once(lab: Lab, root: str) -> None:
                     client._resume()
                     for each in filters:
                         client.unsubscribe(each)
-            except BaseException as fault:
-                faults.append(fault)
+            except BaseException as error:
+                errors.append(error)
 
         names = [[f"{root}/{n}", f"{root}/+"] if n == 0 else [f"{root}/{n}"] for n in range(2)]
         threads = [threading.Thread(target=click_about, args=(each,)) for each in names]
         for thread in threads:
             thread.start()
-        under_way = [sender.publish_soon(f"{root}/{n % 5}", {"n": n}) for n in range(3_000)]
-        for one in under_way:
+        pending = [sender.publish_soon(f"{root}/{n % 5}", {"n": n}) for n in range(3_000)]
+        for one in pending:
             one.result()
         inbox.wait_for(3_000, timeout=60)
         done.set()
@@ -439,22 +439,21 @@ def test_clicks_messages_and_the_renderer_at_once(lab: Lab, root: str) -> None:
             thread.join()
         client._select(f"{root}/#")
         client.settle()
-        assert faults == []
+        assert errors == []
         assert inbox.count == 3_000
         assert "could not be drawn" not in client._notice.value
         assert "3,000 messages" in text(client._status)
 
 
 def test_it_connects_as_the_account_and_needs_no_policy(client: MqttTestClient, lab: Lab) -> None:
-    tape = lab.events(kind="connect")
-    mine = tape[tape["client_id"] == client.client_id]
+    events = lab.events(kind="connect")
+    mine = events[events["client_id"] == client.client_id]
     assert len(mine) == 1
-    assert mine.iloc[0]["principal"].startswith(
-        "AIDA"
-    )  # a user's id, where a Thing has its certificate's
+    # The principal is a user ID; for a Thing, it is the certificate ID.
+    assert mine.iloc[0]["principal"].startswith("AIDA")
 
 
-def test_a_cell_that_is_run_again_leaves_no_connection_open(lab: Lab) -> None:
+def test_running_a_cell_again_closes_the_first_connection(lab: Lab) -> None:
     first = lab.test_client()
     console = lab.console()
     console.go(Route("test"))
@@ -462,7 +461,7 @@ def test_a_cell_that_is_run_again_leaves_no_connection_open(lab: Lab) -> None:
     with again.test_client() as second:
         assert (first.closed, second.closed, console.closed) == (True, False, False)
         assert "closed" in repr(first._device)
-        second.subscribe("creek/#")  # the console's own client did not end it, nor it the console's
+        second.subscribe("creek/#")  # the console's client and this one do not affect each other
     with again.console():
         assert console.closed
     first.close()

@@ -1,6 +1,6 @@
-"""Take the pictures of the tools: ``python -m pytest tests/browser/pictures.py``.
+"""Take screenshots of the tools: ``python -m pytest tests/browser/screenshots.py``.
 
-They go to ``notebooks/images``, in light and dark, by the same browser as the tests.
+They are saved in ``notebooks/images``, in light and dark, with the browser of the tests.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ view
 
 
 @both_themes
-def test_picture_of_the_test_client(open_notebook: OpenNotebook, theme: str) -> None:
+def test_screenshot_of_the_test_client(open_notebook: OpenNotebook, theme: str) -> None:
     notebook = open_notebook(TEST_CLIENT, theme=theme, width=1240, height=1500)
     notebook.run(0)
     tool = notebook.tool(0)
@@ -64,7 +64,7 @@ def test_picture_of_the_test_client(open_notebook: OpenNotebook, theme: str) -> 
 
 
 @both_themes
-def test_picture_of_the_shadow_view(open_notebook: OpenNotebook, theme: str) -> None:
+def test_screenshot_of_the_shadow_view(open_notebook: OpenNotebook, theme: str) -> None:
     notebook = open_notebook(SHADOW_VIEW, theme=theme, width=1240, height=1500)
     notebook.run(0)
     tool = notebook.tool(0)
