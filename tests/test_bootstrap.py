@@ -20,6 +20,7 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
+import venv
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -154,9 +155,11 @@ def variables(clone: Path, **more: str) -> dict[str, str]:
     return {**given, **pip, "UV_NOTES": str(clone / "uv-notes"), **more}
 
 
-def start(clone: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
+def start(
+    clone: Path, *arguments: str, python: str = sys.executable, **more: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "creeklab", *arguments],
+        [python, "-m", "creeklab", *arguments],
         cwd=clone,
         env=variables(clone, **more),
         stdout=subprocess.PIPE,
@@ -221,14 +224,14 @@ class TestFirstStart:
         compiled = {file.name.partition(".")[0] for file in new_clone.glob("creeklab/**/*.pyc")}
         assert compiled == {file.stem for file in new_clone.glob("creeklab/**/*.py")}
 
-    def test_where_uv_is_not_to_be_had_pip_does_it(self, new_clone: Path) -> None:
+    def test_without_uv_pip_installs(self, new_clone: Path) -> None:
         next((new_clone / "wheels").glob("uv-*")).unlink()
         printed = run(new_clone, "lab")
         assert "No matching distribution found for uv" in printed
         assert "Successfully installed creekstone-1.2" in printed
         assert "carried out in" in printed
 
-    def test_where_uv_fails_pip_does_it(self, new_clone: Path) -> None:
+    def test_if_uv_fails_pip_installs(self, new_clone: Path) -> None:
         printed = run(new_clone, "lab", UV_FAILS="1")
         assert "uv fails" in printed
         assert "Successfully installed creekstone-1.2" in printed
@@ -251,9 +254,13 @@ class TestFirstStart:
         (new_clone / ".venv").touch()
         assert "a file with that name exists" in run(new_clone, "lab", code=1)
 
-    def test_not_a_clone(self, new_clone: Path) -> None:
+    def test_not_a_clone(self, new_clone: Path, tmp_path: Path) -> None:
         (new_clone / "requirements.lock").unlink()
-        assert "it is not a clone of creeklab" in run(new_clone, "lab", code=1)
+        # A Python without packages: in this one, creeklab may be installed.
+        bare = tmp_path / "bare"
+        venv.create(bare, with_pip=False)
+        python = bare / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        assert "it is not a clone of creeklab" in run(new_clone, "lab", code=1, python=str(python))
 
 
 class TestLaterStarts:
@@ -291,7 +298,7 @@ class TestLaterStarts:
         assert in_venv(old_clone, version) == "1.3"
 
     @pytest.mark.parametrize("gone", ["creeklab-stamp.json", "pyvenv.cfg", "bin/python"])
-    def test_an_unusable_venv_is_made_anew(self, old_clone: Path, gone: str) -> None:
+    def test_an_unusable_venv_is_replaced(self, old_clone: Path, gone: str) -> None:
         if gone == "bin/python" and os.name == "nt":
             gone = "Scripts/python.exe"
         (old_clone / ".venv" / gone).unlink()
@@ -393,7 +400,7 @@ class TestCompleteEnvironment:
         assert bootstrap.is_met(requirement) is met
 
     @pytest.mark.parametrize("requirement", ["a<3", "a[b]>=1", "a; python_version < '3'", ""])
-    def test_what_it_cannot_read_it_does_not_guess(self, requirement: str) -> None:
+    def test_an_unsupported_requirement_is_an_error(self, requirement: str) -> None:
         with pytest.raises(ValueError, match="Cannot parse the requirement"):
             bootstrap.is_met(requirement)
 
@@ -643,7 +650,7 @@ class TestChecks:
         monkeypatch.setattr(main, "NOTEBOOKS", tmp_path)
         return ran
 
-    def test_every_step_is_run_and_a_failure_is_not_forgotten(
+    def test_every_step_runs_and_a_failure_is_reported(
         self, tools: list[list[str]], capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main.run_tests(main.parse(["test"])) == 1

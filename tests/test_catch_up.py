@@ -152,12 +152,12 @@ def assert_ready(lab: Lab, notebook: str) -> None:
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_from_an_empty_account_and_twice_in_a_row(course: Lab, notebook: str) -> None:
     empty(course)
-    said = course.catch_up(notebook)
-    assert said.startswith(("There ", "The Thing 'Test2'", "'Test2' may", "All "))
-    assert said.endswith(".")
+    state = course.catch_up(notebook)
+    assert state.startswith(("The Thing", "'Test2' is allowed", "Everything "))
+    assert state.endswith(".")
     assert_ready(course, notebook)
     before = everything(course)
-    assert course.catch_up(notebook) == said
+    assert course.catch_up(notebook) == state
     assert everything(course) == before
 
 
@@ -196,15 +196,15 @@ def test_a_notebook_goes_by_number_and_by_file(course: Lab, name: str | int) -> 
 
 
 @pytest.mark.parametrize("name", [0, 1, "00", "1", "01-account"])
-def test_what_needs_nothing(course: Lab, name: str | int) -> None:
-    assert course.catch_up(name) == "This notebook needs nothing."
+def test_notebooks_that_need_no_preparation(course: Lab, name: str | int) -> None:
+    assert course.catch_up(name) == "This notebook needs no preparation."
 
 
 @pytest.mark.parametrize(
     "name", ["", "98", 98, -4, 4.0, None, True, "xx", "policy", "-04", "004", "Test2"]
 )
-def test_a_name_that_is_none_of_the_notebooks(course: Lab, name: Any) -> None:
-    with pytest.raises(ValueError, match=f"^'{name}' is none of the notebooks 0"):
+def test_an_unknown_notebook(course: Lab, name: Any) -> None:
+    with pytest.raises(ValueError, match=f"^There is no notebook '{name}'. The notebooks are 0"):
         course.catch_up(name)
 
 
@@ -393,7 +393,7 @@ def test_from_several_messes_at_once(after_the_course: Lab, notebook: str) -> No
 # --- what is not the course's ---------------------------------------------------------------------
 
 
-def test_what_is_not_the_courses_is_left_alone(course: Lab) -> None:
+def test_other_resources_stay(course: Lab) -> None:
     empty(course)
     iot = course.client("iot")
     iot.create_thing(thingName="Mine", attributePayload={"attributes": {"creek": "Cane"}})

@@ -1,4 +1,4 @@
-"""A device on AWS itself, for somebody who has an account: ``pytest -m live tests/test_live.py``.
+"""A device on AWS itself, for anyone with an account: ``pytest -m live tests/test_live.py``.
 
 Deselected by default. It asks nothing, uses the credentials and the region that boto3 finds, makes
 two Things under names that nobody else has, and takes down what it made. It costs less than a
