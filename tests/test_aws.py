@@ -1,7 +1,7 @@
-"""A lab on AWS, as far as that can be proved without AWS.
+"""A lab on AWS, as far as it can be tested without AWS.
 
-What an account is asked is asked of moto, an implementation of AWS's services that has nothing to
-do with this one. Where a device has to connect, a local cloud stands in for AWS.
+Calls go to moto, an independent implementation of AWS's services. Where a device has to connect, a
+local cloud stands in for AWS.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def never_asked(_: str) -> str:
 
 @pytest.fixture
 def typed(moto: pytest.MonkeyPatch) -> Callable[[str | type[Exception]], list[str]]:
-    """Answer the next questions so; return those that were asked."""
+    """Answer the next prompts like this; return the prompts."""
 
     def answer(text: str | type[Exception]) -> list[str]:
         asked: list[str] = []
@@ -298,7 +298,7 @@ def test_consent_is_given_for_each_account_and_region(
 def test_port_alpn_ca_and_host_of_the_connection(
     port: int, alpn: list[str] | None, moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What the SDK is about to open: looked at where it hands over to its C part."""
+    """Check the connection that the SDK is about to open, where it calls its C part."""
     seen: dict[str, Any] = {}
 
     class Caught(Exception):
@@ -363,7 +363,7 @@ def aws_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def outsider(lab: Lab) -> Any:
-    """Return a client of the account that is not the lab's."""
+    """Return a client of the account that the lab does not observe."""
     return boto3.Session(region_name=lab.region).client("iot")
 
 
@@ -467,7 +467,7 @@ def test_catch_up_detaches_no_certificate_of_others(aws_lab: Lab) -> None:
     aws_lab.catch_up("05-mqtt")
     arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     iot.attach_thing_principal(thingName="Test2", principal=arn)
-    assert aws_lab.catch_up("05-mqtt")  # it is in nobody's way
+    assert aws_lab.catch_up("05-mqtt")  # it does no harm
     before = iot.list_thing_principals(thingName="Test2")["principals"]
     assert arn in before
     number = arn.rpartition("/")[2]
@@ -482,7 +482,9 @@ def test_catch_up_detaches_no_certificate_of_others(aws_lab: Lab) -> None:
     aws_lab.catch_up("04")
     aws_lab.client("iot").attach_thing_principal(thingName="Test2", principal=mine)
     aws_lab.catch_up("05")
-    assert mine not in iot.list_thing_principals(thingName="Test2")["principals"]  # a second one
+    assert (
+        mine not in iot.list_thing_principals(thingName="Test2")["principals"]
+    )  # a second certificate
 
 
 REGIONS = ("us-east-1", "eu-west-1")
@@ -499,7 +501,7 @@ def test_a_region_takes_down_only_its_own_resources(
     for lab in labs:
         lab.client("iot").create_thing(thingName="Test2")
     here.client("iot").create_thing(thingName="gauge-1")
-    # A call to another region than the lab's is not the lab's.
+    # A call to another region is not this lab's.
     here.session.client("iot", region_name=REGIONS[1]).create_thing(thingName="gauge-2")
 
     assert [one.names for one in here.ledger.resources()] == [("Test2",), ("gauge-1",)]
@@ -514,7 +516,7 @@ def test_a_region_takes_down_only_its_own_resources(
 
 @pytest.mark.parametrize("shadow", [{}, {"shadowName": "settings"}])
 def test_catch_up_deletes_no_shadow_of_others(aws_lab: Lab, shadow: dict[str, str]) -> None:
-    """A shadow needs no Thing in the registry."""
+    """A shadow can exist without a Thing in the registry."""
     data = boto3.Session(region_name=aws_lab.region).client("iot-data")
     data.update_thing_shadow(thingName="gauge-1", payload='{"state": {}}', **shadow)
     with pytest.raises(RuntimeError, match=r"the shadow .*of 'gauge-1' in your AWS account"):
@@ -563,7 +565,7 @@ def test_catch_up_detaches_no_policy_from_a_certificate_of_others(aws_lab: Lab) 
     iot.detach_policy(policyName="Test2Policy", target=arn)
     assert aws_lab.catch_up("04")
     aws_lab.client("iot").create_policy(policyName="HashPolicy", policyDocument=POLICY_TEXT)
-    aws_lab.client("iot").attach_policy(policyName="HashPolicy", target=arn)  # the lab did it
+    aws_lab.client("iot").attach_policy(policyName="HashPolicy", target=arn)  # by the lab itself
     assert aws_lab.catch_up("04")
 
 
@@ -608,7 +610,7 @@ def test_catch_up_explains_the_delay_after_a_detachment(
         patch.setattr(aws_lab, "client", refusing)
         with pytest.raises(RuntimeError, match=f"AWS does not delete {what}.*a few minutes"):
             aws_lab.catch_up("03")
-    assert aws_lab.catch_up("03")  # goes on from there
+    assert aws_lab.catch_up("03")  # continues from there
 
 
 def test_a_teardown_keeps_resources_of_others(aws_lab: Lab) -> None:

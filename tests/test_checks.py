@@ -1,4 +1,4 @@
-"""The self-checks: what each finds when all is right, and in each way that it may be wrong."""
+"""The self-checks: the result of each if all is right, and for each possible problem."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_notebook_shows_it_wrapped() -> None:
 
 
 def nothing(lab: Lab, thing: NewThing) -> None:
-    """Leave the Thing as it was made: all is right."""
+    """Leave the Thing as it was created: all is right."""
 
 
 def without_files(lab: Lab, thing: NewThing) -> None:
@@ -175,7 +175,7 @@ def ask_no_shadow(lab: Lab, thing: NewThing) -> SelfCheck:
 
 
 ROWS: list[Any] = [
-    # step, question, all right?, what is found ({} is the name of the Thing)
+    # step, check, passed?, part of the result ({} is the name of the Thing)
     (nothing, ask_thing, True, "the Thing '{}' exists; its ARN is arn:aws:iot:"),
     (thing_deleted, ask_thing, False, "Thing {} does not exist in your account. Create it"),
     (nothing, ask_certificate, True, "certificate and private key of '{}' are on disk and"),
@@ -284,11 +284,13 @@ def test_the_result_of_a_check(
 
 
 def assert_sentences(text: str) -> None:
-    """Assert that a text reads as one would write it to a person."""
+    """Assert that a text consists of plain sentences."""
     assert text.endswith(".")
     assert text == " ".join(text.split())
     assert not re.search(r"\.\.|[,;:]\.| [.,;]", text.replace("...", ""))
-    assert "An error occurred (" not in text  # how boto3 begins; the person did not call boto3
+    assert (
+        "An error occurred (" not in text
+    )  # boto3's prefix, although the learner did not call boto3
     assert "None" not in text
 
 
@@ -302,7 +304,7 @@ def test_a_connected_device_stays_connected(lab: Lab, new_thing: NewThings) -> N
             "would disconnect it."
         )
         gone = lab.events(kind="disconnect", thing=thing.name)
-        anothers_key(lab, thing)  # what is on disk is still looked at
+        anothers_key(lab, thing)  # the files are still checked
         assert not lab.check.connection(thing.name)
     assert gone.empty
 
@@ -370,7 +372,7 @@ def test_subscriptions(lab: Lab, new_thing: NewThings) -> None:
             "is subscribed to nothing, not to 'a'. Subscribe"
             in lab.check.subscribed(thing.name, "a").found
         )
-        filters = [f"many/{number:02}" for number in range(30)]  # more than one page of answers
+        filters = [f"many/{number:02}" for number in range(30)]  # more than one page of results
         for topic_filter in filters:
             device.subscribe(topic_filter)
         assert lab.check.subscribed(thing.name, *filters)
@@ -448,7 +450,7 @@ def test_certificates_and_keys_set_aside_are_left_of_the_course(home: Path) -> N
     lab.ledger.tear_down()
     assert lab.check.nothing_left()
 
-    # A key of which nobody can tell any more what it opens.
+    # A key whose certificate is unknown.
     (home / "keys" / "Test2.was-unknown").mkdir(parents=True)
     assert "the key files in the folder 'Test2.was-unknown'" in lab.check.nothing_left().found
 

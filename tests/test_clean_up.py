@@ -52,7 +52,7 @@ def test_doctor_and_clean_up(
 
     monkeypatch.setattr("builtins.input", lambda _: "yes")
     own_lab.client("iot").create_thing_type(thingTypeName="gauge")
-    assert run("clean-up") == 1  # a type rests
+    assert run("clean-up") == 1  # a thing type has to wait
     assert "AWS needs a few minutes" in capsys.readouterr().out
     assert not own_lab.check.thing(thing.name)
     own_lab.reset()

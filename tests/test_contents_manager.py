@@ -1,4 +1,4 @@
-"""What JupyterLab gets of a notebook, and what of it comes back into the file."""
+"""The notebook that JupyterLab loads, and what it saves to the file."""
 
 from __future__ import annotations
 

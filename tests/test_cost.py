@@ -1,4 +1,4 @@
-"""What AWS meters and what that costs: tables of numbers, and a meter on a clock of its own."""
+"""Billed usage and its cost: tables of numbers, and a meter with its own clock."""
 
 from __future__ import annotations
 
@@ -195,5 +195,5 @@ def test_writing_counts_no_minute_twice(meter: Meter, written: list[Usage], cloc
     assert total(written) == Usage(messages=2, minutes=12)
     clock.now += 60
     meter.disconnected("b")
-    meter.disconnected("b")  # as the SDK may tell it twice
+    meter.disconnected("b")  # the SDK may report it twice
     assert total(written) == Usage(messages=2, minutes=13)

@@ -1,7 +1,7 @@
 """The doctor: everything that can be wrong is broken on purpose, on a real local cloud.
 
-For each, the result about it is wrong and says what to do, what comes before it is right, and what
-would mean nothing after it is skipped.
+Each time, the check for it fails and names a fix, the checks before it pass, and the checks that
+would mean nothing after it are skipped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Make = Callable[..., NewThing]
 
 
 def wrong_one(report: CheckReport) -> CheckResult:
-    """Return the one thing that is wrong."""
+    """Return the only failure."""
     [result] = report.failures()
     assert result.found.endswith(".")
     assert result.fix
@@ -117,7 +117,7 @@ def test_a_report_as_html_is_escaped_and_uses_theme_colors() -> None:
         assert name in html
     for state, color in (("OK", "good"), ("WRONG", "bad")):
         assert f'class="creeklab-mark creeklab-{color}">{state}<' in html
-    assert "mathjax_ignore" in html  # what stands between two $ is no formula
+    assert "mathjax_ignore" in html  # text between two $ is not a formula
 
 
 # --- this machine -------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_a_cloud_older_than_its_program(lab: Lab) -> None:
 
 @contextmanager
 def listening() -> Iterator[int]:
-    """A port where something listens that answers nobody."""
+    """Yield a port that listens but answers nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -320,7 +320,7 @@ NETWORK = {"TLS handshake", "connection"}
 
 
 def with_target(lab: Lab, **other: Any) -> Lab:
-    """Return the same lab, but for where it thinks its cloud is."""
+    """Return the same lab with another idea of where its cloud is."""
     return Lab(lab.home, replace(lab._target, **other))
 
 
@@ -467,7 +467,7 @@ def test_a_certificate_that_is_not_attached(lab: Lab, new_thing: Make) -> None:
 
 
 def test_a_thing_that_was_deleted(lab: Lab, new_thing: Make) -> None:
-    """Its files and its certificate are there, and the certificate has its policy."""
+    """Its files and its certificate exist, and the certificate has its policy."""
     thing = new_thing()
     iot = lab.client("iot")
     iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
@@ -583,14 +583,14 @@ def test_a_ca_that_did_not_sign_the_servers_certificate(lab: Lab, new_thing: Mak
 
 
 def test_an_endpoint_by_another_name(lab: Lab, new_thing: Make) -> None:
-    """127.1 is an old way to write 127.0.0.1, and not what the certificate says."""
+    """127.1 is an old form of 127.0.0.1, which the certificate does not contain."""
     report = with_target(lab, endpoint="127.1").doctor(new_thing().name)
     assert wrong_one(report).name == "CA and endpoint"
     assert "does not name 127.1" in wrong_one(report).found
 
 
 def test_a_refusal_by_the_broker_alone_is_explained(lab: Lab, new_thing: Make) -> None:
-    """No policy is against a client id that begins with $, but AWS is."""
+    """No policy denies a client id that begins with $, but AWS rejects it."""
     thing = new_thing()
     report = lab.doctor(thing.name, client_id="$mine")
     assert wrong_one(report).name == "connection"

@@ -1,6 +1,6 @@
-"""The lab: what it offers under the names that notebooks use, and that it is always the same cloud.
+"""The lab: the names that notebooks use, always on the same cloud.
 
-No setting of AWS's own clients (environment, profile, proxy) leads them anywhere else.
+No setting of AWS's own clients (environment, profile, proxy) redirects them.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def test_an_empty_event_log_has_the_same_columns(lab: Lab) -> None:
 
 
 def test_reset_empties_the_account_and_leaves_the_rest(home: Path) -> None:
-    # Not on the usual port, which another cloud may take while this one restarts.
+    # Not on the usual port, which another cloud could take while this one restarts.
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     assert repr(lab.why()) == "Nothing was refused."
@@ -293,7 +293,7 @@ def test_a_call_to_a_stopped_cloud_says_what_to_do(home: Path) -> None:
     used.list_things()
     supervisor.stop(home)
     for call in (used.list_things, unused.get_caller_identity):
-        # Still what a program that knows boto3 expects.
+        # Programs that use boto3 expect this class.
         with pytest.raises(EndpointConnectionError) as gone:
             call()
         assert str(gone.value) == (

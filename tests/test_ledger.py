@@ -1,7 +1,7 @@
-"""The ledger: whatever makes something through the lab is on record, and nobody else's is.
+"""The ledger: it records resources that are created through the lab, and no others.
 
-Everything is done by plain boto3 and by devices, against a local cloud. What others make is made
-by a boto3 client that knows nothing of the lab.
+Plain boto3 and devices create them on a local cloud. The resources of others come from a boto3
+client that the lab does not observe.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def others(lab: Lab, service: str) -> Any:
-    """Return a client of the account that the lab does not know of."""
+    """Return a client of the account that the lab does not observe."""
     keys = lab.session.get_credentials()
     assert keys is not None
     return boto3.client(  # type: ignore[call-overload]
@@ -77,7 +77,7 @@ def test_calls_that_create_and_delete_are_recorded(own_lab: Lab, iot: Any, data:
     iot.create_thing_group(thingGroupName="recorded-group")
     answer = iot.create_keys_and_certificate(setAsActive=True)
     number, arn = answer["certificateId"], answer["certificateArn"]
-    plain = iot.create_keys_and_certificate()["certificateId"]  # a request without any member
+    plain = iot.create_keys_and_certificate()["certificateId"]  # a request without members
     iot.create_policy(policyName="recorded-policy", policyDocument=POLICY_TEXT)
     iot.create_policy_version(policyName="recorded-policy", policyDocument=POLICY_TEXT)
     iot.attach_thing_principal(thingName="recorded", principal=arn)
@@ -106,7 +106,7 @@ def test_calls_that_create_and_delete_are_recorded(own_lab: Lab, iot: Any, data:
     assert Resource(ResourceKind.SHADOW, ("recorded", "n")) in table
     assert (
         Resource(ResourceKind.POLICY_VERSION, ("recorded-policy", "2")) not in table
-    )  # goes with its policy
+    )  # deleted with its policy
     assert own_lab.ledger.resources() == table
 
     data.publish(topic="recorded/topic", retain=True, payload=b"")
@@ -197,7 +197,7 @@ def test_existing_resources_are_foreign_although_the_call_succeeds(
     assert not has(ResourceKind.POLICY_TARGET, "their-policy", arn)
     assert not has(ResourceKind.GROUP_MEMBER, "their-group", "theirs")
 
-    # An attachment that this lab makes is this lab's, whosever the ends are.
+    # An attachment that this lab creates is its own, whoever owns the ends.
     theirs.detach_policy(policyName="their-policy", target=arn)
     iot.attach_policy(policyName="their-policy", target=arn)
     assert has(ResourceKind.POLICY_TARGET, "their-policy", arn)
@@ -221,7 +221,7 @@ def test_a_shadow_of_others_is_foreign(own_lab: Lab, iot: Any, data: Any) -> Non
 
 @pytest.fixture(scope="module")
 def client(own_lab: Lab) -> str:
-    """A Thing that may do everything."""
+    """Return a Thing that is allowed everything."""
     own_lab.catch_up("05-mqtt")
     return "TestClient"
 
@@ -276,7 +276,7 @@ def test_messages_are_counted_as_in_the_event_log(own_lab: Lab, client: str) -> 
     subscribed = log[(log["client_id"] == "counted") & (log["kind"] == "subscribe")]
     assert (len(subscribed), len(sent), len(got)) == (2 + 2 + 1 + 1, 3 + 3, 3 + 3)
     extra = 2 + 2  # the large message, in and out
-    acknowledged = len(got) - 1  # not what came at QoS 0
+    acknowledged = len(got) - 1  # without those received at QoS 0
     assert use.messages - before.messages == (
         1 + len(subscribed) + len(sent) + len(got) + acknowledged + extra
     )
@@ -297,7 +297,7 @@ def test_only_billed_calls_are_counted(own_lab: Lab, iot: Any, data: Any) -> Non
     assert used(data.publish, topic="a/b", payload=b"x" * 6000) == Usage(messages=2)
     large = json.dumps({"state": {"reported": {"a": "x" * 3000}}})
     before = own_lab.ledger.has(ResourceKind.THING, "Test2")
-    assert before  # so no question is asked of its shadow first
+    assert before  # so its shadow is not looked up first
     assert used(data.update_thing_shadow, thingName="Test2", payload=large) == Usage(operations=4)
     assert used(data.get_thing_shadow, thingName="Test2") == Usage(operations=4)
 
@@ -415,7 +415,7 @@ def test_new_entries_are_applied_incrementally() -> None:
     for end in range(len(rows) + 1):
         assert list(inventory.after(rows[:end])) == there(rows[:end])
     assert Resource(ResourceKind.THING, ("t",)) in inventory
-    assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter one is another one
+    assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter file is another file
 
 
 def test_an_invalid_call_fails_with_its_own_error(lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""The ledger's file: nothing that was added is lost, and what a crash leaves harms nothing."""
+"""The ledger's file: no entry is lost, and a line cut short by a crash does no harm."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_line_cut_short_at_any_place_is_skipped(file: Path, cut: int) -> None:
     assert numbers(file) == [1]
     LedgerFile(file).add({"n": 3})
     found = numbers(file)
-    # The line may have been whole but for its end.
+    # Only the line's end may have been missing.
     assert found == ([1, 2, 3] if cut == 1 else [1, 3])
 
 

@@ -1,7 +1,7 @@
-"""Taking down: in AWS's order, all of what the lab has made and nothing else, whatever fails.
+"""Teardown: everything that the lab created and nothing else, in AWS's order, whatever fails.
 
-On a local cloud, which guards deletion as AWS does. What others have in the account is looked at
-before and after by a client that the lab does not know of.
+It runs on a local cloud, which restricts deletion like AWS. A client that the lab does not observe
+compares the resources of others before and after.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def everything(lab: Lab) -> dict[str, Any]:
 
 
 def make_much(lab: Lab) -> None:
-    """Make one of everything that a lab can make and take down without waiting."""
+    """Create one of each resource that a lab can take down without waiting."""
     iot, data = lab.client("iot"), lab.client("iot-data")
     iot.create_thing(thingName="mine")
     iot.create_thing_group(thingGroupName="outer")
@@ -165,7 +165,7 @@ def test_resources_of_others_are_not_touched(own_lab: Lab, theirs: Any) -> None:
     before = everything(own_lab)
 
     iot = own_lab.client("iot")
-    iot.create_thing(thingName="theirs")  # says yes, and makes nothing
+    iot.create_thing(thingName="theirs")  # succeeds without creating anything
     iot.create_thing_group(thingGroupName="their-group")
     make_much(own_lab)
     mine = iot.list_thing_principals(thingName="mine")["principals"][0]
@@ -183,7 +183,7 @@ def test_resources_of_others_are_not_touched(own_lab: Lab, theirs: Any) -> None:
 
 
 def test_resources_that_others_use_stay_and_are_named(own_lab: Lab, theirs: Any) -> None:
-    """Their certificate has this lab's policy, and is on this lab's Thing: they attached both."""
+    """They attached this lab's policy to their certificate, and that to this lab's Thing."""
     make_much(own_lab)
     arn = theirs.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     number = arn.rpartition("/")[2]
@@ -200,7 +200,7 @@ def test_resources_that_others_use_stay_and_are_named(own_lab: Lab, theirs: Any)
     assert now["certificates"][arn] == "ACTIVE"
     assert now["targets"]["mine"] == {arn}
     assert now["principals"]["mine"] == {arn}
-    assert now["shadows"]["mine"] == ["named"]  # goes with its Thing
+    assert now["shadows"]["mine"] == ["named"]  # deleted with its Thing
 
     theirs.detach_policy(policyName="mine", target=arn)
     theirs.detach_thing_principal(thingName="mine", principal=arn)
@@ -296,13 +296,13 @@ def test_older_entries_without_an_identity_count_by_name(own_lab: Lab) -> None:
 
 
 class Fault:
-    """Lets some calls through and fails the next, before it is sent or after it was answered."""
+    """Passes some calls and fails the next one, before it is sent or after its response."""
 
     def __init__(self, lab: Lab, calls: int, when: str) -> None:
         self._events = lab.session.events
         self._left = calls
         self._name = {"before": "before-send", "after": "response-received"}[when]
-        # Clients take a copy of the session's events; those that the ledger has keep theirs.
+        # A client copies the events of its session, so the ledger's clients keep theirs.
         self._clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data")]
 
     def _fail(self, **_: Any) -> None:
@@ -321,8 +321,8 @@ class Fault:
 
 
 def calls_before_the_first_change(lab: Lab) -> int:
-    """Return how many questions the plan asks, which is what a dry run asks."""
-    lab.ledger.tear_down(dry_run=True)  # finds out what went unnoticed, for which it asks more
+    """Return the number of calls for a plan, which is that of a dry run."""
+    lab.ledger.tear_down(dry_run=True)  # finds unnoticed changes, which takes more calls
     counted = 0
 
     def count(**_: Any) -> None:
@@ -342,9 +342,9 @@ def calls_before_the_first_change(lab: Lab) -> int:
 def test_a_teardown_continues_after_a_failure_at_each_step(
     when: str, calls: int, own_lab: Lab
 ) -> None:
-    """A call that is not sent, at each step but the first; one whose answer is lost, at each.
+    """A call that is not sent, at each step except the first; a lost response, at each step.
 
-    Each time one step gets done, so all of them fail once.
+    Each run completes one step, so each step fails once.
     """
     before = everything(own_lab)
     make_much(own_lab)

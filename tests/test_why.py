@@ -176,7 +176,7 @@ def test_a_certificate_that_is_not_registered(lab: Lab, new_thing: Callable[...,
 
 
 def shake_hands(lab: Lab, certificate: Path | None = None, key: Path | None = None) -> None:
-    """Try to get in by TLS, and wait until the cloud has closed the line."""
+    """Try to connect by TLS, and wait until the cloud has closed the connection."""
     context = ssl.create_default_context(cafile=str(lab.ca_file))
     if certificate is not None:
         context.load_cert_chain(certificate, key)
@@ -312,7 +312,7 @@ def test_the_page_escapes_what_comes_from_outside(lab: Lab, new_thing: Callable[
     assert "&lt;img src=x" in page
     assert thing.certificate_id in page
     assert "ACTIVE" in page
-    # Nothing in it differs from run to run but the certificate's id, which nbval knows.
+    # Only the certificate's id differs between runs, and nbval ignores it.
     assert not re.search(r"\d\d:\d\d", page)
     assert page == lab.why(thing.name)._repr_html_()
 
