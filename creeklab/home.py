@@ -13,7 +13,7 @@ import platformdirs
 
 
 def home_folder() -> Path:
-    """Return the home folder, which may not exist yet; in a workshop, the workshop's folder in it."""
+    """Return the home folder, which may not exist yet; in a workshop, the one for it."""
     base = base_folder()
     workshop = workshop_folder(base)
     return workshop if (workshop / "cloud" / "joined.json").exists() else base
@@ -46,7 +46,7 @@ def refuse_git_work_tree(folder: Path) -> None:
         if (parent / ".git").exists():
             tree = parent if folder.is_absolute() else os.path.relpath(parent)
             raise ValueError(
-                f"Nothing was saved: {folder} is in the git work tree {tree}. Sooner or later, keys "
-                "in a repository are published, and anyone who finds one can act as your Thing. "
+                f"Nothing was saved: {folder} is in the git work tree {tree}. Sooner or later, "
+                "keys in a repository are published, and whoever finds one can act as your Thing. "
                 "Set CREEKLAB_HOME to a folder outside the work tree and open the lab again."
             )

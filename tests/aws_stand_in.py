@@ -1,8 +1,7 @@
-"""AWS for tests, which may not leave this machine: a local cloud that looks like AWS from outside.
+"""A stand-in for AWS: a local cloud that looks like AWS from outside, without leaving this machine.
 
-It is reached as AWS is, by boto3's own settings: credentials, region and endpoint address from the
-environment. What differs from AWS is put in place here: which certificate devices trust, and the
-ports.
+Clients reach it through boto3's own settings: credentials, region and endpoint address from the
+environment. Two settings differ from AWS: the certificate that devices trust, and the ports.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ SETTINGS = (
 
 @contextmanager
 def no_aws_settings() -> Iterator[pytest.MonkeyPatch]:
-    """Take away whatever AWS settings this machine has; the patch may put others in place."""
+    """Remove this machine's AWS settings; the patch can set others."""
     with pytest.MonkeyPatch.context() as patch:
         for name in SETTINGS:
             patch.delenv(name, raising=False)
@@ -46,7 +45,7 @@ def no_aws_settings() -> Iterator[pytest.MonkeyPatch]:
 
 @contextmanager
 def stand_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
-    """Run a cloud in `folder` that is AWS for everybody in this process."""
+    """Run a cloud in `folder` that stands in for AWS in this process."""
     running = supervisor.start_or_attach(folder)
     account = load_account(folder / "cloud")
     try:

@@ -1,12 +1,12 @@
-"""TLS sockets that are closed when their connection is cut off at the wrong moment.
+"""Close TLS sockets whose connection is reset at the wrong moment.
 
-A client may connect to a cloud that dies before it has accepted: the kernel has, and then resets
-the connection. Python's `ssl` finds that out between connecting and the handshake, with a look at
-what has come (``recv`` in `SSLSocket._create`); that look raises, and the socket, which only the
-exception's traceback knows, stays open until the garbage collector warns of it. Every client that
-wraps a socket has this, boto3's urllib3 among them.
+A cloud that is killed may have connections that the kernel accepted and it did not. The kernel
+resets them. Python's `ssl` notices between connect and handshake, when it looks for received data
+(``recv`` in `SSLSocket._create`). That call raises, and the socket, which only the traceback refers
+to, stays open until the garbage collector warns of it. Every client that wraps a socket is
+affected, including boto3's urllib3.
 
-A connection that was reset is over, so here it is closed as soon as a look at it says so.
+A reset connection is over, so these sockets close as soon as they notice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import ssl
 
 
 class ClosedWhenReset(ssl.SSLSocket):
-    """A TLS socket that closes itself when it is told that its connection was reset."""
+    """A TLS socket that closes itself when its connection is reset."""
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         try:
@@ -26,5 +26,5 @@ class ClosedWhenReset(ssl.SSLSocket):
 
 
 def close_what_is_reset() -> None:
-    """Have every TLS context of this process make such sockets."""
+    """Make every TLS context of this process create such sockets."""
     ssl.SSLContext.sslsocket_class = ClosedWhenReset

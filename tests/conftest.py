@@ -1,4 +1,4 @@
-"""A cloud for the tests, run as users run it: a process of its own in a home folder of its own."""
+"""Fixtures: a cloud as users run it, in a process and a home folder of its own, and its Things."""
 
 import itertools
 import json
@@ -17,18 +17,18 @@ from tests.closing import close_what_is_reset
 
 counter = itertools.count(1)
 
-# How long an example takes depends on what else the machine does; no test asserts that.
+# The time for an example depends on the load of the machine, so no test asserts it.
 hypothesis.settings.register_profile("no deadline", deadline=None)
 hypothesis.settings.load_profile("no deadline")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     close_what_is_reset()
-    config.addinivalue_line("markers", "live: on AWS itself, with -m live and an account only")
+    config.addinivalue_line("markers", "live: runs on AWS itself; needs -m live and an AWS account")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs an AWS account, unless it is asked for by ``-m live``."""
+    """Deselect tests that need an AWS account, unless ``-m live`` selects them."""
     if "live" not in config.option.markexpr:
         live = [item for item in items if item.get_closest_marker("live")]
         items[:] = [item for item in items if item not in live]
@@ -57,7 +57,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class NewThing:
-    """A Thing made for one test: name, certificate, files, and the ARN prefix of its account."""
+    """A Thing for one test: name, certificate, files, and the ARN prefix of its account."""
 
     name: str
     certificate_arn: str
@@ -72,9 +72,9 @@ ALLOW_ALL = [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]
 
 @pytest.fixture
 def new_thing(lab: Lab) -> Callable[..., NewThing]:
-    """Make a Thing with an active certificate and a policy of these statements.
+    """Return a function that creates a Thing with an active certificate and a policy.
 
-    In the statements ``ARN`` stands for the account's prefix, ``THING`` for the Thing's name.
+    In its statements, ``ARN`` is the prefix of the account, and ``THING`` the Thing's name.
     """
 
     def make(statements: list[dict[str, Any]] | None = None) -> NewThing:

@@ -49,7 +49,7 @@ def form(path: Path) -> None:
 def normalise(notebook: Any) -> None:
     """Make it what JupyterLab would write, so that opening it changes nothing."""
     keep_static_forms(notebook)
-    # The Python that happened to run it is of no interest to a reader; see creeklab/cli/contents_manager.py.
+    # Readers do not care which Python ran it; see creeklab/cli/contents_manager.py.
     notebook.metadata.language_info = dict(STORED)
     for cell in notebook.cells:
         if cell.metadata.get("jupyter", {}).get("outputs_hidden"):

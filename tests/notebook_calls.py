@@ -1,4 +1,4 @@
-"""Run a notebook's code cells in this process and write down every call that it makes to AWS."""
+"""Run a notebook's code cells in this process, and record every call to AWS."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 @dataclass
 class Call:
-    """One call of an operation, and what came of it.
+    """One call of an operation, and its result.
 
     Attributes
     ----------
     answer
-        As boto3 gives it, without ``ResponseMetadata``; a body that streams as bytes.
+        The response from boto3, without ``ResponseMetadata``; a body that streams as bytes.
     error
-        Code of the error; None if the call went well.
+        Code of the error; None if the call succeeded.
     """
 
     service: str
@@ -41,7 +41,7 @@ class Call:
 
 
 class Recorder:
-    """Writes down the calls of every session that is opened meanwhile."""
+    """Records the calls of every session that is opened meanwhile."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -52,7 +52,7 @@ class Recorder:
 
         def session() -> Any:
             found = opened()
-            # Last, so that what the lab adds to a call is in it too.
+            # Last, so that the record includes what the lab adds to a call.
             found.events.register_last("before-parameter-build", self._asked, "recorder-asked")
             found.events.register_last("after-call", self._answered, "recorder-answered")
             return found

@@ -1,7 +1,7 @@
-"""A lab on AWS, as far as that can be proved without AWS.
+"""A lab on AWS, as far as it can be tested without AWS.
 
-What an account is asked is asked of moto, an implementation of AWS's services that has nothing to
-do with this one. Where a device has to connect, a local cloud stands in for AWS.
+Calls go to moto, an independent implementation of AWS's services. Where a device has to connect, a
+local cloud stands in for AWS.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def test_region_and_credentials_come_from_where_boto3_finds_them(
         (["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"], "no AWS credentials"),
     ],
 )
-def test_what_is_missing_is_said_with_what_to_do(
+def test_missing_settings_are_named_with_their_fix(
     without: list[str], says: str, moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in without:
@@ -146,7 +146,7 @@ def test_what_is_missing_is_said_with_what_to_do(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_profile_that_there_is_not(moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_profile(moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
     moto.setenv("AWS_PROFILE", "nonesuch")
     with pytest.raises(AwsError, match=r"nonesuch.*AWS_PROFILE"):
         open_lab("aws", home=tmp_path)
@@ -155,7 +155,7 @@ def test_a_profile_that_there_is_not(moto: pytest.MonkeyPatch, tmp_path: Path) -
 def test_aws_that_cannot_be_reached(moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
     moto.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     moto.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(AwsError, match="cannot be reached"):
+    with pytest.raises(AwsError, match="Cannot call AWS"):
         open_lab("aws", home=tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_aws_that_cannot_be_reached(moto: pytest.MonkeyPatch, tmp_path: Path) ->
         ("arn:aws:sts::123456789012:assumed-role/root/me", False),
     ],
 )
-def test_the_root_user_is_refused_with_the_reason(
+def test_the_root_user_is_refused_with_a_reason(
     arn: str, refused: bool, moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Sts:
@@ -184,7 +184,7 @@ def test_the_root_user_is_refused_with_the_reason(
     if not refused:
         assert open_lab("aws", home=tmp_path).target == "aws"
         return
-    with pytest.raises(AwsError, match=r"root user.*Make an IAM user"):
+    with pytest.raises(AwsError, match=r"root user.*Create an IAM user"):
         open_lab("aws", home=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -195,7 +195,7 @@ def test_a_home_in_a_git_work_tree_is_refused(moto: pytest.MonkeyPatch, tmp_path
         open_lab("aws", home=tmp_path / "home")
 
 
-# --- nothing costs before somebody has agreed -----------------------------------------------------
+# --- nothing costs money before the user accepts costs --------------------------------------------
 
 
 def never_asked(_: str) -> str:
@@ -204,7 +204,7 @@ def never_asked(_: str) -> str:
 
 @pytest.fixture
 def typed(moto: pytest.MonkeyPatch) -> Callable[[str | type[Exception]], list[str]]:
-    """Answer the next questions so; return those that were asked."""
+    """Answer the next prompts like this; return the prompts."""
 
     def answer(text: str | type[Exception]) -> list[str]:
         asked: list[str] = []
@@ -221,7 +221,7 @@ def typed(moto: pytest.MonkeyPatch) -> Callable[[str | type[Exception]], list[st
     return answer
 
 
-def test_it_asks_once_before_the_first_thing_that_costs(
+def test_it_asks_once_before_the_first_billed_call(
     typed: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = typed("Yes")
@@ -271,7 +271,9 @@ def test_a_connection_costs_too(typed: Callable[..., list[str]], tmp_path: Path)
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
-def test_a_program_agrees_beforehand(how: str, moto: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_program_accepts_costs_in_advance(
+    how: str, moto: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     moto.setattr("builtins.input", never_asked)
     if how == "environment":
         moto.setenv("CREEKLAB_ACCEPT_COSTS", "yes")
@@ -279,7 +281,7 @@ def test_a_program_agrees_beforehand(how: str, moto: pytest.MonkeyPatch, tmp_pat
     lab.client("iot").list_things()
 
 
-def test_each_account_and_region_is_agreed_to_by_itself(
+def test_consent_is_given_for_each_account_and_region(
     moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     open_lab("aws", home=tmp_path, accept_costs=True)
@@ -296,7 +298,7 @@ def test_each_account_and_region_is_agreed_to_by_itself(
 def test_port_alpn_ca_and_host_of_the_connection(
     port: int, alpn: list[str] | None, moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What the SDK is about to open: looked at where it hands over to its C part."""
+    """Check the connection that the SDK is about to open, where it calls its C part."""
     seen: dict[str, Any] = {}
 
     class Caught(Exception):
@@ -361,7 +363,7 @@ def aws_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def outsider(lab: Lab) -> Any:
-    """Return a client of the account that is not the lab's."""
+    """Return a client of the account that the lab does not observe."""
     return boto3.Session(region_name=lab.region).client("iot")
 
 
@@ -392,7 +394,7 @@ def test_the_account_itself_connects_with_the_credentials_of_the_session(aws_lab
     assert aws_lab.ledger.cost().usage.messages == before + 5
 
 
-def test_what_takes_tags_is_tagged(aws_lab: Lab) -> None:
+def test_resources_are_tagged(aws_lab: Lab) -> None:
     iot = aws_lab.client("iot")
     mine = [{"Key": "season", "Value": "spring"}]
     arns = [
@@ -407,7 +409,7 @@ def test_what_takes_tags_is_tagged(aws_lab: Lab) -> None:
     assert mine == [{"Key": "season", "Value": "spring"}]
 
 
-def test_what_only_the_local_cloud_can_do_says_what_to_use_instead(aws_lab: Lab) -> None:
+def test_local_features_name_an_alternative(aws_lab: Lab) -> None:
     for ask in (aws_lab.events, aws_lab.metrics):
         with pytest.raises(NotSupportedOnAws, match="CloudWatch"):
             ask()
@@ -415,7 +417,7 @@ def test_what_only_the_local_cloud_can_do_says_what_to_use_instead(aws_lab: Lab)
         aws_lab.reset()
 
 
-def test_why_asks_about_what_the_labs_own_devices_were_refused_last(aws_lab: Lab) -> None:
+def test_why_explains_the_last_refusal_to_a_device_of_this_lab(aws_lab: Lab) -> None:
     again = open_lab("aws", home=aws_lab.home)
     assert again.why().summary == "Nothing was refused."
     allow = {"Effect": "Allow", "Action": "iot:*", "Resource": "ARN:client/THING"}
@@ -437,17 +439,19 @@ def test_why_asks_about_what_the_labs_own_devices_were_refused_last(aws_lab: Lab
     assert "client/somebody" in repr(again.why())
 
 
-def test_the_doctor_looks_at_a_device_on_aws(aws_lab: Lab) -> None:
+def test_the_doctor_checks_a_device_on_aws(aws_lab: Lab) -> None:
     thing = make_thing(aws_lab)
     assert aws_lab.doctor(thing.name, publish=["a/b"]).ok
 
 
-def test_catch_up_works_on_what_this_lab_made_and_on_nothing_else(aws_lab: Lab) -> None:
+def test_catch_up_changes_only_resources_of_this_lab(aws_lab: Lab) -> None:
     iot = outsider(aws_lab)
     for notebook in ("04-policy", "08-creek-sensor", "03-thing-and-certificate"):
         assert aws_lab.catch_up(notebook)
     theirs = iot.create_thing(thingName="Test2")["thingId"]
-    with pytest.raises(RuntimeError, match=r"Thing 'Test2' in your AWS account .* left alone"):
+    with pytest.raises(
+        RuntimeError, match="this lab did not create the Thing 'Test2' in your AWS account"
+    ):
         aws_lab.catch_up("03-thing-and-certificate")
     assert iot.describe_thing(thingName="Test2")["thingId"] == theirs
     iot.delete_thing(thingName="Test2")
@@ -458,12 +462,12 @@ def test_catch_up_works_on_what_this_lab_made_and_on_nothing_else(aws_lab: Lab) 
     iot.delete_policy(policyName="OwnTopicPolicy")
 
 
-def test_catch_up_takes_no_certificate_of_others_off_a_thing(aws_lab: Lab) -> None:
+def test_catch_up_detaches_no_certificate_of_others(aws_lab: Lab) -> None:
     iot = outsider(aws_lab)
     aws_lab.catch_up("05-mqtt")
     arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     iot.attach_thing_principal(thingName="Test2", principal=arn)
-    assert aws_lab.catch_up("05-mqtt")  # it is in nobody's way
+    assert aws_lab.catch_up("05-mqtt")  # it does no harm
     before = iot.list_thing_principals(thingName="Test2")["principals"]
     assert arn in before
     number = arn.rpartition("/")[2]
@@ -478,13 +482,15 @@ def test_catch_up_takes_no_certificate_of_others_off_a_thing(aws_lab: Lab) -> No
     aws_lab.catch_up("04")
     aws_lab.client("iot").attach_thing_principal(thingName="Test2", principal=mine)
     aws_lab.catch_up("05")
-    assert mine not in iot.list_thing_principals(thingName="Test2")["principals"]  # a second one
+    assert (
+        mine not in iot.list_thing_principals(thingName="Test2")["principals"]
+    )  # a second certificate
 
 
 REGIONS = ("us-east-1", "eu-west-1")
 
 
-def test_what_was_made_in_one_region_is_not_taken_down_from_another(
+def test_a_region_takes_down_only_its_own_resources(
     moto: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     labs = []
@@ -495,7 +501,7 @@ def test_what_was_made_in_one_region_is_not_taken_down_from_another(
     for lab in labs:
         lab.client("iot").create_thing(thingName="Test2")
     here.client("iot").create_thing(thingName="gauge-1")
-    # A call to another region than the lab's is not the lab's.
+    # A call to another region is not this lab's.
     here.session.client("iot", region_name=REGIONS[1]).create_thing(thingName="gauge-2")
 
     assert [one.names for one in here.ledger.resources()] == [("Test2",), ("gauge-1",)]
@@ -510,10 +516,10 @@ def test_what_was_made_in_one_region_is_not_taken_down_from_another(
 
 @pytest.mark.parametrize("shadow", [{}, {"shadowName": "settings"}])
 def test_catch_up_deletes_no_shadow_of_others(aws_lab: Lab, shadow: dict[str, str]) -> None:
-    """A shadow needs no Thing in the registry."""
+    """A shadow can exist without a Thing in the registry."""
     data = boto3.Session(region_name=aws_lab.region).client("iot-data")
     data.update_thing_shadow(thingName="gauge-1", payload='{"state": {}}', **shadow)
-    with pytest.raises(RuntimeError, match=r"The shadow .*of 'gauge-1' in your AWS account"):
+    with pytest.raises(RuntimeError, match=r"the shadow .*of 'gauge-1' in your AWS account"):
         aws_lab.catch_up("03")
     assert data.get_thing_shadow(thingName="gauge-1", **shadow)
     data.delete_thing_shadow(thingName="gauge-1", **shadow)
@@ -530,7 +536,7 @@ def test_catch_up_deletes_the_shadow_that_outlived_a_thing_of_this_lab(aws_lab: 
         data.get_thing_shadow(thingName="gauge-2")
 
 
-def test_catch_up_leaves_a_name_that_is_somebody_elses_by_now(aws_lab: Lab) -> None:
+def test_catch_up_keeps_a_thing_that_others_re_created(aws_lab: Lab) -> None:
     iot = outsider(aws_lab)
     aws_lab.catch_up("05")
     for principal in iot.list_thing_principals(thingName="Test2")["principals"]:
@@ -538,15 +544,15 @@ def test_catch_up_leaves_a_name_that_is_somebody_elses_by_now(aws_lab: Lab) -> N
     iot.delete_thing(thingName="Test2")
     theirs = iot.create_thing(thingName="Test2")["thingId"]
     for notebook in ("03", "05"):
-        with pytest.raises(RuntimeError, match="The Thing 'Test2' in your AWS account"):
+        with pytest.raises(RuntimeError, match="the Thing 'Test2' in your AWS account"):
             aws_lab.catch_up(notebook)
     assert iot.describe_thing(thingName="Test2")["thingId"] == theirs
     iot.delete_thing(thingName="Test2")
-    assert aws_lab.catch_up("05")  # made anew, and this lab's
+    assert aws_lab.catch_up("05")  # re-created by this lab
     assert aws_lab.catch_up("03")
 
 
-def test_catch_up_takes_no_policy_off_a_certificate_of_others(aws_lab: Lab) -> None:
+def test_catch_up_detaches_no_policy_from_a_certificate_of_others(aws_lab: Lab) -> None:
     iot = outsider(aws_lab)
     aws_lab.catch_up("05")
     arn = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
@@ -559,7 +565,7 @@ def test_catch_up_takes_no_policy_off_a_certificate_of_others(aws_lab: Lab) -> N
     iot.detach_policy(policyName="Test2Policy", target=arn)
     assert aws_lab.catch_up("04")
     aws_lab.client("iot").create_policy(policyName="HashPolicy", policyDocument=POLICY_TEXT)
-    aws_lab.client("iot").attach_policy(policyName="HashPolicy", target=arn)  # the lab did it
+    aws_lab.client("iot").attach_policy(policyName="HashPolicy", target=arn)  # by the lab itself
     assert aws_lab.catch_up("04")
 
 
@@ -585,7 +591,7 @@ def test_catch_up_keeps_the_key_of_a_certificate_that_it_does_not_delete(aws_lab
         ("DeleteCertificate", "DeleteConflictException", "certificate "),
     ],
 )
-def test_catch_up_explains_that_aws_wants_some_minutes_after_a_detachment(
+def test_catch_up_explains_the_delay_after_a_detachment(
     aws_lab: Lab, operation: str, code: str, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws_lab.catch_up("05")
@@ -602,12 +608,12 @@ def test_catch_up_explains_that_aws_wants_some_minutes_after_a_detachment(
 
     with monkeypatch.context() as patch:
         patch.setattr(aws_lab, "client", refusing)
-        with pytest.raises(RuntimeError, match=f"AWS does not delete {what}.*some minutes"):
+        with pytest.raises(RuntimeError, match=f"AWS does not delete {what}.*a few minutes"):
             aws_lab.catch_up("03")
-    assert aws_lab.catch_up("03")  # goes on from there
+    assert aws_lab.catch_up("03")  # continues from there
 
 
-def test_cleaning_up_leaves_what_others_have(aws_lab: Lab) -> None:
+def test_a_teardown_keeps_resources_of_others(aws_lab: Lab) -> None:
     iot = outsider(aws_lab)
     iot.create_thing(thingName="theirs")
     aws_lab.catch_up("05-mqtt")
@@ -625,12 +631,12 @@ def test_wrong_credentials_are_explained(
     tmp_path: Path, aws_lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-key")
-    with pytest.raises(AwsError, match=r"AWS does not accept this \(\w+: .*clock"):
+    with pytest.raises(AwsError, match=r"AWS rejected a call \(\w+: .*clock"):
         open_aws(tmp_path)
 
 
-def test_no_setting_of_aws_leads_the_local_lab_astray(aws_lab: Lab, home: Path) -> None:
-    """The stand-in's settings are in the environment; this lab does not look."""
+def test_the_local_lab_ignores_aws_settings(aws_lab: Lab, home: Path) -> None:
+    """The stand-in's settings are in the environment; this lab ignores them."""
     local = open_lab("local", home=home)
     assert local.target == "local"
     assert local.ca_file == supervisor.ca_path(home)

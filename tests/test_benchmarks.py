@@ -1,4 +1,4 @@
-"""The benchmarks print figures, and nobody asserts those; but the command has to work."""
+"""The benchmarks print figures that no test asserts, but the command must work."""
 
 import contextlib
 import subprocess

@@ -1,6 +1,6 @@
-"""The commands of a fresh machine, in small clones that hold the real bootstrap and no network.
+"""The commands on a fresh machine, in small clones with the real bootstrap and no network.
 
-A clone here asks for one package, whose wheel lies in a folder, and gets a ``uv`` that notes how it
+A clone here requires one package, whose wheel is in a folder, and gets a ``uv`` that records how it
 was called and leaves the work to pip.
 """
 
@@ -20,6 +20,7 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
+import venv
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,7 +33,7 @@ from creeklab import bootstrap
 from creeklab.bootstrap import REPOSITORY_ROOT, Environment, SetupError
 from creeklab.cli import jupyterlab, main
 
-SECONDS = 120.0  # for any wait; nothing here takes a tenth of it
+SECONDS = 120.0  # upper bound for any wait; nothing here takes a tenth of it
 
 FAKE_UV = """
 import json, os, pathlib, subprocess, sys
@@ -64,7 +65,7 @@ def main():
 
 
 def add_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> str:
-    """Write a wheel; return the line that pins it."""
+    """Write a wheel; return its line in a lock file."""
     info = f"{name}-{version}.dist-info"
     files = {f"{name}/{file}": text for file, text in files.items()} | {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
@@ -84,7 +85,7 @@ def add_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> s
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone as git leaves it, its package index beside it."""
+    """Return a fresh clone, with its package index beside it."""
     clone = tmp_path_factory.mktemp("fresh") / "a clöne"
     wheels = clone / "wheels"
     wheels.mkdir(parents=True)
@@ -111,7 +112,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def started(fresh: Path) -> tuple[Path, str]:
-    """A clone after its first command, and what that command printed."""
+    """Return a clone after its first command, and the output of that command."""
     clone = fresh.parent / "started"
     shutil.copytree(fresh, clone)
     return clone, run(clone, "lab")
@@ -119,7 +120,7 @@ def started(fresh: Path) -> tuple[Path, str]:
 
 @pytest.fixture(scope="module")
 def quick_ensurepip(started: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An ``ensurepip`` that shares the pip which the real one made, for what is made after."""
+    """Return an ``ensurepip`` that reuses the pip of the first environment."""
     shared = tmp_path_factory.mktemp("pip")
     made = Path(in_venv(started[0], "import pip; print(pip.__path__[0])"))
     shutil.copytree(made, shared / "pip")
@@ -138,7 +139,7 @@ def new_clone(fresh: Path, quick_ensurepip: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def old_clone(started: tuple[Path, str], quick_ensurepip: str, tmp_path: Path) -> Path:
-    """A clone that was used, and moved since."""
+    """Return a used clone that has been moved since."""
     clone = Path(shutil.copytree(started[0], tmp_path / "clone", symlinks=True))
     (clone / "ensurepip.py").write_text(quick_ensurepip)
     return clone
@@ -154,9 +155,11 @@ def variables(clone: Path, **more: str) -> dict[str, str]:
     return {**given, **pip, "UV_NOTES": str(clone / "uv-notes"), **more}
 
 
-def start(clone: Path, *arguments: str, **more: str) -> subprocess.Popen[str]:
+def start(
+    clone: Path, *arguments: str, python: str = sys.executable, **more: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "creeklab", *arguments],
+        [python, "-m", "creeklab", *arguments],
         cwd=clone,
         env=variables(clone, **more),
         stdout=subprocess.PIPE,
@@ -221,14 +224,14 @@ class TestFirstStart:
         compiled = {file.name.partition(".")[0] for file in new_clone.glob("creeklab/**/*.pyc")}
         assert compiled == {file.stem for file in new_clone.glob("creeklab/**/*.py")}
 
-    def test_where_uv_is_not_to_be_had_pip_does_it(self, new_clone: Path) -> None:
+    def test_without_uv_pip_installs(self, new_clone: Path) -> None:
         next((new_clone / "wheels").glob("uv-*")).unlink()
         printed = run(new_clone, "lab")
         assert "No matching distribution found for uv" in printed
         assert "Successfully installed creekstone-1.2" in printed
         assert "carried out in" in printed
 
-    def test_where_uv_fails_pip_does_it(self, new_clone: Path) -> None:
+    def test_if_uv_fails_pip_installs(self, new_clone: Path) -> None:
         printed = run(new_clone, "lab", UV_FAILS="1")
         assert "uv fails" in printed
         assert "Successfully installed creekstone-1.2" in printed
@@ -251,9 +254,13 @@ class TestFirstStart:
         (new_clone / ".venv").touch()
         assert "a file with that name exists" in run(new_clone, "lab", code=1)
 
-    def test_not_a_clone(self, new_clone: Path) -> None:
+    def test_not_a_clone(self, new_clone: Path, tmp_path: Path) -> None:
         (new_clone / "requirements.lock").unlink()
-        assert "it is not a clone of creeklab" in run(new_clone, "lab", code=1)
+        # A Python without packages: in this one, creeklab may be installed.
+        bare = tmp_path / "bare"
+        venv.create(bare, with_pip=False)
+        python = bare / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        assert "it is not a clone of creeklab" in run(new_clone, "lab", code=1, python=str(python))
 
 
 class TestLaterStarts:
@@ -291,7 +298,7 @@ class TestLaterStarts:
         assert in_venv(old_clone, version) == "1.3"
 
     @pytest.mark.parametrize("gone", ["creeklab-stamp.json", "pyvenv.cfg", "bin/python"])
-    def test_an_unusable_venv_is_made_anew(self, old_clone: Path, gone: str) -> None:
+    def test_an_unusable_venv_is_replaced(self, old_clone: Path, gone: str) -> None:
         if gone == "bin/python" and os.name == "nt":
             gone = "Scripts/python.exe"
         (old_clone / ".venv" / gone).unlink()
@@ -311,37 +318,37 @@ class TestLaterStarts:
 @pytest.mark.skipif(os.name == "nt", reason="uses a named pipe, kill -9 and inherited locks")
 class TestTwoTerminals:
     @pytest.fixture
-    def gate(self, tmp_path: Path) -> Iterator[Path]:
-        """A pipe that the fake uv waits at; nobody is left waiting at the end."""
-        gate = tmp_path / "gate"
-        os.mkfifo(gate)
-        yield gate
-        with suppress(OSError):  # nobody waits
-            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+    def pipe(self, tmp_path: Path) -> Iterator[Path]:
+        """Yield a pipe that the fake uv waits for, and release it at the end."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        yield pipe
+        with suppress(OSError):  # nothing waits
+            os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
 
     @pytest.mark.parametrize("kind", ["new_clone", "old_clone"])
     def test_a_killed_install_is_awaited_and_redone(
-        self, request: pytest.FixtureRequest, kind: str, gate: Path
+        self, request: pytest.FixtureRequest, kind: str, pipe: Path
     ) -> None:
         clone: Path = request.getfixturevalue(kind)
-        first = start(clone, "test", UV_WAIT=str(gate))
+        first = start(clone, "test", UV_WAIT=str(pipe))
         read_until(first, "uv waits")
         first.send_signal(signal.SIGKILL)
         second = start(clone, "test")
         read_until(second, "Another creeklab command is preparing .venv")
-        gate.write_text("go on")  # uv, which outlives the first command, installs and ends
+        pipe.write_text("go on")  # uv, which outlives the first command, installs and ends
         printed, _ = second.communicate(timeout=SECONDS)
         first.communicate(timeout=SECONDS)
         assert "1/3 Creating .venv" in printed
         assert steps(printed) == ["1/3", "2/3", "3/3"]
         assert "carried out in" in printed
 
-    def test_the_second_uses_what_the_first_made(self, new_clone: Path, gate: Path) -> None:
-        first = start(new_clone, "lab", UV_WAIT=str(gate))
+    def test_the_second_uses_what_the_first_made(self, new_clone: Path, pipe: Path) -> None:
+        first = start(new_clone, "lab", UV_WAIT=str(pipe))
         read_until(first, "uv waits")
         second = start(new_clone, "lab")
         read_until(second, "Another creeklab command is preparing .venv")
-        gate.write_text("go on")
+        pipe.write_text("go on")
         for process in (first, second):
             printed, _ = process.communicate(timeout=SECONDS)
             assert process.returncode == 0
@@ -393,7 +400,7 @@ class TestCompleteEnvironment:
         assert bootstrap.is_met(requirement) is met
 
     @pytest.mark.parametrize("requirement", ["a<3", "a[b]>=1", "a; python_version < '3'", ""])
-    def test_what_it_cannot_read_it_does_not_guess(self, requirement: str) -> None:
+    def test_an_unsupported_requirement_is_an_error(self, requirement: str) -> None:
         with pytest.raises(ValueError, match="Cannot parse the requirement"):
             bootstrap.is_met(requirement)
 
@@ -632,7 +639,7 @@ TOOLS = ("ruff", "mypy", "lint_imports", "pytest")
 class TestChecks:
     @pytest.fixture
     def tools(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
-        """What was run, had it been run; mypy finds something."""
+        """Return the commands that would run; mypy fails."""
         ran: list[list[str]] = []
 
         def run_python(*arguments: str) -> int:
@@ -643,7 +650,7 @@ class TestChecks:
         monkeypatch.setattr(main, "NOTEBOOKS", tmp_path)
         return ran
 
-    def test_every_step_is_run_and_a_failure_is_not_forgotten(
+    def test_every_step_runs_and_a_failure_is_reported(
         self, tools: list[list[str]], capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main.run_tests(main.parse(["test"])) == 1
@@ -688,7 +695,7 @@ except jupyterlab.JupyterError as error:
 
 
 class TestLab:
-    """The real JupyterLab, beside a cloud that only says when it is stopped."""
+    """The real JupyterLab, beside a cloud that only reports when it is stopped."""
 
     @pytest.fixture
     def command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

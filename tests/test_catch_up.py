@@ -1,7 +1,7 @@
-"""Catching up: whatever a learner did before, each notebook finds the account as it needs it.
+"""Catching up: whatever a learner did before, each notebook finds the account that it needs.
 
-What a notebook needs is asked of the account itself: which Things, files, policies and shadows
-there are, and what the certificates may do.
+The account itself shows the result: its Things, files, policies and shadows, and what the
+certificates are allowed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REPORT = '{"state": {"reported": {"depth": 1.4}}}'
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab of its own: catching up works on names that only the course has."""
+    """Return a lab of its own: catching up changes the names of the course."""
     home = tmp_path_factory.mktemp("course")
     lab = open_lab(home=home)
     lab.client = functools.cache(lab.client)  # type: ignore[method-assign]  # for speed
@@ -42,7 +42,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def empty(lab: Lab) -> None:
-    """Empty the account as `Lab.reset` does, without the second that a new start takes."""
+    """Empty the account like `Lab.reset`, without the second for a restart."""
     iot, data = lab.client("iot"), lab.client("iot-data")
     for thing in [each["thingName"] for each in iot.list_things()["things"]]:
         for principal in iot.list_thing_principals(thingName=thing)["principals"]:
@@ -80,7 +80,7 @@ def certificate(lab: Lab, thing: str) -> str:
 
 
 def may(lab: Lab, thing: str, action: str, resource: str) -> bool:
-    """Tell what AWS would decide for the certificate on disk."""
+    """Return AWS's decision for the certificate on disk."""
     prefix = f"arn:aws:iot:{lab.region}:{lab.account}"
     answer = lab.client("iot").test_authorization(
         principal=certificate(lab, thing),
@@ -102,7 +102,7 @@ def shadows(lab: Lab, thing: str) -> list[str]:
 
 
 def assert_ready(lab: Lab, notebook: str) -> None:
-    """Assert that the account is as the cells of a notebook take for granted."""
+    """Assert that the account is as the cells of a notebook expect."""
     known = policies(lab)
     if notebook == "03":
         things = [each["thingName"] for each in lab.client("iot").list_things()["things"]]
@@ -152,17 +152,17 @@ def assert_ready(lab: Lab, notebook: str) -> None:
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_from_an_empty_account_and_twice_in_a_row(course: Lab, notebook: str) -> None:
     empty(course)
-    said = course.catch_up(notebook)
-    assert said.startswith(("There ", "The Thing 'Test2'", "'Test2' may", "All "))
-    assert said.endswith(".")
+    state = course.catch_up(notebook)
+    assert state.startswith(("The Thing", "'Test2' is allowed", "Everything "))
+    assert state.endswith(".")
     assert_ready(course, notebook)
     before = everything(course)
-    assert course.catch_up(notebook) == said
+    assert course.catch_up(notebook) == state
     assert everything(course) == before
 
 
 def everything(lab: Lab) -> dict[str, Any]:
-    """Return all that catching up might touch, but for the numbers that only count changes."""
+    """Return everything that catching up might change, except version numbers."""
     iot = lab.client("iot")
     things = {
         each["thingName"]: (
@@ -196,15 +196,15 @@ def test_a_notebook_goes_by_number_and_by_file(course: Lab, name: str | int) -> 
 
 
 @pytest.mark.parametrize("name", [0, 1, "00", "1", "01-account"])
-def test_what_needs_nothing(course: Lab, name: str | int) -> None:
-    assert course.catch_up(name) == "This notebook needs nothing."
+def test_notebooks_that_need_no_preparation(course: Lab, name: str | int) -> None:
+    assert course.catch_up(name) == "This notebook needs no preparation."
 
 
 @pytest.mark.parametrize(
     "name", ["", "98", 98, -4, 4.0, None, True, "xx", "policy", "-04", "004", "Test2"]
 )
-def test_a_name_that_is_none_of_the_notebooks(course: Lab, name: Any) -> None:
-    with pytest.raises(ValueError, match=f"^'{name}' is none of the notebooks 0"):
+def test_an_unknown_notebook(course: Lab, name: Any) -> None:
+    with pytest.raises(ValueError, match=f"^There is no notebook '{name}'. The notebooks are 0"):
         course.catch_up(name)
 
 
@@ -369,7 +369,7 @@ def rows() -> Iterator[Any]:
 
 @pytest.fixture
 def after_the_course(course: Lab) -> Lab:
-    """The account as the last notebook finds it."""
+    """Return a lab with the account of the last notebook."""
     empty(course)
     course.catch_up("08")
     return course
@@ -393,7 +393,7 @@ def test_from_several_messes_at_once(after_the_course: Lab, notebook: str) -> No
 # --- what is not the course's ---------------------------------------------------------------------
 
 
-def test_what_is_not_the_courses_is_left_alone(course: Lab) -> None:
+def test_other_resources_stay(course: Lab) -> None:
     empty(course)
     iot = course.client("iot")
     iot.create_thing(thingName="Mine", attributePayload={"attributes": {"creek": "Cane"}})
@@ -422,5 +422,5 @@ def test_a_certificate_that_another_thing_has_too_stays_with_it(after_the_course
     key = after_the_course.keys.files("Test2").private_key.read_text()
     after_the_course.catch_up("03")
     assert iot.list_thing_principals(thingName="Neighbour")["principals"] == [principal]
-    [kept] = after_the_course.keys.folders("Test2")  # its key is the neighbour's too
+    [kept] = after_the_course.keys.folders("Test2")  # another Thing uses its key too
     assert (kept / "private.pem.key").read_text() == key

@@ -1,4 +1,4 @@
-"""The self-checks: what each finds when all is right, and in each way that it may be wrong."""
+"""The self-checks: the result of each if all is right, and for each possible problem."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Step = Callable[[Lab, NewThing], object]
 Ask = Callable[[Lab, NewThing], SelfCheck]
 
 
-def test_a_notebook_shows_it_in_lines_that_break_at_words() -> None:
+def test_a_notebook_shows_it_wrapped() -> None:
     found = SelfCheck(False, "this is what was found, and it takes many words to say it. " * 3)
     shown = pretty(found).splitlines()
     assert len(shown) == 2
@@ -32,7 +32,7 @@ def test_a_notebook_shows_it_in_lines_that_break_at_words() -> None:
 
 
 def nothing(lab: Lab, thing: NewThing) -> None:
-    """Leave the Thing as it was made: all is right."""
+    """Leave the Thing as it was created: all is right."""
 
 
 def without_files(lab: Lab, thing: NewThing) -> None:
@@ -125,18 +125,18 @@ def with_attributes(lab: Lab, thing: NewThing) -> None:
     )
 
 
-def may(action: str, resource: str) -> Ask:
-    def ask_may(lab: Lab, thing: NewThing) -> SelfCheck:
+def allowed(action: str, resource: str) -> Ask:
+    def ask_allowed(lab: Lab, thing: NewThing) -> SelfCheck:
         return lab.check.allowed(thing.name, action, resource.replace("THING", thing.name))
 
-    return ask_may
+    return ask_allowed
 
 
-def may_not(action: str, resource: str) -> Ask:
-    def ask_may_not(lab: Lab, thing: NewThing) -> SelfCheck:
+def refused(action: str, resource: str) -> Ask:
+    def ask_denied(lab: Lab, thing: NewThing) -> SelfCheck:
         return lab.check.denied(thing.name, action, resource.replace("THING", thing.name))
 
-    return ask_may_not
+    return ask_denied
 
 
 def denied(lab: Lab, thing: NewThing) -> None:
@@ -175,20 +175,20 @@ def ask_no_shadow(lab: Lab, thing: NewThing) -> SelfCheck:
 
 
 ROWS: list[Any] = [
-    # step, question, all right?, what is found ({} is the name of the Thing)
+    # step, check, passed?, part of the result ({} is the name of the Thing)
     (nothing, ask_thing, True, "the Thing '{}' exists; its ARN is arn:aws:iot:"),
-    (thing_deleted, ask_thing, False, "Thing {} does not exist in your account. Make it with"),
+    (thing_deleted, ask_thing, False, "Thing {} does not exist in your account. Create it"),
     (nothing, ask_certificate, True, "certificate and private key of '{}' are on disk and"),
     (without_files, ask_certificate, False, "no certificate and key for '{}'"),
     (anothers_key, ask_certificate, False, "the private key on disk does not belong"),
-    (certificate_deleted, ask_certificate, False, "does not know the certificate on disk."),
-    (inactive, ask_certificate, False, "is INACTIVE. Activate it: update_certificate."),
+    (certificate_deleted, ask_certificate, False, "no such certificate as the one on disk."),
+    (inactive, ask_certificate, False, "is INACTIVE. Activate it: iot.update_certificate."),
     (revoked, ask_certificate, False, "is REVOKED."),
-    (detached, ask_certificate, False, "is not attached to '{}'. Attach it: attach_thing_pr"),
+    (detached, ask_certificate, False, "is not attached to '{}'. Attach it: iot.attach_thing_pr"),
     pytest.param(damaged_certificate, ask_certificate, False, ""),
     pytest.param(damaged_key, ask_certificate, False, ""),
     (nothing, ask_policy, True, "'{}-policy' is attached to the certificate of '{}'."),
-    (policy_detached, ask_policy, False, "(attached: none). Attach it: attach_policy."),
+    (policy_detached, ask_policy, False, "(attached: none). Attach it: iot.attach_policy."),
     (other_policy, ask_policy, False, "(attached: thing-"),
     (without_files, ask_policy, False, "no certificate and key for '{}'"),
     pytest.param(certificate_deleted, ask_policy, False, "certificate"),
@@ -207,28 +207,58 @@ ROWS: list[Any] = [
     (reported(), shadow(depth=2), False, "depth is missing, not 2."),
     (reported(lamp="off"), shadow(lamp="on"), False, "lamp is off, not on."),
     pytest.param(reported(depth=1.4), shadow(), True, "'{}'"),
-    (nothing, ask_attributes, False, "of '{}': creek is missing, not Elkhorn. Set them: update_"),
+    (
+        nothing,
+        ask_attributes,
+        False,
+        "of '{}': creek is missing, not Elkhorn. Set them: iot.update_",
+    ),
     (with_attributes, ask_attributes, True, "the Thing '{}' exists"),
-    (nothing, may("iot:Publish", "topic/creek"), True, "of '{}' allow iot:Publish on topic/creek."),
-    (nothing, may_not("iot:Publish", "topic/creek"), False, "Find the statement that is too wide."),
+    (
+        nothing,
+        allowed("iot:Publish", "topic/creek"),
+        True,
+        "of '{}' allow iot:Publish on topic/creek.",
+    ),
+    (
+        nothing,
+        refused("iot:Publish", "topic/creek"),
+        False,
+        "Find the statement that is too broad.",
+    ),
     (
         policy_detached,
-        may("iot:Publish", "topic/a"),
+        allowed("iot:Publish", "topic/a"),
         False,
         "do not allow iot:Publish on topic/a: ",
     ),
-    (policy_detached, may("iot:Publish", "topic/a"), False, "no statement allows it. Compare"),
-    (policy_detached, may_not("iot:Connect", "client/THING"), True, "'{}' do not allow iot:Conn"),
-    (denied, may("iot:Publish", "topic/barn/door"), False, "denies it, and no Allow outweighs"),
-    (denied, may("iot:Publish", "topic/creek"), True, "allow iot:Publish on topic/creek."),
-    (without_files, may("iot:Publish", "topic/a"), False, "no certificate and key for '{}'"),
-    (damaged_certificate, may("iot:Publish", "topic/a"), False, ""),
-    (nothing, may("iot:Jump", "topic/a"), False, "AWS cannot tell for '{}'. 1 validation error"),
+    (policy_detached, allowed("iot:Publish", "topic/a"), False, "no statement allows it. Compare"),
+    (policy_detached, refused("iot:Connect", "client/THING"), True, "'{}' do not allow iot:Conn"),
+    (
+        denied,
+        allowed("iot:Publish", "topic/barn/door"),
+        False,
+        "denies it, which overrides every Allow",
+    ),
+    (denied, allowed("iot:Publish", "topic/creek"), True, "allow iot:Publish on topic/creek."),
+    (
+        without_files,
+        allowed("iot:Publish", "topic/a"),
+        False,
+        "no certificate and key for '{}'",
+    ),
+    (damaged_certificate, allowed("iot:Publish", "topic/a"), False, ""),
+    (
+        nothing,
+        allowed("iot:Jump", "topic/a"),
+        False,
+        "AWS made no decision for '{}'. 1 validation error",
+    ),
     (nothing, delta(lamp="on"), False, "No shadow exists with name: '{}'. Update it first."),
-    (reported(lamp="off"), delta(lamp="on"), True, "what is desired of it: lamp on."),
+    (reported(lamp="off"), delta(lamp="on"), True, "its desired state yet: lamp on."),
     (reported(lamp="off"), delta(), False, "the delta of '{}' is lamp on, not empty."),
     (reported(lamp="off"), delta(lamp="blue"), False, "is lamp on, not lamp blue. Compare"),
-    (in_step, delta(), True, "what is desired of '{}' is what it reports: no delta."),
+    (in_step, delta(), True, "'{}' reports its desired state: there is no delta."),
     (in_step, delta(lamp="on"), False, "the delta of '{}' is empty, not lamp on."),
     (named_shadow, ask_named, True, "shadow 'settings' of '{}' reports seconds 120."),
     (reported(seconds=120), ask_named, False, "No shadow exists with name: 'settings'."),
@@ -241,7 +271,7 @@ ROWS: list[Any] = [
 @pytest.mark.parametrize(
     ("step", "ask", "ok", "found"), ROWS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_what_a_check_finds(
+def test_the_result_of_a_check(
     lab: Lab, new_thing: NewThings, step: Step, ask: Ask, ok: bool, found: str
 ) -> None:
     thing = new_thing()
@@ -254,24 +284,27 @@ def test_what_a_check_finds(
 
 
 def assert_sentences(text: str) -> None:
-    """Assert that a text reads as one would write it to a person."""
+    """Assert that a text consists of plain sentences."""
     assert text.endswith(".")
     assert text == " ".join(text.split())
     assert not re.search(r"\.\.|[,;:]\.| [.,;]", text.replace("...", ""))
-    assert "An error occurred (" not in text  # how boto3 begins; the person did not call boto3
+    assert (
+        "An error occurred (" not in text
+    )  # boto3's prefix, although the learner did not call boto3
     assert "None" not in text
 
 
-def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: NewThings) -> None:
+def test_a_connected_device_stays_connected(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect(thing.name):
         check = lab.check.connection(thing.name)
         assert check
         assert check.found == (
-            f"'{thing.name}' is connected now, and was left alone: its files were not tried."
+            f"'{thing.name}' is connected. Its files were not tried, because that "
+            "would disconnect it."
         )
         gone = lab.events(kind="disconnect", thing=thing.name)
-        anothers_key(lab, thing)  # what is on disk is still looked at
+        anothers_key(lab, thing)  # the files are still checked
         assert not lab.check.connection(thing.name)
     assert gone.empty
 
@@ -279,7 +312,7 @@ def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: NewThings
 def test_the_account(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     check = lab.check.account()
     assert check
-    assert check.found == f"you are user/creeklab in account {lab.account}, and not its root user."
+    assert check.found == f"you are user/creeklab in account {lab.account}, not its root user."
     assert_sentences(check.found)
 
     class Root:
@@ -289,7 +322,7 @@ def test_the_account(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lab, "client", lambda service: Root())
     check = lab.check.account()
     assert not check
-    assert "you are the root user of account 123456789012. Make a user" in check.found
+    assert "you are the root user of account 123456789012. Create a user" in check.found
     assert_sentences(check.found)
 
 
@@ -302,47 +335,51 @@ def test_an_account_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPat
     check = lab.check.account()
     assert not check
     assert "signature" in check.found
-    assert check.found.endswith("Look at the access key you use.")
+    assert check.found.endswith("Check your access key.")
     assert_sentences(check.found)
 
 
-def test_what_was_heard(lab: Lab, new_thing: NewThings) -> None:
+def test_what_was_received(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect(thing.name) as device:
         inbox = device.subscribe(f"{thing.name}/#")
         check = lab.check.received(inbox)
         assert not check
-        assert f"no message came to the subscription of '{thing.name}/#'. Publish" in check.found
+        assert f"the subscription to '{thing.name}/#' received no message. Publish" in check.found
         for end in ("b", "a"):
             device.publish(f"{thing.name}/{end}", "x")
         inbox.wait_for(2)
     check = lab.check.received(inbox, f"{thing.name}/a")
     assert check
     assert check.found == (
-        f"2 messages came to the subscription of '{thing.name}/#', on {thing.name}/a, "
+        f"the subscription to '{thing.name}/#' received 2 messages, on {thing.name}/a, "
         f"{thing.name}/b."
     )
     check = lab.check.received(inbox, f"{thing.name}/a", f"{thing.name}/c")
     assert not check
-    assert f"no message on '{thing.name}/c' came" in check.found
+    assert f"received no message on '{thing.name}/c'" in check.found
     assert_sentences(check.found)
 
 
-def test_who_listens_to_what(lab: Lab, new_thing: NewThings) -> None:
+def test_subscriptions(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     check = lab.check.subscribed(thing.name, "a")
     assert not check
     assert check.found.endswith("Connect it: lab.connect.")
     with lab.connect(thing.name) as device:
         assert lab.check.subscribed(thing.name).found.endswith("is subscribed to nothing.")
-        assert "but to nothing. Subscribe" in lab.check.subscribed(thing.name, "a").found
-        filters = [f"many/{number:02}" for number in range(30)]  # more than one page of answers
+        assert (
+            "is subscribed to nothing, not to 'a'. Subscribe"
+            in lab.check.subscribed(thing.name, "a").found
+        )
+        filters = [f"many/{number:02}" for number in range(30)]  # more than one page of results
         for topic_filter in filters:
             device.subscribe(topic_filter)
         assert lab.check.subscribed(thing.name, *filters)
         check = lab.check.subscribed(thing.name, "many/00", "many/31")
         assert not check
-        assert "is not subscribed to 'many/31', but to 'many/00', 'many/01'" in check.found
+        assert "is subscribed to 'many/00', 'many/01'" in check.found
+        assert "not to 'many/31'. Subscribe" in check.found
         assert_sentences(check.found)
 
 
@@ -351,11 +388,12 @@ def test_what_is_retained(lab: Lab, new_thing: NewThings) -> None:
     topic = f"{thing.name}/kept"
     check = lab.check.retained(topic)
     assert not check
-    assert f"no message of '{topic}' is retained. Publish one" in check.found
+    assert f"no message is retained for '{topic}'. Publish one" in check.found
     with lab.connect(thing.name) as device:
         device.publish(topic, "four", retain=True)
         assert (
-            lab.check.retained(topic).found == f"the broker keeps a message of '{topic}', 4 bytes."
+            lab.check.retained(topic).found
+            == f"the broker retains a message for '{topic}', 4 bytes."
         )
         device.publish(topic, b"", retain=True)
         assert not lab.check.retained(topic)
@@ -372,7 +410,7 @@ def test_an_answer(lab: Lab, found: object, expected: object, ok: bool) -> None:
     assert_sentences(check.found)
 
 
-def test_whether_anything_of_the_course_is_left(home: Path) -> None:
+def test_nothing_left(home: Path) -> None:
     lab = open_lab(home=home)
     assert lab.check.nothing_left()
     lab.catch_up(99)
@@ -412,15 +450,15 @@ def test_certificates_and_keys_set_aside_are_left_of_the_course(home: Path) -> N
     lab.ledger.tear_down()
     assert lab.check.nothing_left()
 
-    # A key of which nobody can tell any more what it opens.
+    # A key whose certificate is unknown.
     (home / "keys" / "Test2.was-unknown").mkdir(parents=True)
     assert "the key files in the folder 'Test2.was-unknown'" in lab.check.nothing_left().found
 
 
-def test_a_thing_that_was_never_made(lab: Lab) -> None:
+def test_a_missing_thing(lab: Lab) -> None:
     check = lab.check.thing("never-made")
     assert repr(check) == (
-        "NOT YET: Thing never-made does not exist in your account. Make it with iot.create_thing."
+        "NOT YET: Thing never-made does not exist in your account. Create it: iot.create_thing."
     )
 
 
@@ -440,13 +478,13 @@ def test_a_thing_that_was_never_made(lab: Lab) -> None:
         ),
     ],
 )
-def test_what_is_not_the_name_of_a_thing_is_a_finding_too(lab: Lab, check: str, name: str) -> None:
+def test_an_invalid_name_is_a_failure(lab: Lab, check: str, name: str) -> None:
     finding = getattr(lab.check, check)(name)
     assert not finding
     assert_sentences(finding.found)
 
 
-def test_a_cloud_that_is_not_there(home: Path) -> None:
+def test_checks_on_a_stopped_cloud(home: Path) -> None:
     lab = open_lab(home=home)
     thing = make_thing(lab)
     supervisor.stop(home)

@@ -1,4 +1,4 @@
-"""The commands ``creeklab doctor`` and ``creeklab clean-up``: words and exit codes."""
+"""The commands ``creeklab doctor`` and ``creeklab clean-up``: output and exit codes."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def test_doctor_and_clean_up(
     own_lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("doctor") == 0
-    assert capsys.readouterr().out.endswith("All is well.\n")
+    assert capsys.readouterr().out.endswith("All checks passed.\n")
     assert run("doctor", "nobody") == 1
-    assert "there is no Thing 'nobody'" in capsys.readouterr().out
+    assert "Thing 'nobody' does not exist" in capsys.readouterr().out
 
     thing = make_thing(own_lab)
     assert run("doctor", thing.name, "--publish", "a/b", "--subscribe", "c/#") == 0
-    said = capsys.readouterr().out
-    assert "may publish a/b" in said
-    assert "may subscribe c/#" in said
+    output = capsys.readouterr().out
+    assert "may publish a/b" in output
+    assert "may subscribe c/#" in output
     assert run("doctor", thing.name, "--client-id", "$x") == 1
 
     assert run("clean-up", "--dry-run") == 0
@@ -52,7 +52,7 @@ def test_doctor_and_clean_up(
 
     monkeypatch.setattr("builtins.input", lambda _: "yes")
     own_lab.client("iot").create_thing_type(thingTypeName="gauge")
-    assert run("clean-up") == 1  # a type rests
+    assert run("clean-up") == 1  # a thing type has to wait
     assert "AWS needs a few minutes" in capsys.readouterr().out
     assert not own_lab.check.thing(thing.name)
     own_lab.reset()
@@ -60,13 +60,13 @@ def test_doctor_and_clean_up(
     assert "Nothing to take down" in capsys.readouterr().out
 
 
-def test_doctor_starts_no_cloud_to_look_at_the_machine(
+def test_doctor_starts_no_cloud_to_check_the_machine(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CREEKLAB_HOME", str(home))
     monkeypatch.delenv("CREEKLAB_TARGET", raising=False)
     assert run("doctor") == 0
-    assert "does not run; open_lab starts it" in capsys.readouterr().out
+    assert "not running; open_lab starts it" in capsys.readouterr().out
     assert supervisor.status(home) is None
     assert not home.exists()
 
@@ -85,7 +85,7 @@ def test_a_command_that_starts_the_cloud_says_so(
 
 
 @pytest.mark.parametrize("command", ["doctor", "clean-up"])
-def test_aws_that_cannot_be_used_is_a_sentence_and_no_traceback(
+def test_an_unusable_aws_account_is_reported_without_a_traceback(
     command: str,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -99,7 +99,7 @@ def test_aws_that_cannot_be_used_is_a_sentence_and_no_traceback(
     assert "No AWS region is chosen" in capsys.readouterr().out
 
 
-def test_a_target_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_target_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
         main.parse(["doctor", "--target", "mars"])
     monkeypatch.setenv("CREEKLAB_TARGET", "mars")

@@ -1,4 +1,4 @@
-"""Clients that are cut off between connecting and the TLS handshake leave no socket open."""
+"""Clients that are disconnected between connect and TLS handshake leave no socket open."""
 
 import gc
 import socket
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows resets 
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """A port that is listened on, but where nobody accepts."""
+    """Return a port that listens but accepts no connection."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         yield found
 
@@ -32,7 +32,7 @@ def listener() -> Iterator[socket.socket]:
 def dies_when_connected(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[str, int]:
-    """Its address; whoever connects to it is reset before the TLS handshake."""
+    """Return its address; it resets each connection before the TLS handshake."""
 
     def dying(connect: Callable[..., socket.socket]) -> Callable[..., socket.socket]:
         def connect_and_die(*args: Any, **options: Any) -> socket.socket:

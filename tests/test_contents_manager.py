@@ -1,4 +1,4 @@
-"""What JupyterLab gets of a notebook, and what of it comes back into the file."""
+"""The notebook that JupyterLab loads, and what it saves to the file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def contents(tmp_path: Path) -> StableContentsManager:
     ("shown", "kept"),
     [({"text/html": "page", VIEW: {}}, {"text/html"}), ({"text/plain": "0%", VIEW: {}}, None)],
 )
-def test_a_tool_leaves_its_page(
+def test_a_widget_leaves_its_page(
     contents: StableContentsManager, tmp_path: Path, shown: dict[str, Any], kept: set[str] | None
 ) -> None:
     model = {"type": "notebook", "format": "json", "content": notebook(**shown)}
@@ -47,7 +47,7 @@ def test_a_tool_leaves_its_page(
     assert set(cell["outputs"][0]["data"]) == (kept or set(shown))
 
 
-def test_the_language_is_the_kernels_in_jupyterlab_and_no_ones_in_the_file(
+def test_the_language_has_a_version_only_in_jupyterlab(
     contents: StableContentsManager, tmp_path: Path
 ) -> None:
     (tmp_path / "a.ipynb").write_text(json.dumps(notebook()))
@@ -59,7 +59,7 @@ def test_the_language_is_the_kernels_in_jupyterlab_and_no_ones_in_the_file(
 
 
 @pytest.mark.parametrize("model", [{"content": ""}, {"type": "notebook", "content": {}}])
-def test_what_is_no_notebook_is_refused_as_ever(
+def test_an_invalid_notebook_is_rejected_as_usual(
     contents: StableContentsManager, model: dict[str, Any]
 ) -> None:
     with pytest.raises(HTTPError):

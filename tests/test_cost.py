@@ -1,4 +1,4 @@
-"""What AWS meters and what that costs: tables of numbers, and a meter on a clock of its own."""
+"""Billed usage and its cost: tables of numbers, and a meter with its own clock."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_operation_counts_once_for_each_kb(size: int, operations: int) -> Non
         (Usage(messages=6_000_000_000), {"messages": 1000.0 + 3200.0 + 700.0}),
     ],
 )
-def test_what_a_months_use_costs(use: Usage, usd: dict[str, float], prices: Prices) -> None:
+def test_the_cost_of_a_month(use: Usage, usd: dict[str, float], prices: Prices) -> None:
     nothing = {"messages": 0.0, "minutes": 0.0, "operations": 0.0}
     assert cost_of(use, prices) == pytest.approx({**nothing, **usd})
 
@@ -68,7 +68,7 @@ def test_the_free_tier_counts_for_each_month(prices: Prices) -> None:
     assert spread.above_free_tier == 0
 
 
-def test_tiers_begin_anew_each_month(prices: Prices) -> None:
+def test_tiers_restart_each_month(prices: Prices) -> None:
     months = {"2026-01": Usage(messages=10**9), "2026-02": Usage(messages=10**9)}
     assert Cost(months, prices, "aws").total == pytest.approx(2000.0)
 
@@ -110,7 +110,7 @@ def test_a_table_in_the_home_folder_is_used_instead(tmp_path: Path) -> None:
         ("as_of =", "as_of"),
     ],
 )
-def test_a_table_that_is_none_is_refused_by_name(old: str, new: str, tmp_path: Path) -> None:
+def test_an_invalid_table_is_rejected_by_name(old: str, new: str, tmp_path: Path) -> None:
     text = PRICES.read_text(encoding="utf-8")
     assert old in text
     (tmp_path / "prices.toml").write_text(text.replace(old, new), encoding="utf-8")
@@ -163,9 +163,7 @@ def test_a_meter_adds_up_and_writes_what_it_has_not_written(
     assert written[1:] == [Usage(messages=1)]
 
 
-def test_a_meter_writes_by_itself_now_and_then(
-    meter: Meter, written: list[Usage], clock: Clock
-) -> None:
+def test_a_meter_writes_at_intervals(meter: Meter, written: list[Usage], clock: Clock) -> None:
     meter.message()
     clock.now += 29
     meter.message()
@@ -178,7 +176,7 @@ def test_a_meter_writes_by_itself_now_and_then(
 @pytest.mark.parametrize(
     ("seconds", "minutes"), [(0, 1), (1, 1), (59, 1), (60, 2), (61, 2), (600, 11)]
 )
-def test_minutes_that_have_begun_count(
+def test_started_minutes_count(
     seconds: float, minutes: int, meter: Meter, written: list[Usage], clock: Clock
 ) -> None:
     meter.connected("a")
@@ -187,9 +185,7 @@ def test_minutes_that_have_begun_count(
     assert total(written) == Usage(messages=1, minutes=minutes)
 
 
-def test_writing_in_between_counts_no_minute_twice(
-    meter: Meter, written: list[Usage], clock: Clock
-) -> None:
+def test_writing_counts_no_minute_twice(meter: Meter, written: list[Usage], clock: Clock) -> None:
     meter.connected("a")
     meter.connected("b")
     for _ in range(10):
@@ -199,5 +195,5 @@ def test_writing_in_between_counts_no_minute_twice(
     assert total(written) == Usage(messages=2, minutes=12)
     clock.now += 60
     meter.disconnected("b")
-    meter.disconnected("b")  # as the SDK may tell it twice
+    meter.disconnected("b")  # the SDK may report it twice
     assert total(written) == Usage(messages=2, minutes=13)

@@ -1,7 +1,7 @@
 """The doctor: everything that can be wrong is broken on purpose, on a real local cloud.
 
-For each, the finding about it is wrong and says what to do, what comes before it is right, and what
-would mean nothing after it is skipped.
+Each time, the check for it fails and names a fix, the checks before it pass, and the checks that
+would mean nothing after it are skipped.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ from tests.conftest import NewThing
 Make = Callable[..., NewThing]
 
 
-def wrong_one(findings: CheckReport) -> CheckResult:
-    """Return the one thing that is wrong."""
-    [finding] = findings.failures()
-    assert finding.found.endswith(".")
-    assert finding.do
-    assert f"Do: {finding.do}" in repr(findings)
-    assert repr(findings).endswith(f"The first thing to do: {finding.do}")
-    return finding
+def wrong_one(report: CheckReport) -> CheckResult:
+    """Return the only failure."""
+    [result] = report.failures()
+    assert result.found.endswith(".")
+    assert result.fix
+    assert f"Fix: {result.fix}" in repr(report)
+    assert repr(report).endswith(f"Fix this first: {result.fix}")
+    return result
 
 
-def skipped(findings: CheckReport) -> set[str]:
-    return {finding.about for finding in findings if finding.ok is None}
+def skipped(report: CheckReport) -> set[str]:
+    return {result.name for result in report if result.ok is None}
 
 
 # --- a row of checks ----------------------------------------------------------------------------
 
 
-def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
+def test_a_check_is_skipped_if_a_needed_one_fails() -> None:
     def wrong() -> str:
-        raise CheckFailed("it is broken.", "mend it.")
+        raise CheckFailed("it is broken.", "repair it.")
 
     def right() -> str:
         return "fine."
@@ -68,7 +68,7 @@ def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
     def never() -> str:
         raise AssertionError("this check was to be skipped")
 
-    findings = run_checks(
+    report = run_checks(
         [
             Check("first", right),
             Check("second", wrong, ["first"]),
@@ -77,20 +77,20 @@ def test_a_check_means_nothing_before_what_it_needs_is_right() -> None:
             Check("fifth", right, ["first", "not in this row"]),
         ]
     )
-    assert [finding.state for finding in findings] == ["OK", "WRONG", "skipped", "skipped", "OK"]
-    assert not findings.ok
-    assert repr(findings).splitlines() == [
+    assert [result.state for result in report] == ["OK", "WRONG", "skipped", "skipped", "OK"]
+    assert not report.ok
+    assert repr(report).splitlines() == [
         "OK       first   fine.",
         "WRONG    second  it is broken.",
-        "                 Do: mend it.",
-        "skipped  third   means nothing before 'second' is right.",
-        "skipped  fourth  means nothing before 'third' is right.",
+        "                 Fix: repair it.",
+        "skipped  third   'second' must pass first.",
+        "skipped  fourth  'third' must pass first.",
         "OK       fifth   fine.",
-        "The first thing to do: mend it.",
+        "Fix this first: repair it.",
     ]
 
 
-def test_what_aws_does_not_tell_is_a_finding() -> None:
+def test_an_error_from_aws_is_a_failure() -> None:
     def refused() -> str:
         error = {"Error": {"Code": "ThrottlingException", "Message": "Slow down."}}
         raise ClientError(error, "GetPolicy")  # type: ignore[arg-type]
@@ -98,35 +98,35 @@ def test_what_aws_does_not_tell_is_a_finding() -> None:
     def unreachable() -> str:
         raise EndpointConnectionError(endpoint_url="https://nobody")
 
-    for look, said in ((refused, "Slow down."), (unreachable, "https://nobody")):
-        finding = wrong_one(run_checks([Check("first", look)]))
-        assert finding.found.startswith("AWS cannot be asked: ")
-        assert said in finding.found
-        assert "open_lab" in finding.do
+    for run, reason in ((refused, "Slow down."), (unreachable, "https://nobody")):
+        result = wrong_one(run_checks([Check("first", run)]))
+        assert result.found.startswith("cannot call AWS: ")
+        assert reason in result.found
+        assert "open_lab" in result.fix
 
 
-def test_findings_as_html_escape_and_take_the_themes_colours() -> None:
-    findings = CheckReport(
-        [CheckResult("a<b", True, "fine."), CheckResult("c", False, "<script>", "mend & go.")]
+def test_a_report_as_html_is_escaped_and_uses_theme_colors() -> None:
+    report = CheckReport(
+        [CheckResult("a<b", True, "fine."), CheckResult("c", False, "<script>", "stop & go.")]
     )
-    html = findings._repr_html_()
+    html = report._repr_html_()
     assert "<script>" not in html
     assert "a&lt;b" in html
-    assert "mend &amp; go." in html
+    assert "stop &amp; go." in html
     for name in ("--jp-success-color1", "--jp-error-color1"):
         assert name in html
-    for state, look in (("OK", "good"), ("WRONG", "bad")):
-        assert f'class="creeklab-mark creeklab-{look}">{state}<' in html
-    assert "mathjax_ignore" in html  # what stands between two $ is no formula
+    for state, color in (("OK", "good"), ("WRONG", "bad")):
+        assert f'class="creeklab-mark creeklab-{color}">{state}<' in html
+    assert "mathjax_ignore" in html  # text between two $ is not a formula
 
 
 # --- this machine -------------------------------------------------------------------------------
 
 
 def test_a_machine_that_is_ready(lab: Lab) -> None:
-    findings = lab.doctor()
-    assert findings.ok, repr(findings)
-    assert [finding.about for finding in findings] == [
+    report = lab.doctor()
+    assert report.ok, repr(report)
+    assert [result.name for result in report] == [
         "Python",
         "packages",
         "home folder",
@@ -135,17 +135,17 @@ def test_a_machine_that_is_ready(lab: Lab) -> None:
         "ports",
         "clock",
     ]
-    # The same on every machine: a notebook that shows it is compared with what it said before.
-    assert not any(character.isdigit() for character in repr(findings))
-    assert str(lab.home) not in repr(findings)
-    assert repr(findings).endswith("All is well.")
+    # The same on every machine, because notebooks compare their outputs.
+    assert not any(character.isdigit() for character in repr(report))
+    assert str(lab.home) not in repr(report)
+    assert repr(report).endswith("All checks passed.")
 
 
-def test_before_anything_was_made_nothing_is_made(tmp_path: Path) -> None:
-    findings = doctor_machine_findings(tmp_path / "home")
-    assert findings.ok, repr(findings)
+def test_a_check_creates_nothing(tmp_path: Path) -> None:
+    report = doctor_machine_findings(tmp_path / "home")
+    assert report.ok, repr(report)
     assert list(tmp_path.iterdir()) == []
-    assert "clock" not in {finding.about for finding in findings}
+    assert "clock" not in {result.name for result in report}
 
 
 def doctor_machine_findings(home: Path, lab: Lab | None = None) -> CheckReport:
@@ -155,10 +155,10 @@ def doctor_machine_findings(home: Path, lab: Lab | None = None) -> CheckReport:
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asks = {"requires-python": ">=9.9", "dependencies": []}
     monkeypatch.setattr(machine_checks, "_metadata", lambda: asks)
-    findings = doctor_machine_findings(tmp_path)
-    assert wrong_one(findings).about == "Python"
-    assert "needs 9.9" in wrong_one(findings).found
-    assert skipped(findings) == {"packages"}
+    report = doctor_machine_findings(tmp_path)
+    assert wrong_one(report).name == "Python"
+    assert "needs 9.9" in wrong_one(report).found
+    assert skipped(report) == {"packages"}
 
 
 @pytest.mark.parametrize("package", ["boto3>=99.0", "no-such-package"])
@@ -167,10 +167,10 @@ def test_a_package_missing_or_too_old(
 ) -> None:
     asks = {"requires-python": ">=3.11", "dependencies": ["boto3>=1.0", package]}
     monkeypatch.setattr(machine_checks, "_metadata", lambda: asks)
-    finding = wrong_one(doctor_machine_findings(tmp_path))
-    assert finding.about == "packages"
-    assert package in finding.found
-    assert "boto3>=1.0" not in finding.found
+    result = wrong_one(doctor_machine_findings(tmp_path))
+    assert result.name == "packages"
+    assert package in result.found
+    assert "boto3>=1.0" not in result.found
 
 
 def test_an_environment_older_than_its_lock(
@@ -181,32 +181,32 @@ def test_an_environment_older_than_its_lock(
         monkeypatch.setattr(
             machine_checks.Environment, "is_up_to_date", lambda *_, tests, answer=whole: answer
         )
-        findings = doctor_machine_findings(tmp_path)
-        assert findings.ok == whole
-    assert wrong_one(findings).about == "packages"
-    assert "requirements.lock has changed" in wrong_one(findings).found
+        report = doctor_machine_findings(tmp_path)
+        assert report.ok == whole
+    assert wrong_one(report).name == "packages"
+    assert "requirements.lock has changed" in wrong_one(report).found
 
 
-def test_without_a_clone_what_was_installed_says_what_it_needs(
+def test_without_a_clone_the_installed_package_lists_its_needs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(machine_checks, "REPOSITORY_ROOT", tmp_path)
     needs = ["boto3>=1.0", 'uvloop>=0.22; sys_platform != "win32"', 'x>=9; extra == "test"']
     monkeypatch.setattr("importlib.metadata.requires", lambda _: needs)
-    assert machine_checks.packages() == "all that creeklab asks for are here."
+    assert machine_checks.packages() == "all required packages are installed."
 
 
 def test_a_home_in_a_git_repository(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
-    findings = doctor_machine_findings(tmp_path / "home")
-    assert wrong_one(findings).about == "home folder"
-    assert "git work tree" in wrong_one(findings).found
-    assert "CREEKLAB_HOME" in wrong_one(findings).do
-    assert skipped(findings) == {"local cloud", "ports"}
+    report = doctor_machine_findings(tmp_path / "home")
+    assert wrong_one(report).name == "home folder"
+    assert "git work tree" in wrong_one(report).found
+    assert "CREEKLAB_HOME" in wrong_one(report).fix
+    assert skipped(report) == {"local cloud", "ports"}
 
 
 @pytest.mark.parametrize("path", ["", "cloud", "keys", "keys/t/private.pem.key", "cloud/a.json"])
-def test_what_others_on_the_machine_can_read(path: str, tmp_path: Path) -> None:
+def test_files_that_others_can_read(path: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     for folder in (home, home / "cloud", home / "keys", home / "keys" / "t"):
         folder.mkdir(mode=0o700)
@@ -218,17 +218,17 @@ def test_what_others_on_the_machine_can_read(path: str, tmp_path: Path) -> None:
     with pytest.raises(CheckFailed) as wrong:
         machine_checks.home_folder(home)
     assert str(target) in wrong.value.found
-    assert wrong.value.do.startswith("chmod ")
-    os.chmod(target, int(wrong.value.do.split()[1], 8))  # noqa: PTH101  # as a person would
+    assert wrong.value.fix.startswith("chmod ")
+    os.chmod(target, int(wrong.value.fix.split()[1], 8))  # noqa: PTH101  # as a person would
     assert machine_checks.home_folder(home)
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = namedtuple("usage", ["total", "used", "free"])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**7, 10**7))
-    finding = wrong_one(doctor_machine_findings(tmp_path / "not" / "yet"))
-    assert finding.about == "disk"
-    assert "10 MB" in finding.found
+    result = wrong_one(doctor_machine_findings(tmp_path / "not" / "yet"))
+    assert result.name == "disk"
+    assert "10 MB" in result.found
 
 
 def test_a_cloud_older_than_its_program(lab: Lab) -> None:
@@ -236,17 +236,17 @@ def test_a_cloud_older_than_its_program(lab: Lab) -> None:
     times = ready.stat().st_atime, ready.stat().st_mtime
     os.utime(ready, (1_600_000_000, 1_600_000_000))
     try:
-        findings = lab.doctor()
+        report = lab.doctor()
     finally:
         os.utime(ready, times)
-    assert wrong_one(findings).about == "local cloud"
-    assert "cloud stop" in wrong_one(findings).do
-    assert skipped(findings) == {"ports", "clock"}
+    assert wrong_one(report).name == "local cloud"
+    assert "cloud stop" in wrong_one(report).fix
+    assert skipped(report) == {"ports", "clock"}
 
 
 @contextmanager
 def listening() -> Iterator[int]:
-    """A port where something listens that answers nobody."""
+    """Yield a port that listens but answers nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -261,10 +261,10 @@ def test_a_port_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     assert running is not None
     broken = replace(running, https_port=closed_port())
     monkeypatch.setattr(supervisor, "status", lambda _: broken)
-    findings = lab.doctor()
-    assert wrong_one(findings).about == "ports"
-    assert str(broken.https_port) in wrong_one(findings).found
-    assert skipped(findings) == {"clock"}
+    report = lab.doctor()
+    assert wrong_one(report).name == "ports"
+    assert str(broken.https_port) in wrong_one(report).found
+    assert skipped(report) == {"clock"}
 
 
 def test_a_workshops_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -272,30 +272,28 @@ def test_a_workshops_cloud(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     cloud = supervisor.RunningCloud(0, "creek.local", 8883, 8443)
     monkeypatch.setattr(supervisor, "workshop_membership", lambda _: workshop)
     found = machine_checks.local_cloud(tmp_path, lambda: cloud, opened=True)
-    assert found == "is the workshop's, and can be reached."
+    assert found == "the workshop's cloud can be reached."
     with pytest.raises(CheckFailed, match=r"creek\.local cannot be reached"):
         machine_checks.local_cloud(tmp_path, lambda: None, opened=False)
 
 
-def test_ports_that_another_program_has_are_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ports_in_use_are_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as port:
         monkeypatch.setattr(machine_checks, "PORTS", (port, closed_port()))
-        [finding] = [each for each in doctor_machine_findings(tmp_path) if each.about == "ports"]
-    assert finding.ok
-    assert f"another program has {port}" in finding.found
+        [result] = [each for each in doctor_machine_findings(tmp_path) if each.name == "ports"]
+    assert result.ok
+    assert f"another program uses {port}" in result.found
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(3600, "fast"), (-400, "slow")])
+@pytest.mark.parametrize(("seconds", "direction"), [(3600, "fast"), (-400, "slow")])
 def test_a_clock_that_is_off(
-    seconds: float, words: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    seconds: float, direction: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = machine_checks.time.time
     monkeypatch.setattr(machine_checks, "_now", lambda: now() + seconds)
-    finding = wrong_one(lab.doctor())
-    assert finding.about == "clock"
-    assert words in finding.found
+    result = wrong_one(lab.doctor())
+    assert result.name == "clock"
+    assert direction in result.found
 
 
 # --- a device -----------------------------------------------------------------------------------
@@ -322,50 +320,50 @@ NETWORK = {"TLS handshake", "connection"}
 
 
 def with_target(lab: Lab, **other: Any) -> Lab:
-    """Return the same lab, but for where it thinks its cloud is."""
+    """Return the same lab with another idea of where its cloud is."""
     return Lab(lab.home, replace(lab._target, **other))
 
 
-def test_a_device_that_gets_in(lab: Lab, new_thing: Make) -> None:
+def test_a_device_that_can_connect(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
-    findings = lab.doctor(thing.name, publish=["a/b"], subscribe=["#"])
-    assert findings.ok, repr(findings)
-    abouts = [finding.about for finding in findings]
-    assert abouts == [*RIGHT[:11], "may publish a/b", "may subscribe #", *RIGHT[11:]]
-    assert str(lab.home) not in repr(findings)
-    assert thing.certificate_id not in repr(findings)
+    report = lab.doctor(thing.name, publish=["a/b"], subscribe=["#"])
+    assert report.ok, repr(report)
+    names = [result.name for result in report]
+    assert names == [*RIGHT[:11], "may publish a/b", "may subscribe #", *RIGHT[11:]]
+    assert str(lab.home) not in repr(report)
+    assert thing.certificate_id not in repr(report)
 
 
-def test_a_device_that_is_connected_is_left_alone(lab: Lab, new_thing: Make) -> None:
+def test_a_connected_device_stays_connected(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     with lab.connect(thing.name):
-        findings = lab.doctor(thing.name)
-        assert findings.ok
-        assert "is connected now, and was left alone" in repr(findings)
+        report = lab.doctor(thing.name)
+        assert report.ok
+        assert "a device with this client id is connected" in repr(report)
         gone = lab.events(kind="disconnect", thing=thing.name)
     assert gone.empty
 
 
 def test_no_files_and_no_thing(lab: Lab) -> None:
-    findings = lab.doctor("nobody-here")
-    assert [finding.about for finding in findings.failures()] == ["files", "Thing"]
-    assert "lab.keys.save" in findings.failures()[0].do
-    assert 'create_thing(thingName="nobody-here")' in findings.failures()[1].do
-    assert skipped(findings) == AFTER_FILES
+    report = lab.doctor("nobody-here")
+    assert [result.name for result in report.failures()] == ["files", "Thing"]
+    assert "lab.keys.save" in report.failures()[0].fix
+    assert 'create_thing(thingName="nobody-here")' in report.failures()[1].fix
+    assert skipped(report) == AFTER_FILES
 
 
 def test_a_name_that_no_thing_can_have(lab: Lab) -> None:
-    findings = lab.doctor("no/thing")
-    assert "not the name of a Thing" in findings.failures()[0].found
+    report = lab.doctor("no/thing")
+    assert "not the name of a Thing" in report.failures()[0].found
 
 
 def test_a_ca_file_that_is_missing_or_broken(lab: Lab, new_thing: Make, tmp_path: Path) -> None:
     thing = new_thing()
     missing = with_target(lab, ca_file=tmp_path / "ca.pem").doctor(thing.name)
-    assert [finding.about for finding in missing.failures()] == ["files", "CA and endpoint"]
+    assert [result.name for result in missing.failures()] == ["files", "CA and endpoint"]
     (tmp_path / "ca.pem").write_text("no certificate")
     broken = with_target(lab, ca_file=tmp_path / "ca.pem").doctor(thing.name)
-    assert wrong_one(broken).about == "CA and endpoint"
+    assert wrong_one(broken).name == "CA and endpoint"
     assert skipped(broken) == NETWORK
 
 
@@ -374,18 +372,18 @@ def test_a_private_key_that_others_can_read(name: str, lab: Lab, new_thing: Make
     thing = new_thing()
     path: Path = getattr(thing.files, name)
     path.chmod(0o755)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "file modes"
-    assert str(path) in wrong_one(findings).do
-    assert skipped(findings) == set()
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "file modes"
+    assert str(path) in wrong_one(report).fix
+    assert skipped(report) == set()
 
 
 def test_a_key_of_another_certificate(lab: Lab, new_thing: Make) -> None:
     thing, other = new_thing(), new_thing()
     shutil.copyfile(other.files.private_key, thing.files.private_key)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "key and certificate"
-    assert skipped(findings) == AFTER_PAIR
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "key and certificate"
+    assert skipped(report) == AFTER_PAIR
 
 
 @pytest.mark.parametrize("name", ["certificate", "private_key"])
@@ -393,9 +391,9 @@ def test_a_damaged_file(name: str, lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     path: Path = getattr(thing.files, name)
     path.write_text(path.read_text()[:200])
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "key and certificate"
-    assert path.name in wrong_one(findings).found
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "key and certificate"
+    assert path.name in wrong_one(report).found
 
 
 def self_made(thing: NewThing, key: Any, *, days: int) -> None:
@@ -420,25 +418,25 @@ def self_made(thing: NewThing, key: Any, *, days: int) -> None:
 def test_a_certificate_that_has_expired(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     self_made(thing, ec.generate_private_key(ec.SECP256R1()), days=-1)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "key and certificate"
-    assert "valid from" in wrong_one(findings).found
-    assert skipped(findings) == AFTER_PAIR
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "key and certificate"
+    assert "valid from" in wrong_one(report).found
+    assert skipped(report) == AFTER_PAIR
 
 
 def test_a_certificate_that_aws_does_not_know(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     self_made(thing, ec.generate_private_key(ec.SECP256R1()), days=1)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "certificate known"
-    assert skipped(findings) == AFTER_KNOWN
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "certificate known"
+    assert skipped(report) == AFTER_KNOWN
 
 
-def test_a_key_that_tls_does_not_take(lab: Lab, new_thing: Make) -> None:
+def test_a_key_that_tls_rejects(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     self_made(thing, rsa.generate_private_key(65537, 1024), days=1)
-    findings = lab.doctor(thing.name)
-    assert [finding.about for finding in findings.failures()] == [
+    report = lab.doctor(thing.name)
+    assert [result.name for result in report.failures()] == [
         "certificate known",
         "TLS handshake",
     ]
@@ -449,11 +447,11 @@ def test_a_certificate_that_is_not_active(status: str, lab: Lab, new_thing: Make
     thing = new_thing()
     iot = lab.client("iot")
     iot.update_certificate(certificateId=thing.certificate_id, newStatus=status)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "certificate active"
-    assert status in wrong_one(findings).found
-    assert skipped(findings) == {"connection"}
-    eval(wrong_one(findings).do, {"iot": iot})  # what it says to do is what mends it
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "certificate active"
+    assert status in wrong_one(report).found
+    assert skipped(report) == {"connection"}
+    eval(wrong_one(report).fix, {"iot": iot})  # the suggested fix works
     assert lab.doctor(thing.name).ok
 
 
@@ -461,33 +459,33 @@ def test_a_certificate_that_is_not_attached(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     iot = lab.client("iot")
     iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "attached to Thing"
-    assert skipped(findings) == set()
-    eval(wrong_one(findings).do, {"iot": iot})
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "attached to Thing"
+    assert skipped(report) == set()
+    eval(wrong_one(report).fix, {"iot": iot})
     assert lab.doctor(thing.name).ok
 
 
 def test_a_thing_that_was_deleted(lab: Lab, new_thing: Make) -> None:
-    """Its files and its certificate are there, and the certificate has its policy."""
+    """Its files and its certificate exist, and the certificate has its policy."""
     thing = new_thing()
     iot = lab.client("iot")
     iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
     iot.delete_thing(thingName=thing.name)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "Thing"
-    assert "there is no Thing" in wrong_one(findings).found
-    assert skipped(findings) == {"attached to Thing"}
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "Thing"
+    assert "does not exist" in wrong_one(report).found
+    assert skipped(report) == {"attached to Thing"}
 
 
 def test_no_policy(lab: Lab, new_thing: Make) -> None:
     thing = new_thing()
     iot = lab.client("iot")
     iot.detach_policy(policyName=thing.policy, target=thing.certificate_arn)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "policy"
-    assert "attach_policy" in wrong_one(findings).do
-    assert skipped(findings) == {"may connect", "connection"}
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "policy"
+    assert "attach_policy" in wrong_one(report).fix
+    assert skipped(report) == {"may connect", "connection"}
 
 
 ALLOW = {"Effect": "Allow", "Action": "iot:*"}
@@ -495,20 +493,20 @@ ALLOW = {"Effect": "Allow", "Action": "iot:*"}
 
 def test_a_client_id_that_no_policy_allows(lab: Lab, new_thing: Make) -> None:
     thing = new_thing([{**ALLOW, "Resource": "ARN:client/THING"}])
-    findings = lab.doctor(thing.name, client_id="somebody")
-    finding = wrong_one(findings)
-    assert finding.about == "may connect"
-    assert finding.do.endswith(f"Allow iot:Connect on {thing.arn}:client/somebody")
-    assert skipped(findings) == {"connection"}
+    report = lab.doctor(thing.name, client_id="somebody")
+    result = wrong_one(report)
+    assert result.name == "may connect"
+    assert result.fix.endswith(f"Allow iot:Connect on {thing.arn}:client/somebody")
+    assert skipped(report) == {"connection"}
     assert lab.doctor(thing.name).ok
 
 
 def test_a_client_id_that_a_policy_denies(lab: Lab, new_thing: Make) -> None:
     deny = {"Effect": "Deny", "Action": "iot:Connect", "Resource": "ARN:client/THING"}
     thing = new_thing([{**ALLOW, "Resource": "*"}, deny])
-    finding = wrong_one(lab.doctor(thing.name))
-    assert finding.about == "may connect"
-    assert f"a Deny in {thing.policy}" in finding.found
+    result = wrong_one(lab.doctor(thing.name))
+    assert result.name == "may connect"
+    assert f"a Deny in {thing.policy}" in result.found
 
 
 @pytest.mark.parametrize(
@@ -519,30 +517,30 @@ def test_a_topic_that_no_policy_allows(
     asked: dict[str, list[str]], resource: str, lab: Lab, new_thing: Make
 ) -> None:
     thing = new_thing([{**ALLOW, "Resource": "ARN:client/*"}])
-    findings = lab.doctor(thing.name, **asked)  # type: ignore[arg-type]
+    report = lab.doctor(thing.name, **asked)  # type: ignore[arg-type]
     [[topic]] = asked.values()
-    finding = wrong_one(findings)
-    assert finding.about.endswith(topic)
-    assert finding.do.endswith(f"{thing.arn}:{resource}/{topic}")
-    assert skipped(findings) == set()
+    result = wrong_one(report)
+    assert result.name.endswith(topic)
+    assert result.fix.endswith(f"{thing.arn}:{resource}/{topic}")
+    assert skipped(report) == set()
 
 
 # --- the way to the server ------------------------------------------------------------------------
 
 
 def test_an_endpoint_without_an_address(lab: Lab, new_thing: Make) -> None:
-    findings = with_target(lab, endpoint="nobody.invalid").doctor(new_thing().name)
-    assert wrong_one(findings).about == "server"
-    assert "has no address" in wrong_one(findings).found
-    assert skipped(findings) == {"CA and endpoint", *NETWORK}
+    report = with_target(lab, endpoint="nobody.invalid").doctor(new_thing().name)
+    assert wrong_one(report).name == "server"
+    assert "has no address" in wrong_one(report).found
+    assert skipped(report) == {"CA and endpoint", *NETWORK}
 
 
-def test_a_port_where_nobody_listens(lab: Lab, new_thing: Make) -> None:
-    findings = with_target(lab, mqtt_port=closed_port()).doctor(new_thing().name)
-    assert wrong_one(findings).about == "server"
-    assert "open the lab again" in wrong_one(findings).do
+def test_a_closed_port(lab: Lab, new_thing: Make) -> None:
+    report = with_target(lab, mqtt_port=closed_port()).doctor(new_thing().name)
+    assert wrong_one(report).name == "server"
+    assert "open the lab again" in wrong_one(report).fix
     on_aws = with_target(lab, mqtt_port=closed_port(), name="aws")
-    assert "mqtt_port=443" in wrong_one(on_aws.doctor(new_thing().name)).do
+    assert "mqtt_port=443" in wrong_one(on_aws.doctor(new_thing().name)).fix
 
 
 def test_a_firewall_that_drops_everything(
@@ -553,9 +551,9 @@ def test_a_firewall_that_drops_everything(
 
     thing = new_thing()
     monkeypatch.setattr(device_checks.DeviceChecks, "_dial", drop)
-    findings = lab.doctor(thing.name)
-    assert wrong_one(findings).about == "server"
-    assert "firewall" in wrong_one(findings).found
+    report = lab.doctor(thing.name)
+    assert wrong_one(report).name == "server"
+    assert "firewall" in wrong_one(report).found
 
 
 def test_a_server_that_speaks_no_tls(lab: Lab, new_thing: Make) -> None:
@@ -570,53 +568,53 @@ def test_a_server_that_speaks_no_tls(lab: Lab, new_thing: Make) -> None:
         thread = threading.Thread(target=talk, daemon=True)
         thread.start()
         other = with_target(lab, mqtt_port=server.getsockname()[1], endpoint="127.0.0.1")
-        findings = other.doctor(new_thing().name)
+        report = other.doctor(new_thing().name)
         thread.join(5)
-    assert wrong_one(findings).about == "CA and endpoint"
-    assert "does not speak TLS" in wrong_one(findings).found
-    assert skipped(findings) == NETWORK
+    assert wrong_one(report).name == "CA and endpoint"
+    assert "does not speak TLS" in wrong_one(report).found
+    assert skipped(report) == NETWORK
 
 
 def test_a_ca_that_did_not_sign_the_servers_certificate(lab: Lab, new_thing: Make) -> None:
-    findings = with_target(lab, ca_file=aws.CA_FILE).doctor(new_thing().name)
-    assert wrong_one(findings).about == "CA and endpoint"
-    assert "did not sign" in wrong_one(findings).found
-    assert skipped(findings) == NETWORK
+    report = with_target(lab, ca_file=aws.CA_FILE).doctor(new_thing().name)
+    assert wrong_one(report).name == "CA and endpoint"
+    assert "did not sign" in wrong_one(report).found
+    assert skipped(report) == NETWORK
 
 
 def test_an_endpoint_by_another_name(lab: Lab, new_thing: Make) -> None:
-    """127.1 is an old way to write 127.0.0.1, and not what the certificate says."""
-    findings = with_target(lab, endpoint="127.1").doctor(new_thing().name)
-    assert wrong_one(findings).about == "CA and endpoint"
-    assert "another name than 127.1" in wrong_one(findings).found
+    """127.1 is an old form of 127.0.0.1, which the certificate does not contain."""
+    report = with_target(lab, endpoint="127.1").doctor(new_thing().name)
+    assert wrong_one(report).name == "CA and endpoint"
+    assert "does not name 127.1" in wrong_one(report).found
 
 
-def test_what_the_broker_alone_refuses_is_explained(lab: Lab, new_thing: Make) -> None:
-    """No policy is against a client id that begins with $, but AWS is."""
+def test_a_refusal_by_the_broker_alone_is_explained(lab: Lab, new_thing: Make) -> None:
+    """No policy denies a client id that begins with $, but AWS rejects it."""
     thing = new_thing()
-    findings = lab.doctor(thing.name, client_id="$mine")
-    assert wrong_one(findings).about == "connection"
-    assert "begins with $" in wrong_one(findings).do
+    report = lab.doctor(thing.name, client_id="$mine")
+    assert wrong_one(report).name == "connection"
+    assert "begins with $" in wrong_one(report).fix
 
 
-def test_a_cloud_that_has_ended(home: Path) -> None:
+def test_a_stopped_cloud(home: Path) -> None:
     lab = open_lab(home=home)
     lab.catch_up("04-policy")
     supervisor.stop(home)
     device = lab.doctor("Test2")
-    assert [finding.about for finding in device.failures()] == [
+    assert [result.name for result in device.failures()] == [
         "server",
         "Thing",
         "certificate known",
     ]
-    assert "AWS cannot be asked" in device.failures()[1].found
+    assert "cannot call AWS" in device.failures()[1].found
     machine = lab.doctor()
-    assert wrong_one(machine).about == "local cloud"
-    assert "open_lab" in wrong_one(machine).do
+    assert wrong_one(machine).name == "local cloud"
+    assert "open_lab" in wrong_one(machine).fix
 
 
-def test_looking_is_no_refusal(lab: Lab, new_thing: NewThing) -> None:
-    """`lab.why` goes on about what the learner did, not about the doctor's own hand on the door."""
+def test_the_doctors_probes_are_no_refusals(lab: Lab, new_thing: NewThing) -> None:
+    """`lab.why` explains what the learner did, not the doctor's own connections."""
     thing = new_thing()
     before = len(lab.events(kind="tls"))
     for name in (thing.name, "Nobody"):

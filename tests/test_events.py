@@ -1,4 +1,4 @@
-"""The tape as a file, and played again against a cloud."""
+"""The event log as a file, and replayed against a cloud."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def last(lab: Lab) -> int:
 
 
 def morning(lab: Lab, sensor: Any, watcher: Any) -> pd.DataFrame:
-    """Have two devices do a bit of everything; return the stretch of the tape."""
+    """Let two devices do a bit of everything; return its part of the event log."""
     begin = last(lab)
     with lab.connect(watcher.name) as listening, lab.connect(sensor.name) as device:
         inbox = listening.subscribe(f"creek/{sensor.name}/#")
@@ -39,9 +39,9 @@ def morning(lab: Lab, sensor: Any, watcher: Any) -> pd.DataFrame:
             device.subscribe("creek/cellar")
         device.shadow.update(reported={"depth": 1.4})
         listening.unsubscribe(f"creek/{sensor.name}/#")
-    stretch = lab.events(after=begin)
-    ours = stretch["client_id"].isin([sensor.name, watcher.name, ""])
-    return stretch[ours | (stretch["thing"] == sensor.name)]
+    recorded = lab.events(after=begin)
+    ours = recorded["client_id"].isin([sensor.name, watcher.name, ""])
+    return recorded[ours | (recorded["thing"] == sensor.name)]
 
 
 @pytest.fixture
@@ -50,17 +50,17 @@ def devices(new_thing: Callable[..., Any]) -> tuple[Any, Any]:
 
 
 def test_a_file_holds_all_of_it(lab: Lab, devices: tuple[Any, Any], tmp_path: Path) -> None:
-    stretch = morning(lab, *devices)
+    recorded = morning(lab, *devices)
     path = tmp_path / "morning.jsonl"
-    assert events.save(stretch, path) == len(stretch)
+    assert events.save(recorded, path) == len(recorded)
     again = events.load(path)
-    assert again.index.tolist() == stretch.index.tolist()
-    assert entries(again) == entries(stretch)
+    assert again.index.tolist() == recorded.index.tolist()
+    assert entries(again) == entries(recorded)
     first = json.loads(path.read_text().splitlines()[0])
     assert first["kind"] == "connect"
     assert "topic" not in first
-    assert (again["time"] - stretch["time"]).abs().max() < pd.Timedelta(microseconds=1)
-    assert events.save(stretch.iloc[:0], path) == 0
+    assert (again["time"] - recorded["time"]).abs().max() < pd.Timedelta(microseconds=1)
+    assert events.save(recorded.iloc[:0], path) == 0
     assert len(events.load(path)) == 0
 
 
@@ -72,30 +72,28 @@ def test_a_file_holds_all_of_it(lab: Lab, devices: tuple[Any, Any], tmp_path: Pa
         ("{}", "line 2 is not an entry"),
     ],
 )
-def test_a_file_that_is_no_tape(tmp_path: Path, line: str, message: str) -> None:
-    path = tmp_path / "tape.jsonl"
+def test_a_file_that_is_no_event_log(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "events.jsonl"
     path.write_text('{"number": 1, "time": 0, "kind": "connect"}\n' + line + "\n")
     with pytest.raises(ValueError, match=message):
         events.load(path)
 
 
-def test_played_again_all_comes_out_as_before(
-    lab: Lab, devices: tuple[Any, Any], tmp_path: Path
-) -> None:
-    stretch = morning(lab, *devices)
-    events.save(stretch, tmp_path / "tape.jsonl")
+def test_a_replay_has_the_same_results(lab: Lab, devices: tuple[Any, Any], tmp_path: Path) -> None:
+    recorded = morning(lab, *devices)
+    events.save(recorded, tmp_path / "events.jsonl")
     begin = last(lab)
-    done = events.replay(events.load(tmp_path / "tape.jsonl"), lab)
+    done = events.replay(events.load(tmp_path / "events.jsonl"), lab)
     assert done.differences == []
     assert repr(done).endswith("of 2 clients: all results are the same as before.")
     assert {"connect", "subscribe", "publish", "disconnect", "unsubscribe"} <= set(
         done.table["kind"]
     )
-    told = done.table.set_index("what")["now"]
+    results = done.table.set_index("what")["now"]
     sensor, watcher = (device.name for device in devices)
-    assert told[f"creek/{sensor}/depth"] == f"accepted, to {watcher}"
-    assert set(told["creek/cellar"]) == {"refused"}
-    # The devices did it through the real clients: it is all on the tape once more.
+    assert results[f"creek/{sensor}/depth"] == f"accepted, to {watcher}"
+    assert set(results["creek/cellar"]) == {"refused"}
+    # The devices did it through the real clients, so all of it is in the event log again.
     copy = lab.events(after=begin)
     assert f"creek/{sensor}/raw" in set(copy["topic"])
     shadows = copy[(copy["kind"] == "shadow") & (copy["thing"] == sensor)]
@@ -104,8 +102,8 @@ def test_played_again_all_comes_out_as_before(
         assert copy[copy["client_id"] == name]["kind"].tolist()[-1] == "disconnect"
 
 
-def test_what_differs_is_said(lab: Lab, devices: tuple[Any, Any]) -> None:
-    stretch = morning(lab, *devices)
+def test_a_replay_reports_differences(lab: Lab, devices: tuple[Any, Any]) -> None:
+    recorded = morning(lab, *devices)
     sensor, watcher = devices
     iot = lab.client("iot")
     everything = [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]
@@ -116,10 +114,10 @@ def test_what_differs_is_said(lab: Lab, devices: tuple[Any, Any]) -> None:
     for policy, statements in ((sensor.policy, everything), (watcher.policy, lonely)):
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
         iot.create_policy_version(policyName=policy, policyDocument=document, setAsDefault=True)
-    done = events.replay(stretch, lab)
-    told = {one.what: (one.then, one.now) for one in done.differences}
+    done = events.replay(recorded, lab)
+    results = {one.what: (one.then, one.now) for one in done.differences}
     depth = f"creek/{sensor.name}/depth"
-    assert told == {
+    assert results == {
         "creek/cellar": ("refused", "accepted"),
         depth: (f"accepted, to {watcher.name}", "accepted"),
     }
@@ -127,29 +125,31 @@ def test_what_differs_is_said(lab: Lab, devices: tuple[Any, Any]) -> None:
     assert f"publish {depth}: then accepted, to {watcher.name}, now accepted" in repr(done)
 
 
-def test_a_device_without_a_key_is_left_out(
+def test_a_device_without_a_key_is_skipped(
     lab: Lab, devices: tuple[Any, Any], tmp_path: Path
 ) -> None:
-    stretch = morning(lab, *devices)
-    foreign = stretch.assign(
-        client_id=stretch["client_id"].replace(devices[0].name, "stranger"),
-        principal=stretch["principal"].replace(devices[0].certificate_id, "0" * 64),
+    recorded = morning(lab, *devices)
+    foreign = recorded.assign(
+        client_id=recorded["client_id"].replace(devices[0].name, "stranger"),
+        principal=recorded["principal"].replace(devices[0].certificate_id, "0" * 64),
     )
     done = events.replay(foreign, lab)
-    left = [one for one in done.results if one.now == "skipped"]
-    assert {one.client_id for one in left} == {"stranger"}
+    skipped = [one for one in done.results if one.now == "skipped"]
+    assert {one.client_id for one in skipped} == {"stranger"}
     assert "no certificate and key" in repr(done)
 
 
-def test_a_payload_that_was_not_kept_is_left_out(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_a_payload_that_was_not_recorded_is_skipped(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
     thing = new_thing()
     begin = last(lab)
     with lab.connect(thing.name) as device:
         device.publish("creek/long", "x" * 20_000)
     done = events.replay(lab.events(after=begin, thing=thing.name), lab)
-    (left,) = done.differences
-    assert (left.what, left.now) == ("creek/long", "skipped")
-    assert "not in the event log" in left.why
+    (skipped,) = done.differences
+    assert (skipped.what, skipped.now) == ("creek/long", "skipped")
+    assert "not in the event log" in skipped.why
 
 
 def test_on_aws_only_acceptance_is_compared(lab: Lab, devices: tuple[Any, Any]) -> None:
@@ -158,14 +158,14 @@ def test_on_aws_only_acceptance_is_compared(lab: Lab, devices: tuple[Any, Any]) 
         keys = lab.keys
         connect = staticmethod(lab.connect)
 
-    stretch = morning(lab, *devices)
+    recorded = morning(lab, *devices)
     aws: Any = OnAws()
-    done = events.replay(stretch, aws)
+    done = events.replay(recorded, aws)
     assert done.differences == []
     assert set(done.table["now"]) == {"accepted", "refused"}
 
 
-def test_the_tape_is_filtered_by_kind_thing_and_topic(lab: Lab, devices: tuple[Any, Any]) -> None:
+def test_events_are_filtered_by_kind_thing_and_topic(lab: Lab, devices: tuple[Any, Any]) -> None:
     begin = last(lab)
     morning(lab, *devices)
     sensor = devices[0].name

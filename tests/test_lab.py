@@ -1,6 +1,6 @@
-"""The lab: what it offers under the names that notebooks use, and that it is always the same cloud.
+"""The lab: the names that notebooks use, always on the same cloud.
 
-No setting of AWS's own clients (environment, profile, proxy) leads them anywhere else.
+No setting of AWS's own clients (environment, profile, proxy) redirects them.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_the_rest_of_the_names(lab: Lab, new_thing: Callable[..., Any]) -> None:
     with lab.connect(thing.name, client_id="another-id") as device:
         assert (device.thing, device.client_id) == (thing.name, "another-id")
     assert isinstance(lab.check, Checks)
-    with pytest.raises(ValueError, match="none of the notebooks"):
+    with pytest.raises(ValueError, match="There is no notebook"):
         lab.catch_up("98")
 
 
@@ -193,9 +193,7 @@ def test_options_of_a_boto3_client_pass_through(lab: Lab) -> None:
     ],
     ids=str,
 )
-def test_an_option_that_is_none_is_as_if_it_were_not_given(
-    lab: Lab, options: dict[str, Any]
-) -> None:
+def test_an_option_of_none_is_ignored(lab: Lab, options: dict[str, Any]) -> None:
     client = lab.session.client("iot", **options)
     assert client.meta.endpoint_url == f"https://{lab.endpoint}:{lab.https_port}"
     client.list_things()
@@ -211,10 +209,10 @@ def test_a_service_that_the_cloud_does_not_have_is_named(lab: Lab) -> None:
         lab.client("s3").list_buckets()
 
 
-# --- the tape -------------------------------------------------------------------------------------
+# --- the event log --------------------------------------------------------------------------------
 
 
-def test_the_tape_is_a_table_of_what_happened(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_the_event_log_is_a_table(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing(
         [{"Effect": "Allow", "Action": "iot:Connect", "Resource": "ARN:client/THING"}]
     )
@@ -222,31 +220,31 @@ def test_the_tape_is_a_table_of_what_happened(lab: Lab, new_thing: Callable[...,
     last = int(before.index[-1])
     with lab.connect(thing.name) as device, pytest.raises(RequestRefused):
         device.publish("creek/depth", {"depth": 1.4})
-    tape = lab.events(after=last)
-    mine = tape[tape["client_id"] == thing.name]
+    log = lab.events(after=last)
+    mine = log[log["client_id"] == thing.name]
     assert before.columns[: len(COLUMNS) - 1].tolist() == COLUMNS[1:]
     assert mine["kind"].tolist()[:2] == ["connect", "publish"]
-    assert tape.index.is_monotonic_increasing
-    assert tape.index[0] > last
-    assert str(tape["time"].dt.tz) == "UTC"
-    assert abs(tape["time"].iloc[-1] - pd.Timestamp.now("UTC")) < pd.Timedelta(minutes=1)
+    assert log.index.is_monotonic_increasing
+    assert log.index[0] > last
+    assert str(log["time"].dt.tz) == "UTC"
+    assert abs(log["time"].iloc[-1] - pd.Timestamp.now("UTC")) < pd.Timedelta(minutes=1)
     refused = mine[mine["kind"] == "publish"].iloc[0]
     assert (refused["action"], refused["resource"]) == ("iot:Publish", "topic/creek/depth")
     assert f"Client '{thing.name}' tried to publish" in refused["refusal"]
 
 
-def test_a_tape_without_entries_has_the_same_columns(lab: Lab) -> None:
-    tape = lab.events(after=10**9)
-    assert len(tape) == 0
-    assert tape.columns.tolist() == COLUMNS[1:]
-    assert str(tape["time"].dt.tz) == "UTC"
+def test_an_empty_event_log_has_the_same_columns(lab: Lab) -> None:
+    log = lab.events(after=10**9)
+    assert len(log) == 0
+    assert log.columns.tolist() == COLUMNS[1:]
+    assert str(log["time"].dt.tz) == "UTC"
 
 
 # --- an empty account -----------------------------------------------------------------------------
 
 
 def test_reset_empties_the_account_and_leaves_the_rest(home: Path) -> None:
-    # Not on the usual port, which another cloud may take while this one starts anew.
+    # Not on the usual port, which another cloud could take while this one restarts.
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     assert repr(lab.why()) == "Nothing was refused."
@@ -289,13 +287,13 @@ def test_reset_removes_what_an_interrupted_save_left(home: Path) -> None:
     assert [file for file in lab.keys.folder.rglob("*") if file.is_file()] == []
 
 
-def test_a_call_to_a_cloud_that_is_gone_says_what_to_do(home: Path) -> None:
+def test_a_call_to_a_stopped_cloud_says_what_to_do(home: Path) -> None:
     lab = open_lab(home=home)
     used, unused = lab.client("iot"), lab.client("sts")
     used.list_things()
     supervisor.stop(home)
     for call in (used.list_things, unused.get_caller_identity):
-        # Still what a program that knows boto3 expects.
+        # Programs that use boto3 expect this class.
         with pytest.raises(EndpointConnectionError) as gone:
             call()
         assert str(gone.value) == (

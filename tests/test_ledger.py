@@ -1,7 +1,7 @@
-"""The ledger: whatever makes something through the lab is on record, and nobody else's is.
+"""The ledger: it records resources that are created through the lab, and no others.
 
-Everything is done by plain boto3 and by devices, against a local cloud. What others make is made
-by a boto3 client that knows nothing of the lab.
+Plain boto3 and devices create them on a local cloud. The resources of others come from a boto3
+client that the lab does not observe.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def others(lab: Lab, service: str) -> Any:
-    """Return a client of the account that the lab does not know of."""
+    """Return a client of the account that the lab does not observe."""
     keys = lab.session.get_credentials()
     assert keys is not None
     return boto3.client(  # type: ignore[call-overload]
@@ -70,16 +70,14 @@ def data(own_lab: Lab) -> Any:
 # --- what calls make and remove -------------------------------------------------------------------
 
 
-def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
-    own_lab: Lab, iot: Any, data: Any
-) -> None:
+def test_calls_that_create_and_delete_are_recorded(own_lab: Lab, iot: Any, data: Any) -> None:
     has = own_lab.ledger.has
     iot.create_thing(thingName="recorded")
     iot.create_thing_type(thingTypeName="recorded-type")
     iot.create_thing_group(thingGroupName="recorded-group")
     answer = iot.create_keys_and_certificate(setAsActive=True)
     number, arn = answer["certificateId"], answer["certificateArn"]
-    plain = iot.create_keys_and_certificate()["certificateId"]  # a request without any member
+    plain = iot.create_keys_and_certificate()["certificateId"]  # a request without members
     iot.create_policy(policyName="recorded-policy", policyDocument=POLICY_TEXT)
     iot.create_policy_version(policyName="recorded-policy", policyDocument=POLICY_TEXT)
     iot.attach_thing_principal(thingName="recorded", principal=arn)
@@ -108,7 +106,7 @@ def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
     assert Resource(ResourceKind.SHADOW, ("recorded", "n")) in table
     assert (
         Resource(ResourceKind.POLICY_VERSION, ("recorded-policy", "2")) not in table
-    )  # goes with its policy
+    )  # deleted with its policy
     assert own_lab.ledger.resources() == table
 
     data.publish(topic="recorded/topic", retain=True, payload=b"")
@@ -133,7 +131,7 @@ def test_each_call_that_makes_something_is_on_record_and_each_that_removes(
 
 
 @pytest.mark.parametrize("way", ["csr", "without-ca"])
-def test_certificates_that_come_another_way(way: str, own_lab: Lab, iot: Any) -> None:
+def test_certificates_from_other_calls(way: str, own_lab: Lab, iot: Any) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -153,7 +151,7 @@ def test_certificates_that_come_another_way(way: str, own_lab: Lab, iot: Any) ->
     assert own_lab.ledger.has(ResourceKind.CERTIFICATE, answer["certificateId"])
 
 
-def test_what_aws_refuses_is_not_on_record(own_lab: Lab, iot: Any) -> None:
+def test_refused_calls_are_not_recorded(own_lab: Lab, iot: Any) -> None:
     before = own_lab.ledger.resources()
     for call, asked in [
         (iot.create_policy, {"policyName": "bad", "policyDocument": "{"}),
@@ -165,7 +163,7 @@ def test_what_aws_refuses_is_not_on_record(own_lab: Lab, iot: Any) -> None:
     assert own_lab.ledger.resources() == before
 
 
-def test_a_lab_opened_again_knows_what_was_made_before(own_lab: Lab, iot: Any) -> None:
+def test_a_reopened_lab_knows_its_resources(own_lab: Lab, iot: Any) -> None:
     iot.create_thing(thingName="outlives")
     again = open_lab(home=own_lab.home)
     assert again.ledger.has(ResourceKind.THING, "outlives")
@@ -176,7 +174,7 @@ def test_a_lab_opened_again_knows_what_was_made_before(own_lab: Lab, iot: Any) -
 # --- what others have made ------------------------------------------------------------------------
 
 
-def test_what_was_there_before_is_not_this_labs_though_aws_says_yes(
+def test_existing_resources_are_foreign_although_the_call_succeeds(
     own_lab: Lab, iot: Any, theirs: Any
 ) -> None:
     has = own_lab.ledger.has
@@ -199,14 +197,14 @@ def test_what_was_there_before_is_not_this_labs_though_aws_says_yes(
     assert not has(ResourceKind.POLICY_TARGET, "their-policy", arn)
     assert not has(ResourceKind.GROUP_MEMBER, "their-group", "theirs")
 
-    # An attachment that this lab makes is this lab's, whosever the ends are.
+    # An attachment that this lab creates is its own, whoever owns the ends.
     theirs.detach_policy(policyName="their-policy", target=arn)
     iot.attach_policy(policyName="their-policy", target=arn)
     assert has(ResourceKind.POLICY_TARGET, "their-policy", arn)
     iot.detach_policy(policyName="their-policy", target=arn)
 
 
-def test_a_shadow_that_others_had_is_not_this_labs(own_lab: Lab, iot: Any, data: Any) -> None:
+def test_a_shadow_of_others_is_foreign(own_lab: Lab, iot: Any, data: Any) -> None:
     others(own_lab, "iot-data").update_thing_shadow(thingName="shadowed", payload='{"state": {}}')
     data.update_thing_shadow(thingName="shadowed", payload='{"state": {}}')
     data.update_thing_shadow(thingName="unshadowed", payload='{"state": {}}')
@@ -223,12 +221,12 @@ def test_a_shadow_that_others_had_is_not_this_labs(own_lab: Lab, iot: Any, data:
 
 @pytest.fixture(scope="module")
 def client(own_lab: Lab) -> str:
-    """A Thing that may do everything."""
+    """Return a Thing that is allowed everything."""
     own_lab.catch_up("05-mqtt")
     return "TestClient"
 
 
-def test_a_message_may_make_a_shadow_or_be_retained(own_lab: Lab, client: str) -> None:
+def test_messages_that_create_a_shadow_or_are_retained(own_lab: Lab, client: str) -> None:
     others(own_lab, "iot-data").update_thing_shadow(thingName="their-own", payload='{"state": {}}')
     with own_lab.connect(client) as device:
         answers = device.subscribe("$aws/things/+/shadow/update/accepted")
@@ -248,9 +246,7 @@ def test_a_message_may_make_a_shadow_or_be_retained(own_lab: Lab, client: str) -
     ]
 
 
-def test_a_retained_message_that_was_refused_is_not_on_record(
-    own_lab: Lab, client: str, iot: Any
-) -> None:
+def test_a_refused_retained_message_is_not_recorded(own_lab: Lab, client: str, iot: Any) -> None:
     from creeklab.client.device import RequestRefused
 
     with own_lab.connect("Test2") as device, pytest.raises(RequestRefused):
@@ -258,7 +254,7 @@ def test_a_retained_message_that_was_refused_is_not_on_record(
     assert not own_lab.ledger.has(ResourceKind.RETAINED_MESSAGE, "not/allowed")
 
 
-def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: str) -> None:
+def test_messages_are_counted_as_in_the_event_log(own_lab: Lab, client: str) -> None:
     """CONNECT, SUBSCRIBE, PUBLISH in and out, and PUBACK, in steps of 5 KB."""
     after = int(own_lab.events().index.max())
     before = own_lab.ledger.cost().usage
@@ -274,13 +270,13 @@ def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: 
         device.shadow.delete()
     use = own_lab.ledger.cost().usage
 
-    tape = own_lab.events(after=after)
-    sent = tape[(tape["client_id"] == "counted") & (tape["kind"] == "publish")]
-    got = tape[tape["to"].apply(lambda to: isinstance(to, list) and "counted" in to)]
-    subscribed = tape[(tape["client_id"] == "counted") & (tape["kind"] == "subscribe")]
+    log = own_lab.events(after=after)
+    sent = log[(log["client_id"] == "counted") & (log["kind"] == "publish")]
+    got = log[log["to"].apply(lambda to: isinstance(to, list) and "counted" in to)]
+    subscribed = log[(log["client_id"] == "counted") & (log["kind"] == "subscribe")]
     assert (len(subscribed), len(sent), len(got)) == (2 + 2 + 1 + 1, 3 + 3, 3 + 3)
     extra = 2 + 2  # the large message, in and out
-    acknowledged = len(got) - 1  # not what came at QoS 0
+    acknowledged = len(got) - 1  # without those received at QoS 0
     assert use.messages - before.messages == (
         1 + len(subscribed) + len(sent) + len(got) + acknowledged + extra
     )
@@ -288,7 +284,7 @@ def test_messages_are_counted_as_the_clouds_tape_has_them(own_lab: Lab, client: 
     assert use.operations - before.operations == 3
 
 
-def test_calls_are_counted_where_aws_counts_them(own_lab: Lab, iot: Any, data: Any) -> None:
+def test_only_billed_calls_are_counted(own_lab: Lab, iot: Any, data: Any) -> None:
     def used(call: Callable[..., Any], **asked: Any) -> Usage:
         before = own_lab.ledger.cost().usage.counts()
         call(**asked)
@@ -301,12 +297,12 @@ def test_calls_are_counted_where_aws_counts_them(own_lab: Lab, iot: Any, data: A
     assert used(data.publish, topic="a/b", payload=b"x" * 6000) == Usage(messages=2)
     large = json.dumps({"state": {"reported": {"a": "x" * 3000}}})
     before = own_lab.ledger.has(ResourceKind.THING, "Test2")
-    assert before  # so no question is asked of its shadow first
+    assert before  # so its shadow is not looked up first
     assert used(data.update_thing_shadow, thingName="Test2", payload=large) == Usage(operations=4)
     assert used(data.get_thing_shadow, thingName="Test2") == Usage(operations=4)
 
 
-def test_a_reset_account_has_nothing_made_but_keeps_what_was_used(home: Path) -> None:
+def test_a_reset_clears_the_resources_and_keeps_the_usage(home: Path) -> None:
     lab = open_lab(home=home)
     lab.client("iot").create_thing(thingName="before")
     used = lab.ledger.cost().usage
@@ -396,7 +392,7 @@ def there(entries: list[dict[str, Any]]) -> list[Resource]:
         (remove(ResourceKind.CERTIFICATE, "a"), set()),
     ],
 )
-def test_what_is_removed_takes_along_what_existed_with_it(
+def test_deleted_resources_take_dependent_ones_along(
     gone: dict[str, Any], goes_with_it: set[str]
 ) -> None:
     before, after = there(ALL), there([*ALL, gone])
@@ -405,7 +401,7 @@ def test_what_is_removed_takes_along_what_existed_with_it(
     assert {one.kind for one in lost if one != named} == goes_with_it
 
 
-def test_a_reset_leaves_nothing_and_lines_of_other_kinds_are_no_matter() -> None:
+def test_a_reset_entry_clears_and_other_entries_are_ignored() -> None:
     assert there([*ALL, {"did": "reset"}]) == []
     assert there([{"did": "use", "messages": 1}, {}, *ALL, *ALL]) == there(ALL)
     assert there([*ALL, {"did": "reset"}, make(ResourceKind.THING, "t")]) == [
@@ -413,16 +409,16 @@ def test_a_reset_leaves_nothing_and_lines_of_other_kinds_are_no_matter() -> None
     ]
 
 
-def test_a_ledger_that_grows_is_taken_in_bit_by_bit() -> None:
+def test_new_entries_are_applied_incrementally() -> None:
     inventory = RecordedResources()
     rows = [*ALL, remove(ResourceKind.THING, "t"), make(ResourceKind.THING, "t")]
     for end in range(len(rows) + 1):
         assert list(inventory.after(rows[:end])) == there(rows[:end])
     assert Resource(ResourceKind.THING, ("t",)) in inventory
-    assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter one is another one
+    assert list(inventory.after(ALL[:1])) == there(ALL[:1])  # a shorter file is another file
 
 
-def test_what_cannot_be_made_is_refused_by_its_own_name(lab: Lab) -> None:
+def test_an_invalid_call_fails_with_its_own_error(lab: Lab) -> None:
     with pytest.raises(ClientError, match="calling the CreateThing operation"):
         lab.client("iot").create_thing(thingName="my thing")
     assert ("Thing", "my thing") not in lab.ledger.resources().rows()

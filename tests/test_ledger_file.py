@@ -1,4 +1,4 @@
-"""The ledger's file: nothing that was added is lost, and what a crash leaves harms nothing."""
+"""The ledger's file: no entry is lost, and a line cut short by a crash does no harm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def numbers(file: Path) -> list[int]:
     return [entry["n"] for entry in LedgerFile(file).read()]
 
 
-def test_what_was_added_is_read_in_order_by_everyone(file: Path) -> None:
+def test_entries_are_read_in_order(file: Path) -> None:
     ledger, other = LedgerFile(file), LedgerFile(file)
     assert ledger.read() == []
     ledger.add({"n": 1}, {"n": 2, "name": "Ä'\n\""})
@@ -32,7 +32,7 @@ def test_what_was_added_is_read_in_order_by_everyone(file: Path) -> None:
     assert [entry["n"] for entry in other.read()] == [1, 2, 3]
 
 
-def test_the_file_is_its_owners_alone(file: Path) -> None:
+def test_only_the_owner_can_read_the_file(file: Path) -> None:
     LedgerFile(file).add({"n": 1})
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -47,11 +47,11 @@ def test_a_line_cut_short_at_any_place_is_skipped(file: Path, cut: int) -> None:
     assert numbers(file) == [1]
     LedgerFile(file).add({"n": 3})
     found = numbers(file)
-    # The line may have been whole but for its end.
+    # Only the line's end may have been missing.
     assert found == ([1, 2, 3] if cut == 1 else [1, 3])
 
 
-def test_a_file_that_was_removed_begins_anew(file: Path) -> None:
+def test_a_removed_file_starts_empty(file: Path) -> None:
     ledger = LedgerFile(file)
     ledger.add({"n": 1}, {"n": 2})
     assert len(ledger.read()) == 2
@@ -62,7 +62,7 @@ def test_a_file_that_was_removed_begins_anew(file: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [b"[1]", b"null", b"nonsense", b"\xff\xfe", b""])
-def test_a_line_that_is_no_entry_is_skipped(file: Path, line: bytes) -> None:
+def test_a_line_that_is_not_an_entry_is_skipped(file: Path, line: bytes) -> None:
     LedgerFile(file).add({"n": 1})
     with file.open("ab") as stream:
         stream.write(line + b"\n")
@@ -70,7 +70,7 @@ def test_a_line_that_is_no_entry_is_skipped(file: Path, line: bytes) -> None:
     assert numbers(file) == [1, 2]
 
 
-def test_several_programs_add_at_once(file: Path) -> None:
+def test_several_programs_append_at_once(file: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from creeklab.ledger.ledger_file import LedgerFile\n"
         "ledger = LedgerFile(Path(sys.argv[1]))\n"

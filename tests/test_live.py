@@ -1,8 +1,7 @@
-"""A device on AWS itself, for somebody who has an account: ``pytest -m live tests/test_live.py``.
+"""A device on AWS itself, for anyone with an account: ``pytest -m live tests/test_live.py``.
 
-Deselected by default. It asks nothing, uses the credentials and the region that boto3 finds, makes
-two Things under names that nobody else has, and takes down what it made. It costs less than a
-hundredth of a cent.
+Deselected by default. It asks nothing, uses the credentials and region that boto3 finds, creates
+two Things with unique names, and deletes them again. It costs less than a hundredth of a cent.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from creeklab.client.device import RequestRefused
 
 pytestmark = pytest.mark.live
 
-AWS_SECONDS = 420.0  # AWS takes minutes until a change of a policy is known everywhere
+AWS_SECONDS = 420.0  # a policy change takes AWS minutes to apply everywhere
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
-    """Return what a call returns, once it returns something; AWS decides when."""
+    """Return the result of a call once it has one; AWS decides when."""
     deadline = time.monotonic() + seconds
     while True:
         found = call()

@@ -1,4 +1,4 @@
-"""Why a request was refused, in words: the text by itself, and what the tape of a cloud says."""
+"""A refusal in words: its text alone, and the last refusal in the event log of a cloud."""
 
 from __future__ import annotations
 
@@ -45,21 +45,19 @@ NAMES = ["TestClient", "Test2", "gauge-1"]
         ("a", [], "There is no other client or Thing either."),
     ],
 )
-def test_of_a_name_that_nobody_has_the_closest_are_said(
-    of: str, known: list[str], end: str
-) -> None:
-    said = unknown_client(of, known)
-    assert said.startswith(f"'{of}' is unknown: no client in the event log")
-    assert said.endswith(end)
+def test_an_unknown_name_lists_the_most_similar_ones(of: str, known: list[str], end: str) -> None:
+    text = unknown_client(of, known)
+    assert text.startswith(f"'{of}' is unknown: no client in the event log")
+    assert text.endswith(end)
 
 
-def test_the_summary_is_the_tapes() -> None:
+def test_the_summary_is_that_of_the_entry() -> None:
     why = Refusal(entry("It was refused, for a reason."))
     assert why.summary == "It was refused, for a reason."
     assert repr(why) == "It was refused, for a reason."
 
 
-def test_the_summary_can_be_printed_in_lines_that_break_at_words() -> None:
+def test_the_text_is_wrapped() -> None:
     why = Refusal(entry("It was refused, for a reason that is long. " * 5))
     lines = why.text.splitlines()
     assert len(lines) == 3
@@ -67,7 +65,7 @@ def test_the_summary_can_be_printed_in_lines_that_break_at_words() -> None:
     assert " ".join(lines) == why.summary.strip()
 
 
-def test_client_and_statements_stand_around_it() -> None:
+def test_client_and_statements_are_shown() -> None:
     why = Refusal(entry("No.", client_id="Test2", findings=FINDINGS))
     assert repr(why).split("\n") == [
         "Client id 'Test2', publish: refused.",
@@ -88,7 +86,7 @@ def test_long_texts_are_wrapped() -> None:
 
 
 @pytest.mark.parametrize("before", range(20, 60, 4))
-def test_an_arn_stays_in_one_piece_to_be_copied(before: int) -> None:
+def test_an_arn_is_not_wrapped(before: int) -> None:
     padding = "x" * before
     assert f" {ARN}." in repr(Refusal(entry(f"{padding} {ARN}."))).replace("\n", " ")
     finding = {"policy": padding, "statement": 0, "effect": "Allow", "differs": [ARN]}

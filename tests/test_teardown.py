@@ -1,7 +1,7 @@
-"""Taking down: in AWS's order, all of what the lab has made and nothing else, whatever fails.
+"""Teardown: everything that the lab created and nothing else, in AWS's order, whatever fails.
 
-On a local cloud, which guards deletion as AWS does. What others have in the account is looked at
-before and after by a client that the lab does not know of.
+It runs on a local cloud, which restricts deletion like AWS. A client that the lab does not observe
+compares the resources of others before and after.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def theirs(own_lab: Lab) -> Any:
 
 
 def everything(lab: Lab) -> dict[str, Any]:
-    """Return all that the account has, as somebody else sees it."""
+    """Return everything in the account, as another client sees it."""
     iot, data = others(lab, "iot"), others(lab, "iot-data")
     things = {each["thingName"] for each in iot.list_things()["things"]}
     certificates = iot.list_certificates(pageSize=250)["certificates"]
@@ -71,7 +71,7 @@ def everything(lab: Lab) -> dict[str, Any]:
 
 
 def make_much(lab: Lab) -> None:
-    """Make one of everything that a lab can make and take down without waiting."""
+    """Create one of each resource that a lab can take down without waiting."""
     iot, data = lab.client("iot"), lab.client("iot-data")
     iot.create_thing(thingName="mine")
     iot.create_thing_group(thingGroupName="outer")
@@ -109,7 +109,7 @@ ALL_STEPS = [
 ]
 
 
-def test_a_dry_run_does_nothing_and_says_all_in_order(own_lab: Lab) -> None:
+def test_a_dry_run_lists_the_steps_in_order_and_does_nothing(own_lab: Lab) -> None:
     make_much(own_lab)
     before = everything(own_lab)
     plan = own_lab.ledger.tear_down(dry_run=True)
@@ -132,7 +132,7 @@ def test_a_dry_run_does_nothing_and_says_all_in_order(own_lab: Lab) -> None:
     assert {step.result for step in plan.steps} == {"-"}
 
 
-def test_all_is_taken_down_and_a_second_time_there_is_nothing_to_do(own_lab: Lab) -> None:
+def test_everything_is_taken_down_and_a_second_run_does_nothing(own_lab: Lab) -> None:
     done = own_lab.ledger.tear_down()
     assert done.ok, repr(done)
     assert {step.result for step in done.steps} == {"OK"}
@@ -150,7 +150,7 @@ def test_all_is_taken_down_and_a_second_time_there_is_nothing_to_do(own_lab: Lab
 # --- what others have -------------------------------------------------------------------------
 
 
-def test_nothing_of_others_is_touched(own_lab: Lab, theirs: Any) -> None:
+def test_resources_of_others_are_not_touched(own_lab: Lab, theirs: Any) -> None:
     theirs.create_thing(thingName="theirs")
     theirs.create_thing_group(thingGroupName="their-group")
     theirs.create_policy(policyName="theirs", policyDocument=POLICY_TEXT)
@@ -165,7 +165,7 @@ def test_nothing_of_others_is_touched(own_lab: Lab, theirs: Any) -> None:
     before = everything(own_lab)
 
     iot = own_lab.client("iot")
-    iot.create_thing(thingName="theirs")  # says yes, and makes nothing
+    iot.create_thing(thingName="theirs")  # succeeds without creating anything
     iot.create_thing_group(thingGroupName="their-group")
     make_much(own_lab)
     mine = iot.list_thing_principals(thingName="mine")["principals"][0]
@@ -182,8 +182,8 @@ def test_nothing_of_others_is_touched(own_lab: Lab, theirs: Any) -> None:
     theirs.detach_thing_principal(thingName="theirs", principal=arn)
 
 
-def test_what_others_use_stays_and_is_named(own_lab: Lab, theirs: Any) -> None:
-    """Their certificate has this lab's policy, and is on this lab's Thing: they attached both."""
+def test_resources_that_others_use_stay_and_are_named(own_lab: Lab, theirs: Any) -> None:
+    """They attached this lab's policy to their certificate, and that to this lab's Thing."""
     make_much(own_lab)
     arn = theirs.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     number = arn.rpartition("/")[2]
@@ -200,7 +200,7 @@ def test_what_others_use_stays_and_is_named(own_lab: Lab, theirs: Any) -> None:
     assert now["certificates"][arn] == "ACTIVE"
     assert now["targets"]["mine"] == {arn}
     assert now["principals"]["mine"] == {arn}
-    assert now["shadows"]["mine"] == ["named"]  # goes with its Thing
+    assert now["shadows"]["mine"] == ["named"]  # deleted with its Thing
 
     theirs.detach_policy(policyName="mine", target=arn)
     theirs.detach_thing_principal(thingName="mine", principal=arn)
@@ -222,8 +222,8 @@ def test_a_version_that_became_the_default_of_their_policy_stays(own_lab: Lab, t
     assert everything(own_lab)["policies"]["versioned"] == {"1"}
 
 
-def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
-    """This lab's were deleted by other means, and somebody made their own under the same names."""
+def test_what_others_re_created_stays(own_lab: Lab, theirs: Any) -> None:
+    """Someone deleted this lab's resources and created their own under the same names."""
     iot, data = own_lab.client("iot"), others(own_lab, "iot-data")
     iot.create_thing_type(thingTypeName="renewed")
     iot.create_thing_group(thingGroupName="renewed")
@@ -272,7 +272,7 @@ def test_what_is_somebody_elses_by_now_stays(own_lab: Lab, theirs: Any) -> None:
     theirs.delete_thing_group(thingGroupName="renewed")
 
 
-def test_what_this_lab_made_anew_is_its_own(own_lab: Lab, theirs: Any) -> None:
+def test_what_this_lab_re_created_is_its_own(own_lab: Lab, theirs: Any) -> None:
     iot = own_lab.client("iot")
     iot.create_thing(thingName="again")
     theirs.delete_thing(thingName="again")
@@ -282,7 +282,7 @@ def test_what_this_lab_made_anew_is_its_own(own_lab: Lab, theirs: Any) -> None:
     assert [step.what for step in own_lab.ledger.tear_down().steps] == ["delete Thing 'again'"]
 
 
-def test_lines_of_an_older_ledger_go_by_the_name(own_lab: Lab) -> None:
+def test_older_entries_without_an_identity_count_by_name(own_lab: Lab) -> None:
     theirs = others(own_lab, "iot")
     theirs.create_thing(thingName="older")
     line = {"did": "make", "at": 0, "kind": ResourceKind.THING, "names": ["older"]}
@@ -296,13 +296,13 @@ def test_lines_of_an_older_ledger_go_by_the_name(own_lab: Lab) -> None:
 
 
 class Fault:
-    """Lets some calls through and fails the next, before it is sent or after it was answered."""
+    """Passes some calls and fails the next one, before it is sent or after its response."""
 
     def __init__(self, lab: Lab, calls: int, when: str) -> None:
         self._events = lab.session.events
         self._left = calls
         self._name = {"before": "before-send", "after": "response-received"}[when]
-        # Clients take a copy of the session's events; those that the ledger has keep theirs.
+        # A client copies the events of its session, so the ledger's clients keep theirs.
         self._clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data")]
 
     def _fail(self, **_: Any) -> None:
@@ -321,8 +321,8 @@ class Fault:
 
 
 def calls_before_the_first_change(lab: Lab) -> int:
-    """Return how many questions the plan asks, which is what a dry run asks."""
-    lab.ledger.tear_down(dry_run=True)  # finds out what went unnoticed, for which it asks more
+    """Return the number of calls for a plan, which is that of a dry run."""
+    lab.ledger.tear_down(dry_run=True)  # finds unnoticed changes, which takes more calls
     counted = 0
 
     def count(**_: Any) -> None:
@@ -339,12 +339,12 @@ def calls_before_the_first_change(lab: Lab) -> int:
 
 
 @pytest.mark.parametrize(("when", "calls"), [("before", 1), ("after", 0)])
-def test_after_a_failure_at_each_step_it_goes_on_from_there(
+def test_a_teardown_continues_after_a_failure_at_each_step(
     when: str, calls: int, own_lab: Lab
 ) -> None:
-    """A call that is not sent, at each step but the first; one whose answer is lost, at each.
+    """A call that is not sent, at each step except the first; a lost response, at each step.
 
-    Each time one step gets done, so all of them fail once.
+    Each run completes one step, so each step fails once.
     """
     before = everything(own_lab)
     make_much(own_lab)
@@ -364,7 +364,7 @@ def test_after_a_failure_at_each_step_it_goes_on_from_there(
     assert own_lab.keys.things() == []
 
 
-def test_a_process_that_is_stopped_half_way_leaves_a_ledger_to_go_on_from(own_lab: Lab) -> None:
+def test_a_teardown_continues_after_its_process_was_killed(own_lab: Lab) -> None:
     before = everything(own_lab)
     make_much(own_lab)
 
@@ -382,7 +382,7 @@ def test_a_process_that_is_stopped_half_way_leaves_a_ledger_to_go_on_from(own_la
     assert everything(own_lab) == before
 
 
-def test_what_somebody_removed_by_other_means_is_no_hindrance(own_lab: Lab, theirs: Any) -> None:
+def test_resources_deleted_by_others_are_skipped(own_lab: Lab, theirs: Any) -> None:
     iot = own_lab.client("iot")
     number = iot.create_keys_and_certificate()["certificateId"]
     iot.create_thing(thingName="vanishes")
@@ -394,7 +394,7 @@ def test_what_somebody_removed_by_other_means_is_no_hindrance(own_lab: Lab, thei
     assert not own_lab.ledger.has(ResourceKind.THING, "vanishes")
 
 
-def test_what_is_removed_while_it_works_counts_as_done(own_lab: Lab, theirs: Any) -> None:
+def test_resources_deleted_during_the_teardown_count_as_done(own_lab: Lab, theirs: Any) -> None:
     own_lab.client("iot").create_policy(policyName="races", policyDocument=POLICY_TEXT)
 
     def quicker(**_: Any) -> None:
@@ -407,21 +407,19 @@ def test_what_is_removed_while_it_works_counts_as_done(own_lab: Lab, theirs: Any
     assert not own_lab.ledger.has(ResourceKind.POLICY, "races")
 
 
-def test_a_refusal_that_is_no_matter_of_minutes_says_what_aws_said(
-    own_lab: Lab, theirs: Any
-) -> None:
+def test_a_lasting_refusal_shows_the_message_of_aws(own_lab: Lab, theirs: Any) -> None:
     own_lab.client("iot").create_thing_group(thingGroupName="outer")
     own_lab.client("iot").create_thing_group(thingGroupName="another")
     theirs.create_thing_group(thingGroupName="their-inner", parentGroupName="outer")
     failed = own_lab.ledger.tear_down()
     found = {step.what.partition(":")[0]: step.result for step in failed.steps}
     assert found == {"delete thing group 'another'": "OK", "delete thing group 'outer'": "FAILED"}
-    assert repr(failed).count("outer") > 1  # AWS's own words
+    assert repr(failed).count("outer") > 1  # AWS's own message
     theirs.delete_thing_group(thingGroupName="their-inner")
     assert own_lab.ledger.tear_down().ok
 
 
-def test_a_thing_type_rests_five_minutes_and_nothing_else_waits(own_lab: Lab) -> None:
+def test_only_a_thing_type_waits_five_minutes(own_lab: Lab) -> None:
     iot = own_lab.client("iot")
     iot.create_thing_type(thingTypeName="gauge")
     iot.create_thing(thingName="typed", thingTypeName="gauge")
@@ -442,9 +440,7 @@ def test_a_thing_type_rests_five_minutes_and_nothing_else_waits(own_lab: Lab) ->
 # --- key files ----------------------------------------------------------------------------------
 
 
-def test_only_key_files_of_certificates_that_are_gone_are_deleted(
-    own_lab: Lab, theirs: Any
-) -> None:
+def test_only_key_files_of_deleted_certificates_are_deleted(own_lab: Lab, theirs: Any) -> None:
     iot = own_lab.client("iot")
     own_lab.keys.save("kept", theirs.create_keys_and_certificate())
     own_lab.keys.save("replaced", iot.create_keys_and_certificate())

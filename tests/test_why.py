@@ -1,4 +1,4 @@
-"""Why, asked of a real lab: what holds by now, what would mend it, and questions as on AWS."""
+"""`lab.why` on a real lab: the decision now, the change that helps, and requests as on AWS."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SLIP = [
 
 
 class OnAws:
-    """The lab as it is on AWS: the same clients, and no tape."""
+    """The lab as it is on AWS: the same clients, and no event log."""
 
     target = "aws"
 
@@ -47,8 +47,8 @@ class OnAws:
     why = Lab.why
 
 
-def mend(lab: Lab, why: Refusal) -> None:
-    """Do what is proposed."""
+def apply_suggestions(lab: Lab, why: Refusal) -> None:
+    """Apply the suggested changes."""
     iot = lab.client("iot")
     assert why.suggestions
     for each in why.suggestions:
@@ -63,11 +63,11 @@ def mend(lab: Lab, why: Refusal) -> None:
 
 
 def in_one_line(why: Any) -> str:
-    """Return its words as they are before they are broken into lines."""
+    """Return its text without line breaks."""
     return " ".join(repr(why).split())
 
 
-def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_the_suggested_change_allows_the_request(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing(SLIP)
     topic = f"$aws/things/{thing.name}/shadow/update"
     with lab.connect(thing.name) as device:
@@ -80,17 +80,17 @@ def test_what_is_proposed_lets_the_device_through(lab: Lab, new_thing: Callable[
         assert f'  -      "Resource": "{thing.arn}:topic/$aws/things/Test1/shadow/update"\n' in text
         assert f'  +      "Resource": "{thing.arn}:topic/{topic}"\n' in text
         assert "Note: This removes what that line allowed" in in_one_line(why)
-        mend(lab, why)
+        apply_suggestions(lab, why)
         device.publish(topic, {"state": {"reported": {"depth": 1.4}}})
-        by_now = lab.why(thing.name)
-        assert by_now.allowed
-        assert by_now.suggestions == ()
-        assert "It would be allowed now" in in_one_line(by_now)
+        now = lab.why(thing.name)
+        assert now.allowed
+        assert now.suggestions == ()
+        assert "It would be allowed now" in in_one_line(now)
         with pytest.raises(RequestRefused):
             device.subscribe("creek/#")
         again = lab.why(thing.name)
         assert "add a statement that allows iot:Subscribe" in in_one_line(again)
-        mend(lab, again)
+        apply_suggestions(lab, again)
         device.subscribe("creek/#")
 
 
@@ -102,7 +102,7 @@ def test_without_a_policy_the_change_is_a_new_one(lab: Lab, new_thing: Callable[
         lab.connect(thing.name)
     why = lab.why(thing.name)
     assert "in a new policy" in in_one_line(why)
-    mend(lab, why)
+    apply_suggestions(lab, why)
     lab.connect(thing.name).close()
     iot.detach_policy(policyName="NewPolicy", target=thing.certificate_arn)
     iot.delete_policy(policyName="NewPolicy")
@@ -135,7 +135,9 @@ def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
     assert "Note: It is better to fix the cause" in text
 
 
-def test_a_policy_for_many_is_not_changed_unawares(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_a_change_warns_of_other_targets_of_the_policy(
+    lab: Lab, new_thing: Callable[..., Any]
+) -> None:
     thing, other = new_thing(CONNECT_ONLY), new_thing(CONNECT_ONLY)
     lab.client("iot").attach_policy(policyName=thing.policy, target=other.certificate_arn)
     with lab.connect(thing.name) as device, pytest.raises(RequestRefused):
@@ -174,7 +176,7 @@ def test_a_certificate_that_is_not_registered(lab: Lab, new_thing: Callable[...,
 
 
 def shake_hands(lab: Lab, certificate: Path | None = None, key: Path | None = None) -> None:
-    """Try to get in by TLS, and wait until the cloud has closed the line."""
+    """Try to connect by TLS, and wait until the cloud has closed the connection."""
     context = ssl.create_default_context(cafile=str(lab.ca_file))
     if certificate is not None:
         context.load_cert_chain(certificate, key)
@@ -233,9 +235,7 @@ def test_a_client_id_that_another_took_over(lab: Lab, new_thing: Callable[..., A
         second.close()
 
 
-def test_a_connection_that_the_account_ends_was_cut_off(
-    lab: Lab, new_thing: Callable[..., Any]
-) -> None:
+def test_a_connection_that_the_account_ended(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
     with lab.connect(thing.name):
         lab.client("iot-data").delete_connection(clientId=thing.name)
@@ -244,7 +244,7 @@ def test_a_connection_that_the_account_ends_was_cut_off(
         assert repr(why).startswith(f"Client id '{thing.name}': disconnected.\n")
 
 
-def test_somebody_nobody_knows(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_an_unknown_name(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
     with lab.connect(thing.name, client_id=thing.name), lab.connect_account():
         why = lab.why(thing.name.upper())
@@ -312,19 +312,19 @@ def test_the_page_escapes_what_comes_from_outside(lab: Lab, new_thing: Callable[
     assert "&lt;img src=x" in page
     assert thing.certificate_id in page
     assert "ACTIVE" in page
-    # Nothing in it differs from run to run but the certificate's id, which nbval knows.
+    # Only the certificate's id differs between runs, and nbval ignores it.
     assert not re.search(r"\d\d:\d\d", page)
     assert page == lab.why(thing.name)._repr_html_()
 
 
-def test_nothing_was_refused_has_a_page_too() -> None:
+def test_no_refusal_has_a_page_too() -> None:
     assert "Nothing was refused." in Refusal(None)._repr_html_()
 
 
 # --- questions, as on AWS ------------------------------------------------------------------------
 
 
-def test_a_question_is_answered_by_test_authorization(
+def test_a_request_is_decided_by_test_authorization(
     lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing(SLIP)
@@ -337,7 +337,7 @@ def test_a_question_is_answered_by_test_authorization(
         assert why.time is None
     by_arn = aws.why(thing.name, action="iot:Publish", resource=f"{thing.arn}:topic/{topic}")
     assert repr(by_arn) == repr(why)
-    mend(lab, why)
+    apply_suggestions(lab, why)
     allowed = aws.why(thing.name, action="iot:Publish", resource=topic)
     assert allowed.allowed
     assert repr(allowed).startswith(f"Client id '{thing.name}', publish: allowed.\n")
@@ -346,7 +346,7 @@ def test_a_question_is_answered_by_test_authorization(
     assert connect.entry["resource"] == f"client/{thing.name}"
 
 
-def test_a_question_about_an_action_that_test_authorization_does_not_know(
+def test_an_action_that_test_authorization_does_not_cover(
     lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing(CONNECT_ONLY)
@@ -356,7 +356,7 @@ def test_a_question_about_an_action_that_test_authorization_does_not_know(
     assert why.suggestions
 
 
-def test_who_has_no_certificate_cannot_ask(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_a_request_without_a_certificate(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
     lab.client("iot").update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
     aws: Any = OnAws(lab)
@@ -371,21 +371,19 @@ def test_who_has_no_certificate_cannot_ask(lab: Lab, new_thing: Callable[..., An
         ("Test2", {"action": "iot:Publish"}, "Name the Thing, the action"),
     ],
 )
-def test_half_a_question(lab: Lab, of: str | None, question: Any, message: str) -> None:
+def test_an_incomplete_request(lab: Lab, of: str | None, question: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lab.why(of, **question)
 
 
 def test_an_action_that_does_not_exist(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing()
-    with pytest.raises(ValueError, match="'iot:Publsh' is none of the actions"):
+    with pytest.raises(ValueError, match="'iot:Publsh' is not a device action"):
         lab.why(thing.name, action="iot:Publsh", resource="a")
 
 
-def test_what_is_worked_out_here_is_what_the_account_decides(
-    lab: Lab, new_thing: Callable[..., Any]
-) -> None:
-    """The standing read through boto3 decides as TestAuthorization does."""
+def test_the_decision_here_is_that_of_the_account(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    """The effective access read through boto3 decides as TestAuthorization does."""
     from creeklab.diagnosis.effective_access import load_effective_access, test_authorization
 
     iot = lab.client("iot")
@@ -428,14 +426,14 @@ def test_what_is_worked_out_here_is_what_the_account_decides(
     assert (True, "0/other", "ALLOWED") in seen
 
 
-def test_a_question_on_aws_needs_no_admin_api(lab: Lab) -> None:
+def test_a_request_on_aws_needs_no_admin_api(lab: Lab) -> None:
     aws: Any = OnAws(lab)
     assert aws.why().entry is None
     with pytest.raises(ValueError, match="Name the Thing, the action"):
         aws.why(action="iot:Publish", resource="creek/depth")
 
 
-def test_who_gave_no_client_id(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_a_client_without_an_id(lab: Lab, new_thing: Callable[..., Any]) -> None:
     files = new_thing().files
     address = (lab.endpoint, lab.mqtt_port)
     with pytest.raises(ConnectionError):

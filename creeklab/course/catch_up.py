@@ -1,8 +1,8 @@
-"""Bring the account to where a notebook starts, so that any notebook can be the first one opened.
+"""Prepare the account for a notebook, so that any notebook can be the first one opened.
 
-Each step is safe to repeat: it makes what is missing and leaves alone what is right. Touches only
-what the course itself makes: the Things, their certificates, and the policies named here. On AWS
-that has to be this lab's own, by its ledger.
+Each step can be repeated: it creates what is missing and keeps what is right. It touches only what
+the course itself creates: the Things, their certificates, and the policies named in
+`creeklab.course.resources`. On AWS, they must belong to this lab according to its ledger.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from creeklab.session.lab_session import LabSession
 
 
 def catch_up(lab: LabSession, notebook: str | int) -> str:
-    """Bring the account of `lab` to the start of `notebook`, named by its number or its file.
+    """Prepare the account of `lab` for `notebook`, given by its number or its file.
 
     Returns
     -------
     str
-        What there is now, in a sentence.
+        The new state, in a sentence.
 
     Raises
     ------
     ValueError
         If there is no such notebook.
     RuntimeError
-        If an AWS account has something under a name of the course that this lab did not make, or
-        others use what this lab made; or if AWS wants some minutes before it deletes something.
+        If an AWS account has a resource with a name of the course that this lab did not create, or
+        others use what this lab created; or if AWS needs a few minutes before it deletes something.
     """
     steps = {
         "00": _before_anything,
@@ -70,82 +70,86 @@ def catch_up(lab: LabSession, notebook: str | int) -> str:
     named = re.fullmatch(r"(\d{1,2})(-[\w-]+)?(\.ipynb)?", str(notebook))
     step = steps.get(named[1].zfill(2)) if named else None
     if step is None:
-        raise ValueError(f"'{notebook}' is none of the notebooks {', '.join(steps)}.")
+        raise ValueError(
+            f"There is no notebook '{notebook}'. The notebooks are {', '.join(steps)}."
+        )
     if lab.target == "aws":
-        _refuse_what_others_made(lab)
+        _check_ownership(lab)
     return step(lab)
 
 
-def _refuse_what_others_made(lab: LabSession) -> None:
-    """Refuse to work on anything in an AWS account that has a name of the course by chance."""
+def _check_ownership(lab: LabSession) -> None:
+    """Raise if a resource with a name of the course belongs to someone else."""
+    inventory = lab.ledger.inventory
     for name in THINGS:
         thing = Resource(ResourceKind.THING, (name,))
-        # A shadow needs no Thing; those of this lab's Things are this lab's.
-        if lab.ledger.inventory.owns(thing):
+        # Shadows can exist without a Thing; those of this lab's Things belong to this lab.
+        if inventory.owns(thing):
             continue
-        if exists(lab.ledger.inventory.client, thing):
-            raise _not_ours(lab, thing)
-        for shadow in shadow_names(lab.ledger.inventory.client, name):
-            if not lab.ledger.has(ResourceKind.SHADOW, name, shadow):
-                raise _not_ours(lab, Resource(ResourceKind.SHADOW, (name, shadow)))
+        if exists(inventory.client, thing):
+            raise _foreign(lab, thing)
+        for shadow in shadow_names(inventory.client, name):
+            one = Resource(ResourceKind.SHADOW, (name, shadow))
+            if one not in inventory:
+                raise _foreign(lab, one)
     for policy in [Resource(ResourceKind.POLICY, (name,)) for name in POLICIES]:
-        if not lab.ledger.inventory.owns(policy) and exists(lab.ledger.inventory.client, policy):
-            raise _not_ours(lab, policy)
+        if not inventory.owns(policy) and exists(inventory.client, policy):
+            raise _foreign(lab, policy)
 
 
-def _not_ours(lab: LabSession, one: Resource) -> RuntimeError:
+def _foreign(lab: LabSession, one: Resource) -> RuntimeError:
     return RuntimeError(
-        f"The {one} in your AWS account {lab.account}, region {lab.region}, was not made "
-        "by this lab, so it is left alone, and nothing was done. If nobody needs it, "
-        "delete it; else use another region: set AWS_REGION and open the lab again."
+        f"Nothing was done: this lab did not create the {one} in your AWS account {lab.account}, "
+        f"region {lab.region}. If nobody needs it, delete it. Otherwise use another region: set "
+        "AWS_REGION and open the lab again."
     )
 
 
 def _before_anything(_: LabSession) -> str:
-    return "This notebook needs nothing."
+    return "This notebook needs no preparation."
 
 
 def _before_tour(lab: LabSession) -> str:
     _before_mqtt(lab)
-    return f"There are the Things '{THING}' and '{TEST_CLIENT}', with certificates and policies."
+    return f"The Things '{THING}' and '{TEST_CLIENT}' exist, with certificates and policies."
 
 
 def _before_thing(lab: LabSession) -> str:
     for thing in (THING, *TRIAL_THINGS):
         _remove_thing(lab, thing)
     _remove_policy(lab, THING_POLICY)
-    return f"There is no Thing '{THING}' yet."
+    return f"The Thing '{THING}' does not exist yet."
 
 
 def _before_policy(lab: LabSession) -> str:
     for policy in (THING_POLICY, WIDE_POLICY, *TRIAL_POLICIES):
         _remove_policy(lab, policy)
-    _have_device(lab, THING, {})
-    return f"The Thing '{THING}' has an active certificate, and the certificate no policy."
+    _ensure_device(lab, THING, {})
+    return f"The Thing '{THING}' has an active certificate, which has no policy."
 
 
 def _before_mqtt(lab: LabSession) -> str:
-    _have_device(lab, THING, {THING_POLICY: thing_policy(lab)})
-    _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _ensure_device(lab, THING, {THING_POLICY: thing_policy(lab)})
+    _ensure_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
     return (
-        f"'{THING}' may connect and publish updates of its shadow; '{TEST_CLIENT}' may do "
-        "everything."
+        f"'{THING}' is allowed to connect and to publish updates of its shadow; '{TEST_CLIENT}' is "
+        "allowed everything."
     )
 
 
 def _before_shadow(lab: LabSession) -> str:
-    said = _before_mqtt(lab)
+    state = _before_mqtt(lab)
     _remove_shadows(lab, THING)
-    return f"{said} '{THING}' has no shadow yet."
+    return f"{state} '{THING}' has no shadow yet."
 
 
 def _before_sensor(lab: LabSession) -> str:
     policies = {THING_POLICY: thing_policy(lab), SENSOR_POLICY: sensor_policy(lab)}
-    _have_device(lab, THING, policies)
-    _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _ensure_device(lab, THING, policies)
+    _ensure_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
     _remove_shadows(lab, THING)
     return (
-        f"'{THING}' may use its own shadow; '{TEST_CLIENT}' may do everything. "
+        f"'{THING}' is allowed to use its own shadow; '{TEST_CLIENT}' is allowed everything. "
         f"'{THING}' has no shadow yet."
     )
 
@@ -155,12 +159,12 @@ def _before_breaking(lab: LabSession) -> str:
         _remove_policy(lab, policy)
     for thing in TRIAL_THINGS:
         _remove_thing(lab, thing)
-    _have_device(lab, THING, {SENSOR_POLICY: sensor_policy(lab)})
-    _have_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _ensure_device(lab, THING, {SENSOR_POLICY: sensor_policy(lab)})
+    _ensure_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
     _remove_shadows(lab, THING)
     return (
-        f"All is well: '{THING}' may use its own shadow, '{TEST_CLIENT}' may do everything. "
-        f"'{THING}' has no shadow yet."
+        f"Everything works: '{THING}' is allowed to use its own shadow, '{TEST_CLIENT}' is allowed "
+        f"everything. '{THING}' has no shadow yet."
     )
 
 
@@ -168,37 +172,34 @@ def _before_end(lab: LabSession) -> str:
     _before_sensor(lab)
     report = json.dumps({"state": {"reported": {"depth": 1.24, "temperature": 70.52}}})
     lab.client("iot-data").update_thing_shadow(thingName=THING, payload=report)
-    return f"All that the course makes is there: the Things '{THING}' and '{TEST_CLIENT}', whole."
+    return f"Everything that the course creates exists: '{THING}' and '{TEST_CLIENT}', complete."
 
 
-# --- the policies of the course ---------------------------------------------------------------
+# --- repeatable steps -----------------------------------------------------------------------------
 
 
-# --- steps that may be repeated -----------------------------------------------------------------
-
-
-def _have_device(lab: LabSession, thing: str, policies: dict[str, dict[str, Any]]) -> None:
-    """See to it that the Thing has one certificate, and the certificate just these policies."""
+def _ensure_device(lab: LabSession, thing: str, policies: dict[str, dict[str, Any]]) -> None:
+    """Ensure that the Thing has one certificate, and the certificate exactly these policies."""
     iot = lab.client("iot")
-    # One that is there keeps its attributes.
+    # An existing Thing keeps its attributes.
     with contextlib.suppress(iot.exceptions.ResourceAlreadyExistsException):
         iot.create_thing(thingName=thing)
-    arn = _have_certificate(lab, thing)
+    arn = _ensure_certificate(lab, thing)
     for other in list(paginate(iot.list_thing_principals, "principals", thingName=thing)):
-        # One that others gave it is theirs to take away; it is in nobody's way.
-        if other != arn and _is_ours(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, other))):
+        # A certificate that others attached does no harm, and only they may detach it.
+        if other != arn and _is_own(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, other))):
             iot.detach_thing_principal(thingName=thing, principal=other)
     iot.attach_thing_principal(thingName=thing, principal=arn)
     for attached in iot.list_attached_policies(target=arn)["policies"]:
         if attached["policyName"] not in policies:
             iot.detach_policy(policyName=attached["policyName"], target=arn)
     for name, document in policies.items():
-        _have_policy(lab, name, document)
+        _ensure_policy(lab, name, document)
         iot.attach_policy(policyName=name, target=arn)
 
 
-def _have_certificate(lab: LabSession, thing: str) -> str:
-    """See to it that a certificate that is known and active is on disk; return its ARN."""
+def _ensure_certificate(lab: LabSession, thing: str) -> str:
+    """Ensure that a registered, active certificate is on disk; return its ARN."""
     iot = lab.client("iot")
     try:
         files = lab.keys.files(thing)
@@ -215,14 +216,14 @@ def _have_certificate(lab: LabSession, thing: str) -> str:
     return str(certificate["certificateArn"])
 
 
-def _have_policy(lab: LabSession, policy: str, document: dict[str, Any]) -> None:
-    """See to it that the policy is there and says this."""
+def _ensure_policy(lab: LabSession, policy: str, document: dict[str, Any]) -> None:
+    """Ensure that the policy exists with this document."""
     iot = lab.client("iot")
     try:
         iot.create_policy(policyName=policy, policyDocument=json.dumps(document))
     except iot.exceptions.ResourceAlreadyExistsException:
         if json.loads(iot.get_policy(policyName=policy)["policyDocument"]) != document:
-            _drop_versions(iot, policy)
+            _delete_old_versions(iot, policy)
             iot.create_policy_version(
                 policyName=policy, policyDocument=json.dumps(document), setAsDefault=True
             )
@@ -236,17 +237,17 @@ def _remove_policy(lab: LabSession, policy: str) -> None:
         return
     if lab.target == "aws":
         for target in targets:
-            _refuse_if_others_attached(lab, Resource(ResourceKind.POLICY_TARGET, (policy, target)))
+            _check_not_in_use(lab, Resource(ResourceKind.POLICY_TARGET, (policy, target)))
     for target in targets:
         iot.detach_policy(policyName=policy, target=target)
-    _drop_versions(iot, policy)
-    with _minutes_explained(f"the policy '{policy}'", "DeleteConflictException"):
+    _delete_old_versions(iot, policy)
+    with _explain_delay(f"the policy '{policy}'", "DeleteConflictException"):
         iot.delete_policy(policyName=policy)
 
 
-def _refuse_if_others_attached(lab: LabSession, attachment: Resource) -> None:
-    """Refuse to take a policy or a Thing of this lab off what others have: it may be in use."""
-    if not _is_ours(lab, attachment):
+def _check_not_in_use(lab: LabSession, attachment: Resource) -> None:
+    """Raise if a policy or Thing of this lab is attached to what others own: it may be in use."""
+    if not _is_own(lab, attachment):
         one, _ = endpoints(attachment)
         other = describe_arn(attachment.names[1])
         how = f"The {one} is attached to {other}"
@@ -254,20 +255,19 @@ def _refuse_if_others_attached(lab: LabSession, attachment: Resource) -> None:
             how = f"The {one} has {other}"
         raise RuntimeError(
             f"{how} in your AWS account {lab.account}, region {lab.region}, which this lab did not "
-            f"make, so it is left alone. If nobody needs that, detach the {one.kind} from it; then "
-            "call this again."
+            f"create. If nobody needs that attachment, detach the {one.kind}; then call this again."
         )
 
 
-def _is_ours(lab: LabSession, attachment: Resource) -> bool:
-    """Tell whether this lab made what a Thing or a policy of it is attached to, or attached it."""
+def _is_own(lab: LabSession, attachment: Resource) -> bool:
+    """Return whether this lab created the other end of an attachment, or the attachment."""
     _, other = endpoints(attachment)
-    return any(lab.ledger.has(each.kind, *each.names) for each in (attachment, other))
+    return attachment in lab.ledger.inventory or other in lab.ledger.inventory
 
 
 @contextlib.contextmanager
-def _minutes_explained(what: str, code: str) -> Iterator[None]:
-    """Say what to do if AWS refuses to delete what was detached a moment ago."""
+def _explain_delay(what: str, code: str) -> Iterator[None]:
+    """Explain AWS's refusal to delete what was detached a moment ago."""
     try:
         yield
     except ClientError as error:
@@ -275,13 +275,13 @@ def _minutes_explained(what: str, code: str) -> Iterator[None]:
             raise
         raise RuntimeError(
             f"AWS does not delete {what} yet: it counts as attached for up to five minutes after "
-            "it was detached. Wait some minutes, then call this again: it goes on from here. "
+            "it was detached. Wait a few minutes, then call this again to continue. "
             f"AWS says: {error.response['Error']['Message']}"
         ) from None
 
 
-def _drop_versions(iot: Any, policy: str) -> None:
-    """Delete every version but the default one: AWS keeps five at most."""
+def _delete_old_versions(iot: Any, policy: str) -> None:
+    """Delete every version except the default one: AWS allows five."""
     for version in iot.list_policy_versions(policyName=policy)["policyVersions"]:
         if not version["isDefaultVersion"]:
             iot.delete_policy_version(policyName=policy, policyVersionId=version["versionId"])
@@ -296,7 +296,7 @@ def _remove_shadows(lab: LabSession, thing: str) -> None:
 
 
 def _remove_thing(lab: LabSession, thing: str) -> None:
-    """Remove a Thing, its shadow, and each certificate that is no other Thing's, in AWS's order."""
+    """Delete a Thing, its shadows, and its certificates that no other Thing uses."""
     iot = lab.client("iot")
     try:
         principals = list(paginate(iot.list_thing_principals, "principals", thingName=thing))
@@ -304,19 +304,19 @@ def _remove_thing(lab: LabSession, thing: str) -> None:
         principals = []
     if lab.target == "aws":
         for arn in principals:
-            _refuse_if_others_attached(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, arn)))
+            _check_not_in_use(lab, Resource(ResourceKind.THING_PRINCIPAL, (thing, arn)))
     for arn in principals:
         iot.detach_thing_principal(thingName=thing, principal=arn)
         if iot.list_principal_things(principal=arn)["things"]:
             continue
         certificate = arn.rpartition("/")[2]
         if not lab.ledger.has(ResourceKind.CERTIFICATE, certificate):
-            continue  # somebody else's
-        with _minutes_explained(f"certificate {certificate}", "DeleteConflictException"):
+            continue  # someone else's
+        with _explain_delay(f"certificate {certificate}", "DeleteConflictException"):
             iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
             iot.delete_certificate(certificateId=certificate, forceDelete=True)
     _remove_shadows(lab, thing)
-    with _minutes_explained(f"the Thing '{thing}'", "InvalidRequestException"):
+    with _explain_delay(f"the Thing '{thing}'", "InvalidRequestException"):
         iot.delete_thing(thingName=thing)
     deleted = {
         number

@@ -1,4 +1,4 @@
-"""The self-checks that end each step: they say in words what they found, and what to look at."""
+"""The self-checks that end each step: a sentence with the result, and a hint on failure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from creeklab.session.lab_session import LabSession
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:
-    """What a check found: whether all is right, and a sentence."""
+    """The result of a self-check: whether it passed, and a sentence."""
 
     ok: bool
     found: str
@@ -35,7 +35,7 @@ class SelfCheck:
 
 
 class Checks:
-    """The checks of one lab."""
+    """The self-checks of one lab."""
 
     def __init__(self, lab: LabSession) -> None:
         self._lab = lab
@@ -49,35 +49,33 @@ class Checks:
         return self._lab.client("iot-data")
 
     def account(self) -> SelfCheck:
-        """Check that the account answers, and that it is not its root user who asks."""
+        """Check that the account answers, and that the caller is not its root user."""
         try:
             caller = self._lab.client("sts").get_caller_identity()
         except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"{_message(error)} Look at the access key you use.")
-        who = caller["Arn"].split(":", 5)[5]
-        if who == "root":
+            return SelfCheck(False, f"{_message(error)} Check your access key.")
+        user = caller["Arn"].split(":", 5)[5]
+        if user == "root":
             return SelfCheck(
                 False,
-                f"you are the root user of account {caller['Account']}. Make a user for yourself, "
-                "and delete the root user's access keys.",
+                f"you are the root user of account {caller['Account']}. Create a user for "
+                "yourself, and delete the root user's access keys.",
             )
-        return SelfCheck(
-            True, f"you are {who} in account {caller['Account']}, and not its root user."
-        )
+        return SelfCheck(True, f"you are {user} in account {caller['Account']}, not its root user.")
 
     def thing(self, name: str, **attributes: str) -> SelfCheck:
-        """Check that the Thing exists, and that it has these attributes."""
+        """Check that the Thing exists and has these attributes."""
         try:
             thing = self._iot.describe_thing(thingName=name)
         except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"{_message(error)} Make it with iot.create_thing.")
+            return SelfCheck(False, f"{_message(error)} Create it: iot.create_thing.")
         wrong = _differences(thing["attributes"], attributes)
         if wrong:
-            return SelfCheck(False, f"the attributes of '{name}': {wrong}. Set them: update_thing.")
+            return SelfCheck(False, f"attributes of '{name}': {wrong}. Set them: iot.update_thing.")
         return SelfCheck(True, f"the Thing '{name}' exists; its ARN is {thing['thingArn']}.")
 
     def certificate(self, thing: str) -> SelfCheck:
-        """Check the Thing's certificate: files, key, known, active, attached."""
+        """Check the Thing's certificate: on disk with its key, registered, active, attached."""
         try:
             files = self._lab.keys.files(thing)
             files.check()
@@ -86,22 +84,25 @@ class Checks:
         try:
             known = self._iot.describe_certificate(certificateId=files.certificate_id)
         except ClientError as error:
-            return SelfCheck(False, f"AWS does not know the certificate on disk. {_message(error)}")
+            return SelfCheck(
+                False, f"AWS has no such certificate as the one on disk. {_message(error)}"
+            )
         status = known["certificateDescription"]["status"]
         if status != "ACTIVE":
             return SelfCheck(
-                False, f"the certificate is {status}. Activate it: update_certificate."
+                False, f"the certificate is {status}. Activate it: iot.update_certificate."
             )
         arn = known["certificateDescription"]["certificateArn"]
         if thing not in self._iot.list_principal_things(principal=arn)["things"]:
             return SelfCheck(
                 False,
-                f"the certificate is not attached to '{thing}'. Attach it: attach_thing_principal.",
+                f"the certificate is not attached to '{thing}'. Attach it: "
+                "iot.attach_thing_principal.",
             )
         return SelfCheck(
             True,
-            f"certificate and private key of '{thing}' are on disk and belong together; the "
-            "certificate is ACTIVE and attached to the Thing.",
+            f"certificate and private key of '{thing}' are on disk and match; the certificate is "
+            "ACTIVE and attached to the Thing.",
         )
 
     def policy(self, thing: str, policy: str) -> SelfCheck:
@@ -118,21 +119,22 @@ class Checks:
             return SelfCheck(
                 False,
                 f"'{policy}' is not attached to the certificate of '{thing}' (attached: {has}). "
-                "Attach it: attach_policy.",
+                "Attach it: iot.attach_policy.",
             )
         return SelfCheck(True, f"'{policy}' is attached to the certificate of '{thing}'.")
 
     def connection(self, thing: str) -> SelfCheck:
-        """Check that the Thing can connect with what is on disk.
+        """Check that the Thing can connect with its files.
 
-        A device that is connected under its name is left alone: AWS would cut it off for another.
+        Does not connect if a device with its name is connected: AWS would disconnect that one.
         """
         try:
             self._lab.keys.files(thing).check()
             if is_connected(self._lab.client, thing):
                 return SelfCheck(
                     True,
-                    f"'{thing}' is connected now, and was left alone: its files were not tried.",
+                    f"'{thing}' is connected. Its files were not tried, because that "
+                    "would disconnect it.",
                 )
             self._lab.connect(thing).close()
         except (RequestRefused, FileNotFoundError, TimeoutError, ValueError) as error:
@@ -140,7 +142,7 @@ class Checks:
         return SelfCheck(True, f"'{thing}' can connect over mutual TLS.")
 
     def allowed(self, thing: str, action: str, resource: str) -> SelfCheck:
-        """Check that the policies allow the Thing an action, as TestAuthorization has it.
+        """Check that the policies allow the Thing an action, as TestAuthorization decides.
 
         Parameters
         ----------
@@ -155,18 +157,18 @@ class Checks:
         if decision == "ALLOWED":
             return SelfCheck(True, f"the policies of '{thing}' allow {action} on {resource}.")
         why = (
-            "a statement denies it, and no Allow outweighs that"
+            "a statement denies it, which overrides every Allow"
             if decision == "EXPLICIT_DENY"
             else "no statement allows it"
         )
         return SelfCheck(
             False,
-            f"the policies of '{thing}' do not allow {action} on {resource}: {why}. Compare action "
-            "and resource of each statement, letter by letter.",
+            f"the policies of '{thing}' do not allow {action} on {resource}: {why}. Compare the "
+            "action and resource of each statement letter by letter.",
         )
 
     def denied(self, thing: str, action: str, resource: str) -> SelfCheck:
-        """Check that the policies do not allow the Thing an action; parameters as in `may`."""
+        """Check that the policies do not allow the Thing an action; parameters as in `allowed`."""
         decision = self._decision(thing, action, resource)
         if isinstance(decision, SelfCheck):
             return decision
@@ -174,12 +176,12 @@ class Checks:
             return SelfCheck(
                 False,
                 f"the policies of '{thing}' allow {action} on {resource}. Find the statement that "
-                "is too wide.",
+                "is too broad.",
             )
         return SelfCheck(True, f"the policies of '{thing}' do not allow {action} on {resource}.")
 
     def _decision(self, thing: str, action: str, resource: str) -> str | SelfCheck:
-        """Return AWS's decision, or the check that says why there is none."""
+        """Return AWS's decision, or a failed check if there is none."""
         try:
             files = self._lab.keys.files(thing)
             files.check()
@@ -197,31 +199,31 @@ class Checks:
         except (FileNotFoundError, ValueError) as error:
             return SelfCheck(False, str(error))
         except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"AWS cannot tell for '{thing}'. {_message(error)}")
+            return SelfCheck(False, f"AWS made no decision for '{thing}'. {_message(error)}")
         return str(answer["authResults"][0]["authDecision"])
 
     def received(self, inbox: Inbox, *topics: str) -> SelfCheck:
-        """Check that messages came into an inbox, on each of these topics if some are named."""
-        came = inbox.topics
-        missing = [topic for topic in topics if topic not in came]
-        if missing or not came:
+        """Check that an inbox received messages, on each of these topics if any are given."""
+        received = inbox.topics
+        missing = [topic for topic in topics if topic not in received]
+        if missing or not received:
             on = f" on {', '.join(map(repr, missing))}" if missing else ""
             return SelfCheck(
                 False,
-                f"no message{on} came to the subscription of '{inbox.topic_filter}'. Publish one "
-                "after you have subscribed, and compare the names: case counts.",
+                f"the subscription to '{inbox.topic_filter}' received no message{on}. Publish one "
+                "after you have subscribed, and compare the names: they are case-sensitive.",
             )
-        count = f"{len(came)} message{'' if len(came) == 1 else 's'}"
-        on = ", ".join(sorted(set(came)))
+        count = f"{len(received)} message{'' if len(received) == 1 else 's'}"
+        on = ", ".join(sorted(set(received)))
         return SelfCheck(
-            True, f"{count} came to the subscription of '{inbox.topic_filter}', on {on}."
+            True, f"the subscription to '{inbox.topic_filter}' received {count}, on {on}."
         )
 
     def subscribed(self, client_id: str, *topic_filters: str) -> SelfCheck:
-        """Check that a connected client has these subscriptions, as AWS lists them."""
-        ask = self._data.list_subscriptions
+        """Check that a connected client has these subscriptions, according to AWS."""
+        call = self._data.list_subscriptions
         try:
-            subscriptions = list(paginate(ask, "subscriptions", clientId=client_id))
+            subscriptions = list(paginate(call, "subscriptions", clientId=client_id))
         except (ClientError, BotoCoreError) as error:
             return SelfCheck(False, f"{_message(error)} Connect it: lab.connect.")
         has = [each["topicFilter"] for each in subscriptions]
@@ -230,29 +232,29 @@ class Checks:
             others = ", ".join(f"'{each}'" for each in has) or "nothing"
             return SelfCheck(
                 False,
-                f"'{client_id}' is not subscribed to {missing}, but to {others}. "
+                f"'{client_id}' is subscribed to {others}, not to {missing}. "
                 "Subscribe: device.subscribe.",
             )
         found = ", ".join(f"'{each}'" for each in topic_filters or has) or "nothing"
         return SelfCheck(True, f"'{client_id}' is subscribed to {found}.")
 
     def retained(self, topic: str) -> SelfCheck:
-        """Check that the broker keeps a message for latecomers of this topic."""
+        """Check that the broker retains a message for this topic."""
         try:
-            kept = self._data.get_retained_message(topic=topic)
+            message = self._data.get_retained_message(topic=topic)
         except self._data.exceptions.ResourceNotFoundException:
             return SelfCheck(
                 False,
-                f"no message of '{topic}' is retained. Publish one to it with retain=True.",
+                f"no message is retained for '{topic}'. Publish one with retain=True.",
             )
         except (ClientError, BotoCoreError) as error:
             return SelfCheck(False, _message(error))
         return SelfCheck(
-            True, f"the broker keeps a message of '{topic}', {len(kept['payload'])} bytes."
+            True, f"the broker retains a message for '{topic}', {len(message['payload'])} bytes."
         )
 
     def shadow(self, thing: str, shadow: str | None = None, /, **reported: Any) -> SelfCheck:
-        """Check that the Thing's shadow, or the one that is named, reports these values."""
+        """Check that the Thing's shadow, classic or named, reports these values."""
         document = self._shadow_document(thing, shadow)
         if isinstance(document, SelfCheck):
             return document
@@ -266,7 +268,7 @@ class Checks:
         return SelfCheck(True, f"{what} reports {values}.")
 
     def delta(self, thing: str, **differences: Any) -> SelfCheck:
-        """Check that just these values are desired of the Thing and not reported by it yet."""
+        """Check that exactly these values are desired and not yet reported."""
         document = self._shadow_document(thing, None)
         if isinstance(document, SelfCheck):
             return document
@@ -277,14 +279,16 @@ class Checks:
             return SelfCheck(
                 False,
                 f"the delta of '{thing}' is {found or 'empty'}, not {wanted or 'empty'}. Compare "
-                "what is desired with what is reported.",
+                "the desired with the reported state.",
             )
         if not delta:
-            return SelfCheck(True, f"what is desired of '{thing}' is what it reports: no delta.")
-        return SelfCheck(True, f"'{thing}' has yet to do what is desired of it: {found}.")
+            return SelfCheck(True, f"'{thing}' reports its desired state: there is no delta.")
+        return SelfCheck(
+            True, f"'{thing}' does not report this part of its desired state yet: {found}."
+        )
 
     def no_shadow(self, thing: str) -> SelfCheck:
-        """Check that the Thing has no shadow, neither the classic one nor one with a name."""
+        """Check that the Thing has no shadow, neither classic nor named."""
         try:
             names = self._data.list_named_shadows_for_thing(thingName=thing)["results"]
             self._data.get_thing_shadow(thingName=thing)
@@ -299,28 +303,26 @@ class Checks:
         return SelfCheck(False, f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
 
     def equals(self, found: Any, expected: Any) -> SelfCheck:
-        """Check an answer that was worked out against the one it should be."""
+        """Check an exercise's answer against the expected one."""
         if found != expected:
-            return SelfCheck(
-                False, f"{found!r} is not {expected!r}. Go through the steps once more."
-            )
+            return SelfCheck(False, f"{found!r} is not {expected!r}. Go through the steps again.")
         return SelfCheck(True, f"{found!r} is right.")
 
     def nothing_left(self) -> SelfCheck:
-        """Check that nothing is left of what the course makes: in the account, and on disk."""
-        made = self._lab.ledger.inventory.all_certificate_ids()
+        """Check that nothing of the course is left, in the account and on disk."""
+        created = self._lab.ledger.inventory.all_certificate_ids()
         known = self._lab.keys.certificates()
         left = [
             f"the key files {'of' if folder.name in THINGS else 'in the folder'} '{folder.name}'"
             for folder in self._lab.keys.folders()
-            if folder.name.partition(".")[0] in THINGS or known.get(folder) in made
+            if folder.name.partition(".")[0] in THINGS or known.get(folder) in created
         ]
         pages = self._iot.get_paginator("list_certificates").paginate()
         left += [
             f"the certificate {each['certificateId']}, {each['status']}"
             for page in pages
             for each in page["certificates"]
-            if each["certificateId"] in made
+            if each["certificateId"] in created
         ]
         pages = self._iot.get_paginator("list_things").paginate()
         things = {each["thingName"] for page in pages for each in page["things"]}
@@ -334,8 +336,8 @@ class Checks:
             return SelfCheck(False, f"still there: {', '.join(left)}.")
         return SelfCheck(
             True,
-            "nothing of the course is left: no Thing, certificate, policy, shadow, message or "
-            "key file.",
+            "nothing of the course is left: no Thing, certificate, policy, shadow, retained "
+            "message or key file.",
         )
 
     def _shadow_document(self, thing: str, shadow: str | None) -> dict[str, Any] | SelfCheck:
@@ -357,5 +359,5 @@ def _differences(has: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 
 def _message(error: ClientError | BotoCoreError) -> str:
-    said = error.response["Error"]["Message"] if isinstance(error, ClientError) else str(error)
-    return " ".join(said.split()).rstrip(".") + "."
+    text = error.response["Error"]["Message"] if isinstance(error, ClientError) else str(error)
+    return " ".join(text.split()).rstrip(".") + "."

@@ -1,4 +1,4 @@
-"""Things and policies that the notebooks create."""
+"""The Things and policies of the course, by name."""
 
 from __future__ import annotations
 
@@ -7,24 +7,13 @@ from typing import Any
 from creeklab.session.lab_session import LabSession
 
 THING = "Test2"
-
-
 TEST_CLIENT = "TestClient"
-
-
 THING_POLICY = "Test2Policy"
-
-
 WIDE_POLICY = "policyall"
-
-
 SENSOR_POLICY = "CreekSensorPolicy"
 
-
-# What a notebook or one of its exercises makes for a while and removes again.
+# Created and deleted again by a notebook or one of its exercises.
 TRIAL_THINGS = ("Test3", "gauge-1", "gauge-2", "gauge-3")
-
-
 TRIAL_POLICIES = (
     "HashPolicy",
     "OwnTopicPolicy",
@@ -32,22 +21,15 @@ TRIAL_POLICIES = (
     "NoBarnPolicy",
     "QuestionPolicy",
 )
-
-
 BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
 
-
 THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)
-
-
 POLICIES = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES, *BROKEN_POLICIES)
-
-
 RETAINED = ("creek/elkhorn/last", "barn/door")
 
 
 def thing_policy(lab: LabSession) -> dict[str, Any]:
-    """Return the tutorial's policy for Test2, its slip mended."""
+    """Return the tutorial's policy for Test2, with its mistake corrected."""
     arn = f"arn:aws:iot:{lab.region}:{lab.account}"
     return _document(
         _allow("iot:Connect", f"{arn}:client/{THING}"),
@@ -56,12 +38,12 @@ def thing_policy(lab: LabSession) -> dict[str, Any]:
 
 
 def wide_policy() -> dict[str, Any]:
-    """Return the tutorial's ``policyall``: everything to everything. Not for a device."""
+    """Return the tutorial's ``policyall``, which allows everything. Not for a device."""
     return _document(_allow("iot:*", "*"))
 
 
 def sensor_policy(lab: LabSession) -> dict[str, Any]:
-    """Return a policy for any number of sensors: each may use the shadow of its own Thing."""
+    """Return a policy for any number of sensors: each can use the shadow of its own Thing."""
     arn = f"arn:aws:iot:{lab.region}:{lab.account}"
     name = "${iot:Connection.Thing.ThingName}"
     return _document(

@@ -1,4 +1,4 @@
-"""The doctor's checks of one device, along the way that its connection takes."""
+"""The doctor's checks of one device, in the order of its connection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALPN = "x-amzn-mqtt-ca"
 
 
 class DeviceChecks:
-    """The checks of one Thing's device."""
+    """The checks of a Thing's device."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class DeviceChecks:
         self._subscribe = subscribe
 
     def all(self) -> Iterator[Check]:
-        """Yield them, in order."""
+        """Yield the checks, in order."""
         yield Check("files", self.files)
         yield Check("file modes", self.modes, ["files"])
         yield Check("key and certificate", self.pair, ["files"])
@@ -79,55 +79,55 @@ class DeviceChecks:
         return self._lab.keys.files(self._thing)
 
     def files(self) -> str:
-        """Check that certificate, private key and CA file are there."""
+        """Check that certificate, private key and CA file exist."""
         try:
             files = self._files
         except FileNotFoundError:
             raise CheckFailed(
-                f"there is no certificate with its key for '{self._thing}' here.",
-                "make one with iot.create_keys_and_certificate and save the answer with "
+                f"no certificate and private key are saved for '{self._thing}'.",
+                "create them with iot.create_keys_and_certificate, and save the response with "
                 "lab.keys.save.",
             ) from None
         except ValueError as error:
             raise CheckFailed(str(error), "use the name of a Thing.") from None
         if not files.ca.exists():
             raise CheckFailed(
-                f"the CA file {files.ca} is missing.", "open the lab again with open_lab()."
+                f"the CA file {files.ca} is missing.", "open the lab again: creeklab.open_lab()."
             )
-        return "certificate, private key and CA file are here."
+        return "certificate, private key and CA file exist."
 
     def modes(self) -> str:
         """Check that only the owner can read the private key."""
         if os.name == "nt":
-            return "Windows keeps them private in the user's own folder."
+            return "Windows keeps the user's own folder private."
         wanted = {self._files.private_key: 0o600, self._files.folder: 0o700}
         for path, mode in wanted.items():
             has = stat.S_IMODE(path.stat().st_mode)
             if has & 0o077:
                 raise CheckFailed(
-                    f"others on this machine can get at {path} (mode {has:o}).",
+                    f"other users of this machine can access {path} (mode {has:o}).",
                     f"chmod {mode:o} {path}",
                 )
-        return "the private key is its owner's alone."
+        return "only you can read the private key."
 
     def pair(self) -> str:
-        """Check that key and certificate can be read, belong together, and are valid now."""
+        """Check that key and certificate can be read, match, and are valid now."""
         try:
             self._files.check()
         except (ValueError, OSError) as error:
             raise CheckFailed(
-                str(error), "make a new pair with iot.create_keys_and_certificate and save it."
+                str(error), "create a new pair with iot.create_keys_and_certificate, and save it."
             ) from None
         certificate = load_pem_x509_certificate(self._files.certificate.read_bytes())
         now = datetime.now(UTC)
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             raise CheckFailed(
                 f"the certificate is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to "
-                f"{certificate.not_valid_after_utc:%Y-%m-%d}, and this machine's clock says "
+                f"{certificate.not_valid_after_utc:%Y-%m-%d}, but this machine's clock says "
                 f"{now:%Y-%m-%d}.",
-                "set the clock, or make a new pair if the certificate has expired.",
+                "set the clock, or create a new pair if the certificate has expired.",
             )
-        return "belong together, and the certificate is valid now."
+        return "they match, and the certificate is valid now."
 
     # --- network ----------------------------------------------------------------------------------
 
@@ -140,30 +140,29 @@ class DeviceChecks:
         return socket.create_connection(address, CONNECT_TIMEOUT)
 
     def server(self) -> str:
-        """Check that the endpoint has an address and listens."""
+        """Check that the endpoint has an address and can be reached."""
         local = self._lab.target == "local"
-        start = "open the lab again with creeklab.open_lab(), which starts the cloud."
+        restart = "open the lab again: creeklab.open_lab() starts the cloud."
+        fix = restart if local else 'try port 443: open_lab("aws", mqtt_port=443).'
         try:
             self._dial().close()
         except socket.gaierror:
             raise CheckFailed(
                 f"the name {self._lab.endpoint} has no address.",
-                "check that you are online and the endpoint is a bare host name.",
+                "check that you are online, and that the endpoint is only a host name.",
             ) from None
         except TimeoutError:
             raise CheckFailed(
-                f"{self._address} does not answer: a firewall may drop it.",
-                start if local else 'try port 443: open_lab("aws", mqtt_port=443).',
+                f"{self._address} does not answer: a firewall may block it.", fix
             ) from None
         except OSError as error:
             raise CheckFailed(
-                f"{self._address} cannot be reached ({error.strerror}).",
-                start if local else 'try port 443: open_lab("aws", mqtt_port=443).',
+                f"{self._address} cannot be reached ({error.strerror}).", fix
             ) from None
         return "can be reached."
 
     def server_certificate(self) -> str:
-        """Check that the CA file vouches for the server, and the server for its name."""
+        """Check that the CA signed the server's certificate, and that it names the endpoint."""
         ca_file = self._lab.ca_file
         try:
             context = ssl.create_default_context(cafile=ca_file)
@@ -174,42 +173,41 @@ class DeviceChecks:
         if self._lab.target == "local":
             context.set_alpn_protocols([PROBE])
         try:
-            self._shake(context)
+            self._handshake(context)
         except ssl.SSLCertVerificationError as error:
-            self._judge(error)
+            self._explain(error)
         except OSError as error:
-            # Without a certificate of its own the client may get no further, and need not.
+            # The server may reject a client without a certificate, after showing its own.
             if "ALERT" not in (getattr(error, "reason", None) or ""):
                 raise CheckFailed(
                     f"{self._address} does not speak TLS ({error}).",
-                    "check endpoint and port: is another program listening there?",
+                    "check endpoint and port: another program may be listening there.",
                 ) from None
-        return "the CA file vouches for the server, and the server for its name."
+        return "the CA signed the server's certificate, which names the endpoint."
 
-    def _judge(self, error: ssl.SSLCertVerificationError) -> None:
+    def _explain(self, error: ssl.SSLCertVerificationError) -> None:
         if error.verify_code in (HOST_MISMATCH, ADDRESS_MISMATCH):
             raise CheckFailed(
-                f"the server's certificate is for another name than {self._lab.endpoint}.",
-                "connect to the endpoint that DescribeEndpoint answers (iot:Data-ATS), and not to "
-                "its address.",
+                f"the server's certificate does not name {self._lab.endpoint}.",
+                "connect to the endpoint from DescribeEndpoint (iot:Data-ATS), not to its address.",
             )
         if error.verify_code in (EXPIRED, NOT_YET):
             raise CheckFailed(
-                f"by this machine's clock the server's certificate is not valid "
+                f"by this machine's clock, the server's certificate is not valid "
                 f"({error.verify_message}).",
-                "set the clock, by network time if you can.",
+                "set the clock, preferably by network time.",
             )
         raise CheckFailed(
-            f"the CA file did not sign this server's certificate ({error.verify_message}).",
+            f"the CA did not sign this server's certificate ({error.verify_message}).",
             self._ca_advice(),
         )
 
     def _ca_advice(self) -> str:
         if self._lab.target == "local":
-            return "stop the cloud and open the lab again: it writes its CA file anew."
-        return "use AmazonRootCA1.pem, and the ATS endpoint (with -ats in its name)."
+            return "stop the cloud and open the lab again: the cloud writes its CA file again."
+        return "use AmazonRootCA1.pem and the ATS endpoint (its name contains -ats)."
 
-    def _shake(self, context: ssl.SSLContext) -> None:
+    def _handshake(self, context: ssl.SSLContext) -> None:
         if self._lab.mqtt_port == 443:
             context.set_alpn_protocols([ALPN])
         with (
@@ -219,19 +217,19 @@ class DeviceChecks:
             pass
 
     def handshake(self) -> str:
-        """Shake hands with the device's own certificate."""
+        """Check the TLS handshake with the device's own certificate."""
         context = ssl.create_default_context(cafile=self._files.ca)
         try:
             context.load_cert_chain(self._files.certificate, self._files.private_key)
-            self._shake(context)
+            self._handshake(context)
         except OSError as error:
             raise CheckFailed(
-                f"certificate and key do not lead through the TLS handshake ({error}).",
-                "make a new pair with iot.create_keys_and_certificate and save it.",
+                f"the TLS handshake with certificate and key fails ({error}).",
+                "create a new pair with iot.create_keys_and_certificate, and save it.",
             ) from None
         return "mutual TLS works."
 
-    # --- what AWS knows ---------------------------------------------------------------------------
+    # --- the account ------------------------------------------------------------------------------
 
     def thing(self) -> str:
         """Check that the Thing exists."""
@@ -241,10 +239,10 @@ class DeviceChecks:
             if not is_missing(error):
                 raise
             raise CheckFailed(
-                f"there is no Thing '{self._thing}' in this account and region.",
+                f"Thing '{self._thing}' does not exist in this account and region.",
                 f'iot.create_thing(thingName="{self._thing}")',
             ) from None
-        return "exists."
+        return "it exists."
 
     @cached_property
     def _known(self) -> dict[str, Any]:
@@ -261,15 +259,15 @@ class DeviceChecks:
             if not is_missing(error):
                 raise
             raise CheckFailed(
-                "AWS does not know the certificate on disk, in this account and region.",
-                "make a new pair with iot.create_keys_and_certificate and save it, or go to the "
-                "region where it was made.",
+                "the certificate on disk is not registered in this account and region.",
+                "create a new pair with iot.create_keys_and_certificate and save it, or use the "
+                "region in which this one was created.",
             ) from None
-        return "AWS knows it."
+        return "it is registered."
 
     @cached_property
     def _things(self) -> set[str]:
-        """The Things that have the certificate."""
+        """The Things that the certificate is attached to."""
         arn = self._known["certificateArn"]
         return set(paginate(self._iot.list_principal_things, "things", principal=arn))
 
@@ -289,7 +287,7 @@ class DeviceChecks:
         if self._thing not in self._things:
             raise CheckFailed(
                 f"the certificate is not attached to '{self._thing}', so policy variables such as "
-                "${iot:Connection.Thing.ThingName} have no value.",
+                "${iot:Connection.Thing.ThingName} are empty.",
                 f'iot.attach_thing_principal(thingName="{self._thing}", principal="{arn}")',
             )
         return "it is."
@@ -297,72 +295,72 @@ class DeviceChecks:
     # --- policy -----------------------------------------------------------------------------------
 
     def policy(self) -> str:
-        """Check that the certificate has a policy, its own or a group's."""
+        """Check that a policy applies to the certificate, its own or a group's."""
         arn = self._known["certificateArn"]
-        # AWS refuses to tell of a Thing that isn't there; one counts if it is attached.
+        # AWS rejects the call for a missing Thing, and a Thing counts only if it is attached.
         of_thing = {"thingName": self._thing} if self._thing in self._things else {}
         effective = self._iot.get_effective_policies(principal=arn, **of_thing)
         names = [each["policyName"] for each in effective["effectivePolicies"]]
         if not names:
             raise CheckFailed(
-                "the certificate has no policy, so it may do nothing.",
+                "no policy applies to the certificate, so it is not allowed anything.",
                 f'iot.attach_policy(policyName="...", target="{arn}")',
             )
         return f"{', '.join(sorted(names))}."
 
     def may_connect(self) -> str:
-        """Check that the policy allows this client id."""
+        """Check that the policies allow this client id."""
         self._authorize("CONNECT", "client", self._client_id)
-        return f"as client id '{self._client_id}'."
+        return f"with client id '{self._client_id}'."
 
     def _topic(self, action: str, kind: str, topic: str) -> Check:
-        def look() -> str:
+        def check() -> str:
             self._authorize(action, kind, topic)
             return "allowed."
 
-        return Check(f"may {action.lower()} {topic}", look, ["policy"])
+        return Check(f"may {action.lower()} {topic}", check, ["policy"])
 
     def _authorize(self, action: str, kind: str, name: str) -> None:
         account = ":".join(self._known["certificateArn"].split(":")[:5])
         resource = f"{account}:{kind}/{name}"
-        question = {"actionType": action, "resources": [resource]}
+        request = {"actionType": action, "resources": [resource]}
         answer = self._iot.test_authorization(
             principal=self._known["certificateArn"],
             clientId=self._client_id,
-            authInfos=[question],
+            authInfos=[request],
         )
         result = answer["authResults"][0]
         if result["authDecision"] == "ALLOWED":
             return
-        verb = f"iot:{action.capitalize()}"
+        operation = f"iot:{action.capitalize()}"
         if result["authDecision"] == "EXPLICIT_DENY":
             denied = result["denied"]["explicitDeny"]["policies"]
             names = ", ".join(each["policyName"] for each in denied)
             raise CheckFailed(
-                f"a Deny in {names} forbids {verb} on {kind}/{name}.",
-                f"take {kind}/{name} out of the Deny: a Deny wins over every Allow.",
+                f"a Deny in {names} denies {operation} on {kind}/{name}.",
+                f"remove {kind}/{name} from the Deny: a Deny overrides every Allow.",
             )
         raise CheckFailed(
-            f"no policy allows {verb} on {kind}/{name}.",
-            f"add a statement to a policy of the certificate: Allow {verb} on {resource}",
+            f"no policy allows {operation} on {kind}/{name}.",
+            f"add a statement to a policy of the certificate: Allow {operation} on {resource}",
         )
 
     # --- the connection ---------------------------------------------------------------------------
 
     def connection(self) -> str:
-        """Connect as the device does, unless it is connected: AWS would cut it off for that."""
+        """Connect as the device does, unless it is connected: AWS would disconnect it."""
         if is_connected(self._lab.client, self._client_id):
-            return "CONNACK: a device with this client id is connected now, and was left alone."
+            return "not tried: a device with this client id is connected and would be disconnected."
         try:
             self._lab.connect(self._thing, client_id=self._client_id).close()
         except (RequestRefused, TimeoutError, ValueError) as error:
             raise CheckFailed(str(error), self._why()) from None
-        return "CONNACK: the device gets in."
+        return "the device can connect."
 
     def _why(self) -> str:
         if self._lab.target == "local":
             return why(self._lab, self._client_id).summary
         return (
-            "wait some minutes, as AWS takes so long to know of a change; then look into "
-            "CloudWatch's log group AWSIotLogsV2."
+            "wait a few minutes, until AWS has applied recent changes; then read CloudWatch's log "
+            "group AWSIotLogsV2."
         )

@@ -1,8 +1,8 @@
-"""What the account says of one connection: its certificate, Things, policies; read through boto3.
+"""The effective access of a connection: its certificate, Things and policies, read through boto3.
 
-So it works the same on AWS and on the local cloud. AWS itself answers what is allowed
-(``TestAuthorization``); why, and what would change it, is worked out here with the local cloud's
-own reading of policies (`creeklab.cloud.policy`), from the same documents.
+It works the same on AWS and on the local cloud. AWS itself decides what is allowed
+(``TestAuthorization``). The reasons, and the changes that would help, come from the local cloud's
+own policy evaluation (`creeklab.cloud.policy`) of the same documents.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KINDS = {
     "iot:UpdateThingShadow": "thing",
     "iot:DeleteThingShadow": "thing",
 }
-"""Kind of the resource that each action is about."""
+"""Kind of resource that each action applies to."""
 
 TESTED = {
     "iot:Connect": "CONNECT",
@@ -36,33 +36,33 @@ TESTED = {
     "iot:Receive": "RECEIVE",
     "iot:Subscribe": "SUBSCRIBE",
 }
-"""What ``TestAuthorization`` can be asked, and by which name."""
+"""The actions that ``TestAuthorization`` decides, and their names there."""
 
 _PREFIX = "iot:Connection.Thing."
 
 
 @dataclass(frozen=True)
 class EffectiveAccess:
-    """One connection, as the account knows it.
+    """The access of one connection.
 
     Attributes
     ----------
     client_id
-        Under which it connects; None over HTTPS, where policies know of no client and no Thing.
+        Its MQTT client id; None over HTTPS, where policies see no client and no Thing.
     certificate
-        ARN; None if there is none.
+        Its ARN; None without a certificate.
     status
-        Of the certificate: ``"ACTIVE"``, ...; None if the account has no such certificate.
+        Status of the certificate, such as ``"ACTIVE"``; None if it is not in the account.
     things
-        Names of the Things that the certificate is attached to.
+        The Things that the certificate is attached to.
     thing
-        The one of them that the connection stands for, if any: the one whose name is the client id.
+        The one of them that the connection acts as, if any: its name is the client id.
     documents
-        The policies that apply, by name, those attached to the certificate itself first.
+        The policies that apply, by name; those attached to the certificate itself come first.
     targets
-        How many certificates and groups each of those policies is attached to.
+        The number of certificates and groups that each policy is attached to.
     context
-        Values of the policy variables.
+        The values of policy variables.
     """
 
     client_id: str | None
@@ -75,7 +75,7 @@ class EffectiveAccess:
     context: Context = field(default_factory=dict)
 
     def authorizer(self, changed: Mapping[str, str] | None = None) -> Authorizer:
-        """Bind the policies, or `changed` ones, to what is known of the connection."""
+        """Return an authorizer for the connection with its policies, or with `changed` ones."""
         documents = self.documents if changed is None else changed
         return Authorizer(
             [parse(text, name=name) for name, text in documents.items()], self.context
@@ -85,14 +85,14 @@ class EffectiveAccess:
 def load_effective_access(
     iot: Any, client_id: str | None, certificate: str | None, *, source_ip: str = ""
 ) -> EffectiveAccess:
-    """Look up what the account says of a connection.
+    """Load the effective access of a connection from the account.
 
     Parameters
     ----------
     iot
         The boto3 client ``"iot"``.
     client_id
-        None for a request over HTTPS.
+        Its MQTT client id; None for a request over HTTPS.
     certificate
         ARN of its certificate.
     """
@@ -130,7 +130,7 @@ def load_effective_access(
 def find_certificate(lab: Any, name: str) -> str | None:
     """Return the ARN of the certificate that a Thing connects with; None if it has none.
 
-    That is the one whose files the lab has saved, else the first active one attached to the Thing.
+    This is the one with saved files, else the first active one that is attached to the Thing.
     """
     iot = lab.client("iot")
     answer = or_none(lambda: iot.list_thing_principals(thingName=name))
@@ -152,7 +152,7 @@ def find_certificate(lab: Any, name: str) -> str | None:
 
 
 def test_authorization(iot: Any, of: EffectiveAccess, action: str, resource: str) -> str | None:
-    """Return the decision of ``TestAuthorization``; None if it cannot be asked this."""
+    """Return the decision of ``TestAuthorization``; None if it does not cover the action."""
     name = next((TESTED[each] for each in TESTED if each.lower() == action.lower()), None)
     if name is None or of.certificate is None:
         return None
@@ -168,26 +168,28 @@ def test_authorization(iot: Any, of: EffectiveAccess, action: str, resource: str
 
 
 def resource_arn(prefix: str, action: str, resource: str) -> str:
-    """Return the ARN that an action is about.
+    """Return the ARN of the resource that an action applies to.
 
     Parameters
     ----------
     prefix
-        What the account's ARNs begin with: ``"arn:aws:iot:us-east-1:123456789012"``.
+        Start of the account's ARNs: ``"arn:aws:iot:us-east-1:123456789012"``.
     resource
-        An ARN already, or a topic, topic filter, client id or Thing name, as the action needs, with
-        or without ``topic/`` and so on before it.
+        An ARN; or a topic, topic filter, client id or Thing name, depending on the action, with or
+        without the kind (``topic/``) before it.
 
     Raises
     ------
     ValueError
-        If the action is none of a device's.
+        If the action is not a device action.
     """
     if resource == "*" or resource.startswith("arn:"):
         return resource
     kind = next((KINDS[each] for each in KINDS if each.lower() == action.lower()), None)
     if kind is None:
-        raise ValueError(f"{action!r} is none of the actions {', '.join(KINDS)}.")
+        raise ValueError(
+            f"{action!r} is not a device action. The device actions are {', '.join(KINDS)}."
+        )
     start = "" if resource.startswith(f"{kind}/") else f"{kind}/"
     return f"{prefix}:{start}{resource}"
 
@@ -218,7 +220,7 @@ def _thing_context(iot: Any, client_id: str, thing: str | None) -> Context:
 def _policies(
     iot: Any, certificate: str, thing: str | None
 ) -> tuple[dict[str, str], dict[str, int]]:
-    """Return the documents that apply, and how many targets each of their policies has."""
+    """Return the documents that apply, and the number of targets of each policy."""
     of_thing = {} if thing is None else {"thingName": thing}
     found = iot.get_effective_policies(principal=certificate, **of_thing)["effectivePolicies"]
     documents = {each["policyName"]: each["policyDocument"] for each in found}

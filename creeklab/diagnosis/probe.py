@@ -1,4 +1,4 @@
-"""One check, what it found, and a run of several."""
+"""A check of one thing, its result, and a report of several."""
 
 from __future__ import annotations
 
@@ -11,42 +11,40 @@ from creeklab.display.table import html_table, text_table
 
 
 class CheckFailed(Exception):
-    """What a check found wrong, and the one thing to do."""
+    """The problem that a check found, and its fix."""
 
-    def __init__(self, found: str, do: str) -> None:
-        super().__init__(found, do)
+    def __init__(self, found: str, fix: str) -> None:
+        super().__init__(found, fix)
         self.found = found
-        self.do = do
+        self.fix = fix
 
 
 def aws_unreachable(error: Exception) -> CheckFailed:
-    """Return what is wrong if AWS refuses to answer."""
-    said = " ".join(str(error).split()).rstrip(".")
-    return CheckFailed(
-        f"AWS cannot be asked: {said}.", "open the lab again with creeklab.open_lab()."
-    )
+    """Return the failure of a check that could not call AWS."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    return CheckFailed(f"cannot call AWS: {reason}.", "open the lab again: creeklab.open_lab().")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found.
+    """The result of one check.
 
     Attributes
     ----------
-    about
-        What was looked at.
+    name
+        Name of the check.
     ok
-        Whether it is right; None if the check was skipped.
+        Whether it passed; None if it was skipped.
     found
-        What was found, in a sentence.
-    do
-        The one thing to do if it is wrong, else ``""``.
+        The result in a sentence.
+    fix
+        How to fix the problem; ``""`` if there is none.
     """
 
-    about: str
+    name: str
     ok: bool | None
     found: str
-    do: str = ""
+    fix: str = ""
 
     @property
     def state(self) -> str:
@@ -55,75 +53,74 @@ class CheckResult:
 
 
 class CheckReport(tuple[CheckResult, ...]):
-    """What the doctor found, in order."""
+    """The results of several checks, in order."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return all(finding.ok is not False for finding in self)
+        """Whether no check failed."""
+        return all(result.ok is not False for result in self)
 
     def failures(self) -> list[CheckResult]:
-        """Return what is wrong."""
-        return [finding for finding in self if finding.ok is False]
+        """Return the failed checks."""
+        return [result for result in self if result.ok is False]
 
     def _summary(self) -> str:
         if self.ok:
-            return "All is well."
-        return "The first thing to do: " + self.failures()[0].do
+            return "All checks passed."
+        return "Fix this first: " + self.failures()[0].fix
 
     def __repr__(self) -> str:
         rows = []
-        for finding in self:
-            rows.append((finding.state, finding.about, finding.found))
-            if finding.do:
-                rows.append(("", "", f"Do: {finding.do}"))
+        for result in self:
+            rows.append((result.state, result.name, result.found))
+            if result.fix:
+                rows.append(("", "", f"Fix: {result.fix}"))
         return "\n".join(filter(None, [text_table(rows, min_width=7), self._summary()]))
 
     def _repr_html_(self) -> str:
         rows = [
-            (each.state, each.about, " ".join(filter(None, [each.found, each.do]))) for each in self
+            (each.state, each.name, " ".join(filter(None, [each.found, each.fix]))) for each in self
         ]
-        return html_table(("", "looked at", "found"), rows, note=self._summary(), states=True)
+        return html_table(("", "check", "result"), rows, note=self._summary(), states=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One look at one thing.
+    """A check of one thing.
 
     Attributes
     ----------
-    about
-        What it looks at, by which `needs` of others name it.
-    look
-        Returns what is right; raises `Wrong`. What AWS refuses to tell is wrong too.
+    name
+        Its name, which the `needs` of other checks refer to.
+    run
+        Returns a sentence if the check passes, and raises `CheckFailed` if it does not. An error
+        from AWS is a failure too.
     needs
-        What has to be right for it to mean anything.
+        The checks that must pass for this one to mean anything.
     """
 
-    about: str
+    name: str
     run: Callable[[], str]
     needs: Sequence[str] = ()
 
 
-def run_checks(probes: Iterable[Check]) -> CheckReport:
-    """Make the probes, in order."""
-    found: dict[str, CheckResult] = {}
-    for probe in probes:
-        # A probe that is not in the row, as on another target, is no hindrance.
-        hindrance = next(
-            (name for name in probe.needs if name in found and not found[name].ok), None
+def run_checks(checks: Iterable[Check]) -> CheckReport:
+    """Run checks in order, and skip those whose needs failed."""
+    results: dict[str, CheckResult] = {}
+    for check in checks:
+        # A needed check may be missing, on another target for example. Then it blocks nothing.
+        blocker = next(
+            (name for name in check.needs if name in results and not results[name].ok), None
         )
-        if hindrance is not None:
-            finding = CheckResult(
-                probe.about, None, f"means nothing before '{hindrance}' is right."
-            )
+        if blocker is not None:
+            result = CheckResult(check.name, None, f"'{blocker}' must pass first.")
         else:
             try:
-                finding = CheckResult(probe.about, True, probe.run())
-            except CheckFailed as wrong:
-                finding = CheckResult(probe.about, False, wrong.found, wrong.do)
+                result = CheckResult(check.name, True, check.run())
+            except CheckFailed as failed:
+                result = CheckResult(check.name, False, failed.found, failed.fix)
             except (ClientError, BotoCoreError) as error:
-                refused = aws_unreachable(error)
-                finding = CheckResult(probe.about, False, refused.found, refused.do)
-        found[probe.about] = finding
-    return CheckReport(found.values())
+                unreachable = aws_unreachable(error)
+                result = CheckResult(check.name, False, unreachable.found, unreachable.fix)
+        results[check.name] = result
+    return CheckReport(results.values())

@@ -126,7 +126,7 @@ def load_prices(home: Path | None = None) -> Prices:
         return Prices(tiers, Usage(**table["free_tier"]), str(table["as_of"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{file} is not a valid price table ({error}). Compare it with the built-in one: {PRICES}."
+            f"{file} is not a valid price table ({error}). Compare it with {PRICES}."
         ) from None
 
 
@@ -258,8 +258,8 @@ class Cost:
         costs = "would cost on AWS (it costs nothing here)" if self._target == "local" else "costs"
         free = f"{self.above_free_tier:.2f} USD"
         return (
-            f"Estimate of what the usage so far {costs}, at prices of {self.prices.as_of}. With the "
-            "free tier of accounts opened before July 2025, in their first twelve months: "
+            f"Estimate of what the usage so far {costs}, at prices of {self.prices.as_of}. With "
+            "the free tier of accounts opened before July 2025, in their first twelve months: "
             f"{free}."
         )
 

@@ -12,7 +12,7 @@ from creeklab.targets.local import open_local
 
 
 def reset_account(home: Path) -> bool:
-    """Empty the account of a home's cloud, as `Lab.reset` does; return whether the cloud runs."""
+    """Empty the account of a home's cloud; return whether the cloud is running. See `Lab.reset`."""
     if supervisor.workshop_membership(home) is None:
         running = supervisor.reset(home)
     else:

@@ -1,7 +1,7 @@
-"""Taking part in a workshop: the lab then uses the cloud of who runs it, in one's own account.
+"""Join and leave a workshop, in which the lab uses the instructor's cloud with its own account.
 
-What comes with it lies in the folder ``workshop`` of the home folder, which is a home folder of its
-own: so the keys of Things, and all else, never mix with those of one's own cloud. ``home.py`` looks
+Its files are in the folder ``workshop`` of the home folder, which is a home folder of its own, so
+that keys and everything else stay separate from the participant's own cloud. ``home.py`` looks
 there first.
 """
 
@@ -33,55 +33,57 @@ _WRONG_KEY = ("UnrecognizedClientException", "InvalidSignatureException")
 
 
 def join(base: Path, file: Path, name: str) -> WorkshopMembership:
-    """Join a workshop: from now on the lab of this home uses its cloud.
+    """Join a workshop: from now on, the lab of this home uses its cloud.
 
-    Joining again under the same name, after the cloud has moved or one has left, gives the same
-    account again.
+    Joining again under the same name, after leaving or after the cloud has moved, returns to the
+    same account.
 
     Parameters
     ----------
     base
         The home folder.
     file
-        What who runs the workshop has handed out.
+        The join file from the instructor.
     name
-        What to be called there.
+        The participant's name.
 
     Raises
     ------
     CloudError
-        If the file is not such a file, the cloud is not there, or does not take the name.
+        If the file is not a join file, or the cloud cannot be reached or rejects the name.
     ValueError
-        If the home folder lies in a git work tree.
+        If the home folder is in a git work tree.
     """
-    told = _read(file)
+    invitation = _read(file)
     home = workshop_folder(base)
     refuse_git_work_tree(home)
     present = workshop_membership(home)
     if present is not None and present.name != name:
         raise CloudError(
-            f"You take part as {present.name} already. To join under another name, leave first: "
+            f"You have already joined as {present.name}. To join under another name, first run "
             "python3 -m creeklab cloud leave."
         )
-    secret = _secret(home, told["ca"], name) or secrets.token_urlsafe(30)
-    account = _account(home, file, told, {"name": name, "secret": secret})
+    secret = _secret(home, invitation["ca"], name) or secrets.token_urlsafe(30)
+    account = _account(home, file, invitation, {"name": name, "secret": secret})
     before = _account_number(home)
     if before not in (None, account.account):
         _set_aside(home, str(before))
     ca = ca_path(home)
     cloud_folder(home)
     ca.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(ca, told["ca"])
+    write_private(ca, invitation["ca"])
     write_private(home / "cloud" / "account.json", json.dumps(asdict(account), indent=2) + "\n")
-    found = WorkshopMembership(told["host"], told["mqtt_port"], told["https_port"], name, secret)
-    write_private(membership_file(home), json.dumps(asdict(found), indent=2) + "\n")
-    return found
+    membership = WorkshopMembership(
+        invitation["host"], invitation["mqtt_port"], invitation["https_port"], name, secret
+    )
+    write_private(membership_file(home), json.dumps(asdict(membership), indent=2) + "\n")
+    return membership
 
 
 def leave(base: Path) -> str | None:
-    """Leave the workshop; the lab has a cloud of its own again. Return the name one had there.
+    """Leave the workshop, and return the participant's name; None if there was none to leave.
 
-    The account stays where it is, and so does all that came with it: joining again finds it.
+    The account and everything in it is kept, and joining again returns to it.
     """
     file = membership_file(workshop_folder(base))
     try:
@@ -105,43 +107,45 @@ def _read(file: Path) -> dict[str, Any]:
         "secret_key": str,
     }
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if all(isinstance(told[name], kind) for name, kind in types.items()):
-            return dict(told)
+        invitation = json.loads(file.read_text(encoding="utf-8"))
+        if all(isinstance(invitation[name], kind) for name, kind in types.items()):
+            return dict(invitation)
     except OSError as error:
-        raise CloudError(f"The file {file} cannot be read: {error.strerror}.") from None
+        raise CloudError(f"Cannot read the file {file}: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError):
         pass
     raise CloudError(
-        f"{file} is not the join file of a workshop. Whoever runs the workshop has it: creeklab "
-        "cloud start --host NAME says where."
+        f"{file} is not a join file of a workshop. The instructor has it: creeklab cloud start "
+        "--host NAME prints its path."
     )
 
 
-def _account(home: Path, file: Path, told: dict[str, Any], who: dict[str, str]) -> AccountIdentity:
-    """Ask the workshop's cloud for the account."""
-    where = f"{told['host']}:{told['https_port']}"
-    key = AccountIdentity("", REGION, told["access_key"], told["secret_key"])
+def _account(
+    home: Path, file: Path, invitation: dict[str, Any], participant: dict[str, str]
+) -> AccountIdentity:
+    """Request the participant's account from the workshop's cloud."""
+    where = f"{invitation['host']}:{invitation['https_port']}"
+    key = AccountIdentity("", REGION, invitation["access_key"], invitation["secret_key"])
     ca = cloud_folder(home) / "joining.pem"
-    write_private(ca, told["ca"])
+    write_private(ca, invitation["ca"])
     try:
-        return AccountIdentity(**call_admin(f"https://{where}", ca, key, "join", who))
+        return AccountIdentity(**call_admin(f"https://{where}", ca, key, "join", participant))
     except AdminRequestRefused as refused:
         if refused.code in _WRONG_KEY:
             raise CloudError(
                 f"The cloud at {where} rejected the join key in {file} ({refused.message}) Ask the "
                 "instructor for the current file, and check this machine's clock."
             ) from None
-        raise CloudError(f"You have not joined. {refused.message}") from None
+        raise CloudError(f"You have not joined the workshop. {refused.message}") from None
     except SSLError:
         raise CloudError(
-            f"What answers at {where} is not the cloud of the file {file}: its certificate is "
-            "another one. Ask who runs the workshop for the present file."
+            f"The server at {where} has a different certificate than the cloud in {file}. Ask the "
+            "instructor for the current file."
         ) from None
     except BotoCoreError:
         raise CloudError(
-            f"The workshop's cloud at {where} cannot be reached. Are you in the same network, and "
-            "does it run? Ask who runs the workshop."
+            f"The workshop's cloud at {where} cannot be reached. Check that you are in the same "
+            "network, and ask the instructor whether it is running."
         ) from None
     finally:
         ca.unlink()
@@ -152,7 +156,7 @@ def _left_file(home: Path) -> Path:
 
 
 def _secret(home: Path, ca: str, name: str) -> str | None:
-    """Return the secret that this home has used under a name with the cloud of this CA."""
+    """Return the secret that this home used for a name on the cloud of this CA."""
     for file in (membership_file(home), _left_file(home)):
         with suppress(OSError, ValueError, TypeError):
             last = WorkshopMembership(**json.loads(file.read_text()))
@@ -162,7 +166,7 @@ def _secret(home: Path, ca: str, name: str) -> str | None:
 
 
 def _account_number(home: Path) -> str | None:
-    """Return the account that the folder was used with last."""
+    """Return the account that the folder was last used with."""
     try:
         return str(json.loads((home / "cloud" / "account.json").read_text())["account"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -170,7 +174,7 @@ def _account_number(home: Path) -> str | None:
 
 
 def _set_aside(home: Path, account: str) -> None:
-    """Keep a folder under another name: private keys are never deleted to make room."""
+    """Rename a folder that is in the way: private keys are never deleted."""
     number, target = 1, home.with_name(f"{home.name}.was-{account}")
     while target.exists():
         number += 1

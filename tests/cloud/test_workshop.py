@@ -419,7 +419,7 @@ class TestJoining:
 
     @pytest.mark.parametrize("name", ["", " ", "x" * (MAX_NAME + 1), "a\nb", " Eve", "\x1b[2J"])
     def test_a_name_that_cannot_be(self, tmp_path: Path, file: Path, name: str) -> None:
-        with pytest.raises(CloudError, match=r"You have not joined\. A name has 1 to"):
+        with pytest.raises(CloudError, match=r"You have not joined the workshop\. A name has 1 to"):
             join(tmp_path, file, name)
 
     @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ class TestJoining:
         base = tmp_path / "home"
         first = lab_of(base, file, "Gil")
         thing = make_thing(first)
-        with pytest.raises(CloudError, match="You take part as Gil already"):
+        with pytest.raises(CloudError, match="You have already joined as Gil"):
             join(base, file, "Gila")
         assert leave(base) == "Gil"
         second = lab_of(base, file, "Gila")
@@ -489,7 +489,7 @@ class TestJoining:
         file = tmp_path / "file.json"
         if content is not None:
             file.write_bytes(content.encode("latin-1"))
-        with pytest.raises(CloudError, match=r"cannot be read|is not the join file"):
+        with pytest.raises(CloudError, match=r"Cannot read the file|is not a join file"):
             join(tmp_path / "home", file, "Jo")
 
     def test_a_home_in_a_git_work_tree(self, tmp_path: Path, file: Path) -> None:
@@ -516,7 +516,7 @@ class TestJoining:
         told["ca"] = session_lab.ca_file.read_text()
         wrong = tmp_path / "wrong.json"
         wrong.write_text(json.dumps(told))
-        with pytest.raises(CloudError, match="its certificate is another one"):
+        with pytest.raises(CloudError, match="has a different certificate"):
             join(tmp_path / "home", wrong, "Mo")
 
     def test_nobody_there(self, tmp_path: Path, file: Path) -> None:
