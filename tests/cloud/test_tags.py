@@ -1,4 +1,4 @@
-"""Tags on everything that takes tags."""
+"""Tags on every kind of resource that can have tags."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_what_takes_no_tags(iot: Any) -> None:
         ):
             code, message = refusal(call)
             assert code == "InvalidRequestException"
-            assert "is not the ARN of something that takes tags" in message
+            assert "is not the ARN of a resource that can have tags" in message
 
 
 def test_what_is_of_another_account_is_not_there(iot: Any) -> None:

@@ -37,7 +37,7 @@ class AccountOperations(Operations):
 
     def describe_event_configurations(self) -> Members:
         """Return which registry events are published."""
-        events = self._registry.options.events()
+        events = self._registry.account_settings.events()
         answer: Members = {
             "eventConfigurations": {
                 name: {"Enabled": enabled} for name, enabled in events.enabled.items()
@@ -52,14 +52,14 @@ class AccountOperations(Operations):
     ) -> Members:
         """Switch registry events on or off."""
         changes = eventConfigurations or {}
-        self._registry.options.set_events(
+        self._registry.account_settings.set_events(
             {name: change.get("Enabled", False) for name, change in changes.items()}
         )
         return {}
 
     def get_v2_logging_options(self, *, verbose: bool = False) -> Members:
         """Return the logging options; the event configurations only if `verbose`."""
-        options = self._registry.options.logging()
+        options = self._registry.account_settings.logging()
         if not verbose:
             options.pop("eventConfigurations", None)
         return options
@@ -79,7 +79,7 @@ class AccountOperations(Operations):
             "disableAllLogs": disableAllLogs,
             "eventConfigurations": eventConfigurations,
         }
-        self._registry.options.set_logging(
+        self._registry.account_settings.set_logging(
             {name: value for name, value in given.items() if value is not None}
         )
         return {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from creeklab.cloud.authorization import authorizer
 from creeklab.cloud.policy import Authorizer, Policy
+from creeklab.cloud.registry.authorizer import authorizer
 from creeklab.cloud.registry.operations.base import Members, Operations, listing, raise_not_found
 from creeklab.cloud.registry.unit_of_work import invalid
 
@@ -38,13 +38,13 @@ class AuthorizationOperations(Operations):
         policies: list[Policy] = []
         if principal is None:
             if thingName is not None:
-                policies = registry.rights.policies_of_thing(thingName)
+                policies = registry.policy_context.policies_of_thing(thingName)
         else:
-            kind, key = registry.targets.resolve(principal)
+            kind, key = registry.policy_attachments.resolve(principal)
             if kind == "certificate":
                 policies = registry.policies_of(key, thingName)
             else:
-                policies = registry.rights.policies_of_group(key)
+                policies = registry.policy_context.policies_of_group(key)
         effective = (
             {
                 **self._policy(policy.name),

@@ -215,7 +215,7 @@ class GroupOperations(Operations):
                     "of them"
                 )
             return name
-        found = self._registry.parts(arn)
+        found = self._registry.parse_arn(arn)
         if found is None or found[0] != kind:
             raise invalid(f"'{arn}' is not the ARN of a {kind}.")
         _, named, ours = found

@@ -111,12 +111,12 @@ class PolicyOperations(Operations):
 
     def attach_policy(self, *, policyName: str, target: str) -> Members:
         """Attach a policy to a certificate or thing group."""
-        self._registry.targets.attach(policyName, target)
+        self._registry.policy_attachments.attach(policyName, target)
         return {}
 
     def detach_policy(self, *, policyName: str, target: str) -> Members:
         """Detach a policy from a certificate or thing group."""
-        self._registry.targets.detach(policyName, target)
+        self._registry.policy_attachments.detach(policyName, target)
         return {}
 
     def attach_principal_policy(self, *, policyName: str, principal: str) -> Members:
@@ -136,7 +136,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
     ) -> Members:
         """List the policies of a certificate or group, and of the groups above it if recursive."""
-        names, token = self._registry.targets.policies_of(
+        names, token = self._registry.policy_attachments.policies_of(
             target, Page(pageSize, marker), recursive=recursive
         )
         return listing("policies", map(self._policy, names), nextMarker=token)
@@ -151,14 +151,14 @@ class PolicyOperations(Operations):
     ) -> Members:
         """List the policies of a certificate, the last attached first unless told otherwise."""
         page = Page(pageSize, marker, ascendingOrder)
-        names, token = self._registry.targets.policies_of(principal, page)
+        names, token = self._registry.policy_attachments.policies_of(principal, page)
         return listing("policies", map(self._policy, names), nextMarker=token)
 
     def list_targets_for_policy(
         self, *, policyName: str, marker: str | None = None, pageSize: int = DEFAULT_PAGE
     ) -> Members:
         """List what a policy is attached to."""
-        targets, token = self._registry.targets.of(policyName, Page(pageSize, marker))
+        targets, token = self._registry.policy_attachments.of(policyName, Page(pageSize, marker))
         return listing("targets", targets, nextMarker=token)
 
     def list_policy_principals(
@@ -171,5 +171,5 @@ class PolicyOperations(Operations):
     ) -> Members:
         """List what a policy is attached to, the last first unless told otherwise."""
         page = Page(pageSize, marker, ascendingOrder)
-        principals, token = self._registry.targets.of(policyName, page)
+        principals, token = self._registry.policy_attachments.of(policyName, page)
         return listing("principals", principals, nextMarker=token)
