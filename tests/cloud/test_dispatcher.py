@@ -366,7 +366,7 @@ def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch
     lines += ["X-Amz-Date: 20260101T000000Z", "Connection: close", "Content-Length: 9", "", "{}"]
     status, headers, body = parse(cloud.send("\r\n".join(lines).encode()))
     assert_typed(status, headers, body, "InvalidRequestException")
-    assert b"did not come within 0.2 s" in body
+    assert b"was not received within 0.2 s" in body
 
 
 def test_a_head_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
