@@ -132,7 +132,7 @@ def test_a_thing_that_does_not_exist_leaves_its_variable_empty(
     text = " ".join(repr(lab.why("nobody")).split())
     assert "the client id 'nobody' is not the name of a Thing" in text
     assert f"this certificate is attached to '{thing.name}'" in text
-    assert "Mind: Better mend the cause" in text
+    assert "Mind: Fix the cause instead" in text
 
 
 def test_a_policy_for_many_is_not_changed_unawares(lab: Lab, new_thing: Callable[..., Any]) -> None:

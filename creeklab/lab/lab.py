@@ -223,7 +223,7 @@ class Lab:
         if entry is not None and entry["kind"] == "disconnect":
             # What ended the connection stands in the entry that follows.
             after = {"after": entry["number"], "kind": "disconnect", "thing": entry["client_id"]}
-            for end in self._admin("tape", after)["entries"][:1]:
+            for end in self._admin("events", after)["entries"][:1]:
                 entry["reason"] = end["reason"]
         return entry
 
@@ -232,14 +232,14 @@ class Lab:
         iot = self.client("iot")
         if or_none(lambda: iot.describe_thing(thingName=name)) is not None:
             return True
-        return bool(self._event_pages("tape", {"thing": name}))
+        return bool(self._event_pages("events", {"thing": name}))
 
     def _clients_and_things(self) -> set[str]:
         """Return the names of Things, and of clients on the tape but for the account's own."""
         things = {each["thingName"] for each in paginate(self.client("iot").list_things, "things")}
         # A connect that never got so far has no client id.
         clients = {
-            entry.get("client_id") for entry in self._event_pages("tape", {"kind": "connect"})
+            entry.get("client_id") for entry in self._event_pages("events", {"kind": "connect"})
         }
         return things | {each for each in clients if each and not each.startswith(ACCOUNT_CLIENT)}
 
@@ -279,7 +279,7 @@ class Lab:
 
         wanted = {"after": after, "kind": kind, "thing": thing, "topic": topic}
         question = {name: value for name, value in wanted.items() if value is not None}
-        return table(self._event_pages("tape", question))
+        return table(self._event_pages("events", question))
 
     def metrics(self) -> pd.DataFrame:
         """Return CloudWatch's counters of the devices: how often a minute each thing happened.
@@ -411,7 +411,7 @@ class Lab:
             return found
 
         def entries(after: int) -> list[dict[str, Any]]:
-            return self._event_pages("tape", {"kind": "shadow", "thing": thing, "after": after})
+            return self._event_pages("events", {"kind": "shadow", "thing": thing, "after": after})
 
         tape = entries if self.target == "local" else None  # AWS has none
         return self._tool(

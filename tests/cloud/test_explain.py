@@ -449,7 +449,7 @@ def test_what_differs(
     assert differs in finding.differs[0]
     assert advice in finding.advice[0]
     assert differs in explanation.summary
-    assert f"To mend it: {finding.advice[0]}." in explanation.summary
+    assert f"To fix it: {finding.advice[0]}." in explanation.summary
     assert "Statement 2 of policy 'Test2Policy' ('Mine') comes closest" in explanation.summary
 
 
@@ -574,7 +574,7 @@ def test_no_policy_at_all() -> None:
     assert explanation.summary == (
         "A client asked to connect with the client id 'Test2' (iot:Connect); this was refused."
         " No policy is attached to its certificate, and what no policy allows is refused."
-        f" To mend it: attach a policy that allows iot:Connect on {HERE}client/Test2"
+        f" To fix it: attach a policy that allows iot:Connect on {HERE}client/Test2"
         " (AttachPolicy)."
     )
 
@@ -591,7 +591,7 @@ def test_an_action_that_no_statement_names() -> None:
         "The client 'Test2' was to be sent a message on the topic 'creek/depth' (iot:Receive);"
         " this was refused. No Allow statement of the attached policies ('A') names iot:Receive."
         " Statement 2 of policy 'A' comes closest, but its Action (iot:Publish) does not include"
-        " iot:Receive. To mend it: add a statement that allows iot:Receive on"
+        " iot:Receive. To fix it: add a statement that allows iot:Receive on"
         f" {HERE}topic/creek/depth."
     )
     # Where the resource does not fit either, no statement is called close.

@@ -217,7 +217,7 @@ def test_the_cause_of_an_empty_variable_is_named() -> None:
     asked = ("iot:Publish", ARN + "topic/creek/gauge/depth")
     (found,) = suggest(documents, {"iot:ClientId": "gauge"}, *asked)
     (warning,) = found.warnings
-    assert warning.startswith("Better mend the cause: the variable")
+    assert warning.startswith("Fix the cause instead: the variable")
     assert "'gauge' is not the name of a Thing" in warning
 
 

@@ -102,7 +102,7 @@ def test_a_key_stands_once_in_a_request(iot: Any) -> None:
     code, message = refusal(lambda: create_policy(iot, tags=twice))
     assert (code, message) == (
         "InvalidRequestException",
-        "The tag key 'owner' stands twice in the request.",
+        "The tag key 'owner' occurs twice in the request.",
     )
 
 

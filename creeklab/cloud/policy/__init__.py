@@ -1,19 +1,18 @@
-"""AWS IoT policies: read, decide, explain.
+"""AWS IoT policies: parse, evaluate and explain them.
 
-A policy is a JSON document whose statements allow or deny actions on resources. Deciding takes
-three steps, and each has its file:
+A policy is a JSON document whose statements allow or deny actions on resources. A decision takes
+three steps, each in a module of its own:
 
-1. `parse` (`document.py`) reads a document once, when it is created, and refuses what AWS IoT would
-   refuse.
-2. Binding (`binding.py`) gives the statements of the attached policies one connection's values:
-   variables are filled in, patterns compiled (`patterns.py`), conditions answered
-   (`conditions.py`), since they depend on the connection alone.
+1. `parse` (`document.py`) reads a document once, when it is created, and rejects what AWS IoT would
+   reject.
+2. Binding (`binding.py`) applies the statements of the attached policies to one connection:
+   variables get their values, patterns are compiled (`wildcards.py`), and conditions are evaluated
+   (`conditions.py`), because they depend on the connection alone.
 3. `Authorizer.decide` (`authorizer.py`) compares a request with the bound statements. A matching
-   Deny refuses, else a matching Allow allows, else the request is refused.
+   Deny denies it; otherwise a matching Allow allows it; otherwise it is denied.
 
-`explain` (`explain.py`) says in words what `decide` says with one; what differs between a statement
-and a request is found in `differences.py`,
-and the smallest change that would allow a request in `mend.py`.
+`explain` (`explain.py`) explains a decision. `mismatches.py` finds the differences between a
+statement and a request, and `suggest.py` the smallest change that would allow a request.
 
 Sources: AWS IoT developer guide, pages on policies, policy variables, and policy examples; IAM
 user guide, policy grammar, condition operators and policy variables, which AWS IoT follows.

@@ -1,4 +1,4 @@
-"""Deciding: a matching Deny refuses, else a matching Allow allows, else the request is refused."""
+"""Decisions: a matching Deny denies, otherwise a matching Allow allows, otherwise denied."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Outcome = Literal["ALLOWED", "EXPLICIT_DENY", "IMPLICIT_DENY"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to one request, in the terms of ``TestAuthorization``.
+    """The decision on one request, in the terms of ``TestAuthorization``.
 
     `allowed` and `denied` are the policies with a matching Allow and a matching Deny statement.
-    `missing` names the variables and condition keys without a value that kept a statement about
+    `missing` names the variables and condition keys whose lack of a value kept a statement about
     this action from matching.
     """
 
@@ -28,7 +28,7 @@ class Decision:
 
     @property
     def allows(self) -> bool:
-        """Whether the request may go on."""
+        """Whether the request is allowed."""
         return self.outcome == "ALLOWED"
 
 
@@ -40,16 +40,15 @@ class Authorizer:
     policies
         The default versions of all policies that apply to the connection.
     context
-        What is known of the connection. A variable that it holds no value for is not replaced, and
-        the statement does not match: an Allow then allows nothing, and, as on AWS, a Deny denies
-        nothing. A certificate attribute that has ``*`` or ``?`` in it, or more than
-        `MAX_CERTIFICATE_VALUE` characters, counts as having no value there (AWS IoT developer
-        guide, X.509 certificate policy variables).
+        The connection's values. A statement with a variable that has no value does not match: an
+        Allow then allows nothing and, as on AWS, a Deny denies nothing. A certificate attribute
+        that contains ``*`` or ``?``, or is longer than `MAX_CERTIFICATE_VALUE`, counts as having no
+        value (AWS IoT developer guide, X.509 certificate policy variables).
 
     Attributes
     ----------
     policies, context
-        As given; the names in the context in the form of `key`.
+        The arguments; the names in the context are normalized by `key`.
     statements
         All statements of the policies, bound to the context.
     """
@@ -65,15 +64,15 @@ class Authorizer:
 
     def decide(self, action: str, resource: str) -> Decision:
         """Decide one request, such as ``"iot:Publish"`` on the full ARN of a topic."""
-        about = [bound for bound in self.statements if bound.names(action)]
-        matching = [bound for bound in about if bound.matches(action, resource)]
+        relevant = [bound for bound in self.statements if bound.names(action)]
+        matching = [bound for bound in relevant if bound.matches(action, resource)]
 
         def deciding(effect: Effect) -> tuple[Policy, ...]:
             found = [bound.policy for bound in matching if bound.statement.effect == effect]
             return tuple(dict.fromkeys(found))
 
         allowed, denied = deciding("Allow"), deciding("Deny")
-        missing = tuple(dict.fromkeys(name for bound in about for name in bound.missing))
+        missing = tuple(dict.fromkeys(name for bound in relevant for name in bound.missing))
         if denied:
             return Decision("EXPLICIT_DENY", allowed, denied, missing)
         return Decision("ALLOWED" if allowed else "IMPLICIT_DENY", allowed, denied, missing)

@@ -1,8 +1,8 @@
-"""A statement as it reads for one connection.
+"""Bind statements to one connection.
 
-Binding gives the variables of a statement the connection's values, and answers its conditions,
-which depend on the connection alone. What is left to ask of a bound statement is whether a request
-is among its actions and resources.
+Binding replaces the variables of a statement by the connection's values and evaluates its
+conditions, which depend on the connection alone. A bound statement then only has to be compared
+with the action and resource of a request.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, S
 from creeklab.cloud.policy.wildcards import covers, fill, glob, literal
 
 Context = Mapping[str, str | tuple[str, ...]]
-"""What is known of a connection: condition keys and variables by name, without ``${}``.
+"""Values of a connection: condition keys and variables by name, without ``${}``.
 
-A key that is absent has no value. A tuple is a key of several values (``iot:ConnectAttributes``,
-``iot:Certificate.Subject.OrganizationalUnit.List``) and serves conditions only. Three states of
-``iot:Connection.Thing.IsAttached`` let an explanation say why a Thing variable is empty: absent
-(no Thing has the client id as its name), ``"false"`` (the certificate is not attached to it),
+An absent key has no value. A tuple is a key with several values (``iot:ConnectAttributes``,
+``iot:Certificate.Subject.OrganizationalUnit.List``), for conditions only. Three states of
+``iot:Connection.Thing.IsAttached`` let an explanation say why a Thing variable is empty: absent (no
+Thing is named like the client id), ``"false"`` (the certificate is not attached to that Thing),
 ``"true"``.
 """
 
 MAX_CERTIFICATE_VALUE = 1024
-"""Longest certificate attribute that a variable takes, in characters (AWS IoT developer guide,
+"""Longest certificate attribute that a variable can have, in characters (AWS IoT developer guide,
 "X.509 certificate policy variables")."""
 
 
-@lru_cache(maxsize=1024)  # every connection has the same few, and so the same texts
+@lru_cache(maxsize=1024)  # all connections use the same few names
 def key(name: str) -> str:
-    """Return the form of a variable or condition key in which keys are compared.
+    """Return the normalized name of a variable or condition key, for comparisons.
 
     Key names ignore case (IAM user guide, condition keys); the name of a Thing's attribute, in
     brackets, does not.
@@ -43,22 +43,22 @@ def key(name: str) -> str:
 
 
 class BoundResource(NamedTuple):
-    """A resource pattern of a statement with the connection's values in it."""
+    """A resource pattern of a statement, with the connection's values."""
 
     written: str
     pattern: str
     missing: tuple[str, ...]
 
     def covers(self, resource: str) -> bool:
-        """Tell whether the pattern, all its variables having values, matches `resource`."""
+        """Return whether the pattern matches `resource` and all its variables have values."""
         return not self.missing and covers(self.pattern, resource)
 
 
 class UnmetCondition(NamedTuple):
-    """A condition that the connection does not fulfil.
+    """A condition that the connection does not meet.
 
-    `wanted` are the policy's values, filled, `given` those of the connection. `missing` names the
-    variables in `wanted` that have no value: then nothing is compared.
+    `wanted` has the policy's filled values, `given` those of the connection. `missing` names the
+    variables in `wanted` that have no value; then the condition is not met.
     """
 
     condition: Condition
@@ -68,7 +68,7 @@ class UnmetCondition(NamedTuple):
 
 
 class BoundStatement(NamedTuple):
-    """A statement as it reads for one connection."""
+    """A statement bound to one connection."""
 
     policy: Policy
     statement: Statement
@@ -78,15 +78,15 @@ class BoundStatement(NamedTuple):
     missing: tuple[str, ...]
 
     def names(self, action: str) -> bool:
-        """Tell whether the statement is about `action`; case does not count."""
+        """Return whether the statement applies to `action`, ignoring case."""
         named = any(pattern.fullmatch(action) for pattern in self.actions)
         return named != self.statement.not_action
 
     def covers(self, resource: str) -> bool:
-        """Tell whether the statement is about `resource`.
+        """Return whether the statement applies to `resource`.
 
-        A NotResource with a variable that has no value is about nothing: it cannot be told what it
-        leaves out.
+        A NotResource with a variable that has no value applies to nothing, because it is unknown
+        what it excludes.
         """
         if self.statement.not_resource:
             unfilled = any(pattern.missing for pattern in self.resources)
@@ -94,12 +94,12 @@ class BoundStatement(NamedTuple):
         return any(pattern.covers(resource) for pattern in self.resources)
 
     def matches(self, action: str, resource: str) -> bool:
-        """Tell whether the statement applies to this request."""
+        """Return whether the statement applies to a request and its conditions are met."""
         return not self.unmet and self.names(action) and self.covers(resource)
 
 
 def bind(policy: Policy, statement: Statement, context: Context) -> BoundStatement:
-    """Bind a statement to a context, whose names have the form of `key`."""
+    """Bind a statement to a context whose names are normalized by `key`."""
 
     def filled(text: str) -> tuple[str, tuple[str, ...]]:
         if policy.version == VARIABLES_SINCE:

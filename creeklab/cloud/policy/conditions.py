@@ -1,9 +1,9 @@
-"""Condition operators: how ``{"operator": {"key": "value"}}`` is answered.
+"""Condition operators: how ``{"operator": {"key": "value"}}`` is evaluated.
 
-IAM's grammar (user guide, "IAM JSON policy elements: Condition operators"), which AWS IoT follows.
-Values in a policy are alternatives. A negated operator is true of a value that equals none of them.
-With no value given, negated operators and ``ForAllValues`` are true, the others false, but
-``...IfExists`` is true.
+AWS IoT follows IAM's grammar (user guide, "IAM JSON policy elements: Condition operators"). Values
+in a policy are alternatives. A negated operator is true for a value that equals none of them. If
+the connection has no value, negated operators, ``ForAllValues`` and ``...IfExists`` are true, and
+all others are false.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from creeklab.cloud.policy.wildcards import covers, glob, plain
 
 
 class Operator(NamedTuple):
-    """How a condition operator reads both sides and compares them."""
+    """How a condition operator parses both sides and compares them."""
 
-    wanted: Callable[[str], Any]  # reads a filled value of the policy; ValueError if it cannot
-    given: Callable[[str], Any]  # reads a value of the connection
+    wanted: Callable[[str], Any]  # parses a filled value of the policy, or raises ValueError
+    given: Callable[[str], Any]  # parses a value of the connection
     holds: Callable[[Any, Any], bool]  # holds(given, wanted)
     negated: bool = False
 
@@ -39,14 +39,14 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def _number(text: str) -> float:
-    # float() knows more: nan, inf, and 1_000.
+    # float() also accepts nan, inf and 1_000.
     if not _NUMBER.fullmatch(text):
         raise ValueError(text)
     return float(text)
 
 
 def _moment(text: str) -> float:
-    """Read ISO 8601 (UTC if no zone is given) or seconds since 1970."""
+    """Parse ISO 8601 (UTC without a time zone) or seconds since 1970."""
     try:
         return _number(text)
     except ValueError:
@@ -78,7 +78,7 @@ def _arn(text: str) -> list[str]:
 
 
 def _arn_like(given: list[str], wanted: list[str]) -> bool:
-    """Compare field by field: a ``*`` does not reach over a colon."""
+    """Compare field by field: a ``*`` does not match a colon."""
     return all(map(covers, wanted, given))
 
 
@@ -121,7 +121,7 @@ def operator_of(name: str) -> tuple[str | None, Operator, bool]:
     Raises
     ------
     UnknownOperator
-        If IAM has no such operator. ``Null`` takes neither quantifier nor "if exists".
+        If IAM has no such operator. ``Null`` allows neither a quantifier nor "if exists".
     """
     found = _NAME.fullmatch(name)
     base = found[2] if found else None
@@ -133,7 +133,7 @@ def operator_of(name: str) -> tuple[str | None, Operator, bool]:
 
 
 def fulfilled(name: str, wanted: Iterable[str], given: tuple[str, ...]) -> bool:
-    """Answer one condition; `wanted` are filled patterns, `given` the connection's values."""
+    """Return whether a condition is met, for filled patterns and the connection's values."""
     quantifier, operator, if_exists = operator_of(name)
     values = [operator.wanted(value) for value in wanted]
     if name == "Null":

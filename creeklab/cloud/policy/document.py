@@ -1,7 +1,8 @@
-"""Policy documents: what they may say, and how they are read.
+"""Policy documents: their grammar, and how they are parsed.
 
-`parse` reads a document once, when it is created, and refuses what AWS IoT would refuse, with
-AWS's message first and then what exactly is wrong. What public sources leave open is a `Grammar`.
+`parse` reads a document once, when it is created, and rejects what AWS IoT would reject. The error
+starts with AWS's message and then says what exactly is wrong. `Grammar` holds the points that
+public sources leave open.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ Effect = Literal["Allow", "Deny"]
 VARIABLES_SINCE = "2012-10-17"
 VERSIONS = (VARIABLES_SINCE, "2008-10-17")
 MAX_SIZE = 2048
-"""Longest policy document in characters, white space not counted (AWS IoT Core quotas)."""
+"""Largest policy document in characters, without white space (AWS IoT Core quotas)."""
 
 SYNTAX = "Policy document is Malformed: Invalid policy syntax."
 RESOURCES = "Policy document is Malformed: The following resources are invalid :"
 
 
 class MalformedPolicy(ValueError):
-    """A document that is no AWS IoT policy; `code` names the API's exception for it."""
+    """A document is not an AWS IoT policy; `code` is the name of the API's exception."""
 
     def __init__(self, message: str, code: str = "MalformedPolicyException") -> None:
         super().__init__(message)
@@ -35,14 +36,14 @@ class MalformedPolicy(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What no public source settles of AWS IoT's reading of policies.
+    """Points of the grammar that no public source settles for AWS IoT.
 
     Attributes
     ----------
     not_elements
-        Whether ``NotAction`` and ``NotResource`` are taken, with the meaning they have in IAM.
+        Whether ``NotAction`` and ``NotResource`` are accepted, with their meaning in IAM.
     without_version
-        Which ``Version`` a document has that names none. In ``"2008-10-17"`` variables are plain
+        The version of a document without ``Version``. In ``"2008-10-17"``, variables are plain
         text, as in IAM.
     too_long
         Name of the API's exception for a document above `MAX_SIZE`.
@@ -70,8 +71,8 @@ class Condition:
 class Statement:
     """One statement of a policy. `index` counts from 0; texts for people count from 1.
 
-    With `not_action` or `not_resource` the statement is about everything but its `actions` or
-    `resources`.
+    With `not_action` or `not_resource`, the statement applies to everything except its `actions`
+    or `resources`.
     """
 
     index: int
@@ -91,9 +92,9 @@ class Policy:
     Attributes
     ----------
     version
-        The document's ``Version``. In another than ``"2012-10-17"`` variables are plain text.
+        The document's ``Version``. Unless it is ``"2012-10-17"``, variables are plain text.
     number
-        Which version of the policy it is, such as ``"3"``; empty if nobody said.
+        Number of the policy's version, such as ``"3"``; empty if unknown.
     """
 
     name: str
@@ -105,7 +106,7 @@ class Policy:
 
 _ACTION = re.compile(r"\*|[A-Za-z0-9*?-]+:[A-Za-z0-9*?]+")
 _ARN = re.compile(r"arn:[^:]+:[^:]+:[^:]*:[^:]*:.+", re.DOTALL)
-_NO_PRINCIPAL = "an IoT policy speaks about the certificate it is attached to; leave it out"
+_NO_PRINCIPAL = "an IoT policy applies to the certificate that it is attached to; remove it"
 _NOT_FOR_IOT = {
     "Principal": _NO_PRINCIPAL,
     "NotPrincipal": _NO_PRINCIPAL,
@@ -115,8 +116,8 @@ _NOT_FOR_IOT = {
 _ELEMENTS = ("Sid", "Effect", "Action", "Resource", "Condition")
 
 
-def _wrong(what: str) -> MalformedPolicy:
-    return MalformedPolicy(f"{SYNTAX} {what}")
+def _invalid(problem: str) -> MalformedPolicy:
+    return MalformedPolicy(f"{SYNTAX} {problem}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -124,46 +125,46 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _wrong(f"{twice!r} stands twice in one object; only one of them would count.")
+        raise _invalid(f"{twice!r} occurs twice in one object, and only one of them would count.")
     return members
 
 
 def _members(value: object, where: str, known: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _wrong(f"{where} must be a JSON object, in braces.")
+        raise _invalid(f"{where} must be a JSON object.")
     for name in value:
         if name in _NOT_FOR_IOT and name not in known:
-            raise _wrong(f"{where} has {name!r}: {_NOT_FOR_IOT[name]}.")
+            raise _invalid(f"{where} has {name!r}: {_NOT_FOR_IOT[name]}.")
         if name not in known:
             near = [other for other in known if other.lower() == name.lower()]
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            raise _wrong(f"{where} has an unknown element {name!r}; {hint}")
+            raise _invalid(f"{where} has an unknown element {name!r}; {hint}")
     return value
 
 
 def _texts(value: object, where: str, scalars: tuple[type, ...] = (str,)) -> tuple[str, ...]:
-    """Read one value or a list of values; JSON's true and 5 are the texts ``true`` and ``5``."""
+    """Return one value or a list of values as texts; JSON's true and 5 are ``true`` and ``5``."""
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(item, scalars) for item in values):
-        raise _wrong(f"{where} must be a string, or a list of at least one string.")
+        raise _invalid(f"{where} must be a string, or a list of at least one string.")
     return tuple(item if isinstance(item, str) else json.dumps(item) for item in values)
 
 
 def _conditions(value: object, where: str) -> Iterable[Condition]:
     if not isinstance(value, dict) or not all(isinstance(keys, dict) for keys in value.values()):
-        raise _wrong(f'{where}: Condition must look like {{"operator": {{"key": "value"}}}}.')
+        raise _invalid(f'{where}: Condition must look like {{"operator": {{"key": "value"}}}}.')
     for name, keys in value.items():
         try:
             _, operator, _ = operator_of(name)
         except UnknownOperator as error:
-            raise _wrong(str(error)) from None
+            raise _invalid(str(error)) from None
         for key, wanted in keys.items():
             texts = _texts(wanted, f"{where}: the value of {name} {key!r}", (str, bool, int, float))
             for text in texts:
                 try:
                     operator.wanted(text)
                 except ValueError:
-                    raise _wrong(f"{where}: {name} cannot compare with {text!r}.") from None
+                    raise _invalid(f"{where}: {name} cannot compare with {text!r}.") from None
             yield Condition(name, key, texts)
 
 
@@ -175,18 +176,20 @@ def _statement(value: object, index: int, grammar: Grammar) -> Statement:
     for name in ("Effect", "Action", "Resource"):
         named[name] = f"Not{name}" in members
         if name in members and named[name]:
-            raise _wrong(f"{where} has {name!r} and 'Not{name}'; it can have one of them.")
+            raise _invalid(f"{where} has {name!r} and 'Not{name}'; it can have one of them.")
         if name not in members and not named[name]:
-            raise _wrong(f"{where} has no {name!r}.")
+            raise _invalid(f"{where} has no {name!r}.")
     sid, effect = members.get("Sid"), members["Effect"]
     if sid is not None and not isinstance(sid, str):
-        raise _wrong(f"{where}: Sid must be a string.")
+        raise _invalid(f"{where}: Sid must be a string.")
     if effect not in ("Allow", "Deny"):
-        raise _wrong(f"{where}: Effect must be 'Allow' or 'Deny', not {effect!r}.")
+        raise _invalid(f"{where}: Effect must be 'Allow' or 'Deny', not {effect!r}.")
     actions = _texts(members.get("Action", members.get("NotAction")), f"{where}: Action")
     for action in actions:
         if not _ACTION.fullmatch(action):
-            raise _wrong(f"{where}: {action!r} is no action; one looks like 'iot:Publish'.")
+            raise _invalid(
+                f"{where}: {action!r} is not an action. An action looks like 'iot:Publish'."
+            )
     resources = _texts(members.get("Resource", members.get("NotResource")), f"{where}: Resource")
     conditions = tuple(_conditions(members.get("Condition", {}), where))
     negated = named["Action"], named["Resource"]
@@ -194,7 +197,7 @@ def _statement(value: object, index: int, grammar: Grammar) -> Statement:
 
 
 def _looks_like_arn(resource: str) -> bool:
-    # The colons in a variable's name are not those of the ARN.
+    # The colons in the name of a variable do not separate the fields of the ARN.
     return resource == "*" or _ARN.fullmatch(re.sub(r"\$\{[^{}]*\}", "v", resource)) is not None
 
 
@@ -213,39 +216,39 @@ def parse(
     document
         JSON text of at most `MAX_SIZE` characters without white space.
     name, arn, number
-        Of the policy, and of this version of it; they appear in decisions and explanations.
+        Name and ARN of the policy, and number of its version, for decisions and explanations.
     grammar
-        What is taken beyond what is documented.
+        What is accepted beyond the documented grammar.
 
     Raises
     ------
     MalformedPolicy
-        The document is no JSON, too long, has an element that AWS IoT does not know or lacks one
-        that it needs, or names a resource that is neither ``*`` nor an ARN. The message begins
-        with that of AWS's ``MalformedPolicyException``.
+        If the document is not JSON or too long, has an unknown element or lacks a required one, or
+        names a resource that is neither ``*`` nor an ARN. The message starts with that of AWS's
+        ``MalformedPolicyException``.
     """
     size = sum(map(len, document.split()))
     if size > MAX_SIZE:
         raise MalformedPolicy(
-            f"{SYNTAX} It has {size} characters without white space, at most {MAX_SIZE} are"
-            " allowed; use wildcards or variables, or attach several policies.",
+            f"{SYNTAX} It has {size} characters without white space, and at most {MAX_SIZE} are"
+            " allowed. Use wildcards or variables, or attach several policies.",
             grammar.too_long,
         )
     try:
         content = json.loads(document, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
-        raise _wrong(
+        raise _invalid(
             f"It is not JSON: line {error.lineno}, column {error.colno}: {error.msg}."
         ) from None
     except RecursionError:
-        raise _wrong("It is nested too deeply.") from None
+        raise _invalid("It is nested too deeply.") from None
     members = _members(content, "The document", ("Version", "Id", "Statement"))
     version = members.get("Version", grammar.without_version)
     if version not in VERSIONS:
-        raise _wrong(f"Version must be {VARIABLES_SINCE!r}, not {version!r}.")
+        raise _invalid(f"Version must be {VARIABLES_SINCE!r}, not {version!r}.")
     statements = members.get("Statement")
     if not statements:
-        raise _wrong("There is no Statement.")
+        raise _invalid("There is no Statement.")
     parts = statements if isinstance(statements, list) else [statements]
     parsed = tuple(_statement(part, index, grammar) for index, part in enumerate(parts))
     bad = [text for part in parsed for text in part.resources if not _looks_like_arn(text)]

@@ -1,10 +1,10 @@
-"""Why a policy refused: a decision in words that a beginner can act on, and as data.
+"""Explain a decision: as text that a beginner can act on, and as data.
 
-AWS says no more than "not authorized", or just closes the connection. Here every statement is
-compared with the request (`differences.py`); the Allow statement with the least distance is the
-closest one, and most often the one its author meant to match. Beside the statements that count
-there may be others that do not, and would have helped: another version of a policy, the policy of a
-thing group, one that is attached to nothing. Whoever explains names them in `Surroundings`.
+AWS says only "not authorized", or just closes the connection. Here every statement is compared with
+the request (`mismatches.py`). The Allow statement with the smallest distance is the closest one,
+and usually the one its author meant to match. Policies that do not apply might have allowed the
+request: another version of a policy, the policy of a thing group, or a policy that is not attached.
+The caller passes them as `PolicyNeighborhood`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from creeklab.cloud.policy.mismatches import (
 )
 
 MAX_NON_APPLYING = 2
-"""How many policies that do not apply a summary speaks of."""
+"""Policies that do not apply, but are mentioned in a summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class NonApplyingPolicy:
     """A policy that does not apply to the connection.
 
     `reason` is ``version`` (another version is the default), ``group`` (of a thing group that does
-    not count here), or ``detached`` (from the certificate). `why` goes on after "Policy 'x'",
-    `advice` says what would make it apply.
+    not count here), or ``detached`` (from the certificate). `why` continues "Policy 'x'", and
+    `advice` says how to make it apply.
     """
 
     policy: Policy
@@ -47,7 +47,7 @@ class NonApplyingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PolicyNeighborhood:
-    """What lies around a connection: policies that do not apply, Things with its certificate."""
+    """Policies that do not apply to a connection, and the Things with its certificate."""
 
     idle: Sequence[NonApplyingPolicy] = ()
     things: tuple[str, ...] = ()
@@ -55,11 +55,11 @@ class PolicyNeighborhood:
 
 @dataclass(frozen=True, slots=True)
 class StatementResult:
-    """One statement, seen from one request.
+    """The comparison of one statement with one request.
 
-    `statement` is its index, from 0, in the `version` of the policy. `differences` tells what keeps
-    it from matching: ``kind``, ``said`` (by the policy), ``asked`` (by the request). `differs`
-    tells the same in words, `advice` what would mend each; all are empty if the statement matches.
+    `statement` is its index, from 0, in the `version` of the policy. `differences` has the reasons
+    why it does not match: ``kind``, ``said`` (by the policy), ``asked`` (by the request). `differs`
+    has the same as text, and `advice` a fix for each; all are empty if the statement matches.
     """
 
     policy: str
@@ -75,7 +75,7 @@ class StatementResult:
 
 @dataclass(frozen=True, slots=True)
 class NonApplyingFinding:
-    """A policy that would have allowed the request, did it apply."""
+    """A policy that would have allowed the request if it applied."""
 
     policy: str
     version: str
@@ -86,20 +86,20 @@ class NonApplyingFinding:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a request was allowed or refused.
+    """Why a request was allowed or denied.
 
     Attributes
     ----------
     findings
-        Every statement of the policies that apply.
+        Results of all statements of the policies that apply.
     closest
-        The one that decided, or the Allow statement that came nearest; None if there is none.
+        The statement that decided, or the closest Allow statement; None if there is none.
     idle
-        Policies that do not apply and would have allowed the request.
+        Policies that do not apply but would have allowed the request.
     suggestion
-        The smallest statement that would allow a request that no statement allows, else None.
+        The smallest statement that would allow a request that no statement allows, otherwise None.
     warning
-        Why the suggestion may give more than is wanted; None if it does not.
+        Why the suggestion might allow more than intended; None if it does not.
     """
 
     action: str
@@ -121,39 +121,39 @@ def explain(
     authorizer: Authorizer,
     action: str,
     resource: str,
-    surroundings: PolicyNeighborhood = PolicyNeighborhood(),
+    neighborhood: PolicyNeighborhood = PolicyNeighborhood(),
 ) -> Explanation:
-    """Say why `authorizer` decides as it does, and what differs in the closest statement."""
+    """Explain a decision of `authorizer`, and how the closest statement differs."""
     decision, context = authorizer.decide(action, resource), authorizer.context
-    looks = [
-        _look(bound, action, resource, context, surroundings.things)
+    evaluated = [
+        _evaluate(bound, action, resource, context, neighborhood.things)
         for bound in authorizer.statements
     ]
     deciding = "Deny" if decision.denied else "Allow"
     considered = [
-        look
-        for look in looks
-        if look.finding.effect == deciding
-        and (look.finding.matched or decision.outcome == "IMPLICIT_DENY")
+        one
+        for one in evaluated
+        if one.finding.effect == deciding
+        and (one.finding.matched or decision.outcome == "IMPLICIT_DENY")
     ]
-    closest = min(considered, key=lambda look: look.distance, default=None)
+    closest = min(considered, key=lambda one: one.distance, default=None)
     suggestion, warning = None, None
     idle: tuple[NonApplyingFinding, ...] = ()
     if decision.outcome == "IMPLICIT_DENY":
         suggestion = {"Effect": "Allow", "Action": action, "Resource": _exactly(resource)}
         warning = _warning(action, resource, context)
-        idle = tuple(_helpful(surroundings.idle, action, resource, context))
+        idle = tuple(_helpful(neighborhood.idle, action, resource, context))
     verdict = "allowed" if decision.allows else "refused"
     sentences = [
         f"{_asked(action, resource, context)}; this was {verdict}",
-        *_reasons(decision, action, resource, authorizer.policies, looks, closest),
+        *_reasons(decision, action, resource, authorizer.policies, evaluated, closest),
         *(f"policy {one.policy!r} {one.why}: {one.advice}" for one in idle[:MAX_NON_APPLYING]),
     ]
     return Explanation(
         action,
         resource,
         decision.outcome,
-        tuple(look.finding for look in looks),
+        tuple(one.finding for one in evaluated),
         closest.finding if closest else None,
         idle,
         " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences),
@@ -165,11 +165,11 @@ def explain(
 # --- statements ---------------------------------------------------------------------------------
 
 
-class _Look(NamedTuple):
-    """A statement with its finding.
+class _Evaluated(NamedTuple):
+    """A statement and its result.
 
-    `about` tells whether it is about the action, or was meant to be; `distance` ranks it; `skipped`
-    warns of a Deny that did not apply for lack of a variable's value.
+    `about` tells whether it applies to the action, or was meant to; `distance` ranks it; `skipped`
+    marks a Deny that did not apply because a variable has no value.
     """
 
     bound: BoundStatement
@@ -179,9 +179,9 @@ class _Look(NamedTuple):
     skipped: bool
 
 
-def _look(
+def _evaluate(
     bound: BoundStatement, action: str, resource: str, context: Context, things: tuple[str, ...]
-) -> _Look:
+) -> _Evaluated:
     """Compare one statement with the request."""
     differences = of_resources(bound, resource, action, context, things)
     differences += [of_condition(unmet, bound.policy, context, things) for unmet in bound.unmet]
@@ -192,11 +192,10 @@ def _look(
         first = of_action(bound, action)
         about = first.kind == "spelling"
         far += first.distance
-        # In a statement on another action, the other differences are between two things that
-        # nobody meant to compare.
+        # The other differences of a statement on another action mean nothing.
         differences = [first, *differences] if about else [first]
     alike = max(SequenceMatcher(None, p.pattern, resource).ratio() for p in bound.resources)
-    return _Look(
+    return _Evaluated(
         bound,
         _finding(bound, bound.matches(action, resource), differences),
         about,
@@ -226,7 +225,7 @@ def _finding(
 def _helpful(
     idle: Iterable[NonApplyingPolicy], action: str, resource: str, context: Context
 ) -> Iterable[NonApplyingFinding]:
-    """Give those of the policies that do not apply which would allow the request."""
+    """Return the policies that do not apply but would allow the request."""
     for one in idle:
         if Authorizer([one.policy], context).decide(action, resource).allows:
             policy = one.policy
@@ -270,23 +269,23 @@ def _reasons(
     action: str,
     resource: str,
     policies: Sequence[Policy],
-    looks: Sequence[_Look],
-    closest: _Look | None,
+    evaluated: Sequence[_Evaluated],
+    closest: _Evaluated | None,
 ) -> list[str]:
-    """Say why, what differs in the closest statement, and what to do: one text a sentence."""
-    add = f"to mend it: add a statement that allows {action} on {resource}"
+    """Return sentences: the reason, the differences of the closest statement, and the fix."""
+    add = f"to fix it: add a statement that allows {action} on {resource}"
     attached = f"the attached policies ({_listed(policies)})"
     if not policies:
         return [
             "no policy is attached to its certificate, and what no policy allows is refused",
-            f"to mend it: attach a policy that allows {action} on {resource} (AttachPolicy)",
+            f"to fix it: attach a policy that allows {action} on {resource} (AttachPolicy)",
         ]
     if closest is None:
         why = f"{attached} hold no Allow statement, and what no statement allows is refused"
         return [why, add]
     finding = closest.finding
     if decision.allows:
-        idle = [look.finding for look in looks if look.skipped]
+        idle = [one.finding for one in evaluated if one.skipped]
         return [f"{_label(finding)} allows it"] + [
             f"beware: {_label(deny)}, a Deny, did not apply because {'; also '.join(deny.differs)}"
             for deny in idle
@@ -295,12 +294,12 @@ def _reasons(
         also = f", although {_listed(decision.allowed)} would allow it" if decision.allowed else ""
         return [
             f"{_label(finding)} denies it{also}, and a Deny wins over every Allow",
-            "to mend it: change that Deny statement or detach its policy; no further Allow helps",
+            "to fix it: change that Deny statement or detach its policy; no further Allow helps",
         ]
     nearest = f"{_label(finding)} comes closest, but {'; also '.join(finding.differs)}"
     if closest.about:
-        mend = f"to mend it: {'; '.join(finding.advice)}"
-        return [f"no statement of {attached} allows it", nearest, mend]
+        fix = f"to fix it: {'; '.join(finding.advice)}"
+        return [f"no statement of {attached} allows it", nearest, fix]
     why = f"no Allow statement of {attached} names {action}"
     return [why, nearest, add] if closest.bound.covers(resource) else [why, add]
 
@@ -309,12 +308,12 @@ def _reasons(
 
 
 def _exactly(resource: str) -> str:
-    """Write a resource so that a policy covers it alone, with ``$aws`` left readable."""
+    """Return a pattern that matches only this resource, with ``$aws`` left readable."""
     return resource if resource == "*" else re.sub(r"[*?]|\$(?=[{(])", r"${\g<0>}", resource)
 
 
 def _warning(action: str, resource: str, context: Context) -> str | None:
-    """Say why a statement that allows just this request may be too wide all the same."""
+    """Return why a statement that allows only this request might still be too broad."""
     kind, _, name = resource.split(":", 5)[-1].partition("/")
     levels = name.split("/")
     if resource == "*":

@@ -1,10 +1,10 @@
-"""What differs between a statement and a request, part by part.
+"""Find the differences between a statement and a request, part by part.
 
 The action, the fields of the ARN, the kind of resource, its name and the conditions are compared
-one by one, and each part that does not fit becomes a `Difference`: what differs, what would mend
-it, and how far off it is. The distances are ranked by hand: a slip that everybody makes (``#`` in a
-policy, upper case, a slash) weighs little, another name more, another action so much that a
-statement about the action asked for always comes before one that is not.
+one by one. Each part that does not match becomes a `Difference`: what differs, how to fix it, and
+how far apart the two are. The distances are ranked by hand: a common slip (``#`` in a policy, upper
+case, a slash) counts little, a different name more, and a different action so much that statements
+about the requested action always rank first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from creeklab.cloud.policy.document import VARIABLES_SINCE, Policy
 from creeklab.cloud.policy.wildcards import covers, literal, plain
 
 SLIP, VALUE, NAME, FIELD, OTHER, ACTION = 1, 2, 3, 4, 8, 100
-"""Distances; see the module's text."""
+"""Distances, as explained at the top."""
 
 ACTIONS = (
     "iot:AssumeRoleWithCertificate",
@@ -49,33 +49,33 @@ ACTIONS = (
     "iot:UpdateJobExecution",
     "iot:UpdateThingShadow",
 )
-"""What a device can ask for (developer guide, "AWS IoT Core policy actions")."""
+"""Actions that a device can request (developer guide, "AWS IoT Core policy actions")."""
 
 _OVER_MQTT = ("iot:publish", "iot:receive", "iot:retainpublish", "iot:subscribe")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One part of a statement that does not fit the request.
+    """One part of a statement that does not match the request.
 
     Attributes
     ----------
     kind
-        Which part, or which slip: ``action``, ``spelling`` (of an action); ``partition``,
+        The part, or the slip: ``action``, ``spelling`` (of an action); ``partition``,
         ``service``, ``region``, ``account`` (of an ARN); ``kind`` (of resource), ``resource``
         (neither kind nor name can be compared); ``case``, ``slash``, ``prefix`` (a ``*`` is
-        missing at the end), ``parent``, ``thing``, ``level``, ``mqtt-wildcard``, ``name`` (of what
-        the name can differ in); ``variable``, ``version`` (of the document), ``condition``,
+        missing at the end), ``parent``, ``thing``, ``level``, ``mqtt-wildcard``, ``name`` (ways in
+        which the name can differ); ``variable``, ``version`` (of the document), ``condition``,
         ``excluded`` (by a NotAction or NotResource).
     text
-        Goes on after "Statement 1 of policy 'x' comes closest, but".
+        Continues "Statement 1 of policy 'x' comes closest, but".
     advice
-        Goes on after "To mend it:".
+        Continues "To fix it:".
     said, asked
-        What the policy says, and what the request or the connection has. Of a variable, `said` is
-        its name and `asked` why it has no value.
+        The values of the policy, and of the request or connection. For a variable, `said` is its
+        name and `asked` the reason why it has no value.
     unfilled
-        A variable was not replaced, because of which a Deny does not apply.
+        Whether a variable without a value keeps a Deny from applying.
     """
 
     kind: str
@@ -88,7 +88,7 @@ class Difference:
 
 
 def distance(differences: Iterable[Difference]) -> int:
-    """Return how far a statement is from the request."""
+    """Return how far apart a statement and the request are."""
     return sum(one.distance for one in differences)
 
 
@@ -107,11 +107,11 @@ _KNOWN = (
 )
 
 EmptyVariableReason = tuple[str, str, str]
-"""A code word, why a variable has no value, and what would give it one."""
+"""A code, the reason why a variable has no value, and how to give it one."""
 
 
 def why_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVariableReason:
-    """Return why a variable or condition key has no value; `things` have the certificate."""
+    """Return why a variable or condition key has no value, for a certificate of these Things."""
     if key(name).startswith(key(_THING)):
         return _why_thing_empty(name, context, things)
     if key(name).startswith(key(_CERTIFICATE)):
@@ -144,9 +144,9 @@ def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> Em
         return "no-client-id", why, "name the resource without a Thing variable"
     if attached == "false":
         why = f"the connection's certificate is not attached to a Thing named {client!r}"
-        mend = f"attach the certificate to the Thing {client!r} (AttachThingPrincipal)"
+        fix = f"attach the certificate to the Thing {client!r} (AttachThingPrincipal)"
         other = repr(things[0]) if things else "the name of the Thing it is attached to"
-        return "not-attached", why, f"{mend}, or connect with {other} as client id"
+        return "not-attached", why, f"{fix}, or connect with {other} as client id"
     if attached is None and key(_THING + "ThingName") not in context:
         why = f"the client id {client!r} is not the name of a Thing, and Thing variables need that"
         advice = "connect with the Thing's name as the client id"
@@ -167,7 +167,7 @@ def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> Em
 
 
 def _name(kind: str, said: str, asked: str) -> Difference:
-    """Compare the names that follow the kind: a filled pattern, and what the request says."""
+    """Compare the names after the kind: a filled pattern and the name in the request."""
     shown = plain(said)
     both = f"the policy says {shown!r}, the request says {asked!r}"
 
@@ -192,11 +192,11 @@ def _name(kind: str, said: str, asked: str) -> Difference:
 
 
 def _level(kind: str, said: str, asked: str) -> Difference | None:
-    """Return the one level in which the names differ, if there is one."""
+    """Return the difference if the names differ in a single level."""
     levels, asked_levels = said.split("/"), asked.split("/")
     for n, (level, asked_level) in enumerate(zip(levels, asked_levels, strict=False)):
-        mended = "/".join([*levels[:n], literal(asked_level), *levels[n + 1 :]])
-        if level in ("+", "#") or not covers(mended, asked):
+        fixed = "/".join([*levels[:n], literal(asked_level), *levels[n + 1 :]])
+        if level in ("+", "#") or not covers(fixed, asked):
             continue
         shown = plain(level)
         of_thing = kind in ("client", "thing") or (n == 2 and asked.startswith("$aws/things/"))
@@ -213,7 +213,7 @@ def _level(kind: str, said: str, asked: str) -> Difference | None:
 
 
 def _wildcards(said: str, asked: str, both: str) -> Difference:
-    """Compare names of which more than one level differs."""
+    """Compare names that differ in several levels."""
     shown, levels = plain(said), said.split("/")
     if any(level in ("+", "#") for level in levels):
         as_glob = "/".join("*" if level in ("+", "#") else level for level in levels)
@@ -257,7 +257,7 @@ def _kind_and_name(said: str, asked: str, action: str) -> Iterator[Difference]:
 
 
 def of_action(bound: BoundStatement, action: str) -> Difference:
-    """Say why a statement is not about `action`."""
+    """Explain why a statement does not apply to `action`."""
     said = ", ".join(bound.statement.actions)
     if bound.statement.not_action:
         text = f"its NotAction ({said}) leaves out {action}"
@@ -275,7 +275,7 @@ def of_action(bound: BoundStatement, action: str) -> Difference:
 
 
 def misspelt(written: str, action: str) -> bool:
-    """Tell whether an action that does not exist was meant to be the one asked for."""
+    """Return whether an unknown action is a misspelling of the requested one."""
     known = [each.lower() for each in ACTIONS]
     said = written.lower()
     if said in known or set("*?") & set(said):
@@ -286,7 +286,7 @@ def misspelt(written: str, action: str) -> bool:
 def of_resources(
     bound: BoundStatement, asked: str, action: str, context: Context, things: tuple[str, ...]
 ) -> list[Difference]:
-    """Say what differs in the nearest of a statement's resources; nothing if one covers."""
+    """Return the differences of a statement's closest resource; none if one matches."""
     if bound.covers(asked):
         return []
     if bound.statement.not_resource:
@@ -322,7 +322,7 @@ def _resource(
     context: Context,
     things: tuple[str, ...],
 ) -> list[Difference]:
-    """Compare one resource pattern with the request's resource."""
+    """Compare one resource pattern with the resource of the request."""
     if policy.version != VARIABLES_SINCE and "${" in resource.written:
         return [_old_version(resource.written, policy)]
     differences = _empty(resource.missing, context, things)
@@ -370,7 +370,7 @@ def _old_version(text: str, policy: Policy) -> Difference:
 def of_condition(
     unmet: UnmetCondition, policy: Policy, context: Context, things: tuple[str, ...]
 ) -> Difference:
-    """Say why a condition is not fulfilled."""
+    """Explain why a condition is not met."""
     operator, name, values = unmet.condition.operator, unmet.condition.key, unmet.condition.values
     start = f"its Condition {operator} on {name}"
     if policy.version != VARIABLES_SINCE and any("${" in value for value in values):

@@ -1,9 +1,9 @@
-"""The smallest change to the policies of a connection that allows a request, and nothing else.
+"""Suggest the smallest change to a connection's policies that allows a request, and nothing else.
 
-Found by trying: each Allow statement that could be widened by just this request is widened, each
-that shows a slip is corrected, a statement is added to each policy; of those that do allow the
-request the shortest one counts. A matching Deny is first narrowed as far as the language of
-policies lets it. What the change would give or take beyond the request is said in words.
+The change is found by trying: extend each Allow statement by just this request, correct each
+statement that shows a slip, and add a statement to each policy. Of the changes that allow the
+request, the shortest wins. A matching Deny is narrowed first, as far as the language of policies
+permits. Warnings name what a change would allow or take away beyond the request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SLIPS = {
     *("partition", "service", "region", "account", "kind", "resource"),
     *("case", "slash", "mqtt-wildcard", "thing"),
 }
-"""Differences for which a line is corrected rather than one added: it was meant for this."""
+"""Differences for which a line is corrected instead of added: it was meant for this request."""
 
 NEW_POLICY = "NewPolicy"
 
@@ -41,13 +41,13 @@ class SuggestedChange:
     Attributes
     ----------
     policy
-        Its name; of a new policy, to be attached too, if `before` is None.
+        Its name. If `before` is None, it is a new policy that must be attached too.
     before, after
-        The document as it is and as it should be.
+        The current document and the suggested one.
     how
-        What is changed, as a sentence.
+        The change, as a sentence.
     warnings
-        What it gives or takes beyond the request.
+        What it allows or takes away beyond the request.
     """
 
     policy: str
@@ -58,12 +58,12 @@ class SuggestedChange:
 
     @property
     def document(self) -> str:
-        """The document as it should be, as JSON."""
+        """The suggested document, as JSON."""
         return json.dumps(self.after, ensure_ascii=False)
 
     @property
     def diff(self) -> str:
-        """What changes, line by line: those with ``-`` go, those with ``+`` come."""
+        """The change by line: ``-`` marks removed lines, ``+`` added ones."""
         before = _lines(self.before) if self.before is not None else []
         lines = list(unified_diff(before, _lines(self.after), lineterm="", n=2))
         return "\n".join(line for line in lines[2:] if not line.startswith("@@"))
@@ -77,7 +77,7 @@ def suggest(
     Parameters
     ----------
     documents
-        The policies that apply to the connection, by name, those that may best be changed first.
+        The policies that apply to the connection, by name, in order of preference for a change.
     action, resource
         Such as ``"iot:Publish"`` and the full ARN of a topic.
 
@@ -127,15 +127,15 @@ def _bound(documents: Mapping[str, str], context: Context) -> Authorizer:
 
 
 def _name(resource: str) -> str:
-    """Return a resource as people name it: without what is the same for the whole account."""
+    """Return a resource without the part that is the same for the whole account."""
     return repr(resource.split(":", 5)[-1])
 
 
-def _listed(members: Any) -> list[Any]:
+def _as_list(members: Any) -> list[Any]:
     return members if isinstance(members, list) else [members]
 
 
-def _folded(members: list[str]) -> str | list[str]:
+def _unwrap(members: list[str]) -> str | list[str]:
     return members[0] if len(members) == 1 else members
 
 
@@ -145,7 +145,7 @@ def _folded(members: list[str]) -> str | list[str]:
 def _candidates(
     documents: Mapping[str, str], authorizer: Authorizer, action: str, resource: str
 ) -> Iterator[SuggestedChange]:
-    """Give the changes that allow the request, for a request that nothing denies."""
+    """Return the changes that allow a request that nothing denies."""
     explanation = explain(authorizer, action, resource)
     warnings = _general_warnings(explanation)
     changes = [
@@ -161,7 +161,7 @@ def _candidates(
             yield SuggestedChange(name, json.loads(documents[name]), after, how, (*own, *warnings))
     after = _alone(action, resource)
     if _allows(documents, NEW_POLICY, after, authorizer.context, action, resource):
-        how = "make a policy of its own for it, and attach it to the certificate"
+        how = "create a new policy for it, and attach it to the certificate"
         yield SuggestedChange(NEW_POLICY, None, after, how, warnings)
 
 
@@ -177,18 +177,18 @@ def _allows(
         changed = {**documents, name: json.dumps(after, ensure_ascii=False)}
         return _bound(changed, context).decide(action, resource).allows
     except MalformedPolicy:
-        return False  # it has become too long
+        return False  # the document has become too long
 
 
 def _exactly(resource: str, variables: bool) -> str | None:
-    """Write a resource so that it covers itself alone; None if such a document cannot."""
+    """Return a pattern that matches only this resource; None if the document cannot express it."""
     if resource == "*" or not re.search(r"[*?]|\$[{(]", resource):
         return resource
     return re.sub(r"[*?]|\$(?=[{(])", r"${\g<0>}", resource) if variables else None
 
 
 def _alone(action: str, resource: str) -> Document:
-    """Return a document that allows this and nothing else."""
+    """Return a document that allows only this request."""
     statement = {"Effect": "Allow", "Action": action, "Resource": _exactly(resource, True)}
     return {"Version": VARIABLES_SINCE, "Statement": [statement]}
 
@@ -196,12 +196,12 @@ def _alone(action: str, resource: str) -> Document:
 def _added(
     name: str, document: str, action: str, resource: str
 ) -> Iterator[tuple[str, Document, str, tuple[str, ...]]]:
-    """Add a statement to a document."""
+    """Return the change that adds a statement to a document."""
     after = json.loads(document)
     exact = _exactly(resource, after.get("Version") == VARIABLES_SINCE)
     if exact is not None:
         statement = {"Effect": "Allow", "Action": action, "Resource": exact}
-        after["Statement"] = [*_listed(after["Statement"]), statement]
+        after["Statement"] = [*_as_list(after["Statement"]), statement]
         yield name, after, f"add a statement that allows {action} on {_name(resource)}", ()
 
 
@@ -212,7 +212,7 @@ def _in_statement(
     action: str,
     resource: str,
 ) -> Iterator[tuple[str, Document, str, tuple[str, ...]]]:
-    """Give the ways to let one statement allow the request and nothing else."""
+    """Return the changes to one statement that allow just this request."""
     statement, name = bound.statement, bound.policy.name
     exact = _exactly(resource, bound.policy.version == VARIABLES_SINCE)
     if (
@@ -231,22 +231,22 @@ def _in_statement(
         yield name, after, f"add {_name(resource)} to the Resource of {label}", ()
         kinds = {each["kind"] for each in finding.differences}
         if "mqtt-wildcard" in kinds and action.lower() == "iot:subscribe":
-            return  # that line has its own use
+            return  # the line has a use of its own
         if kinds and kinds <= SLIPS:
             slip = max(resources, key=lambda text: SequenceMatcher(None, text, resource).ratio())
             after, changed = _copy(documents[name], statement.index)
-            mended = [exact if text == slip else text for text in resources]
-            changed["Resource"] = _folded(mended)
+            corrected = [exact if text == slip else text for text in resources]
+            changed["Resource"] = _unwrap(corrected)
             how = f"write {_name(resource)} in place of {_name(slip)} in {label}"
             gone = (f"It takes away what that line allowed: {action} on {_name(slip)}.",)
-            useless = kinds & {"kind", "mqtt-wildcard"}  # it allowed nothing that can happen
+            useless = kinds & {"kind", "mqtt-wildcard"}  # the line never matched a request
             yield name, after, how, () if useless else gone
     if statement.resources == (exact,):
         for written in statement.actions:
             if misspelt(written, action):
                 after, changed = _copy(documents[name], statement.index)
                 actions = [action if each == written else each for each in statement.actions]
-                changed["Action"] = _folded(actions)
+                changed["Action"] = _unwrap(actions)
                 yield name, after, f"write {action} in place of {written} in {label}", ()
                 return
         after, changed = _copy(documents[name], statement.index)
@@ -255,9 +255,9 @@ def _in_statement(
 
 
 def _copy(document: str, index: int) -> tuple[Document, Document]:
-    """Return a document read anew, and the statement of it that is to be changed."""
+    """Return a new copy of a document, and the statement in it that will change."""
     after = json.loads(document)
-    return after, _listed(after["Statement"])[index]
+    return after, _as_list(after["Statement"])[index]
 
 
 def _general_warnings(explanation: Explanation) -> tuple[str, ...]:
@@ -269,10 +269,12 @@ def _general_warnings(explanation: Explanation) -> tuple[str, ...]:
         closest.differences, closest.differs, closest.advice, strict=True
     ):
         if difference["kind"] == "variable":
-            found.append(f"Better mend the cause: {text}; {advice}.")
+            found.append(f"Fix the cause instead: {text}; {advice}.")
         elif difference["kind"] in ("mqtt-wildcard", "prefix"):
             stem = plain(difference["said"]).rstrip("#+/*")
-            found.append(f"To allow all that begins with {stem!r}, {advice}; that is wider.")
+            found.append(
+                f"To allow everything that starts with {stem!r}, {advice}. That is broader."
+            )
     return tuple(found)
 
 
@@ -282,14 +284,14 @@ def _general_warnings(explanation: Explanation) -> tuple[str, ...]:
 def _without_denials(
     documents: Mapping[str, str], context: Context, action: str, resource: str
 ) -> Iterator[tuple[str, Document, tuple[str, ...]]]:
-    """Give each policy that denies the request, changed so that it does not."""
+    """Return each policy that denies the request, changed so that it does not."""
     denying: dict[str, list[BoundStatement]] = {}
     for bound in _bound(documents, context).statements:
         if bound.statement.effect == "Deny" and bound.matches(action, resource):
             denying.setdefault(bound.policy.name, []).append(bound)
     for name, found in denying.items():
         after = json.loads(documents[name])
-        statements = [[each] for each in _listed(after["Statement"])]
+        statements = [[each] for each in _as_list(after["Statement"])]
         warnings: list[str] = []
         for bound in found:
             if bound.statement.not_action or bound.statement.not_resource:
@@ -304,7 +306,7 @@ def _without_denials(
             ]
         after["Statement"] = [each for parts in statements for each in parts]
         if not after["Statement"]:
-            # A policy needs a statement. One that allows what is asked for anyway will do.
+            # A policy needs a statement, so this one allows the request.
             after = _alone(action, resource)
         yield name, after, tuple(warnings)
 
@@ -312,27 +314,27 @@ def _without_denials(
 def _narrowed(
     statement: Document, bound: BoundStatement, action: str, resource: str
 ) -> list[Document]:
-    """Split a Deny so that it no longer denies `action` on the patterns that cover `resource`."""
+    """Split a Deny so that it no longer denies `action` on the patterns that match `resource`."""
     others = [
         each
-        for pattern in _listed(statement["Action"])
-        for each in _spelt_out(pattern, action)
+        for pattern in _as_list(statement["Action"])
+        for each in _expand(pattern, action)
         if each.lower() != action.lower()
     ]
-    kept = [each.written for each in bound.resources if not each.covers(resource)]
+    remaining = [each.written for each in bound.resources if not each.covers(resource)]
     parts = []
     if others:
-        parts.append({**statement, "Action": _folded(others)})
-    if kept:
-        part = {**copy.deepcopy(statement), "Action": action, "Resource": _folded(kept)}
+        parts.append({**statement, "Action": _unwrap(others)})
+    if remaining:
+        part = {**copy.deepcopy(statement), "Action": action, "Resource": _unwrap(remaining)}
         if others:
             part.pop("Sid", None)
         parts.append(part)
     return parts
 
 
-def _spelt_out(pattern: str, action: str) -> list[str]:
-    """Return the actions that a pattern stands for, if `action` is one of them."""
+def _expand(pattern: str, action: str) -> list[str]:
+    """Return the actions that a pattern matches, if `action` is one of them."""
     as_regex = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     if not re.fullmatch(as_regex, action, re.IGNORECASE):
         return [pattern]

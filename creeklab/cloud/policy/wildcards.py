@@ -1,11 +1,11 @@
-"""Patterns: what ``*``, ``?`` and ``${...}`` mean in a policy.
+"""Patterns: the meaning of ``*``, ``?`` and ``${...}`` in a policy.
 
-``*`` stands for any run of characters, ``/`` included, and ``?`` for one; ``+`` and ``#`` are
+``*`` matches any run of characters, including ``/``, and ``?`` matches one; ``+`` and ``#`` are
 ordinary characters. ``${name}`` is a variable; ``${*}``, ``${?}``, ``${$}`` (also ``$(*)`` and so
-on) are the characters themselves. `fill` turns a pattern as written into a *filled* pattern:
-variables are replaced by their values, and every ``$``, and every ``*`` and ``?`` that came in with
-a value, is written in its ``${...}`` form. So nothing that a client chooses can act as a wildcard,
-and a filled pattern can still be split at ``:`` and ``/``.
+on) are the characters themselves. `fill` turns a pattern into a *filled* pattern: it replaces
+variables by their values, and writes each ``$``, and each ``*`` or ``?`` from a value, in its
+``${...}`` form. So nothing that a client chooses can act as a wildcard, and a filled pattern can
+still be split at ``:`` and ``/``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PIECE = re.compile(r"\$\{(?P<char>[*?$])\}|.", re.DOTALL)
 
 
 def literal(text: str) -> str:
-    """Return the filled pattern that covers `text` and nothing else."""
+    """Return the filled pattern that matches `text` and nothing else."""
     return re.sub(r"[*?$]", r"${\g<0>}", text)
 
 
 def plain(pattern: str) -> str:
-    """Return a filled pattern as people read it, with ``${*}`` shown as ``*``."""
+    """Return a filled pattern for people, with ``${*}`` shown as ``*``."""
     return _PIECE.sub(lambda piece: piece["char"] or piece[0], pattern)
 
 
@@ -35,8 +35,8 @@ def fill(text: str, value_of: Callable[[str], str | None]) -> tuple[str, tuple[s
     Returns
     -------
     tuple
-        The filled pattern, in which a variable without a value has become ``*``, and the names of
-        those variables. A pattern with such names must not match anything.
+        The filled pattern, with ``*`` for a variable without a value, and the names of those
+        variables. If there are any, the pattern must not match anything.
     """
     missing: list[str] = []
 
@@ -57,9 +57,9 @@ def fill(text: str, value_of: Callable[[str], str | None]) -> tuple[str, tuple[s
 def glob(pattern: str, flags: int = 0) -> re.Pattern[str]:
     """Compile a filled pattern; use it with ``fullmatch``.
 
-    Each ``*`` but the last takes the shortest run that lets the text after it match, and never
-    gives it back (an atomic group). For globs that loses no match, and the time is bounded by the
-    product of the two lengths instead of growing with a power of the number of stars.
+    Each ``*`` except the last takes the shortest run that lets the text after it match, and never
+    backtracks (an atomic group). For globs this loses no match, and it bounds the time by the
+    product of the two lengths; with backtracking, it would grow exponentially with the stars.
     """
     runs = [""]
     for piece in _PIECE.finditer(pattern):
@@ -75,7 +75,7 @@ def glob(pattern: str, flags: int = 0) -> re.Pattern[str]:
 
 
 def covers(pattern: str, text: str) -> bool:
-    """Tell whether a filled pattern matches the whole of `text`."""
+    """Return whether a filled pattern matches the whole of `text`."""
     if _SPECIAL.isdisjoint(pattern):
-        return pattern == text  # most have a client's name in them, and are asked about once
+        return pattern == text  # most contain the name of a client and are used once
     return glob(pattern).fullmatch(text) is not None

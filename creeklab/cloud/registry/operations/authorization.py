@@ -1,4 +1,4 @@
-"""What a principal may do: GetEffectivePolicies and TestAuthorization."""
+"""What a principal is allowed to do: GetEffectivePolicies and TestAuthorization."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACTIONS = {
 
 
 class AuthorizationOperations(Operations):
-    """What a principal may do."""
+    """Operations on the permissions of a principal."""
 
     def get_effective_policies(
         self,
@@ -27,9 +27,9 @@ class AuthorizationOperations(Operations):
         cognitoIdentityPoolId: str | None = None,
         thingName: str | None = None,
     ) -> Members:
-        """Return the policies that decide what a device may do.
+        """Return the policies that decide what a device is allowed to do.
 
-        A Thing beside a certificate stands for the client id; a Thing alone for its groups.
+        With a certificate, a Thing is taken as the client id; alone, it stands for its groups.
         """
         raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
         registry = self._registry
@@ -64,7 +64,7 @@ class AuthorizationOperations(Operations):
         policyNamesToAdd: Sequence[str] = (),
         policyNamesToSkip: Sequence[str] = (),
     ) -> Members:
-        """Tell what the policies answer a connection, whatever the status of its certificate."""
+        """Evaluate the policies of a connection, whatever the status of its certificate."""
         raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
         bound = authorizer(
             self._registry,
@@ -77,7 +77,7 @@ class AuthorizationOperations(Operations):
         return listing("authResults", (self._auth_result(bound, info) for info in authInfos))
 
     def _auth_result(self, authorizer: Authorizer, info: Members) -> Members:
-        """Decide one authInfo; several resources count as allowed if each of them is."""
+        """Evaluate one authInfo; several resources are allowed if each of them is."""
         if "actionType" not in info:
             raise invalid(f"Each of authInfos needs an actionType: {', '.join(ACTIONS)}.")
         if not info["resources"]:

@@ -51,7 +51,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
     ) -> Members:
-        """List the policies, the newest first unless told otherwise."""
+        """List the policies, by default the newest first."""
         names, token = self._registry.policies.page(Page(pageSize, marker, ascendingOrder))
         return listing("policies", map(self._policy, names), nextMarker=token)
 
@@ -91,7 +91,7 @@ class PolicyOperations(Operations):
         return listing("policyVersions", versions)
 
     def set_default_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
-        """Make a version of a policy the one in effect."""
+        """Make a version of a policy the default."""
         self._registry.policies.set_default(policyName, policyVersionId)
         return {}
 
@@ -149,7 +149,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
     ) -> Members:
-        """List the policies of a certificate, the last attached first unless told otherwise."""
+        """List the policies of a certificate, by default the last attached first."""
         page = Page(pageSize, marker, ascendingOrder)
         names, token = self._registry.policy_attachments.policies_of(principal, page)
         return listing("policies", map(self._policy, names), nextMarker=token)
@@ -157,7 +157,7 @@ class PolicyOperations(Operations):
     def list_targets_for_policy(
         self, *, policyName: str, marker: str | None = None, pageSize: int = DEFAULT_PAGE
     ) -> Members:
-        """List what a policy is attached to."""
+        """List the targets of a policy."""
         targets, token = self._registry.policy_attachments.of(policyName, Page(pageSize, marker))
         return listing("targets", targets, nextMarker=token)
 
@@ -169,7 +169,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
     ) -> Members:
-        """List what a policy is attached to, the last first unless told otherwise."""
+        """List the principals of a policy, by default the last attached first."""
         page = Page(pageSize, marker, ascendingOrder)
         principals, token = self._registry.policy_attachments.of(policyName, page)
         return listing("principals", principals, nextMarker=token)
