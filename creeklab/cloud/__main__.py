@@ -1,6 +1,6 @@
 """``python -m creeklab.cloud``: run a cloud in this process.
 
-Says in one line of JSON on standard output where it is reached, or why it did not start.
+Prints one line of JSON: the ports of the cloud, or why it did not start.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ else:
     from uvloop import run
 
 MAX_OPEN_FILES = 10_240
-"""File handles that the cloud asks for; macOS gives no process more, whatever limit it names."""
-USUAL_MQTT_PORT, USUAL_HTTPS_PORT = 8883, 8443
+"""Limit of open files that the cloud requests; macOS grants no process more."""
+DEFAULT_MQTT_PORT, DEFAULT_HTTPS_PORT = 8883, 8443
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a cloud until it is told to stop."""
+    """Run a cloud until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m creeklab.cloud", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="home folder")
     parser.add_argument("--mqtt-port", type=int, help="port for MQTT over TLS")
     parser.add_argument("--https-port", type=int, help="port for HTTPS")
-    parser.add_argument("--host", default="", help="name that a workshop reaches this machine by")
+    parser.add_argument("--host", default="", help="name by which a workshop reaches this machine")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         lock.acquire(timeout=1.0)
     except filelock.Timeout:
-        return _fail(f"One is running for {home} already.")
+        return _fail(f"A cloud is already running for {home}.")
     try:
         settings = parse_settings(options.settings)
         run(_serve(home, settings, options))
@@ -66,19 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _raise_file_limit() -> None:
-    """Have the system give this process the handles that connections and databases take."""
+    """Raise the limit of open files for connections and databases."""
     if sys.platform == "win32":
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        # Without more it works as well, for fewer.
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        # The cloud works with fewer files too, for fewer clients.
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _tune_garbage_collector() -> None:
-    """Have Python look for cycles less often: messages make none, and what is here now stays."""
+    """Collect garbage less often: messages make no cycles, and the objects of now stay."""
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
 
@@ -87,12 +87,12 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     folder = cloud_folder(home)
     ready = folder / "ready.json"
     last = _last_ports(ready)
-    # The ports of the last time outlive a start that fails; without a process it is not ready.
+    # Without a process id, the file means: not ready. A failed start keeps the last ports.
     write_private(ready, json.dumps({"mqtt_port": last[0], "https_port": last[1]}))
-    app = LocalCloud(folder, settings, host=options.host)
-    mqtt_port, https_port = await app.start(
-        _candidates(options.mqtt_port, last[0], USUAL_MQTT_PORT),
-        _candidates(options.https_port, last[1], USUAL_HTTPS_PORT),
+    cloud = LocalCloud(folder, settings, host=options.host)
+    mqtt_port, https_port = await cloud.start(
+        _candidates(options.mqtt_port, last[0], DEFAULT_MQTT_PORT),
+        _candidates(options.https_port, last[1], DEFAULT_HTTPS_PORT),
     )
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -101,28 +101,28 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
             loop.add_signal_handler(number, stopping.set)
     running = asdict(
         RunningCloud(
-            os.getpid(), app.endpoint, mqtt_port, https_port, options.settings, options.host
+            os.getpid(), cloud.endpoint, mqtt_port, https_port, options.settings, options.host
         )
     )
     del running["started_here"]
     write_private(ready, json.dumps(running))
-    _say(running)
-    loop.run_in_executor(None, app.warm_up)
+    _print(running)
+    loop.run_in_executor(None, cloud.warm_up)
     _tune_garbage_collector()
-    await app.run_until(stopping)
-    # Whoever looks for a cloud from now on waits for the end of this one, and starts another.
+    await cloud.run_until(stopping)
+    # From now on, start_or_attach waits for the end of this cloud and starts another one.
     ended = json.dumps({"mqtt_port": mqtt_port, "https_port": https_port})
-    with contextlib.suppress(OSError):  # no file handle, or no disk, may be left
+    with contextlib.suppress(OSError):  # there may be no file handle or no disk space left
         write_private(ready, ended)
-    await app.stop()
+    await cloud.stop()
     write_private(ready, ended)
 
 
-def _candidates(asked: int | None, last: int | None, usual: int) -> list[int]:
-    if asked is not None:
-        return [asked]
-    # A free port of IPv4 may be taken on IPv6: 0 is tried more than once.
-    return [*([last] if last else []), usual, 0, 0, 0]
+def _candidates(requested: int | None, last: int | None, default: int) -> list[int]:
+    if requested is not None:
+        return [requested]
+    # A port that is free on IPv4 may be in use on IPv6, so 0 is tried more than once.
+    return [*([last] if last else []), default, 0, 0, 0]
 
 
 def _last_ports(ready: Path) -> tuple[int | None, int | None]:
@@ -133,14 +133,14 @@ def _last_ports(ready: Path) -> tuple[int | None, int | None]:
         return None, None
 
 
-def _say(said: dict[str, object]) -> None:
-    # Whoever started this may be gone already.
+def _print(reply: dict[str, object]) -> None:
+    # The process that started this one may have died.
     with contextlib.suppress(BrokenPipeError):
-        print(json.dumps(said), flush=True)
+        print(json.dumps(reply), flush=True)
 
 
 def _fail(why: str) -> int:
-    _say({"error": why})
+    _print({"error": why})
     return 1
 
 

@@ -1,7 +1,7 @@
-"""An account of a local cloud: its number, its region, and its access key.
+"""An account of a local cloud: its id, its region, and its access key.
 
-The access key is what every HTTP call is signed with. It is made at random the first time and
-kept in a file that only its owner can read.
+The access key signs every HTTP call. It is created at random at the first start, and stored in a
+file that only its owner can read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REGION = "us-east-1"
 
 @dataclass(frozen=True, slots=True)
 class AccountIdentity:
-    """Account number, region and access key."""
+    """Account id, region and access key."""
 
     account: str
     region: str
@@ -32,20 +32,20 @@ class AccountIdentity:
 
     @property
     def user_arn(self) -> str:
-        """ARN of the IAM user whose access key this is."""
+        """ARN of the IAM user who owns the access key."""
         return f"arn:aws:iam::{self.account}:user/creeklab"
 
     @property
     def user_id(self) -> str:
-        """Unique id of that user: who it is to the broker."""
+        """Unique id of that user, which is also its principal in the broker."""
         return unique_id(self.user_arn)
 
 
-def new_account(number: str = ACCOUNT_ID) -> AccountIdentity:
-    """Make an account with an access key that nobody has."""
+def new_account(account_id: str = ACCOUNT_ID) -> AccountIdentity:
+    """Return an account with a new random access key."""
     letters = string.ascii_uppercase + string.digits
     return AccountIdentity(
-        number,
+        account_id,
         REGION,
         "AKIA" + "".join(secrets.choice(letters) for _ in range(16)),
         secrets.token_urlsafe(30),
@@ -53,31 +53,31 @@ def new_account(number: str = ACCOUNT_ID) -> AccountIdentity:
 
 
 def load_account(
-    folder: Path, make: Callable[[], AccountIdentity] = new_account
+    folder: Path, create: Callable[[], AccountIdentity] = new_account
 ) -> AccountIdentity:
-    """Read the account kept in `folder`, or make it.
+    """Read the account in `folder`, or create it.
 
     Raises
     ------
     ValueError
-        If the file is there and is not an account.
+        If the file exists but is not an account.
     """
     file = folder / "account.json"
     try:
         text = file.read_text()
     except FileNotFoundError:
-        account = make()
+        account = create()
         write_private(file, json.dumps(asdict(account), indent=2) + "\n")
         return account
     try:
         return AccountIdentity(**json.loads(text))
     except (ValueError, TypeError):
         raise ValueError(
-            f"{file} is not an account of creeklab. Delete that file to get a new access key."
+            f"{file} is not a creeklab account file. Delete it to get a new access key."
         ) from None
 
 
 def unique_id(arn: str) -> str:
-    """Make an id of the form that IAM gives its users, always the same for the same ARN."""
+    """Return the unique id of an IAM user, which is always the same for the same ARN."""
     letters = base64.b32encode(hashlib.sha256(arn.encode()).digest()).decode()
     return "AIDA" + letters[:17]

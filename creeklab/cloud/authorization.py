@@ -7,24 +7,14 @@ and TestAuthorization, so the two cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 
-from creeklab.cloud.policy import (
-    Authorizer,
-    Context,
-    Explanation,
-    NonApplyingPolicy,
-    Policy,
-    PolicyNeighborhood,
-    explain,
-)
+from creeklab.cloud.policy import Authorizer, Explanation, PolicyNeighborhood, explain
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.storage.database import Page
+from creeklab.cloud.registry.authorizer import authorizer, policy_neighborhood
 
 MAX_CACHED = 4096
 """Resources whose decision is cached, for each action."""
-MAX_NEIGHBORS = 20
-"""Things of a certificate, and policies of the account, that an explanation looks at."""
 
 
 def not_active(certificate_id: str, status: str | None) -> str:
@@ -112,7 +102,9 @@ class ConnectionAuthorization:
         """Explain the decision on `action` and `resource`."""
         bound = self._authorizer()
         if self._neighborhood is None:
-            self._neighborhood = policy_context(self._registry, self.certificate_id, bound.policies)
+            self._neighborhood = policy_neighborhood(
+                self._registry, self.certificate_id, bound.policies
+            )
         return explain(bound, action, self._arn + resource, self._neighborhood)
 
     def _authorizer(self) -> Authorizer:
@@ -144,76 +136,3 @@ class AccountAuthorization(ConnectionAuthorization):
     ) -> bool:
         """Return True."""
         return True
-
-
-def authorizer(
-    registry: Registry,
-    certificate_id: str | None,
-    client_id: str | None,
-    connection: Context,
-    *,
-    add: Iterable[Policy] = (),
-    skip: Collection[str] = (),
-) -> Authorizer:
-    """Bind the policies of a connection to its policy variables and condition keys.
-
-    Parameters
-    ----------
-    certificate_id, client_id
-        None if the request leaves them open.
-    connection
-        Values from the connection itself, such as ``aws:SourceIp``.
-    add, skip
-        Policies to treat as attached, and names of policies to treat as detached.
-    """
-    policies: list[Policy] = []
-    context: dict[str, str | tuple[str, ...]] = dict(connection)
-    if certificate_id is not None:
-        policies = registry.policies_of(certificate_id, client_id)
-        context |= registry.certificate_context(certificate_id)
-        if client_id is not None:
-            context |= registry.thing_context(client_id, certificate_id)
-    remaining = [policy for policy in (*policies, *add) if policy.name not in skip]
-    return Authorizer(list(dict.fromkeys(remaining)), context)
-
-
-def policy_context(
-    registry: Registry, certificate_id: str, policies: Iterable[Policy]
-) -> PolicyNeighborhood:
-    """Return the neighborhood of a connection to which `policies` apply.
-
-    It contains the policies that a slip keeps from applying: another version of a policy that does
-    apply, a policy of a group of the certificate's Things, and a policy that is not attached.
-    """
-    if registry.certificate_status(certificate_id) is None:
-        return PolicyNeighborhood()
-    arn = registry.arn("cert", certificate_id)
-    things = tuple(name for name, _ in registry.principals.things_of(arn, Page(MAX_NEIGHBORS))[0])
-    applying = {policy.name for policy in policies}
-    idle = [one for name in sorted(applying) for one in _other_versions(registry, name)]
-    for thing in things:
-        for policy in registry.rights.policies_of_thing(thing):
-            if policy.name not in applying:
-                applying.add(policy.name)
-                why = f"is attached to a group of the Thing {thing!r} and would allow it"
-                advice = f"connect with {thing!r} as client id, so that its groups count"
-                idle.append(NonApplyingPolicy(policy, "group", why, advice))
-    for name in registry.policies.page(Page(MAX_NEIGHBORS))[0]:
-        policy = registry.policies.parsed(name)
-        # A policy that allows everything would always help, so naming it is no advice.
-        wide = any("*" in statement.resources for statement in policy.statements)
-        if name not in applying and not wide:
-            why = "would allow it, but is not attached to the certificate"
-            advice = "attach it (AttachPolicy), if all else that it allows is meant as well"
-            idle.append(NonApplyingPolicy(policy, "detached", why, advice))
-    return PolicyNeighborhood(idle, things)
-
-
-def _other_versions(registry: Registry, name: str) -> Iterable[NonApplyingPolicy]:
-    default = registry.policies.get(name).default_version
-    for version in reversed(registry.policies.versions(name)):
-        if version.version != default:
-            policy = registry.policies.parse(name, version.document)
-            why = f"would allow it in its version {version.version}, but version {default} counts"
-            advice = "make that one the default (SetDefaultPolicyVersion)"
-            yield NonApplyingPolicy(policy, "version", why, advice)

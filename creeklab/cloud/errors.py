@@ -1,4 +1,4 @@
-"""One exception for every refusal of an AWS API, named as AWS names it."""
+"""The exception for every error of an AWS API."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class ServiceError(Exception):
     Parameters
     ----------
     code
-        The exception's name in botocore's service model; it decides the HTTP status.
+        Name of the exception in botocore's service model, which defines the HTTP status.
     message
-        What the caller reads.
+        Text for the caller.
     **members
         Further members of the error shape, such as ``resourceId`` and ``resourceArn``.
     """

@@ -38,7 +38,7 @@ SERVICES = (
 
 ENDPOINT = "localhost"
 HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1"]
-"""The first is for devices that come to AWS's port 443, which here is the same as any other."""
+"""Devices on AWS's port 443 ask for the first one; here it makes no difference."""
 LOOPBACK = ("127.0.0.1", "::1")
 TICK_SECONDS = 1.0
 
@@ -50,14 +50,18 @@ class LocalCloud:
 
     Parameters
     ----------
+    clock, timer
+        Seconds since the epoch, and seconds that never go back.
     host
-        A workshop's: the name that others reach this machine by. The ports are open on its
-        addresses too then; without it nobody but this machine gets there.
+        For a workshop: the name by which others reach this machine. The ports are then open on its
+        addresses too; without a name, only on loopback addresses.
+    services
+        The services to run.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or none of its addresses is this machine's.
+        If the name is unknown, or none of its addresses belongs to this machine.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class LocalCloud:
         )
         self._api = Dispatcher(self.accounts, clock=clock)
         self._ticker: asyncio.Task[None] | None = None
-        self._without_files = False
+        self._out_of_files = False
 
     async def start(self, mqtt_ports: list[int], https_ports: list[int]) -> tuple[int, int]:
         """Listen on the first port of each list that is free; return both ports.
@@ -109,26 +113,26 @@ class LocalCloud:
         return mqtt, https
 
     def warm_up(self) -> None:
-        """Do ahead, on a thread of its own, what the first call of an operation would wait for."""
+        """Load what the first call of an operation would wait for; call it on a thread."""
         _ = self.accounts.owner.services
         self._ca.make_spare_key()
 
     async def run_until(self, stopping: asyncio.Event) -> None:
-        """Serve until `stopping` is set or the cloud has been idle for its hours."""
+        """Serve until `stopping` is set or the cloud has been idle for `idle_hours`."""
         idle = self._settings.idle_hours * 3600
-        busy_at, seen = self._timer(), self.accounts.activity_counters()
+        busy_at, last = self._timer(), self.accounts.activity_counters()
         while not stopping.is_set():
             try:
                 await asyncio.wait_for(stopping.wait(), 60.0)
             except TimeoutError:
-                happened = self.accounts.activity_counters()
-                if self.accounts.connected() or happened != seen:
-                    busy_at, seen = self._timer(), happened
+                activity = self.accounts.activity_counters()
+                if self.accounts.connected() or activity != last:
+                    busy_at, last = self._timer(), activity
                 if idle and self._timer() - busy_at > idle:
                     return
 
     async def stop(self) -> None:
-        """Close every connection, both ports and the store."""
+        """Close every connection, both ports and the databases."""
         if self._ticker is not None:
             self._ticker.cancel()
         await self._listener.stop()
@@ -139,7 +143,7 @@ class LocalCloud:
             account.close()
 
     def _report_failed_handshakes(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        """Have each handshake that fails explained: whose it was nobody knows, so to the owner."""
+        """Log each failed handshake for the owner: its account is unknown."""
 
         def refused(error: ssl.SSLError | None) -> None:
             self.accounts.owner.event_log.append(
@@ -156,28 +160,28 @@ class LocalCloud:
                 try:
                     tick()
                 except Exception:
-                    # The next tick comes whatever happened in this one.
+                    # A failing tick must not stop the later ones.
                     log.exception("A tick failed.")
             if not self._ca.has_spare_key:
                 try:
                     await asyncio.get_running_loop().run_in_executor(None, self._ca.make_spare_key)
                 except Exception:
-                    log.exception("No key was made ahead; the next call makes its own.")
+                    log.exception("Creating a spare key failed; the next call creates its own.")
 
     def _check_file_handles(self) -> None:
-        """Tell once that no file handle is left: whoever connects then, nobody here hears of."""
+        """Log once that no file handle is left: new connections fail unseen."""
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
-            self._without_files = False
+            self._out_of_files = False
         except OSError as error:
-            if not self._without_files:
+            if not self._out_of_files:
                 why = (
-                    f"Whoever connects now is turned away ({error.strerror}). Close connections "
-                    "that nobody needs, or start the cloud after 'ulimit -n 4096'."
+                    f"New connections fail ({error.strerror}). Close connections that nobody "
+                    "needs, or start the cloud after 'ulimit -n 4096'."
                 )
                 self.accounts.owner.event_log.append("connect", refusal={"summary": why})
                 log.error(why)
-            self._without_files = True
+            self._out_of_files = True
 
 
 async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) -> int:
@@ -186,50 +190,50 @@ async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) 
             return await start(port)
         except OSError as error:
             if error.errno == errno.EACCES:
-                why = f"Port {port} is not open to you; ports from 1024 on are."
+                why = f"You are not allowed to use port {port}. Choose a port from 1024 upwards."
                 raise OSError(errno.EACCES, why) from None
             if error.errno != errno.EADDRINUSE:
                 raise
             if position == len(ports) - 1:
-                why = f"Port {port} is taken by another program; name another one."
+                why = f"Port {port} is in use by another program. Choose another port."
                 raise OSError(errno.EADDRINUSE, why) from None
-    raise ValueError("No port was named.")
+    raise ValueError("The list of ports is empty.")
 
 
 def _addresses(host: str) -> list[str]:
-    """Return the addresses of a name that are this machine's."""
+    """Return the addresses of a host name that belong to this machine."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
         raise ValueError(
-            f"Nobody knows the host name '{host}' here. Give the name or the address that others "
-            "reach this machine by."
+            f"The host name '{host}' is unknown on this machine. Use the name or address by which "
+            "others reach this machine."
         ) from None
-    # An address with a % is of one network card alone, and no certificate can name it.
+    # An address with a % is valid for one network interface only, and no certificate can name it.
     addresses = list(dict.fromkeys(str(to[0]) for *_, to in found if "%" not in str(to[0])))
     if any(ipaddress.ip_address(address).is_unspecified for address in addresses):
         raise ValueError(
-            f"'{host}' stands for all addresses of a machine, and nobody can reach this one by it. "
-            "Give the name or the address that others reach this machine by."
+            f"'{host}' stands for all addresses of a machine, so others cannot connect to it. Use "
+            "the name or address by which others reach this machine."
         )
     own = [address for address in addresses if _is_own_address(address)]
     if not own:
         raise ValueError(
-            f"'{host}' has no address that is one of this machine's ({', '.join(addresses)}). "
-            "Give the name or the address that others reach this machine by."
+            f"No address of '{host}' belongs to this machine ({', '.join(addresses)}). Use the "
+            "name or address by which others reach this machine."
         )
     named = host not in (*addresses, ENDPOINT)
     if named and all(ipaddress.ip_address(address).is_loopback for address in own):
-        # So Debian and Ubuntu have it for the machine's own name.
+        # Debian and Ubuntu map the machine's own name to 127.0.1.1.
         raise ValueError(
-            f"'{host}' has the address {own[0]} on this machine, which nobody else can reach. Give "
-            "the address that this machine has in the network instead."
+            f"On this machine, '{host}' has the address {own[0]}, which others cannot reach. Use "
+            "the machine's address in the network instead."
         )
     return own
 
 
 def _is_own_address(host: str) -> bool:
-    """Tell whether this machine has the address `host`."""
+    """Return whether `host` is an address of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family) as probe:

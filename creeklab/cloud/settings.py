@@ -1,7 +1,7 @@
-"""What public sources leave open about AWS IoT Core, as named settings with their defaults.
+"""Settings for the points about AWS IoT Core that public sources leave open, and for its limits.
 
 Each default is what most sources report. ``python -m creeklab cloud start --set name=value``
-changes one, so that a device can be tried against the other reading too.
+changes a setting, to test a device against the other behavior.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ class Settings:
         client shows it, but not ``$aws/events/...``, as users found; ``"all"``: those too;
         ``"spec"``: nothing that begins with ``$``, as MQTT-4.7.2-1 has it.
     connect_denied_311
-        A refused CONNECT of MQTT 3.1.1: ``"close"`` without a word, or ``"connack5"``.
+        Response to a denied CONNECT of MQTT 3.1.1: ``"close"`` without a packet, or ``"connack5"``.
     subscribe_denied_311
-        A refused SUBSCRIBE of MQTT 3.1.1: ``"close"``, or ``"suback80"``.
+        Response to a denied SUBSCRIBE of MQTT 3.1.1: ``"close"``, or ``"suback80"``.
     session_expiry_max
-        Longest life of a persistent session without its client, in seconds.
+        Longest lifetime of a persistent session without its client, in seconds.
     sessions_max
-        How many persistent sessions an account may have, those of connected clients among them.
+        Persistent sessions per account, including those of connected clients.
     retained_max
-        How many topics of an account may have a retained message. AWS's quota today is not public.
+        Topics with a retained message per account. AWS's current quota is not public.
     publish_rate
-        How many messages a second one connection may publish; 0 is any number. AWS's quota is 100.
+        Messages per second that one connection can publish; 0 means no limit. AWS's quota is 100.
     connect_rate
-        How many CONNECTs a second one client id may send; 0 is any number. AWS's quota is 1.
+        CONNECTs per second and client id; 0 means no limit. AWS's quota is 1.
     throughput
-        How many bytes a second one connection may send and be sent; 0 is any number. AWS's quota is
+        Bytes per second that one connection can send and receive; 0 means no limit. AWS's quota is
         524288.
     stored_rate
-        How many messages a second that waited for a client it is sent; 0 is any number. AWS sends
-        10.
+        Messages per second that are delivered from a client's queue; 0 means no limit. AWS
+        delivers 10.
     shadow_first_previous
-        What ``previous`` is in the ``documents`` message of a shadow's first update.
+        Value of ``previous`` in the ``documents`` message of a shadow's first update.
     shadow_first_version
-        An update with a version other than 1 for a shadow that does not exist: 400 ``"invalid"``,
-        or 409 ``"conflict"``.
+        Response to an update with a version other than 1 for a shadow that does not exist: 400
+        (``"invalid"``) or 409 (``"conflict"``).
     shadow_max_bytes
-        Largest desired and reported state of a shadow together; AWS raises it to 30720 on request.
+        Largest size of desired and reported state together; AWS raises it to 30720 on request.
     idle_hours
-        The cloud ends itself after so many hours without a connection or a call; 0 means never.
+        Hours without a connection or a call after which the cloud stops; 0 means never.
     """
 
     dollar_topics: Literal["aws", "all", "spec"] = "aws"
@@ -74,7 +74,7 @@ def parse_settings(assignments: Iterable[str], base: Settings | None = None) -> 
     Raises
     ------
     ValueError
-        If a name is unknown or a value is not one of those the setting takes.
+        If a name is unknown, or a setting does not accept its value.
     """
     settings = base or Settings()
     hints = get_type_hints(Settings)
@@ -82,7 +82,7 @@ def parse_settings(assignments: Iterable[str], base: Settings | None = None) -> 
         name, sign, text = assignment.partition("=")
         if not sign or name not in hints:
             known = ", ".join(field.name for field in fields(Settings))
-            raise ValueError(f"'{assignment}' is not name=value with one of the settings: {known}.")
+            raise ValueError(f"'{assignment}' is not name=value with one of the settings {known}.")
         settings = replace(settings, **{name: _value(name, text, hints[name])})
     return settings
 

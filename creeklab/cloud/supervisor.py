@@ -1,9 +1,9 @@
 """Start, find and stop the one cloud of a home folder.
 
-The cloud is a process of its own: it outlives the notebook that started it and keeps its state,
-as AWS does. Two locks say what is going on, and the operating system frees both whatever happens
-to their holder: ``running.lock`` is held by a cloud as long as it runs, ``start.lock`` by whoever
-is looking for one or starting it.
+The cloud is a separate process: like AWS, it outlives the notebook that started it, and keeps its
+state. Two locks coordinate its users, and the operating system frees both when their holder dies: a
+cloud holds ``running.lock`` while it runs, and a process that looks for a cloud or starts one holds
+``start.lock``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
 REACH_TIMEOUT = 5.0
 
-# uvloop has a buffer of 256 KB for each connection and uses little of it. Memory from the system
-# counts only where it was touched, but once such a block is freed, glibc would take the next ones
-# from its heap, where all of it counts. Measured with 1,000 connections after 1,000 others had come
-# and gone: 184 KB each, and 58 KB so.
+# uvloop has a buffer of 256 KB for each connection and uses little of it. In a block that is mapped
+# on its own, only touched pages take memory; but after the first such block is freed, glibc would
+# take the next ones from its heap, where all of it counts. Measured with 1,000 connections after
+# 1,000 others had come and gone: 184 KB each without this setting, 58 KB with it.
 MMAP_THRESHOLD = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 
 
@@ -40,15 +40,14 @@ class CloudError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class RunningCloud:
-    """A cloud that runs: where it is reached, and whether this call started it.
+    """A running cloud: its addresses, and whether this call started it.
 
     Attributes
     ----------
     pid
-        Its process; 0 if it is a workshop's and runs on somebody else's machine.
+        Its process id; 0 for a workshop's cloud on another machine.
     host
-        The name that a workshop's participants reach it by; empty if it is open to this machine
-        only.
+        The name by which a workshop's participants reach it; empty if only this machine can.
     """
 
     pid: int
@@ -62,14 +61,14 @@ class RunningCloud:
 
 @dataclass(frozen=True, slots=True)
 class WorkshopMembership:
-    """The workshop that a home takes part in: whose cloud it uses instead of one of its own.
+    """The workshop that a home has joined, and whose cloud it uses instead of its own.
 
     Attributes
     ----------
     name
-        What the participant is called there.
+        Name of the participant.
     secret
-        Proves that it is the same participant who joins again.
+        Proves that the same participant joins again.
     """
 
     host: str
@@ -80,23 +79,23 @@ class WorkshopMembership:
 
 
 def membership_file(home: Path) -> Path:
-    """Return the file that says which workshop a home takes part in, if it does."""
+    """Return the file that records which workshop a home has joined."""
     return home / "cloud" / "joined.json"
 
 
 def workshop_membership(home: Path) -> WorkshopMembership | None:
-    """Return the workshop that `home` takes part in; None if it has a cloud of its own.
+    """Return the workshop that `home` has joined; None if it has its own cloud.
 
     Raises
     ------
     CloudError
-        If the file that says so cannot be read.
+        If its file cannot be read.
     """
     file = membership_file(home)
     try:
         return WorkshopMembership(**json.loads(file.read_text()))
     except OSError:
-        return None  # what is wrong with the folder, if anything, is told by who makes it
+        return None  # if something is wrong with the folder, creating it will say so
     except (ValueError, TypeError):
         raise CloudError(
             f"The file {file} cannot be read. Leave the workshop with "
@@ -110,7 +109,7 @@ def connect_workshop(workshop: WorkshopMembership) -> RunningCloud:
     Raises
     ------
     CloudError
-        If it is not there.
+        If it cannot be reached.
     """
     address = workshop.host, workshop.https_port
     try:
@@ -119,8 +118,8 @@ def connect_workshop(workshop: WorkshopMembership) -> RunningCloud:
         why = error.strerror or "it does not answer"
         raise CloudError(
             f"The workshop's cloud at {workshop.host}:{workshop.https_port} cannot be reached "
-            f"({why}). Are you in the same network, and does it run? Ask who runs the workshop. "
-            "With python3 -m creeklab cloud leave you go back to a cloud of your own."
+            f"({why}). Check that you are in the same network, and ask the instructor whether the "
+            "cloud is running. To return to your own cloud, run python3 -m creeklab cloud leave."
         ) from None
     return RunningCloud(
         0, workshop.host, workshop.mqtt_port, workshop.https_port, host=workshop.host
@@ -131,33 +130,33 @@ def _refuse_if_joined(home: Path, what: str) -> None:
     workshop = workshop_membership(home)
     if workshop is not None:
         raise CloudError(
-            f"You take part in a workshop as {workshop.name}, and its cloud runs on "
-            f"{workshop.host}: only there can it be {what}. With "
-            "python3 -m creeklab cloud leave you go back to a cloud of your own."
+            f"You have joined a workshop as {workshop.name}. Its cloud runs on {workshop.host} and "
+            f"can only be {what} there. To return to your own cloud, run "
+            "python3 -m creeklab cloud leave."
         )
 
 
 def cloud_folder(home: Path) -> Path:
-    """Return the folder of a home that belongs to its cloud, made if need be, private."""
+    """Return the private folder of a home's cloud; create it if it does not exist."""
     folder = home / "cloud"
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise CloudError(
-            f"The folder {folder} cannot be made ({error.strerror}). Choose another home folder "
+            f"The folder {folder} cannot be created ({error.strerror}). Choose another home folder "
             "with the environment variable CREEKLAB_HOME."
         ) from None
     return folder
 
 
 def ca_path(home: Path) -> Path:
-    """Return the PEM file of the certificate that clients of this home's cloud have to trust."""
+    """Return the PEM file of the certificate that clients of this home's cloud must trust."""
     return home / "cloud" / "ca" / "ca.pem"
 
 
 def status(home: Path) -> RunningCloud | None:
-    """Return the cloud of `home` if it runs; a workshop's if it can be reached."""
+    """Return the cloud of `home` if it is running, or a workshop's if it can be reached."""
     if not (home / "cloud").exists():
         return None
     workshop = workshop_membership(home)
@@ -178,32 +177,34 @@ def start_or_attach(
     host: str = "",
     meanwhile: Callable[[], object] = lambda: None,
 ) -> RunningCloud:
-    """Return the cloud of `home`, started if it does not run; a workshop's is only looked for.
+    """Return the cloud of `home`, and start it if it is not running; never start a workshop's.
 
     Parameters
     ----------
     mqtt_port, https_port
-        Ports for a cloud that has to be started; without them the ports of the last time, else
-        8883 and 8443, else free ones.
+        Ports of a cloud that must be started; by default those of the last time, otherwise 8883
+        and 8443, otherwise free ones.
     settings
-        ``name=value`` texts for a cloud that has to be started.
+        ``name=value`` texts for a cloud that must be started.
     host
-        A workshop's: the name that others reach this machine by, for a cloud that has to be
-        started. Without it nobody but this machine reaches the cloud.
+        Name by which a workshop's participants reach this machine, for a cloud that must be
+        started. Without it, only this machine reaches the cloud.
     meanwhile
         Called while a cloud that was started here gets ready.
 
     Raises
     ------
     CloudError
-        If it could not be started, or a workshop's could not be reached.
+        If the cloud could not be started, or a workshop's could not be reached.
     """
     workshop = workshop_membership(home)
     if workshop is not None:
         return connect_workshop(workshop)
     for port in (mqtt_port, https_port):
         if port is not None and not 0 <= port < 1 << 16:
-            raise CloudError(f"There is no port {port}: ports go up to 65535, and 0 is a free one.")
+            raise CloudError(
+                f"There is no port {port}: ports go up to 65535, and 0 means a free one."
+            )
     with _start_lock(home):
         running = _find(home)
         if running is not None:
@@ -221,7 +222,7 @@ def start_or_attach(
 
 
 def stop(home: Path) -> bool:
-    """Stop the cloud of `home`; return whether there was one."""
+    """Stop the cloud of `home`; return whether it was running."""
     if not (home / "cloud").exists():
         return False
     _refuse_if_joined(home, "stopped")
@@ -234,10 +235,10 @@ def stop(home: Path) -> bool:
 
 
 def reset(home: Path) -> bool:
-    """Empty the account: remove the cloud's database; a cloud that ran runs again afterwards.
+    """Empty the account: delete the cloud's database, and restart the cloud if it was running.
 
-    Its certificate authority and access key stay, and so do the accounts of a workshop's
-    participants. Returns whether it ran.
+    The certificate authority, the access key and the accounts of a workshop's participants stay.
+    Return whether the cloud was running.
     """
     if not (home / "cloud").exists():
         return False
@@ -261,12 +262,12 @@ def _start_lock(home: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise CloudError(
             f"Another program has been starting the cloud of {home} for {START_TIMEOUT:.0f} s. "
-            "End it and try again."
+            "Stop that program and try again."
         ) from None
     except OSError as error:
         raise CloudError(
-            f"The folder {home / 'cloud'} cannot be used ({error.strerror}). Make it and its files "
-            "readable and writable for you, or choose another home folder with the environment "
+            f"The folder {home / 'cloud'} cannot be used ({error.strerror}). Make the folder and "
+            "its files readable and writable, or choose another home folder with the environment "
             "variable CREEKLAB_HOME."
         ) from None
     try:
@@ -281,7 +282,7 @@ def running_lock(home: Path) -> filelock.BaseFileLock:
 
 
 def _find(home: Path) -> RunningCloud | None:
-    """Return the cloud that holds the lock, when it is ready: whoever started it may be gone."""
+    """Wait until the cloud that holds the lock is ready, and return it; None without a cloud."""
     lock = running_lock(home)
     deadline = time.monotonic() + START_TIMEOUT
     while True:
@@ -295,8 +296,8 @@ def _find(home: Path) -> RunningCloud | None:
             return None
         if time.monotonic() > deadline:
             raise CloudError(
-                f"A cloud holds {home / 'cloud'} but does not say where it is reached. "
-                "End that process and try again."
+                f"A process holds the lock of {home / 'cloud'} but has not published its ports. "
+                "Stop that process and try again."
             )
         time.sleep(0.05)
 
@@ -324,19 +325,19 @@ def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], objec
     meanwhile()
     line = _first_line(child)
     try:
-        said = json.loads(line)
+        reply = json.loads(line)
     except ValueError:
-        said = {"error": f"It ended while starting; {folder / 'cloud.log'} says why."}
-    if "error" in said:
+        reply = {"error": f"It exited while starting; {folder / 'cloud.log'} says why."}
+    if "error" in reply:
         child.wait(STOP_TIMEOUT)
-        raise CloudError(f"The local cloud did not start. {said['error']}")
-    # The child goes on by itself: whoever reads its exit code later is the operating system.
+        raise CloudError(f"The local cloud did not start. {reply['error']}")
+    # The child outlives this process, so Popen must not warn that nobody waited for it.
     child.returncode = 0
-    return RunningCloud(**said, started_here=True)
+    return RunningCloud(**reply, started_here=True)
 
 
 def _first_line(child: subprocess.Popen[str]) -> str:
-    """Return what the child says first: where it is reached, or why it did not start."""
+    """Return the first line of the child: its ports, or why it did not start."""
     lines: list[str] = []
     stdout = child.stdout
     assert stdout is not None
@@ -363,6 +364,6 @@ def _end(home: Path, running: RunningCloud) -> None:
         lock.acquire(timeout=STOP_TIMEOUT)
     except filelock.Timeout:
         raise CloudError(
-            f"The cloud (process {running.pid}) did not end within {STOP_TIMEOUT:.0f} s."
+            f"The cloud (process {running.pid}) did not stop within {STOP_TIMEOUT:.0f} s. Kill it."
         ) from None
     lock.release()

@@ -179,10 +179,10 @@ class LabSession:
             If this session is on AWS.
         """
         request = {name: value for name, value in filters.items() if value is not None}
-        page = self.admin("tape", request)
+        page = self.admin("events", request)
         entries: list[dict[str, Any]] = page["entries"]
         while page["after"] < page["until"]:
-            page = self.admin("tape", {**request, "after": page["after"], "until": page["until"]})
+            page = self.admin("events", {**request, "after": page["after"], "until": page["until"]})
             entries += page["entries"]
         return entries
 

@@ -217,7 +217,7 @@ def test_group_policies_follow_the_membership_at_once(
     iot: Any, iot_registry: Registry, gauges: str
 ) -> None:
     access = ConnectionAuthorization(iot_registry, gauges[-64:], "Test2", "127.0.0.1")
-    iot_registry.listeners.append(access.invalidate)
+    iot_registry.authorization_listeners.append(access.invalidate)
 
     def may() -> bool:
         return access.allows("iot:Publish", "topic/root")
@@ -286,10 +286,10 @@ def test_a_certificate_of_one_thing_alone_is_that_thing_under_any_client_id(
     for client_id in ("Test2", "Test3", "anything"):
         context = iot_registry.thing_context(client_id, arn[-64:])
         assert context == {prefix + "IsAttached": "true", prefix + "ThingName": "Test2"}
-        assert iot_registry.rights.thing_of(arn[-64:], client_id) == "Test2"
+        assert iot_registry.policy_context.thing_of(arn[-64:], client_id) == "Test2"
     iot.detach_thing_principal(thingName="Test2", principal=arn)
     assert iot_registry.thing_context("Test2", arn[-64:]) == {prefix + "IsAttached": "false"}
-    assert iot_registry.rights.thing_of(arn[-64:], "Test2") is None
+    assert iot_registry.policy_context.thing_of(arn[-64:], "Test2") is None
 
 
 # --- any policies, any groups, any requests -------------------------------------------------------

@@ -220,7 +220,8 @@ def test_what_is_wrong_with_a_call_is_said(lab: Lab, new_thing: NewThings) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/things", "/certificates", "/policies", "/_creeklab/tape", "/_creeklab/why", "/mqtt"]
+    "path",
+    ["/things", "/certificates", "/policies", "/_creeklab/events", "/_creeklab/why", "/mqtt"],
 )
 def test_nothing_else_is_open_to_a_device(lab: Lab, new_thing: NewThings, path: str) -> None:
     thing = new_thing()

@@ -224,8 +224,7 @@ def test_an_operation_that_is_not_there(client: Callable[..., Any]) -> None:
     code, status, message = refused(lambda: client("iot").list_policies())
     assert (code, status) == ("NotImplementedException", 501)
     assert message == (
-        "ListPolicies is an operation of AWS IoT that this local cloud does not have. "
-        "AWS itself has it."
+        "ListPolicies is an operation of AWS IoT that this local cloud does not have. AWS has it."
     )
     code, status, message = refused(lambda: client("sts").get_session_token())
     assert (code, status) == ("NotImplementedException", 501)
@@ -264,8 +263,8 @@ def test_a_service_that_is_not_there(
     assert (seen, status) == (code, 501)
     signed_for = {"cloudwatch": "monitoring"}.get(service, service)
     assert message == (
-        f"This local cloud has no service '{signed_for}', only iot, iot-data, sts. "
-        "AWS itself has it."
+        f"This local cloud does not have the service '{signed_for}', only iot, iot-data, sts. "
+        "AWS has it."
     )
 
 
@@ -366,7 +365,7 @@ def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch
     lines += ["X-Amz-Date: 20260101T000000Z", "Connection: close", "Content-Length: 9", "", "{}"]
     status, headers, body = parse(cloud.send("\r\n".join(lines).encode()))
     assert_typed(status, headers, body, "InvalidRequestException")
-    assert b"did not come within 0.2 s" in body
+    assert b"was not received within 0.2 s" in body
 
 
 def test_a_head_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

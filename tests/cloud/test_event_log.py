@@ -220,11 +220,15 @@ def test_the_last_refusal_of_all_and_of_one() -> None:
 def test_the_door_to_it() -> None:
     tape = EventLog(clock=lambda: 1.0)
     door = admin_endpoints(tape)
-    assert door["tape"]({}) == {"entries": [], "after": 0, "until": 0}
+    assert door["events"]({}) == {"entries": [], "after": 0, "until": 0}
     assert door["why"]({}) == {"entry": None}
     tape.append("connect", client_id="a")
     tape.append("publish", client_id="a", **refusal("No."))
-    assert door["tape"]({"after": 1}) == {"entries": tape.entries(after=1), "after": 2, "until": 2}
+    assert door["events"]({"after": 1}) == {
+        "entries": tape.entries(after=1),
+        "after": 2,
+        "until": 2,
+    }
     assert door["why"]({"client_id": "a"}) == {"entry": tape.entries()[1]}
     assert door["why"]({"client_id": "b"}) == {"entry": None}
 
@@ -238,7 +242,7 @@ def test_the_last_refusal_of_a_thing_whatever_its_client_id() -> None:
     assert door(question)["entry"]["refusal"]["summary"] == "as pump"
     tape.append("shadow", client_id="phone", thing="Test2", **refusal("of its shadow"))
     assert door(question)["entry"]["refusal"]["summary"] == "of its shadow"
-    with pytest.raises(ServiceError, match="'principals' is a list of ids"):
+    with pytest.raises(ServiceError, match="'principals' must be a list of ids"):
         door({"client_id": "Test2", "principals": "c1"})
 
 
@@ -247,7 +251,7 @@ def test_the_door_gives_a_long_tape_a_page_at_a_time(payload: bytes) -> None:
     tape = EventLog(messages=BufferLimit(10_000, 100_000_000))
     for _ in range(1_200):
         send(tape, payload=payload)
-    door = admin_endpoints(tape)["tape"]
+    door = admin_endpoints(tape)["events"]
     page = door({})
     entries = page["entries"]
     send(tape)  # after the first page was asked for
@@ -286,16 +290,16 @@ def test_asking_for_some_of_it(question: dict[str, Any], numbers: list[int]) -> 
     tape.append("publish", client_id="other", resource="topic/creek/depth", **refusal("No."))
     tape.append("subscribe", resource="topicfilter/house/#", **refusal("No."))
     tape.append("shadow", client_id="", thing="Test2", shadow="")
-    page = admin_endpoints(tape)["tape"](question)
+    page = admin_endpoints(tape)["events"](question)
     assert [entry["number"] for entry in page["entries"]] == numbers
     assert page["after"] == page["until"]
 
 
 def test_the_door_tells_who_asks_wrongly(lab: Lab) -> None:
     with pytest.raises(RuntimeError, match="The local cloud answered 400"):
-        lab.admin("tape", {"after": "yesterday"})
-    with pytest.raises(RuntimeError, match="'topic' is a topic, or a topic filter"):
-        lab.admin("tape", {"topic": 5})
+        lab.admin("events", {"after": "yesterday"})
+    with pytest.raises(RuntimeError, match="'topic' must be a topic, or a topic filter"):
+        lab.admin("events", {"topic": 5})
 
 
 def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> None:
@@ -315,7 +319,7 @@ def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> Non
         thingName=thing.name, payload='{"state": {"reported": {"depth": 1}}}'
     )
     lab.client("iot-data").delete_thing_shadow(thingName=thing.name)
-    mine = lab.admin("tape", {"after": last, "thing": thing.name})["entries"]
+    mine = lab.admin("events", {"after": last, "thing": thing.name})["entries"]
     connect, subscribe, publish, unsubscribe, refused, disconnect, update, delete = mine
     assert [each["kind"] for each in mine] == [
         "connect",
@@ -339,7 +343,7 @@ def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> Non
     assert update["document"]["state"] == {"reported": {"depth": 1}}
     assert (delete["verb"], delete["version"], delete["document"]) == ("delete", 1, None)
     assert delete["previous"] == update["document"]
-    calls = lab.admin("tape", {"after": last, "kind": "call"})["entries"]
+    calls = lab.admin("events", {"after": last, "kind": "call"})["entries"]
     assert [(each["operation"], each["status"]) for each in calls] == [
         ("UpdateThingShadow", 200),
         ("DeleteThingShadow", 200),
@@ -367,7 +371,7 @@ def test_no_key_is_on_it(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect(thing.name) as device:
         device.publish("a/b", "x")
-    text = json.dumps(lab.admin("tape", {"after": last}))
+    text = json.dumps(lab.admin("events", {"after": last}))
     assert thing.name in text
     assert "PRIVATE KEY" not in text
     assert thing.files.private_key.read_text()[100:140] not in text

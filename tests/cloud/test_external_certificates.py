@@ -139,7 +139,10 @@ UNFIT: dict[str, tuple[Callable[[], str], str]] = {
     ),
     "broken": (lambda: pem(sign(RSA)).replace("M", "N"), "could not be read as a certificate"),
     "a chain": (lambda: pem(sign(RSA), sign(RSA)), "the text has 2 certificates"),
-    "a short key": (lambda: pem(sign(SHORT)), "its RSA key has 1024 bits, and 2048 are the least"),
+    "a short key": (
+        lambda: pem(sign(SHORT)),
+        "its RSA key has 1024 bits, and at least 2048 are required",
+    ),
     "another curve": (
         lambda: pem(sign(ec.generate_private_key(ec.SECP256K1()))),
         "its key is neither RSA nor on the curve P-256, P-384 or P-521",

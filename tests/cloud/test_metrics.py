@@ -179,5 +179,5 @@ def test_a_cloud_that_counted_nothing_gives_an_empty_table(
 
 def test_a_cloud_answers_for_them(lab: Lab) -> None:
     assert lab.admin("metrics", {}).keys() == {"minutes", "totals"}
-    with pytest.raises(RuntimeError, match="'after' is the beginning of a minute"):
+    with pytest.raises(RuntimeError, match="'after' must be the start of a minute"):
         lab.admin("metrics", {"after": "now"})

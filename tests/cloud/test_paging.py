@@ -95,7 +95,7 @@ def test_the_token_of_another_list_is_refused(iot: Any, full: str, name: str) ->
     foreign = {size: 1, token_in: getattr(iot, other)(maxResults=1)["nextToken"]}
     code, message = refusal(lambda: getattr(iot, name)(**about, **foreign))
     assert code == "InvalidRequestException"
-    assert "is not one that this call returned for this list" in message
+    assert "was not returned by this call for this list" in message
     if about:  # nor is that of the same list about something else
         token = getattr(iot, name)(**about, **{size: 1})[ways(name)[2]]
         others = {

@@ -242,19 +242,23 @@ def test_an_exclusive_attachment_allows_no_other(registry: Registry) -> None:
     _, arn = certificate(registry)
     for name in ("one", "two"):
         registry.things.create(name, {})
-    registry.principals.attach("one", arn, "EXCLUSIVE_THING")
-    registry.principals.attach("one", arn)  # already there: nothing changes
-    assert registry.principals.of_thing("one", Page(9)) == ([(arn, "EXCLUSIVE_THING")], None)
+    registry.thing_principals.attach("one", arn, "EXCLUSIVE_THING")
+    registry.thing_principals.attach("one", arn)  # already there: nothing changes
+    assert registry.thing_principals.of_thing("one", Page(9)) == ([(arn, "EXCLUSIVE_THING")], None)
     refused = "InvalidRequestException"
     for thing, kind in (("two", None), ("two", "EXCLUSIVE_THING"), ("one", "NON_EXCLUSIVE_THING")):
-        assert code_of(lambda t=thing, k=kind: registry.principals.attach(t, arn, k)) == refused
-    registry.principals.detach("one", arn)
-    registry.principals.attach("two", arn)
-    assert code_of(lambda: registry.principals.attach("one", arn, "EXCLUSIVE_THING")) == refused
-    registry.principals.attach("one", arn)
+        assert (
+            code_of(lambda t=thing, k=kind: registry.thing_principals.attach(t, arn, k)) == refused
+        )
+    registry.thing_principals.detach("one", arn)
+    registry.thing_principals.attach("two", arn)
+    assert (
+        code_of(lambda: registry.thing_principals.attach("one", arn, "EXCLUSIVE_THING")) == refused
+    )
+    registry.thing_principals.attach("one", arn)
     both = [("one", "NON_EXCLUSIVE_THING"), ("two", "NON_EXCLUSIVE_THING")]
-    assert registry.principals.things_of(arn, Page(9)) == (both, None)
-    assert registry.principals.things_of(arn, Page(9), "EXCLUSIVE_THING") == ([], None)
+    assert registry.thing_principals.things_of(arn, Page(9)) == (both, None)
+    assert registry.thing_principals.things_of(arn, Page(9), "EXCLUSIVE_THING") == ([], None)
 
 
 @pytest.mark.parametrize(
@@ -284,12 +288,12 @@ def test_what_is_no_principal_of_this_account(
     registry.policies.create("p", ALLOW)
     wrong = principal.format(id=key, arn=arn)
     calls: list[Callable[[], object]] = [
-        lambda: registry.targets.attach("p", wrong),
-        lambda: registry.targets.detach("p", wrong),
-        lambda: registry.principals.attach("t", wrong),
-        lambda: registry.principals.detach("t", wrong),
-        lambda: registry.principals.things_of(wrong, Page(1)),
-        lambda: registry.targets.policies_of(wrong, Page(1)),
+        lambda: registry.policy_attachments.attach("p", wrong),
+        lambda: registry.policy_attachments.detach("p", wrong),
+        lambda: registry.thing_principals.attach("t", wrong),
+        lambda: registry.thing_principals.detach("t", wrong),
+        lambda: registry.thing_principals.things_of(wrong, Page(1)),
+        lambda: registry.policy_attachments.policies_of(wrong, Page(1)),
     ]
     for call in calls:
         with pytest.raises(ServiceError, match=message) as caught:
@@ -302,10 +306,10 @@ def test_ten_policies_are_the_most(registry: Registry) -> None:
     for number in range(MAX_POLICIES + 1):
         registry.policies.create(f"p{number}", ALLOW)
     for number in range(MAX_POLICIES):
-        registry.targets.attach(f"p{number}", arn)
-    registry.targets.attach("p0", arn)  # already there: no eleventh
+        registry.policy_attachments.attach(f"p{number}", arn)
+    registry.policy_attachments.attach("p0", arn)  # already there: no eleventh
     with pytest.raises(ServiceError, match="at most 10 policies") as caught:
-        registry.targets.attach(f"p{MAX_POLICIES}", arn)
+        registry.policy_attachments.attach(f"p{MAX_POLICIES}", arn)
     assert caught.value.code == "LimitExceededException"
 
 
@@ -321,17 +325,17 @@ def test_policies_of_follow_every_change_at_once(registry: Registry) -> None:
     assert effects() == []
     registry.policies.create("z", ALLOW)
     registry.policies.create("a", ALLOW)
-    registry.targets.attach("z", arn)
-    registry.targets.attach("a", arn)
+    registry.policy_attachments.attach("z", arn)
+    registry.policy_attachments.attach("a", arn)
     assert effects() == [("z", "Allow"), ("a", "Allow")]
     registry.policies.create_version("a", DENY, default=False)
     assert effects() == [("z", "Allow"), ("a", "Allow")]
     registry.policies.set_default("a", "2")
     assert effects() == [("z", "Allow"), ("a", "Deny")]
-    registry.targets.detach("z", arn)
+    registry.policy_attachments.detach("z", arn)
     registry.policies.delete("z")
     registry.policies.create("z", DENY)  # the same name, another document
-    registry.targets.attach("z", arn)
+    registry.policy_attachments.attach("z", arn)
     assert effects() == [("a", "Deny"), ("z", "Deny")]
     assert next(p.arn for p in registry.policies_of(key)) == registry.arn("policy", "a")
     assert registry.policies_of("0" * 64) == []
@@ -353,7 +357,7 @@ def test_thing_context_needs_the_exact_name_and_the_attachment(registry: Registr
     key, arn = certificate(registry)
     other, _ = certificate(registry)
     registry.things.create("Test2", {"site": "plumtree"})
-    registry.principals.attach("Test2", arn)
+    registry.thing_principals.attach("Test2", arn)
     prefix = "iot:Connection.Thing."
     assert registry.thing_context("Test2", key) == {
         prefix + "IsAttached": "true",
@@ -407,17 +411,17 @@ def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
         other.execute("ROLLBACK")
         heard.append(True)
 
-    registry.listeners.append(listen)
+    registry.authorization_listeners.append(listen)
     changes: list[Callable[[], object]] = [
-        lambda: registry.targets.attach("p", arn),
+        lambda: registry.policy_attachments.attach("p", arn),
         lambda: registry.policies.create_version("p", DENY, default=True),
         lambda: registry.policies.set_default("p", "1"),
         lambda: registry.policies.delete_version("p", "2"),
-        lambda: registry.principals.attach("t", arn),
+        lambda: registry.thing_principals.attach("t", arn),
         lambda: registry.things.update("t", {"a": "1"}),
-        lambda: registry.principals.detach("t", arn),
+        lambda: registry.thing_principals.detach("t", arn),
         lambda: registry.things.delete("t"),
-        lambda: registry.targets.detach("p", arn),
+        lambda: registry.policy_attachments.detach("p", arn),
         lambda: registry.policies.delete("p"),
         lambda: registry.certificates.set_status(key, "INACTIVE"),
         lambda: registry.certificates.delete(key),
@@ -425,8 +429,8 @@ def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
         lambda: registry.things.create("t", {}),
         lambda: registry.groups.add("g", "t"),
         lambda: registry.policies.create("p", ALLOW),
-        lambda: registry.targets.attach("p", registry.arn("thinggroup", "g")),
-        lambda: registry.targets.detach("p", registry.arn("thinggroup", "g")),
+        lambda: registry.policy_attachments.attach("p", registry.arn("thinggroup", "g")),
+        lambda: registry.policy_attachments.detach("p", registry.arn("thinggroup", "g")),
         lambda: registry.groups.remove("g", "t"),
         lambda: registry.groups.delete("g"),
     ]
@@ -478,13 +482,13 @@ def test_a_change_that_fails_in_its_middle_leaves_nothing(
     registry.policies.create("p", ALLOW)
     registry.policies.create_version("p", DENY, default=False)
     registry.policies.create("free", ALLOW)
-    registry.targets.attach("p", arn)
+    registry.policy_attachments.attach("p", arn)
     registry.things.create("t", {})
     make_group(registry, "g")
     registry.groups.add("g", "t")
-    registry.targets.attach("p", registry.arn("thinggroup", "g"))
+    registry.policy_attachments.attach("p", registry.arn("thinggroup", "g"))
     heard: list[None] = []
-    registry.listeners.append(lambda: heard.append(None))
+    registry.authorization_listeners.append(lambda: heard.append(None))
     before = dump(store)
     store.execute(
         f"CREATE TEMP TRIGGER fail BEFORE {fails} BEGIN SELECT RAISE(ABORT, 'out of luck'); END"
@@ -636,7 +640,11 @@ class RegistryMachine(RuleBasedStateMachine):
     def link_thing(self, data: st.DataObject, name: str, attach: bool) -> None:
         key = self.pick(data)
         known = name in self.things and key in self.status
-        verb = self.registry.principals.attach if attach else self.registry.principals.detach
+        verb = (
+            self.registry.thing_principals.attach
+            if attach
+            else self.registry.thing_principals.detach
+        )
         arn = self.registry.arn("cert", key)
         if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
             (self.thing_links.add if attach else self.thing_links.discard)((name, key))
@@ -645,7 +653,11 @@ class RegistryMachine(RuleBasedStateMachine):
     def link_policy(self, data: st.DataObject, name: str, attach: bool) -> None:
         key = self.pick(data)
         known = name in self.versions and key in self.status
-        verb = self.registry.targets.attach if attach else self.registry.targets.detach
+        verb = (
+            self.registry.policy_attachments.attach
+            if attach
+            else self.registry.policy_attachments.detach
+        )
         arn = self.registry.arn("cert", key)
         if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
             (self.policy_links.add if attach else self.policy_links.discard)((name, key))
@@ -717,10 +729,10 @@ class RegistryMachine(RuleBasedStateMachine):
             assert [found.version for found in registry.policies.versions(name)] == numbers
             assert registry.policies.get(name).default_version == self.default[name]
             assert self.default[name] in numbers
-            targets = {arn[-64:] for arn in registry.targets.of(name, page)[0]}
+            targets = {arn[-64:] for arn in registry.policy_attachments.of(name, page)[0]}
             assert targets == {key for policy, key in self.policy_links if policy == name}
         for name in self.things:
-            principals = {arn[-64:] for arn, _ in registry.principals.of_thing(name, page)[0]}
+            principals = {arn[-64:] for arn, _ in registry.thing_principals.of_thing(name, page)[0]}
             assert principals == {key for thing, key in self.thing_links if thing == name}
         for key in self.status:
             attached = {policy.name for policy in registry.policies_of(key)}
@@ -863,9 +875,9 @@ def test_an_account_of_the_first_schema_keeps_everything(
             found = registry.certificates.get(arn[-64:])
             assert (found.status, found.created, found.mode) == ("ACTIVE", 1.0, "DEFAULT")
             assert not found.external
-        assert [arn for arn, _ in registry.principals.of_thing("t", Page(9))[0]] == arns
-        assert registry.targets.policies_of(arns[0], Page(9)) == (["q", "p"], None)
-        assert registry.targets.of("p", Page(9)) == (arns, None)
+        assert [arn for arn, _ in registry.thing_principals.of_thing("t", Page(9))[0]] == arns
+        assert registry.policy_attachments.policies_of(arns[0], Page(9)) == (["q", "p"], None)
+        assert registry.policy_attachments.of("p", Page(9)) == (arns, None)
         assert [p.statements[0].effect for p in registry.policies_of("a" * 64)] == ["Allow"] * 2
         assert [each.version for each in registry.policies.versions("p")] == [1, 2]
         assert dump(store)["shadows"] == [("t", "", "{}", 3, None)]

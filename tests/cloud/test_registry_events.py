@@ -38,7 +38,7 @@ class Heard(list[tuple[str, dict[str, Any]]]):
 @pytest.fixture
 def heard(iot_registry: Registry, clock: Clock) -> Heard:
     heard = Heard()
-    iot_registry.watchers.append(
+    iot_registry.change_listeners.append(
         RegistryEventPublisher(iot_registry, heard.publish, clock).on_change
     )
     return heard
@@ -293,7 +293,7 @@ def test_membership(iot: Any, heard: Heard) -> None:
 def test_what_fails_is_no_news(iot: Any, heard: Heard, iot_registry: Registry) -> None:
     switch(iot, "THING")
     told: list[object] = []
-    iot_registry.watchers.append(told.append)
+    iot_registry.change_listeners.append(told.append)
     refusal(lambda: iot.create_thing(thingName="t", thingTypeName="none"))
     thing(iot)
     iot.attach_thing_principal(thingName="Test2", principal=certificate(iot))

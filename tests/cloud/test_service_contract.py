@@ -94,27 +94,27 @@ def test_a_new_service_is_reached_over_http_and_mqtt(tmp_path: Path) -> None:
             ]
         assert pending(lab, thing.name) == ["toy-1", "toy-2", "toy-3"]
         assert pending(lab, "other") == []
-        assert lab._admin("toy", {}) == {"clients": [thing.name]}
-        totals = lab._admin("metrics", {})["totals"]
+        assert lab.admin("toy", {}) == {"clients": [thing.name]}
+        totals = lab.admin("metrics", {})["totals"]
         assert [row["sum"] for row in totals if row["name"] == "ToyRequest.Accepted"] == [3]
         # Its own buffer holds two entries; it does not push out those of other kinds.
-        kinds = [entry["kind"] for entry in lab._admin("tape", {})["entries"]]
+        kinds = [entry["kind"] for entry in lab.admin("events", {})["entries"]]
         assert kinds.count("toy") == 2
         assert "connect" in kinds
         assert "unanswered" not in kinds
 
     with running(tmp_path, [*SERVICES, TOY]) as (lab, _):
         assert pending(lab, thing.name) == ["toy-1", "toy-2", "toy-3"]
-        assert lab._admin("toy", {}) == {"clients": [thing.name]}
+        assert lab.admin("toy", {}) == {"clients": [thing.name]}
 
     with running(tmp_path, SERVICES) as (lab, _):
-        with pytest.raises(Exception, match="no service 'iot-jobs-data'"):
+        with pytest.raises(Exception, match="does not have the service 'iot-jobs-data'"):
             pending(lab, thing.name)
-        with pytest.raises(Exception, match="no such"):
-            lab._admin("toy", {})
+        with pytest.raises(Exception, match="no admin endpoint"):
+            lab.admin("toy", {})
         with lab.connect(thing.name) as device:
             device.publish(topic, {})
-        assert "unanswered" in [entry["kind"] for entry in lab._admin("tape", {})["entries"]]
+        assert "unanswered" in [entry["kind"] for entry in lab.admin("events", {})["entries"]]
         assert lab.client("iot").describe_thing(thingName=thing.name)["thingName"] == thing.name
 
 

@@ -211,9 +211,9 @@ def test_a_named_port_that_is_taken_is_an_error_that_names_it(home: Path) -> Non
     )
     supervisor.stop(home)
     with taken() as port:
-        with pytest.raises(CloudError, match=f"Port {port} is taken by another program"):
+        with pytest.raises(CloudError, match=f"Port {port} is in use by another program"):
             supervisor.start_or_attach(home, mqtt_port=port)
-        with pytest.raises(CloudError, match=f"Port {port} is taken by another program"):
+        with pytest.raises(CloudError, match=f"Port {port} is in use by another program"):
             supervisor.start_or_attach(home, https_port=port)
         assert supervisor.status(home) is None
     # What went wrong once changes nothing for the devices that know the ports of before.
@@ -328,7 +328,7 @@ def test_a_setting_that_cannot_be_is_explained(home: Path) -> None:
 def test_a_home_that_is_a_file_is_explained(home: Path) -> None:
     home.write_text("a file")
     assert supervisor.status(home) is None
-    with pytest.raises(CloudError, match=r"cannot be made .* CREEKLAB_HOME") as error:
+    with pytest.raises(CloudError, match=r"cannot be created .* CREEKLAB_HOME") as error:
         supervisor.start_or_attach(home)
     assert str(home) in str(error.value)
     assert home.read_text() == "a file"

@@ -1,4 +1,4 @@
-"""Tags on everything that takes tags."""
+"""Tags on every kind of resource that can have tags."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_key_stands_once_in_a_request(iot: Any) -> None:
     code, message = refusal(lambda: create_policy(iot, tags=twice))
     assert (code, message) == (
         "InvalidRequestException",
-        "The tag key 'owner' stands twice in the request.",
+        "The tag key 'owner' occurs twice in the request.",
     )
 
 
@@ -116,7 +116,7 @@ def test_what_takes_no_tags(iot: Any) -> None:
         ):
             code, message = refusal(call)
             assert code == "InvalidRequestException"
-            assert "is not the ARN of something that takes tags" in message
+            assert "is not the ARN of a resource that can have tags" in message
 
 
 def test_what_is_of_another_account_is_not_there(iot: Any) -> None:

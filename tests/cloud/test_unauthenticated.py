@@ -271,30 +271,30 @@ STRANGERS = {
     "self-signed": Stranger(
         lambda lab, forger: forger.sign("own", days=VALID),
         "in_the_handshake",
-        "was not accepted: self-signed certificate",
+        "was rejected: self-signed certificate",
     ),
     "another cloud's": Stranger(
         lambda lab, forger: forger.other_cloud(),
         "in_the_handshake",
-        "was not accepted: unable to get local issuer certificate",
+        "was rejected: unable to get local issuer certificate",
     ),
     "the server's own": Stranger(
-        lambda lab, forger: forger.server(), "in_the_handshake", "was not accepted: "
+        lambda lab, forger: forger.server(), "in_the_handshake", "was rejected: "
     ),
     "signed by the server's authority": Stranger(
         lambda lab, forger: forger.sign("root", days=VALID, authority="root.pem"),
         "in_the_handshake",
-        "was not accepted: ",
+        "was rejected: ",
     ),
     "expired": Stranger(
         lambda lab, forger: forger.sign("old", days=(-9, -1), authority="devices.pem"),
         "in_the_handshake",
-        "was not accepted: certificate has expired",
+        "was rejected: certificate has expired",
     ),
     "not yet valid": Stranger(
         lambda lab, forger: forger.sign("new", days=(1, 9), authority="devices.pem"),
         "in_the_handshake",
-        "was not accepted: certificate is not yet valid",
+        "was rejected: certificate is not yet valid",
     ),
     "never registered": Stranger(
         lambda lab, forger: forger.sign("unknown", days=VALID, authority="devices.pem"),

@@ -182,7 +182,7 @@ class TestHttps:
         CALLS[service](lab.client(service))
 
     @pytest.mark.parametrize(
-        "path", ["/things", "/things/any/shadow", "/topics/a", "/_creeklab/tape", "/", "/nowhere"]
+        "path", ["/things", "/things/any/shadow", "/topics/a", "/_creeklab/events", "/", "/nowhere"]
     )
     def test_no_signature(self, lab: Lab, path: str) -> None:
         request = urllib.request.Request(
@@ -276,7 +276,7 @@ TRICKS = {
     "dots": b"GET /things/../policies HTTP/1.1\r\n" + HEAD,
     "encoded dots": b"GET /things/%2e%2e/policies HTTP/1.1\r\n" + HEAD,
     "encoded slashes": b"GET /%2F_creeklab%2Ftape HTTP/1.1\r\n" + HEAD,
-    "double slashes": b"POST //_creeklab//tape HTTP/1.1\r\n" + HEAD,
+    "double slashes": b"POST //_creeklab//events HTTP/1.1\r\n" + HEAD,
     "backslashes": b"GET \\things HTTP/1.1\r\n" + HEAD,
     "not UTF-8": b"GET /\xff\xfe HTTP/1.1\r\n" + HEAD,
     "half an escape": b"GET /things/%zz%2 HTTP/1.1\r\n" + HEAD,
@@ -381,7 +381,7 @@ class TestTricks:
 
 
 class TestLabDoor:
-    @pytest.mark.parametrize("verb", ["tape", "why", "metrics", "nothing"])
+    @pytest.mark.parametrize("verb", ["events", "why", "metrics", "nothing"])
     @pytest.mark.parametrize("wrong", WRONG)
     def test_wrong_signature(
         self, lab: Lab, monkeypatch: pytest.MonkeyPatch, wrong: str, verb: str
@@ -390,21 +390,26 @@ class TestLabDoor:
         with monkeypatch.context() as patch:
             set_clock(patch, what.minutes)
             assert knock_at_the_lab(lab, f"/_creeklab/{verb}", what) == 403
-        assert knock_at_the_lab(lab, "/_creeklab/tape", Wrong(set())) == 200
+        assert knock_at_the_lab(lab, "/_creeklab/events", Wrong(set())) == 200
 
     @pytest.mark.parametrize("service", ["iot", "iotdata", "sts", "iotdevicegateway"])
     def test_signed_for_another_service(self, lab: Lab, service: str) -> None:
-        assert knock_at_the_lab(lab, "/_creeklab/tape", Wrong(set()), service) in (400, 404)
+        assert knock_at_the_lab(lab, "/_creeklab/events", Wrong(set()), service) in (400, 404)
 
     @pytest.mark.parametrize(
         "path",
-        ["//_creeklab/tape", "/_creeklab//tape", "/_creeklab/%74ape", "/x/../_creeklab/tape"],
+        [
+            "//_creeklab/events",
+            "/_creeklab//events",
+            "/_creeklab/%65vents",
+            "/x/../_creeklab/events",
+        ],
     )
     def test_another_path(self, lab: Lab, path: str) -> None:
         assert knock_at_the_lab(lab, path, Wrong(set())) in (403, 404)
 
     def test_with_a_certificate(self, lab: Lab, good: NewThing) -> None:
-        for verb in ("tape", "why", "metrics"):
+        for verb in ("events", "why", "metrics"):
             assert over_https(lab, pair_of(good), f"/_creeklab/{verb}")[:3] == "404"
 
 

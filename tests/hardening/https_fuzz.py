@@ -378,7 +378,9 @@ def _join(
     joined: dict[str, str],
 ) -> str:
     body = mutate.document(random, JOINS)
-    verb = "join" if random.random() < 0.8 else random.choice(("tape", "reset", "participants", ""))
+    verb = (
+        "join" if random.random() < 0.8 else random.choice(("events", "reset", "participants", ""))
+    )
     one = Request("creeklab", "POST", f"/_creeklab/{verb}", "", body, {"Host": opened.host})
     if random.random() < 0.1:  # what else a join key might open
         one = mutate_http.request(random)

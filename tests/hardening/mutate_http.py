@@ -104,7 +104,7 @@ CALLS: tuple[tuple[str, str, str, str, object], ...] = (
     ("iotdata", "DELETE", "/connections/nobody", "cleanSession=true", None),
     ("iotdata", "POST", "/connections/Test2/messages", "topic=creek&" + ANSWERED, "now"),
     ("sts", "POST", "/", "", "Action=GetCallerIdentity&Version=2011-06-15"),
-    ("creeklab", "POST", "/_creeklab/tape", "", {"after": 100_000_000}),
+    ("creeklab", "POST", "/_creeklab/events", "", {"after": 100_000_000}),
     ("creeklab", "POST", "/_creeklab/why", "", {"client_id": "Test2"}),
     ("creeklab", "POST", "/_creeklab/nothing", "", {}),
     ("iotdevicegateway", "GET", "/mqtt", "", None),

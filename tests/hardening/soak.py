@@ -311,7 +311,7 @@ class Classroom:
             self.data.publish(topic=f"creek/{name}", qos=1, payload=b"1")
             self.data.list_retained_messages(maxResults=10)
             self.iot.list_things(maxResults=10)
-            self.services.admin_endpoints["tape"](
+            self.services.admin_endpoints["events"](
                 {"after": max(0, self.services.event_log.last_number - 100)}
             )
             self.services.admin_endpoints["why"]({})

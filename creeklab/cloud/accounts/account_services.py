@@ -96,7 +96,7 @@ class AccountServices:
             clock,
             timer,
         )
-        self.registry.listeners.append(self.broker.invalidate_authorization)
+        self.registry.authorization_listeners.append(self.broker.invalidate_authorization)
         context = AccountContext(
             account,
             settings,

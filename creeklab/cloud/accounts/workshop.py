@@ -1,9 +1,9 @@
-"""A workshop: one cloud for a room, with an account for everybody in it.
+"""A workshop: one cloud with an account for each participant.
 
-Who runs the cloud hands out a file: where the cloud is, the certificate to trust, and the *join
-key*. That is an access key which opens the verb ``join`` and nothing else. Whoever joins says a
-name and a secret of their own, and gets the access key of an account that is theirs alone; with the
-same name and secret they get the same one again, and nobody else gets it.
+The instructor hands out the join file: the cloud's addresses, the certificate to trust, and the
+*join key*, an access key that can only call the admin endpoint ``join``. Participants join with a
+name and a secret of their own, and receive the access key of an account that only they use. The
+same name and secret return the same account again.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from creeklab.cloud.transport.http_server import Request
 
 MAX_PARTICIPANTS = 100
 FILES_PER_PARTICIPANT = 3
-"""What a database has open; so there is room for all, once the cloud's process has asked for more
-files than it is given (`__main__.py`): macOS gives 256."""
+"""Files that a database keeps open. All participants fit after the process has raised its limit
+(`__main__.py`); macOS starts with 256."""
 FILES_FOR_CONNECTIONS = 100
-"""So many are left for devices and calls, where no more than a few are to be had."""
+"""Files that are reserved for devices and calls if the limit is low."""
 MAX_NAME = 40
 MIN_SECRET_LENGTH = 20
 JOIN_FILE = "workshop-join.json"
@@ -50,16 +50,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """Who has joined.
+    """A participant.
 
     Attributes
     ----------
     account
-        Number of the account.
+        Account id.
     secret
-        SHA-256 of the participant's secret, in hex: a long random text, so no more is needed.
+        SHA-256 of the participant's secret, in hex. The secret is long and random, so a fast hash
+        is enough.
     joined
-        In seconds since the epoch.
+        Seconds since the epoch.
     """
 
     name: str
@@ -69,15 +70,15 @@ class Participant:
 
 
 class Workshop:
-    """The participants' accounts, and the door by which they get them.
+    """The participants' accounts, and the admin endpoint that creates them.
 
     Parameters
     ----------
     folder
-        The owner's; the accounts lie in its folder ``accounts``.
+        Folder of the owner's account; the others are in its folder ``accounts``.
     host
-        Name by which the participants reach this machine; without one nobody can join, but those
-        who have can still be served.
+        Name by which the participants reach this machine. Without it nobody can join, but the
+        accounts of earlier participants are served.
     clock
         Seconds since the epoch.
     """
@@ -96,17 +97,17 @@ class Workshop:
         for file in sorted(folder.glob("accounts/*/participant.json")):
             try:
                 participant = _read(file)
-                # The name stays taken, whatever there is about the account.
+                # The name stays taken even if the account cannot be opened.
                 self._participants[participant.name.casefold()] = participant
                 self._open(participant)
             except Exception:
-                # Whatever is wrong with one account, the others are served.
-                log.exception("%s: this participant's account was left out.", file.parent)
+                # One broken account must not keep the others from being served.
+                log.exception("%s: this participant's account was skipped.", file.parent)
 
     def open(self, mqtt_port: int, https_port: int, ca: str) -> None:
-        """Let people join, if this machine has a name for them, and write the file to hand out.
+        """Accept participants if this machine has a name for them, and write the join file.
 
-        The join key of an earlier file stays; delete the file to get a new one.
+        The join key of an earlier file is kept; delete the file to get a new one.
 
         Parameters
         ----------
@@ -117,9 +118,9 @@ class Workshop:
             return
         file = self._folder / JOIN_FILE
         key = _join_key(file)
-        door = JoinKeyAccount(self._accounts.owner, {"join": self._join})
-        self._accounts.register_key(key.access_key, key.secret_key, door)
-        told = {
+        joining = JoinKeyAccount(self._accounts.owner, {"join": self._join})
+        self._accounts.register_key(key.access_key, key.secret_key, joining)
+        join_file = {
             "host": self._host,
             "mqtt_port": mqtt_port,
             "https_port": https_port,
@@ -127,14 +128,14 @@ class Workshop:
             "access_key": key.access_key,
             "secret_key": key.secret_key,
         }
-        write_private(file, json.dumps(told, indent=2) + "\n")
+        write_private(file, json.dumps(join_file, indent=2) + "\n")
 
     def participants(self) -> list[dict[str, Any]]:
-        """Return who has joined, in that order, and what they have."""
-        told = []
+        """Return the participants in the order of joining, with their resources."""
+        rows = []
         for each in sorted(self._participants.values(), key=lambda each: each.joined):
             things, connected = self._counts(each)
-            told.append(
+            rows.append(
                 {
                     "name": each.name,
                     "account": each.account,
@@ -143,22 +144,22 @@ class Workshop:
                     "connected": connected,
                 }
             )
-        return told
+        return rows
 
     def _counts(self, participant: Participant) -> tuple[int | None, int]:
-        """Count Things, unless the account cannot be read, and connections."""
-        rooms = self._accounts.by_id(participant.account)
-        if rooms is None:
+        """Return the number of Things (None if the account cannot be read) and of connections."""
+        account = self._accounts.by_id(participant.account)
+        if account is None:
             return None, 0
         try:
-            things = rooms.registry.things.count()
+            things = account.registry.things.count()
         except sqlite3.Error:
             log.exception("The account of %s cannot be read.", participant.name)
             things = None
-        return things, len(rooms.broker.connections)
+        return things, len(account.broker.connections)
 
     def _join(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer the verb ``join``: make an account for a name, or find it."""
+        """Serve ``join``: create the account of a name, or return it."""
         name, secret = request.get("name"), request.get("secret")
         if not isinstance(name, str) or not (
             name.strip() == name and name.isprintable() and 1 <= len(name) <= MAX_NAME
@@ -171,72 +172,72 @@ class Workshop:
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         participant = self._participants.get(name.casefold())
         if participant is None:
-            return asdict(self._invitation(name, hashed).account)
+            return asdict(self._create(name, hashed).account)
         if not hmac.compare_digest(participant.secret, hashed):
             raise ServiceError(
                 "ResourceAlreadyExistsException",
                 f"Somebody has joined as '{participant.name}' already. Take another name; or, if "
                 "it was you, join from the home folder that you joined from.",
             )
-        rooms = self._accounts.by_id(participant.account)
-        if rooms is None:  # it could not be opened the last time
+        account = self._accounts.by_id(participant.account)
+        if account is None:  # it could not be opened the last time
             try:
-                rooms = self._open(participant)
+                account = self._open(participant)
             except Exception as error:
                 raise _not_opened(participant) from error
-        return asdict(rooms.account)
+        return asdict(account.account)
 
-    def _invitation(self, name: str, hashed: str) -> AccountServices:
-        joined, most = len(self._participants), max_participants()
-        if joined >= most:
-            why = f"{joined} have joined this workshop, and there is no room for more."
-            if most < MAX_PARTICIPANTS:
+    def _create(self, name: str, hashed: str) -> AccountServices:
+        joined, limit = len(self._participants), max_participants()
+        if joined >= limit:
+            why = f"This workshop is full: it has {joined} participants."
+            if limit < MAX_PARTICIPANTS:
                 log.error(
-                    "%s This system lets the cloud open only a few files; with 'ulimit -n 4096' "
-                    "before the start there is room for %d.",
+                    "%s The limit of open files is low. Start the cloud after 'ulimit -n 4096' "
+                    "to make room for %d.",
                     why,
                     MAX_PARTICIPANTS,
                 )
             raise ServiceError("LimitExceededException", why)
-        number = "".join(secrets.choice("123456789") for _ in range(12))
-        participant = Participant(name, number, hashed, self._clock())
+        account_id = "".join(secrets.choice("123456789") for _ in range(12))
+        participant = Participant(name, account_id, hashed, self._clock())
         folder = self._folder_of(participant)
         try:
             folder.parent.mkdir(mode=0o700, exist_ok=True)
             folder.mkdir(mode=0o700)
-            rooms = self._open(participant)
-            # Last, as it is what counts: a folder without it is nobody's.
+            account = self._open(participant)
+            # Last, because a folder without this file counts as unused.
             write_private(folder / "participant.json", json.dumps(asdict(participant)) + "\n")
         except Exception as error:
-            opened = self._accounts.by_id(number)
+            opened = self._accounts.by_id(account_id)
             if opened is not None:
                 self._accounts.remove(opened)
             shutil.rmtree(folder, ignore_errors=True)
             raise _not_opened(participant) from error
         self._participants[name.casefold()] = participant
-        return rooms
+        return account
 
     def _open(self, participant: Participant) -> AccountServices:
-        if sum(1 for _ in self._accounts) > max_participants():  # the owner's is one of them
+        if sum(1 for _ in self._accounts) > max_participants():  # including the owner's
             raise OSError(
                 errno.EMFILE,
-                "This system lets the cloud open only a few files, and the rest is for "
-                "connections. Start it after 'ulimit -n 4096'.",
+                "The limit of open files is low, and the remaining ones are for connections. Start "
+                "the cloud after 'ulimit -n 4096'.",
             )
         folder = self._folder_of(participant)
-        account = load_account(folder, lambda: new_account(participant.account))
-        if account.account != participant.account:
+        identity = load_account(folder, lambda: new_account(participant.account))
+        if identity.account != participant.account:
             raise ValueError(
-                f"{folder / 'account.json'} is of the account {account.account}. Delete that file: "
-                f"{participant.name} gets a new access key then by joining again."
+                f"{folder / 'account.json'} belongs to the account {identity.account}. Delete the "
+                f"file: {participant.name} gets a new access key by joining again."
             )
-        rooms = self._accounts.add(folder, account)
-        rooms.admin_endpoints["reset"] = lambda _: self._empty(participant, rooms)
-        return rooms
+        account = self._accounts.add(folder, identity)
+        account.admin_endpoints["reset"] = lambda _: self._reset(participant, account)
+        return account
 
-    def _empty(self, participant: Participant, rooms: AccountServices) -> dict[str, Any]:
-        """Answer the verb ``reset``: the participant's account is empty, and has the same key."""
-        self._accounts.remove(rooms)
+    def _reset(self, participant: Participant, account: AccountServices) -> dict[str, Any]:
+        """Serve ``reset``: empty the participant's account and keep its access key."""
+        self._accounts.remove(account)
         try:
             for file in self._folder_of(participant).glob("cloud.db*"):
                 file.unlink()
@@ -250,7 +251,7 @@ class Workshop:
 
 
 def max_participants() -> int:
-    """Return for how many there is room: so many as the system gives file handles for."""
+    """Return how many participants fit into the limit of open files."""
     if sys.platform == "win32":
         return MAX_PARTICIPANTS
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -260,27 +261,27 @@ def max_participants() -> int:
 
 
 class JoinKeyAccount:
-    """What the join key opens: one verb, and the record of it is with the owner."""
+    """The pseudo-account of the join key: one admin endpoint, recorded in the owner's log."""
 
     services: Mapping[str, HttpService] = {}
 
-    def __init__(self, owner: AccountServices, door: Mapping[str, AdminEndpoint]) -> None:
-        self.admin_endpoints = door
+    def __init__(self, owner: AccountServices, endpoints: Mapping[str, AdminEndpoint]) -> None:
+        self.admin_endpoints = endpoints
         self.record_call = owner.record_call
 
     async def open_websocket(self, request: Request) -> None:
-        """Refuse to: a join key is no account."""
-        raise ServiceError("AccessDeniedException", "A join key opens no connection.")
+        """Raise `ServiceError`: a join key cannot connect."""
+        raise ServiceError("AccessDeniedException", "A join key cannot open a connection.")
 
     def device_authorization(self, certificate_id: str, source_ip: str) -> ConnectionAuthorization:
-        """Say that no certificate is of this door."""
+        """Raise: a join key has no certificates."""
         raise NotImplementedError
 
 
 def _join_key(file: Path) -> AccountIdentity:
     try:
-        told = json.loads(file.read_text())
-        return AccountIdentity("", "", str(told["access_key"]), str(told["secret_key"]))
+        saved = json.loads(file.read_text())
+        return AccountIdentity("", "", str(saved["access_key"]), str(saved["secret_key"]))
     except (OSError, ValueError, KeyError, TypeError):
         return new_account("")
 
@@ -289,18 +290,18 @@ def _read(file: Path) -> Participant:
     participant = Participant(**json.loads(file.read_text()))
     texts = (participant.name, participant.account, participant.secret)
     if not all(isinstance(text, str) for text in texts) or participant.account != file.parent.name:
-        raise ValueError(f"{file} does not say who takes part.")
+        raise ValueError(f"{file} does not describe a participant of this account.")
     float(participant.joined)
     return participant
 
 
 def _not_opened(participant: Participant) -> ServiceError:
-    """Log what is being handled, and make of it what the participant reads."""
+    """Log the current exception, and return what the participant is told."""
     log.exception("The account of '%s' cannot be opened.", participant.name)
     return ServiceError(
         "InternalFailureException",
         "Your account cannot be opened at the moment; the log of the workshop's cloud says why. "
-        "Tell who runs the workshop, and join again when that is mended.",
+        "Tell the instructor, and join again when that is fixed.",
     )
 
 

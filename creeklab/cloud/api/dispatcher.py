@@ -1,14 +1,14 @@
-"""The HTTPS port of the local cloud: one way in for all its services.
+"""The HTTPS port of the local cloud, which serves all its services.
 
-A request goes the same way whatever it asks for: read who claims to have signed it, which also
-names the service; check the signature; let the service's model turn it into a call of an operation;
-run that; write the answer. A request that isn't signed may come from a device: then it is its
-certificate that counts, and what its policies allow of ``iot-data``. Nothing is said to who is
-neither, not even whether the path exists. Every answer, a refusal too, has the form that the
-caller's client library reads.
+Every request takes the same path: read the stated caller, which also names the service; verify the
+signature; let the service's model translate the request into a call of an operation; run it; write
+the response. A request without a signature can come from a device: then its certificate counts, and
+its policies decide which operations of ``iot-data`` it can call. Unauthenticated callers learn
+nothing, not even whether the path exists. Every response, including an error, has the form that
+the caller's client library expects.
 
-Besides AWS's services there are two doors: ``/mqtt`` hands a WebSocket on, and
-``/_creeklab/<verb>`` is a plain JSON call of this cloud's own, signed like any other.
+There are two paths that are not AWS services: ``/mqtt`` opens a WebSocket, and
+``/_creeklab/<endpoint>`` is a JSON call of the admin API, signed like any other call.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ logger = logging.getLogger(__name__)
 
 INTERNAL_FAILURE = "The local cloud failed here; its log says where."
 UNAUTHENTICATED_MESSAGE = (
-    "Missing Authentication Token: a request was neither signed with the account's access key nor "
-    "did a Thing's certificate come with it. Use boto3 with the account's credentials, or give "
-    "the client a certificate and its private key."
+    "Missing Authentication Token: a request was not signed with the account's access key and came "
+    "without the certificate of a Thing. Use boto3 with the account's credentials, or give the "
+    "client a certificate and its private key."
 )
 STORAGE_MESSAGE = (
-    "The local cloud could not use its database ({error}), and nothing was changed. Free space on "
-    "the disk, and end other programs that have the database open."
+    "The local cloud could not use its database ({error}), and nothing was changed. Free disk "
+    "space, and stop other programs that have the database open."
 )
 ADMIN_SERVICE = "creeklab"
 DATA_SERVICE = "iotdata"
@@ -58,7 +58,7 @@ ErrorSerializer = Callable[[ServiceError, str], HttpResponse]
 
 
 class AccountBackend(Protocol):
-    """What an account has behind the doors."""
+    """An account, as the dispatcher needs it."""
 
     @property
     def services(self) -> Mapping[str, HttpService]:
@@ -66,52 +66,52 @@ class AccountBackend(Protocol):
 
     @property
     def admin_endpoints(self) -> Mapping[str, AdminEndpoint]:
-        """The verbs of ``POST /_creeklab/<verb>``: JSON object in, JSON object out.
+        """Endpoints of ``POST /_creeklab/<endpoint>``: JSON object in, JSON object out.
 
-        They are signed for the service ``creeklab``.
+        Their requests are signed for the service ``creeklab``.
         """
 
     def record_call(self, **call: Any) -> None:
-        """Take note of a request, once for each.
+        """Record a request; called once for each.
 
         Parameters
         ----------
         **call
-            ``service``, ``operation``, ``status``, ``error`` (None if it went well) and
-            ``duration`` in seconds; of a device's request also ``principal`` and ``source_ip``;
-            ``refusal``, with its explanation, if it was a device that was refused, or nobody.
+            ``service``, ``operation``, ``status``, ``error`` (None for success) and ``duration`` in
+            seconds; for the request of a device also ``principal`` and ``source_ip``; ``refusal``
+            with its explanation if a device or an unauthenticated caller was refused.
         """
 
     async def open_websocket(self, request: Request) -> None:
-        """Take over a request for ``/mqtt`` that was signed; refuses with `ServiceError`."""
+        """Serve a signed request for ``/mqtt``; raise `ServiceError` to refuse it."""
 
     def device_authorization(self, certificate_id: str, source_ip: str) -> ConnectionAuthorization:
-        """Return the rights of a certificate."""
+        """Return what the policies of a certificate allow."""
 
 
 class AccountDirectory(Protocol):
-    """Whose doors these are."""
+    """The accounts of the cloud, as the dispatcher needs them."""
 
     @property
     def secrets(self) -> Mapping[str, str]:
         """Secret access keys by access key id."""
 
     def by_access_key(self, access_key: str) -> AccountBackend:
-        """Return the account that has this access key."""
+        """Return the account of an access key."""
 
     def by_certificate(self, certificate_id: str, address: str) -> AccountBackend:
-        """Return the account that has this certificate, else that of `of_address`."""
+        """Return the account that has a certificate, otherwise that of `guess_by_address`."""
 
     def guess_by_address(self, address: str) -> AccountBackend:
-        """Return the account that is told of nobody's requests from an IP address."""
+        """Return the account that logs unauthenticated requests from an IP address."""
 
     def record_source(self, access_key: str, address: str) -> None:
-        """Take note that a request signed with this access key came from an address."""
+        """Record that a request signed with this access key came from an address."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """What is known of a request so far: for its answer, and for the record."""
+    """What is known about a request so far, for its response and the event log."""
 
     request_id: str
     account: AccountBackend
@@ -130,7 +130,7 @@ class Dispatcher:
     Parameters
     ----------
     clock
-        Gives seconds since the epoch.
+        Seconds since the epoch.
     """
 
     def __init__(
@@ -148,56 +148,56 @@ class Dispatcher:
         Raises
         ------
         OSError
-            If the port is taken.
+            If the port is in use.
         """
         return await self._http.start(hosts, port, ssl_context)
 
     async def stop(self) -> None:
-        """Stop listening, let requests under way finish, close every connection."""
+        """Stop listening, let current requests finish, and close every connection."""
         await self._http.stop()
 
     async def _handle(self, request: Request) -> HttpResponse | None:
-        began = time.perf_counter()
+        started = time.perf_counter()
         account = self._accounts.guess_by_address(request.remote)
         call = _Call(str(uuid.uuid4()), account, request.remote)
         try:
-            answer = await self._answer(request, call)
+            response = await self._respond(request, call)
         except ServiceError as error:
             call.error = error.code
             if call.explained:
                 call.details.setdefault("refusal", {"summary": error.message})
-            answer = call.serialize_error(error, call.request_id)
+            response = call.serialize_error(error, call.request_id)
         except sqlite3.Error as error:
             logger.error("%s %s: %s", call.service, call.operation, error)
             call.error = "InternalFailureException"
             message = STORAGE_MESSAGE.format(error=error)
-            answer = call.serialize_error(ServiceError(call.error, message), call.request_id)
+            response = call.serialize_error(ServiceError(call.error, message), call.request_id)
         except Exception:
             logger.exception("%s %s failed", call.service, call.operation)
             call.error = "InternalFailureException"
-            answer = call.serialize_error(
+            response = call.serialize_error(
                 ServiceError(call.error, INTERNAL_FAILURE), call.request_id
             )
-        if answer is None:
+        if response is None:
             return None
         call.account.record_call(
             service=call.service,
             operation=call.operation,
-            status=answer.status,
+            status=response.status,
             error=call.error,
-            duration=time.perf_counter() - began,
+            duration=time.perf_counter() - started,
             **call.details,
         )
-        return answer
+        return response
 
-    async def _answer(self, request: Request, call: _Call) -> HttpResponse | None:
-        """Answer a request; None if it opened a WebSocket, which is over."""
+    async def _respond(self, request: Request, call: _Call) -> HttpResponse | None:
+        """Return the response; None if the request opened a WebSocket, which has closed."""
         path, query, headers = request.path, request.query, request.headers
         call.explained = path == MQTT_PATH
         if not sigv4.is_signed(query, headers):
             certificate = request.certificate
             if certificate is not None:
-                return await self._answer_device(request, certificate, call)
+                return await self._respond_to_device(request, certificate, call)
             call.details["refusal"] = {"summary": UNAUTHENTICATED_MESSAGE}
         claimed = sigv4.parse_caller(query, headers)
         call.service = claimed.service
@@ -209,9 +209,9 @@ class Dispatcher:
             served = ", ".join(sorted({service.model.name for service in services.values()}))
             raise ServiceError(
                 "NotImplementedException",
-                f"This local cloud has no service '{claimed.service}', only {served}. "
-                "AWS itself has it.",
-                __type="NotImplementedException",  # where the protocol json has the code
+                f"This local cloud does not have the service '{claimed.service}', only {served}. "
+                "AWS has it.",
+                __type="NotImplementedException",  # the protocol json has the code here
             )
         body = await request.body()
         caller = sigv4.verify(
@@ -229,12 +229,12 @@ class Dispatcher:
             await account.open_websocket(request)
             return None
         if caller.service == ADMIN_SERVICE:
-            return self._answer_admin(request.method, path, body, call)
+            return self._respond_to_admin(request.method, path, body, call)
         if caller.service not in account.services:
             raise ServiceError(
                 "AccessDeniedException",
-                "A join key opens the way into a workshop and nothing else. Join with creeklab "
-                "cloud join FILE --name NAME, and use the account that you get.",
+                "A join key can only be used to join a workshop. Run creeklab cloud join FILE "
+                "--name NAME, and use the account that you receive.",
             )
         service = account.services[caller.service]
         call.operation, labels = service.model.route(request.method, path, body)
@@ -242,10 +242,10 @@ class Dispatcher:
         members = service.model.parse_request(call.operation, labels, query, headers, body)
         return await _run(service, method, members, call)
 
-    async def _answer_device(
+    async def _respond_to_device(
         self, request: Request, certificate: bytes, call: _Call
     ) -> HttpResponse:
-        """Answer who has shown a certificate, and signed nothing."""
+        """Return the response to a client with a certificate and without a signature."""
         principal, source_ip = certificate_id(certificate), call.address
         account = call.account = self._accounts.by_certificate(principal, source_ip)
         call.service, call.explained = DATA_SERVICE, True
@@ -266,24 +266,24 @@ class Dispatcher:
         _refuse_if(device_authorization.check_policy(access, call.operation, actions), call)
         return await _run(service, method, members, call)
 
-    def _answer_admin(self, method: str, path: str, body: bytes, call: _Call) -> HttpResponse:
-        """Call a verb of this cloud's own door."""
-        verb = path.removeprefix(ADMIN_PATH)
+    def _respond_to_admin(self, method: str, path: str, body: bytes, call: _Call) -> HttpResponse:
+        """Call an endpoint of the admin API."""
+        name = path.removeprefix(ADMIN_PATH)
         if (
             method != "POST"
             or not path.startswith(ADMIN_PATH)
-            or verb not in call.account.admin_endpoints
+            or name not in call.account.admin_endpoints
         ):
-            raise ServiceError("UnknownOperationException", "There is no such verb.")
-        call.operation = verb
+            raise ServiceError("UnknownOperationException", f"There is no admin endpoint '{name}'.")
+        call.operation = name
         try:
             request = json.loads(body or b"{}")
         except (ValueError, RecursionError):
             request = None
         if not isinstance(request, dict):
             raise ServiceError("InvalidRequestException", "The body must be a JSON object.")
-        answer = json.dumps(call.account.admin_endpoints[verb](request)).encode()
-        return json_response(200, answer, call.request_id)
+        response = json.dumps(call.account.admin_endpoints[name](request)).encode()
+        return json_response(200, response, call.request_id)
 
 
 async def _run(
@@ -295,17 +295,17 @@ async def _run(
     return service.model.serialize(str(call.operation), result, call.request_id)
 
 
-def _refuse_if(told: device_authorization.RefusalDetails | None, call: _Call) -> None:
-    """Refuse a device for a reason that only the tape is told, as AWS does it."""
-    if told is not None:
-        call.details |= told
+def _refuse_if(details: device_authorization.RefusalDetails | None, call: _Call) -> None:
+    """Refuse a device if there are details, which only the event log learns, as on AWS."""
+    if details is not None:
+        call.details |= details
         raise ServiceError("ForbiddenException", "Forbidden")
 
 
 def _error_serializer_for(service: str, headers: Mapping[str, str]) -> ErrorSerializer:
-    """Return the way to refuse that boto3's client of a service not served here understands."""
+    """Return the error serializer that boto3's client of an unknown service understands."""
 
-    def refuse(error: ServiceError, request_id: str) -> HttpResponse:
+    def serialize(error: ServiceError, request_id: str) -> HttpResponse:
         status = STATUSES[error.code]
         if service == "s3":
             message = html.escape(error.message, quote=False)
@@ -317,13 +317,13 @@ def _error_serializer_for(service: str, headers: Mapping[str, str]) -> ErrorSeri
         return json_error(error, request_id)
 
     is_form = headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-    return refuse
+    return serialize
 
 
 def _unreadable_request(failed: bool) -> HttpResponse:
-    """Refuse what is no request, or say that answering one has failed."""
+    """Return the response to an unreadable request, or to one that failed."""
     if failed:
         error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
     else:
-        error = ServiceError("InvalidRequestException", "This is not a readable HTTP request.")
+        error = ServiceError("InvalidRequestException", "The HTTP request cannot be parsed.")
     return json_error(error, str(uuid.uuid4()))

@@ -80,7 +80,7 @@ class HttpService:
             raise ServiceError(
                 "NotImplementedException",
                 f"{operation} is an operation of {self.model.full_name} that this local cloud "
-                "does not have. AWS itself has it.",
+                "does not have. AWS has it.",
             )
         return method
 

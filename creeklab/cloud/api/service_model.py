@@ -1,12 +1,11 @@
-"""HTTP requests to operations, and results to HTTP answers, as botocore's service models say.
+"""Translate HTTP requests into calls of operations, and results into HTTP responses.
 
-botocore carries a model of each AWS service: operations with their method and path, and shapes
-with their members, where in the HTTP message a member travels, and what values it takes. `Service`
-reads one such model and does with it what a client does, the other way round. Two protocols are
-enough here: ``rest-json`` (iot, iot-data) and, as far as scalars in and structures out, ``query``
-(sts).
+botocore has a model of each AWS service: operations with their method and path, and shapes with
+their members, the place of each member in the HTTP message, and its valid values. `ServiceModel`
+reads such a model and does the inverse of what a client does. Two protocols are enough here:
+``rest-json`` (iot, iot-data) and, for scalars in and structures out, ``query`` (sts).
 
-The model is read straight from botocore's data file, because importing ``botocore.loaders`` and
+The model is read directly from botocore's data file, because importing ``botocore.loaders`` and
 ``botocore.model`` takes 0.2 s and 13 MB, and reading all three models 0.01 s and 5 MB.
 """
 
@@ -41,7 +40,7 @@ STATUSES = {
     "UnknownOperationException": 404,
     "UnrecognizedClientException": 403,
 }
-"""HTTP statuses of the errors that every service may answer and no model lists."""
+"""HTTP statuses of the errors that any service can return and no model lists."""
 
 QUERY_CODES = {
     "IncompleteSignatureException": "IncompleteSignature",
@@ -52,20 +51,20 @@ QUERY_CODES = {
     "UnknownOperationException": "InvalidAction",
     "UnrecognizedClientException": "InvalidClientTokenId",
 }
-"""What services of the query protocol call these errors."""
+"""Names of these errors in services of the query protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """Method and path of an operation, the path split at its slashes."""
+    """Method and path of an operation; the path is split at its slashes."""
 
     operation: str
     method: str
     segments: list[str]
 
     def labels(self, segments: list[str]) -> dict[str, str] | None:
-        """Return the text of each label in a path's segments, or None if they don't fit."""
-        if self.segments[-1].endswith("+}"):  # greedy: takes the rest, slashes and all
+        """Return the label texts of a path's segments; None if the path does not match."""
+        if self.segments[-1].endswith("+}"):  # greedy: takes the rest, including slashes
             last = len(self.segments) - 1
             segments = [*segments[:last], "/".join(segments[last:])]
         if len(segments) != len(self.segments):
@@ -80,7 +79,7 @@ class _Route:
 
 
 class ServiceModel:
-    """One AWS service as botocore's newest model of it says.
+    """One AWS service, according to botocore's newest model of it.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ class ServiceModel:
     Attributes
     ----------
     full_name
-        What AWS calls it, such as ``"AWS IoT Data Plane"``.
+        Its full name, such as ``"AWS IoT Data Plane"``.
     operations, shapes
         The operations and shapes of the model by name.
     """
@@ -112,22 +111,22 @@ class ServiceModel:
     # Requests
 
     def route(self, method: str, path: str, body: bytes) -> tuple[str, dict[str, str]]:
-        """Return the operation that a request asks for, and the labels that name it.
+        """Return the operation of a request, and its labels.
 
-        Labels are the variable segments of the path, or for the protocol ``query`` the form.
+        Labels are the variable segments of the path or, in the protocol ``query``, the form.
 
         Parameters
         ----------
         method, path
             From the request line, the path still percent-encoded.
         body
-            The body, b"" if there is none.
+            The body, or b"" if there is none.
 
         Raises
         ------
         ServiceError
-            ``UnknownOperationException``; ``MethodNotAllowedException`` for another operation's
-            path where the service has that.
+            ``UnknownOperationException``, or ``MethodNotAllowedException`` for the path of another
+            operation if the service has that exception.
         """
         return self._route_form(body) if self._is_query else self._route_path(method, path)
 
@@ -139,11 +138,11 @@ class ServiceModel:
         headers: Mapping[str, str],
         body: bytes,
     ) -> dict[str, Any]:
-        """Return the members that a request gives to its operation.
+        """Return the members of a request for its operation.
 
-        Strings are `str`, blobs `bytes`, timestamps seconds since the epoch (`float`); a member
-        that travels as encoded JSON in a header is its JSON text. A member that the request does
-        not give, or gives as null, is absent.
+        Strings are `str`, blobs `bytes`, timestamps seconds since the epoch (`float`). A member
+        that is sent as encoded JSON in a header is its JSON text. Members that are missing or null
+        are absent.
 
         Parameters
         ----------
@@ -154,13 +153,13 @@ class ServiceModel:
         headers
             By lower-case name.
         body
-            The body, b"" if there is none.
+            The body, or b"" if there is none.
 
         Raises
         ------
         ServiceError
-            ``InvalidRequestException``, or ``ValidationException`` where the operation has that,
-            with all that is wrong.
+            ``InvalidRequestException``, or ``ValidationException`` if the operation has that, with
+            all violations.
         """
         name = self.operations[operation]["input"]["shape"]
         if self._is_query:
@@ -176,7 +175,7 @@ class ServiceModel:
             raise ServiceError(self._validation_code(operation), str(error)) from None
 
     def _validation_code(self, operation: str) -> str:
-        """Return the name of a validation error, which newer operations call otherwise."""
+        """Return the name of a validation error, which differs in newer operations."""
         errors = {error["shape"] for error in self.operations[operation].get("errors", ())}
         newer = "ValidationException" in errors and "InvalidRequestException" not in errors
         return "ValidationException" if newer else "InvalidRequestException"
@@ -194,7 +193,7 @@ class ServiceModel:
         raise ServiceError(
             code,
             f"{self.full_name} has no operation with this method and path. Check the spelling, and "
-            "that every name in the path is percent-encoded.",
+            "percent-encode every name in the path.",
         )
 
     def _route_form(self, body: bytes) -> tuple[str, dict[str, str]]:
@@ -218,7 +217,7 @@ class ServiceModel:
         headers: Mapping[str, str],
         body: bytes,
     ) -> dict[str, Any]:
-        """Gather the members of a request from where each travels, as JSON would have them."""
+        """Collect the members of a request from their places, as JSON would have them."""
         payload = shape.get("payload")
         in_body = not payload and any("location" not in ref for ref in shape["members"].values())
         document = _json_object(body) if in_body else {}
@@ -252,7 +251,7 @@ class ServiceModel:
         return raw
 
     def _from_text(self, name: str, text: str, path: str) -> Any:
-        """Turn the text of a path label, query parameter or header into what JSON would have."""
+        """Convert the text of a path label, query parameter or header to its JSON value."""
         kind = self.shapes[name]["type"]
         if kind in ("integer", "long") and re.fullmatch("-?[0-9]{1,19}", text):
             return int(text)
@@ -266,34 +265,34 @@ class ServiceModel:
                 raise InvalidRequest(f"'{path}' must be a time as ISO 8601 writes it.") from None
         return text
 
-    # Answers
+    # Responses
 
     def serialize(
         self, operation: str, result: Mapping[str, Any] | None, request_id: str
     ) -> HttpResponse:
-        """Write the result of an operation.
+        """Return the response with the result of an operation.
 
         Parameters
         ----------
         operation
             Its name in the model.
         result
-            The members of its output. Timestamps are seconds since the epoch or `datetime`,
-            blobs `bytes`; None stands for a member that is not there. What an operation without
-            an output in the model answers is written down as it is.
+            The members of its output. Timestamps are seconds since the epoch or `datetime`, blobs
+            `bytes`; members that are None are omitted. The result of an operation without output in
+            the model is written as it is.
         request_id
-            The id of this request.
+            Id of the request.
 
         Raises
         ------
         ValueError
-            If the operation has no such output member.
+            If the operation does not have an output member of this name.
         """
         output = self.operations[operation].get("output")
         if output is None and not result:
             return HttpResponse(200, {"x-amzn-RequestId": request_id}, b"")
         if output is None:
-            # Publish says more than its model does (seen in answers of AWS IoT).
+            # Publish returns more than its model says (seen in responses of AWS IoT).
             body = {**(result or {}), "traceId": request_id}
             return json_response(200, json.dumps(body).encode(), request_id)
         if self._is_query:
@@ -314,7 +313,7 @@ class ServiceModel:
         return json_response(status, json.dumps(members).encode(), request_id)
 
     def serialize_error(self, error: ServiceError, request_id: str) -> HttpResponse:
-        """Write a refusal: status from the model's error shape, else `STATUSES`, else 400."""
+        """Return an error response; its status comes from the model, else `STATUSES`, else 400."""
         shape = self.shapes.get(error.code, {})
         status = shape.get("error", {}).get("httpStatusCode") or STATUSES.get(error.code, 400)
         if not self._is_query:
@@ -323,7 +322,7 @@ class ServiceModel:
         return xml_error(code, error.message, status, request_id, self._namespace)
 
     def _output(self, name: str, value: Any) -> Any:
-        """Turn a result of shape `name` into what `json.dumps` takes; payload blobs stay bytes."""
+        """Convert a result of shape `name` for `json.dumps`, but leave payload blobs as bytes."""
         shape = self.shapes[name]
         match shape["type"]:
             case "structure":
@@ -347,7 +346,7 @@ class ServiceModel:
         return value
 
     def _xml(self, name: str, value: Any) -> str:
-        """Write a structure of texts and structures as XML elements."""
+        """Return a structure of texts and structures as XML elements."""
         shape = self.shapes[name]
         if shape["type"] != "structure":
             return _xml_text(str(value))
@@ -364,22 +363,22 @@ class ServiceModel:
 
 
 def json_response(status: int, body: bytes, request_id: str) -> HttpResponse:
-    """Return an answer whose body is JSON."""
+    """Return a response with a JSON body."""
     headers = {"x-amzn-RequestId": request_id, "Content-Type": "application/json"}
     return HttpResponse(status, headers, body)
 
 
 def json_error(error: ServiceError, request_id: str, status: int | None = None) -> HttpResponse:
-    """Write a refusal as the protocol ``rest-json`` has it."""
+    """Return an error response of the protocol ``rest-json``."""
     body = json.dumps({"message": error.message, **error.members}).encode()
-    answer = json_response(status or STATUSES.get(error.code, 400), body, request_id)
-    return replace(answer, headers={**answer.headers, "x-amzn-ErrorType": error.code})
+    response = json_response(status or STATUSES.get(error.code, 400), body, request_id)
+    return replace(response, headers={**response.headers, "x-amzn-ErrorType": error.code})
 
 
 def xml_response(
     status: int, root: str, inner: str, request_id: str, namespace: str
 ) -> HttpResponse:
-    """Return an answer whose body is XML; `inner` is what the element `root` holds."""
+    """Return a response with an XML body: the element `root` with the content `inner`."""
     headers = {"x-amzn-RequestId": request_id, "Content-Type": "text/xml"}
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{namespace}">{inner}</{root}>'
     return HttpResponse(status, headers, body.encode())
@@ -388,7 +387,7 @@ def xml_response(
 def xml_error(
     code: str, message: str, status: int, request_id: str, namespace: str
 ) -> HttpResponse:
-    """Write a refusal as the protocol ``query`` has it."""
+    """Return an error response of the protocol ``query``."""
     fault = "Sender" if status < 500 else "Receiver"
     inner = (
         f"<Error><Type>{fault}</Type><Code>{_xml_text(code)}</Code>"
@@ -398,20 +397,20 @@ def xml_error(
 
 
 def _xml_text(text: str) -> str:
-    """Escape `text`, without the characters that XML 1.0 cannot hold."""
+    """Escape `text`, and replace the characters that XML 1.0 does not allow."""
     return html.escape(
         re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text), quote=False
     )
 
 
 def _load_model(name: str) -> Any:
-    """Read botocore's newest model of a service."""
+    """Load botocore's newest model of a service."""
     newest = max(Path(botocore.__file__).parent.glob(f"data/{name}/*/service-2.json.gz"))
     return json.loads(gzip.decompress(newest.read_bytes()))
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
-    """Read a JSON body; an empty one is an empty object."""
+    """Parse a JSON body; an empty one is an empty object."""
     try:
         document = json.loads(body or b"{}")
     except RecursionError:
@@ -424,10 +423,10 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _json_text(text: str, path: str) -> str:
-    """Decode a header that carries base64 of JSON.
+    """Return the JSON text of a header that contains base64 of JSON.
 
-    boto3 encodes what it is given as JSON; given text that is JSON already, it sends that text
-    as a JSON string. Both arrive here as the text.
+    boto3 encodes its argument as JSON. If the argument is already JSON text, it sends that text as
+    a JSON string. Both result in the same text here.
     """
     try:
         decoded = base64.b64decode(text, validate=True).decode()

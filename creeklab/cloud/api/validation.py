@@ -1,9 +1,9 @@
-"""Are these the values that a service model asks for? If not: what is wrong, in AWS's words.
+"""Validate values against a service model, with AWS's error messages.
 
-`validated` walks along a shape of a model of botocore's and converts what JSON has into Python
-values. A value of the wrong type ends the walk at once; constraints that are broken (required,
-length, range, enum, pattern) are collected, because AWS reports them all together. Where the model
-and AWS differ (quotas, for one) it is the operation that knows better.
+`validate` walks a shape of botocore's model and converts JSON values to Python values. A value of
+the wrong type ends the walk at once. Violated constraints (required, length, range, enum, pattern)
+are collected, because AWS reports them together. Where AWS differs from the model, for example in
+quotas, the operation checks.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _POSIX_CLASSES = {
 
 
 class InvalidRequest(Exception):
-    """Values don't fit their shape. The message is for the caller of the service."""
+    """Values do not match their shape. The message is for the caller of the service."""
 
 
 def validate(shapes: Mapping[str, Shape], name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members of a structure as Python values.
 
     Strings are `str`, blobs `bytes` (from base64 text), timestamps seconds since the epoch
-    (`float`). Members that are null or that the shape does not have are left out.
+    (`float`). Members that are null or not in the shape are omitted.
 
     Parameters
     ----------
@@ -56,36 +56,35 @@ def validate(shapes: Mapping[str, Shape], name: str, raw: Mapping[str, Any]) -> 
     name
         The structure's shape.
     raw
-        Its members as JSON has them, blobs as base64 text or `bytes`.
+        Its members as JSON values; blobs as base64 text or `bytes`.
 
     Raises
     ------
-    Invalid
-        With the first value of a wrong type, or all constraints that are broken.
+    InvalidRequest
+        With the first value of a wrong type, or with all violated constraints.
     """
-    walk = _ShapeValidator(shapes)
-    members = walk.members(shapes[name], raw, "")
-    if walk.violations:
-        many = "s" if len(walk.violations) > 1 else ""
-        detected = f"{len(walk.violations)} validation error{many} detected: "
-        raise InvalidRequest(detected + "; ".join(walk.violations))
+    validator = _ShapeValidator(shapes)
+    members = validator.members(shapes[name], raw, "")
+    if validator.violations:
+        many = "s" if len(validator.violations) > 1 else ""
+        detected = f"{len(validator.violations)} validation error{many} detected: "
+        raise InvalidRequest(detected + "; ".join(validator.violations))
     return members
 
 
 def matches(pattern: str, text: str) -> bool:
-    r"""Tell whether all of `text` matches a pattern of the service models.
+    r"""Return whether all of `text` matches a pattern of the service models.
 
-    The patterns are Java's. Python's differ in that ``\w``, ``\d`` and ``\s`` must be told to be
-    ASCII, and that there is no ``\p{..}``, which the models use inside character classes only.
-    Such a class is spelled out with those characters of `text` that belong to it, which decides the
-    match just the same.
+    The patterns are Java's. In Python, ``\w``, ``\d`` and ``\s`` need a flag to mean ASCII, and
+    there is no ``\p{..}``, which the models use only inside character classes. Such a class is
+    replaced by the characters of `text` that belong to it, which gives the same result.
     """
 
-    def spelled_out(match: re.Match[str]) -> str:
+    def expand(match: re.Match[str]) -> str:
         belonging = sorted(char for char in set(text) if _belongs(char, match[1]))
-        return "".join(map(re.escape, belonging)) or "\ud800"  # stands in no text
+        return "".join(map(re.escape, belonging)) or "\ud800"  # occurs in no text
 
-    return bool(re.fullmatch(re.sub(r"\\p\{(\w+)\}", spelled_out, pattern), text, re.ASCII))
+    return bool(re.fullmatch(re.sub(r"\\p\{(\w+)\}", expand, pattern), text, re.ASCII))
 
 
 def _belongs(char: str, name: str) -> bool:
@@ -94,9 +93,9 @@ def _belongs(char: str, name: str) -> bool:
 
 
 class _ShapeValidator:
-    """One walk along a shape, and the violations met on the way.
+    """One walk of a shape, with the violations found.
 
-    Places are named as AWS names them: ``tags.1.member.key``.
+    Paths are written as AWS writes them: ``tags.1.member.key``.
     """
 
     def __init__(self, shapes: Mapping[str, Shape]) -> None:
@@ -116,8 +115,8 @@ class _ShapeValidator:
     def _value(self, name: str, raw: Any, place: str) -> Any:
         shape = self._shapes[name]
         value = _converted(shape["type"], raw, place)
-        for sentence, kept in _constraints(shape, value):
-            if not kept:
+        for sentence, met in _constraints(shape, value):
+            if not met:
                 self._violate(raw, place, sentence)
         match shape["type"]:
             case "structure":
@@ -136,10 +135,10 @@ class _ShapeValidator:
     def _elements(
         self, what: str, name: str, elements: Mapping[str, Any], container: Any, place: str
     ) -> list[Any]:
-        """Convert the elements of a list or map, given by their places.
+        """Convert the elements of a list or map, given by their paths.
 
-        AWS reports scalar elements once for the whole container, with every constraint that such
-        an element has (aws/aws-sdk-java#666).
+        AWS reports invalid scalar elements once for the whole container, with all constraints of
+        such an element (aws/aws-sdk-java#666).
         """
         shape = self._shapes[name]
         values: list[Any] = []
@@ -167,13 +166,13 @@ class _ShapeValidator:
 
 
 def _converted(kind: str, raw: Any, place: str) -> Any:
-    """Turn what JSON has into the Python value of a type."""
+    """Convert a JSON value to the Python value of a type."""
     try:
         match kind, raw:
             case ("structure" | "map", dict()) | ("list", list()) | ("boolean", bool()):
                 return raw
             case "string", str():
-                raw.encode()  # Half of a surrogate pair is no text, and no database takes it.
+                raw.encode()  # Half of a surrogate pair cannot be stored.
                 return raw
             case (("integer" | "long"), int()) if not isinstance(raw, bool):
                 raw.to_bytes(_BITS[kind] // 8, signed=True)
@@ -191,7 +190,7 @@ def _converted(kind: str, raw: Any, place: str) -> Any:
 
 
 def _constraints(shape: Shape, value: Any) -> Iterator[tuple[str, bool]]:
-    """Give each constraint of a shape in AWS's words, and whether `value` keeps it."""
+    """Return each constraint of a shape in AWS's words, and whether `value` meets it."""
     if shape["type"] in ("integer", "long", "double"):
         noun, size = "value", value
     elif shape["type"] in ("string", "blob", "list", "map"):
@@ -213,7 +212,7 @@ def _constraints(shape: Shape, value: Any) -> Iterator[tuple[str, bool]]:
 
 
 def _as_java(value: Any) -> str:
-    """Write a value as AWS's messages do."""
+    """Format a value as AWS's messages do."""
     match value:
         case bool():
             return str(value).lower()

@@ -1,4 +1,4 @@
-"""The one door that AWS does not have: what happened, and why something was refused."""
+"""Admin endpoints that AWS does not have: what happened, and why something was refused."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from creeklab.cloud.monitoring.event_log import Entry, EventLog
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 
 AdminEndpoint = Callable[[dict[str, Any]], dict[str, Any]]
-Wanted = Callable[[Entry], bool]
+Filter = Callable[[Entry], bool]
 
 PAGE_ENTRIES = 500
 PAGE_BYTES = 1_000_000
-"""So much of the tape is looked through, and given, at one call: the broker waits meanwhile."""
+"""Entries read, and bytes returned, by one call: the broker waits for it."""
 
 
-def admin_endpoints(tape: EventLog) -> dict[str, AdminEndpoint]:
-    """Return the door's verbs.
+def admin_endpoints(event_log: EventLog) -> dict[str, AdminEndpoint]:
+    """Return the endpoints of an event log.
 
-    - ``tape``: a page of the tape, of the entries after the number ``after`` and up to the number
-      ``until``, only those of a ``kind``, a ``thing``, a ``topic`` if named. The answer's ``after``
-      says where to go on, and so long as it is less than the answer's ``until`` there is more.
-    - ``why``: the last refusal, of one ``client_id`` if named, or of one of the certificates
+    - ``events``: one page of the entries after the number ``after``, up to the number ``until``,
+      optionally of one ``kind``, ``thing`` or ``topic``. The next page starts after the ``after``
+      of the response; there is one if it is less than the response's ``until``.
+    - ``why``: the last refusal, optionally of one ``client_id`` or one of the certificates
       ``principals``.
-    - ``metrics``: counts by the minute, of the minutes after ``after``, and since the start.
+    - ``metrics``: counts of each minute after ``after``, and since the start.
     """
 
-    def read_tape(request: dict[str, Any]) -> dict[str, Any]:
+    def read_events(request: dict[str, Any]) -> dict[str, Any]:
         after = _number(request, "after", 0, "the number of an entry")
-        until = _number(request, "until", tape.last_number, "the number of an entry")
-        wanted = _wanted(request)
+        until = _number(request, "until", event_log.last_number, "the number of an entry")
+        matches = _filter(request)
         page: list[Entry] = []
         size = 0
-        for seen, entry in enumerate(tape.read(after), 1):
+        for seen, entry in enumerate(event_log.read(after), 1):
             if entry["number"] > until:
                 break
             after = entry["number"]
-            if wanted(entry):
+            if matches(entry):
                 page.append(entry)
                 size += len(repr(entry))
             if seen >= PAGE_ENTRIES or size >= PAGE_BYTES:
@@ -46,30 +46,30 @@ def admin_endpoints(tape: EventLog) -> dict[str, AdminEndpoint]:
         return {"entries": page, "after": until, "until": until}
 
     def read_metrics(request: dict[str, Any]) -> dict[str, Any]:
-        what = "the beginning of a minute, in seconds since 1970"
-        minutes = tape.metrics.minutes(_number(request, "after", 0, what))
-        return {"minutes": minutes, "totals": tape.metrics.totals()}
+        what = "the start of a minute, in seconds since 1970"
+        minutes = event_log.metrics.minutes(_number(request, "after", 0, what))
+        return {"minutes": minutes, "totals": event_log.metrics.totals()}
 
     def why(request: dict[str, Any]) -> dict[str, Any]:
         principals = request.get("principals", [])
         if not isinstance(principals, list):
-            raise ServiceError("InvalidRequestException", "'principals' is a list of ids.")
-        return {"entry": tape.last_refusal(request.get("client_id"), principals)}
+            raise ServiceError("InvalidRequestException", "'principals' must be a list of ids.")
+        return {"entry": event_log.last_refusal(request.get("client_id"), principals)}
 
-    return {"tape": read_tape, "metrics": read_metrics, "why": why}
+    return {"events": read_events, "metrics": read_metrics, "why": why}
 
 
 def _number(request: dict[str, Any], name: str, default: int, what: str) -> int:
     number = request.get(name, default)
     if not isinstance(number, int):
-        raise ServiceError("InvalidRequestException", f"'{name}' is {what}.")
+        raise ServiceError("InvalidRequestException", f"'{name}' must be {what}.")
     return number
 
 
-def _wanted(request: dict[str, Any]) -> Wanted:
-    """Return the test of an entry that a question to the tape makes."""
+def _filter(request: dict[str, Any]) -> Filter:
+    """Return a function that tells whether an entry matches a request."""
     kind, thing, topic = (request.get(name) for name in ("kind", "thing", "topic"))
-    tests: list[Wanted] = []
+    tests: list[Filter] = []
     if kind is not None:
         tests.append(lambda entry: bool(entry["kind"] == kind))
     if thing is not None:
@@ -84,9 +84,9 @@ def _wanted(request: dict[str, Any]) -> Wanted:
     return lambda entry: all(test(entry) for test in tests)
 
 
-def _topic_test(topic: Any) -> Wanted:
+def _topic_test(topic: Any) -> Filter:
     if not isinstance(topic, str) or not topic:
-        message = "'topic' is a topic, or a topic filter such as creek/#."
+        message = "'topic' must be a topic, or a topic filter such as creek/#."
         raise ServiceError("InvalidRequestException", message)
     tree: SubscriptionTree[None, None] = SubscriptionTree()
     tree.add(topic, None, None)

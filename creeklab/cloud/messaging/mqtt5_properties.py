@@ -1,7 +1,7 @@
-"""What a message over HTTP brings along beside its payload, as the properties of MQTT 5.
+"""The MQTT 5 properties of a message that is published over HTTP.
 
-The API has a member for each: text, numbers, base64 in headers. What MQTT forbids must not go out
-to subscribers, so the properties are put into a packet and read back as a subscriber would.
+The API has a member for each: text, numbers, base64 in headers. Subscribers must not receive
+properties that MQTT forbids, so they are encoded into a packet and decoded as a subscriber would.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ServiceError
-        ``InvalidRequestException`` if a member cannot be read, or MQTT does not allow it.
+        ``InvalidRequestException`` if a member is invalid, or MQTT does not allow it.
     """
     properties = _to_mqtt(mqtt5)
     try:
@@ -57,8 +57,8 @@ def _to_mqtt(mqtt5: dict[str, Any]) -> dict[str, Any]:
             ]
     except (ValueError, AttributeError, TypeError, RecursionError):
         message = (
-            "correlationData is base64 text, and userProperties a JSON list of objects with one "
-            "name and value each."
+            "correlationData must be base64 text, and userProperties a JSON list of objects with "
+            "one name and value each."
         )
         raise ServiceError("InvalidRequestException", message) from None
     return properties

@@ -59,7 +59,7 @@ class MessagingOperations:
             self._metrics.count(
                 "PublishIn.Throttle" if throttled else "PublishIn.ServerError", "HTTP"
             )
-            raise _not_taken(throttled)
+            raise _not_stored(throttled)
         self._metrics.count("PublishIn.Success", "HTTP")
         if retain:
             self._metrics.count("PublishRetained.Success", "HTTP")
@@ -67,23 +67,23 @@ class MessagingOperations:
 
     def get_retained_message(self, *, topic: str) -> Members:
         """Return the message that is retained for a topic."""
-        kept = self._retained.find(topic)
-        if kept is None or kept.message.with_remaining_expiry(self._broker.clock()) is None:
+        stored = self._retained.find(topic)
+        if stored is None or stored.message.with_remaining_expiry(self._broker.clock()) is None:
             raise _not_found(f"No retained message is stored for the topic '{topic}'.")
-        message = kept.message
+        message = stored.message
         pairs = message.properties.get("user_properties")
         return {
             "topic": topic,
             "payload": message.payload,
             "qos": message.qos,
-            "lastModifiedTime": _milliseconds(kept.modified),
+            "lastModifiedTime": _milliseconds(stored.modified),
             "userProperties": _user_properties(pairs) if pairs else None,
         }
 
     def list_retained_messages(
         self, *, nextToken: str | None = None, maxResults: int = RETAINED_PAGE
     ) -> Members:
-        """Return which topics have a retained message, a page at a time."""
+        """Return the topics that have a retained message, a page at a time."""
         summaries, token = self._retained.page(Page(maxResults, nextToken), self._broker.clock())
         topics = [
             {
@@ -99,15 +99,15 @@ class MessagingOperations:
     # --- connections --------------------------------------------------------------------------
 
     def get_connection(self, *, clientId: str, includeSocketInformation: bool = False) -> Members:
-        """Return what is known of a client's connection, or of its last one."""
+        """Return the current connection of a client, or its last one."""
         broker = self._broker
         found = broker.connectivity.get(clientId)
         session = broker.get_session(clientId)
-        forgotten = (
+        expired = (
             found is None
             or broker.clock() - (found.disconnected_at or broker.clock()) > CONNECTION_INFO_TTL
         )
-        if found is None or forgotten:
+        if found is None or expired:
             if session is None:
                 raise _no_client(clientId)
             expiry = {"cleanSession": session.expiry == 0, "sessionExpiry": session.expiry}
@@ -134,24 +134,24 @@ class MessagingOperations:
     def list_subscriptions(
         self, *, clientId: str, nextToken: str | None = None, maxResults: int = 20
     ) -> Members:
-        """Return what a client is subscribed to, connected or away with a session that lives on."""
+        """Return the subscriptions of a client, connected or with a persistent session."""
         subscriptions = self._broker.list_subscriptions(clientId)
         if subscriptions is None:
             raise _no_client(clientId)
-        rest = sorted(subscriptions, key=lambda each: each.filter)
+        subscribed = sorted(subscriptions, key=lambda each: each.filter)
         if nextToken is not None:
             after = decode_token(nextToken)
-            rest = [each for each in rest if each.filter > after]
-        shown = rest[:maxResults]
+            subscribed = [each for each in subscribed if each.filter > after]
+        shown = subscribed[:maxResults]
         return {
             "subscriptions": [{"topicFilter": each.filter, "qos": each.qos} for each in shown],
-            "nextToken": encode_token(shown[-1].filter) if len(rest) > len(shown) else None,
+            "nextToken": encode_token(shown[-1].filter) if len(subscribed) > len(shown) else None,
         }
 
     def delete_connection(
         self, *, clientId: str, cleanSession: bool = False, preventWillMessage: bool = False
     ) -> None:
-        """Cut a client off."""
+        """Disconnect a client."""
         if not self._broker.disconnect(clientId, cleanSession, preventWillMessage):
             raise _no_client(clientId)
 
@@ -165,18 +165,18 @@ class MessagingOperations:
         timeout: int = 5,
         **mqtt5: Any,
     ) -> Members:
-        """Send a message to one client, and wait for its acknowledgement if it is to confirm."""
+        """Send a message to one client; with `confirmation`, wait for its acknowledgment."""
         if confirmation and not 1 <= timeout <= MAX_CONFIRMATION_TIMEOUT:
             raise ServiceError(
                 "InvalidRequestException",
-                f"'timeout' is from 1 to {MAX_CONFIRMATION_TIMEOUT} seconds, not {timeout}.",
+                f"'timeout' must be from 1 to {MAX_CONFIRMATION_TIMEOUT} seconds, not {timeout}.",
             )
         properties = _checked(topic, payload, mqtt5)
         if clientId not in self._broker.connections:
             raise _no_client(clientId)
         confirmed = asyncio.Event()
-        told = confirmed.set if confirmation else None
-        if not self._broker.send_direct(clientId, topic, payload, properties, told):
+        on_confirmed = confirmed.set if confirmation else None
+        if not self._broker.send_direct(clientId, topic, payload, properties, on_confirmed):
             raise ServiceError(
                 "ForbiddenException",
                 f"The policies of the client '{clientId}' do not allow it to receive messages on "
@@ -196,7 +196,7 @@ class MessagingOperations:
 def _checked(
     topic: str, payload: bytes, mqtt5: dict[str, Any], *, retain: bool = False
 ) -> dict[str, Any]:
-    """Return the MQTT 5 properties of a message that may go out.
+    """Return the MQTT 5 properties of a message that can be published.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def _checked(
     except InvalidTopic as error:
         raise ServiceError("InvalidRequestException", str(error)) from None
     if len(payload) > MAX_PAYLOAD:
-        message = f"The payload has {len(payload)} bytes; {MAX_PAYLOAD} are the most."
+        message = f"The payload has {len(payload)} bytes, and at most {MAX_PAYLOAD} are allowed."
         raise ServiceError("RequestEntityTooLargeException", message)
     return message_properties(topic, mqtt5)
 
@@ -225,7 +225,7 @@ def _no_client(client_id: str) -> ServiceError:
     return _not_found(f"There is no client with the id '{client_id}'.")
 
 
-def _not_taken(throttled: bool) -> ServiceError:
+def _not_stored(throttled: bool) -> ServiceError:
     if throttled:
         return ServiceError("ThrottlingException", "The account has too many retained messages.")
     return ServiceError("InternalFailureException", "The message could not be stored.")

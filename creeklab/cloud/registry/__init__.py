@@ -1,9 +1,9 @@
-"""The registry: Things, certificates, policies, and what is attached to what.
+"""The registry: Things, certificates and policies, and what is attached to what.
 
-Each room has one kind of thing and its rules: which change is refused and in which words
-(developer guide; AWS's own texts where they are known). Here is the common front. A change is one
-transaction, committed before the method returns. Lists are read a page at a time, so ten thousand
-Things cost no memory.
+Each module owns one kind of resource and its rules: which changes are refused, and with which
+message (developer guide; AWS's own texts where they are known). `Registry` is their common front. A
+change is one transaction, committed before the method returns. Lists are read one page at a time,
+so ten thousand Things cost no memory.
 
 Refusals are `ServiceError`, named as in the API reference.
 """
@@ -34,24 +34,24 @@ class Registry:
     Parameters
     ----------
     account, region, partition
-        What the account's ARNs are made of.
+        Parts of the account's ARNs.
     endpoint
-        Host name under which devices reach the cloud.
+        Host name by which devices reach the cloud.
     clock
         Seconds since the epoch.
 
     Attributes
     ----------
-    listeners
-        Called after each committed change that can alter what a connection may do: to a
-        certificate, a policy, an attachment, a Thing or its groups.
-    watchers
-        Called with each piece of `creeklab.cloud.registry.changes`, once it is committed.
+    authorization_listeners
+        Called after each committed change that can affect what a connection is allowed to do: to
+        a certificate, a policy, an attachment, a Thing or its groups.
+    change_listeners
+        Called with each `creeklab.cloud.registry.changes.Change` after it is committed.
     """
 
     def __init__(
         self,
-        store: Database,
+        database: Database,
         ca: CertificateAuthority,
         *,
         account: str,
@@ -63,23 +63,29 @@ class Registry:
         self.account = account
         self.region = region
         self.endpoint = endpoint
-        books = UnitOfWork(store, account=account, region=region, partition=partition, clock=clock)
-        self.arn = books.arn
-        self.parts = books.parse_arn
-        self.listeners = books.listeners
-        self.watchers = books.watchers
-        self.options = AccountSettings(books)
-        self.tags = Tags(books)
-        self.thing_types = ThingTypes(books, self.tags)
-        self.things = Things(books, self.thing_types)
-        self.groups = Groups(books, self.tags, self.things)
-        self.certificates = Certificates(books, ca)
-        self.principals = ThingPrincipals(books, self.things, self.certificates)
-        self.policies = Policies(books, self.tags)
-        self.targets = PolicyAttachments(books, self.policies, self.certificates, self.groups)
-        self.rights = PolicyContextQueries(books, self.things, self.certificates, self.policies)
-        self.certificate_status = self.rights.certificate_status
-        self.certificate_context = self.rights.certificate_context
-        self.thing_context = self.rights.thing_context
-        self.exclusive_thing = self.rights.exclusive_thing
-        self.policies_of = self.rights.policies_of
+        work = UnitOfWork(
+            database, account=account, region=region, partition=partition, clock=clock
+        )
+        self.arn = work.arn
+        self.parse_arn = work.parse_arn
+        self.authorization_listeners = work.authorization_listeners
+        self.change_listeners = work.change_listeners
+        self.account_settings = AccountSettings(work)
+        self.tags = Tags(work)
+        self.thing_types = ThingTypes(work, self.tags)
+        self.things = Things(work, self.thing_types)
+        self.groups = Groups(work, self.tags, self.things)
+        self.certificates = Certificates(work, ca)
+        self.thing_principals = ThingPrincipals(work, self.things, self.certificates)
+        self.policies = Policies(work, self.tags)
+        self.policy_attachments = PolicyAttachments(
+            work, self.policies, self.certificates, self.groups
+        )
+        self.policy_context = PolicyContextQueries(
+            work, self.things, self.certificates, self.policies
+        )
+        self.certificate_status = self.policy_context.certificate_status
+        self.certificate_context = self.policy_context.certificate_context
+        self.thing_context = self.policy_context.thing_context
+        self.exclusive_thing = self.policy_context.exclusive_thing
+        self.policies_of = self.policy_context.policies_of

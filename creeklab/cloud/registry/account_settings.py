@@ -1,4 +1,4 @@
-"""Switches of the whole account: which registry events are published, and what is logged."""
+"""Settings of the whole account: which registry events are published, and what is logged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EVENT_TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class EventConfigurations:
-    """Which event types are published, and when that was first and last set (None: never)."""
+    """The event types that are published, and when they were first and last set (None: never)."""
 
     enabled: Mapping[str, bool]
     created: float | None
@@ -35,13 +35,13 @@ class EventConfigurations:
 
 
 class AccountSettings:
-    """The switches of one account."""
+    """The settings of one account."""
 
-    def __init__(self, books: UnitOfWork) -> None:
-        self._books = books
+    def __init__(self, work: UnitOfWork) -> None:
+        self._work = work
 
     def events(self) -> EventConfigurations:
-        """Return which registry events are published: at first none."""
+        """Return which registry events are published; at first, none are."""
         off = dict.fromkeys(EVENT_TYPES, False)
         row = self._row("events")
         if row is None:
@@ -49,16 +49,16 @@ class AccountSettings:
         return EventConfigurations(off | json.loads(row["value"]), row["created"], row["modified"])
 
     def set_events(self, enabled: Mapping[str, bool]) -> None:
-        """Switch event types on or off; those not named stay as they are."""
+        """Enable or disable event types; the others stay as they are."""
         self._set("events", {**self.events().enabled, **enabled})
 
     def logging(self) -> dict[str, Any]:
-        """Return the logging options as they were set.
+        """Return the logging options.
 
         Raises
         ------
         ServiceError
-            ``NotConfiguredException`` if they never were.
+            ``NotConfiguredException`` if they were never set.
         """
         row = self._row("logging")
         if row is None:
@@ -70,16 +70,18 @@ class AccountSettings:
         return options
 
     def set_logging(self, options: Mapping[str, Any]) -> None:
-        """Set logging options; those not named stay as they are."""
+        """Set logging options; the others stay as they are."""
         row = self._row("logging")
         self._set("logging", {**(json.loads(row["value"]) if row else {}), **options})
 
     def _row(self, name: str) -> Any:
-        return self._books.store.execute("SELECT * FROM options WHERE name = ?", (name,)).fetchone()
+        return self._work.database.execute(
+            "SELECT * FROM options WHERE name = ?", (name,)
+        ).fetchone()
 
     def _set(self, name: str, value: Mapping[str, Any]) -> None:
-        now = self._books.clock()
-        with self._books.transaction(rights=False) as db:
+        now = self._work.clock()
+        with self._work.transaction(affects_authorization=False) as db:
             db.execute(
                 "INSERT INTO options (name, value, created, modified) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET value = excluded.value, modified = excluded.modified",

@@ -1,4 +1,4 @@
-"""Attributes of a Thing or a thing group: what a request makes of them, and how many there can be.
+"""Attributes of a Thing or a thing group: how a request changes them, and how many are allowed.
 
 Source of the quotas: developer guide, "Thing types"; AWS IoT limits, "Thing group attributes".
 """
@@ -17,9 +17,9 @@ GROUP = ("A thing group", 50)
 def changed(
     present: Mapping[str, str], given: Mapping[str, str] | None, merge: bool
 ) -> dict[str, str]:
-    """Return what a request makes of the attributes: replaced, or with `merge` added to.
+    """Return the attributes after a request, which replaces them or, with `merge`, adds to them.
 
-    None leaves them as they are; one with the value '' is removed.
+    None leaves them as they are. An attribute with the value '' is removed.
     """
     if given is None:
         return dict(present)
@@ -28,7 +28,7 @@ def changed(
 
 
 def check(attributes: Mapping[str, str], quota: tuple[str, int]) -> None:
-    """Refuse more attributes than the quota of `PLAIN`, `TYPED` or `GROUP` allows."""
+    """Raise if there are more attributes than a quota (`PLAIN`, `TYPED` or `GROUP`) allows."""
     what, most = quota
     if len(attributes) > most:
         raise invalid(

@@ -1,4 +1,4 @@
-"""Certificates: issued here or registered from elsewhere, activated, revoked, deleted."""
+"""Certificates: issue, register, activate, revoke and delete them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from creeklab.cloud.storage.database import Page
 
 DEFAULT, SNI_ONLY = "DEFAULT", "SNI_ONLY"
 
-# Statuses that AWS IoT itself sets (API reference, UpdateCertificate).
+# Statuses that only AWS IoT sets (API reference, UpdateCertificate).
 _INTERNAL_STATUSES = ("PENDING_TRANSFER", "PENDING_ACTIVATION")
 _REGISTRABLE = ("ACTIVE", "INACTIVE", "REVOKED")
 _WITHOUT_CA = (
@@ -40,39 +40,39 @@ class Certificates:
     Attributes
     ----------
     elsewhere
-        Tells whether another account of this cloud has the certificate of an id.
+        Returns whether another account of this cloud has the certificate of an id.
     """
 
-    def __init__(self, books: UnitOfWork, ca: CertificateAuthority) -> None:
-        self._books = books
+    def __init__(self, work: UnitOfWork, ca: CertificateAuthority) -> None:
+        self._work = work
         self._ca = ca
         self.elsewhere: Callable[[str], bool] = lambda _: False
 
     def issue_keys(self, *, active: bool) -> tuple[Certificate, KeysAndCertificate]:
-        """Make a key pair and a certificate, and register the certificate."""
+        """Create a key pair and a certificate, and register the certificate."""
         issued = self._ca.issue_keys_and_certificate()
         return self._add(issued.certificate, "ACTIVE" if active else "INACTIVE"), issued
 
     def issue_from_csr(self, request: str, *, active: bool) -> Certificate:
-        """Make a certificate from a certificate signing request, and register it."""
+        """Issue a certificate for a certificate signing request, and register it."""
         return self._add(self._ca.issue_from_csr(request), "ACTIVE" if active else "INACTIVE")
 
     def register(self, pem: str, status: str, authority: str | None = None) -> Certificate:
-        """Register a certificate that a registered authority has signed.
+        """Register a certificate that a registered certificate authority has signed.
 
-        The one such authority here is the local one, which is registered from the start as
-        Amazon's is there: so this takes back a certificate of this cloud that was deleted.
+        The only registered authority is the local one, so this can only restore a deleted
+        certificate of this cloud.
 
         Parameters
         ----------
         authority
-            The certificate of the authority, in PEM.
+            PEM text of the authority's certificate.
 
         Raises
         ------
         ServiceError
-            ``CertificateValidationException`` for any other signer: AWS wants it registered, with
-            RegisterCACertificate, which this cloud does not have.
+            ``CertificateValidationException`` for any other signer: on AWS it must be registered
+            with RegisterCACertificate, which this cloud does not have.
         """
         certificate = external_certificates.read(pem)
         if authority is not None and not self._ca.is_authority(authority):
@@ -87,7 +87,7 @@ class Certificates:
         return self._register(certificate, status, DEFAULT)
 
     def register_without_ca(self, pem: str, status: str) -> Certificate:
-        """Register a certificate whoever has signed it, the device itself for one."""
+        """Register a certificate of any signer, such as the device itself."""
         return self._register(external_certificates.read(pem), status, SNI_ONLY)
 
     def _register(self, certificate: x509.Certificate, status: str, mode: str) -> Certificate:
@@ -111,7 +111,7 @@ class Certificates:
         *,
         external: bool = False,
     ) -> Certificate:
-        now = self._books.clock()
+        now = self._work.clock()
         certificate = Certificate(
             id=certificate_id(added.public_bytes(Encoding.DER)),
             pem=added.public_bytes(Encoding.PEM).decode(),
@@ -124,13 +124,13 @@ class Certificates:
             mode=mode,
             external=external,
         )
-        with self._books.transaction() as db:
+        with self._work.transaction() as db:
             if self.find(certificate.id) is not None:
                 raise ServiceError(
                     "ResourceAlreadyExistsException",
                     "The certificate is already provisioned or registered",
                     resourceId=certificate.id,
-                    resourceArn=self._books.arn("cert", certificate.id),
+                    resourceArn=self._work.arn("cert", certificate.id),
                 )
             if self.elsewhere(certificate.id):
                 raise ServiceError(
@@ -144,19 +144,19 @@ class Certificates:
         return certificate
 
     def external(self) -> list[str]:
-        """Return the PEM text of every registered certificate that was made elsewhere."""
-        rows = self._books.store.execute("SELECT pem FROM certificates WHERE external")
+        """Return the PEM texts of the registered certificates that another authority signed."""
+        rows = self._work.database.execute("SELECT pem FROM certificates WHERE external")
         return [row["pem"] for row in rows]
 
     def find(self, key: str) -> Certificate | None:
-        """Return the certificate of this id, or None if it is not registered."""
-        row = self._books.store.execute(
+        """Return the certificate of an id, or None if it is not registered."""
+        row = self._work.database.execute(
             "SELECT * FROM certificates WHERE id = ?", (key.lower(),)
         ).fetchone()
         return None if row is None else from_row(Certificate, row)
 
     def get(self, key: str) -> Certificate:
-        """Return the certificate of this id."""
+        """Return the certificate of an id."""
         certificate = self.find(key)
         if certificate is None:
             raise not_found(f"Certificate {key} does not exist in your account")
@@ -164,7 +164,7 @@ class Certificates:
 
     def page(self, page: Page) -> Listed[Certificate]:
         """List certificates in the order of their creation."""
-        rows, token = self._books.store.page("SELECT * FROM certificates", "number", page)
+        rows, token = self._work.database.page("SELECT * FROM certificates", "number", page)
         return [from_row(Certificate, row) for row in rows], token
 
     def set_status(self, key: str, status: str) -> None:
@@ -173,25 +173,25 @@ class Certificates:
             raise invalid(
                 f"Only AWS IoT itself sets the status {status}. Use ACTIVE, INACTIVE or REVOKED.",
             )
-        with self._books.transaction() as db:
+        with self._work.transaction() as db:
             certificate = self.get(key)
             if certificate.status != status:
                 db.execute(
                     "UPDATE certificates SET status = ?, modified = ? WHERE id = ?",
-                    (status, self._books.clock(), certificate.id),
+                    (status, self._work.clock(), certificate.id),
                 )
 
     def delete(self, key: str, *, force: bool = False) -> None:
-        """Delete a certificate that is not ACTIVE and that nothing is attached to.
+        """Delete a certificate that is not ACTIVE and has no attachments.
 
         Parameters
         ----------
         force
-            Detach its policies instead of refusing; Things must be detached all the same.
+            Detach its policies instead of failing. Its Things must be detached anyway.
         """
-        with self._books.transaction() as db:
+        with self._work.transaction() as db:
             certificate = self.get(key)
-            arn = self._books.arn("cert", certificate.id)
+            arn = self._work.arn("cert", certificate.id)
             if certificate.status == "ACTIVE":
                 raise ServiceError(
                     "CertificateStateException",
@@ -211,14 +211,14 @@ class Certificates:
             db.execute("DELETE FROM certificates WHERE id = ?", (certificate.id,))
 
     def principal(self, arn: str) -> str:
-        """Return the id of the certificate that an ARN names."""
-        kind, key, ours = self._books.parse_arn(arn) or ("", "", False)
+        """Return the id of the certificate with an ARN."""
+        kind, key, ours = self._work.parse_arn(arn) or ("", "", False)
         if kind != "cert" or not set(key) <= set("0123456789abcdefABCDEF"):
             raise invalid(
                 "The given ARN does not represent a cert"
                 if arn.startswith("arn:")
                 else f"'{arn}' is not the ARN of a certificate. It begins with "
-                f"{self._books.arn('cert', '')} and is called certificateArn in the answer that "
+                f"{self._work.arn('cert', '')} and is called certificateArn in the answer that "
                 "created the certificate.",
             )
         if not ours or self.find(key) is None:

@@ -1,6 +1,7 @@
-"""What has happened in the registry, as values: the news that AWS IoT makes event messages of.
+"""Changes of the registry as values, from which AWS IoT makes its registry events.
 
-Each is told after the change is committed. `operation` is in the words of the messages.
+Listeners receive them after the change is committed. `operation` has the value that it has in the
+event messages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ MembershipChange = Literal["ADDED", "REMOVED"]
 
 @dataclass(frozen=True, slots=True)
 class ThingChanged:
-    """A Thing as it is after the change; a deleted one as it was."""
+    """A Thing after the change, or before its deletion."""
 
     operation: ChangeKind
     thing: Thing
@@ -24,7 +25,7 @@ class ThingChanged:
 
 @dataclass(frozen=True, slots=True)
 class ThingTypeChanged:
-    """A thing type was made, deprecated or taken back into use, or deleted."""
+    """A thing type was created, deprecated, undeprecated or deleted."""
 
     operation: ChangeKind
     type: ThingType
@@ -32,7 +33,7 @@ class ThingTypeChanged:
 
 @dataclass(frozen=True, slots=True)
 class AssociationChanged:
-    """A Thing was given a type, or its type was taken away."""
+    """A Thing was given a type, or lost it."""
 
     operation: Literal["CREATED", "DELETED"]
     thing: Thing
@@ -41,7 +42,7 @@ class AssociationChanged:
 
 @dataclass(frozen=True, slots=True)
 class ThingGroupChanged:
-    """A thing group; `lineage` are its ancestors, its parent first."""
+    """A thing group was created, updated or deleted; `lineage` has its ancestors, parent first."""
 
     operation: ChangeKind
     group: ThingGroup
@@ -50,7 +51,7 @@ class ThingGroupChanged:
 
 @dataclass(frozen=True, slots=True)
 class MembershipChanged:
-    """A Thing was put into a group or taken out; `id` is that of the membership."""
+    """A Thing was added to a group or removed from it; `id` identifies the membership."""
 
     operation: MembershipChange
     thing: Thing
@@ -60,7 +61,7 @@ class MembershipChanged:
 
 @dataclass(frozen=True, slots=True)
 class HierarchyChanged:
-    """A group was made inside another, or deleted from it."""
+    """A group was created below another one, or deleted from it."""
 
     operation: MembershipChange
     parent: ThingGroup

@@ -1,12 +1,13 @@
 """Registry events: messages on ``$aws/events/...`` when something in the registry has changed.
 
-Which message goes to which topic, and its members, are those of the developer guide, "Registry
-events". Each kind is off until UpdateEventConfigurations switches it on. Only what a call itself
-changes is announced: a Thing that is deleted with its memberships is one message.
+Topics and members follow the developer guide, "Registry events". Each event type is off until
+UpdateEventConfigurations enables it. Only the direct change of a call is announced: deleting a
+Thing together with its memberships publishes one message.
 
-The switches CERTIFICATE, CA_CERTIFICATE and POLICY exist, but no message of theirs is documented
-for what can happen here (``$aws/events/certificates/registered/...`` is for certificates that
-register themselves, with a registered certificate authority); those of jobs need jobs.
+The event types CERTIFICATE, CA_CERTIFICATE and POLICY can be enabled but publish nothing, because
+no message is documented for anything that can happen here
+(``$aws/events/certificates/registered/...`` is for certificates that register themselves). The
+event types of jobs need the jobs service.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from creeklab.cloud.registry.changes import (
 
 Arn = Callable[[str, str], str]
 EventMessage = tuple[str, str, dict[str, Any]]
-"""A message: the event type that switches it, the topic after ``$aws/events/``, its members."""
+"""The event type that enables a message, its topic after ``$aws/events/``, and its members."""
 
 
 class RegistryEventPublisher:
-    """Publishes what the registry tells; give `on_news` to its watchers.
+    """Publishes registry events; add `on_change` to the change listeners of the registry.
 
     Parameters
     ----------
     publish
-        Publishes topic and payload at a QoS as the service, without a policy's permission.
+        Publishes topic and payload at a QoS on behalf of the cloud.
     clock
         Seconds since the epoch.
     """
@@ -53,12 +54,12 @@ class RegistryEventPublisher:
         self._publish = publish
         self._clock = clock
 
-    def on_change(self, news: Change) -> None:
-        """Publish the message about `news` if its event type is switched on."""
-        event_type, topic, members = message(news, self._registry.arn)
-        if not self._registry.options.events().enabled[event_type]:
+    def on_change(self, change: Change) -> None:
+        """Publish the message about a change if its event type is enabled."""
+        event_type, topic, members = message(change, self._registry.arn)
+        if not self._registry.account_settings.events().enabled[event_type]:
             return
-        # The association's message has no account, in the guide.
+        # In the guide, the message about an association has no account.
         account = (
             {} if event_type == "THING_TYPE_ASSOCIATION" else {"accountId": self._registry.account}
         )
@@ -66,17 +67,17 @@ class RegistryEventPublisher:
             "eventType": f"{event_type}_EVENT",
             "eventId": str(uuid.uuid4()),
             "timestamp": _milliseconds(self._clock()),
-            "operation": news.operation,
+            "operation": change.operation,
             **account,
             **members,
         }
         self._publish("$aws/events/" + topic, json.dumps(payload).encode(), 1)
 
 
-def message(news: Change, arn: Arn) -> EventMessage:
-    """Return event type, topic and particular members of the message about `news`."""
-    verb = news.operation.lower()
-    match news:
+def message(change: Change, arn: Arn) -> EventMessage:
+    """Return the event type, topic and specific members of the message about a change."""
+    verb = change.operation.lower()
+    match change:
         case ThingChanged(thing=thing):
             members = {
                 "thingId": thing.id,
@@ -129,7 +130,7 @@ def message(news: Change, arn: Arn) -> EventMessage:
                 "groupId": group.id,
                 "thingArn": arn("thing", thing.name),
                 "thingId": thing.id,
-                "membershipId": news.id,
+                "membershipId": change.id,
             }
             topic = f"thingGroupMembership/thingGroup/{group.name}/thing/{thing.name}/{verb}"
             return "THING_GROUP_MEMBERSHIP", topic, members

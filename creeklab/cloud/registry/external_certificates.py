@@ -1,8 +1,8 @@
-"""Certificates that people bring: which can be registered, and what is wrong with the others.
+"""External certificates: which can be registered, and what is wrong with the others.
 
-What AWS takes stands in the developer guide, "X.509 client certificates": RSA keys of at least
-2048 bits or keys on P-256, P-384 or P-521, signed with SHA-256 or better. What the TLS library
-would turn away at the door in any case is refused here already, where there are words for it.
+AWS accepts RSA keys of at least 2048 bits and keys on P-256, P-384 or P-521, signed with SHA-256 or
+better (developer guide, "X.509 client certificates"). Certificates that the TLS library would
+reject in every handshake are rejected here, where the error can say why.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def read(pem: str) -> x509.Certificate:
     Raises
     ------
     ServiceError
-        ``CertificateValidationException`` if it is not one certificate, or not one that a device
-        can connect with.
+        ``CertificateValidationException`` if the text is not exactly one certificate, or a device
+        cannot connect with it.
     """
     try:
         loaded = x509.load_pem_x509_certificates(pem.encode())
@@ -55,7 +55,7 @@ def read(pem: str) -> x509.Certificate:
 
 
 def _fault(certificate: x509.Certificate) -> str | None:
-    """Say why TLS would not take this certificate from a client."""
+    """Return why TLS would reject this certificate from a client; None if it would not."""
     if not isinstance(certificate.signature_hash_algorithm, _DIGESTS):
         return "it is not signed with SHA-256, SHA-384 or SHA-512"
     extensions = certificate.extensions

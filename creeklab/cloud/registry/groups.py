@@ -1,7 +1,8 @@
-"""Static thing groups: a tree of groups, and which Things are in them.
+"""Static thing groups: trees of groups, and the Things in them.
 
-A group's parent is named when it is made and stays. A Thing can be in ten groups, but only in one
-of each tree (developer guide, "Static thing groups"; AWS IoT limits, "Thing group limits").
+The parent of a group is set when the group is created and cannot change. A Thing can be in ten
+groups, but only in one of each tree (developer guide, "Static thing groups"; AWS IoT limits, "Thing
+group limits").
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from creeklab.cloud.registry.unit_of_work import (
 )
 from creeklab.cloud.storage.database import Page
 
-MAX_DEPTH = 7  # of a tree, its root counted
+MAX_DEPTH = 7  # of a tree, including its root
 MAX_CHILDREN = 100  # directly below one group
-MAX_GROUPS = 10  # that a Thing is in
+MAX_GROUPS = 10  # of one Thing
 
 BELOW = """
     WITH RECURSIVE below (name) AS (
@@ -38,7 +39,7 @@ BELOW = """
         UNION SELECT child.name FROM thing_groups AS child JOIN below ON child.parent = below.name
     ) SELECT name FROM below
 """
-"""The groups below the group ``:group``, however deep."""
+"""The groups below the group ``:group``, at any depth."""
 
 ABOVE = """
     WITH RECURSIVE above (name) AS (
@@ -60,8 +61,8 @@ AROUND = """
 class Groups:
     """The static thing groups of one account."""
 
-    def __init__(self, books: UnitOfWork, tags: Tags, things: Things) -> None:
-        self._books = books
+    def __init__(self, work: UnitOfWork, tags: Tags, things: Things) -> None:
+        self._work = work
         self._tags = tags
         self._things = things
 
@@ -74,35 +75,35 @@ class Groups:
         attributes: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> ThingGroup:
-        """Create a group, or return the one that is there if it is the same."""
-        kept = rules.changed({}, attributes, merge=False)
-        rules.check(kept, rules.GROUP)
-        with self._books.transaction(rights=False) as db:
+        """Create a group, or return an existing one with the same properties."""
+        wanted = rules.changed({}, attributes, merge=False)
+        rules.check(wanted, rules.GROUP)
+        with self._work.transaction(affects_authorization=False) as db:
             present = self.find(name)
             if present is not None:
                 same = (present.parent, present.description, present.attributes)
-                if same == (parent, description, kept):
+                if same == (parent, description, wanted):
                     return present
                 raise ServiceError(
                     "ResourceAlreadyExistsException",
                     f"Thing Group {name} already exists in current account with different "
                     "properties",
                     resourceId=present.id,
-                    resourceArn=self._books.arn("thinggroup", name),
+                    resourceArn=self._work.arn("thinggroup", name),
                 )
-            lineage = self._place(db, parent) if parent else ()
-            made = ThingGroup(
-                name, str(uuid.uuid4()), parent, 1, description, kept, self._books.clock()
+            lineage = self._lineage_below(db, parent) if parent else ()
+            group = ThingGroup(
+                name, str(uuid.uuid4()), parent, 1, description, wanted, self._work.clock()
             )
-            insert(db, "thing_groups", asdict(made))
-            self._tags.put_first(db, "thinggroup", name, tags)
-            self._books.emit(ThingGroupChanged("CREATED", made, lineage))
+            insert(db, "thing_groups", asdict(group))
+            self._tags.put_on_new(db, "thinggroup", name, tags)
+            self._work.emit(ThingGroupChanged("CREATED", group, lineage))
             if lineage:
-                self._books.emit(HierarchyChanged("ADDED", lineage[0], made))
-        return made
+                self._work.emit(HierarchyChanged("ADDED", lineage[0], group))
+        return group
 
-    def _place(self, db: sqlite3.Connection, parent: str) -> tuple[ThingGroup, ...]:
-        """Return the lineage of a new child of `parent`, if there is a place for it."""
+    def _lineage_below(self, db: sqlite3.Connection, parent: str) -> tuple[ThingGroup, ...]:
+        """Return the lineage of a new child of `parent`; raise if no more child is allowed."""
         above = self.get(parent)
         lineage = (above, *self.lineage(above))
         if len(lineage) >= MAX_DEPTH:
@@ -116,13 +117,13 @@ class Groups:
         if children >= MAX_CHILDREN:
             raise invalid(
                 f"A thing group can have at most {MAX_CHILDREN} direct child groups, and {parent} "
-                "has them."
+                "has that many."
             )
         return lineage
 
     def find(self, name: str) -> ThingGroup | None:
-        """Return a group, or None if there is none of this name."""
-        row = self._books.store.execute(
+        """Return a group, or None if there is no group of this name."""
+        row = self._work.database.execute(
             "SELECT * FROM thing_groups WHERE name = ?", (name,)
         ).fetchone()
         return None if row is None else from_row(ThingGroup, row)
@@ -157,17 +158,17 @@ class Groups:
         parent
             Only groups below this one.
         prefix
-            Only groups whose names begin so.
+            Only groups whose names begin with it.
         recursive
-            Whether groups at any depth are meant, or only the first level. None means any depth
-            without a parent, and the first level below one, as the developer guide shows it.
+            Whether to list groups at any depth, or only the first level. None means any depth
+            without a parent, and the first level below a parent, as the developer guide shows.
         """
         if parent is not None:
             self.get(parent)
             level = f"name IN ({BELOW})" if recursive else "parent = :group"
         else:
             level = "parent IS NULL" if recursive is False else "TRUE"
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT name FROM thing_groups",
             "name",
             page,
@@ -186,8 +187,8 @@ class Groups:
         merge: bool,
         expected_version: int | None,
     ) -> int:
-        """Change description or attributes of a group; return its new version."""
-        with self._books.transaction(rights=False) as db:
+        """Change the description or attributes of a group; return its new version."""
+        with self._work.transaction(affects_authorization=False) as db:
             group = self.get(name)
             require_version("thing group", name, group.version, expected_version)
             after = replace(
@@ -202,15 +203,15 @@ class Groups:
                 "WHERE name = ?",
                 (after.version, after.description, json.dumps(after.attributes), name),
             )
-            self._books.emit(ThingGroupChanged("UPDATED", after, self.lineage(after)))
+            self._work.emit(ThingGroupChanged("UPDATED", after, self.lineage(after)))
         return after.version
 
     def delete(self, name: str, expected_version: int | None = None) -> None:
-        """Delete a group that has no child group; that it is not there is no error.
+        """Delete a group that has no child group; a missing group is not an error.
 
-        Its Things leave it, and policies are detached from it (developer guide, same page).
+        Its Things leave it, and its policies are detached (developer guide, same page).
         """
-        with self._books.transaction() as db:
+        with self._work.transaction() as db:
             group = self.find(name)
             if group is None:
                 return
@@ -223,14 +224,14 @@ class Groups:
             lineage = self.lineage(group)
             db.execute("DELETE FROM thing_groups WHERE name = ?", (name,))
             if lineage:
-                self._books.emit(HierarchyChanged("REMOVED", lineage[0], group))
-            self._books.emit(ThingGroupChanged("DELETED", group, lineage))
+                self._work.emit(HierarchyChanged("REMOVED", lineage[0], group))
+            self._work.emit(ThingGroupChanged("DELETED", group, lineage))
 
-    # --- what is in them ----------------------------------------------------------------------
+    # --- members ------------------------------------------------------------------------------
 
     def add(self, group: str, thing: str) -> None:
-        """Put a Thing into a group; that it is in it already is no error."""
-        with self._books.transaction() as db:
+        """Add a Thing to a group; it is not an error if the Thing is already in it."""
+        with self._work.transaction() as db:
             into, member = self.get(group), self._things.get(thing)
             rows = db.execute("SELECT thing_group FROM group_members WHERE thing = ?", (thing,))
             present = [row["thing_group"] for row in rows]
@@ -238,16 +239,17 @@ class Groups:
                 return
             if len(present) >= MAX_GROUPS:
                 raise invalid(
-                    f"A thing can be in at most {MAX_GROUPS} thing groups, and {thing} is in them."
+                    f"A thing can be in at most {MAX_GROUPS} thing groups, and {thing} is in "
+                    "that many."
                 )
-            self._check_apart(into, member, present)
+            self._check_other_trees(into, member, present)
             membership = str(uuid.uuid4())
             row = {"thing": thing, "thing_group": group, "id": membership}
             insert(db, "group_members", row)
-            self._books.emit(MembershipChanged("ADDED", member, into, membership))
+            self._work.emit(MembershipChanged("ADDED", member, into, membership))
 
-    def _check_apart(self, into: ThingGroup, thing: Thing, present: list[str]) -> None:
-        """Refuse a second group of the same tree."""
+    def _check_other_trees(self, into: ThingGroup, thing: Thing, present: list[str]) -> None:
+        """Raise if one of the Thing's groups is in the same tree."""
         root = (into, *self.lineage(into))[-1].name
         for name in present:
             other = self.get(name)
@@ -258,26 +260,26 @@ class Groups:
                 )
 
     def remove(self, group: str, thing: str) -> None:
-        """Take a Thing out of a group; that it is not in it is no error."""
-        with self._books.transaction() as db:
+        """Remove a Thing from a group; it is not an error if the Thing is not in it."""
+        with self._work.transaction() as db:
             left, member = self.get(group), self._things.get(thing)
             row = db.execute(
                 "DELETE FROM group_members WHERE thing_group = ? AND thing = ? RETURNING id",
                 (group, thing),
             ).fetchone()
             if row is not None:
-                self._books.emit(MembershipChanged("REMOVED", member, left, row["id"]))
+                self._work.emit(MembershipChanged("REMOVED", member, left, row["id"]))
 
     def things_in(self, group: str, page: Page, *, recursive: bool = False) -> Listed[str]:
         """List the names of the Things of a group, and of all groups below it if `recursive`."""
         self.get(group)
-        # The plus keeps SQLite from collecting and sorting all members for the sake of one page.
+        # The plus keeps SQLite from collecting and sorting all members to return one page.
         which = (
             f"(+thing_group = :group OR +thing_group IN ({BELOW}))"
             if recursive
             else "thing_group = :group"
         )
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT thing FROM group_members", "thing", page, which, group=group
         )
         return [row["thing"] for row in rows], token
@@ -285,7 +287,7 @@ class Groups:
     def groups_of(self, thing: str, page: Page) -> Listed[str]:
         """List the names of the groups that a Thing is in, and of their ancestors."""
         self._things.get(thing)
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT name FROM thing_groups", "name", page, f"name IN ({AROUND})", thing=thing
         )
         return [row["name"] for row in rows], token

@@ -1,4 +1,4 @@
-"""Policies and their versions. One version is the default: the one that is evaluated."""
+"""Policies and their versions. Only the default version of a policy is evaluated."""
 
 from __future__ import annotations
 
@@ -28,44 +28,46 @@ MAX_VERSIONS = 5  # of a policy
 class Policies:
     """The policies of one account."""
 
-    def __init__(self, books: UnitOfWork, tags: Tags) -> None:
-        self._books = books
+    def __init__(self, work: UnitOfWork, tags: Tags) -> None:
+        self._work = work
         self._tags = tags
 
     def create(self, name: str, document: str, tags: Mapping[str, str] = NO_TAGS) -> PolicyVersion:
         """Create a policy with `document` as its version 1, the default."""
         self._check(name, document)
-        now = self._books.clock()
-        with self._books.transaction() as db:
+        now = self._work.clock()
+        with self._work.transaction() as db:
             if exists(db, "SELECT 1 FROM policies WHERE name = ?", name):
                 raise ServiceError(
                     "ResourceAlreadyExistsException",
                     f"Policy cannot be created - name already exists (name={name})",
                     resourceId=name,
-                    resourceArn=self._books.arn("policy", name),
+                    resourceArn=self._work.arn("policy", name),
                 )
             policy = Policy(name, 1, 1, secrets.token_hex(32), now, now)
             version = PolicyVersion(name, 1, document, now)
             insert(db, "policies", asdict(policy))
             insert(db, "policy_versions", asdict(version))
-            self._tags.put_first(db, "policy", name, tags)
+            self._tags.put_on_new(db, "policy", name, tags)
         return version
 
     def get(self, name: str) -> Policy:
         """Return a policy."""
-        row = self._books.store.execute("SELECT * FROM policies WHERE name = ?", (name,)).fetchone()
+        row = self._work.database.execute(
+            "SELECT * FROM policies WHERE name = ?", (name,)
+        ).fetchone()
         if row is None:
             raise not_found("Policy not found")
         return from_row(Policy, row)
 
     def page(self, page: Page) -> Listed[str]:
         """List the names of the policies in the order of their creation."""
-        rows, token = self._books.store.page("SELECT number, name FROM policies", "number", page)
+        rows, token = self._work.database.page("SELECT number, name FROM policies", "number", page)
         return [row["name"] for row in rows], token
 
     def delete(self, name: str) -> None:
-        """Delete a policy that is attached to nothing and has no version but its default."""
-        with self._books.transaction() as db:
+        """Delete a policy that is not attached and has only its default version."""
+        with self._work.transaction() as db:
             self.get(name)
             if exists(db, "SELECT 1 FROM policy_attachments WHERE policy = ?", name):
                 raise conflict(
@@ -80,9 +82,9 @@ class Policies:
             db.execute("DELETE FROM policies WHERE name = ?", (name,))
 
     def create_version(self, name: str, document: str, *, default: bool) -> PolicyVersion:
-        """Add a version to a policy, and make it the default if asked; there can be five."""
+        """Add a version to a policy, which can have five, and make it the default if asked."""
         self._check(name, document)
-        with self._books.transaction() as db:
+        with self._work.transaction() as db:
             policy = self.get(name)
             if len(self.versions(name)) >= MAX_VERSIONS:
                 raise ServiceError(
@@ -90,7 +92,7 @@ class Policies:
                     f"The policy {name} already has the maximum number of versions "
                     f"({MAX_VERSIONS})",
                 )
-            version = PolicyVersion(name, policy.last_version + 1, document, self._books.clock())
+            version = PolicyVersion(name, policy.last_version + 1, document, self._work.clock())
             insert(db, "policy_versions", asdict(version))
             db.execute(
                 "UPDATE policies SET last_version = ?, modified = ? WHERE name = ?",
@@ -103,7 +105,7 @@ class Policies:
     def version(self, name: str, version: int | str) -> PolicyVersion:
         """Return one version of a policy."""
         self.get(name)
-        row = self._books.store.execute(
+        row = self._work.database.execute(
             "SELECT * FROM policy_versions WHERE policy = ? AND version = ?", (name, str(version))
         ).fetchone()
         if row is None:
@@ -113,34 +115,34 @@ class Policies:
     def versions(self, name: str) -> list[PolicyVersion]:
         """List the versions of a policy, oldest first."""
         self.get(name)
-        rows = self._books.store.execute(
+        rows = self._work.database.execute(
             "SELECT * FROM policy_versions WHERE policy = ? ORDER BY version", (name,)
         )
         return [from_row(PolicyVersion, row) for row in rows]
 
     def set_default(self, name: str, version: str) -> None:
-        """Make a version the default: the one that is evaluated."""
-        with self._books.transaction() as db:
+        """Make a version the default, which is the one that is evaluated."""
+        with self._work.transaction() as db:
             self._set_default(db, self.version(name, version))
 
     def _set_default(self, db: sqlite3.Connection, version: PolicyVersion) -> None:
         db.execute(
             "UPDATE policies SET default_version = ?, modified = ? WHERE name = ?",
-            (version.version, self._books.clock(), version.policy),
+            (version.version, self._work.clock(), version.policy),
         )
 
     def delete_version(self, name: str, version: str) -> None:
-        """Delete a version that is not the default; its number does not come back."""
-        with self._books.transaction() as db:
-            wanted = self.version(name, version)
-            if wanted.version == self.get(name).default_version:
+        """Delete a version that is not the default; its number is not used again."""
+        with self._work.transaction() as db:
+            found = self.version(name, version)
+            if found.version == self.get(name).default_version:
                 raise invalid("Cannot delete the default version of a policy")
             db.execute(
                 "DELETE FROM policy_versions WHERE policy = ? AND version = ?",
-                (name, wanted.version),
+                (name, found.version),
             )
             db.execute(
-                "UPDATE policies SET modified = ? WHERE name = ?", (self._books.clock(), name)
+                "UPDATE policies SET modified = ? WHERE name = ?", (self._work.clock(), name)
             )
 
     def parsed(self, name: str) -> documents.Policy:
@@ -153,7 +155,7 @@ class Policies:
 
     def parse(self, name: str, document: str) -> documents.Policy:
         """Return a document of the policy `name`, parsed."""
-        return _parse(document, name, self._books.arn("policy", name))
+        return _parse(document, name, self._work.arn("policy", name))
 
     def _check(self, name: str, document: str) -> None:
         try:

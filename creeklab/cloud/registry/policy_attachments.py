@@ -1,4 +1,4 @@
-"""What a policy is attached to: certificates and thing groups."""
+"""Attachments of policies to certificates and thing groups."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class PolicyAttachments:
     """The attachments of policies of one account."""
 
     def __init__(
-        self, books: UnitOfWork, policies: Policies, certificates: Certificates, groups: Groups
+        self, work: UnitOfWork, policies: Policies, certificates: Certificates, groups: Groups
     ) -> None:
-        self._books = books
+        self._work = work
         self._policies = policies
         self._certificates = certificates
         self._groups = groups
 
     def attach(self, name: str, target: str) -> None:
-        """Attach a policy to a certificate or group; that it is attached already is no error."""
-        with self._books.transaction() as db:
+        """Attach a policy to a certificate or group; a second time is not an error."""
+        with self._work.transaction() as db:
             self._policies.get(name)
             column, key = self.resolve(target)
             rows = db.execute(f"SELECT policy FROM policy_attachments WHERE {column} = ?", (key,))
@@ -48,8 +48,8 @@ class PolicyAttachments:
             insert(db, "policy_attachments", {"policy": name, column: key})
 
     def detach(self, name: str, target: str) -> None:
-        """Detach a policy from a certificate or group; that it is not attached is no error."""
-        with self._books.transaction() as db:
+        """Detach a policy from a certificate or group; it is not an error if it is not attached."""
+        with self._work.transaction() as db:
             self._policies.get(name)
             column, key = self.resolve(target)
             db.execute(
@@ -62,13 +62,13 @@ class PolicyAttachments:
         Parameters
         ----------
         recursive
-            Those of the groups above a thing group as well.
+            Whether to include the policies of the groups above a thing group.
         """
         column, key = self.resolve(target)
         of_target = f"{column} = :group"
         if recursive and column == "thing_group":
             of_target = f"thing_group IN ({ABOVE})"
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT number, policy FROM (SELECT min(number) AS number, policy "
             f"FROM policy_attachments WHERE {of_target} GROUP BY policy)",
             "number",
@@ -80,7 +80,7 @@ class PolicyAttachments:
     def of(self, name: str, page: Page) -> Listed[str]:
         """List the ARNs of the targets of a policy in the order of their attachment."""
         self._policies.get(name)
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT number, certificate, thing_group FROM policy_attachments",
             "number",
             page,
@@ -88,16 +88,16 @@ class PolicyAttachments:
             name=name,
         )
         arns = [
-            self._books.arn("cert", row["certificate"])
+            self._work.arn("cert", row["certificate"])
             if row["certificate"]
-            else self._books.arn("thinggroup", row["thing_group"])
+            else self._work.arn("thinggroup", row["thing_group"])
             for row in rows
         ]
         return arns, token
 
     def resolve(self, target: str) -> tuple[str, str]:
-        """Return the kind, ``certificate`` or ``thing_group``, and the key of an ARN's target."""
-        kind, name, ours = self._books.parse_arn(target) or ("", "", False)
+        """Return the kind (``certificate`` or ``thing_group``) and the key of a target's ARN."""
+        kind, name, ours = self._work.parse_arn(target) or ("", "", False)
         if kind != "thinggroup":
             return "certificate", self._certificates.principal(target)
         if not ours or self._groups.find(name) is None:

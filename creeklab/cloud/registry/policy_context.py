@@ -1,7 +1,4 @@
-"""What a connection may ask about itself: its policies, and the values of policy variables.
-
-The broker and TestAuthorization ask the same questions here, so they cannot disagree.
-"""
+"""The policies of a connection, and the values of its policy variables."""
 
 from __future__ import annotations
 
@@ -25,12 +22,12 @@ _IS_ATTACHED = "iot:Connection.Thing.IsAttached"
 
 
 class PolicyContextQueries:
-    """What the books of one account say of connections."""
+    """Queries about the connections of one account."""
 
     def __init__(
-        self, books: UnitOfWork, things: Things, certificates: Certificates, policies: Policies
+        self, work: UnitOfWork, things: Things, certificates: Certificates, policies: Policies
     ) -> None:
-        self._books = books
+        self._work = work
         self._things = things
         self._certificates = certificates
         self._policies = policies
@@ -45,9 +42,9 @@ class PolicyContextQueries:
     ) -> list[documents.Policy]:
         """Return the default versions of the policies of a connection, parsed.
 
-        They are those of its certificate and, if the client id is the name of a Thing that the
-        certificate is attached to, those of the Thing's groups and of the groups above them
-        (developer guide, "Static thing groups").
+        The policies of its certificate apply. If the client id is the name of a Thing that the
+        certificate is attached to, so do the policies of the Thing's groups and of the groups above
+        them (developer guide, "Static thing groups").
         """
         policies = self._parsed("certificate = :key", key=certificate_id)
         if client_id is not None and self._is_attached(client_id, certificate_id):
@@ -63,15 +60,15 @@ class PolicyContextQueries:
         return self._parsed(f"thing_group IN ({ABOVE})", group=group)
 
     def _parsed(self, targets: str, **keys: str) -> list[documents.Policy]:
-        rows = self._books.store.execute(_DOCUMENTS.format(targets=targets), keys)
+        rows = self._work.database.execute(_DOCUMENTS.format(targets=targets), keys)
         return _once(self._policies.parse(row["name"], row["document"]) for row in rows)
 
     def thing_of(self, certificate_id: str, client_id: str) -> str | None:
         """Return the name of the Thing that a connection is associated with, if there is one.
 
-        It is the one that the certificate is exclusively attached to, whatever the client id;
-        else the one whose name is the client id, if the certificate is attached to it (developer
-        guide, "Associating an AWS IoT thing to an MQTT client connection").
+        That is the Thing that the certificate is exclusively attached to, whatever the client id;
+        otherwise the Thing named like the client id, if the certificate is attached to it
+        (developer guide, "Associating an AWS IoT thing to an MQTT client connection").
         """
         exclusive = self.exclusive_thing(certificate_id)
         if exclusive is not None:
@@ -80,7 +77,7 @@ class PolicyContextQueries:
 
     def exclusive_thing(self, certificate_id: str) -> str | None:
         """Return the name of the Thing that a certificate is exclusively attached to, if any."""
-        row = self._books.store.execute(
+        row = self._work.database.execute(
             "SELECT thing FROM thing_principals WHERE certificate = ? AND type = ?",
             (certificate_id, EXCLUSIVE),
         ).fetchone()
@@ -89,9 +86,9 @@ class PolicyContextQueries:
     def thing_context(self, client_id: str, certificate_id: str) -> dict[str, str]:
         """Return the ``iot:Connection.Thing`` policy variables of a connection.
 
-        The name, type and attributes are those of its Thing (`thing_of`). ``IsAttached`` is false
-        if there is a Thing of this name but the certificate is not attached to it; it has no
-        value if there is no such Thing (developer guide, "Thing policy variables").
+        Name, type and attributes come from its Thing (`thing_of`). ``IsAttached`` is false if there
+        is a Thing of this name but the certificate is not attached to it; it has no value if there
+        is no such Thing (developer guide, "Thing policy variables").
         """
         name = self.thing_of(certificate_id, client_id)
         if name is not None:
@@ -101,13 +98,13 @@ class PolicyContextQueries:
     def certificate_context(self, certificate_id: str) -> dict[str, str | tuple[str, ...]]:
         """Return the ``iot:CertificateId`` and ``iot:Certificate`` policy variables.
 
-        There are none of a certificate that is not registered (any more).
+        A certificate that is not registered has none.
         """
         certificate = self._certificates.find(certificate_id)
         return certificate.variables() if certificate else {}
 
     def _is_attached(self, thing: str, certificate_id: str) -> bool:
-        row = self._books.store.execute(
+        row = self._work.database.execute(
             "SELECT 1 FROM thing_principals WHERE thing = ? AND certificate = ?",
             (thing, certificate_id),
         ).fetchone()

@@ -1,7 +1,7 @@
-"""What the registry keeps, as values: Things, their types and groups, certificates, policies.
+"""Records of the registry: Things, their types and groups, certificates and policies.
 
-A Thing and a certificate also know the policy variables that a connection takes from them. All
-times are seconds since the epoch.
+A Thing and a certificate also return the policy variables of a connection that uses them. All times
+are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NAME_PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """A Thing; its version begins at 1 and grows by 1 with each update."""
+    """A Thing; its version starts at 1 and grows by 1 with each update."""
 
     name: str
     id: str
@@ -56,9 +56,9 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class ThingType:
-    """A thing type; `deprecated` is when it was deprecated, if it is.
+    """A thing type; `deprecated` is the time of its deprecation, if it is deprecated.
 
-    `properties` are those of the API: ``thingTypeDescription``, ``searchableAttributes``,
+    `properties` has the members of the API: ``thingTypeDescription``, ``searchableAttributes``,
     ``mqtt5Configuration``.
     """
 
@@ -71,7 +71,7 @@ class ThingType:
 
 @dataclass(frozen=True, slots=True)
 class ThingGroup:
-    """A static thing group; its version begins at 1 and grows by 1 with each update."""
+    """A static thing group; its version starts at 1 and grows by 1 with each update."""
 
     name: str
     id: str
@@ -84,7 +84,7 @@ class ThingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A registered certificate, in PEM; `generation` tells it from any other of the same id.
+    """A registered certificate, in PEM; `generation` changes if its id is registered again.
 
     `mode` is ``DEFAULT`` or ``SNI_ONLY``; `external` certificates were signed by another authority.
     """
@@ -108,8 +108,8 @@ class Certificate:
 def certificate_variables(certificate_id: str, pem: str) -> dict[str, str | tuple[str, ...]]:
     """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables of a certificate.
 
-    Where a part of a name occurs several times, the plain variable is the first value, ``.0``,
-    ``.1`` and so on are each of them, and ``.List`` is all of them.
+    If a part of a name occurs several times, the plain variable is the first value, ``.0``, ``.1``
+    and so on are the single values, and ``.List`` has all of them.
     """
     found: dict[str, str | tuple[str, ...]] = {"iot:CertificateId": certificate_id}
     certificate = x509.load_pem_x509_certificate(pem.encode())
@@ -125,7 +125,7 @@ def certificate_variables(certificate_id: str, pem: str) -> dict[str, str | tupl
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy without its documents."""
+    """A policy, without its documents."""
 
     name: str
     default_version: int
@@ -151,7 +151,7 @@ _JSON = ("attributes", "properties")
 
 
 def from_row(kind: type[Record], row: sqlite3.Row) -> Record:
-    """Make a record of the columns that bear the names of its fields; objects are JSON text."""
+    """Return a record of the columns named like its fields; objects are stored as JSON text."""
     return kind(
         **{
             name: json.loads(row[name]) if name in _JSON else row[name]
@@ -161,7 +161,7 @@ def from_row(kind: type[Record], row: sqlite3.Row) -> Record:
 
 
 def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
-    """Insert a row given by column names; objects become JSON text."""
+    """Insert a row, given by column names; objects are stored as JSON text."""
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
     plain = {name: json.dumps(value) if name in _JSON else value for name, value in row.items()}
     db.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", plain)

@@ -15,7 +15,7 @@ from creeklab.cloud.service import AccountContext, Endpoints, Service
 def _build(context: AccountContext) -> Endpoints:
     registry = context.registry
     events = RegistryEventPublisher(registry, context.broker.publish, context.clock)
-    registry.watchers.append(events.on_change)
+    registry.change_listeners.append(events.on_change)
     return Endpoints(http=[HttpApi("iot", ("iot",), RegistryOperations(registry))])
 
 

@@ -1,7 +1,8 @@
-"""Tags: keys and values that people put on policies, thing groups and thing types.
+"""Tags: keys and values on policies, thing groups and thing types.
 
-Things and certificates take none, here as at AWS (API reference: which create calls have ``tags``).
-What is deleted loses its tags (a trigger in the store), so that its namesake begins without.
+As on AWS, Things and certificates cannot have tags (API reference: the create calls with ``tags``).
+A trigger in the database deletes the tags of a deleted resource: a new resource of the same name
+must not inherit them.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from creeklab.cloud.storage.database import Page
 NO_TAGS: Mapping[str, str] = {}
 MAX_TAGS = 50  # of one resource
 TABLES = {"policy": "policies", "thinggroup": "thing_groups", "thingtype": "thing_types"}
-"""Where what can be tagged is kept, by the kind in its ARN."""
+"""Tables of the resources that can have tags, by the kind in their ARN."""
 
 
 class Tags:
     """The tags of one account."""
 
-    def __init__(self, books: UnitOfWork) -> None:
-        self._books = books
+    def __init__(self, work: UnitOfWork) -> None:
+        self._work = work
 
     def put(self, arn: str, tags: Mapping[str, str]) -> None:
-        """Add tags to a resource; one whose key is there gets the new value."""
+        """Add tags to a resource, or replace the values of existing keys."""
         kind, name = self._resource(arn)
         _check_own(tags)
-        with self._books.transaction(rights=False) as db:
+        with self._work.transaction(affects_authorization=False) as db:
             self._put(db, kind, name, tags)
             (count,) = db.execute(
                 "SELECT count(*) FROM tags WHERE kind = ? AND name = ?", (kind, name)
@@ -40,10 +41,10 @@ class Tags:
                     f"A resource can have at most {MAX_TAGS} tags; this one would have {count}.",
                 )
 
-    def put_first(
+    def put_on_new(
         self, db: sqlite3.Connection, kind: str, name: str, tags: Mapping[str, str]
     ) -> None:
-        """Put tags on what is just being made, within its transaction."""
+        """Put tags on a new resource, within the transaction that creates it."""
         _check_own(tags)
         if len(tags) > MAX_TAGS:
             raise invalid(
@@ -59,20 +60,20 @@ class Tags:
         )
 
     def remove(self, arn: str, keys: Iterable[str]) -> None:
-        """Take tags from a resource; that one is not there is no error."""
+        """Remove tags from a resource; a missing tag is not an error."""
         kind, name = self._resource(arn)
         keys = tuple(keys)
         _check_own(keys)
-        with self._books.transaction(rights=False) as db:
+        with self._work.transaction(affects_authorization=False) as db:
             db.executemany(
                 "DELETE FROM tags WHERE kind = ? AND name = ? AND key = ?",
                 [(kind, name, key) for key in keys],
             )
 
     def page(self, arn: str, page: Page) -> Listed[tuple[str, str]]:
-        """List the tags of a resource as key and value, by key."""
+        """List the tags of a resource as pairs of key and value, ordered by key."""
         kind, name = self._resource(arn)
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT key, value FROM tags",
             "key",
             page,
@@ -83,14 +84,14 @@ class Tags:
         return [(row["key"], row["value"]) for row in rows], token
 
     def _resource(self, arn: str) -> tuple[str, str]:
-        kind, name, ours = self._books.parse_arn(arn) or ("", "", False)
+        kind, name, ours = self._work.parse_arn(arn) or ("", "", False)
         if kind not in TABLES:
             raise invalid(
-                f"'{arn}' is not the ARN of something that takes tags. Here these are policies, "
-                "thing groups and thing types; things and certificates take none at AWS either."
+                f"'{arn}' is not the ARN of a resource that can have tags. Only policies, thing "
+                "groups and thing types can have tags, as on AWS."
             )
         present = f"SELECT 1 FROM {TABLES[kind]} WHERE name = ?"
-        if not ours or not exists(self._books.store, present, name):
+        if not ours or not exists(self._work.database, present, name):
             raise not_found(f"The resource {arn} does not exist.")
         return kind, name
 
@@ -98,4 +99,4 @@ class Tags:
 def _check_own(keys: Iterable[str]) -> None:
     for key in keys:
         if key.lower().startswith("aws:"):
-            raise invalid(f"The tag key '{key}' begins with 'aws:', which only AWS itself may use.")
+            raise invalid(f"The tag key '{key}' begins with 'aws:', which is reserved for AWS.")

@@ -1,4 +1,4 @@
-"""Which certificate is attached to which Thing, and whether for that Thing alone."""
+"""Attachments of certificates to Things, exclusive or not."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ EXCLUSIVE, NON_EXCLUSIVE = "EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"
 class ThingPrincipals:
     """The attachments of certificates to Things of one account."""
 
-    def __init__(self, books: UnitOfWork, things: Things, certificates: Certificates) -> None:
-        self._books = books
+    def __init__(self, work: UnitOfWork, things: Things, certificates: Certificates) -> None:
+        self._work = work
         self._things = things
         self._certificates = certificates
 
     def attach(self, thing: str, principal: str, kind: str | None = None) -> None:
-        """Attach a certificate to a Thing; that it is attached already is no error.
+        """Attach a certificate to a Thing; a second time is not an error.
 
         Parameters
         ----------
         kind
-            ``EXCLUSIVE_THING``: the certificate is for no other Thing; or
-            ``NON_EXCLUSIVE_THING``, which is what None means for a new attachment.
+            ``EXCLUSIVE_THING`` if the certificate is for no other Thing, or
+            ``NON_EXCLUSIVE_THING``. None means the latter for a new attachment.
         """
-        with self._books.transaction() as db:
+        with self._work.transaction() as db:
             self._things.get(thing)
             key = self._certificates.principal(principal)
             attached: dict[str, str] = dict(
@@ -51,8 +51,8 @@ class ThingPrincipals:
             insert(db, "thing_principals", attachment)
 
     def detach(self, thing: str, principal: str) -> None:
-        """Detach a certificate from a Thing; that it is not attached is no error."""
-        with self._books.transaction() as db:
+        """Detach a certificate from a Thing; it is not an error if it is not attached."""
+        with self._work.transaction() as db:
             self._things.get(thing)
             db.execute(
                 "DELETE FROM thing_principals WHERE thing = ? AND certificate = ?",
@@ -60,13 +60,13 @@ class ThingPrincipals:
             )
 
     def of_thing(self, thing: str, page: Page, kind: str | None = None) -> Listed[tuple[str, str]]:
-        """List a Thing's certificates as ARN and kind of attachment, only of one kind if named."""
+        """List the certificates of a Thing as pairs of ARN and kind of attachment."""
         if self._things.find(thing) is None:
             raise not_found(
                 f"Failed to list principals for thing {thing} because the thing does not exist in "
                 "your account"
             )
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT certificate, type FROM thing_principals",
             "certificate",
             page,
@@ -74,13 +74,13 @@ class ThingPrincipals:
             thing=thing,
             kind=kind,
         )
-        return [(self._books.arn("cert", row["certificate"]), row["type"]) for row in rows], token
+        return [(self._work.arn("cert", row["certificate"]), row["type"]) for row in rows], token
 
     def things_of(
         self, principal: str, page: Page, kind: str | None = None
     ) -> Listed[tuple[str, str]]:
-        """List a certificate's Things as name and kind of attachment, only of one kind if named."""
-        rows, token = self._books.store.page(
+        """List the Things of a certificate as pairs of name and kind of attachment."""
+        rows, token = self._work.database.page(
             "SELECT thing, type FROM thing_principals",
             "thing",
             page,

@@ -1,4 +1,4 @@
-"""Things: made, changed, deleted and listed."""
+"""Things: create, update, delete and list them."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ from creeklab.cloud.storage.database import Page
 class Things:
     """The Things of one account."""
 
-    def __init__(self, books: UnitOfWork, types: ThingTypes) -> None:
-        self._books = books
+    def __init__(self, work: UnitOfWork, types: ThingTypes) -> None:
+        self._work = work
         self._types = types
 
     def create(
         self, name: str, attributes: Mapping[str, str], thing_type: str | None = None
     ) -> Thing:
-        """Create a Thing, or return the one that is there if it is the same."""
-        kept = rules.changed({}, attributes, merge=False)
-        rules.check(kept, rules.TYPED if thing_type else rules.PLAIN)
-        with self._books.transaction() as db:
+        """Create a Thing, or return an existing one with the same properties."""
+        wanted = rules.changed({}, attributes, merge=False)
+        rules.check(wanted, rules.TYPED if thing_type else rules.PLAIN)
+        with self._work.transaction() as db:
             present = self.find(name)
             if present is not None:
-                if (present.attributes, present.type) == (kept, thing_type):
+                if (present.attributes, present.type) == (wanted, thing_type):
                     return present
                 raise ServiceError(
                     "ResourceAlreadyExistsException",
                     f"Thing {name} already exists in account with different attributes",
                     resourceId=present.id,
-                    resourceArn=self._books.arn("thing", name),
+                    resourceArn=self._work.arn("thing", name),
                 )
             if thing_type and self._types.get(thing_type).deprecated is not None:
-                # The slip of the pen is AWS's own.
+                # The typo is AWS's own.
                 raise invalid(f"Can not create new thing with depreated thing type:{thing_type}")
-            thing = Thing(name, str(uuid.uuid4()), 1, kept, thing_type)
+            thing = Thing(name, str(uuid.uuid4()), 1, wanted, thing_type)
             insert(db, "things", asdict(thing))
-            self._books.emit(ThingChanged("CREATED", thing))
+            self._work.emit(ThingChanged("CREATED", thing))
             if thing_type:
-                self._books.emit(AssociationChanged("CREATED", thing, thing_type))
+                self._work.emit(AssociationChanged("CREATED", thing, thing_type))
         return thing
 
     def find(self, name: str) -> Thing | None:
-        """Return a Thing, or None if there is none of this name."""
-        row = self._books.store.execute("SELECT * FROM things WHERE name = ?", (name,)).fetchone()
+        """Return a Thing, or None if there is no Thing of this name."""
+        row = self._work.database.execute("SELECT * FROM things WHERE name = ?", (name,)).fetchone()
         return None if row is None else from_row(Thing, row)
 
     def count(self) -> int:
-        """Return how many there are."""
-        row = self._books.store.execute("SELECT count(*) AS number FROM things").fetchone()
+        """Return the number of Things."""
+        row = self._work.database.execute("SELECT count(*) AS number FROM things").fetchone()
         return int(row["number"])
 
     def get(self, name: str) -> Thing:
@@ -87,7 +87,7 @@ class Things:
         Parameters
         ----------
         attribute, value, prefix
-            Only Things that have this attribute, with this value or, if `prefix`, with one that
+            Only Things that have this attribute, with this value or, if `prefix`, with a value that
             begins with it.
         thing_type
             Only Things of this type.
@@ -101,7 +101,7 @@ class Things:
                 "EXISTS (SELECT 1 FROM json_each(attributes) "
                 f"WHERE key = :attribute AND (:value IS NULL OR {test}))"
             )
-        rows, token = self._books.store.page(
+        rows, token = self._work.database.page(
             "SELECT * FROM things",
             "name",
             page,
@@ -122,39 +122,43 @@ class Things:
         thing_type: str | None = None,
         remove_type: bool = False,
     ) -> None:
-        """Change a Thing: replace its attributes or add to them, give it a type or take it away.
+        """Update a Thing: replace or merge its attributes, set or remove its type.
 
         An attribute with the value '' is removed.
         """
         if thing_type and remove_type:
             raise invalid("A request names a thingTypeName or removeThingType, not both.")
-        with self._books.transaction() as db:
+        with self._work.transaction() as db:
             thing = self.get(name)
             require_version("thing", name, thing.version, expected_version)
-            wanted = None if remove_type else thing_type or thing.type
-            if wanted and wanted != thing.type and self._types.get(wanted).deprecated is not None:
-                raise invalid(f"Can not update a thing to use deprecated thing type: {wanted}")
+            new_type = None if remove_type else thing_type or thing.type
+            if (
+                new_type
+                and new_type != thing.type
+                and self._types.get(new_type).deprecated is not None
+            ):
+                raise invalid(f"Can not update a thing to use deprecated thing type: {new_type}")
             after = replace(
                 thing,
                 version=thing.version + 1,
                 attributes=rules.changed(thing.attributes, attributes, merge),
-                type=wanted,
+                type=new_type,
             )
-            rules.check(after.attributes, rules.TYPED if wanted else rules.PLAIN)
+            rules.check(after.attributes, rules.TYPED if new_type else rules.PLAIN)
             db.execute(
                 "UPDATE things SET version = ?, attributes = ?, type = ? WHERE name = ?",
-                (after.version, json.dumps(after.attributes), wanted, name),
+                (after.version, json.dumps(after.attributes), new_type, name),
             )
-            self._books.emit(ThingChanged("UPDATED", after))
-            if wanted != thing.type:
+            self._work.emit(ThingChanged("UPDATED", after))
+            if new_type != thing.type:
                 if thing.type:
-                    self._books.emit(AssociationChanged("DELETED", after, thing.type))
-                if wanted:
-                    self._books.emit(AssociationChanged("CREATED", after, wanted))
+                    self._work.emit(AssociationChanged("DELETED", after, thing.type))
+                if new_type:
+                    self._work.emit(AssociationChanged("CREATED", after, new_type))
 
     def delete(self, name: str, expected_version: int | None = None) -> None:
-        """Delete a Thing that nothing is attached to; that it is not there is no error."""
-        with self._books.transaction() as db:
+        """Delete a Thing without principals; a missing Thing is not an error."""
+        with self._work.transaction() as db:
             thing = self.find(name)
             if thing is None:
                 return
@@ -164,4 +168,4 @@ class Things:
                     f"Cannot delete. Thing {name} is still attached to one or more principals",
                 )
             db.execute("DELETE FROM things WHERE name = ?", (name,))
-            self._books.emit(ThingChanged("DELETED", thing))
+            self._work.emit(ThingChanged("DELETED", thing))

@@ -1,8 +1,7 @@
-"""What the rooms of the registry share: the file, the clock, ARNs, and how a change is made.
+"""What the parts of the registry share: the database, the clock, ARNs, and how to make a change.
 
-A change is one transaction, committed before the method that makes it returns. Once it is, those
-who must know are told: listeners that what a connection may do may have changed, watchers what
-has happened.
+A change is one transaction, committed before the method that makes it returns. After the commit,
+listeners learn that authorization may have changed, and which change it was.
 """
 
 from __future__ import annotations
@@ -25,30 +24,30 @@ _ARN = re.compile(r"(arn:[^:]*:iot:[^:]*:[^:]*:)([a-z]+)/(.+)", re.DOTALL)
 
 
 class UnitOfWork:
-    """The file of one account, and what its ARNs are made of.
+    """The database of one account, and the prefix of its ARNs.
 
     Attributes
     ----------
-    listeners
-        Called after each committed change that can alter what a connection may do.
-    watchers
-        Called with each piece of news, once it is committed.
+    authorization_listeners
+        Called after each committed change that can affect what a connection is allowed to do.
+    change_listeners
+        Called with each `Change` after it is committed.
     """
 
     def __init__(
         self,
-        store: Database,
+        database: Database,
         *,
         account: str,
         region: str,
         partition: str,
         clock: Callable[[], float],
     ) -> None:
-        self.store = store
+        self.database = database
         self.clock = clock
-        self.listeners: list[Callable[[], None]] = []
-        self.watchers: list[Callable[[Change], None]] = []
-        self._news: list[Change] = []
+        self.authorization_listeners: list[Callable[[], None]] = []
+        self.change_listeners: list[Callable[[Change], None]] = []
+        self._changes: list[Change] = []
         self._arn_prefix = f"arn:{partition}:iot:{region}:{account}:"
 
     def arn(self, kind: str, name: str) -> str:
@@ -56,39 +55,39 @@ class UnitOfWork:
         return f"{self._arn_prefix}{kind}/{name}"
 
     def parse_arn(self, arn: str) -> tuple[str, str, bool] | None:
-        """Return kind and name that an ARN of AWS IoT names, and whether it is of this account.
+        """Return the kind and name in an ARN of AWS IoT, and whether it is of this account.
 
-        None if it is no ARN of AWS IoT.
+        None if it is not an ARN of AWS IoT.
         """
         match = _ARN.fullmatch(arn)
         return None if match is None else (match[2], match[3], match[1] == self._arn_prefix)
 
     @contextmanager
-    def transaction(self, *, rights: bool = True) -> Iterator[sqlite3.Connection]:
-        """Open a transaction, and tell of the change once it is committed.
+    def transaction(self, *, affects_authorization: bool = True) -> Iterator[sqlite3.Connection]:
+        """Open a transaction, and call the listeners after its commit.
 
         Parameters
         ----------
-        rights
-            Whether it can alter what a connection may do.
+        affects_authorization
+            Whether the change can affect what a connection is allowed to do.
         """
-        self._news = []
-        with self.store.transaction() as db:
+        self._changes = []
+        with self.database.transaction() as db:
             yield db
-        if rights:
-            for listener in self.listeners:
-                listener()
-        for news in self._news:
-            for watcher in self.watchers:
-                watcher(news)
+        if affects_authorization:
+            for authorization_listener in self.authorization_listeners:
+                authorization_listener()
+        for change in self._changes:
+            for change_listener in self.change_listeners:
+                change_listener(change)
 
-    def emit(self, news: Change) -> None:
-        """Have the watchers told of this if the transaction that is open goes well."""
-        self._news.append(news)
+    def emit(self, change: Change) -> None:
+        """Pass a change to its listeners after the open transaction is committed."""
+        self._changes.append(change)
 
 
 def exists(db: sqlite3.Connection | Database, select: str, *keys: str) -> bool:
-    """Tell whether a query has a row."""
+    """Return whether a query has a row."""
     return db.execute(select, keys).fetchone() is not None
 
 
@@ -108,7 +107,7 @@ def not_found(message: str) -> ServiceError:
 
 
 def require_version(kind: str, name: str, version: int, expected: int | None) -> None:
-    """Refuse a change that was meant for another version."""
+    """Raise ``VersionConflictException`` if a change was meant for another version."""
     if expected not in (None, version):
         raise ServiceError(
             "VersionConflictException",

@@ -1,1 +1,1 @@
-"""TODO creeklab/cloud/security."""
+"""Certificates, TLS handshakes and request signatures."""

@@ -1,14 +1,13 @@
-"""The certificate authority of the local cloud: who devices trust, and whom it lets in.
+"""The certificate authorities of the local cloud: one that devices trust, one that it trusts.
 
-Two self-signed authorities with nothing in common, as at AWS. The *root* signs the certificate
-that the listeners show; its own certificate is ``ca.pem``, the file that every client is given
-in the place of Amazon Root CA 1. The *device authority* signs the certificates of Things; only
-the cloud knows it. So no certificate of a Thing, whatever its subject, can pose as the cloud.
+As on AWS, there are two unrelated self-signed authorities. The *root* signs the server certificate;
+its own certificate is ``ca.pem``, the file that clients use instead of Amazon Root CA 1. The
+*device authority* signs the certificates of Things, and only the cloud trusts it. So no certificate
+of a Thing, whatever its subject, can impersonate the cloud.
 
-Each secret lies in one file together with its certificate (``root.pem``, ``devices.pem``,
-``server.pem``), put in place by a rename: a file is there whole or not at all, and a key never
-lies beside the certificate of another. Keys of Things are made in memory, handed out once, and
-never written.
+Each private key is stored in one file with its certificate (``root.pem``, ``devices.pem``,
+``server.pem``) that is replaced atomically, so a key never meets the certificate of another. Keys
+of Things are created in memory, returned once, and never written.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_*.-]{1,253}")
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
-# The last second before 2050, where X.509 changes its date format: what AWS puts in too.
+# The last second before 2050, where X.509 changes its date format. AWS uses it too.
 _END = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
-# Devices whose clock is a little slow shall not find a certificate that is not yet valid.
+# A device with a slow clock must not see a certificate that is not valid yet.
 _BACKDATE = timedelta(minutes=5)
-# Apple's TLS refuses servers with more than 825 days, browsers with more than 398.
-_SERVER_LIFE = timedelta(days=397)
+# Apple's TLS rejects server certificates of more than 825 days, browsers of more than 398.
+_SERVER_LIFETIME = timedelta(days=397)
 _SERVER_RENEWAL = timedelta(days=30)
 
 _ROOT_NAME = x509.Name(
@@ -52,7 +51,7 @@ _ROOT_NAME = x509.Name(
         x509.NameAttribute(NameOID.COMMON_NAME, "creeklab local root CA"),
     ]
 )
-# AWS writes the whole of its issuer into one single OU.
+# AWS writes its whole issuer name into a single OU.
 _DEVICE_AUTHORITY_NAME = x509.Name(
     [
         x509.NameAttribute(
@@ -70,7 +69,7 @@ class AuthorityError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class KeysAndCertificate:
-    """A certificate and the key pair made for it.
+    """A certificate and its key pair.
 
     Attributes
     ----------
@@ -87,22 +86,22 @@ class KeysAndCertificate:
 
 
 def certificate_id(der: bytes) -> str:
-    """Return the id AWS IoT gives a certificate: the SHA-256 of its DER, in lower-case hex."""
+    """Return the id of a certificate in AWS IoT: the SHA-256 of its DER, in lower-case hex."""
     return hashlib.sha256(der).hexdigest()
 
 
 def usable_key(key: object) -> CertificateKey:
-    """Return a public key that a device's certificate may have.
+    """Return `key` if the certificate of a device can have such a key.
 
     Raises
     ------
     ValueError
-        If it is not RSA of at least 2048 bits or on P-256, P-384 or P-521 (developer guide,
-        "X.509 client certificates"); the message says which.
+        If it is neither RSA of at least 2048 bits nor on P-256, P-384 or P-521 (developer guide,
+        "X.509 client certificates").
     """
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size < 2048:
-            raise ValueError(f"its RSA key has {key.key_size} bits, and 2048 are the least")
+            raise ValueError(f"its RSA key has {key.key_size} bits, and at least 2048 are required")
         return key
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
         raise ValueError("its key is neither RSA nor on the curve P-256, P-384 or P-521")
@@ -110,15 +109,15 @@ def usable_key(key: object) -> CertificateKey:
 
 
 class CertificateAuthority:
-    """The authorities and the server certificate, loaded from `folder` or made there.
+    """The authorities and the server certificate, loaded from `folder` or created there.
 
     Parameters
     ----------
     folder
-        Made with mode 0700 if missing. Must belong to one process at a time.
+        Created with mode 0700 if it does not exist. Only one process can use it at a time.
     names
-        Host names and IP addresses of the server beside localhost, 127.0.0.1 and ::1. With other
-        names than last time the server certificate is made anew; the authorities stay.
+        Host names and IP addresses of the server besides localhost, 127.0.0.1 and ::1. If they
+        differ from the last time, a new server certificate is created; the authorities stay.
     clock
         Seconds since the epoch.
 
@@ -127,7 +126,7 @@ class CertificateAuthority:
     AuthorityError
         If a file in `folder` is damaged or cannot be read or written.
     ValueError
-        If a name can stand in no certificate.
+        If a certificate cannot contain a name.
     """
 
     def __init__(
@@ -151,29 +150,28 @@ class CertificateAuthority:
         except OSError as error:
             raise AuthorityError(
                 f"The folder {folder} of the local certificate authority cannot be used: "
-                f"{error.strerror}. Make it readable and writable for you, or choose another home "
-                "folder."
+                f"{error.strerror}. Make it readable and writable, or choose another home folder."
             ) from error
 
     @property
     def ca_file(self) -> Path:
-        """The PEM file of the root certificate: what clients must trust."""
+        """The PEM file of the root certificate, which clients must trust."""
         return self._folder / "ca.pem"
 
     @property
     def has_spare_key(self) -> bool:
-        """Whether the next key pair is made already."""
+        """Whether the next key pair already exists."""
         return bool(self._spare_keys)
 
     def make_spare_key(self) -> None:
-        """Make the next key pair ahead, on a thread of its own: nobody then waits for its primes.
+        """Create the next key pair ahead of time; call it on a thread.
 
-        The search for them takes some 40 ms, sometimes 100.
+        The search for its primes takes about 40 ms, sometimes 100.
         """
         self._spare_keys.append(_new_key())
 
     def issue_keys_and_certificate(self) -> KeysAndCertificate:
-        """Make a certificate for a new RSA 2048 key pair, as CreateKeysAndCertificate does."""
+        """Issue a certificate for a new RSA 2048 key pair, as CreateKeysAndCertificate does."""
         key = self._spare_keys.pop() if self._spare_keys else _new_key()
         return KeysAndCertificate(
             self._issue(_DEVICE_NAME, key.public_key()),
@@ -186,14 +184,14 @@ class CertificateAuthority:
         )
 
     def issue_from_csr(self, pem: str) -> x509.Certificate:
-        """Make a certificate for the key and the subject of a certificate signing request.
+        """Issue a certificate for the key and subject of a certificate signing request.
 
-        Extensions that the request asks for are not granted.
+        Requested extensions are ignored.
 
         Raises
         ------
         ServiceError
-            ``InvalidRequestException`` if `pem` is no request, if its signature does not match,
+            ``InvalidRequestException`` if `pem` is not a request, if its signature does not match,
             or if its key is not RSA of at least 2048 bits or on P-256, P-384 or P-521
             (API reference, CreateCertificateFromCsr).
         """
@@ -214,7 +212,7 @@ class CertificateAuthority:
         return self._issue(subject if list(subject) else _DEVICE_NAME, usable)
 
     def has_signed(self, certificate: x509.Certificate) -> bool:
-        """Tell whether the device authority has signed this certificate."""
+        """Return whether the device authority has signed a certificate."""
         try:
             certificate.verify_directly_issued_by(self._certificate)
         except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
@@ -222,22 +220,22 @@ class CertificateAuthority:
         return True
 
     def is_authority(self, pem: str) -> bool:
-        """Tell whether this is the certificate of the device authority."""
+        """Return whether this is the certificate of the device authority."""
         try:
             return x509.load_pem_x509_certificate(pem.encode()) == self._certificate
         except (ValueError, UnsupportedAlgorithm):
             return False
 
     def has_same_name(self, certificate: x509.Certificate) -> bool:
-        """Tell whether a certificate has the subject of the device authority."""
+        """Return whether a certificate has the subject of the device authority."""
         return certificate.subject == self._certificate.subject
 
     def trust(self, pems: Iterable[str]) -> None:
-        """Let clients with these certificates through the handshake, from now on.
+        """Accept these certificates in handshakes from now on.
 
-        Each is trusted for itself. One that is a certificate authority's brings those it has
-        signed through the handshake too, and nothing can take one back before the next start: the
-        registry, which every connection is looked up in, has the last word.
+        Each is trusted without a chain. The certificate of an authority also makes the handshake
+        accept those it has signed, and none can be removed before the next start. Therefore the
+        registry decides: every connection is looked up there.
         """
         texts = list(pems)
         self._trusted += texts
@@ -246,28 +244,28 @@ class CertificateAuthority:
                 context.load_verify_locations(cadata=text)
 
     def server_context(self) -> ssl.SSLContext:
-        """Return TLS settings for certificates of Things: TLS 1.2 and 1.3.
+        """Return the TLS context for devices: TLS 1.2 and 1.3.
 
-        The handshake ends in an error for a client without a certificate, or with one that the
-        device authority has not signed and `trust` was not told of; whether the certificate is
-        still registered and active is for the listener to ask.
+        The handshake fails for a client without a certificate, or with one that the device
+        authority has not signed and `trust` has not added. The listener checks whether the
+        certificate is still registered and active.
         """
         return self._context(ssl.CERT_REQUIRED)
 
     def https_context(self) -> ssl.SSLContext:
-        """Return the same for clients that need not have a certificate: who has none may sign."""
+        """Return the TLS context for clients with a certificate or with signed requests."""
         return self._context(ssl.CERT_OPTIONAL)
 
     def _context(self, mode: ssl.VerifyMode) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        # No session tickets, of 1.3 or 1.2: they cost time and would outlive a revoked certificate.
+        # No session tickets: they cost time and would outlive the revocation of a certificate.
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
         context.load_cert_chain(self._folder / "server.pem")
         for text in self._trusted:
             context.load_verify_locations(cadata=text)
-        # A certificate that is trusted for itself needs no chain to a root.
+        # `trust` adds certificates that have no chain to a root.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.verify_mode = mode
         self._contexts.append(context)
@@ -280,7 +278,7 @@ class CertificateAuthority:
     def _authority(
         self, name: str, subject: x509.Name
     ) -> tuple[rsa.RSAPrivateKey, x509.Certificate]:
-        """Load an authority, or make it if its file is not there."""
+        """Load an authority, or create it if its file does not exist."""
         path = self._folder / name
         if not path.exists():
             key = _new_key()
@@ -294,7 +292,7 @@ class CertificateAuthority:
             return key, certificate
         text = path.read_bytes()
         try:
-            # Checking the primes of a key that this class wrote would take 30 ms of every start.
+            # Checking the primes of a key that this class wrote would cost 30 ms at every start.
             loaded = serialization.load_pem_private_key(
                 text, password=None, unsafe_skip_rsa_key_validation=True
             )
@@ -310,21 +308,21 @@ class CertificateAuthority:
 
     def _damaged(self, path: Path) -> AuthorityError:
         return AuthorityError(
-            f"The file {path} of the local certificate authority is damaged. Put it back from a "
-            f"copy, or delete the folder {self._folder}: the cloud then makes a new authority, "
+            f"The file {path} of the local certificate authority is damaged. Restore it from a "
+            f"backup, or delete the folder {self._folder}: the cloud then creates a new authority, "
             "every client needs the new ca.pem, and every Thing a new certificate."
         )
 
     def _renew_server(
         self, root_key: rsa.RSAPrivateKey, root: x509.Certificate, names: list[x509.GeneralName]
     ) -> None:
-        """Make the server's key and certificate unless the present ones still serve."""
-        if self._server_serves(root, names):
+        """Create the server's key and certificate unless the present ones are still valid."""
+        if self._is_server_current(root, names):
             return
-        # P-256 and not RSA 2048: it saves a third of the server's part of a handshake.
+        # P-256 saves a third of the server's part of a handshake, compared to RSA 2048.
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, str(names[0].value))])
-        builder = self._builder(subject, key.public_key(), self._now() + _SERVER_LIFE, root)
+        builder = self._builder(subject, key.public_key(), self._now() + _SERVER_LIFETIME, root)
         certificate = (
             _leaf(builder)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -333,7 +331,7 @@ class CertificateAuthority:
         )
         write_private(self._folder / "server.pem", _key_pem(key) + _pem(certificate))
 
-    def _server_serves(self, root: x509.Certificate, names: list[x509.GeneralName]) -> bool:
+    def _is_server_current(self, root: x509.Certificate, names: list[x509.GeneralName]) -> bool:
         try:
             text = (self._folder / "server.pem").read_bytes()
             key = serialization.load_pem_private_key(text, password=None)
@@ -364,9 +362,9 @@ class CertificateAuthority:
         end: datetime,
         issuer: x509.Certificate | None = None,
     ) -> x509.CertificateBuilder:
-        """Begin a certificate, self-signed without `issuer`, with the extensions all have.
+        """Start a certificate, self-signed without `issuer`, with the extensions that all have.
 
-        RFC 5280 wants the two key identifiers, and Python 3.13 verifies by the letter of it.
+        RFC 5280 requires the two key identifiers, and Python 3.13 enforces that.
         """
         identifier = x509.SubjectKeyIdentifier.from_public_key(key)
         issuer_identifier = (
@@ -379,7 +377,7 @@ class CertificateAuthority:
             .subject_name(subject)
             .issuer_name(issuer.subject if issuer else subject)
             .public_key(key)
-            .serial_number(x509.random_serial_number())  # 20 random bytes, but for the sign
+            .serial_number(x509.random_serial_number())  # 20 random bytes, except for the sign bit
             .not_valid_before(self._now() - _BACKDATE)
             .not_valid_after(end)
             .add_extension(identifier, critical=False)
@@ -401,7 +399,7 @@ def _is_signed(request: x509.CertificateSigningRequest) -> bool:
 
 
 def _leaf(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
-    """Add what a certificate has that signs no other."""
+    """Add the extensions of a certificate that cannot sign others."""
     return builder.add_extension(
         x509.BasicConstraints(ca=False, path_length=None), critical=True
     ).add_extension(_key_usage(authority=False), critical=True)
@@ -430,7 +428,7 @@ def _alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
             if not _HOST_NAME.fullmatch(name):
                 raise ValueError(
                     f"'{name}' is neither an IP address nor a host name in ASCII, so the server "
-                    "certificate cannot hold it."
+                    "certificate cannot contain it."
                 ) from None
             found.append(x509.DNSName(name))
     return found
@@ -454,5 +452,5 @@ def _key_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
 
 def _bad_request(reason: str) -> ServiceError:
     return ServiceError(
-        "InvalidRequestException", f"The certificate signing request is refused: {reason}."
+        "InvalidRequestException", f"The certificate signing request was rejected: {reason}."
     )

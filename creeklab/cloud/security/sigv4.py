@@ -1,12 +1,12 @@
-"""Who signed this request: AWS Signature Version 4, the checking side.
+"""Verify request signatures: AWS Signature Version 4, on the server's side.
 
-The client writes the request down in a canonical form, hashes it, and signs the hash with a key
-derived from its secret access key, the day, the region and the service. Whoever knows the secret
-can do the same and compare. The signature stands in the header ``Authorization``, or, for a
+The client brings the request into a canonical form, hashes it, and signs the hash with a key
+derived from its secret access key, the day, the region and the service. A server that knows the
+secret does the same and compares. The signature is in the header ``Authorization`` or, for a
 presigned URL such as the one that opens MQTT over WebSocket, in the query string.
 
-The rules are those of the IAM user guide, "Signature Version 4 for API requests"; names and words
-of the refusals are AWS's. As at AWS, a signature may be used again for five minutes.
+The rules follow the IAM user guide, "Signature Version 4 for API requests"; error names and
+messages are AWS's. As on AWS, a signature can be used again for five minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from creeklab.cloud.errors import ServiceError
 ALGORITHM = "AWS4-HMAC-SHA256"
 WINDOW_SECONDS = 300
 MAX_PRESIGNED_SECONDS = 7 * 24 * 3600
-"""Longest life of a presigned URL."""
+"""Longest lifetime of a presigned URL."""
 
 _IN_HEADER = ("Credential", "SignedHeaders", "Signature")
 _FIELDS = ("Algorithm", *_IN_HEADER, "Date")
@@ -37,7 +37,7 @@ _WRONG_SIGNATURE = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose access key signed a request, and the region and service it was signed for."""
+    """The access key that signed a request, and the region and service that it signed for."""
 
     access_key: str
     region: str
@@ -46,7 +46,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """What a request says about its own signature; nothing of it is checked yet."""
+    """What a request states about its signature, unverified."""
 
     caller: Caller
     day: str
@@ -58,12 +58,12 @@ class _Claim:
 
 
 def is_signed(query: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a request has anything of a signature, be it right or wrong."""
+    """Return whether a request has a signature, right or wrong."""
     return "authorization" in headers or "Signature" in _query_fields(query)
 
 
 def parse_caller(query: str, headers: Mapping[str, str]) -> Caller:
-    """Return who a request says it comes from, unchecked: enough to choose how to answer.
+    """Return the caller that a request states, unverified; it decides the form of an error.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def parse_caller(query: str, headers: Mapping[str, str]) -> Caller:
     Raises
     ------
     ServiceError
-        ``MissingAuthenticationTokenException`` if it isn't signed at all,
+        ``MissingAuthenticationTokenException`` if the request is not signed,
         ``IncompleteSignatureException`` if the signature cannot be read.
     """
     return _claim(query, headers).caller
@@ -89,18 +89,18 @@ def verify(
     body: bytes,
     now: float,
 ) -> Caller:
-    """Check the signature of a request and return who signed it.
+    """Verify the signature of a request and return its caller.
 
     Parameters
     ----------
     secrets
         Secret access keys by access key id.
     method, path, query
-        The request line as it came: path and query still percent-encoded.
+        The request line as received: path and query still percent-encoded.
     headers
         By lower-case name; the values of a repeated header joined by commas.
     body
-        The body as it came.
+        The body as received.
     now
         Seconds since the epoch.
 
@@ -137,7 +137,7 @@ def verify(
 
 
 def _claim(query: str, headers: Mapping[str, str]) -> _Claim:
-    """Read what the request says about its signature, from the header or the query string."""
+    """Read the parts of the signature from the header or the query string."""
     presigned = "authorization" not in headers
     fields = _query_fields(query) if presigned else _header_fields(headers)
     if presigned and "Signature" not in fields:
@@ -234,22 +234,22 @@ def _sign(secret: str, claim: _Claim, canonical_request: str) -> str:
 
 
 def _canonical_path(path: str) -> str:
-    """Drop empty and dot segments, and encode what is already encoded once more."""
-    kept: list[str] = []
+    """Drop empty and dot segments, and percent-encode the encoded path again."""
+    segments: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
-            del kept[-1:]
+            del segments[-1:]
         elif segment not in ("", "."):
-            kept.append(segment)
-    end = "/" if kept and path.endswith("/") else ""
-    return quote(_bytes("/" + "/".join(kept) + end), safe="/")
+            segments.append(segment)
+    end = "/" if segments and path.endswith("/") else ""
+    return quote(_bytes("/" + "/".join(segments) + end), safe="/")
 
 
 def _canonical_queries(query: str, presigned: bool) -> list[str]:
     """Return the canonical forms that may have been signed.
 
-    A presigned URL has two when it carries a security token: AWS IoT wants the token put there
-    after signing, other services sign it with the rest.
+    A presigned URL with a security token has two: AWS IoT requires the token to be added after
+    signing, other services sign it too.
     """
     pairs = sorted((quote(name, safe=""), quote(value, safe="")) for name, value in _pairs(query))
     if presigned:
@@ -260,11 +260,11 @@ def _canonical_queries(query: str, presigned: bool) -> list[str]:
 
 
 def _pairs(query: str) -> list[tuple[bytes, bytes]]:
-    """Split a query string; unlike a form's, its plus sign is a plus sign."""
+    """Split a query string; unlike in a form, a plus sign is not a space."""
     parts = (part.partition(b"=") for part in _bytes(query).split(b"&") if part)
     return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in parts]
 
 
 def _bytes(text: str) -> bytes:
-    """Return the bytes of a piece of a request: what is not UTF-8 arrives as surrogates."""
+    """Return the bytes of a part of a request; invalid UTF-8 arrives as surrogates."""
     return text.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Failed TLS handshakes: noticed, and explained in words."""
+"""Detect failed TLS handshakes, and explain them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 from creeklab.cloud.transport.listen import PROBE
 
-STALLED_HANDSHAKE_SECONDS = 3.0
+STALLED_HANDSHAKE_TIMEOUT = 3.0
 
 
 def watch_handshakes(
-    context: ssl.SSLContext, refused: Callable[[ssl.SSLError | None], None]
+    context: ssl.SSLContext, on_failure: Callable[[ssl.SSLError | None], None]
 ) -> None:
-    """Have `refused` called for each handshake of a context that fails; see `explain_handshake`."""
+    """Call `on_failure` for each failed handshake of a context; see `explain_handshake`."""
 
-    class Watched(ssl.SSLObject):
-        steps = 0  # of a handshake that goes on: the first step only waits for the client
+    class WatchedSocket(ssl.SSLObject):
+        steps = 0  # of an unfinished handshake; the first one only waits for the client
         over = False
 
         def do_handshake(self) -> None:
@@ -27,54 +27,53 @@ def watch_handshakes(
                 self.steps += 1
                 if self.steps == 2:
                     asyncio.get_running_loop().call_later(
-                        STALLED_HANDSHAKE_SECONDS, self._ask_if_over
+                        STALLED_HANDSHAKE_TIMEOUT, self._report_if_stalled
                     )
                 raise
             except ssl.SSLError as error:
                 self.over = True
-                self._tell(error)
+                self._report(error)
                 raise
             self.over = True
 
-        def _ask_if_over(self) -> None:
-            # A client that does not trust the server may say nothing, or hold it back for long.
+        def _report_if_stalled(self) -> None:
+            # A client that does not trust the server might send no alert, or send it late.
             if not self.over:
-                self._tell(None)
+                self._report(None)
 
-        def _tell(self, error: ssl.SSLError | None) -> None:
+        def _report(self, error: ssl.SSLError | None) -> None:
             if self.selected_alpn_protocol() != PROBE:
-                refused(error)
+                on_failure(error)
 
-    context.sslobject_class = Watched
+    context.sslobject_class = WatchedSocket
 
 
 def explain_handshake(error: ssl.SSLError | None) -> str:
-    """Say in words why a TLS handshake failed; None stands for a client that went half way."""
+    """Explain why a TLS handshake failed; None means that the client did not finish it."""
     if error is None:
         return (
-            "A device gave the TLS handshake up half way. It may not trust this cloud's "
-            "certificate: give it this cloud's CA file, and connect to the host name that the "
-            "endpoint has."
+            "A device abandoned the TLS handshake. It may not trust this cloud's certificate: give "
+            "it this cloud's CA file, and connect to the host name of the endpoint."
         )
     reason = error.reason or ""
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return (
-            "The device sent no certificate. AWS IoT Core wants one of every device: give the "
-            "client the certificate and the private key of a Thing."
+            "The device sent no certificate. AWS IoT Core requires one from every device: give the "
+            "client the certificate and private key of a Thing."
         )
     if reason == "CERTIFICATE_VERIFY_FAILED":
         detail = getattr(error, "verify_message", "") or "it was not signed by this account's CA"
         return (
-            f"The device's certificate was not accepted: {detail}. Use a certificate that "
-            "create_keys_and_certificate or create_certificate_from_csr of this account made, or "
+            f"The device's certificate was rejected: {detail}. Use a certificate from "
+            "create_keys_and_certificate or create_certificate_from_csr in this account, or "
             "register yours with register_certificate_without_ca."
         )
     if "ALERT" in reason:
         return (
-            f"The device broke the handshake off ({reason.lower()}): it does not trust this "
-            "cloud's certificate. Give it this cloud's CA file, and connect to the host name "
-            "that the endpoint has."
+            f"The device aborted the handshake ({reason.lower()}): it does not trust this cloud's "
+            "certificate. Give it this cloud's CA file, and connect to the host name of the "
+            "endpoint."
         )
     if reason in ("HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL"):
-        return "What came in was not TLS. Without TLS there is no way into AWS IoT Core."
+        return "A client connected without TLS. AWS IoT Core requires TLS on every connection."
     return f"The TLS handshake failed ({reason or error})."

@@ -1,22 +1,21 @@
-"""Device Shadow documents: what an update makes of a shadow, and what the service answers.
+"""Device Shadow documents: the result of an update, and the responses of the service.
 
-A shadow holds two sections, ``desired`` (what somebody wants) and ``reported`` (what the device
-says), each a JSON object or absent, and a version that every accepted update raises by one. An
-update is a patch as in RFC 7386: objects merge key by key, ``null`` removes what it names, anything
-else replaces, arrays as a whole. Beside each section lies its metadata, the same tree with
-``{"timestamp": s}`` where the section has a leaf; the two are always walked together, so that a key
-which happens to be called ``timestamp`` is never mistaken for one. The delta is the part of
-``desired`` that ``reported`` does not agree with; it is computed when asked for and never stored.
+A shadow has two sections, ``desired`` (the requested state) and ``reported`` (the device's state),
+each a JSON object or absent, and a version that every accepted update increments. An update is a
+patch as in RFC 7386: objects merge key by key, ``null`` removes a key, and anything else, including
+a whole array, replaces the value. Each section has metadata: the same tree, with
+``{"timestamp": s}`` in place of each leaf. The two trees are always walked together, so a key that
+happens to be called ``timestamp`` is never mistaken for one. The delta is the part of ``desired``
+that differs from ``reported``; it is computed on demand and never stored.
 
-Two invariants carry the rest. A stored section is never empty and holds no ``null``. No tree is
-changed once it is built: an update copies the objects on the way to what it changes and shares all
-others with the shadow before it, and the answers share them too. Serialise answers, do not edit
-them.
+There are two invariants. A stored section is never empty and contains no ``null``. A tree is never
+changed: an update copies the objects on the path to a change and shares all others with the
+previous shadow and with the responses. Serialize the responses, but do not edit them.
 
-Everything here is a function of its arguments: topics, policies, the store and the clock are
-elsewhere. Times are whole seconds since the epoch. Rules and texts are those of the AWS IoT
-developer guide (Device Shadow service documents, Device Shadow error messages), and where it is
-silent those of AWS's own shadow engine for Greengrass.
+Everything here is a function of its arguments, without topics, policies, database or clock. Times
+are whole seconds since the epoch. Rules and messages follow the AWS IoT developer guide (Device
+Shadow service documents, Device Shadow error messages) or, where it is silent, AWS's own shadow
+engine for Greengrass.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ CLIENT_TOKEN_BYTES = 64
 
 
 class Rejected(Exception):
-    """A request that the shadow service refuses.
+    """A request was rejected by the shadow service.
 
     Parameters
     ----------
     code
-        HTTP status that AWS gives for this refusal.
+        HTTP status of the error.
     message
         AWS's text.
     client_token
-        Token of the request, if it had a valid one, so that its sender recognises the answer.
+        Valid token of the request, if any, by which its sender recognizes the response.
     """
 
     def __init__(self, code: int, message: str, client_token: str | None = None) -> None:
@@ -53,29 +52,29 @@ class Rejected(Exception):
         self.client_token = client_token
 
     def document(self, now: int) -> JsonObject:
-        """Body of the ``rejected`` message, as sent at `now`."""
-        return _signed(
+        """Return the body of the ``rejected`` message at the time `now`."""
+        return _with_token(
             {"code": self.code, "message": self.message, "timestamp": now}, self.client_token
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowLimits:
-    """What public sources leave open, or what an account can have raised.
+    """Quotas of the shadow service, and points that public sources leave open.
 
     Attributes
     ----------
     max_depth
-        Most levels of objects and arrays; ``desired`` and ``reported`` themselves are level 1.
+        Maximum depth of objects and arrays; ``desired`` and ``reported`` are level 1.
     max_bytes
-        Most bytes of ``desired`` plus ``reported`` after the merge, as compact UTF-8 JSON,
-        metadata not counted. AWS raises it to 30720 on request.
+        Maximum size of ``desired`` plus ``reported`` after the merge, in bytes of compact UTF-8
+        JSON, without metadata. AWS raises it to 30720 on request.
     first_previous
         ``previous`` in the ``documents`` message of a shadow's first update: JSON ``null``, or a
         document with empty state and no version.
     first_version
-        An update that names a version other than 1 for a shadow that does not exist:
-        ``"invalid"`` gives 400 ``Invalid version``, ``"conflict"`` gives 409 ``Version conflict``.
+        Response to an update with a version other than 1 for a shadow that does not exist:
+        ``"invalid"`` is 400 ``Invalid version``, ``"conflict"`` is 409 ``Version conflict``.
     """
 
     max_depth: int = 6
@@ -89,7 +88,7 @@ _DEFAULT_LIMITS = ShadowLimits()
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A stored shadow; a value, never changed in place.
+    """A stored shadow, as an immutable value.
 
     Attributes
     ----------
@@ -108,12 +107,12 @@ class Shadow:
     version: int
 
     def to_json(self) -> str:
-        """Text for the store; `from_json` gives the same shadow back."""
+        """Return the text that is stored; `from_json` restores the shadow."""
         return _encode(self.snapshot())
 
     @classmethod
     def from_json(cls, text: str) -> Shadow:
-        """Shadow from the text that `to_json` made."""
+        """Return the shadow of a text from `to_json`."""
         stored = json.loads(text)
         state, metadata = stored["state"], stored["metadata"]
         return cls(
@@ -125,9 +124,9 @@ class Shadow:
         )
 
     def document(self, now: int) -> JsonObject:
-        """Full document as GET shows it at `now`: with ``state.delta`` if there is one.
+        """Return the full document for GET at the time `now`, with ``state.delta`` if there is one.
 
-        The metadata has no ``delta`` part: its timestamps are those of ``desired``.
+        The metadata has no ``delta``, because its timestamps are those of ``desired``.
         """
         document = self.snapshot()
         delta, _ = self._delta()
@@ -137,7 +136,7 @@ class Shadow:
         return document
 
     def snapshot(self) -> JsonObject:
-        """State, metadata and version, without delta: half of a ``documents`` message."""
+        """Return state, metadata and version, without delta, as in a ``documents`` message."""
         state: JsonObject = {}
         metadata: JsonObject = {}
         if self.desired is not None:
@@ -147,7 +146,7 @@ class Shadow:
         return {"state": state, "metadata": metadata, "version": self.version}
 
     def _delta(self) -> tuple[JsonObject, JsonObject]:
-        """What is desired and not reported, with its metadata; both empty if nothing is."""
+        """Return the delta and its metadata; both are empty if there is none."""
         if self.desired is None or self.desired_metadata is None:
             return {}, {}
         return _difference(self.desired, self.desired_metadata, self.reported or {})
@@ -162,9 +161,9 @@ class Update:
     shadow
         The shadow after the update.
     accepted, documents
-        Bodies of ``update/accepted`` (also the answer over HTTP) and ``update/documents``.
+        Bodies of ``update/accepted`` (also the response over HTTP) and ``update/documents``.
     delta
-        Body of ``update/delta``; None where reported agrees with desired, so that none is sent.
+        Body of ``update/delta``; None if reported and desired agree, so that none is sent.
     """
 
     shadow: Shadow
@@ -186,16 +185,16 @@ def update(
     Parameters
     ----------
     current
-        The stored shadow, None if there is none; it stays as it is.
+        The stored shadow, None if there is none. It is not changed.
     payload
         Request document as received.
     now
         Time of the update; it becomes the timestamp of every leaf that the request sets.
     last_version
-        Version at which a shadow of this name was deleted less than 48 hours ago, else 0; the
-        numbering goes on from there (AWS IoT developer guide, Interacting with shadows).
+        Version at which a shadow of this name was deleted less than 48 hours ago, otherwise 0;
+        version numbers continue from there (AWS IoT developer guide, Interacting with shadows).
     limits
-        Limits and open points.
+        Quotas and open points.
 
     Raises
     ------
@@ -233,14 +232,14 @@ def update(
     documents = {"previous": previous, "current": shadow.snapshot(), "timestamp": now}
     return Update(
         shadow=shadow,
-        accepted=_signed(accepted, token),
-        delta=_signed(delta_message, token) if delta else None,
-        documents=_signed(documents, token),
+        accepted=_with_token(accepted, token),
+        delta=_with_token(delta_message, token) if delta else None,
+        documents=_with_token(documents, token),
     )
 
 
 def get(current: Shadow | None, payload: bytes, now: int, *, label: str) -> JsonObject:
-    """Answer a get request with the full document.
+    """Return the full document for a get request.
 
     Parameters
     ----------
@@ -249,27 +248,27 @@ def get(current: Shadow | None, payload: bytes, now: int, *, label: str) -> Json
     payload
         Empty, ``{}``, or an object with a ``clientToken``.
     now
-        Time of the answer.
+        Time of the response.
     label
-        What the 404 names: the thing for its classic shadow, else the shadow.
+        Name in a 404: the Thing's for its classic shadow, otherwise the shadow's.
 
     Raises
     ------
     Rejected
-        404 if there is no shadow; 400 or 415 if the payload cannot be read.
+        404 if there is no shadow; 400 or 415 if the payload is invalid.
     """
     request = _parse(payload, _DEFAULT_LIMITS) if payload else {}
     token = _client_token(request)
     if "clientToken" in request and token is None:
         raise Rejected(400, "Invalid clientToken")
-    return _signed(_existing(current, label, token).document(now), token)
+    return _with_token(_existing(current, label, token).document(now), token)
 
 
 def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> JsonObject:
-    """Answer a delete request with the version that is deleted.
+    """Return the deleted version for a delete request.
 
-    The payload does not matter, not even its ``version`` (AWS IoT developer guide, Device Shadow
-    MQTT topics); a ``clientToken`` in it is echoed, because the SDKs wait for theirs.
+    The payload, including its ``version``, is ignored (AWS IoT developer guide, Device Shadow MQTT
+    topics), except that a ``clientToken`` is echoed, because the SDKs wait for theirs.
 
     Parameters
     ----------
@@ -278,9 +277,9 @@ def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> J
     payload
         Anything.
     now
-        Time of the answer.
+        Time of the response.
     label
-        What the 404 names: the thing for its classic shadow, else the shadow.
+        Name in a 404: the Thing's for its classic shadow, otherwise the shadow's.
 
     Raises
     ------
@@ -292,11 +291,11 @@ def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> J
     except Rejected:
         token = None
     version = _existing(current, label, token).version
-    return _signed({"version": version, "timestamp": now}, token)
+    return _with_token({"version": version, "timestamp": now}, token)
 
 
 def failed(payload: bytes) -> Rejected:
-    """Return the refusal of a request that could not be served, whatever is in it."""
+    """Return the rejection of a request that could not be served, whatever its payload."""
     try:
         token = _client_token(_parse(payload, _DEFAULT_LIMITS)) if payload else None
     except Rejected:
@@ -325,7 +324,7 @@ _encode = json.JSONEncoder(
 
 
 def _parse(payload: bytes, limits: ShadowLimits) -> JsonObject:
-    """Read a JSON object that can also be written again; of equal keys the last one counts."""
+    """Parse a JSON object that can be encoded again; the last of equal keys wins."""
     try:
         text = payload.decode()
     except UnicodeDecodeError:
@@ -335,7 +334,7 @@ def _parse(payload: bytes, limits: ShadowLimits) -> JsonObject:
     try:
         request = _decode(text)
         if "\\u" in text:
-            # An escape can smuggle in half a surrogate pair, which no UTF-8 answer could carry.
+            # An escape can contain half of a surrogate pair, which cannot be encoded as UTF-8.
             _encode(request).encode()
     except RecursionError:
         raise _too_deep(limits, None) from None
@@ -347,7 +346,7 @@ def _parse(payload: bytes, limits: ShadowLimits) -> JsonObject:
 
 
 def _client_token(request: JsonObject) -> str | None:
-    """Token of a request; None if it has none or an invalid one."""
+    """Return the token of a request; None if it is missing or invalid."""
     token = request.get("clientToken")
     if type(token) is str and len(token.encode()) <= CLIENT_TOKEN_BYTES:
         return token
@@ -357,10 +356,10 @@ def _client_token(request: JsonObject) -> str | None:
 def _checked(
     request: JsonObject, current: Shadow | None, token: str | None, limits: ShadowLimits
 ) -> JsonObject | None:
-    """State node of an update request, without a delta; the order of the checks is AWS's engine's.
+    """Return the state node of an update request, without a delta, in AWS's order of checks.
 
-    `token` goes into every refusal, also of what is checked before the token itself: without it
-    the SDKs would not recognise the answer and wait in vain.
+    Every rejection carries `token`, even before the token itself is checked: without it, the SDKs
+    would not recognize the response and wait for it in vain.
     """
     if "state" not in request:
         raise Rejected(400, "Missing required node: state", token)
@@ -368,7 +367,7 @@ def _checked(
     if state is not None:
         if type(state) is not dict:
             raise Rejected(400, "State node must be an object", token)
-        # Clients send back whole documents as GET gave them.
+        # Clients send back whole documents from GET.
         state.pop("delta", None)
         for section, name in (("desired", "Desired"), ("reported", "Reported")):
             if not isinstance(state.get(section), dict | None):
@@ -389,7 +388,7 @@ def _checked(
 
 
 def _check_content(section: JsonObject, token: str | None, limits: ShadowLimits) -> None:
-    """Refuse too many levels, and ``null`` in an array, where it could not mean removal."""
+    """Reject excessive depth, and ``null`` in an array, where it cannot mean removal."""
     pending: list[tuple[Any, int, bool]] = [(section, 1, False)]
     while pending:
         node, level, in_array = pending.pop()
@@ -406,7 +405,7 @@ def _check_content(section: JsonObject, token: str | None, limits: ShadowLimits)
 def _check_version(
     version: float, current: Shadow | None, token: str | None, limits: ShadowLimits
 ) -> None:
-    """Refuse the version of an update unless it is the current one, or 1 for a new shadow."""
+    """Reject the version of an update unless it is current, or 1 for a new shadow."""
     if version == (current.version if current else 1):
         return
     if current is None and limits.first_version == "invalid":
@@ -425,8 +424,8 @@ def _existing(current: Shadow | None, label: str, token: str | None) -> Shadow:
     return current
 
 
-def _signed(document: JsonObject, token: str | None) -> JsonObject:
-    """`document` with the token of the request, if it had one."""
+def _with_token(document: JsonObject, token: str | None) -> JsonObject:
+    """Return `document` with the token of the request, if it had one."""
     if token is not None:
         document["clientToken"] = token
     return document
@@ -438,7 +437,7 @@ def _signed(document: JsonObject, token: str | None) -> JsonObject:
 def _patched(
     current: Shadow | None, state: JsonObject | None, stamp: JsonObject, version: int
 ) -> Shadow:
-    """Shadow that follows `current` and `version` when `state` is merged into it."""
+    """Return the shadow after merging `state` into `current`."""
     desired = reported = desired_metadata = reported_metadata = None
     if current is not None and state is not None:
         desired, desired_metadata = current.desired, current.desired_metadata
@@ -459,7 +458,7 @@ def _section(
     patch: JsonObject | None,
     stamp: JsonObject,
 ) -> tuple[JsonObject | None, JsonObject | None]:
-    """Merge into one section; it is absent when nothing is left of it."""
+    """Merge into one section, which becomes absent if nothing is left of it."""
     if patch is None:
         return None, None
     merged, merged_metadata = _merge(section or {}, metadata or {}, patch, stamp)
@@ -480,7 +479,7 @@ def _merge(
             if type(old) is dict:
                 tree[key], metadata[key] = _merge(old, metadata[key], value, stamp)
             else:
-                # Not stored as it is: it may hold nulls, which remove even where nothing is.
+                # Merged, not stored as it is, because it might contain nulls.
                 tree[key], metadata[key] = _merge({}, {}, value, stamp)
         else:
             tree[key], metadata[key] = value, _stamped(value, stamp)
@@ -488,7 +487,7 @@ def _merge(
 
 
 def _stamped(value: Any, stamp: JsonObject) -> Any:
-    """Metadata of a value that is set now: `stamp` in the place of each leaf."""
+    """Return the metadata of a new value: `stamp` in place of each leaf."""
     if type(value) is dict:
         return {key: _stamped(child, stamp) for key, child in value.items()}
     if type(value) is list:
@@ -499,7 +498,7 @@ def _stamped(value: Any, stamp: JsonObject) -> Any:
 def _difference(
     desired: JsonObject, metadata: JsonObject, reported: JsonObject
 ) -> tuple[JsonObject, JsonObject]:
-    """Part of `desired`, and of its metadata, that `reported` lacks or has otherwise."""
+    """Return the part of `desired`, and of its metadata, that differs from `reported`."""
     delta: JsonObject = {}
     delta_metadata: JsonObject = {}
     for key, wanted in desired.items():
@@ -517,7 +516,7 @@ def _difference(
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality of JSON values: as Python's (``1 == 1.0``), but ``true`` is not 1."""
+    """Return whether two JSON values are equal, as in Python, except that ``true`` is not 1."""
     if one != other:
         return False
     if type(one) is dict:
@@ -528,6 +527,6 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _size(shadow: Shadow) -> int:
-    """Bytes of the two sections, as the quota counts them."""
+    """Return the bytes of the two sections, as the quota counts them."""
     sections = (shadow.desired, shadow.reported)
     return sum(len(_encode(section).encode()) for section in sections if section is not None)

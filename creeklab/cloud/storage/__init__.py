@@ -1,1 +1,1 @@
-"""TODO creeklab/cloud/storage."""
+"""The database of an account: one SQLite file, its schema, and group commit."""

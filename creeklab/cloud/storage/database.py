@@ -1,8 +1,8 @@
-"""The account on disk: one SQLite file, the only place where the cloud keeps what it must not lose.
+"""The database of an account: one SQLite file with everything that must not get lost.
 
-Every change is a transaction, committed before the caller hears of it. With the write-ahead log
-and ``synchronous=NORMAL`` a commit outlives the death of the process (``kill -9`` included); only
-a power failure may take the last ones, never half of one.
+Every change is a transaction, committed before the caller learns about it. With the write-ahead log
+and ``synchronous=NORMAL``, a commit survives the death of the process, including ``kill -9``. A
+power failure can lose the last transactions, but never half of one.
 
 The tables of the first services are the base: ``MIGRATIONS``, of which ``PRAGMA user_version``
 counts how many a file has seen. Each later service has a list of its own (`Database.migrate`),
@@ -26,7 +26,7 @@ from typing import Any
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.storage.schema import MIGRATIONS
 
-# No other program should write to the file. If one does, the whole cloud waits with this.
+# Seconds. No other program should write to the file; if one does, the whole cloud waits for it.
 BUSY_TIMEOUT = 0.5
 
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -35,12 +35,12 @@ Migrations = Sequence[Sequence[str]]
 
 
 class DatabaseError(OSError):
-    """The file of the account cannot be used; the message says what to do."""
+    """The database file cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list is wanted: at most `size` rows, from where `token` left off."""
+    """A page of a list: at most `size` rows, starting where `token` ended."""
 
     size: int
     token: str | None = None
@@ -48,19 +48,19 @@ class Page:
 
 
 class Database:
-    """The account's database at `path`, made there with mode 0600 if missing.
+    """The account's database at `path`, created with mode 0600 if it does not exist.
 
-    For one process, and in it for one thread at a time: the cloud's event loop.
+    Only one process can use it, and only one thread at a time: that of the cloud's event loop.
 
     Attributes
     ----------
     written
-        How many transactions have changed something.
+        Number of transactions that changed something.
 
     Raises
     ------
-    StoreError
-        If the file cannot be opened, is damaged, or is of a newer creeklab.
+    DatabaseError
+        If the file cannot be opened, is damaged, or was written by a newer creeklab.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,7 +69,7 @@ class Database:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            path.chmod(0o600)  # SQLite gives its log the mode of its database
+            path.chmod(0o600)  # SQLite creates its log with the mode of the database
             self._db = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
@@ -104,7 +104,7 @@ class Database:
             raise
 
     def execute(self, statement: str, parameters: Parameters = ()) -> sqlite3.Cursor:
-        """Run one reading statement; its rows can be had by index and by column name."""
+        """Run a statement that reads; its rows can be indexed by position and column name."""
         return self._db.execute(statement, parameters)
 
     def page(
@@ -122,13 +122,13 @@ class Database:
         Returns
         -------
         tuple
-            The rows, and the token of the next page if there is one. It holds the last key, so
-            that the next page begins in the right place whatever is made or deleted meanwhile.
+            The rows, and the token of the next page if there is one. The token holds the last key,
+            so that the next page starts in the right place even if rows are added or deleted.
 
         Raises
         ------
         ServiceError
-            ``InvalidRequestException`` if the page's token is not one of this list.
+            ``InvalidRequestException`` if the token is not from this list.
         """
         of = repr((select, condition, parameters, page.ascending))
         order, beyond = ("ASC", ">") if page.ascending else ("DESC", "<")
@@ -174,7 +174,7 @@ class Database:
         self._db.close()
 
     def _check(self) -> None:
-        """Find damage now rather than in the middle of a lesson."""
+        """Find damage at the start rather than in the middle of a lesson."""
         (problem,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise self._damaged(problem.splitlines()[-1])
@@ -200,21 +200,21 @@ class Database:
             reason = error.strerror if isinstance(error, OSError) else error
             return DatabaseError(
                 f"The account's file {self._path} cannot be opened: {reason}. Make the file and "
-                "its folder readable and writable for you, see that the disk is not full and no "
-                "other creeklab has it open, or choose another home folder."
+                "its folder readable and writable, check that the disk is not full and that no "
+                "other creeklab uses the file, or choose another home folder."
             )
         return self._damaged(error)
 
     def _damaged(self, problem: object) -> DatabaseError:
         return DatabaseError(
-            f"The account's file {self._path} is damaged ({problem}). Put it back from a copy, or "
-            "delete it together with the files beside it that begin with its name: the cloud then "
+            f"The account's file {self._path} is damaged ({problem}). Restore it from a backup, or "
+            "delete it and the files next to it whose names start with its name: the cloud then "
             "starts with an empty account."
         )
 
 
 def _token(key: str | int, of: str) -> str:
-    """Return the token for what follows `key` in the list that `of` describes."""
+    """Return the token of the page after `key` in the list that `of` describes."""
     return base64.b64encode(json.dumps([_digest(of), key]).encode()).decode()
 
 
@@ -227,8 +227,8 @@ def _token_key(token: str, of: str) -> str | int:
         pass
     raise ServiceError(
         "InvalidRequestException",
-        "The token for the next page is not one that this call returned for this list. Leave it "
-        "out to begin with the first page.",
+        "The token for the next page was not returned by this call for this list. Omit it to start "
+        "with the first page.",
     )
 
 

@@ -1,13 +1,14 @@
-"""Group commit: one transaction for everything that has to be kept before an answer goes out.
+"""Group commit: one transaction for everything that must be stored before it is acknowledged.
 
-An acknowledgement is a promise, so what it promises has to be in the database first. A transaction
-for each message would cost more than the message. So the rooms collect what they have to write,
-and once in a turn of the event loop all of it is committed together; only then the answers that
-waited for it go out.
+A message that is acknowledged must be in the database first, but a transaction for each message
+would cost more than the message. Therefore the participants collect what they have to write, and
+once per iteration of the event loop all of it is committed together. Only then are the pending
+acknowledgments sent.
 
-If the database cannot be written (the disk is full, another program holds it), what was to be
-promised is not: the rooms hear of it and let it go. They keep what they have to make up for (a
-session that changed, a message that was acknowledged), and it is tried again a second later.
+If the database cannot be written (the disk is full, or another program has locked the file), the
+pending messages are not acknowledged, and the participants drop them. They keep the changes that
+they still have to write (a changed session, a message that was acknowledged) and retry a second
+later.
 """
 
 from __future__ import annotations
@@ -18,87 +19,87 @@ from typing import Protocol
 
 from creeklab.cloud.storage.database import Database
 
-MAX_DELAY_SECONDS = 1.0
+RETRY_DELAY = 1.0
 
 
 class CommitParticipant(Protocol):
-    """A room that has something to write."""
+    """A component that collects changes to be committed."""
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Write all that has been collected, inside a transaction."""
+        """Write the collected changes, inside a transaction."""
 
     def written(self, committed: bool) -> None:
-        """Forget what was written; if that failed, what was new is lost, the rest is kept."""
+        """Forget the written changes; if the commit failed, drop new messages and keep the rest."""
 
 
 class GroupCommit:
-    """Collects the rooms that have something to write, and commits it.
+    """Commits the changes of all participants together.
 
     Parameters
     ----------
     timer
-        Seconds that only go forward.
+        Seconds that never go back.
 
     Attributes
     ----------
     soon
-        Called when something is there to be committed; who sets it sees to it that the commit
-        follows, in the same turn of the event loop or the next.
+        Called when there is something to commit. It must schedule `commit` in the same iteration of
+        the event loop or the next.
     promises
-        Whether there is something new that an answer has to wait for.
+        Whether an acknowledgment waits for the next commit.
     """
 
-    def __init__(self, store: Database, timer: Callable[[], float]) -> None:
+    def __init__(self, database: Database, timer: Callable[[], float]) -> None:
         self.soon: Callable[[], object] | None = None
         self.promises = False
-        self._store = store
+        self._database = database
         self._timer = timer
-        self._parts: list[CommitParticipant] = []
-        self._asked = False
-        self._left_over = False
+        self._participants: list[CommitParticipant] = []
+        self._requested = False
+        self._has_leftovers = False
         self._not_before = 0.0
         self._error: sqlite3.Error | None = None
 
-    def join(self, part: CommitParticipant) -> None:
-        """Let a room take part."""
-        self._parts.append(part)
+    def join(self, participant: CommitParticipant) -> None:
+        """Add a participant."""
+        self._participants.append(participant)
 
     @property
     def written(self) -> int:
-        """How many transactions have changed the database, whoever's they were."""
-        return self._store.written
+        """Number of transactions that changed the database, including those of others."""
+        return self._database.written
 
     def ask(self, promise: bool) -> None:
-        """Ask for a commit; `promise` says that an answer has to wait for it."""
+        """Request a commit; `promise` means that an acknowledgment waits for it."""
         self.promises = self.promises or promise
-        if not self._asked:
-            self._asked = True
+        if not self._requested:
+            self._requested = True
             if self.soon is not None:
                 self.soon()
 
     def commit(self) -> sqlite3.Error | None:
-        """Commit what there is; return the error if it could not be written.
+        """Commit the collected changes; return the error if that failed.
 
-        Soon after an error nothing is tried, and that error returned again.
+        Within `RETRY_DELAY` after an error, return the same error without trying again.
         """
-        if not self._asked and not self._left_over:
+        if not self._requested and not self._has_leftovers:
             return None
         error = self._error
         if error is None or self._timer() >= self._not_before:
             error = self._try()
-        self._asked = self.promises = False
-        self._left_over = error is not None
+        self._requested = self.promises = False
+        self._has_leftovers = error is not None
         self._error = error
-        for part in self._parts:
-            part.written(error is None)
+        for participant in self._participants:
+            participant.written(error is None)
         return error
 
     def _try(self) -> sqlite3.Error | None:
         try:
-            with self._store.transaction() as db:
-                for part in self._parts:
-                    part.write(db)
+            with self._database.transaction() as db:
+                for participant in self._participants:
+                    participant.write(db)
         except sqlite3.Error as error:
-            self._not_before = self._timer() + MAX_DELAY_SECONDS
+            self._not_before = self._timer() + RETRY_DELAY
             return error
         return None

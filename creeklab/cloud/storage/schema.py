@@ -1,4 +1,4 @@
-"""The database schema, as a list of migrations."""
+"""The base schema: the tables of the broker, the registry and the shadows, as migrations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             name TEXT NOT NULL UNIQUE,
             default_version INTEGER NOT NULL,
-            last_version INTEGER NOT NULL,  -- numbers of deleted versions never come back
+            last_version INTEGER NOT NULL,  -- numbers of deleted versions are not used again
             generation TEXT NOT NULL,
             created REAL NOT NULL,
             modified REAL NOT NULL
@@ -69,7 +69,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             name TEXT NOT NULL,  -- '' is the classic shadow
             document TEXT NOT NULL,
             version INTEGER NOT NULL,
-            deleted_at REAL,  -- a deleted shadow stays as a tombstone, for its version
+            deleted_at REAL,  -- set in a tombstone, which keeps the version of a deleted shadow
             PRIMARY KEY (thing, name)
         ) WITHOUT ROWID
         """,
@@ -90,7 +90,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id TEXT NOT NULL,
             properties TEXT NOT NULL,  -- a JSON object, as it was given
             created REAL NOT NULL,
-            deprecated REAL  -- when, if it is
+            deprecated REAL  -- time of deprecation, if it is deprecated
         ) WITHOUT ROWID
         """,
         "ALTER TABLE things ADD COLUMN type TEXT REFERENCES thing_types (name)",
@@ -138,7 +138,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX policies_of_certificate ON policy_attachments (certificate)",
         "CREATE INDEX policies_of_group ON policy_attachments (thing_group)",
         "ALTER TABLE certificates ADD COLUMN mode TEXT NOT NULL DEFAULT 'DEFAULT'",
-        # Brought along by a person, so signed by no authority of ours.
+        # Signed by another authority.
         "ALTER TABLE certificates ADD COLUMN brought INTEGER NOT NULL DEFAULT 0",
         """
         CREATE TABLE tags (
@@ -149,7 +149,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (kind, name, key)
         ) WITHOUT ROWID
         """,
-        # Who makes a resource of the same name again finds no tags of the old one.
+        # A re-created resource must not inherit the old tags.
         *(
             f"CREATE TRIGGER untag_{kind} AFTER DELETE ON {table} BEGIN "
             f"DELETE FROM tags WHERE kind = '{kind}' AND name = OLD.name; END"
@@ -170,7 +170,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     (
         """
-        CREATE TABLE sessions (  -- those that outlive their connections
+        CREATE TABLE sessions (  -- that outlive their connections
             number INTEGER PRIMARY KEY,
             client_id TEXT NOT NULL,
             version INTEGER NOT NULL,  -- 4 is MQTT 3.1.1, 5 is MQTT 5
@@ -181,7 +181,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
         """
-        CREATE TABLE messages (  -- that sessions are to get
+        CREATE TABLE messages (  -- that are queued for sessions
             number INTEGER PRIMARY KEY,
             topic TEXT NOT NULL,
             payload BLOB NOT NULL,
@@ -190,16 +190,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
         """
-        CREATE TABLE queued (  -- which session is to get which message, in order of position
+        CREATE TABLE queued (  -- messages of each session, in order of position
             session INTEGER NOT NULL,
             position INTEGER NOT NULL,
             message INTEGER NOT NULL,
             retain INTEGER NOT NULL,
-            shared TEXT NOT NULL,  -- filter of the shared subscription it came by, or ''
+            shared TEXT NOT NULL,  -- filter of its shared subscription, or ''
             PRIMARY KEY (session, position)
         ) WITHOUT ROWID
         """,
-        # The first of them kept it among the properties.
+        # The first schema stored it among the properties.
         "ALTER TABLE retained ADD COLUMN expires_at REAL",
         """
         UPDATE retained SET

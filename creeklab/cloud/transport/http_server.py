@@ -1,7 +1,7 @@
-"""HTTP/1.1 over TLS: requests in, answers out, one after the other on each connection.
+"""HTTP/1.1 over TLS: each connection carries one request and its response after the other.
 
-h11 knows the grammar and what may follow what, the streams of asyncio know the socket. What is left
-for here are the bounds (of a head, of a body, of patience) and how a connection ends.
+h11 implements the protocol, and asyncio's streams the socket. This module adds the limits (size of
+a head and a body, timeouts) and decides how a connection ends.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from creeklab.cloud.transport.http_response import HttpResponse
 from creeklab.cloud.transport.listen import listen
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of a request's head, about: user properties travel in a header."""
+"""Approximate size limit of a request's head; MQTT user properties travel in a header."""
 BODY_LIMIT = 1024 * 1024
 BODY_TIMEOUT = 30.0
 IDLE_TIMEOUT = 300.0
-"""Until the next request, and for who never gets to the end of its head or reads no answer."""
+"""Seconds to wait for the next request, for the end of a head, and for the client to read."""
 DRAIN_TIMEOUT = 2.0
-"""For the rest of a request that is refused already: who is cut off reads no answer."""
+"""Seconds to drain a rejected request; otherwise the client never sees the response."""
 CLOSE_TIMEOUT = 5.0
 STOP_TIMEOUT = 2.0
 READ_SIZE = 1 << 16
@@ -39,14 +39,14 @@ log = logging.getLogger(__name__)
 
 
 class Request:
-    """A request whose head has come.
+    """A request whose head has been received.
 
     Attributes
     ----------
     method, path, query
         From the request line, path and query still percent-encoded.
     headers
-        By lower-case name; what came more than once is joined by commas.
+        By lower-case name; the values of repeated headers are joined by commas.
     remote
         The client's IP address.
     """
@@ -60,56 +60,56 @@ class Request:
             known = self.headers.get(name)
             self.headers[name] = value if known is None else f"{known},{value}"
         self._connection = connection
-        # A client that has gone again has no address any more.
+        # The address of a client that has already disconnected is unknown.
         self.remote: str = (connection.writer.get_extra_info("peername") or ("",))[0]
 
     @property
     def certificate(self) -> bytes | None:
-        """The certificate that the client has shown, in DER form."""
+        """The certificate of the client in DER form; None if it sent none."""
         secured = self._connection.writer.get_extra_info("ssl_object")
-        shown: bytes | None = None if secured is None else secured.getpeercert(binary_form=True)
-        return shown
+        sent: bytes | None = None if secured is None else secured.getpeercert(binary_form=True)
+        return sent
 
     async def body(self) -> bytes:
-        """Wait for the body, for some time and up to some size.
+        """Return the body, within `BODY_TIMEOUT` and `BODY_LIMIT`.
 
         Raises
         ------
         ServiceError
-            ``RequestEntityTooLargeException``; ``InvalidRequestException`` if it did not come, or
-            not whole.
+            ``RequestEntityTooLargeException``; ``InvalidRequestException`` if the body was not
+            received completely.
         """
         return await self._connection.body(int(self.headers.get("content-length", "0")))
 
     def upgrade(
         self, headers: Mapping[str, str]
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-        """Answer that from now on another protocol is spoken here, as the client has proposed.
+        """Accept the client's upgrade to another protocol.
 
-        Returns what that protocol is spoken on, and what has come of it already. The connection is
-        closed when who handles the request returns.
+        Return the streams of the connection and the bytes that were already received. The
+        connection is closed when the handler of the request returns.
         """
         return self._connection.upgrade(headers)
 
 
 Handler = Callable[[Request], Awaitable[HttpResponse | None]]
-"""Answers a request, or has switched to another protocol and is done with it."""
+"""Returns the response, or None after an upgrade whose protocol has ended."""
 
 
 class HttpServer:
-    """Accepts connections, and has a function answer the requests that come on them.
+    """Accepts connections and passes their requests to a handler.
 
     Parameters
     ----------
     handle
-        Answers a request.
-    refuse
-        Makes the answer to what cannot be read, and (True) to what `handle` failed at.
+        Handles a request.
+    error_response
+        Returns the response to an unreadable request or (True) to one whose handler failed.
     """
 
-    def __init__(self, handle: Handler, refuse: Callable[[bool], HttpResponse]) -> None:
+    def __init__(self, handle: Handler, error_response: Callable[[bool], HttpResponse]) -> None:
         self._handle = handle
-        self._refuse = refuse
+        self._error_response = error_response
         self._servers: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], _Connection] = {}
         self._stopping = False
@@ -120,20 +120,20 @@ class HttpServer:
         Raises
         ------
         OSError
-            If the port is taken.
+            If the port is in use.
         """
-        patience = {} if context is None else {"ssl_shutdown_timeout": CLOSE_TIMEOUT}
+        timeouts = {} if context is None else {"ssl_shutdown_timeout": CLOSE_TIMEOUT}
         self._servers, port = await listen(
             hosts,
             port,
             lambda host, port: asyncio.start_server(
-                self._serve, host, port, limit=READ_SIZE, ssl=context, **patience
+                self._serve, host, port, limit=READ_SIZE, ssl=context, **timeouts
             ),
         )
         return port
 
     async def stop(self) -> None:
-        """Stop listening, let requests under way finish, close every connection."""
+        """Stop listening, let current requests finish, and close every connection."""
         self._stopping = True
         for server in self._servers:
             server.close()
@@ -154,34 +154,34 @@ class HttpServer:
         assert task is not None
         connection = self._open[task] = _Connection(reader, writer)
         try:
-            await self._talk(connection)
+            await self._serve_requests(connection)
         except (OSError, asyncio.CancelledError):
-            pass  # the client has gone, or the server is being stopped
+            pass  # the client has disconnected, or the server is stopping
         except Exception:
             log.exception("A connection failed.")
         finally:
-            # Once and no more: a transport of asyncio's that was closed twice cannot be aborted.
+            # Only once: an asyncio transport that was closed twice cannot be aborted.
             if not writer.is_closing():
                 writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
             del self._open[task]
 
-    async def _talk(self, connection: _Connection) -> None:
+    async def _serve_requests(self, connection: _Connection) -> None:
         while not self._stopping:
             try:
                 request = await connection.request()
             except h11.RemoteProtocolError:
-                await connection.send(self._refuse(False))
+                await connection.send(self._error_response(False))
                 return
             if request is None:
                 return
             try:
-                answer = await self._handle(request)
+                response = await self._handle(request)
             except Exception:
                 log.exception("A request failed outside its service.")
-                answer = self._refuse(True)
-            if answer is None or not await connection.send(answer):
+                response = self._error_response(True)
+            if response is None or not await connection.send(response):
                 return
 
 
@@ -191,7 +191,7 @@ class _Connection:
     Attributes
     ----------
     busy
-        Whether a request is under way.
+        Whether a request is being served.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,11 +202,11 @@ class _Connection:
         self._is_head = False
 
     def abort(self) -> None:
-        """Close now, whatever is still to be sent."""
+        """Close now, without sending what is still buffered."""
         self.writer.transport.abort()
 
     async def request(self) -> Request | None:
-        """Return the next request; None if no more comes."""
+        """Return the next request; None if there are no more."""
         self.busy = self._is_head = False
         if self._http.our_state is h11.DONE:
             self._http.start_next_cycle()
@@ -222,7 +222,7 @@ class _Connection:
         return Request(event, self)
 
     async def body(self, declared: int) -> bytes:
-        """Return the body of the present request."""
+        """Return the body of the current request."""
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
@@ -235,28 +235,28 @@ class _Connection:
                         return bytes(body)
                     body += event.data
         except TimeoutError:
-            message = f"The body did not come within {BODY_TIMEOUT:g} s."
+            message = f"The body was not received within {BODY_TIMEOUT:g} s."
             raise ServiceError("InvalidRequestException", message) from None
         except (h11.RemoteProtocolError, OSError):
             message = "The body ended too early."
             raise ServiceError("InvalidRequestException", message) from None
-        message = f"A request may have {BODY_LIMIT} bytes; this one is larger."
+        message = f"The body is larger than {BODY_LIMIT} bytes."
         raise ServiceError("RequestEntityTooLargeException", message)
 
-    async def send(self, answer: HttpResponse) -> bool:
-        """Send an answer; return whether another request may follow."""
+    async def send(self, response: HttpResponse) -> bool:
+        """Send a response; return whether another request can follow."""
         http = self._http
-        headers = [("Date", _date(time.time())), ("Content-Length", str(len(answer.body)))]
-        headers += answer.headers.items()
+        headers = [("Date", _date(time.time())), ("Content-Length", str(len(response.body)))]
+        headers += response.headers.items()
         if http.they_are_waiting_for_100_continue or http.their_state is h11.ERROR:
-            # Whether what comes next is a body or another request, nobody could tell.
+            # The next bytes could be a body or another request.
             headers.append(("Connection", "close"))
-        reason = HTTPStatus(answer.status).phrase  # botocore knows no answer without one
+        reason = HTTPStatus(response.status).phrase  # botocore cannot parse a response without one
         events: list[h11.Event] = [
-            h11.Response(status_code=answer.status, reason=reason, headers=headers)
+            h11.Response(status_code=response.status, reason=reason, headers=headers)
         ]
-        if answer.body and not self._is_head:
-            events.append(h11.Data(data=answer.body))
+        if response.body and not self._is_head:
+            events.append(h11.Data(data=response.body))
         events.append(h11.EndOfMessage())
         self.writer.write(b"".join(http.send(event) or b"" for event in events))
         try:
@@ -276,9 +276,9 @@ class _Connection:
     def upgrade(
         self, headers: Mapping[str, str]
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
-        """Answer that another protocol is spoken from now on."""
-        answer = h11.InformationalResponse(status_code=101, headers=list(headers.items()))
-        self.writer.write(self._http.send(answer) or b"")
+        """Accept an upgrade to another protocol."""
+        response = h11.InformationalResponse(status_code=101, headers=list(headers.items()))
+        self.writer.write(self._http.send(response) or b"")
         return self._reader, self.writer, self._http.trailing_data[0]
 
     async def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
@@ -288,7 +288,7 @@ class _Connection:
 
 
 def _date(seconds: float) -> str:
-    """Write a time as HTTP does, whatever language the machine speaks."""
+    """Format a time for HTTP, independently of the locale."""
     at = time.gmtime(seconds)
     day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
     return f"{day}, {at.tm_mday:02} {month} {at.tm_year} {time.strftime('%H:%M:%S', at)} GMT"

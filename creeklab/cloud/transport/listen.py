@@ -1,4 +1,4 @@
-"""Listening on the same port of several hosts: of loopback, or of all that a workshop reaches."""
+"""Listen on the same port of several hosts: loopback, or all addresses of a workshop."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 
 PROBE = "creeklab-probe"
-"""ALPN protocol of who only looks whether it can trust the server: it goes no further, which is no
-news."""
+"""ALPN name of the doctor's TLS probe, so that its aborted handshake is not logged."""
 
 
 async def listen(
@@ -18,14 +17,14 @@ async def listen(
     Parameters
     ----------
     port
-        0 stands for a free one, the same on every host.
+        0 means a free port, the same on every host.
     start
         Starts the server of a host and a port.
 
     Raises
     ------
     OSError
-        If the port is taken; none of the servers listens then.
+        If the port is in use; then none of the servers listens.
     """
     servers: list[asyncio.Server] = []
     try:

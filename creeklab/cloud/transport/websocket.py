@@ -1,6 +1,6 @@
-"""WebSocket, the server's side of it, by wsproto: the handshake, and messages in and out.
+"""The server's side of a WebSocket, with wsproto: the handshake, and messages in and out.
 
-Without extensions: what is compressed on its way may unpack to more than it weighs.
+There is no compression: a small compressed message could expand beyond any limit.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ READ_SIZE = 1 << 16
 
 
 class WebSocket:
-    """One WebSocket, opened by answering the request that asks for it.
+    """One WebSocket, opened by accepting its upgrade request.
 
     Parameters
     ----------
     request
-        One that `can_open` says yes to, with its body read.
+        A request for which `is_upgrade_request` is true, with its body read.
     protocol
-        The subprotocol that is spoken.
+        The subprotocol.
     max_size
-        Largest message that is taken, in bytes.
+        Largest accepted message, in bytes.
     """
 
     def __init__(self, request: Request, protocol: str, max_size: int) -> None:
         key = request.headers["sec-websocket-key"].encode()
-        self._reader, self._writer, begun = request.upgrade(
+        self._reader, self._writer, received = request.upgrade(
             {
                 "Upgrade": "websocket",
                 "Connection": "Upgrade",
@@ -48,12 +48,12 @@ class WebSocket:
         # uvloop's transport is asyncio's in all but its base class.
         self.transport = cast(asyncio.Transport, self._writer.transport)
         self._max_size = max_size
-        self._frames = Connection(SERVER, trailing_data=begun)
+        self._frames = Connection(SERVER, trailing_data=received)
 
     async def messages(self) -> AsyncIterator[bytes | str]:
-        """Give what comes, message by message, be it binary or text.
+        """Iterate over the received messages, binary or text.
 
-        Ends when either side has closed; after `close` has been called, nothing more is given.
+        The iteration ends when either side has closed; after `close`, no message is returned.
         """
         parts: list[Any] = []
         size = 0
@@ -64,20 +64,20 @@ class WebSocket:
                         await self.close(event.code)
                         return
                     if isinstance(event, Ping):
-                        await self._say_if_open(event.response())
+                        await self._send_if_open(event.response())
                     elif isinstance(event, Message):
                         size += len(event.data)
                         if size > self._max_size:
                             await self.close(CloseReason.MESSAGE_TOO_BIG)
                             return
-                        if event.data:  # of nothing there can be any number
+                        if event.data:  # there is no limit to the number of empty frames
                             parts.append(event.data)
                         if event.message_finished:
-                            nothing: Any = b"" if isinstance(event, BytesMessage) else ""
-                            whole = nothing.join(parts)
+                            empty: Any = b"" if isinstance(event, BytesMessage) else ""
+                            message = empty.join(parts)
                             parts, size = [], 0
                             if self._frames.state is ConnectionState.OPEN:
-                                yield whole
+                                yield message
                 data = await self._reader.read(READ_SIZE)
                 if not data:
                     return
@@ -86,27 +86,27 @@ class WebSocket:
     async def send(self, data: bytes) -> None:
         """Send a message in one frame; wait while the other side does not read.
 
-        Nothing is sent after the end was said.
+        Nothing is sent after either side has started to close.
         """
-        await self._say_if_open(BytesMessage(data=data))
+        await self._send_if_open(BytesMessage(data=data))
 
     async def close(self, code: int = CloseReason.NORMAL_CLOSURE) -> None:
-        """Say that this is the end, unless it has been said."""
+        """Send a close frame, unless one has been sent."""
         if self._frames.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
             with contextlib.suppress(OSError):
-                await self._say(CloseConnection(code=code))
+                await self._send_event(CloseConnection(code=code))
 
-    async def _say_if_open(self, event: Event) -> None:
+    async def _send_if_open(self, event: Event) -> None:
         if self._frames.state is ConnectionState.OPEN:
-            await self._say(event)
+            await self._send_event(event)
 
-    async def _say(self, event: Event) -> None:
+    async def _send_event(self, event: Event) -> None:
         self._writer.write(self._frames.send(event))
         await self._writer.drain()
 
 
 def is_upgrade_request(request: Request) -> bool:
-    """Tell whether a request asks for a WebSocket, and in the right form."""
+    """Return whether a request is a valid WebSocket upgrade."""
     headers = request.headers
     try:
         key = base64.b64decode(headers.get("sec-websocket-key", ""), validate=True)
@@ -122,5 +122,5 @@ def is_upgrade_request(request: Request) -> bool:
 
 
 def split_header(header: str) -> list[str]:
-    """Split a header at its commas."""
+    """Return the comma-separated parts of a header."""
     return [part.strip() for part in header.split(",")]

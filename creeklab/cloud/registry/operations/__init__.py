@@ -1,8 +1,8 @@
-"""The operations of the service ``iot``: the registry in the terms of botocore's model.
+"""Operations of ``iot`` on the registry.
 
-One short method for each operation, called with the members of its request by name, already
-checked against the model, and answering with members by name; times are seconds since the epoch.
-The rules are in `creeklab.cloud.registry`.
+There is one short method for each operation. It takes the members of the request, already validated
+against botocore's model, and returns those of the response; times are seconds since the epoch. The
+rules are in `creeklab.cloud.registry`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from creeklab.cloud.registry.operations.base import (
 from creeklab.cloud.registry.unit_of_work import invalid
 from creeklab.cloud.storage.database import Page
 
-# All of them are the one local endpoint (API reference, DescribeEndpoint).
+# All types have the same local endpoint (API reference, DescribeEndpoint).
 ENDPOINT_TYPES = (
     "iot:Data",
     "iot:Data-ATS",
@@ -25,7 +25,7 @@ ENDPOINT_TYPES = (
 
 
 class AccountOperations(Operations):
-    """The account as a whole."""
+    """Operations on the account as a whole."""
 
     def describe_endpoint(self, *, endpointType: str = "iot:Data") -> Members:
         """Return the host name of an endpoint, without a port."""
@@ -33,11 +33,11 @@ class AccountOperations(Operations):
             raise invalid(f"Endpoint type {endpointType} not recognized.")
         return {"endpointAddress": self._registry.endpoint}
 
-    # --- what is published and logged ---------------------------------------------------------
+    # --- events and logging -------------------------------------------------------------------
 
     def describe_event_configurations(self) -> Members:
         """Return which registry events are published."""
-        events = self._registry.options.events()
+        events = self._registry.account_settings.events()
         answer: Members = {
             "eventConfigurations": {
                 name: {"Enabled": enabled} for name, enabled in events.enabled.items()
@@ -50,16 +50,16 @@ class AccountOperations(Operations):
     def update_event_configurations(
         self, *, eventConfigurations: dict[str, Members] | None = None
     ) -> Members:
-        """Switch registry events on or off."""
+        """Enable or disable registry events."""
         changes = eventConfigurations or {}
-        self._registry.options.set_events(
+        self._registry.account_settings.set_events(
             {name: change.get("Enabled", False) for name, change in changes.items()}
         )
         return {}
 
     def get_v2_logging_options(self, *, verbose: bool = False) -> Members:
         """Return the logging options; the event configurations only if `verbose`."""
-        options = self._registry.options.logging()
+        options = self._registry.account_settings.logging()
         if not verbose:
             options.pop("eventConfigurations", None)
         return options
@@ -72,14 +72,14 @@ class AccountOperations(Operations):
         disableAllLogs: bool = False,
         eventConfigurations: Sequence[Members] | None = None,
     ) -> Members:
-        """Set the logging options; no role is needed here, nor tried."""
+        """Set the logging options; the role is not used."""
         given = {
             "roleArn": roleArn,
             "defaultLogLevel": defaultLogLevel,
             "disableAllLogs": disableAllLogs,
             "eventConfigurations": eventConfigurations,
         }
-        self._registry.options.set_logging(
+        self._registry.account_settings.set_logging(
             {name: value for name, value in given.items() if value is not None}
         )
         return {}
@@ -92,7 +92,7 @@ class AccountOperations(Operations):
         return {}
 
     def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> Members:
-        """Take tags from a resource."""
+        """Remove tags from a resource."""
         self._registry.tags.remove(resourceArn, tagKeys)
         return {}
 

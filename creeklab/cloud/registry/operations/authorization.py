@@ -1,11 +1,11 @@
-"""What a principal may do: GetEffectivePolicies and TestAuthorization."""
+"""What a principal is allowed to do: GetEffectivePolicies and TestAuthorization."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from creeklab.cloud.authorization import authorizer
 from creeklab.cloud.policy import Authorizer, Policy
+from creeklab.cloud.registry.authorizer import authorizer
 from creeklab.cloud.registry.operations.base import Members, Operations, listing, raise_not_found
 from creeklab.cloud.registry.unit_of_work import invalid
 
@@ -18,7 +18,7 @@ ACTIONS = {
 
 
 class AuthorizationOperations(Operations):
-    """What a principal may do."""
+    """Operations on the permissions of a principal."""
 
     def get_effective_policies(
         self,
@@ -27,9 +27,9 @@ class AuthorizationOperations(Operations):
         cognitoIdentityPoolId: str | None = None,
         thingName: str | None = None,
     ) -> Members:
-        """Return the policies that decide what a device may do.
+        """Return the policies that decide what a device is allowed to do.
 
-        A Thing beside a certificate stands for the client id; a Thing alone for its groups.
+        With a certificate, a Thing is taken as the client id; alone, it stands for its groups.
         """
         raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
         registry = self._registry
@@ -38,13 +38,13 @@ class AuthorizationOperations(Operations):
         policies: list[Policy] = []
         if principal is None:
             if thingName is not None:
-                policies = registry.rights.policies_of_thing(thingName)
+                policies = registry.policy_context.policies_of_thing(thingName)
         else:
-            kind, key = registry.targets.resolve(principal)
+            kind, key = registry.policy_attachments.resolve(principal)
             if kind == "certificate":
                 policies = registry.policies_of(key, thingName)
             else:
-                policies = registry.rights.policies_of_group(key)
+                policies = registry.policy_context.policies_of_group(key)
         effective = (
             {
                 **self._policy(policy.name),
@@ -64,7 +64,7 @@ class AuthorizationOperations(Operations):
         policyNamesToAdd: Sequence[str] = (),
         policyNamesToSkip: Sequence[str] = (),
     ) -> Members:
-        """Tell what the policies answer a connection, whatever the status of its certificate."""
+        """Evaluate the policies of a connection, whatever the status of its certificate."""
         raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
         bound = authorizer(
             self._registry,
@@ -77,7 +77,7 @@ class AuthorizationOperations(Operations):
         return listing("authResults", (self._auth_result(bound, info) for info in authInfos))
 
     def _auth_result(self, authorizer: Authorizer, info: Members) -> Members:
-        """Decide one authInfo; several resources count as allowed if each of them is."""
+        """Evaluate one authInfo; several resources are allowed if each of them is."""
         if "actionType" not in info:
             raise invalid(f"Each of authInfos needs an actionType: {', '.join(ACTIONS)}.")
         if not info["resources"]:

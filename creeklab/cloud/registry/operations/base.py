@@ -11,7 +11,7 @@ from creeklab.cloud.registry.unit_of_work import invalid
 
 Members = dict[str, Any]
 
-DEFAULT_PAGE = 25  # what the API reference says of certificates, here of every list
+DEFAULT_PAGE = 25  # the API reference says so for certificates; here for every list
 
 
 class Operations:
@@ -25,12 +25,12 @@ class Operations:
 
 
 def listing(member: str, items: Iterable[Any], **token: str | None) -> Members:
-    """Make an answer of a list, and of the next page's token if there is one."""
+    """Return a response with a list, and the token of the next page if there is one."""
     return {member: list(items), **{name: text for name, text in token.items() if text is not None}}
 
 
 def raise_not_found(kind: str, name: str | None) -> None:
-    """Refuse a request that names what this cloud cannot have."""
+    """Raise if a request names a kind of resource that this cloud does not have."""
     if name is not None:
         raise ServiceError("ResourceNotFoundException", f"The {kind} {name} does not exist.")
 
@@ -40,6 +40,6 @@ def parse_tags(tags: Iterable[Members]) -> dict[str, str]:
     found: dict[str, str] = {}
     for tag in tags:
         if tag["Key"] in found:
-            raise invalid(f"The tag key '{tag['Key']}' stands twice in the request.")
+            raise invalid(f"The tag key '{tag['Key']}' occurs twice in the request.")
         found[tag["Key"]] = tag.get("Value", "")
     return found

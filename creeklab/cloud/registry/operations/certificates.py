@@ -11,7 +11,7 @@ class CertificateOperations(Operations):
     """Certificates."""
 
     def create_keys_and_certificate(self, *, setAsActive: bool = False) -> Members:
-        """Make a key pair and a certificate; the private key is in this answer and nowhere else."""
+        """Create a key pair and a certificate; the private key is only in this response."""
         certificate, issued = self._registry.certificates.issue_keys(active=setAsActive)
         keys = {"PublicKey": issued.public_key, "PrivateKey": issued.private_key}
         return {**self._issued(certificate), "keyPair": keys}
@@ -19,7 +19,7 @@ class CertificateOperations(Operations):
     def create_certificate_from_csr(
         self, *, certificateSigningRequest: str, setAsActive: bool = False
     ) -> Members:
-        """Make a certificate from a certificate signing request."""
+        """Issue a certificate for a certificate signing request."""
         return self._issued(
             self._registry.certificates.issue_from_csr(
                 certificateSigningRequest, active=setAsActive
@@ -46,7 +46,7 @@ class CertificateOperations(Operations):
     def register_certificate_without_ca(
         self, *, certificatePem: str, status: str = "INACTIVE"
     ) -> Members:
-        """Register a certificate, whoever has signed it."""
+        """Register a certificate of any signer."""
         return self._named(self._registry.certificates.register_without_ca(certificatePem, status))
 
     def _named(self, certificate: Certificate) -> Members:
@@ -92,7 +92,7 @@ class CertificateOperations(Operations):
         marker: str | None = None,
         ascendingOrder: bool = False,
     ) -> Members:
-        """List the certificates, the newest first unless told otherwise."""
+        """List the certificates, by default the newest first."""
         found, token = self._registry.certificates.page(Page(pageSize, marker, ascendingOrder))
         certificates = (
             {

@@ -48,12 +48,12 @@ class GroupOperations(Operations):
         maxResults: int = DEFAULT_PAGE,
         thingTypeName: str = "",
     ) -> Members:
-        """List the thing types; a name stands for all that begin with it."""
+        """List the thing types, or those whose names begin with a text."""
         found, token = self._registry.thing_types.page(Page(maxResults, nextToken), thingTypeName)
         return listing("thingTypes", map(self._type, found), nextToken=token)
 
     def deprecate_thing_type(self, *, thingTypeName: str, undoDeprecate: bool = False) -> Members:
-        """Bar a thing type from new Things, or take that back."""
+        """Deprecate a thing type, or undo that."""
         self._registry.thing_types.deprecate(thingTypeName, undo=undoDeprecate)
         return {}
 
@@ -184,7 +184,7 @@ class GroupOperations(Operations):
         thingArn: str | None = None,
         overrideDynamicGroups: bool = False,
     ) -> Members:
-        """Put a Thing into a thing group; there are no dynamic groups here to be overridden."""
+        """Add a Thing to a thing group; there are no dynamic groups to override."""
         self._registry.groups.add(
             self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
             self._name("thing", "thing", thingName, thingArn),
@@ -199,7 +199,7 @@ class GroupOperations(Operations):
         thingName: str | None = None,
         thingArn: str | None = None,
     ) -> Members:
-        """Take a Thing out of a thing group."""
+        """Remove a Thing from a thing group."""
         self._registry.groups.remove(
             self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
             self._name("thing", "thing", thingName, thingArn),
@@ -207,7 +207,7 @@ class GroupOperations(Operations):
         return {}
 
     def _name(self, member: str, kind: str, name: str | None, arn: str | None) -> str:
-        """Return the name that a request gives as a name, as an ARN or as both."""
+        """Return a name that a request gives as a name, an ARN, or both."""
         if arn is None:
             if name is None:
                 raise invalid(
@@ -215,7 +215,7 @@ class GroupOperations(Operations):
                     "of them"
                 )
             return name
-        found = self._registry.parts(arn)
+        found = self._registry.parse_arn(arn)
         if found is None or found[0] != kind:
             raise invalid(f"'{arn}' is not the ARN of a {kind}.")
         _, named, ours = found

@@ -51,7 +51,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
     ) -> Members:
-        """List the policies, the newest first unless told otherwise."""
+        """List the policies, by default the newest first."""
         names, token = self._registry.policies.page(Page(pageSize, marker, ascendingOrder))
         return listing("policies", map(self._policy, names), nextMarker=token)
 
@@ -91,7 +91,7 @@ class PolicyOperations(Operations):
         return listing("policyVersions", versions)
 
     def set_default_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
-        """Make a version of a policy the one in effect."""
+        """Make a version of a policy the default."""
         self._registry.policies.set_default(policyName, policyVersionId)
         return {}
 
@@ -111,12 +111,12 @@ class PolicyOperations(Operations):
 
     def attach_policy(self, *, policyName: str, target: str) -> Members:
         """Attach a policy to a certificate or thing group."""
-        self._registry.targets.attach(policyName, target)
+        self._registry.policy_attachments.attach(policyName, target)
         return {}
 
     def detach_policy(self, *, policyName: str, target: str) -> Members:
         """Detach a policy from a certificate or thing group."""
-        self._registry.targets.detach(policyName, target)
+        self._registry.policy_attachments.detach(policyName, target)
         return {}
 
     def attach_principal_policy(self, *, policyName: str, principal: str) -> Members:
@@ -136,7 +136,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
     ) -> Members:
         """List the policies of a certificate or group, and of the groups above it if recursive."""
-        names, token = self._registry.targets.policies_of(
+        names, token = self._registry.policy_attachments.policies_of(
             target, Page(pageSize, marker), recursive=recursive
         )
         return listing("policies", map(self._policy, names), nextMarker=token)
@@ -149,16 +149,16 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
     ) -> Members:
-        """List the policies of a certificate, the last attached first unless told otherwise."""
+        """List the policies of a certificate, by default the last attached first."""
         page = Page(pageSize, marker, ascendingOrder)
-        names, token = self._registry.targets.policies_of(principal, page)
+        names, token = self._registry.policy_attachments.policies_of(principal, page)
         return listing("policies", map(self._policy, names), nextMarker=token)
 
     def list_targets_for_policy(
         self, *, policyName: str, marker: str | None = None, pageSize: int = DEFAULT_PAGE
     ) -> Members:
-        """List what a policy is attached to."""
-        targets, token = self._registry.targets.of(policyName, Page(pageSize, marker))
+        """List the targets of a policy."""
+        targets, token = self._registry.policy_attachments.of(policyName, Page(pageSize, marker))
         return listing("targets", targets, nextMarker=token)
 
     def list_policy_principals(
@@ -169,7 +169,7 @@ class PolicyOperations(Operations):
         pageSize: int = DEFAULT_PAGE,
         ascendingOrder: bool = False,
     ) -> Members:
-        """List what a policy is attached to, the last first unless told otherwise."""
+        """List the principals of a policy, by default the last attached first."""
         page = Page(pageSize, marker, ascendingOrder)
-        principals, token = self._registry.targets.of(policyName, page)
+        principals, token = self._registry.policy_attachments.of(policyName, page)
         return listing("principals", principals, nextMarker=token)

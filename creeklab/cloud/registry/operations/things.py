@@ -107,19 +107,21 @@ class ThingOperations(Operations):
         self, *, thingName: str, principal: str, thingPrincipalType: str | None = None
     ) -> Members:
         """Attach a certificate to a Thing."""
-        self._registry.principals.attach(thingName, principal, thingPrincipalType)
+        self._registry.thing_principals.attach(thingName, principal, thingPrincipalType)
         return {}
 
     def detach_thing_principal(self, *, thingName: str, principal: str) -> Members:
         """Detach a certificate from a Thing."""
-        self._registry.principals.detach(thingName, principal)
+        self._registry.thing_principals.detach(thingName, principal)
         return {}
 
     def list_thing_principals(
         self, *, thingName: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
     ) -> Members:
         """List the certificates of a Thing."""
-        found, token = self._registry.principals.of_thing(thingName, Page(maxResults, nextToken))
+        found, token = self._registry.thing_principals.of_thing(
+            thingName, Page(maxResults, nextToken)
+        )
         return listing("principals", (principal for principal, _ in found), nextToken=token)
 
     def list_thing_principals_v2(
@@ -131,7 +133,7 @@ class ThingOperations(Operations):
         thingPrincipalType: str | None = None,
     ) -> Members:
         """List the certificates of a Thing with their kind of attachment."""
-        found, token = self._registry.principals.of_thing(
+        found, token = self._registry.thing_principals.of_thing(
             thingName, Page(maxResults, nextToken), thingPrincipalType
         )
         objects = ({"principal": name, "thingPrincipalType": kind} for name, kind in found)
@@ -141,7 +143,9 @@ class ThingOperations(Operations):
         self, *, principal: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
     ) -> Members:
         """List the Things of a certificate."""
-        found, token = self._registry.principals.things_of(principal, Page(maxResults, nextToken))
+        found, token = self._registry.thing_principals.things_of(
+            principal, Page(maxResults, nextToken)
+        )
         return listing("things", (thing for thing, _ in found), nextToken=token)
 
     def list_principal_things_v2(
@@ -153,7 +157,7 @@ class ThingOperations(Operations):
         thingPrincipalType: str | None = None,
     ) -> Members:
         """List the Things of a certificate with their kind of attachment."""
-        found, token = self._registry.principals.things_of(
+        found, token = self._registry.thing_principals.things_of(
             principal, Page(maxResults, nextToken), thingPrincipalType
         )
         objects = ({"thingName": name, "thingPrincipalType": kind} for name, kind in found)
