@@ -197,7 +197,7 @@ def _compare(
         condition_mismatch(unmet, bound.policy, context, things) for unmet in bound.unmet
     ]
     relevant = bound.names(action)
-    skipped = relevant and bool(mismatches) and all(each.unfilled for each in mismatches)
+    unfilled = relevant and bool(mismatches) and all(each.unfilled for each in mismatches)
     distance = total_distance(mismatches)
     if not relevant:
         first = action_mismatch(bound, action)
@@ -218,7 +218,7 @@ def _compare(
         advice=tuple(each.advice for each in mismatches),
         differences=tuple(map(_as_data, mismatches)),
     )
-    skipped = skipped and bound.statement.effect == "Deny"
+    skipped = unfilled and bound.statement.effect == "Deny"
     return _Compared(bound, result, relevant, (distance, -similarity), skipped)
 
 

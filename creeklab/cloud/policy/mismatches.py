@@ -370,9 +370,9 @@ def condition_mismatch(
         variable = f"${{{unmet.missing[0]}}}"
         text = f"{start} needs {variable}, which has no value here: {why}"
         return Mismatch("variable", text, advice, variable, code, VALUE, unfilled=True)
-    wanted = " or ".join(repr(plain(value)) for value in unmet.expected)
-    expected = f"{operator} {name} {wanted}"
-    text = f"{start} is not met: the policy has {wanted} and the connection has"
+    alternatives = " or ".join(repr(plain(value)) for value in unmet.expected)
+    expected = f"{operator} {name} {alternatives}"
+    text = f"{start} is not met: the policy has {alternatives} and the connection has"
     code, why, advice = why_empty(name, context, things)
     if not unmet.actual:
         return Mismatch("condition", f"{text} no value ({why})", advice, expected, code, VALUE)
