@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 
 SHADOW_OPERATIONS = ("get", "update", "delete")
-SHADOW_TOPIC = re.compile(
-    r"\$aws/things/(?P<thing>[^/]+)/shadow/(?:name/(?P<name>[^/]+)/)?(?P<operation>.+)"
-)
-"""Every topic of a shadow. The operation includes the answer, as in ``update/accepted``."""
+
+_SHADOW_TOPIC = re.compile(r"\$aws/things/([^/]+)/shadow/(?:name/([^/]+)/)?(.+)")
 
 
 def matches(topic_filter: str, topic: str) -> bool:
@@ -32,15 +30,19 @@ def shadow_topic(thing: str, operation: str, name: str | None = None) -> str:
     return f"$aws/things/{thing}/shadow/{f'name/{name}/' if name else ''}{operation}"
 
 
-def shadow_request(topic: str) -> tuple[str, str, str] | None:
-    """Return the Thing, the shadow's name (``""`` for the classic one) and the operation.
+def parse_shadow_topic(topic: str) -> tuple[str, str, str] | None:
+    """Return Thing, shadow name (``""`` for the classic shadow) and the rest of a shadow topic.
 
-    None if the topic is not one that a device sends shadow requests to.
+    The rest is, for instance, ``get`` or ``update/accepted``. None if it is not a shadow topic.
     """
-    found = SHADOW_TOPIC.fullmatch(topic)
-    if found is None or found["operation"] not in SHADOW_OPERATIONS:
-        return None
-    return found["thing"], found["name"] or "", found["operation"]
+    match = _SHADOW_TOPIC.fullmatch(topic)
+    return None if match is None else (match[1], match[2] or "", match[3])
+
+
+def shadow_request(topic: str) -> tuple[str, str, str] | None:
+    """Return Thing, shadow name and operation of a request to a shadow; None for other topics."""
+    parsed = parse_shadow_topic(topic)
+    return parsed if parsed is not None and parsed[2] in SHADOW_OPERATIONS else None
 
 
 def filter_fault(topic_filter: str) -> str | None:
