@@ -120,7 +120,7 @@ def test_a_policy_that_changes_half_way_stops_the_replay_and_nothing_is_missing(
 
         detached: list[Reading] = []
         replay = Replay(FLOOD, send, progress=False)
-        with pytest.raises(RequestRefused, match="'creek/policy': not authorized"):
+        with pytest.raises(RequestRefused, match="'creek/policy' failed: not authorized"):
             replay.run()
         assert 0 < replay.sent <= 300
         iot.attach_policy(policyName=thing.policy, target=thing.certificate_arn)

@@ -63,7 +63,7 @@ def muted(text: object) -> str:
 
 
 def mark(text: object, kind: str) -> str:
-    """Return a short text in a frame: `kind` is ``good``, ``bad``, ``new``, ``gone`` or ``plain``.
+    """Return a short text in a frame: `kind` is ``good``, ``bad``, ``new`` or ``plain``.
 
     The text carries the meaning; the color only helps to find it.
     """

@@ -35,7 +35,6 @@ _STATIC = """
 .creeklab-good { border-color: var(--jp-success-color1, #2e7d32); }
 .creeklab-bad { border-color: var(--jp-error-color1, #c62828); }
 .creeklab-new { border-color: var(--jp-warn-color1, #ef6c00); }
-.creeklab-gone { border-color: var(--jp-border-color1, #777); text-decoration: line-through; }
 .creeklab-notice { border-left: 4px solid var(--jp-info-color1, #0277bd);
   background: var(--jp-layout-color2, #eee); padding: 0.3em 0.6em; overflow-wrap: anywhere; }
 .creeklab-alert { border-left-color: var(--jp-error-color1, #c62828); }

@@ -16,8 +16,8 @@ from creeklab.client.device_shadow import ShadowRejected
 from creeklab.cloud import supervisor
 from creeklab.widgets.shadow_view import ShadowView
 from tests.conftest import NewThing
+from tests.display.test_html import PageReader
 from tests.widgets.closed_view import remaining_widgets
-from tests.widgets.test_html import PageReader
 
 NewThings = Callable[..., NewThing]
 

@@ -15,7 +15,7 @@ from nbconvert import HTMLExporter
 from creeklab.cli.jupyterlab import child_environment
 from creeklab.cloud import supervisor
 from tests import execute_notebooks
-from tests.widgets.test_html import PageReader
+from tests.display.test_html import PageReader
 
 CELLS = [
     "import creeklab\nlab = creeklab.open_lab()\nlab.catch_up('06-device-shadow')",

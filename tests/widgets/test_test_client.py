@@ -18,8 +18,8 @@ from creeklab.client.device import RequestRefused
 from creeklab.widgets.console_elements import Route
 from creeklab.widgets.message_log import BufferLimit
 from creeklab.widgets.test_client import MqttTestClient
+from tests.display.test_html import PageReader
 from tests.widgets.closed_view import remaining_widgets
-from tests.widgets.test_html import PageReader
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Record messages in a history.
 
 A :class:`Recorder` takes messages from any source: :meth:`Recorder.on_message` is a callback for a
-subscription (``device.subscribe("creek/#", call=recorder.on_message)``), and
+subscription (``device.subscribe("creek/#", callback=recorder.on_message)``), and
 :meth:`Recorder.record` takes an inbox or any other iterable of messages. It parses each message
 (:mod:`creeklab.creek.history.message_parser`), writes the reading to its journal
 (:mod:`creeklab.creek.history.journal`), and merges the journal into the history
