@@ -87,6 +87,7 @@ from creeklab.creek.history.parquet import (
     to_pandas,
 )
 from creeklab.creek.history.storage import FileStore
+from creeklab.creek.readings.samples import time_index
 from creeklab.creek.readings.time_series import as_numbers
 from creeklab.creek.readings.units import unit_of
 
@@ -473,16 +474,7 @@ def _parse_time(text: Any, name: str) -> pd.Timestamp | None:
 
 def _validate(readings: pd.DataFrame) -> pd.DataFrame:
     """Return a table to append, with times in UTC, numbers, and portable column names."""
-    index = readings.index
-    if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
-        raise ValueError(
-            "The index of readings must be their time with a time zone. This index is a"
-            f" {type(index).__name__} of {index.dtype}. creeklab.creek.readings.normalize converts"
-            " such a table."
-        )
-    missing = np.flatnonzero(index.isna())
-    if missing.size:
-        raise ValueError(f"Row {missing[0]} has no time (NaT).")
+    time = time_index(readings).as_unit("us").rename("time")
     columns: dict[str, NDArray[np.float64]] = {}
     for column in readings:
         if (
@@ -497,7 +489,6 @@ def _validate(readings: pd.DataFrame) -> pd.DataFrame:
         if isinstance(readings[column], pd.DataFrame):
             raise ValueError(f"There are two columns {column!r}. Rename one of them.")
         columns[column] = as_numbers(readings[column], column).to_numpy()
-    time = index.tz_convert("UTC").as_unit("us").rename("time")
     return pd.DataFrame(columns, index=time)
 
 

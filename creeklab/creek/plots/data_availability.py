@@ -109,15 +109,7 @@ def missing(
     time_axis(bottom, time)
     description = f"{title}. {'; '.join(parts)}."
     note = "Nobody knows what the creek did in a gap: a flood may be missing with the readings."
-    return finalize(
-        figure,
-        readings.attrs,
-        title=title,
-        description=description,
-        numbers=shown,
-        note=note,
-        table=table,
-    )
+    return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 
 
 def _monthly(readings: pd.DataFrame, column: str) -> pd.Series:

@@ -120,10 +120,10 @@ def new_figure(
 def finalize(
     figure: Figure,
     attrs: Mapping[Any, Any],
-    *,
     title: str,
     description: str,
     numbers: Numbers,
+    *,
     note: str = STAGE_NOTE,
     table: pd.DataFrame | None = None,
 ) -> CaptionedFigure:

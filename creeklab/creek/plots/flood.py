@@ -91,7 +91,7 @@ def flood_page(
     flood = floods[floods.index == number].iloc[0]
     time, stage = measured_values(readings)
     at = seconds(time)
-    start, peak, end = (_second(flood[name]) for name in ("start", "peak_time", "end"))
+    start, peak, end = (flood[name].timestamp() for name in ("start", "peak_time", "end"))
     part = clip(readings, start - before * HOUR, end + after * HOUR)
     rank = int((floods["peak_ft"] > flood["peak_ft"]).sum()) + 1
     day = flood["peak_time"]
@@ -129,21 +129,13 @@ def flood_page(
     top.legend(loc="upper right", fontsize=8)
     top.set_ylabel(STAGE_LABEL)
     draw_levels(top, {"flood starts": starts, "flood ends": ends, **(marks or {})})
-    _rates(bottom, at, stage, _second(when[0]), _second(when[-1]))
+    _rates(bottom, at, stage, when[0].timestamp(), when[-1].timestamp())
     time_axis(bottom, when)
     note = (
         f"Rates are over half an hour. {STAGE_NOTE} The stage does not tell why the creek rose or"
         " how much water that was."
     )
-    return finalize(
-        figure,
-        readings.attrs,
-        title=title,
-        description=description,
-        numbers=shown,
-        note=note,
-        table=table,
-    )
+    return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 
 
 def _describe(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | None) -> str:
@@ -308,15 +300,7 @@ def overlay(
             f" They took {rises.min():.1f} to {rises.max():.1f} hours from start to peak."
         )
     note = f"Floods with equal stages may carry different amounts of water. {STAGE_NOTE}"
-    return finalize(
-        figure,
-        readings.attrs,
-        title=title,
-        description=description,
-        numbers=shown,
-        note=note,
-        table=aligned,
-    )
+    return finalize(figure, readings.attrs, title, description, shown, note=note, table=aligned)
 
 
 def _broken(one: pd.DataFrame, step: float) -> tuple[Floats, Floats]:
@@ -417,19 +401,7 @@ def rise_rates(
         "These rates apply to this place only, and do not tell how much water came: the same water"
         " rises more slowly where the creek is wider."
     )
-    return finalize(
-        figure,
-        readings.attrs,
-        title=title,
-        description=description,
-        numbers=shown,
-        note=note,
-        table=table,
-    )
-
-
-def _second(time: pd.Timestamp) -> float:
-    return time.timestamp()
+    return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 
 
 def _datetimes(at: Floats | list[float]) -> np.ndarray[tuple[int], np.dtype[np.datetime64]]:

@@ -123,9 +123,9 @@ def return_periods(
     return finalize(
         figure,
         readings.attrs,
-        title=title,
-        description=description,
-        numbers=shown,
+        title,
+        description,
+        shown,
         note=f"{caveat(complete)} {STAGE_NOTE}",
         table=table,
     )

@@ -158,9 +158,7 @@ def calendar(
             wettest = pd.Series(above).groupby(month).sum()
             name = month_names.month_name[int(wettest.index[int(wettest.argmax())])]
             description += f" {name} has most of them."
-    return finalize(
-        figure, readings.attrs, title=title, description=description, numbers=shown, table=table
-    )
+    return finalize(figure, readings.attrs, title, description, shown, table=table)
 
 
 def _month_names(days: pd.DatetimeIndex) -> list[str]:
@@ -272,15 +270,7 @@ def temperature_cycles(
     else:
         description += " No season has enough complete days to show a daily swing."
     note = f"This is the {name} at the thermometer, which is not the temperature anywhere else."
-    return finalize(
-        figure,
-        readings.attrs,
-        title=title,
-        description=description,
-        numbers=shown,
-        note=note,
-        table=table,
-    )
+    return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 
 
 def _diel(time: pd.DatetimeIndex, values: Floats) -> dict[str, Floats]:

@@ -153,9 +153,7 @@ def hydrograph(
         draw_line(bottom, time, water, BROWN)
         bottom.set_ylabel("Water (°C)")
     time_axis(bottom, time)
-    return finalize(
-        figure, readings.attrs, title=title, description=description, numbers=shown, table=table
-    )
+    return finalize(figure, readings.attrs, title, description, shown, table=table)
 
 
 def duration_curve(
@@ -219,15 +217,7 @@ def duration_curve(
     if thresholds:
         draw_levels(axes, thresholds)
     note = f"Based on {stage.size:,} measured readings; the years to come may differ. {STAGE_NOTE}"
-    return finalize(
-        figure,
-        readings.attrs,
-        title=title,
-        description=description,
-        numbers=shown,
-        note=note,
-        table=table,
-    )
+    return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 
 
 def _share_axis(axes: Axes, lowest: float) -> None:

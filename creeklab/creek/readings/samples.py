@@ -76,6 +76,27 @@ def load(name: str) -> pd.DataFrame:
     return frame
 
 
+def time_index(readings: pd.DataFrame) -> pd.DatetimeIndex:
+    """Return the index of a table in UTC, in any order.
+
+    Raises
+    ------
+    ValueError
+        If the index holds no times with a time zone, or a time is missing.
+    """
+    index = readings.index
+    if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
+        raise ValueError(
+            "The index of readings must be their time with a time zone. This index is a"
+            f" {type(index).__name__} of {index.dtype}; creeklab.creek.readings.normalize converts"
+            " such a table."
+        )
+    missing = np.flatnonzero(index.isna())
+    if missing.size:
+        raise ValueError(f"Row {missing[0]} has no time (NaT).")
+    return index.tz_convert("UTC")
+
+
 def times(readings: pd.DataFrame) -> pd.DatetimeIndex:
     """Return the times of a table of readings, in UTC.
 
@@ -85,15 +106,7 @@ def times(readings: pd.DataFrame) -> pd.DatetimeIndex:
         If the index holds no times with a time zone, or a row is not later than the row before it;
         the message names the row.
     """
-    index = readings.index
-    if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
-        raise ValueError(
-            "The index of readings must be their time with a time zone (a DatetimeIndex in UTC)."
-            f" This index is a {type(index).__name__} of {index.dtype}; see tz_localize, set_index."
-        )
-    unknown = np.flatnonzero(index.isna())
-    if unknown.size:
-        raise ValueError(f"Row {unknown[0]} has no time (NaT).")
+    index = time_index(readings)
     early = np.flatnonzero(np.diff(index.asi8) <= 0) + 1
     if early.size:
         row = int(early[0])
@@ -101,7 +114,7 @@ def times(readings: pd.DataFrame) -> pd.DatetimeIndex:
             f"Row {row} ({index[row]}) is not later than row {row - 1} ({index[row - 1]}). Sort the"
             " readings by time, and keep only one row per time."
         )
-    return index.tz_convert("UTC")
+    return index
 
 
 def numbers(readings: pd.DataFrame, column: str) -> NDArray[np.float64]:

@@ -184,13 +184,8 @@ class Replay:
         self._sleep = sleep or self._sleep_until_command
 
         self._file = None if position_file is None else Path(position_file)
-        recording = recording_id([seconds(self._times), self._stage, self._fahrenheit])
-        start = (
-            ReplayPosition(recording)
-            if self._file is None
-            else ReplayPosition.load(self._file, recording)
-        )
-        self._recording = recording
+        self._recording = recording_id([seconds(self._times), self._stage, self._fahrenheit])
+        start = ReplayPosition.load(self._file, self._recording)
         self.sent, self.skipped = start.sent, start.skipped
         # Rows that arrived, although an earlier one did not.
         self._ahead = set(start.ahead)

@@ -42,15 +42,15 @@ class ReplayPosition:
     ahead: list[int] = field(default_factory=list)
 
     @classmethod
-    def load(cls, file: Path, recording: str) -> Self:
-        """Return the position in a file, or the beginning if there is no file yet.
+    def load(cls, file: Path | None, recording: str) -> Self:
+        """Return the position in a file, or the beginning if there is no file.
 
         Raises
         ------
         ValueError
             If the file does not hold a position, or holds one in another recording.
         """
-        if not file.exists():
+        if file is None or not file.exists():
             return cls(recording)
         try:
             position = cls(**json.loads(file.read_text(encoding="utf-8")))
