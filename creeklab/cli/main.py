@@ -180,6 +180,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         choices=("local", "aws"),
+        default=os.environ.get("CREEKLAB_TARGET", "local"),
         help="the local cloud or AWS; default: CREEKLAB_TARGET, else the local cloud",
     )
 
@@ -262,11 +263,8 @@ def _one_interrupt() -> Iterator[None]:
 
 def run_tests(options: argparse.Namespace) -> int:
     """Run every check, even after a failure; with arguments, run only pytest."""
-    with_notebooks = ["--nbval", "--nbval-current-env"]
-    with_notebooks += [
-        "--nbval-sanitize-with",
-        str(REPOSITORY_ROOT / "tests" / "nbval_sanitize.cfg"),
-    ]
+    sanitize = str(REPOSITORY_ROOT / "tests" / "nbval_sanitize.cfg")
+    with_notebooks = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", sanitize]
     if options.pytest_arguments:
         return _run_python("-m", "pytest", *with_notebooks, *options.pytest_arguments)
     folders = ["tests", "notebooks"] if any(NOTEBOOKS.glob("*.ipynb")) else ["tests"]
@@ -309,7 +307,7 @@ def start_cloud(options: argparse.Namespace) -> int:
     )
     if supervisor.workshop_membership(home) is not None:
         raise CommandError(
-            f"Nothing was started: you have joined a workshop, whose cloud is running.\n"
+            "Nothing was started: you have joined a workshop, whose cloud is running.\n"
             f"{_where(cloud)}\n"
             "To use a cloud of your own, first run: python3 -m creeklab cloud leave"
         )
@@ -456,12 +454,8 @@ def run_doctor(options: argparse.Namespace) -> int:
 
     home = home_folder()  # the report itself covers one in a git work tree
     if options.thing is None:
-        lab = (
-            _open(options.target)
-            if _target_name(options.target) == "aws" or _is_running(home)
-            else None
-        )
-        report = machine_report(home, lab)
+        opens = options.target == "aws" or _is_running(home)
+        report = machine_report(home, _open(options.target) if opens else None)
     else:
         report = _open(options.target).doctor(
             options.thing,
@@ -487,7 +481,7 @@ def clean_up_lab(options: argparse.Namespace) -> int:
     return 0 if result.ok else 1
 
 
-def _open(target: str | None) -> Lab:
+def _open(target: str) -> Lab:
     from creeklab.cloud import supervisor
     from creeklab.home import home_folder
     from creeklab.lab.open_lab import open_lab
@@ -495,9 +489,7 @@ def _open(target: str | None) -> Lab:
 
     home = home_folder()
     starts = (
-        _target_name(target) == "local"
-        and supervisor.workshop_membership(home) is None
-        and not _is_running(home)
+        target == "local" and supervisor.workshop_membership(home) is None and not _is_running(home)
     )
     try:
         lab = open_lab(target)
@@ -506,10 +498,6 @@ def _open(target: str | None) -> Lab:
     if starts:
         print_line("Started the local cloud. Stop it with: python3 -m creeklab cloud stop")
     return lab
-
-
-def _target_name(given: str | None) -> str:
-    return given or os.environ.get("CREEKLAB_TARGET", "local")
 
 
 def _is_running(home: Path) -> bool:
