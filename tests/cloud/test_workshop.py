@@ -37,8 +37,7 @@ from creeklab.client.device import AccountCredentials, Device, RequestRefused
 from creeklab.client.key_files import KeyFiles
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import ACCOUNT_ID, AccountIdentity, load_account
-from creeklab.cloud.accounts import account_services as rooms_module
-from creeklab.cloud.accounts import workshop
+from creeklab.cloud.accounts import account_services, workshop
 from creeklab.cloud.accounts.workshop import JOIN_FILE, MAX_NAME
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.local_cloud import LocalCloud
@@ -596,8 +595,8 @@ def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(numbers) == 2
     with pytest.raises(ServiceError, match="there is no room for more"):
         join_verb({"name": "c", "secret": "c" * 30})
-    for rooms in app.accounts:
-        rooms.close()
+    for account in app.accounts:
+        account.close()
 
 
 # --- what is wrong with one account is no matter of the others ------------------------------------
@@ -657,7 +656,7 @@ class Teacher:
         door = self.accounts.by_access_key(told["access_key"]).admin_endpoints
         return door["join"]({"name": name, "secret": name * 30})
 
-    def rooms(self, name: str) -> Any:
+    def account(self, name: str) -> Any:
         return self.accounts.by_id(self.join(name)["account"])
 
     def file(self, name: str, file: str) -> Path:
@@ -668,8 +667,8 @@ class Teacher:
         return {row["name"]: row["things"] for row in told}
 
     def close(self) -> None:
-        for rooms in self.accounts:
-            rooms.close()
+        for account in self.accounts:
+            account.close()
 
 
 @pytest.fixture
@@ -685,15 +684,15 @@ def full_disk() -> Iterator[None]:
         raise DatabaseError("The disk is full.")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rooms_module, "Database", no_store)
+        patch.setattr(account_services, "Database", no_store)
         yield
 
 
 def asks_everybody(teacher: Teacher) -> None:
     """Do what asks one account after the other."""
     assert teacher.accounts.by_certificate("ab" * 32, "127.0.0.1") is teacher.accounts.owner
-    for rooms in teacher.accounts:
-        assert not rooms.registry.certificates.elsewhere("ab" * 32)
+    for account in teacher.accounts:
+        assert not account.registry.certificates.elsewhere("ab" * 32)
 
 
 def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) -> None:
@@ -701,7 +700,7 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
     small.join("b")
     with full_disk():
         with pytest.raises(ServiceError, match="join again when that is fixed"):
-            small.rooms("a").admin_endpoints["reset"]({})
+            small.account("a").admin_endpoints["reset"]({})
         assert "The disk is full." in caplog.text
         asks_everybody(small)
         assert small.things() == {"a": None, "b": 0}
@@ -710,13 +709,13 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
             small.join("a")
     assert small.join("a") == key
     assert small.things() == {"a": 0, "b": 0}
-    assert small.rooms("a").admin_endpoints["reset"]({}) == {}
+    assert small.account("a").admin_endpoints["reset"]({}) == {}
 
 
 def test_a_database_that_cannot_be_read(small: Teacher) -> None:
     for name in "ab":
         small.join(name)
-    small.rooms("a").database.close()
+    small.account("a").database.close()
     asks_everybody(small)
     assert small.things() == {"a": None, "b": 0}
 
@@ -773,18 +772,18 @@ def test_who_connects_to_an_account_that_was_emptied_meanwhile(
     small: Teacher, version: int
 ) -> None:
     small.join("a")
-    rooms = small.rooms("a")
+    account = small.account("a")
     heard = bytearray()
     closed: list[bool] = []
     peer = Peer(None, "127.0.0.1", user="user")
-    late = Connection(rooms.broker, peer, heard.extend, lambda: closed.append(True))
-    rooms.admin_endpoints["reset"]({})
+    late = Connection(account.broker, peer, heard.extend, lambda: closed.append(True))
+    account.admin_endpoints["reset"]({})
     late.receive(packets.encode(connect("late", version), version))
     # MQTT 3.1.1 is cut off without a word, as in every refusal.
     answer = [packets.Connack(False, 0x88, {})] if version == 5 else []
     assert list(Decoder(version=version).feed(bytes(heard))) == answer
     assert closed
-    assert rooms.broker.connections == {}
+    assert account.broker.connections == {}
 
 
 def test_a_lost_key_is_made_again_for_the_same_account(small: Teacher) -> None:
