@@ -41,15 +41,13 @@ def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not ON_LINUX, reason="What a process uses is read from /proc.")
 def test_a_real_cloud_that_is_full_does_not_grow() -> None:
-    """Every lane of the tape is full, so that what stays of a visit or a call adds to the rest."""
-    found = list(real(4, SEED, turns=25))
-    assert found[-1].handles <= found[0].handles
-    # The system gives memory by the MiB, and some of it stays unused between what is in use: so few
-    # rounds tell nothing finer.
-    assert found[-1].resident - found[1].resident < 8_000_000
-    # A connection that is about to end, or a call, makes a difference of a hundredth.
-    blocks = [sample.blocks for sample in found]
-    assert min(blocks[2:]) < max(blocks[:2]) * 1.02
+    """Every buffer of the event log is full, so a leak of a visit or a call adds to the objects.
+
+    Memory itself depends on the machine; ``python -m tests.hardening soak`` judges it.
+    """
+    first, *_, last = real(3, SEED, turns=25)
+    assert last.handles <= first.handles
+    assert last.objects <= first.objects
 
 
 def samples(resident: list[int], handles: list[int]) -> list[Sample]:
@@ -79,7 +77,7 @@ def test_growth_is_judged_by_the_second_half(
     ("steps", "found"),
     [([0, 0, 0, 0, 0, 1, 1, 1], False), ([0, 0, 0, 0, 0, 1, 2, 3], True)],
 )
-def test_the_system_gives_memory_in_steps(steps: list[int], found: bool) -> None:
+def test_process_memory_grows_in_steps(steps: list[int], found: bool) -> None:
     used = [Sample(hour, (80 + step) << 20, 400_000, 9, 0) for hour, step in enumerate(steps)]
     assert Growth.of(used).is_found is found
 

@@ -86,7 +86,8 @@ LOG = b"x" * 50
 class Sample(NamedTuple):
     """What was in use at a time.
 
-    Hours, bytes of memory (RSS), Python's small blocks of memory, file handles, bytes of database.
+    Hours, bytes of memory (RSS), Python's small blocks of memory, file handles, bytes of database,
+    and, of a real cloud, creeklab's own objects when no client is connected.
     """
 
     hours: float
@@ -94,6 +95,7 @@ class Sample(NamedTuple):
     blocks: int
     handles: int
     file: int
+    objects: int = 0
 
     def __str__(self) -> str:
         return (
@@ -454,13 +456,20 @@ def counted_cloud(home: Path) -> Iterator[subprocess.Popen[str]]:
             cloud.terminate()
 
 
-def blocks(cloud: subprocess.Popen[str], home: Path) -> int:
-    """Return how many blocks of memory Python has in use in a cloud that counts."""
-    file = home / counting_cloud.SAID
-    file.unlink(missing_ok=True)
-    cloud.send_signal(signal.SIGUSR1)
-    wait_for(file.exists, "an answer of the cloud")
-    return int(file.read_text())
+def counts(cloud: subprocess.Popen[str], home: Path) -> dict[str, Any]:
+    """Return the counts of a cloud that counts, once its clients and their sessions are gone."""
+    file = home / counting_cloud.COUNTS_FILE
+    found: dict[str, Any] = {}
+
+    def is_quiet() -> bool:
+        file.unlink(missing_ok=True)
+        cloud.send_signal(signal.SIGUSR1)
+        wait_for(file.exists, "an answer of the cloud")
+        found.update(json.loads(file.read_text()))
+        return not {"Connection", "Session"} & found["objects"].keys()
+
+    wait_for(is_quiet, "no connection and no session is left")
+    return found
 
 
 def real(rounds: int, seed: int, turns: int = TURNS) -> Iterator[Sample]:
@@ -475,12 +484,14 @@ def real(rounds: int, seed: int, turns: int = TURNS) -> Iterator[Sample]:
             lesson.fill()
             for number in range(1, rounds + 1):
                 lesson.teach(turns)
+                counted = counts(cloud, home)
                 yield Sample(
                     number * HOURS / STRETCHES,
                     resident_bytes(cloud.pid),
-                    blocks(cloud, home),
+                    counted["blocks"],
                     open_handles(cloud.pid),
                     (home / "cloud" / "cloud.db").stat().st_size,
+                    sum(counted["objects"].values()),
                 )
 
 

@@ -489,7 +489,7 @@ class Broker:
         for session, qos, as_published, no_local in route.direct:
             if no_local and session.client_id == client_id:
                 continue
-            qos = min(qos, published_qos)
+            qos = qos if qos < published_qos else published_qos
             connection = connections.get(session.client_id)
             if connection is not None:
                 connection.deliver(message, qos, retain and as_published)

@@ -160,8 +160,11 @@ class Decoder:
         except ProtocolError as error:
             self.error = error
             raise
-        self._tail = bytearray(data[pos:])
-        self._needed = end - pos
+        if pos < size:
+            self._tail = bytearray(data[pos:])
+            self._needed = end - pos
+        elif self._tail:
+            self._tail = bytearray()
 
     def _learn_version(self, reader: Reader) -> int:
         """Read protocol name and level, the first fields of CONNECT."""

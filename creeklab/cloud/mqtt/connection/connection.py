@@ -108,7 +108,6 @@ class Connection:
         close: Callable[[], None],
     ) -> None:
         self.peer = peer
-        self.state = State.AWAITING_CONNECT
         self.client_id = ""
         self.version = 4
         self.window = MAX_IN_FLIGHT
@@ -126,6 +125,7 @@ class Connection:
         self._write = write
         self._close = close
         self._decoder = Decoder(max_packet_size=MAX_PACKET)
+        self._enter(State.AWAITING_CONNECT)
         self._will: Will | None = None
         self._opened = self._last_received = broker.timer()
         stored_rate = broker.settings.stored_rate
@@ -153,12 +153,11 @@ class Connection:
         self._unacknowledged = self.deferred_pubacks
         try:
             for packet in self._decoder.feed(data):
-                if self.state is State.CLOSED:
-                    return
-                handler = HANDLERS[self.state].get(type(packet))
+                handler = self._handlers.get(type(packet))
                 if handler is None:
-                    name = type(packet).__name__.upper()
-                    why = f"A client cannot send {name} while the server is {self.state.value}."
+                    if self.state is State.CLOSED:
+                        return
+                    why = f"{type(packet).__name__} is not allowed: {self.state.value}."
                     raise ProtocolError(Reason.PROTOCOL_ERROR, why)
                 getattr(self, handler)(packet)
         except ProtocolError as error:
@@ -203,7 +202,7 @@ class Connection:
             self._reject_connect(rejection)
             return
         session, resumed = broker.open_session(self, terms.clean, terms.expiry)
-        self.state = State.CONNECTED
+        self._enter(State.CONNECTED)
         broker.commit_and_acknowledge()
         self._send(terms.connack(resumed))
         self._counts["Connect.Success"] += 1
@@ -296,13 +295,11 @@ class Connection:
         broker, session = self._broker, self._active_session()
         if "subscription_identifier" in subscribe.properties:
             why = "AWS IoT Core has no subscription identifiers."
-            self.permissions.log_refusal("subscribe", why)
-            self.disconnect(Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED)
+            self._refuse(why, Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, kind="subscribe")
             return
         if len(subscribe.entries) > MAX_FILTERS:
             why = f"One SUBSCRIBE can have {MAX_FILTERS} topic filters."
-            self.permissions.log_refusal("subscribe", why)
-            self.disconnect(Reason.QUOTA_EXCEEDED)
+            self._refuse(why, Reason.QUOTA_EXCEEDED, kind="subscribe")
             return
         refusals: list[Reason | None] = []
         filters = set(session.subscriptions)
@@ -494,8 +491,7 @@ class Connection:
             f"Another connection with the client id '{self.client_id}' was opened; AWS keeps the "
             "newer one. Give each program its own client id."
         )
-        self.permissions.log_refusal("disconnect", why)
-        self.disconnect(Reason.SESSION_TAKEN_OVER)
+        self._refuse(why, Reason.SESSION_TAKEN_OVER)
 
     def disconnect_by_account(self, clean_session: bool, prevent_will: bool) -> None:
         """Close the connection because DeleteConnection was called."""
@@ -503,10 +499,8 @@ class Connection:
             self.session.expiry = 0
         if prevent_will:
             self._will = None
-        self.permissions.log_refusal(
-            "disconnect", "The account closed the connection with DeleteConnection."
-        )
-        self.disconnect(Reason.ADMINISTRATIVE_ACTION)
+        why = "The account closed the connection with DeleteConnection."
+        self._refuse(why, Reason.ADMINISTRATIVE_ACTION)
 
     def disconnect(self, code: int, reason: DisconnectReason | None = None) -> None:
         """Close the connection from the broker's side.
@@ -521,9 +515,8 @@ class Connection:
         if self.state is not State.CLOSED:
             if self.version == 5 and self.state is State.CONNECTED:
                 self._send(Disconnect(code, {}))
-            self._close_now(
-                reason or reason_of(code), f"closed by the broker, reason code {int(code)}"
-            )
+            why = f"closed by the broker, reason code {int(code)}"
+            self._close_now(reason or reason_of(code), why)
 
     def connection_lost(
         self, why: str, reason: DisconnectReason = DisconnectReason.CONNECTION_LOST
@@ -562,17 +555,21 @@ class Connection:
         access = self.authorization
         if now - self._last_received > 1.5 * self.keep_alive:
             why = f"No packet arrived for 1.5 times the keep alive of {self.keep_alive} s."
-            self.permissions.log_refusal("disconnect", why)
-            self.disconnect(Reason.KEEP_ALIVE_TIMEOUT)
+            self._refuse(why, Reason.KEEP_ALIVE_TIMEOUT)
         elif self.peer.certificate_id is None and now - self._opened > MAX_WEBSOCKET_AGE:
             why = "A connection that was opened with a signature lasts 24 hours."
-            self.permissions.log_refusal("disconnect", why)
-            self.disconnect(Reason.ADMINISTRATIVE_ACTION, DisconnectReason.WEBSOCKET_TTL_EXPIRATION)
+            reason = DisconnectReason.WEBSOCKET_TTL_EXPIRATION
+            self._refuse(why, Reason.ADMINISTRATIVE_ACTION, reason)
         elif certificates_changed and access is not None and access.status != "ACTIVE":
-            self.permissions.log_refusal("disconnect", "The certificate is no longer ACTIVE.")
-            self.disconnect(Reason.NOT_AUTHORIZED)
+            self._refuse("The certificate is no longer ACTIVE.", Reason.NOT_AUTHORIZED)
         elif self._stored_rate is not None:
             self.drain_queue()
+
+    def _refuse(
+        self, why: str, code: int, reason: DisconnectReason | None = None, kind: str = "disconnect"
+    ) -> None:
+        self.permissions.log_refusal(kind, why)
+        self.disconnect(code, reason)
 
     def _close_now(
         self,
@@ -583,12 +580,17 @@ class Connection:
         self._close()
 
     def _detach(self, why: str, reason: DisconnectReason) -> None:
-        state, self.state = self.state, State.CLOSED
+        state = self.state
+        self._enter(State.CLOSED)
         if state is State.CONNECTED:
             self.permissions.log_event("disconnect", reason=reason.value, why=why)
             self._broker.remove_connection(self, reason, self._will)
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._handlers = HANDLERS[state]
 
     def _active_session(self) -> Session:
         assert self.session is not None, "the state is CONNECTED"

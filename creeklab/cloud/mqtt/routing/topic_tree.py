@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from creeklab.cloud.mqtt.routing import reserved_topics
@@ -35,6 +36,7 @@ class InvalidTopic(ValueError):
     """A topic name or filter that AWS IoT Core does not take; the message says why."""
 
 
+@lru_cache(maxsize=4096)
 def check_topic(topic: str, *, retain: bool = False) -> None:
     """Check a topic name to publish to.
 
