@@ -34,8 +34,8 @@ TEST2 = {
     "iot:Connection.Thing.IsAttached": "true",
 }
 EVERYTHING = [
-    (f"iot:{verb}", f"{ARN}{kind}/{name}")
-    for verb in [*ACTIONS.values(), "RetainPublish"]
+    (f"iot:{action}", f"{ARN}{kind}/{name}")
+    for action in [*ACTIONS.values(), "RetainPublish"]
     for kind in ("client", "topic", "topicfilter")
     for name in [*NAMES, "creek/depth", "creek/elkhorn", "creek/*", "Test1", "other", "a?c", "abc"]
 ]
@@ -55,8 +55,8 @@ def deny(action: str | list[str], resource: str | list[str], **more: Any) -> dic
     return {**allow(action, resource), "Effect": "Deny", **more}
 
 
-def changed(documents: dict[str, str], mends: tuple[SuggestedChange, ...]) -> dict[str, str]:
-    return {**documents, **{each.policy: each.document for each in mends}}
+def changed(documents: dict[str, str], changes: tuple[SuggestedChange, ...]) -> dict[str, str]:
+    return {**documents, **{each.policy: each.document for each in changes}}
 
 
 def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str]]:
@@ -190,9 +190,9 @@ def test_wildcards_in_a_request_are_not_wildcards_in_the_policy() -> None:
         documents = {"P": document(allow("iot:Publish", "ARN:topic/x"), version=version)}
         for name in ("creek/*", "a?c"):
             asked = ("iot:Publish", f"{ARN}topic/{name}")
-            mends = suggest(documents, TEST2, *asked)
-            assert allowed(changed(documents, mends)) - allowed(documents) == {asked}
-            assert (mends[0].before is None) == (version != "2012-10-17")
+            changes = suggest(documents, TEST2, *asked)
+            assert allowed(changed(documents, changes)) - allowed(documents) == {asked}
+            assert (changes[0].before is None) == (version != "2012-10-17")
 
 
 def test_a_policy_that_is_full_is_left_as_it_is() -> None:
@@ -283,12 +283,12 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
 
     def guard(world: World) -> str:
         """Deny the first two requests, the one alone and the other among more."""
-        (verb, name), (other, _) = world.asked[:2]
-        resources = [f"{ARN}{KINDS[verb]}/{name}", f"{ARN}{KINDS[other]}/creek/*"]
-        return document(deny([f"iot:{ACTIONS[verb]}", f"iot:{ACTIONS[other][:5]}*"], resources))
+        (action, name), (other, _) = world.asked[:2]
+        resources = [f"{ARN}{KINDS[action]}/{name}", f"{ARN}{KINDS[other]}/creek/*"]
+        return document(deny([f"iot:{ACTIONS[action]}", f"iot:{ACTIONS[other][:5]}*"], resources))
 
-    def apply(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
-        for each in mends:
+    def apply(iot: Any, arn: str, changes: tuple[SuggestedChange, ...]) -> None:
+        for each in changes:
             if each.before is None:
                 iot.create_policy(policyName=each.policy, policyDocument=each.document)
                 iot.attach_policy(policyName=each.policy, target=arn)
@@ -297,8 +297,8 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
                     policyName=each.policy, policyDocument=each.document, setAsDefault=True
                 )
 
-    def undo(iot: Any, arn: str, mends: tuple[SuggestedChange, ...]) -> None:
-        for each in mends:
+    def undo(iot: Any, arn: str, changes: tuple[SuggestedChange, ...]) -> None:
+        for each in changes:
             if each.before is None:
                 iot.detach_policy(policyName=each.policy, target=arn)
                 iot.delete_policy(policyName=each.policy)
@@ -311,13 +311,13 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
                             policyName=each.policy, policyVersionId=version["versionId"]
                         )
 
-    universe = [(verb, name) for verb in KINDS for name in NAMES]
+    universe = [(action, name) for action in KINDS for name in NAMES]
 
     def decisions(iot: Any, arn: str, client: str) -> dict[tuple[str, str], str]:
         results = iot.test_authorization(
             principal=arn,
             clientId=client,
-            authInfos=[info(verb, f"{KINDS[verb]}/{name}") for verb, name in universe],
+            authInfos=[info(action, f"{KINDS[action]}/{name}") for action, name in universe],
         )["authResults"]
         return {
             asked: result["authDecision"] for asked, result in zip(universe, results, strict=True)
@@ -334,26 +334,26 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
         iot.attach_policy(policyName="guard", target=arn)
         before = decisions(iot, arn, world.client_id)
         for asked in dict.fromkeys(world.asked):
-            verb, resource = f"iot:{ACTIONS[asked[0]]}", f"{KINDS[asked[0]]}/{asked[1]}"
-            mends = suggest(documents, context(world), verb, ARN + resource)
+            action, resource = f"iot:{ACTIONS[asked[0]]}", f"{KINDS[asked[0]]}/{asked[1]}"
+            changes = suggest(documents, context(world), action, ARN + resource)
             if before[asked] == "ALLOWED":
-                assert mends == ()
+                assert changes == ()
                 continue
             refusals[before[asked]] += 1
-            assert mends
-            apply(iot, arn, mends)
+            assert changes
+            apply(iot, arn, changes)
             after = decisions(iot, arn, world.client_id)
             broker = ConnectionAuthorization(registry, arn[-64:], world.client_id, "127.0.0.1")
             assert after[asked] == "ALLOWED"
-            assert broker.allows(verb, resource)
+            assert broker.allows(action, resource)
             gained = {
                 each
                 for each in universe
                 if (before[each], after[each]) != ("ALLOWED", "ALLOWED")
                 and after[each] == "ALLOWED"
             }
-            freed = any("no longer denied" in text for each in mends for text in each.warnings)
-            assert gained == {asked} or (freed and {verb for verb, _ in gained} == {asked[0]})
+            freed = any("no longer denied" in text for each in changes for text in each.warnings)
+            assert gained == {asked} or (freed and {action for action, _ in gained} == {asked[0]})
             # No message has a topic with a wildcard of MQTT in it.
             possible = [
                 each for each in universe if each[0] == "SUBSCRIBE" or not set("+#") & set(each[1])
@@ -361,9 +361,9 @@ def test_what_is_proposed_is_true(authority: CertificateAuthority, tmp_path: Pat
             lost = {
                 each for each in possible if before[each] == "ALLOWED" and after[each] != "ALLOWED"
             }
-            told = any("takes away" in text for each in mends for text in each.warnings)
+            told = any("takes away" in text for each in changes for text in each.warnings)
             assert not lost or told
-            undo(iot, arn, mends)
+            undo(iot, arn, changes)
         assert decisions(iot, arn, world.client_id) == before
 
     check()

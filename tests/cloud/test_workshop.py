@@ -197,7 +197,7 @@ def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
         session, one_at_a_time = boto3.Session(), Lock()
 
         def arrive(number: int) -> Someone:
-            # Together, as in a room: while the disk has one's account, the others go on.
+            # All at once, as in a classroom: while one account is written, the others continue.
             person = Someone(tmp_path / f"home-{number}", file, number)
             with one_at_a_time:  # as boto3 wants it
                 person.connect_clients(session)
@@ -320,14 +320,14 @@ class TestApart:
 
     def test_doors(self, anna: Lab, file: Path) -> None:
         """What is the owner's, and what is open to who has the join file only."""
-        for verb in ("participants", "join"):
+        for endpoint in ("participants", "join"):
             with pytest.raises(AdminRequestRefused, match="no admin endpoint"):
-                anna._admin(verb, {"name": "x", "secret": "x" * 30})
+                anna._admin(endpoint, {"name": "x", "secret": "x" * 30})
         told = json.loads(file.read_text())
         key = AccountIdentity("", "us-east-1", told["access_key"], told["secret_key"])
-        for verb in ("events", "why", "metrics", "participants", "reset"):
+        for endpoint in ("events", "why", "metrics", "participants", "reset"):
             with pytest.raises(AdminRequestRefused, match="no admin endpoint"):
-                ask(url_of(anna), anna.ca_file, key, verb, {})
+                ask(url_of(anna), anna.ca_file, key, endpoint, {})
         for service, operation in (
             ("iot", "list_things"),
             ("sts", "get_caller_identity"),
@@ -590,11 +590,11 @@ def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     app = LocalCloud(tmp_path, Settings(), host="127.0.0.1")
     app._workshop.open(1, 2, "")
     told = json.loads((tmp_path / JOIN_FILE).read_text())
-    join_verb = app.accounts.by_access_key(told["access_key"]).admin_endpoints["join"]
-    numbers = {join_verb({"name": name, "secret": name * 30})["account"] for name in "aba"}
+    join_endpoint = app.accounts.by_access_key(told["access_key"]).admin_endpoints["join"]
+    numbers = {join_endpoint({"name": name, "secret": name * 30})["account"] for name in "aba"}
     assert len(numbers) == 2
-    with pytest.raises(ServiceError, match="there is no room for more"):
-        join_verb({"name": "c", "secret": "c" * 30})
+    with pytest.raises(ServiceError, match="This workshop is full"):
+        join_endpoint({"name": "c", "secret": "c" * 30})
     for account in app.accounts:
         account.close()
 
@@ -643,7 +643,7 @@ def test_where_few_files_may_be_open(tmp_path: Path) -> None:
 
 
 class Teacher:
-    """A cloud without ports, and who asks it to join."""
+    """A cloud without ports, which is asked to join it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -653,8 +653,8 @@ class Teacher:
 
     def join(self, name: str) -> dict[str, Any]:
         told = json.loads((self.folder / JOIN_FILE).read_text())
-        door = self.accounts.by_access_key(told["access_key"]).admin_endpoints
-        return door["join"]({"name": name, "secret": name * 30})
+        endpoints = self.accounts.by_access_key(told["access_key"]).admin_endpoints
+        return endpoints["join"]({"name": name, "secret": name * 30})
 
     def account(self, name: str) -> Any:
         return self.accounts.by_id(self.join(name)["account"])
@@ -759,7 +759,7 @@ def test_a_damaged_account_is_left_out(
     assert again.join("b") == keys["b"]
     asks_everybody(again)
     if file != "participant.json":
-        # Nobody else gets the name, and when it is mended it is the same account.
+        # Nobody else gets the name, and after the repair it is the same account.
         with pytest.raises(ServiceError, match="join again when that is fixed"):
             again.join("a")
         damaged.unlink()
