@@ -1,4 +1,4 @@
-"""An `ApiServer` on a thread of its own, with operations that answer what a test tells them to."""
+"""A `Dispatcher` on a thread of its own, with operations whose results a test sets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SERVED = {
 
 
 class Operations:
-    """Answers what it is told to, and remembers what it was asked."""
+    """Returns the result that a test sets, and records the calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -66,8 +66,8 @@ class Operations:
         return operation
 
 
-class Cloud:
-    """An `ApiServer` on its own event loop, with fake operations and a clock that can be set."""
+class DispatcherFixture:
+    """A `Dispatcher` on its own event loop, with fake operations and a clock that can be set."""
 
     def __init__(self, context: ssl.SSLContext, ca: Path) -> None:
         self.ca = str(ca)
@@ -111,15 +111,15 @@ class Cloud:
     def _refuse(request: dict[str, Any]) -> dict[str, Any]:
         raise ServiceError("ResourceNotFoundException", "Nothing there.")
 
-    # It is the one account of this server, too.
+    # The fixture is also the only account.
 
-    def guess_by_address(self, address: str) -> Cloud:
+    def guess_by_address(self, address: str) -> DispatcherFixture:
         return self
 
     def record_source(self, access_key: str, address: str) -> None:
         assert (access_key, address) == (KEY, "127.0.0.1")
 
-    def by_access_key(self, access_key: str) -> Cloud:
+    def by_access_key(self, access_key: str) -> DispatcherFixture:
         assert access_key == KEY
         return self
 

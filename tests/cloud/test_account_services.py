@@ -1,4 +1,4 @@
-"""The rooms of an account that cannot be opened leave nothing open."""
+"""An account that cannot be opened leaves nothing open."""
 
 from __future__ import annotations
 

@@ -444,11 +444,11 @@ def test_what_is_answered_is_what_the_broker_then_does(
             [documents.parse(world.policies[number]) for number in applying(world)], context(world)
         )
         for (action, name), result in zip(world.asked, results, strict=True):
-            verb, resource = f"iot:{ACTIONS[action]}", f"{KINDS[action]}/{name}"
+            action_name, resource = f"iot:{ACTIONS[action]}", f"{KINDS[action]}/{name}"
             decision = result["authDecision"]
-            assert (decision == "ALLOWED") == broker.allows(verb, resource)
-            assert decision == broker.explain(verb, resource).outcome
-            assert decision == by_hand.decide(verb, ARN + resource).outcome
+            assert (decision == "ALLOWED") == broker.allows(action_name, resource)
+            assert decision == broker.explain(action_name, resource).outcome
+            assert decision == by_hand.decide(action_name, ARN + resource).outcome
         names = {each["policyName"] for each in effective_of(iot, arn, world)}
         assert names == {f"p{number}" for number in applying(world)}
         store.close()

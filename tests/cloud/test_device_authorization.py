@@ -55,7 +55,7 @@ FORBIDDEN = (403, "Forbidden")
 
 
 def refusal(lab: Lab, said: Said) -> str:
-    """Check that it is a refusal as AWS words it; return what the tape has on it."""
+    """Check that the response is AWS's refusal; return its explanation in the event log."""
     status, body = said
     assert (status, body["message"]) == FORBIDDEN
     assert set(body) == {"message", "traceId"}
@@ -101,8 +101,8 @@ def test_a_shadow_from_the_first_update_to_its_end(
     shadow = f"/{name}" if name else ""
     thing = new_thing(
         [
-            allow(f"iot:{verb}ThingShadow", f"thing/THING{shadow}")
-            for verb in ("Get", "Update", "Delete")
+            allow(f"iot:{operation}ThingShadow", f"thing/THING{shadow}")
+            for operation in ("Get", "Update", "Delete")
         ]
     )
     target = f"/things/{thing.name}/shadow" + (f"?name={name}" if name else "")

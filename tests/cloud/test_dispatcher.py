@@ -37,7 +37,7 @@ from tests.cloud.dispatcher_fixture import (
     KEY,
     SECRET,
     USER,
-    Cloud,
+    DispatcherFixture,
     assert_typed,
     make_certificate,
     parse,
@@ -48,17 +48,17 @@ MOMENT = datetime.datetime(2018, 8, 31, 23, 30, tzinfo=datetime.UTC)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DispatcherFixture]:
     certificate = make_certificate(tmp_path_factory.mktemp("tls"))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    cloud = Cloud(context, certificate)
+    cloud = DispatcherFixture(context, certificate)
     yield cloud
     cloud.close()
 
 
 @pytest.fixture
-def cloud(running: Cloud) -> Cloud:
+def cloud(running: DispatcherFixture) -> DispatcherFixture:
     running.offset = 0.0
     running.operations.calls.clear()
     running.operations.answer = None
@@ -67,7 +67,7 @@ def cloud(running: Cloud) -> Cloud:
 
 
 @pytest.fixture
-def client(cloud: Cloud) -> Iterator[Callable[..., Any]]:
+def client(cloud: DispatcherFixture) -> Iterator[Callable[..., Any]]:
     made = []
 
     def make(service: str, **arguments: str) -> Any:
@@ -82,7 +82,7 @@ def client(cloud: Cloud) -> Iterator[Callable[..., Any]]:
 # What boto3 sends and gets
 
 
-def test_path_and_body(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_path_and_body(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     cloud.operations.answer = {"thingName": "T", "thingArn": "arn", "thingId": "id"}
     answer = client("iot").create_thing(
         thingName="T", attributePayload={"attributes": {"site": "01581920"}, "merge": False}
@@ -102,7 +102,7 @@ def test_path_and_body(cloud: Cloud, client: Callable[..., Any]) -> None:
     assert metadata["RequestId"] == metadata["HTTPHeaders"]["x-amzn-requestid"]
 
 
-def test_query_parameters_and_pages(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_query_parameters_and_pages(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     def page(**members: Any) -> dict[str, Any]:
         token = None if "nextToken" in members else "a+b/c="
         return {"things": [{"thingName": "T", "version": 1}], "nextToken": token}
@@ -118,7 +118,7 @@ def test_query_parameters_and_pages(cloud: Cloud, client: Callable[..., Any]) ->
     ]
 
 
-def test_headers_arns_and_times(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_headers_arns_and_times(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     iot = client("iot")
     iot.list_principal_things(principal=ARN, maxResults=25)
     iot.list_attached_policies(target=ARN, recursive=True)
@@ -137,7 +137,7 @@ def test_headers_arns_and_times(cloud: Cloud, client: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize("topic", ["a/b", "$aws/things/T", "a b+ü/#?", "//", "..", "%2F", "a/../b"])
-def test_payload_in(cloud: Cloud, client: Callable[..., Any], topic: str) -> None:
+def test_payload_in(cloud: DispatcherFixture, client: Callable[..., Any], topic: str) -> None:
     user_properties = [{"site": "01581920"}]
     client("iot-data").publish(
         topic=topic,
@@ -161,7 +161,7 @@ def test_payload_in(cloud: Cloud, client: Callable[..., Any], topic: str) -> Non
     }
 
 
-def test_payload_in_and_out(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_payload_in_and_out(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     document = '{"state": {"reported": {"depth": 6.63, "note": "ü"}}}'.encode()
     cloud.operations.answer = {"payload": document}
     answer = client("iot-data").update_thing_shadow(
@@ -196,7 +196,7 @@ def refused(call: Callable[[], Any]) -> tuple[str, int, str]:
     return answer["Error"]["Code"], status, answer["Error"]["Message"]
 
 
-def test_an_error_with_members(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_an_error_with_members(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     cloud.operations.answer = ServiceError(
         "ResourceAlreadyExistsException", "It exists.", resourceId="T", resourceArn="arn"
     )
@@ -209,7 +209,7 @@ def test_an_error_with_members(cloud: Cloud, client: Callable[..., Any]) -> None
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
 
 
-def test_a_validation_error(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_a_validation_error(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     iot = client("iot")
     assert refused(lambda: iot.create_thing(thingName="my thing")) == (
         "InvalidRequestException",
@@ -232,7 +232,7 @@ def test_an_operation_that_is_not_there(client: Callable[..., Any]) -> None:
 
 
 def test_a_defect_in_an_operation(
-    cloud: Cloud, client: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    cloud: DispatcherFixture, client: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     iot = client("iot")
     cloud.operations.answer = KeyError("secret detail")
@@ -287,7 +287,7 @@ INVALID = ("InvalidSignatureException", "SignatureDoesNotMatch")
     ],
 )
 def test_bad_signatures(
-    cloud: Cloud,
+    cloud: DispatcherFixture,
     client: Callable[..., Any],
     service: str,
     arguments: dict[str, str],
@@ -304,7 +304,7 @@ def test_bad_signatures(
 
 
 @pytest.mark.parametrize("path", ["/things", "/nothing", "/_creeklab/echo", "/mqtt", "/"])
-def test_nothing_is_said_to_who_does_not_sign(cloud: Cloud, path: str) -> None:
+def test_nothing_is_said_to_who_does_not_sign(cloud: DispatcherFixture, path: str) -> None:
     url = f"https://127.0.0.1:{cloud.port}{path}"
     context = ssl.create_default_context(cafile=cloud.ca)
     with pytest.raises(urllib.error.HTTPError) as caught:
@@ -315,7 +315,7 @@ def test_nothing_is_said_to_who_does_not_sign(cloud: Cloud, path: str) -> None:
         assert json.loads(error.read()) == {"message": "Missing Authentication Token"}
 
 
-def test_too_large(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_too_large(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     data = client("iot-data")
     data.publish(topic="t", payload=b"x" * BODY_LIMIT)
     assert len(cloud.operations.calls) == 1
@@ -327,19 +327,19 @@ def test_too_large(cloud: Cloud, client: Callable[..., Any]) -> None:
 # What boto3 would not send
 
 
-def test_an_unknown_path(cloud: Cloud) -> None:
+def test_an_unknown_path(cloud: DispatcherFixture) -> None:
     status, headers, body = cloud.request("GET", "/nothing")
     assert status == 404
     assert_typed(status, headers, body, "UnknownOperationException")
 
 
-def test_an_answer_may_be_awaited_before_the_body_is_sent(cloud: Cloud) -> None:
+def test_an_answer_may_be_awaited_before_the_body_is_sent(cloud: DispatcherFixture) -> None:
     raw = cloud.request("POST", "/topics/t", b"x", "iotdata", Expect="100-continue")
     assert raw[0] == 100
     assert b"HTTP/1.1 200 OK" in raw[2]
 
 
-def test_a_compressed_body_is_passed_on_as_it_is(cloud: Cloud) -> None:
+def test_a_compressed_body_is_passed_on_as_it_is(cloud: DispatcherFixture) -> None:
     body = gzip.compress(b"x" * 100)
     path, headers = "/topics/t", {"Content-Encoding": "gzip"}
     assert cloud.request("POST", path, body, "iotdata", **headers)[0] == 200
@@ -347,7 +347,7 @@ def test_a_compressed_body_is_passed_on_as_it_is(cloud: Cloud) -> None:
 
 
 def test_as_many_user_properties_as_mqtt_has_room_for(
-    cloud: Cloud, client: Callable[..., Any]
+    cloud: DispatcherFixture, client: Callable[..., Any]
 ) -> None:
     properties = [{"name": "x" * 8 * 1024}]
     client("iot-data").publish(topic="t", userProperties=properties)
@@ -355,7 +355,9 @@ def test_as_many_user_properties_as_mqtt_has_room_for(
     assert json.loads(members["userProperties"]) == properties
 
 
-def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_come(
+    cloud: DispatcherFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_server, "BODY_TIMEOUT", 0.2)
     signature = (
         f"AWS4-HMAC-SHA256 Credential={KEY}/20260101/us-east-1/iot/aws4_request, "
@@ -368,12 +370,14 @@ def test_a_body_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch
     assert b"was not received within 0.2 s" in body
 
 
-def test_a_head_that_does_not_come(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_does_not_come(
+    cloud: DispatcherFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_server, "IDLE_TIMEOUT", 0.2)
     assert cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: ") == b""
 
 
-def test_a_body_that_ends_too_early(cloud: Cloud) -> None:
+def test_a_body_that_ends_too_early(cloud: DispatcherFixture) -> None:
     aws = AWSRequest("POST", f"https://127.0.0.1:{cloud.port}/topics/t", {}, b"")
     SigV4Auth(Credentials(KEY, SECRET), "iotdata", "us-east-1").add_auth(aws)
     lines = ["POST /topics/t HTTP/1.1", f"Host: 127.0.0.1:{cloud.port}"]
@@ -384,7 +388,7 @@ def test_a_body_that_ends_too_early(cloud: Cloud) -> None:
     assert cloud.operations.calls == []
 
 
-def signed(cloud: Cloud, method: str, path: str, *more: str) -> bytes:
+def signed(cloud: DispatcherFixture, method: str, path: str, *more: str) -> bytes:
     """Return the head of a signed request that has no body, with more lines in it."""
     aws = AWSRequest(method, f"https://127.0.0.1:{cloud.port}{path}", {}, b"")
     SigV4Auth(Credentials(KEY, SECRET), "iot", "us-east-1").add_auth(aws)
@@ -397,7 +401,7 @@ def statuses(raw: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", raw)]
 
 
-def test_requests_sent_at_once_are_answered_one_after_the_other(cloud: Cloud) -> None:
+def test_requests_sent_at_once_are_answered_one_after_the_other(cloud: DispatcherFixture) -> None:
     refused = b"POST /things/T HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
     several = [signed(cloud, "GET", "/things"), refused, signed(cloud, "GET", "/nothing")]
     last = signed(cloud, "GET", "/things", "Connection: close")
@@ -405,7 +409,7 @@ def test_requests_sent_at_once_are_answered_one_after_the_other(cloud: Cloud) ->
     assert [name for name, _ in cloud.operations.calls] == ["list_things"] * 2
 
 
-def test_who_is_refused_may_send_the_rest_and_ask_again(cloud: Cloud) -> None:
+def test_who_is_refused_may_send_the_rest_and_ask_again(cloud: DispatcherFixture) -> None:
     context = ssl.create_default_context(cafile=cloud.ca)
     with (
         socket.create_connection(("127.0.0.1", cloud.port), timeout=10) as plain,
@@ -418,7 +422,7 @@ def test_who_is_refused_may_send_the_rest_and_ask_again(cloud: Cloud) -> None:
 
 
 def test_who_asks_before_sending_a_body_and_is_refused_is_told_that_it_is_over(
-    cloud: Cloud,
+    cloud: DispatcherFixture,
 ) -> None:
     lines = ["POST /topics/t HTTP/1.1", "Host: h", "Content-Length: 9", "Expect: 100-continue"]
     status, headers, body = parse(cloud.send("\r\n".join([*lines, "", ""]).encode()))
@@ -426,7 +430,7 @@ def test_who_asks_before_sending_a_body_and_is_refused_is_told_that_it_is_over(
     assert headers["connection"] == "close"
 
 
-def test_the_answer_to_head_has_no_body(cloud: Cloud) -> None:
+def test_the_answer_to_head_has_no_body(cloud: DispatcherFixture) -> None:
     status, headers, body = parse(cloud.send(signed(cloud, "HEAD", "/x", "Connection: close")))
     assert (status, body) == (404, b"")
     assert int(headers["content-length"]) > 0
@@ -445,14 +449,16 @@ def test_the_answer_to_head_has_no_body(cloud: Cloud) -> None:
         "X: a\0b",
     ],
 )
-def test_a_head_that_two_programs_may_read_differently(cloud: Cloud, lines: str) -> None:
+def test_a_head_that_two_programs_may_read_differently(
+    cloud: DispatcherFixture, lines: str
+) -> None:
     head = f"GET /things HTTP/1.1\r\nHost: h\r\n{lines}\r\n\r\n".encode()
     status, headers, body = parse(cloud.send(head))
     assert_typed(status, headers, body, "InvalidRequestException")
     assert cloud.records == []
 
 
-def test_a_head_without_end(cloud: Cloud) -> None:
+def test_a_head_without_end(cloud: DispatcherFixture) -> None:
     # It may be cut off before it has said all.
     with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
         raw = cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 1_000_000)
@@ -460,13 +466,13 @@ def test_a_head_without_end(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("raw", [b"\x16\x03\x01\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n"])
-def test_what_is_not_http(cloud: Cloud, raw: bytes) -> None:
+def test_what_is_not_http(cloud: DispatcherFixture, raw: bytes) -> None:
     assert_typed(*parse(cloud.send(raw)), "InvalidRequestException")
 
 
 @settings(deadline=None)
 @given(target=st.binary(), body=st.binary())
-def test_any_unsigned_bytes(running: Cloud, target: bytes, body: bytes) -> None:
+def test_any_unsigned_bytes(running: DispatcherFixture, target: bytes, body: bytes) -> None:
     head = b"POST /" + target.replace(b"\n", b"") + b" HTTP/1.1\r\nHost: x\r\nConnection: close"
     raw = head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     status, headers, answer = parse(running.send(raw))
@@ -482,7 +488,7 @@ def test_any_unsigned_bytes(running: Cloud, target: bytes, body: bytes) -> None:
     st.sampled_from(["iot", "iotdata", "iotdevicegateway", "sts", "creeklab"]),
 )
 def test_any_signed_request(
-    running: Cloud, method: str, path: str, rest: str, body: bytes, service: str
+    running: DispatcherFixture, method: str, path: str, rest: str, body: bytes, service: str
 ) -> None:
     running.operations.answer = None
     status, headers, answer = running.request(method, path + rest, body, service)
@@ -493,10 +499,10 @@ def test_any_signed_request(
         assert json.loads(answer)["message"]
 
 
-# The doors of its own
+# The admin API
 
 
-def test_the_own_door(cloud: Cloud) -> None:
+def test_the_own_door(cloud: DispatcherFixture) -> None:
     status, _, body = cloud.request("POST", "/_creeklab/echo", b'{"a": [1]}', "creeklab")
     assert (status, json.loads(body)) == (200, {"you said": {"a": [1]}})
     status, _, body = cloud.request("POST", "/_creeklab/echo", b"", "creeklab")
@@ -519,14 +525,14 @@ def test_the_own_door(cloud: Cloud) -> None:
     ],
 )
 def test_refusals_at_the_own_doors(
-    cloud: Cloud, method: str, path: str, body: bytes, service: str | None, code: str
+    cloud: DispatcherFixture, method: str, path: str, body: bytes, service: str | None, code: str
 ) -> None:
     status, headers, answer = cloud.request(method, path, body, service)
     assert_typed(status, headers, answer, code)
 
 
 @pytest.mark.parametrize("service", ["iotdevicegateway", "iotdata"])
-def test_a_presigned_web_socket(cloud: Cloud, service: str) -> None:
+def test_a_presigned_web_socket(cloud: DispatcherFixture, service: str) -> None:
     config = crt_auth.AwsSigningConfig(
         algorithm=crt_auth.AwsSigningAlgorithm.V4,
         signature_type=crt_auth.AwsSignatureType.HTTP_REQUEST_QUERY_PARAMS,
@@ -552,7 +558,7 @@ def test_a_presigned_web_socket(cloud: Cloud, service: str) -> None:
 # On record
 
 
-def test_the_record(cloud: Cloud, client: Callable[..., Any]) -> None:
+def test_the_record(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
     iot = client("iot")
     iot.list_things()
     cloud.operations.answer = ServiceError("ResourceNotFoundException", "No.")

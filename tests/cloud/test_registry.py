@@ -640,26 +640,30 @@ class RegistryMachine(RuleBasedStateMachine):
     def link_thing(self, data: st.DataObject, name: str, attach: bool) -> None:
         key = self.pick(data)
         known = name in self.things and key in self.status
-        verb = (
+        operation = (
             self.registry.thing_principals.attach
             if attach
             else self.registry.thing_principals.detach
         )
         arn = self.registry.arn("cert", key)
-        if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
+        if self.expect(
+            "ok" if known else "ResourceNotFoundException", lambda: operation(name, arn)
+        ):
             (self.thing_links.add if attach else self.thing_links.discard)((name, key))
 
     @rule(data=st.data(), name=NAMES, attach=st.booleans())
     def link_policy(self, data: st.DataObject, name: str, attach: bool) -> None:
         key = self.pick(data)
         known = name in self.versions and key in self.status
-        verb = (
+        operation = (
             self.registry.policy_attachments.attach
             if attach
             else self.registry.policy_attachments.detach
         )
         arn = self.registry.arn("cert", key)
-        if self.expect("ok" if known else "ResourceNotFoundException", lambda: verb(name, arn)):
+        if self.expect(
+            "ok" if known else "ResourceNotFoundException", lambda: operation(name, arn)
+        ):
             (self.policy_links.add if attach else self.policy_links.discard)((name, key))
 
     @rule(name=NAMES)
@@ -703,8 +707,8 @@ class RegistryMachine(RuleBasedStateMachine):
         else:
             code = "ok"
         registry = self.registry
-        verb = registry.policies.delete_version if delete else registry.policies.set_default
-        if self.expect(code, lambda: verb(name, str(number))):
+        operation = registry.policies.delete_version if delete else registry.policies.set_default
+        if self.expect(code, lambda: operation(name, str(number))):
             if delete:
                 self.versions[name].remove(number)
             else:

@@ -49,7 +49,7 @@ def switch(iot: Any, *names: str, on: bool = True) -> None:
 
 
 def everything(iot: Any) -> None:
-    """Do everything that there can be news of."""
+    """Do everything that is announced."""
     iot.create_thing_type(thingTypeName="gauge")
     iot.create_thing(thingName="Test2", thingTypeName="gauge")
     iot.create_thing_group(thingGroupName="creeks")
@@ -111,7 +111,7 @@ def test_each_switch_is_for_its_own_events(
 def test_things(iot: Any, heard: Heard) -> None:
     switch(iot, "THING")
     thing(iot, site="plumtree")
-    thing(iot, site="plumtree")  # the same again: no news
+    thing(iot, site="plumtree")  # the same again is not announced
     iot.update_thing(thingName="Test2", attributePayload={"attributes": {"site": "broad"}})
     refusal(lambda: iot.update_thing(thingName="Test2", expectedVersion=9))
     iot.delete_thing(thingName="Test2")
@@ -145,7 +145,7 @@ def test_thing_types(iot: Any, heard: Heard, clock: Clock) -> None:
     made = iot.create_thing_type(thingTypeName="gauge", thingTypeProperties=properties)
     deprecated_at = int(clock.now * 1000)
     iot.deprecate_thing_type(thingTypeName="gauge")
-    iot.deprecate_thing_type(thingTypeName="gauge")  # it is: no news
+    iot.deprecate_thing_type(thingTypeName="gauge")  # it is deprecated already: not announced
     clock.now += 300
     iot.delete_thing_type(thingTypeName="gauge")
     assert heard == [
@@ -175,7 +175,7 @@ def test_the_type_of_a_thing(iot: Any, heard: Heard) -> None:
         iot.create_thing_type(thingTypeName=name)
     switch(iot, "THING_TYPE_ASSOCIATION")
     thing_id = iot.create_thing(thingName="Test2", thingTypeName="gauge")["thingId"]
-    iot.update_thing(thingName="Test2", thingTypeName="gauge")  # it has it: no news
+    iot.update_thing(thingName="Test2", thingTypeName="gauge")  # it has it: not announced
     iot.update_thing(thingName="Test2", thingTypeName="pump")
     iot.update_thing(thingName="Test2", removeThingType=True)
     assert heard == [
@@ -269,9 +269,9 @@ def test_membership(iot: Any, heard: Heard) -> None:
     switch(iot, "THING_GROUP_MEMBERSHIP")
     thing_id = iot.create_thing(thingName="Test2")["thingId"]
     group_id = iot.create_thing_group(thingGroupName="creeks")["thingGroupId"]
-    for verb in (iot.add_thing_to_thing_group, iot.remove_thing_from_thing_group):
-        for _ in range(2):  # the second time is no news
-            verb(thingName="Test2", thingGroupName="creeks")
+    for operation in (iot.add_thing_to_thing_group, iot.remove_thing_from_thing_group):
+        for _ in range(2):  # the second time is not announced
+            operation(thingName="Test2", thingGroupName="creeks")
     membership = heard[0][1]["membershipId"]
     assert heard == [
         (

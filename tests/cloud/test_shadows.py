@@ -39,7 +39,7 @@ def new_event_log(clock: Callable[[], float]) -> EventLog:
     return event_log
 
 
-class Bench:
+class ShadowsFixture:
     """The service with all that is around it."""
 
     def __init__(self, path: Path) -> None:
@@ -76,21 +76,21 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path / "cloud.db")
-    yield bench
-    bench.store.close()
+def fixture(tmp_path: Path) -> Iterator[ShadowsFixture]:
+    fixture = ShadowsFixture(tmp_path / "cloud.db")
+    yield fixture
+    fixture.store.close()
 
 
 # --- topics ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefix", [CLASSIC, NAMED])
-def test_what_follows_from_an_update(bench: Bench, prefix: str) -> None:
-    first = bench.send(f"{prefix}/update", REPORT)
+def test_what_follows_from_an_update(fixture: ShadowsFixture, prefix: str) -> None:
+    first = fixture.send(f"{prefix}/update", REPORT)
     assert first.keys() == {f"{prefix}/update/accepted", f"{prefix}/update/documents"}
     assert first[f"{prefix}/update/accepted"]["state"] == {"reported": {"depth": 1.4}}
-    wish = bench.send(
+    wish = fixture.send(
         f"{prefix}/update", {"state": {"desired": {"depth": 1}}, "clientToken": "token"}
     )
     assert wish.keys() == {f"{prefix}/update/{last}" for last in ("accepted", "documents", "delta")}
@@ -101,17 +101,19 @@ def test_what_follows_from_an_update(bench: Bench, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", [CLASSIC, NAMED])
-def test_get_and_delete_answer_and_nothing_else_follows(bench: Bench, prefix: str) -> None:
-    bench.send(f"{prefix}/update", REPORT)
-    got = bench.send(f"{prefix}/get", {"clientToken": "token"})
+def test_get_and_delete_answer_and_nothing_else_follows(
+    fixture: ShadowsFixture, prefix: str
+) -> None:
+    fixture.send(f"{prefix}/update", REPORT)
+    got = fixture.send(f"{prefix}/get", {"clientToken": "token"})
     assert got.keys() == {f"{prefix}/get/accepted"}
     assert got[f"{prefix}/get/accepted"]["state"] == {"reported": {"depth": 1.4}}
     assert got[f"{prefix}/get/accepted"]["clientToken"] == "token"
-    gone = bench.send(f"{prefix}/delete", {"clientToken": "token"})
+    gone = fixture.send(f"{prefix}/delete", {"clientToken": "token"})
     assert gone == {
         f"{prefix}/delete/accepted": {
             "version": 1,
-            "timestamp": int(bench.now),
+            "timestamp": int(fixture.now),
             "clientToken": "token",
         }
     }
@@ -127,33 +129,39 @@ REJECTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("verb", "request_", "code", "text"), REJECTIONS)
+@pytest.mark.parametrize(("request_type", "request_", "code", "text"), REJECTIONS)
 @pytest.mark.parametrize(("prefix", "name"), [(CLASSIC, "Test2"), (NAMED, "settings")])
 def test_a_rejection_carries_the_client_token(
-    bench: Bench, prefix: str, name: str, verb: str, request_: Any, code: int, text: str
+    fixture: ShadowsFixture,
+    prefix: str,
+    name: str,
+    request_type: str,
+    request_: Any,
+    code: int,
+    text: str,
 ) -> None:
-    [(topic, answer)] = bench.send(f"{prefix}/{verb}", request_).items()
-    assert topic == f"{prefix}/{verb}/rejected"
+    [(topic, answer)] = fixture.send(f"{prefix}/{request_type}", request_).items()
+    assert topic == f"{prefix}/{request_type}/rejected"
     assert answer["clientToken"] == "token"
-    assert (answer["code"], answer["timestamp"]) == (code, int(bench.now))
+    assert (answer["code"], answer["timestamp"]) == (code, int(fixture.now))
     assert answer["message"].startswith(text)
     if code == 404:
         assert answer["message"].endswith(f"'{name}'")
-    entry = bench.event_log.last_refusal("c")
+    entry = fixture.event_log.last_refusal("c")
     assert entry is not None
-    assert (entry["kind"], entry["verb"], entry["thing"]) == ("shadow", verb, "Test2")
+    assert (entry["kind"], entry["verb"], entry["thing"]) == ("shadow", request_type, "Test2")
     assert entry["refusal"]["summary"] == f"{code} {answer['message']}"
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xfe", b"{{{", b"[]", b"5", b'{"version": 99}'])
-def test_delete_does_not_read_its_payload(bench: Bench, payload: bytes) -> None:
-    bench.send(f"{CLASSIC}/update", REPORT)
-    answers = bench.send(f"{CLASSIC}/delete", payload)
-    assert answers == {f"{CLASSIC}/delete/accepted": {"version": 1, "timestamp": int(bench.now)}}
+def test_delete_does_not_read_its_payload(fixture: ShadowsFixture, payload: bytes) -> None:
+    fixture.send(f"{CLASSIC}/update", REPORT)
+    answers = fixture.send(f"{CLASSIC}/delete", payload)
+    assert answers == {f"{CLASSIC}/delete/accepted": {"version": 1, "timestamp": int(fixture.now)}}
 
 
 @pytest.mark.parametrize(
-    ("verb", "payload", "code"),
+    ("request_type", "payload", "code"),
     [
         ("get", b"{{{", 400),
         ("get", b"\xff", 415),
@@ -166,9 +174,11 @@ def test_delete_does_not_read_its_payload(bench: Bench, payload: bytes) -> None:
         ("update", b"[" * 5000, 400),
     ],
 )
-def test_garbage_is_rejected(bench: Bench, verb: str, payload: bytes, code: int) -> None:
-    [(topic, answer)] = bench.send(f"{CLASSIC}/{verb}", payload).items()
-    assert topic == f"{CLASSIC}/{verb}/rejected"
+def test_garbage_is_rejected(
+    fixture: ShadowsFixture, request_type: str, payload: bytes, code: int
+) -> None:
+    [(topic, answer)] = fixture.send(f"{CLASSIC}/{request_type}", payload).items()
+    assert topic == f"{CLASSIC}/{request_type}/rejected"
     assert answer["code"] == code
 
 
@@ -198,10 +208,10 @@ def test_garbage_is_rejected(bench: Bench, verb: str, payload: bytes, code: int)
         f"{CLASSIC}/update\n",
     ],
 )
-def test_what_merely_looks_like_a_shadow_topic(bench: Bench, topic: str) -> None:
-    assert bench.send(topic, REPORT) == {}
-    assert bench.event_log.entries() == []
-    assert bench.store.execute("SELECT count(*) FROM shadows").fetchone()[0] == 0
+def test_what_merely_looks_like_a_shadow_topic(fixture: ShadowsFixture, topic: str) -> None:
+    assert fixture.send(topic, REPORT) == {}
+    assert fixture.event_log.entries() == []
+    assert fixture.store.execute("SELECT count(*) FROM shadows").fetchone()[0] == 0
 
 
 # --- the store ------------------------------------------------------------------------------------
@@ -220,37 +230,37 @@ def test_what_merely_looks_like_a_shadow_topic(bench: Bench, topic: str) -> None
 )
 @pytest.mark.parametrize("restarted", [False, True])
 def test_numbering_goes_on_for_48_hours(
-    bench: Bench, elapsed: float, version: int, restarted: bool
+    fixture: ShadowsFixture, elapsed: float, version: int, restarted: bool
 ) -> None:
     for _ in range(3):
-        bench.send(f"{CLASSIC}/update", REPORT)
-    bench.send(f"{CLASSIC}/delete")
-    bench.now += elapsed
+        fixture.send(f"{CLASSIC}/update", REPORT)
+    fixture.send(f"{CLASSIC}/delete")
+    fixture.now += elapsed
     if restarted:
-        bench.store.close()
-        bench.open()
-    assert bench.send(f"{CLASSIC}/get")[f"{CLASSIC}/get/rejected"]["code"] == 404
-    answers = bench.send(f"{CLASSIC}/update", REPORT)
+        fixture.store.close()
+        fixture.open()
+    assert fixture.send(f"{CLASSIC}/get")[f"{CLASSIC}/get/rejected"]["code"] == 404
+    answers = fixture.send(f"{CLASSIC}/update", REPORT)
     assert answers[f"{CLASSIC}/update/accepted"]["version"] == version
     assert answers[f"{CLASSIC}/update/documents"]["previous"] is None
     assert answers[f"{CLASSIC}/update/documents"]["current"]["version"] == version
     assert REMEMBER_DELETED_SECONDS == 48 * HOURS
 
 
-def test_the_48_hours_begin_with_the_last_deletion(bench: Bench) -> None:
+def test_the_48_hours_begin_with_the_last_deletion(fixture: ShadowsFixture) -> None:
     for version in (1, 2, 3):
-        bench.send(f"{CLASSIC}/update", REPORT)
-        gone = bench.send(f"{CLASSIC}/delete")
+        fixture.send(f"{CLASSIC}/update", REPORT)
+        gone = fixture.send(f"{CLASSIC}/delete")
         assert gone[f"{CLASSIC}/delete/accepted"]["version"] == version
-        bench.now += 40 * HOURS
-    rejected = bench.send(f"{CLASSIC}/delete")[f"{CLASSIC}/delete/rejected"]
+        fixture.now += 40 * HOURS
+    rejected = fixture.send(f"{CLASSIC}/delete")[f"{CLASSIC}/delete/rejected"]
     assert rejected["code"] == 404
-    bench.now += 7 * HOURS
-    accepted = bench.send(f"{CLASSIC}/update", REPORT)[f"{CLASSIC}/update/accepted"]
+    fixture.now += 7 * HOURS
+    accepted = fixture.send(f"{CLASSIC}/update", REPORT)[f"{CLASSIC}/update/accepted"]
     assert accepted["version"] == 4
 
 
-def test_shadows_of_other_names_and_things_are_apart(bench: Bench) -> None:
+def test_shadows_of_other_names_and_things_are_apart(fixture: ShadowsFixture) -> None:
     prefixes = [
         CLASSIC,
         NAMED,
@@ -260,9 +270,9 @@ def test_shadows_of_other_names_and_things_are_apart(bench: Bench) -> None:
     ]
     for number, prefix in enumerate(prefixes):
         for _ in range(number + 1):
-            bench.send(f"{prefix}/update", {"state": {"reported": {"number": number}}})
-    bench.send(f"{NAMED}/delete")
-    answers = [next(iter(bench.send(f"{prefix}/get").values())) for prefix in prefixes]
+            fixture.send(f"{prefix}/update", {"state": {"reported": {"number": number}}})
+    fixture.send(f"{NAMED}/delete")
+    answers = [next(iter(fixture.send(f"{prefix}/get").values())) for prefix in prefixes]
     assert [answer.get("version") for answer in answers] == [1, None, 3, 4, 5]
     assert answers[0]["state"]["reported"] == {"number": 0}
     assert answers[1]["code"] == 404
@@ -286,50 +296,52 @@ def test_what_is_acknowledged_is_committed_first(tmp_path: Path) -> None:
     assert seen == [1, 1, 1, 2, 2, 2]
 
 
-def test_a_direct_call_that_fails_publishes_nothing_and_changes_nothing(bench: Bench) -> None:
-    bench.send(f"{CLASSIC}/update", REPORT)
-    bench.published.clear()
+def test_a_direct_call_that_fails_publishes_nothing_and_changes_nothing(
+    fixture: ShadowsFixture,
+) -> None:
+    fixture.send(f"{CLASSIC}/update", REPORT)
+    fixture.published.clear()
     for payload in (b"", b"{}", b'{"state": {}, "version": 7}', b'{"state": {"x": 1}}'):
         with pytest.raises(Rejected):
-            bench.shadows.update("Test2", "", payload)
+            fixture.shadows.update("Test2", "", payload)
     with pytest.raises(Rejected):
-        bench.shadows.get("Test2", "settings")
+        fixture.shadows.get("Test2", "settings")
     with pytest.raises(Rejected):
-        bench.shadows.delete("Test2", "settings")
-    assert bench.published == []
-    assert bench.shadows.get("Test2", "")["version"] == 1
-    assert bench.shadows.names("Test2", "", 10) == []
+        fixture.shadows.delete("Test2", "settings")
+    assert fixture.published == []
+    assert fixture.shadows.get("Test2", "")["version"] == 1
+    assert fixture.shadows.names("Test2", "", 10) == []
 
 
-def test_the_named_shadows_in_order_and_in_parts(bench: Bench) -> None:
+def test_the_named_shadows_in_order_and_in_parts(fixture: ShadowsFixture) -> None:
     names = ["b", "a:1", "$internal", "Z", "a"]
     for name in ["", *names, "deleted"]:
-        bench.shadows.update("Test2", name, REPORT)
-    bench.shadows.update("Other", "x", REPORT)
-    bench.shadows.delete("Test2", "deleted")
-    assert bench.shadows.names("Test2", "", 10) == sorted(names)
-    assert bench.shadows.names("Test2", "", 2) == sorted(names)[:2]
-    assert bench.shadows.names("Test2", "Z", 10) == sorted(names)[2:]
-    assert bench.shadows.names("Nobody", "", 10) == []
+        fixture.shadows.update("Test2", name, REPORT)
+    fixture.shadows.update("Other", "x", REPORT)
+    fixture.shadows.delete("Test2", "deleted")
+    assert fixture.shadows.names("Test2", "", 10) == sorted(names)
+    assert fixture.shadows.names("Test2", "", 2) == sorted(names)[:2]
+    assert fixture.shadows.names("Test2", "Z", 10) == sorted(names)[2:]
+    assert fixture.shadows.names("Nobody", "", 10) == []
 
 
-def test_what_is_on_the_tape(bench: Bench) -> None:
-    bench.send(f"{NAMED}/update", REPORT)
-    bench.send(f"{NAMED}/get")
-    bench.send(f"{NAMED}/delete")
+def test_what_is_on_the_tape(fixture: ShadowsFixture) -> None:
+    fixture.send(f"{NAMED}/update", REPORT)
+    fixture.send(f"{NAMED}/get")
+    fixture.send(f"{NAMED}/delete")
     entries = [
         (entry["client_id"], entry["thing"], entry["shadow"], entry["verb"], entry["version"])
-        for entry in bench.event_log.entries()
+        for entry in fixture.event_log.entries()
     ]
     of = ("c", "Test2", "settings")
     assert entries == [(*of, "update", 1), (*of, "delete", 1)]
 
 
-def test_each_version_is_on_the_tape_with_what_was_before(bench: Bench) -> None:
-    bench.send(f"{NAMED}/update", {"state": {"desired": {"lamp": "on"}}})
-    bench.shadows.update("Test2", "settings", b'{"state": {"reported": {"lamp": "on"}}}')
-    bench.shadows.delete("Test2", "settings")
-    entries = bench.event_log.entries()
+def test_each_version_is_on_the_tape_with_what_was_before(fixture: ShadowsFixture) -> None:
+    fixture.send(f"{NAMED}/update", {"state": {"desired": {"lamp": "on"}}})
+    fixture.shadows.update("Test2", "settings", b'{"state": {"reported": {"lamp": "on"}}}')
+    fixture.shadows.delete("Test2", "settings")
+    entries = fixture.event_log.entries()
     states = [entry["document"] and entry["document"]["state"] for entry in entries]
     assert states == [
         {"desired": {"lamp": "on"}},
@@ -345,18 +357,18 @@ def test_each_version_is_on_the_tape_with_what_was_before(bench: Bench) -> None:
     assert [entry["protocol"] for entry in entries] == ["MQTT", "HTTP", "HTTP"]
 
 
-def test_what_is_accepted_is_counted(bench: Bench) -> None:
-    bench.send(f"{CLASSIC}/get")  # there is none yet
-    bench.send(f"{CLASSIC}/update", REPORT)
-    bench.send(f"{CLASSIC}/update", "no JSON")
-    bench.shadows.update("Test2", "", REPORT)
-    bench.shadows.update("Test2", "", REPORT)
-    bench.send(f"{CLASSIC}/get")
-    bench.shadows.names("Test2", "", 10)
-    bench.send(f"{CLASSIC}/delete")
-    bench.send(f"{CLASSIC}/delete")
+def test_what_is_accepted_is_counted(fixture: ShadowsFixture) -> None:
+    fixture.send(f"{CLASSIC}/get")  # there is none yet
+    fixture.send(f"{CLASSIC}/update", REPORT)
+    fixture.send(f"{CLASSIC}/update", "no JSON")
+    fixture.shadows.update("Test2", "", REPORT)
+    fixture.shadows.update("Test2", "", REPORT)
+    fixture.send(f"{CLASSIC}/get")
+    fixture.shadows.names("Test2", "", 10)
+    fixture.send(f"{CLASSIC}/delete")
+    fixture.send(f"{CLASSIC}/delete")
     counts = {
-        (each["name"], each["protocol"]): each["sum"] for each in bench.event_log.metrics.totals()
+        (each["name"], each["protocol"]): each["sum"] for each in fixture.event_log.metrics.totals()
     }
     assert counts == {
         ("GetThingShadow.Accepted", "MQTT"): 1,
@@ -491,32 +503,36 @@ def test_what_is_not_the_name_of_a_shadow(lab: Lab, name: str) -> None:
 # --- when the database cannot be written ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", ["get", "update", "delete"])
-def test_a_database_that_cannot_be_used_is_told_to_who_asked(bench: Bench, verb: str) -> None:
-    bench.store.close()
+@pytest.mark.parametrize("request_type", ["get", "update", "delete"])
+def test_a_database_that_cannot_be_used_is_reported_to_the_client(
+    fixture: ShadowsFixture, request_type: str
+) -> None:
+    fixture.store.close()
     with pytest.raises(sqlite3.Error):
-        bench.send(f"{CLASSIC}/{verb}", {"state": {"reported": {"a": 1}}, "clientToken": "t"})
-    assert bench.published == [
+        fixture.send(
+            f"{CLASSIC}/{request_type}", {"state": {"reported": {"a": 1}}, "clientToken": "t"}
+        )
+    assert fixture.published == [
         (
-            f"{CLASSIC}/{verb}/rejected",
+            f"{CLASSIC}/{request_type}/rejected",
             {
                 "code": 500,
                 "message": "Internal service failure",
-                "timestamp": int(bench.now),
+                "timestamp": int(fixture.now),
                 "clientToken": "t",
             },
         )
     ]
 
 
-def test_shadows_deleted_long_ago_leave_the_database(bench: Bench) -> None:
+def test_shadows_deleted_long_ago_leave_the_database(fixture: ShadowsFixture) -> None:
     for topic in (CLASSIC, NAMED):
-        bench.send(f"{topic}/update", REPORT)
-        bench.send(f"{topic}/delete")
-        bench.now += HOURS
-    bench.send("$aws/things/Other/shadow/update", REPORT)
-    bench.store.close()
-    bench.now += REMEMBER_DELETED_SECONDS - HOURS - 1
-    bench.open()
-    left = bench.store.execute("SELECT thing, name FROM shadows").fetchall()
+        fixture.send(f"{topic}/update", REPORT)
+        fixture.send(f"{topic}/delete")
+        fixture.now += HOURS
+    fixture.send("$aws/things/Other/shadow/update", REPORT)
+    fixture.store.close()
+    fixture.now += REMEMBER_DELETED_SECONDS - HOURS - 1
+    fixture.open()
+    left = fixture.store.execute("SELECT thing, name FROM shadows").fetchall()
     assert [tuple(row) for row in left] == [("Other", ""), ("Test2", "settings")]

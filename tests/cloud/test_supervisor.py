@@ -1,4 +1,4 @@
-"""The one cloud of a home folder: found, started once whoever asks, stopped, and mended.
+"""The one cloud of a home folder: found, started only once, stopped, and repaired.
 
 Everything runs as users run it, a process in a home folder of its own, but for the idle end, which
 is the loop of `App` under a clock of the test's own.
@@ -385,7 +385,7 @@ def test_a_connected_device_holds_up_no_stop_and_comes_back(home: Path) -> None:
     with lab.connect(make_thing(lab).name) as device:
         assert supervisor.stop(home) is True  # it raises if the stop takes too long
         assert ports(supervisor.start_or_attach(home)) == (lab.mqtt_port, lab.https_port)
-        device.publish("a/topic", {"n": 1})  # answered: the SDK has connected anew
+        device.publish("a/topic", {"n": 1})  # answered: the SDK has connected again
 
 
 @POSIX

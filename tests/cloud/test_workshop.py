@@ -38,8 +38,7 @@ from creeklab.client.device import AccountCredentials, Device, RequestRefused
 from creeklab.client.key_files import KeyFiles
 from creeklab.cloud import supervisor
 from creeklab.cloud.account import ACCOUNT_ID, AccountIdentity, load_account
-from creeklab.cloud.accounts import account_services as rooms_module
-from creeklab.cloud.accounts import workshop
+from creeklab.cloud.accounts import account_services, workshop
 from creeklab.cloud.accounts.workshop import JOIN_FILE, MAX_NAME
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.local_cloud import LocalCloud
@@ -198,7 +197,7 @@ def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
         session, one_at_a_time = boto3.Session(), Lock()
 
         def arrive(number: int) -> Someone:
-            # Together, as in a room: while the disk has one's account, the others go on.
+            # All at once, as in a classroom: while one account is written, the others continue.
             person = Someone(tmp_path / f"home-{number}", file, number)
             with one_at_a_time:  # as boto3 wants it
                 person.connect_clients(session)
@@ -321,14 +320,14 @@ class TestApart:
 
     def test_doors(self, anna: Lab, file: Path) -> None:
         """What is the owner's, and what is open to who has the join file only."""
-        for verb in ("participants", "join"):
+        for endpoint in ("participants", "join"):
             with pytest.raises(AdminRequestRefused, match="no admin endpoint"):
-                anna.admin(verb, {"name": "x", "secret": "x" * 30})
+                anna.admin(endpoint, {"name": "x", "secret": "x" * 30})
         told = json.loads(file.read_text())
         key = AccountIdentity("", "us-east-1", told["access_key"], told["secret_key"])
-        for verb in ("events", "why", "metrics", "participants", "reset"):
+        for endpoint in ("events", "why", "metrics", "participants", "reset"):
             with pytest.raises(AdminRequestRefused, match="no admin endpoint"):
-                call_admin(url_of(anna), anna.ca_file, key, verb, {})
+                call_admin(url_of(anna), anna.ca_file, key, endpoint, {})
         for service, operation in (
             ("iot", "list_things"),
             ("sts", "get_caller_identity"),
@@ -591,13 +590,13 @@ def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     app = LocalCloud(tmp_path, Settings(), host="127.0.0.1")
     app._workshop.open(1, 2, "")
     told = json.loads((tmp_path / JOIN_FILE).read_text())
-    join_verb = app.accounts.by_access_key(told["access_key"]).admin_endpoints["join"]
-    numbers = {join_verb({"name": name, "secret": name * 30})["account"] for name in "aba"}
+    join_endpoint = app.accounts.by_access_key(told["access_key"]).admin_endpoints["join"]
+    numbers = {join_endpoint({"name": name, "secret": name * 30})["account"] for name in "aba"}
     assert len(numbers) == 2
-    with pytest.raises(ServiceError, match="there is no room for more"):
-        join_verb({"name": "c", "secret": "c" * 30})
-    for rooms in app.accounts:
-        rooms.close()
+    with pytest.raises(ServiceError, match="This workshop is full"):
+        join_endpoint({"name": "c", "secret": "c" * 30})
+    for account in app.accounts:
+        account.close()
 
 
 # --- what is wrong with one account is no matter of the others ------------------------------------
@@ -644,7 +643,7 @@ def test_where_few_files_may_be_open(tmp_path: Path) -> None:
 
 
 class Teacher:
-    """A cloud without ports, and who asks it to join."""
+    """A cloud without ports, which is asked to join it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -654,10 +653,10 @@ class Teacher:
 
     def join(self, name: str) -> dict[str, Any]:
         told = json.loads((self.folder / JOIN_FILE).read_text())
-        door = self.accounts.by_access_key(told["access_key"]).admin_endpoints
-        return door["join"]({"name": name, "secret": name * 30})
+        endpoints = self.accounts.by_access_key(told["access_key"]).admin_endpoints
+        return endpoints["join"]({"name": name, "secret": name * 30})
 
-    def rooms(self, name: str) -> Any:
+    def account(self, name: str) -> Any:
         return self.accounts.by_id(self.join(name)["account"])
 
     def file(self, name: str, file: str) -> Path:
@@ -668,8 +667,8 @@ class Teacher:
         return {row["name"]: row["things"] for row in told}
 
     def close(self) -> None:
-        for rooms in self.accounts:
-            rooms.close()
+        for account in self.accounts:
+            account.close()
 
 
 @pytest.fixture
@@ -685,15 +684,15 @@ def full_disk() -> Iterator[None]:
         raise DatabaseError("The disk is full.")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rooms_module, "Database", no_store)
+        patch.setattr(account_services, "Database", no_store)
         yield
 
 
 def asks_everybody(teacher: Teacher) -> None:
     """Do what asks one account after the other."""
     assert teacher.accounts.by_certificate("ab" * 32, "127.0.0.1") is teacher.accounts.owner
-    for rooms in teacher.accounts:
-        assert not rooms.registry.certificates.elsewhere("ab" * 32)
+    for account in teacher.accounts:
+        assert not account.registry.certificates.elsewhere("ab" * 32)
 
 
 def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) -> None:
@@ -701,7 +700,7 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
     small.join("b")
     with full_disk():
         with pytest.raises(ServiceError, match="join again when that is fixed"):
-            small.rooms("a").admin_endpoints["reset"]({})
+            small.account("a").admin_endpoints["reset"]({})
         assert "The disk is full." in caplog.text
         asks_everybody(small)
         assert small.things() == {"a": None, "b": 0}
@@ -710,13 +709,13 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
             small.join("a")
     assert small.join("a") == key
     assert small.things() == {"a": 0, "b": 0}
-    assert small.rooms("a").admin_endpoints["reset"]({}) == {}
+    assert small.account("a").admin_endpoints["reset"]({}) == {}
 
 
 def test_a_database_that_cannot_be_read(small: Teacher) -> None:
     for name in "ab":
         small.join(name)
-    small.rooms("a").database.close()
+    small.account("a").database.close()
     asks_everybody(small)
     assert small.things() == {"a": None, "b": 0}
 
@@ -760,7 +759,7 @@ def test_a_damaged_account_is_left_out(
     assert again.join("b") == keys["b"]
     asks_everybody(again)
     if file != "participant.json":
-        # Nobody else gets the name, and when it is mended it is the same account.
+        # Nobody else gets the name, and after the repair it is the same account.
         with pytest.raises(ServiceError, match="join again when that is fixed"):
             again.join("a")
         damaged.unlink()
@@ -773,18 +772,18 @@ def test_who_connects_to_an_account_that_was_emptied_meanwhile(
     small: Teacher, version: int
 ) -> None:
     small.join("a")
-    rooms = small.rooms("a")
+    account = small.account("a")
     heard = bytearray()
     closed: list[bool] = []
     peer = Peer(None, "127.0.0.1", user="user")
-    late = Connection(rooms.broker, peer, heard.extend, lambda: closed.append(True))
-    rooms.admin_endpoints["reset"]({})
+    late = Connection(account.broker, peer, heard.extend, lambda: closed.append(True))
+    account.admin_endpoints["reset"]({})
     late.receive(packets.encode(connect("late", version), version))
     # MQTT 3.1.1 is cut off without a word, as in every refusal.
     answer = [packets.Connack(False, 0x88, {})] if version == 5 else []
     assert list(Decoder(version=version).feed(bytes(heard))) == answer
     assert closed
-    assert rooms.broker.connections == {}
+    assert account.broker.connections == {}
 
 
 def test_a_lost_key_is_made_again_for_the_same_account(small: Teacher) -> None:

@@ -296,7 +296,7 @@ def _read(file: Path) -> Participant:
 
 
 def _not_opened(participant: Participant) -> ServiceError:
-    """Log the current exception, and return what the participant is told."""
+    """Log the current exception, and return the error for the participant."""
     log.exception("The account of '%s' cannot be opened.", participant.name)
     return ServiceError(
         "InternalFailureException",

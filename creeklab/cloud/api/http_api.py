@@ -1,7 +1,7 @@
 """Operations of an AWS service, as the services of this cloud offer and the dispatcher finds them.
 
-boto3 has one client for an AWS service, and several services of this cloud can each carry out a
-part of its operations. `HttpApi` is one such part; `HttpService` is the whole behind its model.
+boto3 has one client for an AWS service, but several services of this cloud can each implement a
+part of its operations. `HttpApi` is one such part, and `HttpService` combines the parts.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class MessagingOperations:
                 raise _no_client(clientId)
             expiry = {"cleanSession": session.expiry == 0, "sessionExpiry": session.expiry}
             return {"clientId": clientId, "connected": False, **expiry}
-        answer: Members = {
+        response: Members = {
             "clientId": clientId,
             "connected": found.connected,
             "cleanSession": found.clean_session,
@@ -121,15 +121,15 @@ class MessagingOperations:
         }
         connection = broker.connections.get(clientId)
         if connection is not None:
-            answer["thingName"] = connection.subject.thing
-            answer["connectedSince"] = _milliseconds(found.since)
+            response["thingName"] = connection.subject.thing
+            response["connectedSince"] = _milliseconds(found.since)
         else:
-            answer["disconnectedSince"] = _milliseconds(found.disconnected_at or 0.0)
-            answer["disconnectReason"] = found.disconnect_reason
+            response["disconnectedSince"] = _milliseconds(found.disconnected_at or 0.0)
+            response["disconnectReason"] = found.disconnect_reason
         if includeSocketInformation:
-            answer["sourceIp"], answer["sourcePort"] = found.source_ip, found.source_port
-            answer["targetIp"], answer["targetPort"] = found.target_ip, found.target_port
-        return answer
+            response["sourceIp"], response["sourcePort"] = found.source_ip, found.source_port
+            response["targetIp"], response["targetPort"] = found.target_ip, found.target_port
+        return response
 
     def list_subscriptions(
         self, *, clientId: str, nextToken: str | None = None, maxResults: int = 20

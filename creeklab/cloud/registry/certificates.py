@@ -217,8 +217,8 @@ class Certificates:
             raise invalid(
                 "The given ARN does not represent a cert"
                 if arn.startswith("arn:")
-                else f"'{arn}' is not the ARN of a certificate. It begins with "
-                f"{self._work.arn('cert', '')} and is called certificateArn in the answer that "
+                else f"'{arn}' is not the ARN of a certificate. Such an ARN starts "
+                f"with {self._work.arn('cert', '')} and is the certificateArn in the response that "
                 "created the certificate.",
             )
         if not ours or self.find(key) is None:

@@ -76,7 +76,7 @@ class RegistryEventPublisher:
 
 def message(change: Change, arn: Arn) -> EventMessage:
     """Return the event type, topic and specific members of the message about a change."""
-    verb = change.operation.lower()
+    operation = change.operation.lower()
     match change:
         case ThingChanged(thing=thing):
             members = {
@@ -86,7 +86,7 @@ def message(change: Change, arn: Arn) -> EventMessage:
                 "thingTypeName": thing.type,
                 "attributes": thing.attributes,
             }
-            return "THING", f"thing/{thing.name}/{verb}", members
+            return "THING", f"thing/{thing.name}/{operation}", members
         case ThingTypeChanged(type=kind):
             members = {
                 "thingTypeId": kind.id,
@@ -98,7 +98,7 @@ def message(change: Change, arn: Arn) -> EventMessage:
                 "searchableAttributes": kind.properties.get("searchableAttributes", []),
                 "description": kind.properties.get("thingTypeDescription"),
             }
-            return "THING_TYPE", f"thingType/{kind.name}/{verb}", members
+            return "THING_TYPE", f"thingType/{kind.name}/{operation}", members
         case AssociationChanged(thing=thing, type=type_name):
             members = {
                 "thingId": thing.id,
@@ -123,7 +123,7 @@ def message(change: Change, arn: Arn) -> EventMessage:
                 "rootToParentThingGroups": ancestors or None,
                 "attributes": group.attributes,
             }
-            return "THING_GROUP", f"thingGroup/{group.name}/{verb}", members
+            return "THING_GROUP", f"thingGroup/{group.name}/{operation}", members
         case MembershipChanged(thing=thing, group=group):
             members = {
                 "groupArn": arn("thinggroup", group.name),
@@ -132,7 +132,7 @@ def message(change: Change, arn: Arn) -> EventMessage:
                 "thingId": thing.id,
                 "membershipId": change.id,
             }
-            topic = f"thingGroupMembership/thingGroup/{group.name}/thing/{thing.name}/{verb}"
+            topic = f"thingGroupMembership/thingGroup/{group.name}/thing/{thing.name}/{operation}"
             return "THING_GROUP_MEMBERSHIP", topic, members
         case HierarchyChanged(parent=above, child=child):
             members = {
@@ -141,10 +141,8 @@ def message(change: Change, arn: Arn) -> EventMessage:
                 "childGroupId": child.id,
                 "childGroupName": child.name,
             }
-            topic = (
-                f"thingGroupHierarchy/thingGroup/{above.name}/childThingGroup/{child.name}/{verb}"
-            )
-            return "THING_GROUP_HIERARCHY", topic, members
+            path = f"thingGroup/{above.name}/childThingGroup/{child.name}"
+            return "THING_GROUP_HIERARCHY", f"thingGroupHierarchy/{path}/{operation}", members
 
 
 def _milliseconds(seconds: float) -> int:

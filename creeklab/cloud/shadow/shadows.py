@@ -56,9 +56,9 @@ class Shadows:
             404 if there is no such shadow, 400 if the payload is not a request for ``get``.
         """
         current, _ = self._store.load(thing, name, self._clock())
-        answer = shadow.get(current, payload, self.now(), label=name or thing)
+        response = shadow.get(current, payload, self.now(), label=name or thing)
         self._event_log.metrics.count("GetThingShadow.Accepted", protocol)
-        return answer
+        return response
 
     def update(
         self,
@@ -115,7 +115,7 @@ class Shadows:
             404 if there is no such shadow.
         """
         current, _ = self._store.load(thing, name, self._clock())
-        answer = shadow.delete(current, payload, self.now(), label=name or thing)
+        response = shadow.delete(current, payload, self.now(), label=name or thing)
         self._store.delete(thing, name, self._clock())
         self._event_log.append(
             "shadow",
@@ -124,12 +124,12 @@ class Shadows:
             shadow=name,
             verb="delete",
             protocol=protocol,
-            version=answer["version"],
+            version=response["version"],
             previous=current and current.snapshot(),
             document=None,
         )
         self._event_log.metrics.count("DeleteThingShadow.Accepted", protocol)
-        return answer
+        return response
 
     def names(self, thing: str, after: str, limit: int) -> list[str]:
         """Return up to `limit` names of the Thing's named shadows that sort after `after`."""

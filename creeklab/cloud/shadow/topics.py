@@ -28,12 +28,14 @@ class ShadowTopics:
         thing, name, request = topic["thing"], topic["name"] or "", topic["request"]
         try:
             if request == "update":
-                shadows.update(thing, name, payload, client_id, "MQTT")  # publishes its answer
+                shadows.update(
+                    thing, name, payload, client_id, "MQTT"
+                )  # publishes its own response
                 return
             if request == "get":
-                answer = shadows.get(thing, name, payload, "MQTT")
+                response = shadows.get(thing, name, payload, "MQTT")
             else:
-                answer = shadows.delete(thing, name, payload, client_id, "MQTT")
+                response = shadows.delete(thing, name, payload, client_id, "MQTT")
         except Rejected as rejected:
             shadows.publish(message.topic + "/rejected", rejected.document(shadows.now()))
             shadows.log_rejection(thing, name, request, client_id, rejected)
@@ -42,4 +44,4 @@ class ShadowTopics:
             shadows.publish(message.topic + "/rejected", failure)
             raise
         else:
-            shadows.publish(message.topic + "/accepted", answer)
+            shadows.publish(message.topic + "/accepted", response)

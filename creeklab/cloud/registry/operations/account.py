@@ -38,14 +38,14 @@ class AccountOperations(Operations):
     def describe_event_configurations(self) -> Members:
         """Return which registry events are published."""
         events = self._registry.account_settings.events()
-        answer: Members = {
+        response: Members = {
             "eventConfigurations": {
                 name: {"Enabled": enabled} for name, enabled in events.enabled.items()
             }
         }
         if events.created is not None:
-            answer |= {"creationDate": events.created, "lastModifiedDate": events.modified}
-        return answer
+            response |= {"creationDate": events.created, "lastModifiedDate": events.modified}
+        return response
 
     def update_event_configurations(
         self, *, eventConfigurations: dict[str, Members] | None = None

@@ -27,13 +27,13 @@ class GroupOperations(Operations):
         tags: Sequence[Members] = (),
     ) -> Members:
         """Create a thing type."""
-        made = self._registry.thing_types.create(
+        thing_type = self._registry.thing_types.create(
             thingTypeName, thingTypeProperties or {}, parse_tags(tags)
         )
         return {
-            "thingTypeName": made.name,
-            "thingTypeArn": self._registry.arn("thingtype", made.name),
-            "thingTypeId": made.id,
+            "thingTypeName": thing_type.name,
+            "thingTypeArn": self._registry.arn("thingtype", thing_type.name),
+            "thingTypeId": thing_type.id,
         }
 
     def describe_thing_type(self, *, thingTypeName: str) -> Members:
@@ -87,7 +87,7 @@ class GroupOperations(Operations):
     ) -> Members:
         """Create a static thing group."""
         properties = thingGroupProperties or {}
-        made = self._registry.groups.create(
+        group = self._registry.groups.create(
             thingGroupName,
             parent=parentGroupName,
             description=properties.get("thingGroupDescription"),
@@ -95,9 +95,9 @@ class GroupOperations(Operations):
             tags=parse_tags(tags),
         )
         return {
-            "thingGroupName": made.name,
-            "thingGroupArn": self._registry.arn("thinggroup", made.name),
-            "thingGroupId": made.id,
+            "thingGroupName": group.name,
+            "thingGroupArn": self._registry.arn("thinggroup", group.name),
+            "thingGroupId": group.id,
         }
 
     def describe_thing_group(self, *, thingGroupName: str) -> Members:
