@@ -86,7 +86,7 @@ def test_a_disconnect_may_have_changed_the_expiry(known: ConnectivityTracker) ->
 def test_only_so_many_of_those_away_are_remembered(
     known: ConnectivityTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connectivity, "MAX_AWAY", 3)
+    monkeypatch.setattr(connectivity, "MAX_DISCONNECTED", 3)
     arrive(known, "stays")
     for client_id in "abcd":
         arrive(known, client_id)

@@ -256,16 +256,16 @@ def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
         web_socket: Any = WebSocket()
         conversation = websocket_listener._Conversation(fixture.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
-        conversation._take(packets.encode(connect("a", 5), 5))
+        conversation._process(packets.encode(connect("a", 5), 5))
         await asyncio.sleep(0)
-        conversation._take(PING * 500)
+        conversation._process(PING * 500)
         await asyncio.sleep(0)
         assert "a" in fixture.broker.connections
-        conversation._take(PING)
+        conversation._process(PING)
         await asyncio.sleep(0)
         assert "a" not in fixture.broker.connections
         assert "keeps asking for more" in fixture.refusal
-        conversation._patience.cancel()
+        conversation._close_timeout.cancel()
         sending.cancel()
 
     asyncio.run(play())
@@ -288,13 +288,13 @@ def test_retained_messages_over_websocket() -> None:
         web_socket: Any = ReadWebSocket()
         conversation = websocket_listener._Conversation(fixture.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
-        conversation._take(packets.encode(connect("a", 5), 5))
+        conversation._process(packets.encode(connect("a", 5), 5))
         topics = [f"creek/{number}" for number in range(24)]
         for topic in topics:
             fixture.broker.publish(topic, LARGE, 0, retain=True)
         for at in range(0, 24, 8):
-            conversation._take(packets.encode(subscribe(*topics[at : at + 8]), 5))
-        assert conversation._waiting < websocket_listener.HIGH_WATER + 2 * MAX_PAYLOAD
+            conversation._process(packets.encode(subscribe(*topics[at : at + 8]), 5))
+        assert conversation._queued_bytes < websocket_listener.HIGH_WATER + 2 * MAX_PAYLOAD
         await asyncio.sleep(0)
         assert [each.topic for each in messages_in(web_socket.written)] == topics
         sending.cancel()
@@ -351,7 +351,7 @@ def test_nothing_is_written_to_who_has_gone() -> None:
             fixture.broker.publish("news", bytes(2000), 0)
         await asyncio.sleep(0)
         assert protocol._out
-        assert protocol._held_back is not None
+        assert protocol._send_timer is not None
         before = socket.written
         protocol.connection_lost(None)
         assert not protocol._out

@@ -70,7 +70,7 @@ def test_the_queue_is_bounded(monkeypatch):
     session = Session("Test2", 5, "ab" * 32, ends_at=1000.0)
     session.enqueue_or_send(message(0), False)
     session.enqueue_or_send(message(1), False)
-    with pytest.raises(OverflowError, match="2 messages wait for 'Test2'"):
+    with pytest.raises(OverflowError, match="2 messages already wait for 'Test2'"):
         session.enqueue_or_send(message(2), False)
 
 

@@ -35,8 +35,8 @@ class Recorder(QuickAck):
 
     count = 0
 
-    def _now(self) -> None:
-        super()._now()
+    def _acknowledge(self) -> None:
+        super()._acknowledge()
         self.count += 1
 
 
@@ -61,7 +61,7 @@ def test_while_the_client_is_next_it_is_at_once(transport: Any) -> None:
 def test_while_the_cloud_is_next_it_is_later_and_only_if_need_be(
     transport: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tcp_quickack, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(tcp_quickack, "DELAY", 0.0)
 
     async def play() -> None:
         ack = Recorder(transport)
@@ -107,7 +107,7 @@ def test_the_socket_stays_the_transports(transport: Any) -> None:
         ack.on_no_reply()  # a moment later ...
         ack.close()  # ... there is nothing to acknowledge
         ack.on_no_reply()
-        await asyncio.sleep(2 * tcp_quickack.LATE_SECONDS)
+        await asyncio.sleep(2 * tcp_quickack.DELAY)
 
     asyncio.run(play())
     assert transport.lent.fileno() >= 0
@@ -126,13 +126,13 @@ def test_each_update_of_a_device_is_acknowledged(
 ) -> None:
     """The SDK leaves Nagle's algorithm on; Linux would take 40 ms for each update."""
     acknowledged: list[QuickAck] = []
-    acknowledge = QuickAck._now
+    acknowledge = QuickAck._acknowledge
 
     def record(self: QuickAck) -> None:
         acknowledge(self)
         acknowledged.append(self)
 
-    monkeypatch.setattr(QuickAck, "_now", record)
+    monkeypatch.setattr(QuickAck, "_acknowledge", record)
     with (
         start_cloud(tmp_path / "home") as cloud,
         cloud.lab.connect(cloud.thing.name) as device,
