@@ -164,7 +164,7 @@ class TestRates:
         at = np.arange(0, 7200, 300.0)
         rates = floods.rise_rates(at, at / 3600 * 2)
         assert np.isnan(rates[:6]).all()
-        # The last reading has no neighbour after it and stands for itself.
+        # The last reading has no neighbor after it and stands for itself.
         np.testing.assert_allclose(rates[7:], 2)
 
     def test_readings_far_apart(self) -> None:
