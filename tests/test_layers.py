@@ -69,7 +69,6 @@ def test_cycles(imports: dict[str, set[str]], found: list[set[str]]) -> None:
     assert list(cycles(imports)) == found
 
 
-@pytest.mark.xfail(reason="broker, connection and permissions of cloud/mqtt are being separated")
 def test_no_module_is_part_of_an_import_cycle() -> None:
     graph = grimp.build_graph("creeklab", cache_dir=None)
     imports = {each: graph.find_modules_directly_imported_by(each) for each in graph.modules}
