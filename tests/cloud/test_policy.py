@@ -613,7 +613,7 @@ def condition(operator: str, value: object) -> str:
         (document(Resource={}), "Resource must be a string, or a list"),
         (document(Resource=[]), "Resource must be a string, or a list"),
         (document(Principal="*"), "'Principal': an IoT policy applies to the certificate"),
-        (document(NotPrincipal="*"), "'NotPrincipal': an IoT policy speaks"),
+        (document(NotPrincipal="*"), "'NotPrincipal': an IoT policy applies"),
         (document(NotAction="iot:Publish"), "'NotAction': AWS IoT documents only Action"),
         (document(NotResource="*"), "'NotResource': AWS IoT documents only Resource"),
         (document(resource="*"), "'resource'; did you mean 'Resource'?"),
