@@ -204,7 +204,7 @@ def policy_context(
         wide = any("*" in statement.resources for statement in policy.statements)
         if name not in applying and not wide:
             why = "would allow it, but is not attached to the certificate"
-            advice = "attach it (AttachPolicy), if all else that it allows is meant as well"
+            advice = "attach it (AttachPolicy), if everything else that it allows is intended, too"
             idle.append(NonApplyingPolicy(policy, "detached", why, advice))
     return PolicyNeighborhood(idle, things)
 
@@ -214,6 +214,6 @@ def _other_versions(registry: Registry, name: str) -> Iterable[NonApplyingPolicy
     for version in reversed(registry.policies.versions(name)):
         if version.version != default:
             policy = registry.policies.parse(name, version.document)
-            why = f"would allow it in its version {version.version}, but version {default} counts"
+            why = f"would allow it in its version {version.version}, but version {default} is the default"
             advice = "make that one the default (SetDefaultPolicyVersion)"
             yield NonApplyingPolicy(policy, "version", why, advice)
