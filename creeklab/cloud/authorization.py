@@ -214,6 +214,6 @@ def _other_versions(registry: Registry, name: str) -> Iterable[NonApplyingPolicy
     for version in reversed(registry.policies.versions(name)):
         if version.version != default:
             policy = registry.policies.parse(name, version.document)
-            why = f"would allow it in its version {version.version}, but version {default} is the default"
+            why = f"would allow it in its version {version.version}, but version {default} counts"
             advice = "make that one the default (SetDefaultPolicyVersion)"
             yield NonApplyingPolicy(policy, "version", why, advice)
