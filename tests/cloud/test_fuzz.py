@@ -105,7 +105,7 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_policy, wildcards, "glob", raises, "a defect"),
         (fuzz_https, device_authorization, "check_certificate_status", raises, "500: "),
         (fuzz_https, dispatcher, "_error_serializer_for", raises, "a defect"),
-        (fuzz_websocket, websocket_listener._Conversation, "_take", raises, "a defect"),
+        (fuzz_websocket, websocket_listener._Conversation, "_process", raises, "a defect"),
         (fuzz_websocket, Connection, "connection_lost", nothing, "alone: not within"),
         (fuzz_workshop, hmac, "compare_digest", anything, "AssertionError"),
     ],

@@ -159,7 +159,7 @@ class World:
             "wills": set(broker._wills),
             "deferred PUBACKs": len(broker._deferred_pubacks),
             "backlog": broker._backlog.bytes,
-            "here": set(broker.connectivity._here),
+            "connected": set(broker.connectivity._connected),
         }
         for table in ("sessions", "messages", "queued"):
             [(tables[f"rows of {table}"],)] = self.store.execute(f"SELECT count(*) FROM {table}")

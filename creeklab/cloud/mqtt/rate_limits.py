@@ -1,8 +1,8 @@
-"""Quotas of rate: how many of something a second are taken. All of them are off unless asked for.
+"""Rate limits, as token buckets; all of them are off by default.
 
-A bucket holds the worth of one second, and is filled evenly. So whoever keeps to the rate is never
-refused, nor is one burst of a second's worth after a pause. What a `Rate` does not take is refused;
-what is beyond a `Throughput` only has to wait.
+A bucket holds one second's worth and fills evenly, so a client that keeps to the rate is never
+refused, and can send one second's worth at once after a pause. What exceeds a `Rate` is refused;
+what exceeds a `Throughput` is delayed.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 
 class Rate:
-    """One quota for one client.
+    """The limit of one client.
 
     Parameters
     ----------
     per_second
-        How many are taken a second, and at once.
+        How many are accepted in a second, and at once.
     now
-        Seconds that only go forward.
+        Monotonic seconds, here and in all methods.
     """
 
     __slots__ = ("_at", "_left", "_per_second", "_refusing")
@@ -29,12 +29,12 @@ class Rate:
         self._refusing = False
 
     def available(self, now: float) -> bool:
-        """Tell whether one more would be taken now."""
+        """Return whether one more would be accepted now."""
         self._fill(now)
         return self._left >= 1
 
     def try_acquire(self, now: float) -> bool:
-        """Tell whether one more is taken now."""
+        """Accept one more if the rate allows it; return whether it does."""
         if not self.available(now):
             return False
         self._left -= 1
@@ -42,12 +42,12 @@ class Rate:
         return True
 
     def first_refusal(self) -> bool:
-        """Tell whether the last refusal is the first one since something was taken."""
+        """Return whether the last refusal is the first one since something was accepted."""
         was, self._refusing = self._refusing, True
         return not was
 
     def is_full(self, now: float) -> bool:
-        """Tell whether a second has passed with nothing taken: then a new one would do as well."""
+        """Return whether the bucket is full, so that a new one would behave the same."""
         self._fill(now)
         return self._left == self._per_second
 
@@ -58,12 +58,12 @@ class Rate:
 
 
 class Throughput:
-    """How many bytes a second go over one connection, in both directions together.
+    """The limit of bytes per second over one connection, both directions together.
 
     Parameters
     ----------
     now
-        Seconds that only go forward.
+        Monotonic seconds, here and in all methods.
     """
 
     __slots__ = ("_at", "_left", "_per_second")
@@ -73,11 +73,11 @@ class Throughput:
         self._at = now
 
     def consume(self, size: int) -> None:
-        """Take note of bytes that came or went."""
+        """Count bytes that were received or sent."""
         self._left -= size
 
     def split(self, parts: Sequence[bytes], now: float) -> tuple[int, float]:
-        """Let the first of some parts pass; return how many, and when the next may, in seconds."""
+        """Count the parts that can be sent now; return how many, and the seconds until the next."""
         count = 0
         while count < len(parts) and not self.delay(now):
             self.consume(len(parts[count]))
@@ -85,21 +85,21 @@ class Throughput:
         return count, self.delay(now)
 
     def delay(self, now: float) -> float:
-        """Return for how many seconds nothing more may pass."""
+        """Return the seconds until more can be received or sent."""
         self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
         self._at = now
         return max(0.0, -self._left / self._per_second)
 
 
 class Rates:
-    """The same quota for each of many client ids."""
+    """The same limit for each of many client ids."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
         self._rates: dict[str, Rate] = {}
 
     def try_acquire(self, client_id: str, now: float) -> bool:
-        """Tell whether one more is taken of a client id; always, if the quota is 0."""
+        """Accept one more of a client id if the rate allows it; a rate of 0 allows any number."""
         if not self._per_second:
             return True
         rate = self._rates.get(client_id)
@@ -108,7 +108,7 @@ class Rates:
         return rate.try_acquire(now)
 
     def tick(self, now: float) -> None:
-        """Forget who has not been here for a second."""
+        """Forget clients whose bucket is full again."""
         for client_id, rate in list(self._rates.items()):
             if rate.is_full(now):
                 del self._rates[client_id]

@@ -1,7 +1,7 @@
-"""Which client ids are connected, since when and from where, and why the others left.
+"""Connected clients, since when and from where, and why the others disconnected.
 
-What GetConnection, GetThingConnectivityData and the lifecycle events tell. Bounded: of clients that
-are away only the last ones are remembered.
+GetConnection, GetThingConnectivityData and the lifecycle events report it. Of the disconnected
+clients, only the latest `MAX_DISCONNECTED` are remembered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 
-MAX_AWAY = 10_000
+MAX_DISCONNECTED = 10_000
 # "If a client is not connected for approximately one hour, the version number is reset to 0. For
 # persistent sessions, [...] longer than the configured time-to-live" (developer guide, "Lifecycle
 # events").
@@ -21,15 +21,14 @@ VERSION_RESET_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class ClientConnectivity:
-    """The connection that a client has, or the last one it had.
+    """The current connection of a client, or its last one.
 
     Attributes
     ----------
     since, disconnected_at
-        When it began and ended, in seconds since the epoch; `disconnected_at` is None while it
-        lasts.
+        Start and end, in seconds since the epoch; `disconnected_at` is None while it lasts.
     keep_alive
-        In seconds, after the broker has brought it between its limits.
+        In seconds, within the broker's limits.
     clean_session
         Whether the session ends with the connection.
     session_expiry
@@ -37,7 +36,7 @@ class ClientConnectivity:
     session_identifier
         A UUID of this connection.
     version_number
-        Grows by 1 with each connection of the client id; begins at 0 again after a long absence.
+        Grows by 1 with each connection of the client id; restarts at 0 after a long absence.
     """
 
     client_id: str
@@ -67,12 +66,12 @@ class ConnectivityTracker:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._here: dict[str, ClientConnectivity] = {}
-        self._away: dict[str, ClientConnectivity] = {}  # the longest away first
+        self._connected: dict[str, ClientConnectivity] = {}
+        self._disconnected: dict[str, ClientConnectivity] = {}  # the oldest first
 
     def get(self, client_id: str) -> ClientConnectivity | None:
-        """Return what is known of a client id, None if nothing."""
-        return self._here.get(client_id) or self._away.get(client_id)
+        """Return the connectivity of a client id; None if it is unknown."""
+        return self._connected.get(client_id) or self._disconnected.get(client_id)
 
     def connected(
         self,
@@ -83,10 +82,10 @@ class ConnectivityTracker:
         keep_alive: int,
         session_expiry: int,
     ) -> ClientConnectivity:
-        """Take note of a connection; the one before it under the same client id has left."""
+        """Record a new connection; the previous one of the client id has ended before."""
         now = self._clock()
-        last = self._away.pop(client_id, None)
-        found = self._here[client_id] = ClientConnectivity(
+        last = self._disconnected.pop(client_id, None)
+        found = self._connected[client_id] = ClientConnectivity(
             client_id,
             True,
             now,
@@ -98,23 +97,23 @@ class ConnectivityTracker:
             session_expiry == 0,
             session_expiry,
             str(uuid.uuid4()),
-            0 if last is None or _long_away(last, now) else last.version_number + 1,
+            0 if last is None or _was_long_away(last, now) else last.version_number + 1,
         )
         return found
 
     def disconnected(
         self, client_id: str, reason: DisconnectReason, session_expiry: int
     ) -> ClientConnectivity | None:
-        """Take note that a client's connection ended; None if it had none.
+        """Record the end of a connection, and return it; None if the client was not connected.
 
-        `session_expiry` is what a DISCONNECT may have changed it to.
+        `session_expiry` is repeated because a DISCONNECT can change it.
         """
-        last = self._here.pop(client_id, None)
+        last = self._connected.pop(client_id, None)
         if last is None:
             return None
-        if len(self._away) >= MAX_AWAY:
-            del self._away[next(iter(self._away))]
-        found = self._away[client_id] = replace(
+        if len(self._disconnected) >= MAX_DISCONNECTED:
+            del self._disconnected[next(iter(self._disconnected))]
+        found = self._disconnected[client_id] = replace(
             last,
             connected=False,
             disconnected_at=self._clock(),
@@ -124,6 +123,6 @@ class ConnectivityTracker:
         return found
 
 
-def _long_away(last: ClientConnectivity, now: float) -> bool:
+def _was_long_away(last: ClientConnectivity, now: float) -> bool:
     away = now - (last.disconnected_at or now)
     return away > max(VERSION_RESET_SECONDS, last.session_expiry)

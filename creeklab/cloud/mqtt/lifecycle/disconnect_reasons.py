@@ -1,4 +1,4 @@
-"""Why connections end, in the words that AWS IoT Core has for it.
+"""Why connections end, in AWS IoT Core's terms.
 
 The reasons are those of the lifecycle events (developer guide, "Lifecycle events"), of
 GetConnection and of GetThingConnectivityData.
@@ -12,7 +12,7 @@ from creeklab.cloud.mqtt.codec.wire import Reason
 
 
 class DisconnectReason(StrEnum):
-    """Why a connection ended; after every reason but the client's own wish comes the will."""
+    """Why a connection ended; the will is published unless the client itself disconnected."""
 
     AUTH_ERROR = "AUTH_ERROR"
     CLIENT_INITIATED_DISCONNECT = "CLIENT_INITIATED_DISCONNECT"
@@ -39,5 +39,5 @@ _BY_CODE = {
 
 
 def reason_of(code: int) -> DisconnectReason:
-    """Return the reason that goes with the code of a DISCONNECT that the broker sends."""
+    """Return the reason for the code of a DISCONNECT that the broker sends."""
     return _BY_CODE.get(Reason(code), DisconnectReason.CLIENT_ERROR)

@@ -1,8 +1,8 @@
-"""Lifecycle events: what AWS IoT Core publishes when a client comes, goes or subscribes.
+"""Lifecycle events: messages about clients that connect, disconnect or subscribe.
 
-They appear on reserved topics below ``$aws/events/`` (developer guide, "Lifecycle events"), on for
-every account. Each function makes the topic and the JSON of one event; times are milliseconds.
-There are no events of a client id that holds a wildcard: its topic could not be told from a filter.
+AWS IoT Core publishes them below ``$aws/events/`` (developer guide, "Lifecycle events"), for every
+account. Each function returns topic and JSON of one event; times are in milliseconds. A client id
+that contains a wildcard has no events, because its topics would look like filters.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SubscriptionChange = Literal["subscribed", "unsubscribed"]
 
 @dataclass(frozen=True, slots=True)
 class EventSubject:
-    """Whom an event is about.
+    """The client that an event is about.
 
     Attributes
     ----------
     principal
-        Certificate id, or who the account's user is.
+        Certificate id, or unique id of the account's user.
     thing
-        The Thing to which alone the certificate is attached (``EXCLUSIVE_THING``), if any.
+        The Thing that the certificate is exclusively attached to (``EXCLUSIVE_THING``), if any.
     """
 
     client_id: str
@@ -80,15 +80,15 @@ def connect_failed(subject: EventSubject, source_ip: str, now: float) -> Event |
 
 def subscriptions(
     subject: EventSubject,
-    verb: SubscriptionChange,
+    change: SubscriptionChange,
     session_identifier: str,
     filters: Iterable[str],
     now: float,
 ) -> Event | None:
-    """Return the event of one SUBSCRIBE or UNSUBSCRIBE with the filters that took effect."""
+    """Return the event of a SUBSCRIBE or UNSUBSCRIBE, with the filters that took effect."""
     return _event(
         subject,
-        "subscriptions/" + verb,
+        "subscriptions/" + change,
         now,
         sessionIdentifier=session_identifier,
         principalIdentifier=subject.principal,

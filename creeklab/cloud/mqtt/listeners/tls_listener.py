@@ -1,7 +1,7 @@
-"""The sockets: TCP, mutual TLS, and one write per connection for all that one reading asks for.
+"""MQTT over mutual TLS: sockets, flow control, and one write per connection for each read.
 
-A TLS handshake that fails never reaches a protocol of asyncio's. So that such a refusal can be
-explained as well, the TLS context is given an SSL object that tells of it (`watch_handshakes`).
+asyncio calls no protocol when a TLS handshake fails. To explain these refusals, too, the TLS
+context has an SSL object that reports them (`security.tls.watch_handshakes`).
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ from creeklab.cloud.transport.listen import PROBE, listen
 
 HANDSHAKE_TIMEOUT = 10.0
 CONNECT_TIMEOUT = 10.0
-# How long who is cut off may take to read the rest and to say farewell.
-CLOSE_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 5.0  # for a client to read the rest and to end TLS
 HIGH_WATER = 1 << 20
-# More than all messages that a client may have to acknowledge: it does not read its answers either.
+# More than all messages that can be in flight: such a client does not read its answers either.
 MAX_UNREAD = 16 << 20
-# Bytes of one client after which the others have their turn: libuv would read on while it sends.
+# Bytes from one client before the others get a turn: libuv reads as long as a client sends.
 READ_BUDGET = 1 << 16
 ALPN = "x-amzn-mqtt-ca"
 
@@ -43,8 +42,8 @@ class MqttListener:
     Parameters
     ----------
     broker_of
-        Gives the broker of the account that a certificate, named by its id, belongs to; and of one
-        that belongs to none, the broker that is told of it. Called with the IP address, too.
+        Returns the broker for a certificate id and an IP address: that of the certificate's
+        account or, for an unknown certificate, of the account that logs the refusal.
     """
 
     def __init__(self, broker_of: BrokerOf, context: ssl.SSLContext) -> None:
@@ -79,24 +78,24 @@ class MqttListener:
         return port
 
     async def stop(self) -> None:
-        """Stop listening; connections are the broker's to close."""
+        """Stop listening; the broker closes the connections."""
         for server in self._servers:
             server.close()
 
 
 class _WriteQueue:
-    """Who has something to write: what one reading brought is written at its end.
+    """The connections with something to send.
 
-    What is written at another time goes out in the loop's next turn. To ask the loop in either case
-    would cost every message a turn of its own.
+    What a read causes is sent at its end; anything else in the loop's next turn. Asking the loop
+    in both cases would cost each message a turn of its own.
 
     Attributes
     ----------
     reading
-        Whether a reading is under way; who reads calls `flush` at its end.
+        Whether a read is in progress; it calls `flush` at its end.
     buffer
-        Where what has come is decrypted to, for one connection after the other. A protocol without
-        such a buffer gets bytes, and for them uvloop asks for 256 KB at each reading.
+        Receives decrypted data, for one connection after another. Without a buffer of the
+        protocol's own, uvloop allocates 256 KB for each read.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -106,13 +105,13 @@ class _WriteQueue:
         self._due: list[_MqttProtocol] = []
 
     def add(self, protocol: _MqttProtocol) -> None:
-        """Note that a connection has something to write, once until it is flushed."""
+        """Add a connection; call it once until the next flush."""
         if not self._due and not self.reading:
             self._loop.call_soon(self.flush)
         self._due.append(protocol)
 
     def flush(self) -> None:
-        """Write all that there is to write."""
+        """Send everything."""
         due, self._due = self._due, []
         for protocol in due:
             try:
@@ -127,26 +126,27 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._outgoing = outgoing
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
-        self._waiting = 0  # bytes in it
+        self._queued_bytes = 0
         self._paused = False
-        self._taken = 0
+        self._received = 0
         self._pace: Throughput | None = None
-        self._held_back: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transport is asyncio's in all but its base class.
+        # uvloop's transport behaves like asyncio's, but has another base class.
         self._transport = cast(asyncio.Transport, transport)
         self._quick_ack = QuickAck(transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        # What asyncio reads out of the certificate for everybody: 4 KB, and nobody here asks.
+        # asyncio's parsed copy of the certificate takes 4 KB, and nothing here uses it.
         transport.get_extra_info("peercert").clear()
         peer = Peer(certificate_id(der), *source, *target)
         broker = self._broker_of(peer.principal, peer.source_ip)
         self._connection = Connection(broker, peer, self._write, self._close)
-        late = self._loop.call_later(CONNECT_TIMEOUT, self._connection.close_if_no_connect)
-        self._patience: asyncio.TimerHandle | None = late
+        self._connect_timeout: asyncio.TimerHandle | None = self._loop.call_later(
+            CONNECT_TIMEOUT, self._connection.close_if_no_connect
+        )
         self._timer = broker.timer
         if broker.settings.throughput:
             self._pace = Throughput(broker.settings.throughput, self._timer())
@@ -168,46 +168,49 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self.fail()
         finally:
             outgoing.reading = False
-        if self._patience is not None and self._connection.state is not State.AWAITING_CONNECT:
+        if (
+            self._connect_timeout is not None
+            and self._connection.state is not State.AWAITING_CONNECT
+        ):
             self._cancel_connect_timeout()
         if self._pace is not None:
             self._pace.consume(len(data))
-        answered = bool(self._out) or self._connection.deferred_pubacks > 0
+        will_answer = bool(self._out) or self._connection.deferred_pubacks > 0
         outgoing.flush()
-        if not answered:
+        if not will_answer:
             self._quick_ack.on_no_reply()
-        self._taken += len(data)
-        if self._taken > READ_BUDGET or self._pace is not None:
-            self._taken = 0
+        self._received += len(data)
+        if self._received > READ_BUDGET or self._pace is not None:
+            self._received = 0
             self._transport.pause_reading()
             self._loop.call_soon(self._resume_reading)
 
     def fail(self) -> None:
-        """End the connection because of a defect of ours, which must cost no other one."""
+        """Close the connection after a defect in the broker, which must not affect the others."""
         log.exception("A connection was closed because of an error in the broker.")
         self._drop()
         self._transport.close()
         try:
             self._connection.connection_lost("internal error", DisconnectReason.SERVER_ERROR)
         except Exception:
-            log.exception("Nor could its end be noted.")
+            log.exception("Recording the end of that connection failed, too.")
 
     def _drop(self) -> None:
-        """Forget what is still to be written."""
+        """Discard what is not sent yet."""
         self._out.clear()
-        self._waiting = 0
-        if self._held_back is not None:
-            self._held_back.cancel()
-            self._held_back = None
+        self._queued_bytes = 0
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def _cancel_connect_timeout(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        if self._connect_timeout is not None:
+            self._connect_timeout.cancel()
+            self._connect_timeout = None
 
     def _resume_reading(self) -> None:
-        if self._pace is not None and (wait := self._pace.delay(self._timer())):
-            self._loop.call_later(wait, self._resume_reading)
+        if self._pace is not None and (delay := self._pace.delay(self._timer())):
+            self._loop.call_later(delay, self._resume_reading)
         elif not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -228,54 +231,54 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if not self._out:
             self._outgoing.add(self)
         self._out.append(data)
-        self._waiting += len(data)
-        if self._waiting > HIGH_WATER:
+        self._queued_bytes += len(data)
+        if self._queued_bytes > HIGH_WATER:
             self._limit_output()
 
     def _limit_output(self) -> None:
-        """Bound what one turn of the loop may ask for: few bytes can ask for gigabytes."""
+        """Bound what one turn of the loop can queue: a few bytes can ask for gigabytes."""
         self._connection.congested = True
-        if self._waiting > MAX_UNREAD:
-            self._out.pop()  # whose it is will be cut off
+        if self._queued_bytes > MAX_UNREAD:
+            self._out.pop()  # the client is about to be cut off
 
     def flush(self) -> None:
-        """Write what there is to write, as far as the quota of throughput allows it now."""
+        """Send what is queued, as far as the throughput limit allows."""
         if self._pace is None:
             self._send(len(self._out))
         else:
-            count, wait = self._pace.split(self._out, self._timer())
+            count, delay = self._pace.split(self._out, self._timer())
             self._send(count)
-            if self._out and self._held_back is None:
-                self._held_back = self._loop.call_later(wait, self._go_on)
+            if self._out and self._send_timer is None:
+                self._send_timer = self._loop.call_later(delay, self._continue_sending)
 
-    def _go_on(self) -> None:
-        self._held_back = None
+    def _continue_sending(self) -> None:
+        self._send_timer = None
         try:
             self.flush()
         except Exception:
             self.fail()
 
     def _send(self, count: int) -> None:
-        """Write the first ones of what there is to write."""
-        out, asked = self._out, self._waiting
+        """Send the first `count` parts of the queue."""
+        out, queued = self._out, self._queued_bytes
         if not count:
             return
         if count == len(out):
-            data, self._waiting = b"".join(out), 0
+            data, self._queued_bytes = b"".join(out), 0
             out.clear()
         else:
             data = b"".join(out[:count])
-            self._waiting -= len(data)
+            self._queued_bytes -= len(data)
             del out[:count]
-        if asked <= MAX_UNREAD:
+        if queued <= MAX_UNREAD:
             self._transport.write(data)
             self._quick_ack.on_send()
         if self._connection.congested:
             self._connection.congested = self._paused
-            unread = max(asked, self._transport.get_write_buffer_size())
+            unread = max(queued, self._transport.get_write_buffer_size())
             if unread > MAX_UNREAD:
                 self._connection.close_slow_consumer(unread)
-                self._transport.abort()  # closing would wait for it to read
+                self._transport.abort()  # closing would wait for the client to read
                 self._drop()
             self._connection.send_retained()
 

@@ -1,7 +1,7 @@
-"""MQTT over WebSocket: the same conversation as over TLS, for who has signed the request.
+"""MQTT over WebSocket: the same conversation as over TLS, for requests that the account signed.
 
-The bytes of MQTT travel in binary frames, and the borders of packets and frames have nothing to do
-with each other (MQTT 5, section 6). Such a connection has no certificate: it is the account itself.
+MQTT's bytes are sent in binary frames, and the boundaries of packets and frames are independent
+(MQTT 5, section 6). Such a connection has no certificate: its client is the account itself.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from creeklab.cloud.transport.websocket import WebSocket, is_upgrade_request, sp
 
 SUBPROTOCOL = "mqtt"
 MAX_FRAME = 1 << 20
-"""Largest message of the WebSocket, in bytes; one that is not fragmented is a frame."""
+"""Largest message of the WebSocket, in bytes; an unfragmented message is one frame."""
 CLOSE_TIMEOUT = 10.0
 
 log = logging.getLogger(__name__)
 
 
 async def serve_websocket(broker: Broker, request: Request, user: str) -> None:
-    """Open the WebSocket that a request asks for, and talk MQTT on it to its end.
+    """Open the WebSocket that a request asks for, and serve MQTT on it until it closes.
 
     Parameters
     ----------
     request
-        With its body read.
+        The request, whose body has been read.
     user
         Unique id of the user who signed the request.
 
@@ -51,26 +51,26 @@ async def serve_websocket(broker: Broker, request: Request, user: str) -> None:
     if SUBPROTOCOL not in protocols or not is_upgrade_request(request):
         raise ServiceError(
             "InvalidRequestException",
-            f"/mqtt opens a WebSocket with the subprotocol '{SUBPROTOCOL}', and nothing else.",
+            f"/mqtt only accepts WebSocket upgrades with the subprotocol '{SUBPROTOCOL}'.",
         )
     socket = WebSocket(request, SUBPROTOCOL, MAX_FRAME)
-    if not socket.transport.is_closing():  # else the client has gone again
+    if not socket.transport.is_closing():  # otherwise the client is already gone
         await _Conversation(broker, socket, user).run()
 
 
 class _Conversation:
-    """A connection of the broker on a WebSocket."""
+    """One MQTT connection over a WebSocket."""
 
     def __init__(self, broker: Broker, socket: WebSocket, user: str) -> None:
         self._socket = socket
         self._transport = transport = socket.transport
         self._loop = asyncio.get_running_loop()
         self._out: list[bytes] = []
-        self._waiting = 0  # bytes
-        self._news = asyncio.Event()
-        self._over = False
+        self._queued_bytes = 0
+        self._wakeup = asyncio.Event()
+        self._closed = False
         self._code = CloseReason.NORMAL_CLOSURE
-        self._patience: asyncio.TimerHandle
+        self._close_timeout: asyncio.TimerHandle
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         peer = Peer(None, source[0], source[1], target[0], target[1], user)
         self._timer = broker.timer
@@ -79,19 +79,21 @@ class _Conversation:
         self._connection = Connection(broker, peer, self._write, self._close)
 
     async def run(self) -> None:
-        """Talk until either end closes."""
+        """Serve until either side closes."""
         sending = self._loop.create_task(self._send())
-        late = self._loop.call_later(CONNECT_TIMEOUT, self._connection.close_if_no_connect)
+        connect_timeout = self._loop.call_later(
+            CONNECT_TIMEOUT, self._connection.close_if_no_connect
+        )
         try:
             await self._receive()
         finally:
-            late.cancel()
+            connect_timeout.cancel()
             self._connection.connection_lost("connection lost")
             self._close()
             try:
                 await sending
             finally:
-                self._patience.cancel()
+                self._close_timeout.cancel()
 
     async def _receive(self) -> None:
         quick_ack = QuickAck(self._transport)
@@ -99,71 +101,71 @@ class _Conversation:
             quick_ack.on_no_reply()
             async for data in self._socket.messages():
                 if isinstance(data, bytes):
-                    self._take(data)
-                    await self._keep_pace(len(data))
+                    self._process(data)
+                    await self._limit_throughput(len(data))
                 else:
                     self._code = CloseReason.UNSUPPORTED_DATA
                     self._connection.reject_malformed(
-                        "MQTT travels in binary frames; this one was text."
+                        "MQTT uses binary WebSocket frames; this one is text."
                     )
                 if not self._out:
                     quick_ack.on_no_reply()
         finally:
             quick_ack.close()
 
-    def _take(self, data: bytes) -> None:
+    def _process(self, data: bytes) -> None:
         try:
             self._connection.receive(data)
         except Exception:
-            # A defect of ours must cost one connection, not the broker.
+            # A defect must affect one connection, not the broker.
             log.exception("A connection was closed because of an error in the broker.")
             self._connection.connection_lost("internal error", DisconnectReason.SERVER_ERROR)
             self._close()
 
     def _write(self, data: bytes) -> None:
-        self._waiting += len(data)
-        if self._waiting > HIGH_WATER:
+        self._queued_bytes += len(data)
+        if self._queued_bytes > HIGH_WATER:
             self._connection.congested = True
-        if self._waiting > MAX_UNREAD:
-            self._loop.call_soon(self._give_up, self._waiting)
+        if self._queued_bytes > MAX_UNREAD:
+            self._loop.call_soon(self._cut_off, self._queued_bytes)
             return
         self._out.append(data)
-        self._news.set()
+        self._wakeup.set()
 
-    def _give_up(self, unread: int) -> None:
+    def _cut_off(self, unread: int) -> None:
         if self._connection.state is not State.CLOSED:
             self._connection.close_slow_consumer(unread)
             self._close()
 
     def _close(self) -> None:
-        if not self._over:
-            self._over = True
-            self._news.set()
-            # Who does not read what is left for it is not waited for any longer.
-            self._patience = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+        if not self._closed:
+            self._closed = True
+            self._wakeup.set()
+            # A client that does not read the rest must not keep the connection open.
+            self._close_timeout = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     async def _send(self) -> None:
-        """Send what is written, one frame a turn of the loop; the last of it, and then close."""
+        """Send what is queued, one frame for each turn of the loop; close after the last."""
         with contextlib.suppress(ConnectionError):
-            while not self._over:
-                await self._news.wait()
-                self._news.clear()
+            while not self._closed:
+                await self._wakeup.wait()
+                self._wakeup.clear()
                 await self._flush()
         await self._socket.close(code=self._code)
 
-    async def _keep_pace(self, size: int) -> None:
-        """Take note of bytes that pass, and wait until no more pass than may."""
+    async def _limit_throughput(self, size: int) -> None:
+        """Count bytes, and wait as long as they exceed the throughput limit."""
         if self._pace is not None:
             self._pace.consume(size)
-            while not self._over and (wait := self._pace.delay(self._timer())):
-                await asyncio.sleep(min(wait, 0.5))
+            while not self._closed and (delay := self._pace.delay(self._timer())):
+                await asyncio.sleep(min(delay, 0.5))
 
     async def _flush(self) -> None:
         while self._out:
             data = b"".join(self._out)
             self._out.clear()
-            self._waiting = 0
-            await self._keep_pace(len(data))
-            await self._socket.send(data)  # waits while the client does not read
+            self._queued_bytes = 0
+            await self._limit_throughput(len(data))
+            await self._socket.send(data)  # blocks while the client does not read
             self._connection.congested = False
             self._connection.send_retained()

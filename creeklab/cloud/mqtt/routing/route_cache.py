@@ -1,7 +1,7 @@
-"""Who gets the messages on each topic, worked out once and remembered.
+"""The subscribers of each topic, cached.
 
-A device publishes to the same few topics again and again, and who gets its messages changes only
-with a subscription.
+A device publishes to the same few topics again and again, and its subscribers change only with a
+subscription.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ MAX_CACHED_TOPICS = 10_000
 
 
 class Route(NamedTuple):
-    """Who gets the messages on one topic.
+    """The subscribers of one topic.
 
-    Several subscriptions of one session count as one: with the highest QoS, retained as published
-    if one of them wants it so, and not to the session itself if none of them does.
+    Several subscriptions of one session count as one, with the highest QoS. It has Retain As
+    Published if one of them has it, and No Local if all of them have it.
     """
 
     direct: tuple[tuple[Session, int, bool, bool], ...]
@@ -27,7 +27,7 @@ class Route(NamedTuple):
 
     @classmethod
     def of(cls, match: Match[Session, Subscription]) -> Route:
-        """Return the route to those whose subscriptions match."""
+        """Return the route to matching subscribers."""
         direct = tuple(
             (
                 session,
@@ -41,21 +41,21 @@ class Route(NamedTuple):
 
 
 class RouteCache:
-    """The routes of one broker's topics."""
+    """The routes of one broker."""
 
     def __init__(self, tree: SubscriptionTree[Session, Subscription]) -> None:
         self._tree = tree
-        self._known: dict[str, Route] = {}
+        self._routes: dict[str, Route] = {}
 
     def lookup(self, topic: str) -> Route:
-        """Return who gets the messages on a topic."""
-        route = self._known.get(topic)
+        """Return the route of a topic."""
+        route = self._routes.get(topic)
         if route is None:
-            if len(self._known) >= MAX_CACHED_TOPICS:
-                self._known.clear()
-            route = self._known[topic] = Route.of(self._tree.match(topic))
+            if len(self._routes) >= MAX_CACHED_TOPICS:
+                self._routes.clear()
+            route = self._routes[topic] = Route.of(self._tree.match(topic))
         return route
 
     def invalidate(self) -> None:
-        """Work all of them out anew: a subscription was made or has ended."""
-        self._known.clear()
+        """Drop all routes, because a subscription was added or removed."""
+        self._routes.clear()

@@ -1,9 +1,9 @@
 """Shared subscriptions: each message goes to one member of the group.
 
-It is one of those that are connected, picked at random. If none is, the message waits with one
-whose session is kept, until any member is back or a new one joins; and what a member has not
-acknowledged when it leaves goes to the others (developer guide, "Shared subscriptions message
-queuing"). A group is known by its filter, ``$share/<name>/<filter>``.
+The member is one of the connected ones, picked at random. If none is connected, the message waits
+with one that has a persistent session, until any member connects or a new one joins. Messages that
+a member has not acknowledged when it disconnects go to the others (developer guide, "Shared
+subscriptions message queuing"). A group is identified by its filter, ``$share/<name>/<filter>``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Members: TypeAlias = Sequence[tuple[Session, Subscription]]
 
 
 class Deliver(Protocol):
-    """Delivers a message to a session, whether its client is connected or not."""
+    """Delivers a message to a session, whether or not its client is connected."""
 
     def __call__(
         self, session: Session, message: OutboundMessage, qos: int, retain: bool, group: str
     ) -> None:
-        """Deliver `message` at `qos`, as one of the shared subscription `group`."""
+        """Deliver `message` at `qos` on behalf of the shared subscription `group`."""
 
 
 class SharedGroups:
@@ -35,8 +35,8 @@ class SharedGroups:
 
     Parameters
     ----------
-    dropped
-        Told of each message that did not find room with who was to get it.
+    on_drop
+        Called with each message that is dropped because too many wait.
     clock
         Seconds since the epoch.
     """
@@ -45,18 +45,18 @@ class SharedGroups:
         self,
         tree: SubscriptionTree[Session, Subscription],
         deliver: Deliver,
-        dropped: Callable[[Session, OutboundMessage, OverflowError], None],
+        on_drop: Callable[[Session, OutboundMessage, OverflowError], None],
         clock: Callable[[], float],
     ) -> None:
         self._tree = tree
         self._deliver = deliver
-        self._dropped = dropped
+        self._on_drop = on_drop
         self._clock = clock
 
     def deliver(self, members: Members, message: OutboundMessage) -> None:
         """Deliver a message to one of the members of a group."""
         connected = [member for member in members if member[0].ends_at is None]
-        # Who has not kept up is passed over while another one has.
+        # Skip members with waiting messages while another one keeps up.
         ready = [member for member in connected if not member[0].waiting]
         choice = ready or connected or [each for each in members if each[1].qos and message.qos]
         if choice:
@@ -64,25 +64,25 @@ class SharedGroups:
             self._deliver(session, message, min(option.qos, message.qos), False, option.filter)
 
     def reassign(self, session: Session, only_to_connected: bool = False) -> None:
-        """Give what a session has not acknowledged to the other members of its groups."""
+        """Move unacknowledged messages of a session to the other members of its groups."""
         if not session.shared:
             return
-        heirs: dict[str, Members] = {}
+        others: dict[str, Members] = {}
         for group in set(session.shared.values()):
-            heirs[group] = [
+            others[group] = [
                 member
                 for member in self._tree.members(group)
                 if member[0] is not session
                 and not (only_to_connected and member[0].ends_at is not None)
             ]
-        for entry, group in session.take_shared({group for group in heirs if heirs[group]}):
+        for entry, group in session.take_shared({group for group in others if others[group]}):
             message = entry[0]
             if message.with_remaining_expiry(self._clock()) is not None:
-                self.deliver(heirs[group], message)
+                self.deliver(others[group], message)
             session.forget(entry)
 
     def collect(self, session: Session, filters: Sequence[str]) -> None:
-        """Give a session what waits of groups with members that are away."""
+        """Move messages that wait with disconnected members of its groups to a session."""
         for group in filters:
             if not (group.startswith("$share/") and session.subscriptions[group].qos):
                 continue
@@ -93,5 +93,5 @@ class SharedGroups:
                     try:
                         session.queue(entry[0], entry[1], group)
                     except OverflowError as error:
-                        self._dropped(session, entry[0], error)
+                        self._on_drop(session, entry[0], error)
                     member.forget(entry)

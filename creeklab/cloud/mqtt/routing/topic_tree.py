@@ -6,12 +6,13 @@ IoT differs from MQTT version specifications"):
 - at most 256 bytes of UTF-8 and 8 levels, not counting ``$share/<name>/`` and the first three
   levels of ``$aws/rules/<rule>/``;
 - ``sensor/#`` does not match ``sensor`` itself;
-- a topic that begins with ``$`` is reserved, and has to be one that AWS knows (`reserved.py`);
-- whether ``#`` reaches ``$aws/...`` is not settled in public: a setting (`dollar_topics`). By
-  default it does, but for the lifecycle and registry events below ``$aws/events/``.
+- a topic that begins with ``$`` is reserved, and must be one of AWS's (`reserved_topics.py`);
+- public sources disagree on whether ``#`` matches ``$aws/...``, so it is a setting
+  (`dollar_topics`). By default it does, except for lifecycle and registry events below
+  ``$aws/events/``.
 
 Overlapping subscriptions of one subscriber give one delivery at the highest QoS. One member of a
-shared group, picked by the caller, gets the message.
+shared group, picked by the caller, receives the message.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ O = TypeVar("O")  # noqa: E741
 
 
 class InvalidTopic(ValueError):
-    """A topic name or filter that AWS IoT Core does not take; the message says why."""
+    """A topic name or filter that AWS IoT Core rejects; the message says why."""
 
 
 @lru_cache(maxsize=4096)
@@ -43,15 +44,17 @@ def check_topic(topic: str, *, retain: bool = False) -> None:
     Raises
     ------
     InvalidTopic
-        If it is empty, too long, too deep, holds a wildcard or U+0000, or is a reserved topic that
-        AWS does not have, that is not for clients, or that is to be retained.
+        If it is empty, too long, too deep, contains a wildcard or U+0000, or is a reserved topic
+        that AWS does not have, that is not for clients, or that cannot be retained.
     """
     if not topic:
         raise InvalidTopic("The topic is empty.")
     if "\0" in topic:
-        raise InvalidTopic("The topic holds U+0000, which MQTT forbids.")
+        raise InvalidTopic("The topic contains U+0000, which MQTT forbids.")
     if "+" in topic or "#" in topic:
-        raise InvalidTopic(f"The topic '{topic}' holds a wildcard; those are for subscriptions.")
+        raise InvalidTopic(
+            f"The topic '{topic}' contains a wildcard; wildcards are for subscriptions."
+        )
     _check_size(topic, "topic")
     if topic.startswith("$"):
         fault = reserved_topics.publish_fault(topic)
@@ -67,8 +70,8 @@ def check_filter(topic_filter: str) -> None:
     Raises
     ------
     InvalidTopic
-        If it is empty, too long, too deep, a wildcard stands in the wrong place, or it is for a
-        reserved topic that AWS does not have.
+        If it is empty, too long, too deep, has a wildcard in the wrong place, or is for a reserved
+        topic that AWS does not have.
     """
     share, inner = split_share(topic_filter)
     if topic_filter.startswith("$share/") and (
@@ -80,9 +83,9 @@ def check_filter(topic_filter: str) -> None:
     levels = inner.split("/")
     for position, level in enumerate(levels):
         if "#" in level and (level != "#" or position != len(levels) - 1):
-            raise InvalidTopic(f"In '{inner}' the wildcard # is not a whole last level.")
+            raise InvalidTopic(f"In '{inner}', the wildcard # is not the whole last level.")
         if "+" in level and level != "+":
-            raise InvalidTopic(f"In '{inner}' the wildcard + is not a whole level.")
+            raise InvalidTopic(f"In '{inner}', the wildcard + is not a whole level.")
     _check_size(inner, "topic filter")
     if inner.startswith("$"):
         fault = reserved_topics.subscribe_fault(inner)
@@ -120,7 +123,7 @@ class _Node(Generic[S, O]):
 
 @dataclass(frozen=True, slots=True)
 class Match(Generic[S, O]):
-    """The subscribers of one topic: each with its options, and each shared group's members."""
+    """The subscribers of one topic with their options, and the members of its shared groups."""
 
     direct: tuple[tuple[S, tuple[O, ...]], ...]
     groups: tuple[tuple[tuple[S, O], ...], ...]
@@ -130,12 +133,12 @@ class SubscriptionTree(Generic[S, O]):
     """Subscriptions of subscribers `S`, each with options `O`, by the levels of their filter."""
 
     def __init__(self, dollar_topics: str = "aws") -> None:
-        # What a filter that begins with a wildcard does not match.
+        # Prefixes that a filter with a wildcard in its first level does not match.
         self._hidden = {"spec": ("$",), "aws": ("$aws/events/",), "all": ()}[dollar_topics]
         self._root: _Node[S, O] = _Node()
 
     def add(self, topic_filter: str, subscriber: S, options: O) -> None:
-        """Add a subscription, or replace the options of the one that is there."""
+        """Add a subscription, or replace the options of an existing one."""
         share, inner = split_share(topic_filter)
         node = self._root
         for level in inner.split("/"):
@@ -149,7 +152,7 @@ class SubscriptionTree(Generic[S, O]):
             node.direct[subscriber] = options
 
     def remove(self, topic_filter: str, subscriber: S) -> None:
-        """Remove a subscription if it is there, and the branches that it leaves empty."""
+        """Remove a subscription if it exists, and the branches that it leaves empty."""
         share, inner = split_share(topic_filter)
         path: list[tuple[_Node[S, O], str]] = []
         node = self._root

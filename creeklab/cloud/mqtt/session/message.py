@@ -1,4 +1,4 @@
-"""A message on its way from the broker to its subscribers."""
+"""Messages from the broker to its subscribers."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from creeklab.cloud.mqtt.codec import packets
 from creeklab.cloud.mqtt.codec.packets import Will
 from creeklab.cloud.mqtt.codec.wire import Properties
 
-MESSAGE_OVERHEAD = 500  # what a message takes in memory beside payload and properties, about
+MESSAGE_OVERHEAD = 500  # approximate bytes of a message without payload and properties
 
 
 @dataclass(slots=True)
 class OutboundMessage:
-    """A message on its way from the broker, encoded once for all who get it in the same form.
+    """A message from the broker, encoded once for all subscribers with the same version and QoS.
 
     Attributes
     ----------
     expires_at
-        When it is no longer worth sending, in seconds since the epoch; None means never.
+        When it expires, in seconds since the epoch; None for never.
     confirmed
-        Called when the client acknowledges it. A message that has it is sent to one client over
-        one connection, and not again over another.
+        Called when the client acknowledges it. Such a message is sent to one client over one
+        connection, and never again over another.
     receivers
-        Peers that it was sent to, for the event log; None if it is not in the log yet.
+        Peers that it was sent to, for its entry in the event log; None if a delivery gets an entry
+        of its own.
     number, holders
-        The keeper's number of it, 0 if it has none, and how many sessions are to get it still.
+        Its number in the session store, 0 if it is not stored, and how many sessions still have to
+        deliver it.
     """
 
     topic: str
@@ -43,7 +45,7 @@ class OutboundMessage:
     _frames: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def encode_frame(self, version: int, qos: int, retain: bool) -> tuple[bytes, bytes]:
-        """Return the bytes before and after the packet id; at QoS 0 all of them, and none."""
+        """Return the bytes before and after the packet id; at QoS 0, all bytes and no bytes."""
         key = version << 2 | qos << 1 | retain
         frame = self._frames.get(key)
         if frame is None:
@@ -53,10 +55,10 @@ class OutboundMessage:
         return frame
 
     def with_remaining_expiry(self, now: float) -> OutboundMessage | None:
-        """Return the message as it is to be sent at `now`: with the time that it still has.
+        """Return the message with its remaining expiry interval at `now`; None if it has expired.
 
-        Whole seconds, so that the last one is told as 0 (developer guide, "Message expiry"); never
-        more than it had in the beginning, though the clock be set back.
+        The interval is in whole seconds, so the last second is 0 (developer guide, "Message
+        expiry"). It never exceeds the original, even if the clock was set back.
         """
         if self.expires_at is None:
             return self
@@ -71,6 +73,6 @@ class OutboundMessage:
 
 
 def estimated_size(message: OutboundMessage | Will) -> int:
-    """Return what a message that waits takes in memory, in bytes, about."""
+    """Return the approximate memory of a waiting message, in bytes."""
     properties = len(repr(message.properties)) if message.properties else 0
     return len(message.payload) + properties + MESSAGE_OVERHEAD

@@ -1,4 +1,4 @@
-"""Messages as rows: the properties of MQTT 5 as JSON text and back."""
+"""Properties of MQTT 5 as JSON text, for the database, and back."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from creeklab.cloud.mqtt.codec.wire import Properties
 
 
 def properties_to_text(properties: Properties) -> str:
-    """Write properties as JSON; ``bytes`` become base64."""
+    """Return properties as JSON, with ``bytes`` in base64."""
     return json.dumps(properties, default=_encode_bytes) if properties else "{}"
 
 
 def properties_from_text(text: str) -> Properties:
-    """Read what `properties_to_text` wrote."""
+    """Return the properties in the text of `properties_to_text`."""
     if text == "{}":
         return {}
     properties: Properties = json.loads(text, object_hook=_decode_bytes)

@@ -1,7 +1,7 @@
-"""Retained messages, one a topic, kept in SQLite.
+"""Retained messages, one for each topic, stored in SQLite.
 
-A change is written with the next group commit (`group_commit.py`); until then what is asked for is
-answered from what waits to be written.
+A change is written with the next group commit (`storage/group_commit.py`); until then, reads see
+the pending change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from creeklab.cloud.storage.group_commit import GroupCommit
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A retained message and when it came, in seconds since the epoch."""
+    """A retained message and when it was stored, in seconds since the epoch."""
 
     message: OutboundMessage
     modified: float
@@ -26,7 +26,7 @@ class StoredMessage:
 
 @dataclass(frozen=True, slots=True)
 class RetainedSummary:
-    """What a list tells of a retained message: size of its payload in bytes, when it came."""
+    """A retained message in a list: payload size in bytes, and when it was stored."""
 
     topic: str
     size: int
@@ -40,7 +40,7 @@ class RetainedMessages:
     Parameters
     ----------
     limit
-        How many topics may have one.
+        Maximum number of topics with a retained message.
     clock
         Seconds since the epoch.
     """
@@ -52,49 +52,49 @@ class RetainedMessages:
         self._commits = commits
         self._limit = limit
         self._clock = clock
-        self._fresh: dict[str, StoredMessage | None] = {}
+        self._pending: dict[str, StoredMessage | None] = {}
         with store.transaction() as db:
             db.execute("DELETE FROM retained WHERE expires_at <= ?", (clock(),))
-        self._count = self._counted()
+        self._count = self._count_rows()
         commits.join(self)
 
     def has_room(self, topic: str) -> bool:
-        """Tell whether a message can be kept for a topic: there is one, or the limit is not met."""
+        """Return whether a topic can have a message: it has one, or one more is allowed."""
         return self._count < self._limit or self._exists(topic)
 
     def put(self, message: OutboundMessage) -> None:
-        """Keep `message` for its topic; an empty payload removes what is there."""
+        """Store `message` for its topic; an empty payload removes the stored one."""
         topic = message.topic
         self._count += bool(message.payload) - self._exists(topic)
-        self._fresh[topic] = StoredMessage(message, self._clock()) if message.payload else None
+        self._pending[topic] = StoredMessage(message, self._clock()) if message.payload else None
         self._commits.ask(promise=True)
 
     def get(self, topic: str) -> OutboundMessage | None:
-        """Return the message kept for exactly this topic, as it is to be sent now."""
-        kept = self.find(topic)
-        return None if kept is None else kept.message.with_remaining_expiry(self._clock())
+        """Return the message of exactly this topic, with its remaining expiry interval."""
+        stored = self.find(topic)
+        return None if stored is None else stored.message.with_remaining_expiry(self._clock())
 
     def find(self, topic: str) -> StoredMessage | None:
-        """Return what is kept for exactly this topic, unless it has expired."""
-        if topic in self._fresh:
-            kept = self._fresh[topic]
+        """Return what is stored for exactly this topic, unless it has expired."""
+        if topic in self._pending:
+            stored = self._pending[topic]
         else:
             row = self._store.execute("SELECT * FROM retained WHERE topic = ?", (topic,)).fetchone()
-            kept = None if row is None else _kept(row)
-        if kept is None:
+            stored = None if row is None else _from_row(row)
+        if stored is None:
             return None
-        expires_at = kept.message.expires_at
-        return kept if expires_at is None or expires_at > self._clock() else None
+        expires_at = stored.message.expires_at
+        return stored if expires_at is None or expires_at > self._clock() else None
 
     def page(self, page: Page, now: float) -> tuple[list[RetainedSummary], str | None]:
-        """Return a part of the list of what is kept, in the order of topics, and its token.
+        """Return a page of the list, ordered by topic, and the token of the next page.
 
-        What has expired is left out, so a page may be shorter than it was asked to be.
+        Expired messages are left out, so a page can be shorter than requested.
 
         Raises
         ------
         ServiceError
-            ``InvalidRequestException`` if the page's token is not one of this list.
+            ``InvalidRequestException`` if the page's token is not from this list.
         """
         rows, token = self._store.page(
             "SELECT topic, length(payload) AS size, qos, modified, expires_at FROM retained",
@@ -108,45 +108,45 @@ class RetainedMessages:
         ], token
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Write what is new, inside a transaction."""
-        gone = [(topic,) for topic, kept in self._fresh.items() if kept is None]
-        db.executemany("DELETE FROM retained WHERE topic = ?", gone)
+        """Write pending changes, inside a transaction."""
+        removed = [(topic,) for topic, stored in self._pending.items() if stored is None]
+        db.executemany("DELETE FROM retained WHERE topic = ?", removed)
         db.executemany(
             "INSERT OR REPLACE INTO retained "
             "(topic, payload, qos, properties, expires_at, modified) VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (
                     topic,
-                    kept.message.payload,
-                    kept.message.qos,
-                    properties_to_text(kept.message.properties),
-                    kept.message.expires_at,
-                    kept.modified,
+                    stored.message.payload,
+                    stored.message.qos,
+                    properties_to_text(stored.message.properties),
+                    stored.message.expires_at,
+                    stored.modified,
                 )
-                for topic, kept in self._fresh.items()
-                if kept is not None
+                for topic, stored in self._pending.items()
+                if stored is not None
             ],
         )
 
     def written(self, committed: bool) -> None:
-        """Forget what was new: it is written, or nobody was told that it is kept."""
-        if self._fresh:
-            self._fresh.clear()
+        """Forget pending changes: they are committed, or failed and were never acknowledged."""
+        if self._pending:
+            self._pending.clear()
             if not committed:
-                self._count = self._counted()
+                self._count = self._count_rows()
 
     def _exists(self, topic: str) -> bool:
-        if topic in self._fresh:
-            return self._fresh[topic] is not None
+        if topic in self._pending:
+            return self._pending[topic] is not None
         found = self._store.execute("SELECT 1 FROM retained WHERE topic = ?", (topic,))
         return found.fetchone() is not None
 
-    def _counted(self) -> int:
+    def _count_rows(self) -> int:
         (number,) = self._store.execute("SELECT count(*) FROM retained").fetchone()
         return int(number)
 
 
-def _kept(row: sqlite3.Row) -> StoredMessage:
+def _from_row(row: sqlite3.Row) -> StoredMessage:
     properties = properties_from_text(row["properties"])
     message = OutboundMessage(
         row["topic"], row["payload"], row["qos"], properties, True, row["expires_at"]

@@ -1,13 +1,13 @@
-"""A session: what the broker keeps of one client, connected or away.
+"""A session: the state of one client, whether it is connected or not.
 
-Subscriptions, the QoS 1 messages sent and not yet acknowledged (in flight), and those that wait.
-AWS IoT Core keeps a session up to its expiry interval after the client has gone, allows at most
-100 messages in flight, and may give a message another packet id when it sends it again, without
-the DUP flag (developer guide, "MQTT persistent sessions"). Sends nothing itself: its methods
-answer with what is to be sent now.
+It has subscriptions, QoS 1 messages in flight (sent and not yet acknowledged), and waiting ones.
+AWS IoT Core keeps a session up to its expiry interval after the client has disconnected, allows at
+most 100 messages in flight, and can use another packet id when it sends a message again, without
+the DUP flag (developer guide, "MQTT persistent sessions"). A session sends nothing itself: its
+methods return what to send now.
 
-A session that outlives its connection has a `keeper`, which is told of every message that comes
-and goes, and keeps them where a crash does not reach (`kept_sessions.py`).
+A session that outlives its connection has a `store`, which gets every message that is added or
+removed and makes it survive a crash (`session_store.py`).
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ MAX_BACKLOG_BYTES = 256 << 20
 
 
 Entry: TypeAlias = tuple[OutboundMessage, bool, int]
-"""A message of a session: the message, its retain flag, and its position among the session's."""
+"""A message in a session, with its retain flag and its position in the session."""
 
 
 class SessionStore(Protocol):
-    """Who keeps the sessions that outlive their connections.
+    """Storage of the sessions that outlive their connections.
 
     Attributes
     ----------
-    kept
-        How many it keeps.
+    count
+        Number of stored sessions.
     """
 
     count: int
 
     def load(self, now: float) -> list[tuple[Session, float]]:
-        """Return the sessions that were kept, and when each ends, in seconds since the epoch."""
+        """Return the stored sessions and when each ends, in seconds since the epoch."""
 
     def add(self, session: Session) -> None:
-        """Keep a session from now on."""
+        """Store a session from now on."""
 
     def update(self, session: Session) -> None:
-        """Take note that something about a session but its messages has changed."""
+        """Store a change of a session's own fields or subscriptions."""
 
     def delete(self, session: Session) -> None:
-        """Keep a session no longer."""
+        """Remove a session."""
 
     def add_message(self, session: Session, entry: Entry, group: str) -> None:
-        """Keep a message; `group` is the shared subscription that it came by, if one."""
+        """Store a message; `group` is the shared subscription that matched, or empty."""
 
     def remove_message(self, session: Session, entry: Entry) -> None:
-        """Keep a message no longer."""
+        """Remove a message."""
 
 
 @dataclass(slots=True)
 class Backlog:
-    """How many bytes wait for all clients together; it keeps the memory bounded."""
+    """Bytes that wait for all clients together; it bounds memory."""
 
     bytes: int = 0
 
@@ -75,16 +75,16 @@ class Session:
     version
         4 for MQTT 3.1.1, 5 for MQTT 5; a session is not resumed by the other one.
     principal
-        Whose it is: it is not resumed by another one, whose policies may not allow its
-        subscriptions. What AWS does here is not public.
+        Its owner. Another principal does not resume it, because its policies might not allow the
+        subscriptions. AWS's behavior is not public.
     expiry
         Seconds that it outlives its connection.
     ends_at
-        When it ends, by the broker's timer; None while its client is connected.
+        When it ends, in the broker's timer; None while its client is connected.
     shared
-        Of the messages that came by a shared subscription: its filter, by position.
-    keeper, number
-        Who keeps it, None for a session that ends with its connection, and under which number.
+        Filters of shared subscriptions, by position of the message that matched.
+    store, number
+        The store, None for a session that ends with its connection, and its number there.
     """
 
     client_id: str
@@ -104,43 +104,43 @@ class Session:
     _last_id: int = 0
 
     def enqueue_or_send(self, message: OutboundMessage, retain: bool, group: str = "") -> int:
-        """Take a QoS 1 message; return its packet id, or 0 if it has to wait.
+        """Add a QoS 1 message; return the packet id to send it with, or 0 if it has to wait.
 
         Parameters
         ----------
         group
-            Filter of the shared subscription that it came by, if it was one.
+            Filter of the shared subscription that matched, or empty.
 
         Raises
         ------
         OverflowError
-            If as many messages wait as the broker keeps: this one is lost.
+            If too many messages wait: this one is dropped.
         """
         if self.ends_at is None and len(self.in_flight) < self.window and not self.waiting:
-            return self._start(self._enter(message, retain, group))
+            return self._start(self._add(message, retain, group))
         self.queue(message, retain, group)
         return 0
 
     def queue(self, message: OutboundMessage, retain: bool, group: str = "") -> None:
-        """Let a message wait behind the others.
+        """Add a message behind the waiting ones.
 
         Raises
         ------
         OverflowError
-            As `admit`.
+            If too many messages wait: this one is dropped.
         """
         size = estimated_size(message)
         if len(self.waiting) >= MAX_WAITING:
-            raise OverflowError(f"{MAX_WAITING} messages wait for '{self.client_id}' already.")
+            raise OverflowError(f"{MAX_WAITING} messages already wait for '{self.client_id}'.")
         if self.backlog.bytes + size > MAX_BACKLOG_BYTES:
             raise OverflowError(
-                f"{MAX_BACKLOG_BYTES >> 20} MiB of messages wait already, for all clients together."
+                f"{MAX_BACKLOG_BYTES >> 20} MiB of messages already wait, for all clients together."
             )
-        self.waiting.append(self._enter(message, retain, group))
+        self.waiting.append(self._add(message, retain, group))
         self.backlog.bytes += size
 
     def acknowledge(self, packet_id: int) -> OutboundMessage | None:
-        """Take the client's acknowledgement; return the message, None if it was not awaited."""
+        """Remove an acknowledged message and return it; None if it was not in flight."""
         entry = self.in_flight.pop(packet_id, None)
         if entry is None:
             return None
@@ -148,7 +148,7 @@ class Session:
         return entry[0]
 
     def pop_next(self, now: float) -> tuple[int, OutboundMessage, bool] | None:
-        """Return the next message that may be sent now: packet id, message, retain flag."""
+        """Return the next message to send now, as packet id, message and retain flag."""
         while self.waiting and len(self.in_flight) < self.window:
             entry = self._pop()
             message = entry[0].with_remaining_expiry(now)
@@ -158,7 +158,7 @@ class Session:
         return None
 
     def requeue_in_flight(self) -> None:
-        """Put what was sent and not acknowledged back at the head of what waits."""
+        """Put the messages in flight back at the head of the waiting ones."""
         entries = [each for each in self.in_flight.values() if each[0].confirmed is None]
         self.in_flight.clear()
         self.waiting.extendleft(reversed(entries))
@@ -171,9 +171,9 @@ class Session:
                     self._put_back(entry)
 
     def take_shared(self, groups: Set[str]) -> list[tuple[Entry, str]]:
-        """Take out what waits of the shared subscriptions `groups`, each with its filter.
+        """Remove and return waiting messages of the shared subscriptions `groups`, with the filter.
 
-        The keeper has it still: `forget` each when another session has taken it.
+        They stay in the store: call `forget` for each when another session has taken it.
         """
         found: list[tuple[Entry, str]] = []
         if not groups.isdisjoint(self.shared.values()):
@@ -187,20 +187,20 @@ class Session:
         return found
 
     def forget(self, entry: Entry) -> None:
-        """Let go of a message that was acknowledged, has expired or went to another session."""
+        """Forget a message that was acknowledged, has expired or was moved to another session."""
         if self.shared:
             self.shared.pop(entry[2], None)
         if self.store is not None:
             self.store.remove_message(self, entry)
 
     def attach_backlog(self, backlog: Backlog) -> None:
-        """Count what waits in a backlog that is shared by all sessions."""
+        """Count waiting messages in a backlog that all sessions share."""
         for entry in self.waiting:
             backlog.bytes += estimated_size(entry[0])
         self.backlog = backlog
 
     def close(self) -> None:
-        """End the session: nothing waits any more, and nobody keeps it."""
+        """End the session: drop its messages, and remove it from the store."""
         if self.store is not None:
             self.store.delete(self)
         while self.waiting:
@@ -208,7 +208,7 @@ class Session:
         self.in_flight.clear()
         self.shared.clear()
 
-    def _enter(self, message: OutboundMessage, retain: bool, group: str) -> Entry:
+    def _add(self, message: OutboundMessage, retain: bool, group: str) -> Entry:
         position = self.last_position = self.last_position + 1
         entry = (message, retain, position)
         if group:

@@ -1,11 +1,11 @@
-"""Sessions that outlive their connections, kept in SQLite: a crash of the cloud does not end them.
+"""Sessions that outlive their connections, stored in SQLite so that they survive a crash.
 
-A session is a row with its subscriptions; a message is a row of its own however many sessions are
-to get it; and a row for each session says that it still is to get it. A client that was connected
-when the cloud died has been away since the cloud is back. What is written is collected and
-committed together with what others have to write (`group_commit.py`).
+A session is a row with its subscriptions. A message is one row, however many sessions have to
+deliver it, and the table ``queued`` has one row for each of these sessions. A client that was
+connected when the cloud crashed counts as disconnected from the restart. Changes are collected and
+committed together with those of others (`storage/group_commit.py`).
 
-Which messages are under way does not matter here: what was not acknowledged is sent again.
+The store does not record which messages are in flight: an unacknowledged one is sent again.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ Row = tuple[Any, ...]
 
 
 class SqliteSessionStore:
-    """The kept sessions of one account; a `session.Keeper`.
+    """The stored sessions of one account; a `session.SessionStore`.
 
     Parameters
     ----------
     clock, timer
-        Seconds since the epoch, in which rows tell when a session ends, and the broker's timer, in
-        which the session itself does.
+        Seconds since the epoch, for the end of a session in its row, and the broker's timer, for
+        the end in the session itself.
 
     Attributes
     ----------
-    kept
-        How many sessions are kept.
+    count
+        Number of stored sessions.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class SqliteSessionStore:
         (last_message,) = store.execute("SELECT coalesce(max(number), 0) FROM messages").fetchone()
         self._session_numbers = count(last_session + 1)
         self._message_numbers = count(last_message + 1)
-        # New: lost if they cannot be written, as nobody was promised anything yet.
+        # New: dropped if the commit fails, because nothing about them was acknowledged.
         self._new_messages: list[OutboundMessage] = []
         self._new_rows: list[Row] = []
         self._new_entries: list[Row] = []
-        # To be made up for if they cannot be written.
+        # Written with a later commit if this one fails.
         self._changed: dict[int, Session] = {}
         self._ended: list[Row] = []
         self._done_entries: list[Row] = []
         self._done_messages: list[Row] = []
         commits.join(self)
 
-    # --- what the broker asks -----------------------------------------------------------------
+    # --- for the broker -----------------------------------------------------------------------
 
     def load(self, now: float) -> list[tuple[Session, float]]:
-        """Return the sessions that have not ended by `now`, and when each ends; drop the others.
+        """Return the sessions that have not ended by `now`, and when each ends; remove the others.
 
         Both times are in seconds since the epoch.
         """
@@ -101,36 +101,36 @@ class SqliteSessionStore:
             session.last_position = position
             if row["shared"]:
                 session.shared[position] = row["shared"]
-        return self._living(found, now)
+        return self._remove_ended(found, now)
 
-    def _living(
+    def _remove_ended(
         self, found: dict[int, tuple[Session, float]], now: float
     ) -> list[tuple[Session, float]]:
-        living = []
+        remaining = []
         for session, ends_at in found.values():
-            # A clock that was set back must not prolong a session.
+            # A clock that was set back must not extend a session.
             left = min(ends_at - now, session.expiry)
             if left <= 0:
                 self.delete(session)
             else:
                 session.ends_at = self._timer() + left
                 self.update(session)
-                living.append((session, now + left))
-        return living
+                remaining.append((session, now + left))
+        return remaining
 
     def add(self, session: Session) -> None:
-        """Keep a session from now on."""
+        """Store a session from now on."""
         session.store, session.number = self, next(self._session_numbers)
         self.count += 1
         self.update(session)
 
     def update(self, session: Session) -> None:
-        """Take note that something about a session but its messages has changed."""
+        """Store a change of a session's own fields or subscriptions."""
         self._changed[session.number] = session
         self._commits.ask(promise=False)
 
     def delete(self, session: Session) -> None:
-        """Keep a session no longer."""
+        """Remove a session."""
         self._changed.pop(session.number, None)
         self._ended.append((session.number,))
         for message, _, _ in (*session.in_flight.values(), *session.waiting):
@@ -140,7 +140,7 @@ class SqliteSessionStore:
         self._commits.ask(promise=False)
 
     def add_message(self, session: Session, entry: Entry, group: str) -> None:
-        """Keep a message; `group` is the shared subscription that it came by, if one."""
+        """Store a message; `group` is the shared subscription that matched, or empty."""
         message, retain, position = entry
         if not message.number:
             message.number = next(self._message_numbers)
@@ -151,7 +151,7 @@ class SqliteSessionStore:
         self._commits.ask(promise=True)
 
     def remove_message(self, session: Session, entry: Entry) -> None:
-        """Keep a message no longer."""
+        """Remove a message."""
         message, _, position = entry
         if message.number:
             self._done_entries.append((session.number, position))
@@ -164,10 +164,10 @@ class SqliteSessionStore:
             self._done_messages.append((message.number,))
             message.number = 0
 
-    # --- what the group commit asks -----------------------------------------------------------
+    # --- for the group commit -----------------------------------------------------------------
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Write all that has been collected, inside a transaction."""
+        """Write the collected changes, inside a transaction."""
         db.executemany(
             "INSERT OR REPLACE INTO sessions "
             "(number, client_id, version, principal, expiry, ends_at, subscriptions) "
@@ -186,7 +186,7 @@ class SqliteSessionStore:
         db.executemany("DELETE FROM messages WHERE number = ?", self._done_messages)
 
     def written(self, committed: bool) -> None:
-        """Forget what was written; if that failed, what was new is lost, the rest is kept."""
+        """Forget what was committed; if the commit failed, drop new messages and keep the rest."""
         if committed:
             self._changed.clear()
             self._ended.clear()
