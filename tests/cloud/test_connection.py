@@ -115,9 +115,7 @@ def test_a_certificate_that_is_not_active_is_dropped_before_any_connack(
 
 @VERSIONS
 @pytest.mark.parametrize("client_id", ["$a", "x" * 129])
-def test_client_ids_that_aws_does_not_take(
-    fixture: BrokerFixture, version: int, client_id: str
-) -> None:
+def test_client_ids_that_aws_rejects(fixture: BrokerFixture, version: int, client_id: str) -> None:
     client = fixture.client(version)
     answer = client.send(connect(client_id, version))
     code = Reason.CLIENT_IDENTIFIER_NOT_VALID
@@ -125,7 +123,7 @@ def test_client_ids_that_aws_does_not_take(
     assert client.closed
 
 
-def test_a_will_that_may_not_be_published_refuses_the_connection(fixture: BrokerFixture) -> None:
+def test_a_will_that_is_not_allowed_rejects_the_connection(fixture: BrokerFixture) -> None:
     fixture.authorization.denied.add(("iot:Publish", "topic/gone"))
     will = Will("gone", b"", 0, False, {})
     [connack] = fixture.client(5).send(connect("a", 5, will=will))
@@ -133,9 +131,7 @@ def test_a_will_that_may_not_be_published_refuses_the_connection(fixture: Broker
 
 
 @VERSIONS
-def test_connect_attributes_tell_policies_of_session_and_will(
-    fixture: BrokerFixture, version: int
-) -> None:
+def test_policies_see_the_connect_attributes(fixture: BrokerFixture, version: int) -> None:
     will = Will("gone", b"", 0, False, {})
     fixture.connected("a", version)
     fixture.connected("b", version, clean=False, session_expiry_interval=60, will=will)
@@ -143,7 +139,7 @@ def test_connect_attributes_tell_policies_of_session_and_will(
 
 
 @VERSIONS
-def test_the_newer_connection_of_a_client_id_stays(fixture: BrokerFixture, version: int) -> None:
+def test_the_newer_connection_of_a_client_id_wins(fixture: BrokerFixture, version: int) -> None:
     old = fixture.connected("a", version)
     new = fixture.connected("a", version)
     assert old.receive() == ([] if version == 4 else [Disconnect(Reason.SESSION_TAKEN_OVER, {})])
@@ -194,7 +190,7 @@ def test_publish_denied_at_qos_0(fixture: BrokerFixture, version: int) -> None:
 
 
 @VERSIONS
-def test_retain_needs_a_right_of_its_own(fixture: BrokerFixture, version: int) -> None:
+def test_retain_needs_its_own_permission(fixture: BrokerFixture, version: int) -> None:
     fixture.authorization.denied.add(("iot:RetainPublish", "topic/creek"))
     client = fixture.connected("a", version)
     client.send(Publish("creek", b"x", 1, retain=True, packet_id=5))
@@ -211,7 +207,7 @@ def test_retain_needs_a_right_of_its_own(fixture: BrokerFixture, version: int) -
         ("$aws/events/presence/connected/a", "for AWS to publish to"),
     ],
 )
-def test_topics_that_aws_does_not_take(fixture: BrokerFixture, topic: str, why: str) -> None:
+def test_topics_that_aws_rejects(fixture: BrokerFixture, topic: str, why: str) -> None:
     five = fixture.connected("a", 5)
     code = Reason.TOPIC_NAME_INVALID
     assert five.send(Publish(topic, b"", 1, packet_id=5)) == [Puback(5, code, {})]
@@ -301,7 +297,7 @@ def test_at_most_100_messages_are_unacknowledged(fixture: BrokerFixture) -> None
     ]
 
 
-def test_receive_maximum_and_packet_size_of_the_client_are_kept(fixture: BrokerFixture) -> None:
+def test_receive_maximum_and_packet_size_of_the_client(fixture: BrokerFixture) -> None:
     client = fixture.connected("a", 5, receive_maximum=2, maximum_packet_size=100)
     client.send(subscribe("#"))
     for payload in (b"1", bytes(200), b"2"):
@@ -387,7 +383,7 @@ def test_no_more_than_50_subscriptions(fixture: BrokerFixture) -> None:
 
 
 @pytest.mark.parametrize("topic_filter", ["a/#/b", "$SYS/#", "a/b/c/d/e/f/g/h/i", "$share/x"])
-def test_filters_that_aws_does_not_take(fixture: BrokerFixture, topic_filter: str) -> None:
+def test_filters_that_aws_rejects(fixture: BrokerFixture, topic_filter: str) -> None:
     client = fixture.connected("a", 5)
     assert client.send(subscribe(topic_filter)) == [Suback(7, [Reason.TOPIC_FILTER_INVALID], {})]
 
@@ -442,9 +438,7 @@ def test_each_message_reaches_one_member_of_a_shared_group(fixture: BrokerFixtur
 
 
 @VERSIONS
-def test_retained_message_comes_to_the_exact_topic_only(
-    fixture: BrokerFixture, version: int
-) -> None:
+def test_only_an_exact_topic_gets_a_retained_message(fixture: BrokerFixture, version: int) -> None:
     sender, early, late = (fixture.connected(each, version) for each in "abc")
     early.send(subscribe("creek/depth"))
     sender.send(Publish("creek/depth", b"1.4", 1, retain=True, packet_id=1))
@@ -481,7 +475,7 @@ WILL = Will("gone", b"Test2", 1, False, {})
 @pytest.mark.parametrize(
     ("goodbye", "sent"), [("disconnect", False), ("lost", True), ("taken over", True)]
 )
-def test_the_will_follows_every_end_but_a_disconnect(
+def test_every_end_but_a_disconnect_publishes_the_will(
     fixture: BrokerFixture, version: int, goodbye: str, sent: bool
 ) -> None:
     watcher = fixture.connected("w", version)
@@ -513,14 +507,12 @@ def test_disconnect_with_will(fixture: BrokerFixture) -> None:
         (Will("gone", b"", 2, False, {}), Reason.QOS_NOT_SUPPORTED),
     ],
 )
-def test_a_will_is_held_to_the_rules_of_a_message(
-    fixture: BrokerFixture, will: Will, code: Reason
-) -> None:
+def test_a_will_must_be_a_valid_message(fixture: BrokerFixture, will: Will, code: Reason) -> None:
     [connack] = fixture.client(5).send(connect("a", 5, will=will))
     assert connack.reason_code == code
 
 
-def test_rights_lost_while_a_will_waits_count(fixture: BrokerFixture) -> None:
+def test_a_will_that_is_no_longer_allowed_is_not_published(fixture: BrokerFixture) -> None:
     watcher = fixture.connected("w", 5)
     watcher.send(subscribe("gone"))
     delayed = Will("gone", b"", 0, False, {"will_delay_interval": 10})
@@ -539,7 +531,7 @@ def test_rights_lost_while_a_will_waits_count(fixture: BrokerFixture) -> None:
     assert fixture.retained == {}
 
 
-def test_will_delay_waits_and_a_return_cancels_it(fixture: BrokerFixture) -> None:
+def test_a_delayed_will_is_canceled_by_a_new_connection(fixture: BrokerFixture) -> None:
     watcher = fixture.connected("w", 5)
     watcher.send(subscribe("gone"))
     will = Will("gone", b"", 0, False, {"will_delay_interval": 10})
@@ -595,7 +587,7 @@ def test_a_session_ends(fixture: BrokerFixture, end: str) -> None:
     assert again.receive() == []
 
 
-def test_disconnect_may_change_the_expiry_but_not_from_nothing(fixture: BrokerFixture) -> None:
+def test_a_disconnect_can_change_the_expiry_unless_it_is_0(fixture: BrokerFixture) -> None:
     fixture.connected("a", 5, session_expiry_interval=60).send(
         Disconnect(0, {"session_expiry_interval": 0})
     )
@@ -621,7 +613,7 @@ def seen(watcher: Client) -> list[tuple[str, dict[str, Any]]]:
 
 
 @VERSIONS
-def test_a_client_is_announced_when_it_comes_and_goes(fixture: BrokerFixture, version: int) -> None:
+def test_events_of_connect_and_disconnect(fixture: BrokerFixture, version: int) -> None:
     watcher = watching(fixture)
     fixture.authorization.exclusive_thing = "Test2"
     client = fixture.connected("a", version)
@@ -695,7 +687,7 @@ def test_why_a_connection_ended_and_the_will_that_follows(
     assert set(heard) == (set() if end in ("disconnect", "certificate revoked") else {"gone"})
 
 
-def test_a_client_that_closes_its_websocket_leaves_of_its_own_will(fixture: BrokerFixture) -> None:
+def test_closing_the_websocket_is_initiated_by_the_client(fixture: BrokerFixture) -> None:
     watcher = fixture.connected("w", 5)
     watcher.send(subscribe("gone"))
     client = fixture.connected("a", 5, will=WILL)
@@ -707,7 +699,7 @@ def test_a_client_that_closes_its_websocket_leaves_of_its_own_will(fixture: Brok
     ("denied", "will"),
     [(("iot:Connect", "client/a"), None), (("iot:Publish", "topic/gone"), WILL)],
 )
-def test_a_connect_that_is_not_authorized_is_announced(
+def test_event_of_a_connect_that_is_not_authorized(
     fixture: BrokerFixture, denied: tuple[str, str], will: Will | None
 ) -> None:
     watcher = watching(fixture)
@@ -731,7 +723,7 @@ def test_who_is_let_down_before_connack_is_announced_if_the_account_knows_it(
     assert [topic for topic, _ in seen(watcher)] == ["presence/connect_failed/a"] * announced
 
 
-def test_other_refused_connects_are_not_announced(fixture: BrokerFixture) -> None:
+def test_other_rejected_connects_have_no_event(fixture: BrokerFixture) -> None:
     watcher = watching(fixture)
     fixture.client(5).send(connect("$a", 5))
     fixture.client(5).send(connect("a", 5, will=Will("gone", b"", 2, False, {})))
@@ -739,7 +731,7 @@ def test_other_refused_connects_are_not_announced(fixture: BrokerFixture) -> Non
 
 
 @VERSIONS
-def test_subscriptions_are_announced(fixture: BrokerFixture, version: int) -> None:
+def test_events_of_subscriptions(fixture: BrokerFixture, version: int) -> None:
     client = fixture.connected("a", version)
     watcher = watching(fixture)
     client.send(subscribe("creek/#", "rain"), Unsubscribe(8, ["rain"], {}))
@@ -749,7 +741,7 @@ def test_subscriptions_are_announced(fixture: BrokerFixture, version: int) -> No
     assert made["sessionIdentifier"] == ended["sessionIdentifier"]
 
 
-def test_only_what_was_granted_is_announced(fixture: BrokerFixture) -> None:
+def test_only_granted_subscriptions_have_an_event(fixture: BrokerFixture) -> None:
     fixture.authorization.denied.add(("iot:Subscribe", "topicfilter/secret"))
     client = fixture.connected("a", 5)
     watcher = watching(fixture)
@@ -798,7 +790,7 @@ def test_services_that_this_cloud_does_not_have_do_not_answer(
 # --- what the account may ask of the broker -------------------------------------------------------
 
 
-def test_presence_knows_where_a_client_is_and_why_it_left(fixture: BrokerFixture) -> None:
+def test_connectivity_of_a_client(fixture: BrokerFixture) -> None:
     client = fixture.connected("a", 5, keep_alive=40, session_expiry_interval=60)
     here = fixture.broker.connectivity.get("a")
     assert here is not None
@@ -876,7 +868,7 @@ def test_a_direct_message_is_not_sent_again(fixture: BrokerFixture) -> None:
     assert message.topic == "rain"
 
 
-def test_a_direct_message_needs_the_right_to_receive_it(fixture: BrokerFixture) -> None:
+def test_a_direct_message_needs_permission_to_receive(fixture: BrokerFixture) -> None:
     fixture.authorization.denied.add(("iot:Receive", "topic/creek"))
     client = fixture.connected("a", 5)
     assert not fixture.broker.send_direct("a", "creek", b"", {})
@@ -887,7 +879,7 @@ def test_a_direct_message_needs_the_right_to_receive_it(fixture: BrokerFixture) 
 
 
 @VERSIONS
-def test_silence_for_one_and_a_half_keep_alives(fixture: BrokerFixture, version: int) -> None:
+def test_no_packet_for_one_and_a_half_keep_alives(fixture: BrokerFixture, version: int) -> None:
     client = fixture.connected("a", version, keep_alive=40)
     fixture.clock.now += 59
     fixture.broker.tick()
@@ -898,7 +890,7 @@ def test_silence_for_one_and_a_half_keep_alives(fixture: BrokerFixture, version:
     assert client.closed
 
 
-def test_a_certificate_that_leaves_active_cuts_its_connection(fixture: BrokerFixture) -> None:
+def test_a_certificate_that_is_deactivated_ends_its_connection(fixture: BrokerFixture) -> None:
     client = fixture.connected("a", 5)
     fixture.authorization.status = "REVOKED"
     fixture.broker.invalidate_authorization()
@@ -907,7 +899,7 @@ def test_a_certificate_that_leaves_active_cuts_its_connection(fixture: BrokerFix
     assert fixture.refusal == "The certificate is no longer ACTIVE."
 
 
-def test_a_connection_without_connect_has_little_time(fixture: BrokerFixture) -> None:
+def test_a_connection_without_connect_is_closed(fixture: BrokerFixture) -> None:
     silent, client = fixture.client(5), fixture.connected("a", 5)
     silent.connection.close_if_no_connect()
     client.connection.close_if_no_connect()
@@ -933,14 +925,14 @@ def test_bytes_that_are_no_connect(fixture: BrokerFixture, data: bytes, answer: 
     assert client.closed
 
 
-def test_an_old_protocol_is_told_so(fixture: BrokerFixture) -> None:
+def test_an_old_protocol_version_is_reported(fixture: BrokerFixture) -> None:
     client = fixture.client(4)
     client.connection.receive(bytes.fromhex("100f00064d51497364700302003c000161"))
     assert client.receive() == [Connack(False, 1, {})]
     assert client.closed
 
 
-def test_what_follows_the_end_of_a_connection_is_not_read(fixture: BrokerFixture) -> None:
+def test_packets_after_the_end_are_ignored(fixture: BrokerFixture) -> None:
     client, watcher = fixture.connected("a", 5), fixture.connected("w", 5)
     watcher.send(subscribe("#"))
     data = packets.encode(Disconnect(0, {}), 5) + packets.encode(Publish("late", b""), 5)

@@ -39,7 +39,7 @@ def arrive(known: ConnectivityTracker, client_id: str = "a", expiry: int = 0) ->
     )
 
 
-def test_a_connection_comes_and_goes(known: ConnectivityTracker, clock: Clock) -> None:
+def test_a_connection_starts_and_ends(known: ConnectivityTracker, clock: Clock) -> None:
     assert known.get("a") is None
     here = arrive(known)
     assert known.get("a") == here
@@ -64,7 +64,7 @@ def test_a_connection_comes_and_goes(known: ConnectivityTracker, clock: Clock) -
     ("expiry", "away", "number"),
     [(0, 3600, 1), (0, 3601, 0), (7200, 3601, 1), (7200, 7201, 0), (60, 3600, 1)],
 )
-def test_version_numbers_begin_anew_after_a_long_absence(
+def test_version_numbers_restart_after_a_long_absence(
     known: ConnectivityTracker, clock: Clock, expiry: int, away: int, number: int
 ) -> None:
     first = arrive(known, expiry=expiry)
@@ -76,14 +76,14 @@ def test_version_numbers_begin_anew_after_a_long_absence(
     assert second.session_identifier != first.session_identifier
 
 
-def test_a_disconnect_may_have_changed_the_expiry(known: ConnectivityTracker) -> None:
+def test_a_disconnect_can_change_the_expiry(known: ConnectivityTracker) -> None:
     arrive(known, expiry=60)
     gone = known.disconnected("a", DisconnectReason.CLIENT_INITIATED_DISCONNECT, 30)
     assert gone is not None
     assert gone.session_expiry == 30
 
 
-def test_only_so_many_of_those_away_are_remembered(
+def test_the_number_of_remembered_clients_is_bounded(
     known: ConnectivityTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connectivity, "MAX_DISCONNECTED", 3)

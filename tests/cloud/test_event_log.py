@@ -1,4 +1,4 @@
-"""The tape: numbered, bounded, whole where it matters, and with no key on it."""
+"""The event log: numbered, bounded, complete where it matters, and without any key."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def refusal(summary: str) -> dict[str, Any]:
 
 def test_entries_are_numbered_and_timed() -> None:
     now = [10.5]
-    tape = EventLog(clock=lambda: now[0])
-    tape.append("connect", client_id="Test2")
+    log = EventLog(clock=lambda: now[0])
+    log.append("connect", client_id="Test2")
     now[0] = 11.5
-    tape.append("publish", topic="creek/depth", qos=1)
-    assert tape.entries() == [
+    log.append("publish", topic="creek/depth", qos=1)
+    assert log.entries() == [
         {"number": 1, "time": 10.5, "kind": "connect", "client_id": "Test2"},
         {"number": 2, "time": 11.5, "kind": "publish", "topic": "creek/depth", "qos": 1},
     ]
@@ -42,31 +42,31 @@ def test_entries_are_numbered_and_timed() -> None:
 @pytest.mark.parametrize(
     ("after", "numbers"), [(0, [1, 2, 3]), (1, [2, 3]), (3, []), (99, []), (-1, [1, 2, 3])]
 )
-def test_reading_on_from_where_one_was(after: int, numbers: list[int]) -> None:
-    tape = EventLog()
+def test_reading_after_a_number(after: int, numbers: list[int]) -> None:
+    log = EventLog()
     for _ in range(3):
-        tape.append("connect")
-    assert [entry["number"] for entry in tape.entries(after)] == numbers
+        log.append("connect")
+    assert [entry["number"] for entry in log.entries(after)] == numbers
 
 
-def test_the_oldest_entries_fall_off_and_the_numbers_go_on() -> None:
-    tape = EventLog(others=BufferLimit(3, 1_000_000), refusals=BufferLimit(1, 1_000_000))
+def test_the_oldest_entries_are_evicted_and_numbers_continue() -> None:
+    log = EventLog(others=BufferLimit(3, 1_000_000), refusals=BufferLimit(1, 1_000_000))
     for number in range(2):
-        tape.append("connect", client_id=f"first {number}", **refusal("No."))
+        log.append("connect", client_id=f"first {number}", **refusal("No."))
     for _ in range(4):
-        tape.append("connect", client_id="later")
-    assert [entry["number"] for entry in tape.entries()] == [2, 4, 5, 6]
-    assert [entry["client_id"] for entry in tape.refusals()] == ["first 1"]
-    assert tape.last_number == 6
+        log.append("connect", client_id="later")
+    assert [entry["number"] for entry in log.entries()] == [2, 4, 5, 6]
+    assert [entry["client_id"] for entry in log.refusals()] == ["first 1"]
+    assert log.last_number == 6
 
 
-def test_a_lane_is_bounded_in_bytes_too() -> None:
-    tape = EventLog(others=BufferLimit(1_000, 10_000))
+def test_a_buffer_is_bounded_in_bytes_too() -> None:
+    log = EventLog(others=BufferLimit(1_000, 10_000))
     for _ in range(100):
-        tape.append("connect", client_id="x" * 1_000)
-    kept = tape.entries()
+        log.append("connect", client_id="x" * 1_000)
+    kept = log.entries()
     assert 5 < len(kept) < 10
-    assert kept[-1]["number"] == tape.last_number == 100
+    assert kept[-1]["number"] == log.last_number == 100
 
 
 # --- messages -------------------------------------------------------------------------------------
@@ -74,10 +74,10 @@ def test_a_lane_is_bounded_in_bytes_too() -> None:
 GAUGE, TEST2 = PeerIdentity("gauge", "0a1b", "127.0.0.1", 4711), PeerIdentity("Test2")
 
 
-def send(tape: EventLog, topic: str = "creek/depth", payload: bytes = b"1.4", **more: Any) -> None:
+def send(log: EventLog, topic: str = "creek/depth", payload: bytes = b"1.4", **more: Any) -> None:
     members = {"sender": GAUGE, "receivers": [], "properties": None, **more}
-    tape.log_publish(
-        tape.stamp(),
+    log.log_publish(
+        log.stamp(),
         members["sender"],
         topic,
         payload,
@@ -89,13 +89,13 @@ def send(tape: EventLog, topic: str = "creek/depth", payload: bytes = b"1.4", **
 
 
 def test_a_message_and_everyone_who_got_it() -> None:
-    tape = EventLog(clock=lambda: 10.5)
+    log = EventLog(clock=lambda: 10.5)
     receivers: list[PeerIdentity] = []
-    send(tape, receivers=receivers)
+    send(log, receivers=receivers)
     receivers += [TEST2, GAUGE]
-    tape.log_delivery(TEST2, "creek/depth", b"\xff\x00", 1, True, {"correlation_data": b"\xff"})
+    log.log_delivery(TEST2, "creek/depth", b"\xff\x00", 1, True, {"correlation_data": b"\xff"})
     who = {"principal": "0a1b", "source_ip": "127.0.0.1", "source_port": 4711}
-    assert tape.entries() == [
+    assert log.entries() == [
         {
             "number": 1,
             "time": 10.5,
@@ -128,29 +128,29 @@ def test_a_message_and_everyone_who_got_it() -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 255, 256, 257, 300, 511, 600, 700])
-def test_messages_stand_between_the_other_entries(after: int) -> None:
-    tape = EventLog()
+def test_messages_are_merged_with_the_other_entries(after: int) -> None:
+    log = EventLog()
     for number in range(1, 601):
         if number % 100 == 0:
-            tape.append("connect", client_id=str(number))
+            log.append("connect", client_id=str(number))
         else:
-            send(tape)
-    numbers = [entry["number"] for entry in tape.entries(after)]
+            send(log)
+    numbers = [entry["number"] for entry in log.entries(after)]
     assert numbers == list(range(after + 1, 601))
 
 
-def test_a_flood_of_messages_pushes_nothing_else_off() -> None:
-    tape = EventLog(messages=BufferLimit(1_000, 10_000_000))
-    tape.append("publish", client_id="a", **refusal("No."))
-    tape.append("connect", client_id="a")
+def test_a_flood_of_messages_evicts_nothing_else() -> None:
+    log = EventLog(messages=BufferLimit(1_000, 10_000_000))
+    log.append("publish", client_id="a", **refusal("No."))
+    log.append("connect", client_id="a")
     for _ in range(5_000):
-        send(tape)
-    entries = tape.entries()
+        send(log)
+    entries = log.entries()
     assert [entry["kind"] for entry in entries[:3]] == ["publish", "connect", "publish"]
     assert entries[0]["refusal"]
     assert len(entries) - 2 == 1_000
     assert [entry["number"] for entry in entries[2:]] == list(
-        range(tape.last_number - len(entries) + 3, tape.last_number + 1)
+        range(log.last_number - len(entries) + 3, log.last_number + 1)
     )
 
 
@@ -163,19 +163,19 @@ def test_a_flood_of_messages_pushes_nothing_else_off() -> None:
     ],
 )
 def test_messages_are_bounded_in_bytes_too(heavy: dict[str, Any]) -> None:
-    tape = EventLog(messages=BufferLimit(10_000, 5_000_000))
+    log = EventLog(messages=BufferLimit(10_000, 5_000_000))
     for _ in range(2_000):
-        send(tape, **heavy)
-    assert 200 < len(tape.entries()) < 600
+        send(log, **heavy)
+    assert 200 < len(log.entries()) < 600
 
 
-def test_what_is_too_large_is_not_kept_only_how_large_it_was() -> None:
-    tape = EventLog()
+def test_only_the_size_of_a_large_payload_is_logged() -> None:
+    log = EventLog()
     properties = {"user_properties": [("a", "x" * MAX_LOGGED_PAYLOAD)]}
-    send(tape, payload=b"x" * (MAX_LOGGED_PAYLOAD + 1))
-    send(tape, payload=b"x" * MAX_LOGGED_PAYLOAD, properties=properties)
-    tape.log_delivery(TEST2, "a", b"x" * (MAX_LOGGED_PAYLOAD + 1), 0, False, properties)
-    large, largest_kept, delivered = tape.entries()
+    send(log, payload=b"x" * (MAX_LOGGED_PAYLOAD + 1))
+    send(log, payload=b"x" * MAX_LOGGED_PAYLOAD, properties=properties)
+    log.log_delivery(TEST2, "a", b"x" * (MAX_LOGGED_PAYLOAD + 1), 0, False, properties)
+    large, largest_kept, delivered = log.entries()
     assert (large["size"], "payload" in large) == (MAX_LOGGED_PAYLOAD + 1, False)
     assert len(largest_kept["payload"]) == largest_kept["size"] == MAX_LOGGED_PAYLOAD
     assert "properties" not in largest_kept
@@ -183,84 +183,84 @@ def test_what_is_too_large_is_not_kept_only_how_large_it_was() -> None:
 
 
 def test_an_empty_payload_is_kept() -> None:
-    tape = EventLog()
-    send(tape, payload=b"")
-    assert (tape.entries()[0]["size"], tape.entries()[0]["payload"]) == (0, "")
+    log = EventLog()
+    send(log, payload=b"")
+    assert (log.entries()[0]["size"], log.entries()[0]["payload"]) == (0, "")
 
 
-def test_what_the_cloud_tells_nobody_is_not_on_it() -> None:
-    tape = EventLog()
+def test_cloud_messages_without_receivers_are_not_logged() -> None:
+    log = EventLog()
     answer = "$aws/things/Test2/shadow/update/accepted"
     for _ in range(300):
-        send(tape, answer, sender=CLOUD)
-    send(tape, answer, sender=CLOUD, receivers=[GAUGE])
-    send(tape, answer)
-    send(tape, "creek/depth", sender=CLOUD)
-    assert [entry["number"] for entry in tape.entries()] == [301, 302, 303]
+        send(log, answer, sender=CLOUD)
+    send(log, answer, sender=CLOUD, receivers=[GAUGE])
+    send(log, answer)
+    send(log, "creek/depth", sender=CLOUD)
+    assert [entry["number"] for entry in log.entries()] == [301, 302, 303]
 
 
-# --- refusals and the door ------------------------------------------------------------------------
+# --- refusals and the admin API -------------------------------------------------------------------
 
 
-def test_the_last_refusal_of_all_and_of_one() -> None:
-    tape = EventLog()
-    assert tape.last_refusal() is None
-    tape.append("publish", client_id="a", **refusal("first"))
-    tape.append("publish", client_id="a", **refusal("second"))
-    tape.append("subscribe", client_id="b", **refusal("third"))
-    tape.append("protocol", **refusal("of nobody"))
-    tape.append("connect", client_id="a")
+def test_the_last_refusal_of_all_clients_and_of_one() -> None:
+    log = EventLog()
+    assert log.last_refusal() is None
+    log.append("publish", client_id="a", **refusal("first"))
+    log.append("publish", client_id="a", **refusal("second"))
+    log.append("subscribe", client_id="b", **refusal("third"))
+    log.append("protocol", **refusal("of nobody"))
+    log.append("connect", client_id="a")
     summaries = [
         entry and entry["refusal"]["summary"]
-        for entry in map(tape.last_refusal, (None, "a", "b", "c"))
+        for entry in map(log.last_refusal, (None, "a", "b", "c"))
     ]
     assert summaries == ["of nobody", "second", "third", None]
 
 
-def test_the_door_to_it() -> None:
-    tape = EventLog(clock=lambda: 1.0)
-    door = admin_endpoints(tape)
-    assert door["events"]({}) == {"entries": [], "after": 0, "until": 0}
-    assert door["why"]({}) == {"entry": None}
-    tape.append("connect", client_id="a")
-    tape.append("publish", client_id="a", **refusal("No."))
-    assert door["events"]({"after": 1}) == {
-        "entries": tape.entries(after=1),
+def test_the_admin_endpoints_of_the_log() -> None:
+    log = EventLog(clock=lambda: 1.0)
+    endpoints = admin_endpoints(log)
+    assert endpoints["events"]({}) == {"entries": [], "after": 0, "until": 0}
+    assert endpoints["why"]({}) == {"entry": None}
+    log.append("connect", client_id="a")
+    log.append("publish", client_id="a", **refusal("No."))
+    assert endpoints["events"]({"after": 1}) == {
+        "entries": log.entries(after=1),
         "after": 2,
         "until": 2,
     }
-    assert door["why"]({"client_id": "a"}) == {"entry": tape.entries()[1]}
-    assert door["why"]({"client_id": "b"}) == {"entry": None}
+    assert endpoints["why"]({"client_id": "a"}) == {"entry": log.entries()[1]}
+    assert endpoints["why"]({"client_id": "b"}) == {"entry": None}
 
 
 def test_the_last_refusal_of_a_thing_whatever_its_client_id() -> None:
-    tape = EventLog()
-    door = admin_endpoints(tape)["why"]
-    tape.append("publish", client_id="pump", principal="c1", **refusal("as pump"))
-    tape.append("publish", client_id="other", principal="c2", **refusal("other"))
+    log = EventLog()
+    endpoint = admin_endpoints(log)["why"]
+    log.append("publish", client_id="pump", principal="c1", **refusal("as pump"))
+    log.append("publish", client_id="other", principal="c2", **refusal("other"))
     question = {"client_id": "Test2", "principals": ["c0", "c1"]}
-    assert door(question)["entry"]["refusal"]["summary"] == "as pump"
-    tape.append("shadow", client_id="phone", thing="Test2", **refusal("of its shadow"))
-    assert door(question)["entry"]["refusal"]["summary"] == "of its shadow"
+    assert endpoint(question)["entry"]["refusal"]["summary"] == "as pump"
+    log.append("shadow", client_id="phone", thing="Test2", **refusal("of its shadow"))
+    assert endpoint(question)["entry"]["refusal"]["summary"] == "of its shadow"
     with pytest.raises(ServiceError, match="'principals' must be a list of ids"):
-        door({"client_id": "Test2", "principals": "c1"})
+        endpoint({"client_id": "Test2", "principals": "c1"})
 
 
 @pytest.mark.parametrize("payload", [b"x", b"x" * 10_000])
-def test_the_door_gives_a_long_tape_a_page_at_a_time(payload: bytes) -> None:
-    tape = EventLog(messages=BufferLimit(10_000, 100_000_000))
+def test_the_admin_api_returns_a_long_log_in_pages(payload: bytes) -> None:
+    log = EventLog(messages=BufferLimit(10_000, 100_000_000))
     for _ in range(1_200):
-        send(tape, payload=payload)
-    door = admin_endpoints(tape)["events"]
-    page = door({})
+        send(log, payload=payload)
+    endpoint = admin_endpoints(log)["events"]
+    page = endpoint({})
     entries = page["entries"]
-    send(tape)  # after the first page was asked for
+    send(log)  # after the first page was asked for
     while page["after"] < page["until"]:
         assert len(json.dumps(page)) < PAGE_BYTES + 20_000
-        page = door({"after": page["after"], "until": page["until"]})
+        page = endpoint({"after": page["after"], "until": page["until"]})
         entries += page["entries"]
     assert [entry["number"] for entry in entries] == list(range(1, 1_201))
-    assert door({"after": 1_200})["entries"] == tape.entries(after=1_200)
+    assert endpoint({"after": 1_200})["entries"] == log.entries(after=1_200)
 
 
 @pytest.mark.parametrize(
@@ -281,28 +281,28 @@ def test_the_door_gives_a_long_tape_a_page_at_a_time(payload: bytes) -> None:
         ({"kind": "nothing"}, []),
     ],
 )
-def test_asking_for_some_of_it(question: dict[str, Any], numbers: list[int]) -> None:
-    tape = EventLog()
-    tape.append("connect", client_id="gauge")
-    tape.append("subscribe", client_id="gauge", filter="creek/#")
-    send(tape)
-    send(tape, "creek/stage", receivers=[TEST2])
-    tape.append("publish", client_id="other", resource="topic/creek/depth", **refusal("No."))
-    tape.append("subscribe", resource="topicfilter/house/#", **refusal("No."))
-    tape.append("shadow", client_id="", thing="Test2", shadow="")
-    page = admin_endpoints(tape)["events"](question)
+def test_filters_of_the_admin_api(question: dict[str, Any], numbers: list[int]) -> None:
+    log = EventLog()
+    log.append("connect", client_id="gauge")
+    log.append("subscribe", client_id="gauge", filter="creek/#")
+    send(log)
+    send(log, "creek/stage", receivers=[TEST2])
+    log.append("publish", client_id="other", resource="topic/creek/depth", **refusal("No."))
+    log.append("subscribe", resource="topicfilter/house/#", **refusal("No."))
+    log.append("shadow", client_id="", thing="Test2", shadow="")
+    page = admin_endpoints(log)["events"](question)
     assert [entry["number"] for entry in page["entries"]] == numbers
     assert page["after"] == page["until"]
 
 
-def test_the_door_tells_who_asks_wrongly(lab: Lab) -> None:
+def test_the_admin_api_explains_an_invalid_request(lab: Lab) -> None:
     with pytest.raises(RuntimeError, match="The local cloud answered 400"):
         lab.admin("events", {"after": "yesterday"})
     with pytest.raises(RuntimeError, match="'topic' must be a topic, or a topic filter"):
         lab.admin("events", {"topic": 5})
 
 
-def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> None:
+def test_what_a_cloud_logs(lab: Lab, new_thing: NewThings) -> None:
     allowed = [
         {"Effect": "Allow", "Action": "iot:*", "Resource": ["ARN:client/*", "ARN:topic*/a/*"]}
     ]
@@ -350,9 +350,7 @@ def test_what_a_cloud_records_of_a_lesson(lab: Lab, new_thing: NewThings) -> Non
     ]
 
 
-def test_messages_that_go_out_later_are_entries_of_their_own(
-    lab: Lab, new_thing: NewThings
-) -> None:
+def test_later_deliveries_have_entries_of_their_own(lab: Lab, new_thing: NewThings) -> None:
     reader, writer = new_thing(), new_thing()
     last = int(lab.events().index[-1])
     topic = f"later/{reader.name}"
@@ -360,13 +358,13 @@ def test_messages_that_go_out_later_are_entries_of_their_own(
         device.publish(topic, "kept", retain=True)
     with lab.connect(reader.name) as device:
         device.subscribe(topic).wait_for(1, timeout=5)
-    tape = lab.events(after=last, topic=topic)
-    assert tape["kind"].tolist() == ["publish", "subscribe", "deliver"]
-    assert tape["client_id"].tolist() == [writer.name, reader.name, reader.name]
-    assert tape["payload"].tolist()[::2] == ["kept", "kept"]
+    log = lab.events(after=last, topic=topic)
+    assert log["kind"].tolist() == ["publish", "subscribe", "deliver"]
+    assert log["client_id"].tolist() == [writer.name, reader.name, reader.name]
+    assert log["payload"].tolist()[::2] == ["kept", "kept"]
 
 
-def test_no_key_is_on_it(lab: Lab, new_thing: NewThings) -> None:
+def test_no_key_is_logged(lab: Lab, new_thing: NewThings) -> None:
     last = int(lab.events().index[-1])
     thing = new_thing()
     with lab.connect(thing.name) as device:

@@ -111,7 +111,7 @@ def test_who_reads_no_answer_is_cut_off(unread: int, stays: bool) -> None:
     in_a_loop(scene)
 
 
-def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
+def test_a_client_that_reads_receives_everything() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         socket.unread = tls_listener.MAX_UNREAD + 1
         protocol.received(PING)
@@ -121,7 +121,7 @@ def test_a_client_that_reads_may_be_sent_as_much_as_there_is() -> None:
     in_a_loop(scene)
 
 
-def test_few_bytes_do_not_ask_for_many() -> None:
+def test_a_few_bytes_do_not_queue_many() -> None:
     """All in one reading, in which nothing can be sent and nobody can read."""
 
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
@@ -143,7 +143,7 @@ def messages_in(data: bytes) -> list[Publish]:
     return [each for each in Decoder(version=5).feed(data) if isinstance(each, Publish)]
 
 
-def test_retained_messages_come_as_the_client_reads() -> None:
+def test_retained_messages_are_sent_as_the_client_reads() -> None:
     """More of them than a client is sent at once, asked for in one reading."""
 
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
@@ -173,7 +173,7 @@ def test_retained_messages_come_as_the_client_reads() -> None:
     in_a_loop(scene)
 
 
-def test_what_the_transport_holds_back_counts_until_it_is_read() -> None:
+def test_unread_bytes_in_the_transport_count() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         fixture.broker.publish("a", LARGE, 0, retain=True)
         protocol.received(asking(0) * 2)
@@ -190,7 +190,7 @@ def test_what_the_transport_holds_back_counts_until_it_is_read() -> None:
     in_a_loop(scene)
 
 
-def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
+def test_a_client_that_acknowledges_unsent_messages_is_cut_off() -> None:
     """Each PUBACK makes room for one message more."""
 
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
@@ -207,7 +207,7 @@ def test_who_acknowledges_what_was_not_sent_yet_is_cut_off() -> None:
     in_a_loop(scene)
 
 
-def test_what_is_answered_in_a_moment_needs_no_acknowledgement_of_tcp(
+def test_no_tcp_acknowledgment_before_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
@@ -224,7 +224,7 @@ def test_what_is_answered_in_a_moment_needs_no_acknowledgement_of_tcp(
     in_a_loop(scene)
 
 
-def test_after_a_flood_the_others_have_their_turn() -> None:
+def test_other_connections_get_a_turn_during_a_flood() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         await asyncio.sleep(0)
         protocol.received(PING * 100)
@@ -248,7 +248,7 @@ class WebSocket:
         await asyncio.Event().wait()
 
 
-def test_over_websocket_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_websocket_client_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(websocket_listener, "MAX_UNREAD", 1000)
 
     async def play() -> None:
@@ -302,7 +302,7 @@ def test_retained_messages_over_websocket() -> None:
     asyncio.run(play())
 
 
-def test_a_defect_while_writing_costs_one_connection() -> None:
+def test_a_defect_while_writing_closes_one_connection() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         others = []
         for name in ("b", "c"):
@@ -328,7 +328,7 @@ def test_a_defect_while_writing_costs_one_connection() -> None:
     in_a_loop(scene)
 
 
-def test_a_defect_while_reading_leaves_the_others_their_turn() -> None:
+def test_a_defect_while_reading_closes_one_connection() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         protocol._connection.receive = protocol._connection.connection_lost = (
             None  # called, they fail
@@ -341,7 +341,7 @@ def test_a_defect_while_reading_leaves_the_others_their_turn() -> None:
     in_a_loop(scene)
 
 
-def test_nothing_is_written_to_who_has_gone() -> None:
+def test_nothing_is_sent_after_the_connection_is_lost() -> None:
     """Though a quota of throughput held it back until then."""
 
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
@@ -363,7 +363,7 @@ def test_nothing_is_written_to_who_has_gone() -> None:
     in_a_loop(scene)
 
 
-def test_who_is_cut_off_is_so_once() -> None:
+def test_a_client_is_cut_off_once() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         protocol._connection.close_slow_consumer(17 << 20)
         protocol._connection.close_slow_consumer(18 << 20)
@@ -375,7 +375,7 @@ def test_who_is_cut_off_is_so_once() -> None:
     in_a_loop(scene)
 
 
-def test_a_retained_message_that_waits_is_held_to_the_subscription_of_then() -> None:
+def test_a_waiting_retained_message_follows_the_current_subscription() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
         for number in range(12):
             fixture.broker.publish(f"creek/{number}", LARGE, 1, retain=True)

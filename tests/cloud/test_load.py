@@ -36,12 +36,12 @@ def test_slow_consumer(cloud: InProcessCloud) -> None:
     assert len(list(load.slow_consumer(cloud, big=150, small=10_300))) == 3
 
 
-def test_who_never_acknowledges(cloud: InProcessCloud) -> None:
+def test_a_client_that_never_acknowledges(cloud: InProcessCloud) -> None:
     assert len(list(load.never_acknowledges(cloud, 300))) == 3
 
 
 @needs_proc
-def test_as_many_retained_messages_as_the_setting_allows(cloud: InProcessCloud) -> None:
+def test_the_maximum_number_of_retained_messages(cloud: InProcessCloud) -> None:
     assert len(list(load.retained(cloud, RETAINED))) == 2
 
 
@@ -53,7 +53,7 @@ def test_clock_jumps(cloud: InProcessCloud) -> None:
     assert len(list(load.clock_jumps(cloud))) == 3
 
 
-def test_the_next_key_is_made_before_anybody_asks_for_it(cloud: InProcessCloud) -> None:
+def test_the_next_key_is_made_ahead(cloud: InProcessCloud) -> None:
     ca = cloud.services.registry.certificates._ca
     for _ in range(2):
         wait_for(lambda: ca.has_spare_key, "a key is made ahead")
@@ -101,7 +101,7 @@ def test_https_waits_for_nobody_forever(hasty: InProcessCloud, said: bytes) -> N
 
 
 @needs_proc
-def test_who_is_cut_off_and_reads_nothing_is_gone_soon(hasty: InProcessCloud) -> None:
+def test_a_client_that_reads_nothing_is_closed_soon(hasty: InProcessCloud) -> None:
     broker = hasty.services.broker
     with contextlib.closing(hasty.connect("deaf")) as deaf:
         load.subscribed(deaf, "load/#", qos=0)

@@ -1,4 +1,4 @@
-"""CloudWatch's counters: names, minutes, bounds, and the way to a DataFrame."""
+"""CloudWatch's counters: names, minutes, bounds, and their DataFrame."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_reading_notices_the_end_of_a_minute_itself(clock: Clock) -> None:
     assert metrics.minutes() == [row(0, "Ping.Success", 1), row(1, "Ping.Success", 1)]
 
 
-def test_the_oldest_minutes_fall_off_and_the_totals_stay(clock: Clock) -> None:
+def test_the_oldest_minutes_are_evicted_and_totals_stay(clock: Clock) -> None:
     metrics = Metrics(clock)
     for _ in range(MINUTES_KEPT + 10):
         metrics.count("Ping.Success")
@@ -137,19 +137,19 @@ def test_a_clock_that_jumps_loses_no_count(clock: Clock) -> None:
     assert sum(each["sum"] for each in metrics.minutes()) == 3
 
 
-def test_the_door_to_them(clock: Clock) -> None:
-    tape = EventLog(clock=clock)
-    door = admin_endpoints(tape)
-    assert door["metrics"]({}) == {"minutes": [], "totals": []}
-    tape.metrics.count("Connect.Success")
-    assert door["metrics"]({}) == {
+def test_the_admin_endpoint_of_the_metrics(clock: Clock) -> None:
+    event_log = EventLog(clock=clock)
+    endpoints = admin_endpoints(event_log)
+    assert endpoints["metrics"]({}) == {"minutes": [], "totals": []}
+    event_log.metrics.count("Connect.Success")
+    assert endpoints["metrics"]({}) == {
         "minutes": [row(0, "Connect.Success", 1)],
         "totals": [{"name": "Connect.Success", "protocol": "MQTT", "sum": 1}],
     }
-    assert door["metrics"]({"after": NOON})["minutes"] == []
+    assert endpoints["metrics"]({"after": NOON})["minutes"] == []
 
 
-def test_a_table_of_them(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_as_a_table(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         row(0, "Ping.Success", 2),
         row(3, "Ping.Success", 1),
@@ -177,7 +177,7 @@ def test_a_cloud_that_counted_nothing_gives_an_empty_table(
     assert table.columns.names == ["name", "protocol"]
 
 
-def test_a_cloud_answers_for_them(lab: Lab) -> None:
+def test_metrics_of_a_real_cloud(lab: Lab) -> None:
     assert lab.admin("metrics", {}).keys() == {"minutes", "totals"}
     with pytest.raises(RuntimeError, match="'after' must be the start of a minute"):
         lab.admin("metrics", {"after": "now"})

@@ -33,7 +33,7 @@ def test_a_rate(asked_at: list[float], taken: list[bool]) -> None:
     assert [rate.try_acquire(now) for now in asked_at] == taken
 
 
-def test_rates_forget_who_stays_away() -> None:
+def test_rates_forget_idle_clients() -> None:
     rates = Rates(1)
     assert [
         rates.try_acquire("a", 0.0),
@@ -159,7 +159,7 @@ def test_what_waited_comes_at_its_rate(tmp_path: Path, version: int) -> None:
     store.close()
 
 
-def test_as_a_device_meets_them(home: Path) -> None:
+def test_as_a_device_sees_the_limits(home: Path) -> None:
     supervisor.start_or_attach(home, settings=["publish_rate=5", "connect_rate=1"])
     lab = open_lab(home=home)
     thing = make_thing(lab).name

@@ -280,7 +280,7 @@ def test_more_subscriptions_than_fifty(fixture: BrokerFixture) -> None:
     assert client.send(filters(1, 50)) == [Suback(9, [1])]
 
 
-def test_what_cannot_be_kept(tmp_path: Path) -> None:
+def test_messages_that_cannot_be_stored(tmp_path: Path) -> None:
     store = Database(tmp_path / "cloud.db")
     fixture = BrokerFixture(store)
     fixture.connected("away", 5, session_expiry_interval=60).send(subscribe("#"))

@@ -36,14 +36,14 @@ def test_beyond_the_window_messages_wait_and_follow_in_order():
     assert [session.pop_next(0)[1].payload for _ in range(2)] == [b"3", b"9"]
 
 
-def test_acknowledging_twice_is_noticed():
+def test_acknowledging_twice_returns_none():
     session = Session("Test2", 5, "ab" * 32)
     session.enqueue_or_send(message(0), False)
     assert session.acknowledge(1)
     assert not session.acknowledge(1)
 
 
-def test_away_everything_waits_and_what_was_in_flight_comes_first():
+def test_after_a_disconnect_messages_in_flight_come_first():
     session = Session("Test2", 5, "ab" * 32)
     session.enqueue_or_send(message(0), False)
     session.enqueue_or_send(message(1), False)
@@ -54,7 +54,7 @@ def test_away_everything_waits_and_what_was_in_flight_comes_first():
     assert [session.pop_next(0)[1].payload for _ in range(3)] == [b"0", b"1", b"2"]
 
 
-def test_expired_messages_are_not_sent_and_others_say_how_long_they_live():
+def test_expired_messages_are_not_sent():
     session = Session("Test2", 5, "ab" * 32, ends_at=1000.0)
     session.enqueue_or_send(message(0, expires_at=110.0), False)
     session.enqueue_or_send(message(1, expires_at=160.0), False)
@@ -74,13 +74,13 @@ def test_the_queue_is_bounded(monkeypatch):
         session.enqueue_or_send(message(2), False)
 
 
-def test_a_clock_that_was_set_back_prolongs_no_message():
+def test_a_clock_that_was_set_back_extends_no_message():
     kept = message(1, expires_at=160.0)
     assert kept.with_remaining_expiry(-10_000.0).properties == {"message_expiry_interval": 60}
     assert kept.with_remaining_expiry(130.0).properties == {"message_expiry_interval": 30}
 
 
-def test_properties_weigh_as_well(monkeypatch):
+def test_properties_count_towards_the_backlog(monkeypatch):
     monkeypatch.setattr(session_module, "MAX_BACKLOG_BYTES", 10_000)
     session = Session("Test2", 5, "ab" * 32, ends_at=1000.0)
     session.enqueue_or_send(message(0), False)

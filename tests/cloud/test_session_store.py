@@ -126,7 +126,7 @@ def test_messages_and_subscriptions_survive(site: Site, version: int, away: bool
     assert [each.filter for each in subscriptions] == ["creek", "rain/#"]
 
 
-def test_all_of_a_message_survives(site: Site) -> None:
+def test_every_field_of_a_message_survives(site: Site) -> None:
     kept(site.fixture).send(subscribe("creek"))
     properties = {
         "content_type": "application/json",
@@ -142,7 +142,7 @@ def test_all_of_a_message_survives(site: Site) -> None:
     assert message.properties == {**properties, "message_expiry_interval": 39}
 
 
-def test_all_of_a_subscription_survives(site: Site) -> None:
+def test_every_field_of_a_subscription_survives(site: Site) -> None:
     client = kept(site.fixture)
     options = {"no_local": True, "retain_as_published": True, "retain_handling": 2}
     client.send(subscribe("creek", qos=0, **options))
@@ -150,7 +150,7 @@ def test_all_of_a_subscription_survives(site: Site) -> None:
     assert site.crash().broker.list_subscriptions("a") == before
 
 
-def test_what_was_acknowledged_does_not_come_again(site: Site) -> None:
+def test_acknowledged_messages_are_not_sent_again(site: Site) -> None:
     client = kept(site.fixture)
     client.send(subscribe("creek"))
     publish(site.fixture, b"1", b"2", b"3")
@@ -172,7 +172,7 @@ def test_nothing_is_left_behind(site: Site) -> None:
     assert (site.rows("sessions"), site.rows("messages"), site.rows("queued")) == (1, 0, 0)
 
 
-def test_no_acknowledgement_goes_out_before_the_message_is_kept(site: Site) -> None:
+def test_no_puback_before_the_message_is_stored(site: Site) -> None:
     kept(site.fixture).send(subscribe("creek"))
     sender = site.fixture.connected("sender", 5)
     sender.receive()
@@ -182,7 +182,7 @@ def test_no_acknowledgement_goes_out_before_the_message_is_kept(site: Site) -> N
     assert (connack.session_present, messages) == (True, [])
 
 
-def test_acknowledgements_keep_their_order(site: Site) -> None:
+def test_pubacks_keep_their_order(site: Site) -> None:
     kept(site.fixture).send(subscribe("creek"))
     sender = site.fixture.connected("sender", 5)
     topics = ["other", "creek", "other", "creek", "other"]
@@ -190,7 +190,7 @@ def test_acknowledgements_keep_their_order(site: Site) -> None:
     assert [each.packet_id for each in answers] == [1, 2, 3, 4, 5]
 
 
-def test_what_concerns_no_persistent_session_writes_nothing(site: Site) -> None:
+def test_clean_sessions_write_nothing(site: Site) -> None:
     site.fixture.connected("a", 5).send(subscribe("creek"))
     commits: list[bool] = []
     site.fixture.broker.commits.soon = lambda: commits.append(True)
@@ -241,7 +241,7 @@ def test_a_session_ends_by_the_clock_on_the_wall(
     assert site.rows("sessions") == present
 
 
-def test_a_second_crash_does_not_prolong_a_session(site: Site) -> None:
+def test_a_second_crash_does_not_extend_a_session(site: Site) -> None:
     kept(site.fixture).send(subscribe("creek"))
     site.crash().broker.commit_and_acknowledge()
     fixture = site.crash(site.fixture.clock.now + HOUR - 1)
@@ -250,7 +250,7 @@ def test_a_second_crash_does_not_prolong_a_session(site: Site) -> None:
     assert site.crash(fixture.clock.now + 2).broker.get_session("a") is None
 
 
-def test_a_clock_that_was_set_back_does_not_prolong_a_session(site: Site) -> None:
+def test_a_clock_that_was_set_back_does_not_extend_a_session(site: Site) -> None:
     client = kept(site.fixture)
     client.connection.connection_lost("lost")
     site.fixture.broker.commit_and_acknowledge()
@@ -283,7 +283,7 @@ def test_a_session_that_ended_does_not_come_back(site: Site, version: int, end: 
     assert not connack.session_present
 
 
-def test_a_session_that_is_resumed_without_expiry_is_no_longer_kept(site: Site) -> None:
+def test_a_session_that_is_resumed_without_expiry_is_not_stored(site: Site) -> None:
     kept(site.fixture).send(subscribe("creek"))
     publish(site.fixture, b"1")
     again = site.fixture.client(5)
@@ -294,7 +294,7 @@ def test_a_session_that_is_resumed_without_expiry_is_no_longer_kept(site: Site) 
     assert site.crash().broker.get_session("a") is None
 
 
-def test_a_disconnect_changes_how_long_a_session_is_kept(site: Site) -> None:
+def test_a_disconnect_changes_the_stored_expiry(site: Site) -> None:
     kept(site.fixture).send(Disconnect(0, {"session_expiry_interval": 60}))
     assert site.crash(site.fixture.clock.now + 59).broker.get_session("a") is not None
     assert site.crash(site.fixture.clock.now + 2).broker.get_session("a") is None
@@ -387,7 +387,7 @@ class TestTrouble:
             # Who needs nothing kept is not concerned.
             assert fixture.connected("c", 5).send(subscribe("creek")) == [Suback(7, [1], {})]
 
-    def test_what_was_acknowledged_meanwhile_is_made_up_for(
+    def test_acknowledgments_during_a_failure_are_stored_later(
         self, site: Site, trouble: Callable[[Site], Any]
     ) -> None:
         fixture = site.fixture
@@ -551,7 +551,7 @@ def test_a_group_without_a_connected_member_queues_for_whoever_is_back_first(
         assert returned(fixture, client_id, version)[1] == []
 
 
-def test_a_new_member_gets_what_waits_for_the_group(site: Site) -> None:
+def test_a_new_member_gets_waiting_messages_of_the_group(site: Site) -> None:
     kept(site.fixture, "a").send(subscribe(GROUP))
     site.fixture.broker.connections["a"].connection_lost("lost")
     publish(site.fixture, b"1")
@@ -588,7 +588,7 @@ def test_what_a_member_did_not_acknowledge_goes_to_another(
     assert len(payloads(messages)) == expected
 
 
-def test_a_group_of_clean_sessions_keeps_nothing(site: Site) -> None:
+def test_a_group_of_clean_sessions_stores_nothing(site: Site) -> None:
     client = site.fixture.connected("a", 5)
     client.send(subscribe(GROUP))
     client.connection.connection_lost("lost")
@@ -596,7 +596,7 @@ def test_a_group_of_clean_sessions_keeps_nothing(site: Site) -> None:
     assert site.fixture.connected("b", 5).send(subscribe(GROUP)) == [Suback(7, [1], {})]
 
 
-def test_a_member_that_does_not_keep_up_is_passed_over(site: Site) -> None:
+def test_a_slow_member_is_skipped(site: Site) -> None:
     slow, quick = (site.fixture.connected(each, 5, receive_maximum=1) for each in "ab")
     slow.send(subscribe(GROUP))
     publish(site.fixture, b"1", b"2")
@@ -605,7 +605,7 @@ def test_a_member_that_does_not_keep_up_is_passed_over(site: Site) -> None:
     assert payloads(quick.receive()) == [b"3"]
 
 
-def test_qos_0_is_not_kept_for_a_group(site: Site) -> None:
+def test_qos_0_is_not_stored_for_a_group(site: Site) -> None:
     kept(site.fixture, "a").send(subscribe(GROUP, qos=0))
     kept(site.fixture, "b").send(subscribe(GROUP, qos=1))
     for client_id in "ab":

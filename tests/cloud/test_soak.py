@@ -16,7 +16,7 @@ from tests.hardening.soak import Classroom, Growth, Sample, real
 SEED = 20180831
 
 
-def test_nothing_is_left_of_a_lesson(tmp_path: Path) -> None:
+def test_nothing_is_left_after_a_class(tmp_path: Path) -> None:
     room = Classroom(tmp_path, SEED)
     try:
         before = room.sample(0)

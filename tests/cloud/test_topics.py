@@ -81,7 +81,7 @@ def test_leading_wildcard_and_reserved_topics(topic_filter, dollar_topics, topic
         "$aws/provisioning-templates/t/provision/json",
     ],
 )
-def test_topic_is_taken(topic):
+def test_topic_is_accepted(topic):
     check_topic(topic)
 
 
@@ -128,7 +128,7 @@ def test_topic_is_refused(topic, why):
         "$share/group/$aws/events/#",
     ],
 )
-def test_filter_is_taken(topic_filter):
+def test_filter_is_accepted(topic_filter):
     check_filter(topic_filter)
 
 

@@ -423,7 +423,7 @@ class TestNotTls:
         with socket.create_connection((lab.endpoint, lab.mqtt_port), SECONDS) as connection:
             connection.sendall(spoken)
             assert not heard(connection)
-        assert "was not TLS" in explained(lab, before).summary
+        assert "connected without TLS" in explained(lab, before).summary
         assert sdk_5(lab, pair_of(good), good.name) == WELCOME
 
     def test_paho(self, lab: Lab) -> None:
@@ -436,7 +436,7 @@ class TestNotTls:
         client.loop_start()
         assert outcomes.get(timeout=SECONDS) == HANGUP
         client.loop_stop()
-        assert "was not TLS" in explained(lab, before).summary
+        assert "connected without TLS" in explained(lab, before).summary
 
 
 def heard(connection: socket.socket) -> bytes:

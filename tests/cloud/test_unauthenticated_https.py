@@ -226,7 +226,7 @@ class TestHttpsDevice:
         refusal = explained(lab, before)
         if stranger == "no certificate":
             assert outcome == "403 Missing Authentication Token"
-            assert "nor did a Thing's certificate come with it" in refusal.summary
+            assert "without the certificate of a Thing" in refusal.summary
         elif in_the_handshake(stranger):
             assert outcome == HANGUP
             assert STRANGERS[stranger].explanation in refusal.summary

@@ -166,7 +166,7 @@ class TestTheAccount:
             assert f"to/{thing.name}" in everything.topics
             account.publish(f"to/{thing.name}", b"", retain=True)
 
-    def test_it_is_announced_as_the_user_who_signed(self, lab: Lab) -> None:
+    def test_events_name_the_user_who_signed(self, lab: Lab) -> None:
         user = lab.client("sts").get_caller_identity()["UserId"]
         with lab.connect_account() as watcher:
             events = watcher.subscribe("$aws/events/presence/+/newcomer")
@@ -182,14 +182,14 @@ class TestTheAccount:
         )
         assert described["targetPort"] == lab.https_port
 
-    def test_it_is_no_thing(self, lab: Lab) -> None:
+    def test_it_is_not_a_thing(self, lab: Lab) -> None:
         with lab.connect_account("nobody") as account:
             assert repr(account) == "Device of the account, client id 'nobody', connected"
             with pytest.raises(RuntimeError, match="The account is no Thing and has no shadow"):
                 _ = account.shadow
         assert repr(account) == "Device of the account, client id 'nobody', closed"
 
-    def test_each_has_a_client_id_of_its_own(self, lab: Lab) -> None:
+    def test_each_has_its_own_client_id(self, lab: Lab) -> None:
         with lab.connect_account() as one, lab.connect_account() as other:
             assert one.client_id != other.client_id
             inbox = other.subscribe("each")
@@ -217,7 +217,7 @@ class TestTheAccount:
             Device(None, wrong, endpoint=lab.endpoint, port=lab.https_port, client_id="forger")
         assert "signature we calculated does not match" in open_lab(home=home).why().summary
 
-    def test_nobody_there(self, home: Path) -> None:
+    def test_without_a_signature(self, home: Path) -> None:
         lab = open_lab(home=home)
         supervisor.stop(home)
         with pytest.raises(RequestRefused, match="Nobody listens there"):
@@ -367,7 +367,7 @@ GREETING = (
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000], ids=lambda size: f"{size} bytes a frame")
-def test_the_borders_of_packets_and_frames_are_apart(browser: Browser, size: int) -> None:
+def test_packets_and_frames_have_different_boundaries(browser: Browser, size: int) -> None:
     data = encoded(*GREETING)
     for start in range(0, len(data), size):
         browser.frame(data[start : start + size])
@@ -403,7 +403,7 @@ class TestTheEnd:
         assert browser.closed() == 1003
         assert "binary frames" in lab.why().summary
 
-    def test_what_is_no_mqtt_is_refused(self, browser: Browser) -> None:
+    def test_other_bytes_are_rejected(self, browser: Browser) -> None:
         browser.frame(b"GET / HTTP/1.1\r\n\r\n")
         assert browser.closed() == 1000
 
@@ -496,7 +496,7 @@ MASK = b"\0\0\0\0"
         (b"\x82\x01x", 1002),  # not masked
     ],
 )
-def test_what_is_no_frame(lab: Lab, browser: Browser, frame: bytes, code: int) -> None:
+def test_invalid_frames(lab: Lab, browser: Browser, frame: bytes, code: int) -> None:
     log = lab.home / "cloud" / "cloud.log"
     before = log.read_text()
     browser.raw(frame)
@@ -506,7 +506,7 @@ def test_what_is_no_frame(lab: Lab, browser: Browser, frame: bytes, code: int) -
     assert log.read_text() == before
 
 
-def test_who_does_not_read_holds_nobody_up(lab: Lab, browser: Browser) -> None:
+def test_a_client_that_does_not_read_delays_nobody(lab: Lab, browser: Browser) -> None:
     """Messages of QoS 0 for it are dropped meanwhile; it can go on when it reads again."""
     browser.send(connect("sleeper", 5), subscribe("flood", qos=0))
     browser.hear(2)
@@ -546,7 +546,7 @@ def test_no_websocket_at_all(unopened: Browser) -> None:
     assert (status, b"subprotocol 'mqtt'" in said) == (400, True)
 
 
-def test_a_key_that_is_none(lab: Lab, unopened: Browser) -> None:
+def test_an_invalid_key(lab: Lab, unopened: Browser) -> None:
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     status, said = unopened.open(upgrade=False, **headers, **{"Sec-WebSocket-Key": "é" * 24})
     assert (status, b"subprotocol 'mqtt'" in said) == (400, True)

@@ -378,10 +378,9 @@ def _join(
     joined: dict[str, str],
 ) -> str:
     body = mutate.document(random, JOINS)
-    verb = (
-        "join" if random.random() < 0.8 else random.choice(("events", "reset", "participants", ""))
-    )
-    one = Request("creeklab", "POST", f"/_creeklab/{verb}", "", body, {"Host": opened.host})
+    others = ("events", "reset", "participants", "")
+    endpoint = "join" if random.random() < 0.8 else random.choice(others)
+    one = Request("creeklab", "POST", f"/_creeklab/{endpoint}", "", body, {"Host": opened.host})
     if random.random() < 0.1:  # what else a join key might open
         one = mutate_http.request(random)
     one = one.signed(key, opened.host)

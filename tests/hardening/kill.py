@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import random
@@ -27,7 +28,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from botocore.config import Config
@@ -58,7 +59,7 @@ SHADOW = "the shadow"
 MOST_THINGS = 20
 GROUP = "$share/readers/load/#"
 
-NewWire = Callable[..., PacketClient]
+Connector = Callable[..., PacketClient]
 
 
 class Publisher:
@@ -75,12 +76,12 @@ class Publisher:
         self.acknowledged: list[bytes] = []
         self._number = 0
 
-    def run(self, new_wire: NewWire) -> None:
+    def run(self, connect: Connector) -> None:
         """Publish until the cloud has gone or the round has seen enough."""
         under_way: dict[int, bytes] = {}
         last = self._number + MOST_OF_A_ROUND
         # The kill may come while it connects.
-        with contextlib.suppress(OSError), contextlib.closing(new_wire(self.name, 5)) as wire:
+        with contextlib.suppress(OSError), contextlib.closing(connect(self.name, 5)) as client:
             while self._number < last or under_way:
                 fresh: list[Publish] = []
                 while len(under_way) < IN_FLIGHT and self._number < last:
@@ -90,8 +91,8 @@ class Publisher:
                     topic = f"load/{self.name}/{self._number % 3}"
                     fresh.append(Publish(topic, payload, 1, packet_id=packet_id))
                 if fresh:
-                    wire.send(*fresh)
-                for packet in wire.take():
+                    client.send(*fresh)
+                for packet in client.take():
                     if isinstance(packet, Puback) and packet.reason_code == 0:
                         self.acknowledged.append(under_way.pop(packet.packet_id))
 
@@ -128,47 +129,47 @@ class Reader:
         self._before_ping: set[bytes] = set()
         self._pings = 0
 
-    def subscribe(self, new_wire: NewWire) -> None:
+    def subscribe(self, connect: Connector) -> None:
         """Make the session."""
-        with contextlib.closing(self._connect(new_wire, present=False)) as wire:
-            wire.send(Subscribe(1, [Subscription(self.topic_filter, 1)]))
-            [suback] = wire.take()
+        with contextlib.closing(self._connect(connect, present=False)) as client:
+            client.send(Subscribe(1, [Subscription(self.topic_filter, 1)]))
+            [suback] = client.take()
             assert isinstance(suback, Suback)
             assert suback.reason_codes == [1]
 
-    def run(self, new_wire: NewWire) -> None:
+    def run(self, connect: Connector) -> None:
         """Read until the cloud has gone."""
         with (
             contextlib.suppress(OSError),
-            contextlib.closing(self._connect(new_wire)) as wire,
+            contextlib.closing(self._connect(connect)) as client,
         ):
             while True:
-                self._answer(wire, self._share)
+                self._answer(client, self._share)
 
-    def catch_up(self, new_wire: NewWire, missing: Callable[[], bool]) -> None:
+    def catch_up(self, connect: Connector, missing: Callable[[], bool]) -> None:
         """Read and acknowledge until nothing is missing, and nothing more is to come."""
         deadline = time.monotonic() + PATIENCE
         quiet = 0
-        with contextlib.closing(self._connect(new_wire)) as wire:
-            wire.send(Pingreq())
+        with contextlib.closing(self._connect(connect)) as client:
+            client.send(Pingreq())
             self._pings = 1
             while missing() or quiet < 2:
-                came = self._answer(wire, 1.0)
+                came = self._answer(client, 1.0)
                 quiet = 0 if came else quiet + 1
                 assert time.monotonic() < deadline, f"Not all has come to {self.name}."
 
-    def _connect(self, new_wire: NewWire, present: bool = True) -> PacketClient:
+    def _connect(self, connect: Connector, present: bool = True) -> PacketClient:
         self._pings = 0
         self._acknowledged, self._before_ping = set(), set()
-        wire = new_wire(self.name, self.version, EXPIRY)
-        assert wire.session_present is present, f"The session of {self.name} is lost."
-        return wire
+        client = connect(self.name, self.version, EXPIRY)
+        assert client.session_present is present, f"The session of {self.name} is lost."
+        return client
 
-    def _answer(self, wire: PacketClient, share: float) -> bool:
+    def _answer(self, client: PacketClient, share: float) -> bool:
         """Take what comes and acknowledge a share of it; return whether messages came."""
         came = False
         answers: list[Puback | Pingreq] = []
-        for packet in wire.take():
+        for packet in client.take():
             if isinstance(packet, Publish):
                 came = True
                 self._take(packet.payload)
@@ -185,10 +186,10 @@ class Reader:
             self._pings = 1
             answers.append(Pingreq())
         if answers:
-            wire.send(*(each for each in answers if isinstance(each, Puback)))
+            client.send(*(each for each in answers if isinstance(each, Puback)))
             if self._pings % 2 and not self._before_ping:
                 self._before_ping, self._acknowledged = self._acknowledged, set()
-            wire.send(*(each for each in answers if isinstance(each, Pingreq)))
+            client.send(*(each for each in answers if isinstance(each, Pingreq)))
         return came
 
     def _take(self, payload: bytes) -> None:
@@ -198,6 +199,10 @@ class Reader:
             self.first.append(payload)
         else:
             self.repeated += 1
+
+
+def _is_missing(reader: Reader, wanted: Collection[bytes]) -> bool:
+    return any(each not in reader.seen for each in wanted)
 
 
 class Bookkeeper:
@@ -223,7 +228,7 @@ class Bookkeeper:
         self._number = 0
         self._under_way = ""
 
-    def run(self, _: NewWire) -> None:
+    def run(self, _: Connector) -> None:
         """Make changes until the cloud has gone."""
         with contextlib.suppress(HTTPClientError, NoConnection):
             while True:
@@ -298,7 +303,7 @@ class Load:
         self.books = Bookkeeper(lab)
         self.readers = [self.all, self.half, self.away, *self.group]
         for reader in self.readers:
-            reader.subscribe(self._wire)
+            reader.subscribe(self._connect_client)
 
     def round(self, home: Path) -> None:
         """Load the cloud, kill it, start it again, and see that everything is there."""
@@ -310,7 +315,7 @@ class Load:
 
         def work(one: Publisher | Reader | Bookkeeper) -> None:
             try:
-                one.run(self._wire)
+                one.run(self._connect_client)
             except BaseException as error:
                 errors.append(error)
 
@@ -333,17 +338,18 @@ class Load:
         due = {each: None for publisher in self.publishers for each in publisher.acknowledged}
         first = dict.fromkeys(self.publishers[0].acknowledged)
         for reader, wanted in ((self.all, due), (self.half, due), (self.away, first)):
-            reader.catch_up(self._wire, lambda: any(each not in reader.seen for each in wanted))  # noqa: B023
+            missing = functools.partial(_is_missing, reader, wanted)
+            reader.catch_up(self._connect_client, missing)
             for publisher in self.publishers:
                 mine = [each for each in reader.first if each.startswith(publisher.name.encode())]
                 assert mine == sorted(mine, key=_number), f"The order of {publisher.name} is lost."
         for member in self.group:
-            member.catch_up(self._wire, lambda: False)
+            member.catch_up(self._connect_client, lambda: False)
         seen = self.group[0].seen + self.group[1].seen
         lost = [each for each in due if each not in seen]
         assert not lost, f"The shared group has lost {len(lost)} messages, such as {lost[0]!r}."
 
-    def _wire(self, client_id: str, version: int, expiry: int = 0) -> PacketClient:
+    def _connect_client(self, client_id: str, version: int, expiry: int = 0) -> PacketClient:
         files = self._thing.files
         return PacketClient(
             (self._lab.endpoint, self._lab.mqtt_port),

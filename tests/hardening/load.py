@@ -50,15 +50,15 @@ BIG = bytes(100_000)
 Lines = Iterator[str]
 
 
-def subscribed(wire: PacketClient, *filters: str, qos: int = 1) -> PacketClient:
+def subscribed(client: PacketClient, *filters: str, qos: int = 1) -> PacketClient:
     """Subscribe, and wait for the answer."""
-    wire.send(Subscribe(1, [Subscription(each, qos) for each in filters]))
-    assert isinstance(next(wire.packets()), Suback)
-    return wire
+    client.send(Subscribe(1, [Subscription(each, qos) for each in filters]))
+    assert isinstance(next(client.packets()), Suback)
+    return client
 
 
 def publish_all(
-    wire: PacketClient, messages: Iterator[Publish], in_flight: int = 100
+    client: PacketClient, messages: Iterator[Publish], in_flight: int = 100
 ) -> dict[int, int]:
     """Publish at QoS 1 as fast as it is acknowledged; return how often each reason code came."""
     codes: dict[int, int] = {}
@@ -76,19 +76,19 @@ def publish_all(
                 under_way.add(message.packet_id)
                 fresh.append(message)
         if fresh:
-            wire.send(*fresh)
+            client.send(*fresh)
         if under_way:
-            for packet in wire.take():
+            for packet in client.take():
                 if isinstance(packet, Puback):
                     under_way.remove(packet.packet_id)
                     codes[packet.reason_code] = codes.get(packet.reason_code, 0) + 1
     return codes
 
 
-def answers(wire: PacketClient) -> bool:
+def answers(client: PacketClient) -> bool:
     """Tell whether a client that behaves is answered, after what is on its way to it already."""
-    wire.send(Pingreq())
-    return any(isinstance(each, Pingresp) for each in wire.packets())
+    client.send(Pingreq())
+    return any(isinstance(each, Pingresp) for each in client.packets())
 
 
 # --- who does not read, and who does not acknowledge ---------------------------------------------
@@ -151,17 +151,17 @@ def never_acknowledges(cloud: InProcessCloud, count: int = 10_500) -> Lines:
     windows = {"all": (5, {}, 100), "five": (5, {"receive_maximum": 5}, 5), "old": (4, {}, 100)}
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(contextlib.closing(cloud.connect("source")))
-        wires: dict[str, PacketClient] = {}
+        clients: dict[str, PacketClient] = {}
         for name, (version, properties, _) in windows.items():
-            wire = cloud.connect(name, version, **properties)
-            wires[name] = subscribed(stack.enter_context(contextlib.closing(wire)), "load/#")
+            client = cloud.connect(name, version, **properties)
+            clients[name] = subscribed(stack.enter_context(contextlib.closing(client)), "load/#")
         sent = (Publish("load/1", b"%d" % number, 1) for number in range(count))
         assert publish_all(source, sent) == {0: count}
         for name, (_, _, window) in windows.items():
-            wires[name].send(Pingreq())
+            clients[name].send(Pingreq())
             came: list[Packet] = []
             while not any(isinstance(each, Pingresp) for each in came):
-                came += wires[name].take()
+                came += clients[name].take()
             messages = [each for each in came if isinstance(each, Publish)]
             assert len(messages) == window, f"{len(messages)} in flight to {name}"
             kept = cloud.services.broker._sessions[name]

@@ -382,23 +382,23 @@ class Lesson:
         filters = [f"fill/{number}" for number in range(8)]
         update = json.dumps({"state": {"reported": {"depth": 1.4}}}).encode()
         shadow = f"$aws/things/{self._thing.name}/shadow/update"
-        with contextlib.closing(connect_client(self._lab, self._thing, "filler")) as wire:
+        with contextlib.closing(connect_client(self._lab, self._thing, "filler")) as client:
             for _ in range(OTHERS.entries // 8 + 1):
-                wire.send(Subscribe(1, [Subscription(each, 1) for each in filters]))
-                self._take(wire, Suback, 1)
+                client.send(Subscribe(1, [Subscription(each, 1) for each in filters]))
+                self._take(client, Suback, 1)
             for topic, payload, count in (
                 ("creek/fill", LOG, MESSAGES.entries),
                 ("a/b/c/d/e/f/g/h/i", b"", REFUSALS.entries),
                 (shadow, update, shadow_service.SERVICE.events["shadow"].entries),
             ):
                 for _ in range(count // 100 + 1):
-                    wire.send(*[Publish(topic, payload, 1, packet_id=n) for n in range(1, 101)])
-                    self._take(wire, Puback, 100)
+                    client.send(*[Publish(topic, payload, 1, packet_id=n) for n in range(1, 101)])
+                    self._take(client, Puback, 100)
         self._call("POST", "/topics/creek%2Ffill?qos=1", LIMITS["call"].entries)
 
-    def _take(self, wire: PacketClient, kind: type, count: int) -> None:
+    def _take(self, client: PacketClient, kind: type, count: int) -> None:
         while count:
-            count -= sum(isinstance(each, kind) for each in wire.take())
+            count -= sum(isinstance(each, kind) for each in client.take())
 
     def _call(self, method: str, target: str, count: int) -> None:
         """Send a device's request, so many times over one connection."""
@@ -418,9 +418,9 @@ class Lesson:
         for turn in range(turns):
             for expiry in (0, 1):
                 client_id = f"guest-{turn % 25}-{expiry}"
-                wire = connect_client(self._lab, self._thing, client_id, expiry=expiry)
-                with contextlib.closing(wire):
-                    self._converse(wire, turn)
+                client = connect_client(self._lab, self._thing, client_id, expiry=expiry)
+                with contextlib.closing(client):
+                    self._converse(client, turn)
             name = f"soak-{turn % 25}"
             payload = json.dumps({"state": {"reported": {"a": turn}}})
             self._iot.create_thing(thingName=name)
@@ -429,20 +429,20 @@ class Lesson:
             self._data.publish(topic=f"creek/{turn}", qos=1, payload=b"1")
             self._iot.delete_thing(thingName=name)
 
-    def _converse(self, wire: PacketClient, turn: int) -> None:
-        wire.send(Subscribe(1, [Subscription("creek/#", 1)]))
-        wire.take()
+    def _converse(self, client: PacketClient, turn: int) -> None:
+        client.send(Subscribe(1, [Subscription("creek/#", 1)]))
+        client.take()
         sent = [Publish(f"creek/{turn}/{each}", LOG, 1, packet_id=each) for each in range(1, 11)]
-        wire.send(*sent)
+        client.send(*sent)
         left = {one.packet_id for one in sent}
         while left:
-            for one in wire.take():
+            for one in client.take():
                 if isinstance(one, Puback):
                     left.discard(one.packet_id)
                 elif isinstance(one, Publish):
-                    wire.send(Puback(one.packet_id))
+                    client.send(Puback(one.packet_id))
         if self._random.random() < 0.5:
-            wire.send(Disconnect())
+            client.send(Disconnect())
 
 
 @contextlib.contextmanager

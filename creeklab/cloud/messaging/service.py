@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from creeklab.cloud.api.http_api import DeviceActions, HttpApi, Members
 from creeklab.cloud.messaging.connectivity import ConnectivityOperations
 from creeklab.cloud.messaging.operations import MessagingOperations
@@ -16,18 +18,23 @@ def _publish(members: Members) -> list[tuple[str, str]]:
     return [(action, topic) for action in ("iot:Publish", *retained)]
 
 
+def _on_client(operation: str) -> Callable[[Members], list[tuple[str, str]]]:
+    return lambda members: [("iot:" + operation, "client/" + members["clientId"])]
+
+
 DEVICE_ACTIONS: DeviceActions = {
     "Publish": _publish,
     "GetRetainedMessage": lambda members: [("iot:GetRetainedMessage", "topic/" + members["topic"])],
     "ListRetainedMessages": lambda _: [("iot:ListRetainedMessages", "*")],
-    "GetConnection": lambda members: [("iot:GetConnection", "client/" + members["clientId"])],
-    "DeleteConnection": lambda members: [("iot:DeleteConnection", "client/" + members["clientId"])],
-    "ListSubscriptions": lambda members: [
-        ("iot:ListSubscriptions", "client/" + members["clientId"])
-    ],
-    "SendDirectMessage": lambda members: [
-        ("iot:SendDirectMessage", "client/" + members["clientId"])
-    ],
+    **{
+        operation: _on_client(operation)
+        for operation in (
+            "GetConnection",
+            "DeleteConnection",
+            "ListSubscriptions",
+            "SendDirectMessage",
+        )
+    },
 }
 """Developer guide, "AWS IoT Core policy actions"."""
 

@@ -81,7 +81,7 @@ def policy_neighborhood(
         wide = any("*" in statement.resources for statement in policy.statements)
         if name not in applying and not wide:
             why = "would allow it, but is not attached to the certificate"
-            advice = "attach it (AttachPolicy), if all else that it allows is meant as well"
+            advice = "attach it (AttachPolicy), if everything else that it allows is intended, too"
             idle.append(NonApplyingPolicy(policy, "detached", why, advice))
     return PolicyNeighborhood(idle, things)
 

@@ -1,9 +1,9 @@
-"""MQTT packets: what is in each, how it is read and how it is written, for MQTT 3.1.1 and 5.
+"""MQTT packets, their fields and their encoding, for MQTT 3.1.1 and 5.
 
 A packet is one byte of type and flags, the length of the rest as a variable byte integer, and the
-rest. Its fields lie one after the other, without names, and only the version that CONNECT announced
-tells how to read them: MQTT 5 adds reason codes and properties. So a connection has one `Decoder`,
-which starts knowing nothing but CONNECT, and from then on knows the version.
+rest. Its fields follow one another without names, and their layout depends on the version that
+CONNECT announced: MQTT 5 adds reason codes and properties. So each connection has one `Decoder`,
+which only accepts CONNECT at first, and knows the version from then on.
 
 Section numbers refer to the OASIS standard MQTT 5.0. `version` is the protocol level of CONNECT:
 4 for MQTT 3.1.1, 5 for MQTT 5.
@@ -31,13 +31,13 @@ from creeklab.cloud.mqtt.codec.wire import (
 
 # Packets ------------------------------------------------------------------------------------------
 #
-# Each knows its first byte, how to read its body (for `decoder.py`) and how to write it. PUBLISH,
-# whose first byte varies, is written further down.
+# Each packet knows its first byte, and how to read and write its body. The first byte of PUBLISH
+# varies, so `encode` below writes it.
 
 
 @dataclass(slots=True)
 class Will:
-    """What the broker publishes for a client whose connection breaks."""
+    """The message that the broker publishes for a client whose connection breaks."""
 
     topic: str
     payload: bytes
@@ -50,8 +50,8 @@ class Will:
 class Connect:
     """CONNECT: a client asks for a session.
 
-    `clean_start` is Clean Session in MQTT 3.1.1, `keep_alive` is in seconds, and `client_id` may be
-    empty: whether that is accepted is the broker's to say. Written in its own `version`.
+    `clean_start` is Clean Session in MQTT 3.1.1, and `keep_alive` is in seconds. `client_id` can be
+    empty, and the broker decides whether to accept that. Encoded in its own `version`.
     """
 
     _first: ClassVar[bytes] = b"\x10"
@@ -77,7 +77,7 @@ class Connect:
         if not has_will and (will_qos or will_retain):
             raise reader.malformed("has will QoS or retain without a will.")
         if reader.version == 4 and has_password and not has_username:
-            raise reader.malformed("has a password without user name (MQTT 3.1.1, 3.1.2.9).")
+            raise reader.malformed("has a password without a user name (MQTT 3.1.1, 3.1.2.9).")
         keep_alive = reader.uint16()
         properties = reader.properties()
         client_id = reader.string()
@@ -132,7 +132,7 @@ class Connack:
             raise reader.malformed("has a reserved flag set.")
         reason_code = reader.reason_code()
         if flags and reason_code:
-            raise reader.forbidden("refuses, yet says that there is a session.")
+            raise reader.forbidden("rejects the connection, but announces a session.")
         return Connack(flags == 1, reason_code, reader.properties())
 
     def _body(self, version: int) -> bytes:
@@ -142,9 +142,10 @@ class Connack:
 
 @dataclass(slots=True)
 class Publish:
-    """PUBLISH: a message. `packet_id` is 0 at QoS 0; QoS 2 is read, for the broker to refuse.
+    """PUBLISH: a message.
 
-    `topic` is empty only where a topic alias stands for it.
+    `packet_id` is 0 at QoS 0. QoS 2 is decoded so that the broker can refuse it.
+    `topic` is empty only if a topic alias replaces it.
     """
 
     topic: str
@@ -218,7 +219,7 @@ class Subscription:
 
 @dataclass(slots=True)
 class Subscribe:
-    """SUBSCRIBE: at least one topic filter, its syntax not looked at here."""
+    """SUBSCRIBE: at least one topic filter, whose syntax is not checked here."""
 
     _first: ClassVar[bytes] = b"\x82"
 
@@ -267,9 +268,9 @@ class Subscribe:
 
 @dataclass(slots=True)
 class Suback:
-    """SUBACK: one reason code for each filter of the SUBSCRIBE, in its order.
+    """SUBACK: one reason code for each filter of the SUBSCRIBE, in the same order.
 
-    MQTT 3.1.1 knows one refusal, so there every code from 0x80 up is written as 0x80.
+    MQTT 3.1.1 has one failure code, so it gets 0x80 for every code from 0x80 up.
     """
 
     _first: ClassVar[bytes] = b"\x90"
@@ -322,7 +323,7 @@ class Unsubscribe:
 
 @dataclass(slots=True)
 class Unsuback:
-    """UNSUBACK: one reason code for each filter; MQTT 3.1.1 sends none."""
+    """UNSUBACK: one reason code for each filter; none in MQTT 3.1.1."""
 
     _first: ClassVar[bytes] = b"\xb0"
 
@@ -352,7 +353,7 @@ class Unsuback:
 
 @dataclass(slots=True)
 class Pingreq:
-    """PINGREQ: the client shows that it is there."""
+    """PINGREQ: the client is alive."""
 
     _first: ClassVar[bytes] = b"\xc0"
 
@@ -366,7 +367,7 @@ class Pingreq:
 
 @dataclass(slots=True)
 class Pingresp:
-    """PINGRESP: and so does the server."""
+    """PINGRESP: the answer to PINGREQ."""
 
     _first: ClassVar[bytes] = b"\xd0"
 
@@ -419,16 +420,16 @@ Packet: TypeAlias = (
 
 
 def encode(packet: Packet, version: int) -> bytes:
-    """Write a packet.
+    """Return the bytes of a packet.
 
-    What MQTT 3.1.1 has no place for (properties, reason codes outside CONNACK and SUBACK,
-    subscription options other than QoS) is left out in version 4.
+    Version 4 leaves out what MQTT 3.1.1 does not have: properties, reason codes outside CONNACK and
+    SUBACK, and subscription options other than QoS.
 
     Raises
     ------
     ValueError, OverflowError
-        A value that MQTT cannot carry: a number or string too large for its field, U+0000 or a lone
-        surrogate in a string, a property that this packet does not have.
+        If MQTT cannot carry a value: a number or string is too large for its field, a string has
+        U+0000 or a lone surrogate, or the packet does not have the property.
     """
     if isinstance(packet, Publish):
         flags = packet.dup << 3 | packet.qos << 1 | packet.retain
@@ -443,7 +444,7 @@ def encode(packet: Packet, version: int) -> bytes:
 def encode_publish_around_id(
     topic: str, payload: bytes, properties: Properties, version: int, flags: int
 ) -> tuple[bytes, bytes]:
-    """Write a PUBLISH once for all subscribers that get it in the same form.
+    """Return the bytes of a PUBLISH, once for all subscribers with the same version and QoS.
 
     Parameters
     ----------
@@ -453,8 +454,9 @@ def encode_publish_around_id(
     Returns
     -------
     tuple of bytes
-        At QoS 1 what comes before and after the two bytes of the packet id, so that
-        ``head + packet_id.to_bytes(2, "big") + tail`` is the frame. At QoS 0 the frame and ``b""``.
+        At QoS 1, the bytes before and after the packet id, so that
+        ``head + packet_id.to_bytes(2, "big") + tail`` is the frame. At QoS 0, the frame and
+        ``b""``.
 
     Raises
     ------
@@ -471,9 +473,9 @@ def encode_publish_around_id(
 
 
 def encode_puback(packet_id: int) -> bytes:
-    """Write the PUBACK of success, which is the same in every version."""
+    """Return the bytes of a PUBACK of success, the same in both versions."""
     return b"\x40\x02" + packet_id.to_bytes(2, "big")
 
 
-# A topic that was published to is published to again.
+# Devices publish to the same topics again and again.
 _topic_field = lru_cache(maxsize=4096)(put_string)

@@ -1,8 +1,8 @@
-"""The fields that MQTT packets are made of, MQTT 5's properties among them, and its reason codes.
+"""The fields of MQTT packets, including MQTT 5's properties, and the reason codes.
 
-Integers are big-endian; strings and binary data begin with their length in two bytes; a length
-that may be large is a variable byte integer. A property is an identifier and a field, whose kind
-and place the table of properties gives. What breaks a rule ends in a `ProtocolError`.
+Integers are big-endian. Strings and binary data start with their length in two bytes; the length of
+a packet or of its properties is a variable byte integer. A property is an identifier and a value,
+whose kind the table of properties defines. A violation raises a `ProtocolError`.
 
 Section numbers refer to the OASIS standard MQTT 5.0.
 """
@@ -14,11 +14,11 @@ from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
 MAX_PACKET_SIZE = 268_435_460
-"""Bytes of the largest packet that the four bytes of the length field can announce."""
+"""Bytes of the largest packet whose length fits into the length field of four bytes."""
 
 
 class Reason(IntEnum):
-    """Reason codes of MQTT 5, under their names in section 2.4."""
+    """Reason codes of MQTT 5, named as in section 2.4."""
 
     SUCCESS = 0x00
     NORMAL_DISCONNECTION = 0x00
@@ -68,15 +68,15 @@ class Reason(IntEnum):
 
 
 class ProtocolError(Exception):
-    """The peer broke the MQTT standard; the connection cannot go on.
+    """The peer broke the MQTT standard, so the connection must end.
 
     Parameters
     ----------
     reason_code
-        What to tell the peer in CONNACK or DISCONNECT. Its one use in MQTT 3.1.1 is 0x84, which is
-        CONNACK return code 1 there; after any other the connection is closed without a word.
+        Reason code of the CONNACK or DISCONNECT. In MQTT 3.1.1, only 0x84 is sent, as CONNACK
+        return code 1; after any other the connection is closed without a packet.
     text
-        What was wrong, for people: it suits a reason string or a log.
+        What is wrong, for a reason string or a log.
     """
 
     def __init__(self, reason_code: int, text: str) -> None:
@@ -126,11 +126,11 @@ _ACCEPTED_REASONS = {
 
 # Reading and writing fields -----------------------------------------------------------------------
 
-_TOPICS_KEPT = 4096
-_LONGEST_TOPIC_KEPT = 256
+_MAX_TOPICS = 4096
+_MAX_CACHED_TOPIC = 256
 
 TOPICS: dict[bytes, str] = {}
-"""Topic names already checked: a device publishes to the same few topics again and again."""
+"""Valid topic names by their bytes: devices publish to the same topics again and again."""
 
 
 def malformed(text: str) -> ProtocolError:
@@ -139,9 +139,9 @@ def malformed(text: str) -> ProtocolError:
 
 
 def _text(raw: bytes) -> str:
-    """Decode a UTF-8 string as section 1.5.4 demands: well-formed, and without U+0000."""
+    """Decode a UTF-8 string, which must be well-formed and without U+0000 (section 1.5.4)."""
     if 0 in raw:
-        raise malformed("A string holds U+0000, which MQTT forbids.")
+        raise malformed("A string contains U+0000, which MQTT forbids.")
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
@@ -149,25 +149,25 @@ def _text(raw: bytes) -> str:
 
 
 def topic_name(raw: bytes) -> str:
-    """Decode and check a topic name, and remember it."""
+    """Decode and check a topic name, and cache it."""
     topic = _text(raw)
     if not topic:
         return topic
     if "+" in topic or "#" in topic:
         raise ProtocolError(
             Reason.TOPIC_NAME_INVALID,
-            f"The topic {topic[:80]!r} holds a wildcard. A message goes to one topic: + and # are"
+            f"The topic {topic[:80]!r} contains a wildcard. A message has one topic: + and # are"
             " for topic filters only.",
         )
-    if len(raw) <= _LONGEST_TOPIC_KEPT:
-        if len(TOPICS) >= _TOPICS_KEPT:
+    if len(raw) <= _MAX_CACHED_TOPIC:
+        if len(TOPICS) >= _MAX_TOPICS:
             TOPICS.clear()
         TOPICS[raw] = topic
     return topic
 
 
 class Reader:
-    """Takes the fields of one packet in turn, and never reads past its end."""
+    """Reads the fields of one packet in order, and never past its end."""
 
     __slots__ = ("data", "end", "first", "kind", "pos", "version")
 
@@ -180,11 +180,11 @@ class Reader:
         self.version = version or 0
 
     def malformed(self, text: str) -> ProtocolError:
-        """Return the error for a packet that cannot be read; `text` goes on after its name."""
+        """Return the error for a packet that cannot be read; `text` follows the packet's name."""
         return malformed(f"{self.kind.name} {text}")
 
     def forbidden(self, text: str) -> ProtocolError:
-        """Return the error for a packet that says what is not allowed."""
+        """Return the error for a packet whose content is not allowed."""
         return ProtocolError(Reason.PROTOCOL_ERROR, f"{self.kind.name} {text}")
 
     def take(self, count: int) -> bytes:
@@ -245,21 +245,21 @@ class Reader:
         return TOPICS.get(raw) or topic_name(raw)
 
     def packet_id(self) -> int:
-        """Read a packet id, which is not 0."""
+        """Read a packet id, which must not be 0."""
         packet_id = self.uint16()
         if not packet_id:
             raise self.forbidden("has packet id 0; ids go from 1 to 65535.")
         return packet_id
 
     def reason_code(self) -> int:
-        """Read a reason code that this packet may have."""
+        """Read a reason code, which this packet must allow."""
         code = self.byte()
         if code not in _ACCEPTED_REASONS[self.kind, self.version]:
-            raise self.forbidden(f"has reason code 0x{code:02X}, which is not one of its own.")
+            raise self.forbidden(f"has reason code 0x{code:02X}, which it does not allow.")
         return code
 
     def properties(self, of: PacketType | None = None) -> Properties:
-        """Read the properties of this packet, or `of` something inside; none before MQTT 5."""
+        """Read the properties of this packet, or of the will inside it; none before MQTT 5."""
         if self.version < 5:
             return {}
         found: Properties = {}
@@ -269,7 +269,7 @@ class Reader:
             identifier = self.varint()
             entry = known.get(identifier)
             if entry is None:
-                raise self.malformed(f"has property 0x{identifier:02X}, not allowed there.")
+                raise self.malformed(f"has property 0x{identifier:02X}, which it does not allow.")
             kind = entry.kind
             value = kind.read(self)
             if kind.allowed and value not in kind.allowed:
@@ -296,12 +296,12 @@ def put_uint8(value: int) -> bytes:
 
 
 def put_uint16(value: int) -> bytes:
-    """Write a two byte integer."""
+    """Return the bytes of a two byte integer."""
     return value.to_bytes(2, "big")
 
 
 def put_uint32(value: int) -> bytes:
-    """Write a four byte integer."""
+    """Return the bytes of a four byte integer."""
     return value.to_bytes(4, "big")
 
 
@@ -309,7 +309,7 @@ _ONE_BYTE = tuple(bytes((value,)) for value in range(128))
 
 
 def put_varint(value: int) -> bytes:
-    """Write a variable byte integer."""
+    """Return the bytes of a variable byte integer."""
     if value < 0x80:
         return _ONE_BYTE[value]
     if value >= 1 << 28:
@@ -323,22 +323,22 @@ def put_varint(value: int) -> bytes:
 
 
 def put_binary(value: bytes) -> bytes:
-    """Write binary data."""
+    """Return the bytes of binary data."""
     if len(value) > 0xFFFF:
-        raise ValueError(f"{len(value)} bytes do not fit into a field, which holds 65535 at most.")
+        raise ValueError(f"{len(value)} bytes do not fit into a field of at most 65535 bytes.")
     return len(value).to_bytes(2, "big") + value
 
 
 def put_string(value: str) -> bytes:
-    """Write a UTF-8 string."""
+    """Return the bytes of a UTF-8 string."""
     raw = value.encode()
     if 0 in raw:
-        raise ValueError(f"{value!r} holds U+0000, which MQTT forbids.")
+        raise ValueError(f"{value!r} contains U+0000, which MQTT forbids.")
     return put_binary(raw)
 
 
 def put_pair(value: tuple[str, str]) -> bytes:
-    """Write a pair of strings."""
+    """Return the bytes of a pair of strings."""
     return put_string(value[0]) + put_string(value[1])
 
 
@@ -348,16 +348,16 @@ def put_pair(value: tuple[str, str]) -> bytes:
 Properties: TypeAlias = dict[str, Any]
 """Properties of an MQTT 5 packet by name; empty in MQTT 3.1.1.
 
-The names and the packets that have them are in the table below. Values are ``int`` (intervals in
-seconds, sizes in bytes, yes and no as 1 and 0), ``str`` or ``bytes``; ``user_properties`` is a list
-of pairs of ``str``, and ``subscription_identifiers`` (of a PUBLISH to a subscriber, where SUBSCRIBE
-has one ``subscription_identifier``) a list of ``int``. What is absent was not sent: the defaults of
-the standard are left to whoever reads.
+The table below has the names, and the packets that allow them. Values are ``int`` (intervals in
+seconds, sizes in bytes, flags as 1 and 0), ``str`` or ``bytes``; ``user_properties`` is a list of
+pairs of ``str``, and ``subscription_identifiers`` of a PUBLISH to a subscriber a list of ``int``,
+whereas SUBSCRIBE has one ``subscription_identifier``. An absent property was not sent; the reader
+applies the standard's default.
 """
 
 
 class _Kind(NamedTuple):
-    """How the value of a property lies on the wire, and which values the standard allows."""
+    """The encoding of a property's value, and the values that the standard allows."""
 
     read: Callable[[Reader], Any]
     write: Callable[[Any], bytes]
@@ -387,7 +387,7 @@ _PROPERTIES_BY_ID: dict[PacketType, dict[int, _Property]] = {kind: {} for kind i
 _PROPERTIES_BY_NAME: dict[PacketType, dict[str, _Property]] = {kind: {} for kind in PacketType}
 
 for _entry, _packets in (
-    # Section 2.2.2.2, table 2-4. Packets that this module does not know are left out.
+    # Section 2.2.2.2, table 2-4, without the packets that AWS IoT Core does not support.
     (_Property(0x01, "payload_format_indicator", _FLAG), "PUBLISH WILL"),
     (_Property(0x02, "message_expiry_interval", _FOUR_BYTES), "PUBLISH WILL"),
     (_Property(0x03, "content_type", _STRING), "PUBLISH WILL"),
@@ -426,7 +426,7 @@ for _entry, _packets in (
 
 
 def put_properties(properties: Properties, of: PacketType) -> bytes:
-    """Write the properties of a packet, with their length."""
+    """Return the bytes of a packet's properties, with their length."""
     if not properties:
         return b"\0"
     known = _PROPERTIES_BY_NAME[of]
