@@ -106,7 +106,8 @@ def _check_installed() -> None:
         importlib.metadata.distribution("creeklab")  # installed as a package, with dependencies
     except importlib.metadata.PackageNotFoundError:
         raise SetupError(
-            f"Cannot set up creeklab: {REPOSITORY_ROOT} has no {LOCK}, so it is not a clone of creeklab.\n"
+            f"Cannot set up creeklab: {REPOSITORY_ROOT} has no {LOCK}, so it is not a clone of"
+            " creeklab.\n"
             "Clone the repository with git and run the command in its folder."
         ) from None
 

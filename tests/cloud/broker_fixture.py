@@ -1,7 +1,7 @@
-"""A broker with everything around it that it needs, and clients that talk to it in packets.
+"""A broker with all its dependencies, and clients that exchange packets with it.
 
-There is no socket and no clock: a test passes packets and reads what was written, and time goes on
-when it says so.
+There are no sockets, and time stands still: a test sends packets, reads what was written, and moves
+the clock.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Explained:
 
 @dataclass
 class FakeAuthorization:
-    """Everything is allowed but what `denied` names as (action, resource)."""
+    """Allows everything except the pairs of action and resource in `denied`."""
 
     exclusive_thing: str | None = None
     denied: set[tuple[str, str]] = field(default_factory=set)
@@ -64,7 +64,7 @@ class FakeAuthorization:
 
 
 class InMemoryRetained(dict[str, Any]):
-    """Retained messages, kept by nobody."""
+    """Retained messages without a database."""
 
     def has_room(self, topic: str) -> bool:
         return True
@@ -99,7 +99,7 @@ class NoDatabase:
 
 
 class Client:
-    """A client of the broker under test: sends packets, reads what was written to it."""
+    """A client of the broker under test."""
 
     def __init__(self, fixture: BrokerFixture, version: int, certificate: str = "ab" * 32) -> None:
         self.version = version
@@ -129,7 +129,7 @@ class Client:
 
 
 class BrokerFixture:
-    """A broker with everything around it that it needs, on a database if it is given one."""
+    """A broker with all its dependencies, on a database if it is given one."""
 
     def __init__(
         self, store: Database | None = None, now: float = 1_785_000_000.0, **settings: Any
@@ -145,17 +145,24 @@ class BrokerFixture:
         clock = self.clock
         if store is None:
             commits = GroupCommit(cast(Database, NoDatabase()), clock)
-            kept: Any = self.retained
-            keeper: Any = NullSessionStore()
+            retained: Any = self.retained
+            sessions: Any = NullSessionStore()
         else:
             commits = GroupCommit(store, clock)
-            kept = RetainedMessages(store, commits, settings.retained_max, clock)
-            keeper = SqliteSessionStore(store, commits, clock, clock)
+            retained = RetainedMessages(store, commits, settings.retained_max, clock)
+            sessions = SqliteSessionStore(store, commits, clock, clock)
         return Broker(
-            settings, self.event_log, kept, keeper, commits, self._access_for, clock, clock
+            settings,
+            self.event_log,
+            retained,
+            sessions,
+            commits,
+            self._authorization_for,
+            clock,
+            clock,
         )
 
-    def _access_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
+    def _authorization_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
         self.attributes.append(attributes)
         return self.authorization
 

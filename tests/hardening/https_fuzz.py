@@ -1,8 +1,8 @@
-"""What is spoilt at the HTTPS port: HTTP itself, MQTT over WebSocket, joining a workshop.
+"""Fuzz the HTTPS port: HTTP itself, MQTT over WebSocket, joining a workshop.
 
-A cloud runs in this process, and its event loop and its log tell of whatever nobody has caught.
-Whoever sends a request that can be read is answered; with 500 nobody is. When all have gone the
-cloud has as many file handles as before, and a witness is answered throughout.
+A cloud runs in this process, and its event loop and its log report every uncaught exception. A
+readable request is always answered, and never with 500. When all clients are gone, the cloud has as
+many file handles as before. A witness is answered throughout.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from tests.hardening.report import Report
 
 HOST = "127.0.0.1"
 SECONDS = 10.0
-PATIENCE = 0.02  # for who may have nothing to say
-# What it is to answer beside refusals: that there is no such operation, that nobody confirms.
-ANSWERS_OF_ITS_OWN = (501, 504)
+QUIET_TIMEOUT = 0.02  # seconds, where no answer may come
+# Expected server errors: an operation does not exist, nobody confirms a message.
+EXPECTED_ERRORS = (501, 504)
 INTERNAL_ERROR = 1011
 NEVER_SENT = (1004, 1005, 1006, 1015)
 STATUS_LINE = re.compile(rb"HTTP/(?:0\.9|1\.[01]) (\d{3}) [^\r\n]*\r\n")
 
 
-class Complaints(logging.Handler):
-    """Whatever an event loop, or the log, says of something that nobody has caught."""
+class ErrorCollector(logging.Handler):
+    """Collects uncaught exceptions from the event loop and errors from the log."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
-        self.heard: list[str] = []
+        self.received: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(self.format(record))
+        self.received.append(self.format(record))
 
-    def of_the_loop(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.heard.append(repr(context))
+    def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.received.append(repr(context))
 
-    def see(self) -> None:
-        """Raise if there was one."""
-        heard, self.heard = self.heard, []
-        assert not heard, heard[0]
+    def check(self) -> None:
+        """Raise if there was an error."""
+        received, self.received = self.received, []
+        assert not received, received[0]
 
 
 class FuzzedCloud:
-    """A cloud in this process, and who complains, watches and counts.
+    """A cloud in this process, its errors and a witness.
 
     Attributes
     ----------
@@ -78,8 +78,8 @@ class FuzzedCloud:
     """
 
     def __init__(self, cloud: InProcessCloud) -> None:
-        self.cloud = cloud
-        self.complaints = Complaints()
+        self.inner = cloud
+        self.errors = ErrorCollector()
         self.witness = cloud.connect("witness")
         self.accounts = 0
         own = cloud.lab.session.get_credentials()
@@ -93,11 +93,11 @@ class FuzzedCloud:
         files = cloud.thing.files
         self._device.load_cert_chain(files.certificate, files.private_key)
 
-    def see(self) -> None:
-        """See that nobody complains, and that the witness is answered."""
+    def check(self) -> None:
+        """Check that there was no error, and that the witness is answered."""
         self.witness.send(Pingreq())
         assert next(self.witness.packets()) == Pingresp(), "the witness is not answered"
-        self.complaints.see()
+        self.errors.check()
 
     @contextlib.contextmanager
     def connection(self, random: Random, as_device: bool = False) -> Iterator[RawConnection]:
@@ -105,24 +105,24 @@ class FuzzedCloud:
         context = self._device if as_device else self._stranger
         raw = socket.create_connection(self.address, SECONDS)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with context.wrap_socket(raw, server_hostname=self.address[0]) as secured:
-            yield RawConnection(secured)
-            if random.random() < 0.3:  # with a reset instead of a farewell
-                secured.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with context.wrap_socket(raw, server_hostname=self.address[0]) as tls_socket:
+            yield RawConnection(tls_socket)
+            if random.random() < 0.3:  # with a reset instead of a TLS close
+                tls_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class RawConnection:
-    """A connection that is given bytes.
+    """A connection that sends raw bytes.
 
     Attributes
     ----------
     in_step
-        Whether all that was sent was whole, so that the next request begins where it should.
+        Whether everything sent was complete, so that the next request starts where it should.
     """
 
-    def __init__(self, secured: ssl.SSLSocket) -> None:
-        self._secured = secured
-        self.heard = b""
+    def __init__(self, tls_socket: ssl.SSLSocket) -> None:
+        self._secured = tls_socket
+        self.received = b""
         self.closed = False
         self.in_step = True
 
@@ -133,81 +133,83 @@ class RawConnection:
         except (OSError, ssl.SSLError):
             self.closed = True
 
-    def hear(self, seconds: float, enough: Callable[[bytes], bool] = lambda heard: False) -> bytes:
-        """Return what has come: when it is enough, the other end closes, or nothing comes."""
+    def receive(
+        self, seconds: float, enough: Callable[[bytes], bool] = lambda received: False
+    ) -> bytes:
+        """Return what arrives until it is enough, the other end closes, or time is over."""
         self._secured.settimeout(seconds)
         try:
-            while not enough(self.heard):
+            while not enough(self.received):
                 data = self._secured.recv(1 << 18)
                 if not data:
                     self.closed = True
                     break
-                self.heard += data
+                self.received += data
         except TimeoutError:
             pass
         except (OSError, ssl.SSLError):
             self.closed = True
-        heard, self.heard = self.heard, b""
-        return heard
+        received, self.received = self.received, b""
+        return received
 
 
 @contextlib.contextmanager
 def fuzzed_cloud(
     report: Report, part: str, new_loop: Any = uvloop.new_event_loop
 ) -> Iterator[FuzzedCloud]:
-    """Open a cloud to be troubled; afterwards see that all is as before."""
+    """Run a cloud for fuzzing; afterwards, check that everything is as before."""
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.object(workshop, "MAX_PARTICIPANTS", 12),
-        start_cloud(Path(folder, "home"), host=HOST, new_loop=new_loop) as cloud,
+        start_cloud(Path(folder, "home"), host=HOST, new_loop=new_loop) as inner,
     ):
-        opened = FuzzedCloud(cloud)
-        complaints = opened.complaints
-        logging.getLogger().addHandler(complaints)
-        cloud.call(lambda: asyncio.get_running_loop().set_exception_handler(complaints.of_the_loop))
+        cloud = FuzzedCloud(inner)
+        errors = cloud.errors
+        logging.getLogger().addHandler(errors)
+        inner.call(lambda: asyncio.get_running_loop().set_exception_handler(errors.on_loop_error))
         try:
-            with contextlib.closing(opened.witness):
+            with contextlib.closing(cloud.witness):
                 before = open_handles()
-                yield opened
+                yield cloud
                 with report.watching(f"{part} afterwards", "afterwards"):
-                    connected = cloud.services.broker.connections
-                    wait_for(lambda: set(cloud.call(lambda: [*connected])) == {"witness"}, "alone")
+                    connected = inner.services.broker.connections
+                    wait_for(lambda: set(inner.call(lambda: [*connected])) == {"witness"}, "alone")
                     wait_for(
-                        lambda: open_handles() <= before + 3 * opened.accounts, "as few handles"
+                        lambda: open_handles() <= before + 3 * cloud.accounts, "as few handles"
                     )
-                    opened.see()
+                    cloud.check()
         finally:
-            logging.getLogger().removeHandler(complaints)
+            logging.getLogger().removeHandler(errors)
 
 
 # --- HTTP -----------------------------------------------------------------------------------------
 
 
-def answers(heard: bytes) -> list[tuple[int, bytes]]:
-    """Read the answers to requests that are no HEAD: status and body of each."""
+def answers(received: bytes) -> list[tuple[int, bytes]]:
+    """Return status and body of each answer to requests other than HEAD."""
     found = []
-    while heard:
-        line = STATUS_LINE.match(heard)
-        assert line, f"no answer of HTTP: {heard[:200]!r}"
-        head, end, rest = heard.partition(b"\r\n\r\n")
-        assert end, f"half an answer: {heard[:200]!r}"
-        status = int(line[1])
+    while received:
+        status_line = STATUS_LINE.match(received)
+        assert status_line, f"no answer of HTTP: {received[:200]!r}"
+        head, end, rest = received.partition(b"\r\n\r\n")
+        assert end, f"half an answer: {received[:200]!r}"
+        status = int(status_line[1])
         length = re.search(rb"(?i)\r\nContent-Length: (\d+)", head)
         if status < 200 or status in (204, 304):
             size = 0
         else:
             assert length, f"an answer without a length: {head!r}"
             size = int(length[1])
-        assert len(rest) >= size, f"half a body: {heard[:300]!r}"
+        assert len(rest) >= size, f"half a body: {received[:300]!r}"
         if status >= 200:
             found.append((status, rest[:size]))
-        heard = rest[size:]
+        received = rest[size:]
     return found
 
 
-def _is_whole(heard: bytes) -> bool:
+def _is_whole(received: bytes) -> bool:
     try:
-        return bool(answers(heard))
+        return bool(answers(received))
     except AssertionError:
         return False
 
@@ -216,47 +218,47 @@ def fuzz_https(random: Random, count: int, report: Report) -> None:
     """Send spoilt requests to the HTTPS port: signed, unsigned, and with a device's certificate."""
     # The loop that there is on Windows comes to its turn, too.
     for share, new_loop in ((0.7, uvloop.new_event_loop), (1.0, asyncio.new_event_loop)):
-        with fuzzed_cloud(report, "https", new_loop) as opened:
+        with fuzzed_cloud(report, "https", new_loop) as cloud:
             while report.total("https") < count * share:
                 as_device = random.random() < 0.3
-                said: list[bytes] = []
-                with report.watching("https", said):
-                    with opened.connection(random, as_device) as line:
+                trace: list[bytes] = []
+                with report.watching("https", trace):
+                    with cloud.connection(random, as_device) as client:
                         for _ in range(random.choice((1, 1, 3, 10))):
-                            report.saw("https", _request(random, opened, line, said, as_device))
-                            if line.closed:
+                            report.saw("https", _request(random, cloud, client, trace, as_device))
+                            if client.closed:
                                 break
-                    opened.see()
+                    cloud.check()
 
 
 def _request(
-    random: Random, opened: FuzzedCloud, line: RawConnection, said: list[bytes], as_device: bool
+    random: Random, cloud: FuzzedCloud, client: RawConnection, trace: list[bytes], as_device: bool
 ) -> str:
     """Send one request, perhaps spoilt; return what came of it."""
     one = mutate_http.request(random)
-    one.headers.setdefault("Host", opened.host)
+    one.headers.setdefault("Host", cloud.host)
     if not as_device and random.random() < 0.9:
-        one = one.signed(opened.credentials, opened.host)
+        one = one.signed(cloud.credentials, cloud.host)
     whole = random.random() < 0.5
     data = one.sent() if whole else mutate_http.spoilt(random, one)
-    said.append(data[:3000])
+    trace.append(data[:3000])
     if not whole and random.random() < 0.05:
         data = data[: random.randrange(len(data) + 1)]
-    line.in_step &= whole and not {"Connection", "Expect"} & one.headers.keys()
-    line.send(data)
+    client.in_step &= whole and not {"Connection", "Expect"} & one.headers.keys()
+    client.send(data)
     if one.method == "HEAD" or b"HEAD" in data[:50]:
-        line.hear(PATIENCE)
-        line.closed = True  # who is to know where its answer ends
+        client.receive(QUIET_TIMEOUT)
+        client.closed = True  # the end of its answer is unknown
         return "asked for a head"
-    heard = line.hear(SECONDS if line.in_step else PATIENCE, _is_whole)
-    if not heard:
-        assert not line.in_step, "it was not answered"
-        return "cut off" if line.closed else "no answer yet"
-    if not _is_whole(heard):
-        heard += line.hear(1)
-    found = answers(heard)
+    received = client.receive(SECONDS if client.in_step else QUIET_TIMEOUT, _is_whole)
+    if not received:
+        assert not client.in_step, "it was not answered"
+        return "cut off" if client.closed else "no answer yet"
+    if not _is_whole(received):
+        received += client.receive(1)
+    found = answers(received)
     for status, body in found:
-        assert status < 500 or status in ANSWERS_OF_ITS_OWN, f"{status}: {body!r}"
+        assert status < 500 or status in EXPECTED_ERRORS, f"{status}: {body!r}"
         if body.startswith(b"{"):
             json.loads(body)
     return f"answered {found[0][0]}" if found else "told to go on"
@@ -268,20 +270,20 @@ def _request(
 def fuzz_websocket(random: Random, count: int, report: Report) -> None:
     """Send spoilt frames, and MQTT in them."""
     for share, new_loop in ((0.7, uvloop.new_event_loop), (1.0, asyncio.new_event_loop)):
-        with fuzzed_cloud(report, "websocket", new_loop) as opened:
+        with fuzzed_cloud(report, "websocket", new_loop) as cloud:
             while report.total("websocket") < count * share:
-                said: list[bytes] = []
-                with report.watching("websocket", said):
-                    with opened.connection(random) as line:
-                        _frames(random, opened, line, said, report)
-                    opened.see()
+                trace: list[bytes] = []
+                with report.watching("websocket", trace):
+                    with cloud.connection(random) as client:
+                        _frames(random, cloud, client, trace, report)
+                    cloud.check()
 
 
 def _frames(
-    random: Random, opened: FuzzedCloud, line: RawConnection, said: list[bytes], report: Report
+    random: Random, cloud: FuzzedCloud, client: RawConnection, trace: list[bytes], report: Report
 ) -> None:
     headers = {
-        "Host": opened.host,
+        "Host": cloud.host,
         "Upgrade": "websocket",
         "Connection": "Upgrade",
         "Sec-WebSocket-Version": "13",
@@ -293,14 +295,14 @@ def _frames(
         headers[name] = random.choice(("", "x", "8", "mqttv3.1", "mqtt, x", "é", "chat,mqtt"))
     if random.random() < 0.1:
         headers["Sec-WebSocket-Extensions"] = "permessage-deflate; client_max_window_bits"
-    path, _, query = mutate_http.presigned(opened.credentials, opened.host).partition("?")
+    path, _, query = mutate_http.presigned(cloud.credentials, cloud.host).partition("?")
     asked = b"\r\n".join([*Request("", "GET", path, query, b"", headers).lines(), b"", b""])
     if random.random() < 0.05:
         asked = mutate.spoil_bytes(random, asked, asked)
-    said.append(asked)
-    line.send(asked)
-    heard = line.hear(SECONDS, lambda heard: b"\r\n\r\n" in heard)
-    head, _, line.heard = heard.partition(b"\r\n\r\n")
+    trace.append(asked)
+    client.send(asked)
+    received = client.receive(SECONDS, lambda received: b"\r\n\r\n" in received)
+    head, _, client.received = received.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 101"):
         assert not re.match(rb"HTTP/1\.1 500", head), head
         report.saw("websocket", "not opened")
@@ -315,35 +317,35 @@ def _frames(
         wrapped = (
             mutate_http.frames(random, data) if random.random() < 0.3 else mutate_http.frame(data)
         )
-        said.append(wrapped[:3000])
-        line.send(wrapped)
+        trace.append(wrapped[:3000])
+        client.send(wrapped)
         report.saw("websocket", "sent")
-        if line.closed:
+        if client.closed:
             break
     if random.random() < 0.7:
-        code = _close_code(line.hear(PATIENCE))
+        code = _close_code(client.receive(QUIET_TIMEOUT))
         assert code != INTERNAL_ERROR
         assert code is None or (1000 <= code < 5000 and code not in NEVER_SENT), code
         report.saw("websocket ends", f"with {code}" if code else "without a word")
         if code and random.random() < 0.5:
-            line.send(mutate_http.frame(code.to_bytes(2, "big"), mutate_http.CLOSE))
+            client.send(mutate_http.frame(code.to_bytes(2, "big"), mutate_http.CLOSE))
 
 
-def _close_code(heard: bytes) -> int | None:
+def _close_code(received: bytes) -> int | None:
     """Read the cloud's frames; return the code of the one that closes, if it has one."""
-    while len(heard) >= 2:
-        opcode, size, at = heard[0] & 15, heard[1], 2
-        assert heard[0] & 0xF0 == 0x80, "a frame that is not whole, or has reserved bits"
+    while len(received) >= 2:
+        opcode, size, at = received[0] & 15, received[1], 2
+        assert received[0] & 0xF0 == 0x80, "a frame that is not whole, or has reserved bits"
         assert size < 128, "a server does not mask"
         if size > 125:
             at = 4 if size == 126 else 10
-            size = int.from_bytes(heard[2:at], "big")
-        data, rest = heard[at : at + size], heard[at + size :]
+            size = int.from_bytes(received[2:at], "big")
+        data, rest = received[at : at + size], received[at + size :]
         if opcode == mutate_http.CLOSE:
             assert not rest, "something came after the end"
             return int.from_bytes(data[:2], "big") if data else None
         assert opcode in (mutate_http.BINARY, mutate_http.PONG, mutate_http.PING), opcode
-        heard = rest
+        received = rest
     return None
 
 
@@ -355,45 +357,45 @@ JOINS = tuple({"name": name, "secret": secret} for name in NAMES for secret in S
 
 
 def fuzz_workshop(random: Random, count: int, report: Report) -> None:
-    """Ask to join a workshop, in ways that are not foreseen; nobody gets what is another's."""
-    with fuzzed_cloud(report, "workshop") as opened:
-        file = cloud_folder(opened.cloud.lab.home) / workshop.JOIN_FILE
+    """Send spoilt requests to join a workshop; nobody must get the account of another."""
+    with fuzzed_cloud(report, "workshop") as cloud:
+        file = cloud_folder(cloud.inner.lab.home) / workshop.JOIN_FILE
         told = json.loads(file.read_text())
         key = Credentials(told["access_key"], told["secret_key"])
         joined: dict[str, str] = {}
         while report.total("workshop") < count:
-            said: list[bytes] = []
-            with report.watching("workshop", said):
-                with opened.connection(random) as line:
-                    report.saw("workshop", _join(random, opened, line, said, key, joined))
-                opened.see()
+            trace: list[bytes] = []
+            with report.watching("workshop", trace):
+                with cloud.connection(random) as client:
+                    report.saw("workshop", _join(random, cloud, client, trace, key, joined))
+                cloud.check()
 
 
 def _join(
     random: Random,
-    opened: FuzzedCloud,
-    line: RawConnection,
-    said: list[bytes],
+    cloud: FuzzedCloud,
+    client: RawConnection,
+    trace: list[bytes],
     key: Credentials,
     joined: dict[str, str],
 ) -> str:
     body = mutate.document(random, JOINS)
     others = ("events", "reset", "participants", "")
     endpoint = "join" if random.random() < 0.8 else random.choice(others)
-    one = Request("creeklab", "POST", f"/_creeklab/{endpoint}", "", body, {"Host": opened.host})
+    one = Request("creeklab", "POST", f"/_creeklab/{endpoint}", "", body, {"Host": cloud.host})
     if random.random() < 0.1:  # what else a join key might open
         one = mutate_http.request(random)
-    one = one.signed(key, opened.host)
-    said.append(one.sent()[:3000])
-    line.send(one.sent())
+    one = one.signed(key, cloud.host)
+    trace.append(one.sent()[:3000])
+    client.send(one.sent())
     if one.method == "HEAD":
         return "asked for a head"
-    [(status, content)] = answers(line.hear(SECONDS, _is_whole))
-    assert status < 500 or status in ANSWERS_OF_ITS_OWN, content
+    [(status, content)] = answers(client.receive(SECONDS, _is_whole))
+    assert status < 500 or status in EXPECTED_ERRORS, content
     if status == 200:
         assert one.path == "/_creeklab/join", "the join key opens more than it should"
         asked, account = json.loads(body), json.loads(content)["account"]
-        opened.accounts += f"account {account}" not in joined
+        cloud.accounts += f"account {account}" not in joined
         assert joined.setdefault(asked["name"].casefold(), asked["secret"]) == asked["secret"]
         assert joined.setdefault(f"account {account}", asked["name"].casefold()) == (
             asked["name"].casefold()

@@ -106,7 +106,7 @@ class _Conversation:
                 else:
                     self._code = CloseReason.UNSUPPORTED_DATA
                     self._connection.reject_malformed(
-                        "MQTT uses binary WebSocket frames; this one is text."
+                        "MQTT over WebSocket uses binary frames; this one is text."
                     )
                 if not self._out:
                     quick_ack.on_no_reply()
