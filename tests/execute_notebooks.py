@@ -36,17 +36,17 @@ def execute(path: Path) -> None:
             client.execute()
         finally:
             supervisor.stop(home)
-    normalise(notebook)
+    normalize(notebook)
     nbformat.write(notebook, path)
 
 
 def form(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    normalise(notebook)
+    normalize(notebook)
     nbformat.write(notebook, path)
 
 
-def normalise(notebook: Any) -> None:
+def normalize(notebook: Any) -> None:
     """Make it what JupyterLab would write, so that opening it changes nothing."""
     keep_static_forms(notebook)
     # Readers do not care which Python ran it; see creeklab/cli/contents_manager.py.

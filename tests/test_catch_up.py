@@ -417,10 +417,10 @@ def test_other_resources_stay(course: Lab) -> None:
 def test_a_certificate_that_another_thing_has_too_stays_with_it(after_the_course: Lab) -> None:
     iot = after_the_course.client("iot")
     [principal] = iot.list_thing_principals(thingName="Test2")["principals"]
-    iot.create_thing(thingName="Neighbour")
-    iot.attach_thing_principal(thingName="Neighbour", principal=principal)
+    iot.create_thing(thingName="Neighbor")
+    iot.attach_thing_principal(thingName="Neighbor", principal=principal)
     key = after_the_course.keys.files("Test2").private_key.read_text()
     after_the_course.catch_up("03")
-    assert iot.list_thing_principals(thingName="Neighbour")["principals"] == [principal]
+    assert iot.list_thing_principals(thingName="Neighbor")["principals"] == [principal]
     [kept] = after_the_course.keys.folders("Test2")  # another Thing uses its key too
     assert (kept / "private.pem.key").read_text() == key

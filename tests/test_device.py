@@ -426,7 +426,7 @@ def test_closing_ends_the_connection_once_and_for_all(lab: Lab, thing: NewThing)
     threads = set(threading.enumerate())
     last = int(lab.events().index[-1])
     device = lab.connect(thing.name)
-    name = f"Device of Thing '{thing.name}', client id '{thing.name}'"
+    name = f"Device of Thing '{thing.name}', client ID '{thing.name}'"
     assert repr(device) == f"{name}, connected"
     device.subscribe("end/#")
     device.close()
@@ -509,7 +509,7 @@ def test_a_second_device_with_the_same_client_id_gives_a_warning(
     with lab.connect(thing.name):
         again = open_lab(home=lab.home)  # as a notebook does whose cells are run once more
         with pytest.warns(
-            UserWarning, match=f"connected with the client id '{thing.name}'"
+            UserWarning, match=f"connected with the client ID '{thing.name}'"
         ) as warned:
             second = again.connect(thing.name)
         assert warned[0].filename == __file__

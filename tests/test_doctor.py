@@ -339,7 +339,7 @@ def test_a_connected_device_stays_connected(lab: Lab, new_thing: Make) -> None:
     with lab.connect(thing.name):
         report = lab.doctor(thing.name)
         assert report.ok
-        assert "a device with this client id is connected" in repr(report)
+        assert "a device with this client ID is connected" in repr(report)
         gone = lab.events(kind="disconnect", thing=thing.name)
     assert gone.empty
 
@@ -590,7 +590,7 @@ def test_an_endpoint_by_another_name(lab: Lab, new_thing: Make) -> None:
 
 
 def test_a_refusal_by_the_broker_alone_is_explained(lab: Lab, new_thing: Make) -> None:
-    """No policy denies a client id that begins with $, but AWS rejects it."""
+    """No policy denies a client ID that begins with $, but AWS rejects it."""
     thing = new_thing()
     report = lab.doctor(thing.name, client_id="$mine")
     assert wrong_one(report).name == "connection"

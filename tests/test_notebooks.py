@@ -22,7 +22,7 @@ from nbclient import NotebookClient
 from creeklab import Lab
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
-from tests.execute_notebooks import normalise
+from tests.execute_notebooks import normalize
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -107,7 +107,7 @@ def test_nothing_is_kept_from_comparison(path: Path) -> None:
 @every_notebook
 def test_its_form_is_what_jupyterlab_would_write(path: Path) -> None:
     notebook = read(path, as_version=4)
-    normalise(notebook)
+    normalize(notebook)
     assert nbformat.writes(notebook) + "\n" == path.read_text(encoding="utf-8")
 
 
@@ -158,7 +158,7 @@ def test_a_topic_is_no_path(text: str) -> None:
 
 @every_notebook
 def test_no_output_holds_an_absolute_path(path: Path) -> None:
-    """As it is stored; and as it is seen, since no sanitiser of nbval's stands for a path."""
+    """As it is stored; and as it is seen, since no sanitizer of nbval's stands for a path."""
     for cell in cells(path, "code"):
         for output in cell.outputs:
             assert [paths_in(text) for text in texts(output)] == [[] for _ in texts(output)], (
@@ -166,7 +166,7 @@ def test_no_output_holds_an_absolute_path(path: Path) -> None:
             )
 
 
-def test_no_sanitiser_hides_a_path() -> None:
+def test_no_sanitizer_hides_a_path() -> None:
     """What nbval is told to overlook is a picture, a style, a time, a token or an id."""
     rules = configparser.RawConfigParser()
     rules.read(SANITIZERS)
@@ -436,15 +436,15 @@ def test_what_differs_on_aws_is_marked(path: Path) -> None:
 
 @every_notebook
 def test_both_themes_can_show_it(path: Path) -> None:
-    """No colour is fixed in text or output but in pictures, which bring their own background."""
-    colour = re.compile(r"(?:color|background|fill|stroke)\s*[:=]\s*[\"']?#[0-9a-fA-F]{3}|<font")
+    """No color is fixed in text or output but in pictures, which bring their own background."""
+    color = re.compile(r"(?:color|background|fill|stroke)\s*[:=]\s*[\"']?#[0-9a-fA-F]{3}|<font")
     for cell in NOTEBOOKS[path].cells:
         if cell.cell_type == "markdown":
-            assert not colour.search(cell.source), cell.source
+            assert not color.search(cell.source), cell.source
             assert "style " not in " ".join(re.findall(r"```mermaid(.*?)```", cell.source, re.S))
         for output in cell.get("outputs", []):
             html = output.get("data", {}).get("text/html", "")
-            for found in colour.finditer(re.sub(r"var\([^)]*\)", "", html)):
+            for found in color.finditer(re.sub(r"var\([^)]*\)", "", html)):
                 raise AssertionError(f"{found[0]!r} in an output of: {cell.source}")
 
 

@@ -122,8 +122,8 @@ def test_botocore_finds_every_request_and_answer_well_formed(
         client = clients[call.service]
         model = client.meta.service_model.operation_model(call.operation)
         if call.error is not None:
-            modelled = {shape.error_code or shape.name for shape in model.error_shapes}
-            assert call.error in modelled | COMMON_ERRORS | {NOT_HERE}, call
+            modeled = {shape.error_code or shape.name for shape in model.error_shapes}
+            assert call.error in modeled | COMMON_ERRORS | {NOT_HERE}, call
             continue
         answer = dict(call.answer)
         body = model.get_streaming_output()

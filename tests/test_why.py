@@ -76,7 +76,7 @@ def test_the_suggested_change_allows_the_request(lab: Lab, new_thing: Callable[.
         why = lab.why(thing.name)
         assert not why.allowed
         text = repr(why)
-        assert f"Client id '{thing.name}', publish: refused.\n" in text
+        assert f"Client ID '{thing.name}', publish: refused.\n" in text
         assert f'  -      "Resource": "{thing.arn}:topic/$aws/things/Test1/shadow/update"\n' in text
         assert f'  +      "Resource": "{thing.arn}:topic/{topic}"\n' in text
         assert "Note: This removes what that line allowed" in in_one_line(why)
@@ -226,9 +226,9 @@ def test_a_client_id_that_another_took_over(lab: Lab, new_thing: Callable[..., A
         second = lab.connect(thing.name)
     try:
         why = lab.why(thing.name)
-        assert f"Another connection with the client id '{thing.name}' was opened" in why.summary
+        assert f"Another connection with the client ID '{thing.name}' was opened" in why.summary
         headline = repr(why).split("\n")[0]
-        assert headline == f"Client id '{thing.name}': taken over by another connection."
+        assert headline == f"Client ID '{thing.name}': taken over by another connection."
         assert ">taken over</span>" in why._repr_html_()
     finally:
         first.close()
@@ -241,7 +241,7 @@ def test_a_connection_that_the_account_ended(lab: Lab, new_thing: Callable[..., 
         lab.client("iot-data").delete_connection(clientId=thing.name)
         why = lab.why(thing.name)
         assert why.summary == "The account closed the connection with DeleteConnection."
-        assert repr(why).startswith(f"Client id '{thing.name}': disconnected.\n")
+        assert repr(why).startswith(f"Client ID '{thing.name}': disconnected.\n")
 
 
 def test_an_unknown_name(lab: Lab, new_thing: Callable[..., Any]) -> None:
@@ -293,7 +293,7 @@ ENTRY = {
 )
 def test_an_old_refusal_does_not_look_new(seconds: float, words: str) -> None:
     why = Refusal(ENTRY, asked=1_800_000_000.0 + seconds)
-    assert repr(why).startswith(f"Client id 'Test2', publish: refused{words}.")
+    assert repr(why).startswith(f"Client ID 'Test2', publish: refused{words}.")
     assert ("2027-01-15 08:00:00 UTC" in why._repr_html_()) == bool(words)
     assert why.time == datetime(2027, 1, 15, 8, tzinfo=UTC)
     assert why.age == seconds
@@ -333,14 +333,14 @@ def test_a_request_is_decided_by_test_authorization(
     for place in (lab, aws):
         why = place.why(thing.name, action="iot:Publish", resource=topic)
         assert why.entry["refusal"]["outcome"] == "IMPLICIT_DENY"
-        assert repr(why).startswith(f"Client id '{thing.name}', publish: refused.\n")
+        assert repr(why).startswith(f"Client ID '{thing.name}', publish: refused.\n")
         assert why.time is None
     by_arn = aws.why(thing.name, action="iot:Publish", resource=f"{thing.arn}:topic/{topic}")
     assert repr(by_arn) == repr(why)
     apply_suggestions(lab, why)
     allowed = aws.why(thing.name, action="iot:Publish", resource=topic)
     assert allowed.allowed
-    assert repr(allowed).startswith(f"Client id '{thing.name}', publish: allowed.\n")
+    assert repr(allowed).startswith(f"Client ID '{thing.name}', publish: allowed.\n")
     connect = aws.why(thing.name)
     assert connect.allowed
     assert connect.entry["resource"] == f"client/{thing.name}"
@@ -440,4 +440,4 @@ def test_a_client_without_an_id(lab: Lab, new_thing: Callable[..., Any]) -> None
         PacketClient(
             address, files.ca, files.certificate, files.private_key, "", version=4, expiry=1
         )
-    assert "client id" in lab.why().summary
+    assert "client ID" in lab.why().summary

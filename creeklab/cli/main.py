@@ -124,7 +124,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     doctor = commands.add_parser("doctor", help="find problems and their fixes")
     doctor.add_argument("thing", nargs="?", metavar="THING", help="check this Thing's device")
-    doctor.add_argument("--client-id", metavar="ID", help="its MQTT client id; default: THING")
+    doctor.add_argument("--client-id", metavar="ID", help="its MQTT client ID; default: THING")
     doctor.add_argument(
         "--publish",
         action="append",

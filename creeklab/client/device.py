@@ -372,7 +372,7 @@ class Device:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "connected"
         owner = "the account" if self.thing is None else f"Thing '{self.thing}'"
-        return f"Device of {owner}, client id '{self.client_id}', {state}"
+        return f"Device of {owner}, client ID '{self.client_id}', {state}"
 
     # --- callbacks on the SDK's thread ----------------------------------------------------------
 

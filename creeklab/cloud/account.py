@@ -23,7 +23,7 @@ REGION = "us-east-1"
 
 @dataclass(frozen=True, slots=True)
 class AccountIdentity:
-    """Account id, region and access key."""
+    """Account ID, region and access key."""
 
     account: str
     region: str

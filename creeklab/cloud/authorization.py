@@ -27,12 +27,12 @@ def not_active(certificate_id: str, status: str | None) -> str:
 
 
 class ConnectionAuthorization:
-    """Authorization of one certificate, connected under one client id.
+    """Authorization of one certificate, connected under one client ID.
 
     Parameters
     ----------
     client_id
-        None over HTTPS, which has no client id.
+        None over HTTPS, which has no client ID.
     attributes
         The set ``iot:ConnectAttributes``: ``PersistentConnect`` and ``LastWill`` as they apply.
     """

@@ -34,7 +34,7 @@ class Settings:
     publish_rate
         Messages per second that one connection can publish; 0 means no limit. AWS's quota is 100.
     connect_rate
-        CONNECTs per second and client id; 0 means no limit. AWS's quota is 1.
+        CONNECTs per second and client ID; 0 means no limit. AWS's quota is 1.
     throughput
         Bytes per second that one connection can send and receive; 0 means no limit. AWS's quota is
         524288.

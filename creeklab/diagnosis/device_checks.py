@@ -309,9 +309,9 @@ class DeviceChecks:
         return f"{', '.join(sorted(names))}."
 
     def may_connect(self) -> str:
-        """Check that the policies allow this client id."""
+        """Check that the policies allow this client ID."""
         self._authorize("CONNECT", "client", self._client_id)
-        return f"with client id '{self._client_id}'."
+        return f"with client ID '{self._client_id}'."
 
     def _topic(self, action: str, kind: str, topic: str) -> Check:
         def check() -> str:
@@ -350,7 +350,7 @@ class DeviceChecks:
     def connection(self) -> str:
         """Connect as the device does, unless it is connected: AWS would disconnect it."""
         if is_connected(self._lab.client, self._client_id):
-            return "not tried: a device with this client id is connected and would be disconnected."
+            return "not tried: a device with this client ID is connected and would be disconnected."
         try:
             self._lab.connect(self._thing, client_id=self._client_id).close()
         except (RequestRefused, TimeoutError, ValueError) as error:

@@ -48,7 +48,7 @@ class EffectiveAccess:
     Attributes
     ----------
     client_id
-        Its MQTT client id; None over HTTPS, where policies see no client and no Thing.
+        Its MQTT client ID; None over HTTPS, where policies see no client and no Thing.
     certificate
         Its ARN; None without a certificate.
     status
@@ -56,7 +56,7 @@ class EffectiveAccess:
     things
         The Things that the certificate is attached to.
     thing
-        The one of them that the connection acts as, if any: its name is the client id.
+        The one of them that the connection acts as, if any: its name is the client ID.
     documents
         The policies that apply, by name; those attached to the certificate itself come first.
     targets
@@ -92,7 +92,7 @@ def load_effective_access(
     iot
         The boto3 client ``"iot"``.
     client_id
-        Its MQTT client id; None for a request over HTTPS.
+        Its MQTT client ID; None for a request over HTTPS.
     certificate
         ARN of its certificate.
     """
@@ -175,7 +175,7 @@ def resource_arn(prefix: str, action: str, resource: str) -> str:
     prefix
         Start of the account's ARNs: ``"arn:aws:iot:us-east-1:123456789012"``.
     resource
-        An ARN; or a topic, topic filter, client id or Thing name, depending on the action, with or
+        An ARN; or a topic, topic filter, client ID or Thing name, depending on the action, with or
         without the kind (``topic/``) before it.
 
     Raises

@@ -98,7 +98,7 @@ class Refusal:
     @property
     def verdict(self) -> str:
         """``"allowed"`` or ``"refused"``; for a connection that was ended later, ``"taken over"``
-        if another connection has its client id now, else ``"disconnected"``.
+        if another connection has its client ID now, else ``"disconnected"``.
         """
         entry = self.entry or {"kind": "", "refusal": {}}
         if entry["kind"] == "disconnect":
@@ -175,8 +175,8 @@ class Refusal:
         when = f", {self.age_text}" if self.age_text else ""
         if kind == "disconnect":
             by = " by another connection" if self.verdict == "taken over" else ""
-            return f"Client id '{client_id}'{of}: {self.verdict}{by}{when}."
-        return f"Client id '{client_id}'{of}, {kind}: {self.verdict}{when}."
+            return f"Client ID '{client_id}'{of}: {self.verdict}{by}{when}."
+        return f"Client ID '{client_id}'{of}, {kind}: {self.verdict}{when}."
 
     def _changed_since(self) -> list[str]:
         """Say whether the account would decide differently now."""

@@ -38,7 +38,7 @@ def refusal_html(
     parts = [tag("p", escape(summary))]
     if entry is not None:
         client_id = entry.get("client_id")
-        title = f"{entry['kind']}, client id {client_id!r}" if client_id else entry["kind"]
+        title = f"{entry['kind']}, client ID {client_id!r}" if client_id else entry["kind"]
         marks = mark(verdict, "good" if verdict == "allowed" else "bad")
         if allowed_now:
             marks += " " + mark("allowed now", "good")

@@ -78,7 +78,7 @@ def _is_known(lab: LabSession, name: str) -> bool:
 def _clients_and_things(lab: LabSession) -> set[str]:
     """Return all Things, and all clients in the event log except the account's own."""
     things = {each["thingName"] for each in paginate(lab.client("iot").list_things, "things")}
-    # A connect entry has no client id if the connection failed before sending one.
+    # A connect entry has no client ID if the connection failed before sending one.
     clients = {entry.get("client_id") for entry in lab.event_pages(kind="connect")}
     return things | {
         each for each in clients if each and not each.startswith(ACCOUNT_CLIENT_PREFIX)

@@ -206,7 +206,7 @@ class _Devices:
 
 
 def _things_by_certificate(lab: LabSession) -> dict[str, str]:
-    """Return the Things with saved files, by certificate id and by name."""
+    """Return the Things with saved files, by certificate ID and by name."""
     found: dict[str, str] = {}
     for name in lab.keys.things():
         with suppress(FileNotFoundError, ValueError):

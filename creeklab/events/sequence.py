@@ -1,6 +1,6 @@
 """The arrows of a sequence chart, from entries of the event log.
 
-The participants are the devices (by client id), the broker, the shadow service, and the account,
+The participants are the devices (by client ID), the broker, the shadow service, and the account,
 which calls the API; calls that only read are left out. A message is one arrow to the broker and one
 more to each client that received it. A message that the cloud publishes on a shadow's topics comes
 from the shadow service.

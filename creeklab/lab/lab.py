@@ -46,7 +46,7 @@ class Lab(LabSession):
         Parameters
         ----------
         of
-            Only what was refused to this client id, or to the certificate of this Thing.
+            Only what was refused to this client ID, or to the certificate of this Thing.
         action, resource
             The request to decide, such as ``action="iot:Publish", resource="creek/depth"``. AWS
             does not report refusals, so there a request is always decided: without these two, the
@@ -157,7 +157,7 @@ class Lab(LabSession):
         Parameters
         ----------
         client_id
-            MQTT client id that the device would use. Defaults to the Thing's name. A device that is
+            MQTT client ID that the device would use. Defaults to the Thing's name. A device that is
             already connected under it stays connected.
         publish, subscribe
             Topics and topic filters that the device's policy must allow.

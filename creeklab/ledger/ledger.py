@@ -57,7 +57,7 @@ class Ledger:
     meter
         Counts messages, minutes and operations.
     last_refusal
-        Thing or client id, action and resource of the last refusal to a device of this lab; None if
+        Thing or client ID, action and resource of the last refusal to a device of this lab; None if
         nothing was refused since the lab was opened.
     """
 

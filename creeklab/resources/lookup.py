@@ -75,7 +75,7 @@ def shadow_names(client: Client, thing: str) -> list[str]:
 
 
 def is_connected(client: Client, client_id: str) -> bool:
-    """Return whether a device is connected under a client id; False if AWS cannot say."""
+    """Return whether a device is connected under a client ID; False if AWS cannot say."""
     try:
         return bool(client("iot-data").get_connection(clientId=client_id)["connected"])
     except (ClientError, BotoCoreError):

@@ -26,10 +26,10 @@ NO_EVENT_LOG = (
 )
 
 ACCOUNT_CLIENT_PREFIX = "account-"
-"""Start of the generated client ids of the account's own connections."""
+"""Start of the generated client IDs of the account's own connections."""
 
 _DEVICES: MutableMapping[tuple[Any, ...], Device] = WeakValueDictionary()
-"""The latest device under each client id of each account in this kernel, over all sessions."""
+"""The latest device under each client ID of each account in this kernel, over all sessions."""
 
 
 class LabSession:
@@ -77,7 +77,7 @@ class LabSession:
         Parameters
         ----------
         client_id
-            MQTT client id. Defaults to the Thing's name, as AWS recommends.
+            MQTT client ID. Defaults to the Thing's name, as AWS recommends.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class LabSession:
         Warns
         -----
         UserWarning
-            If another open device in this kernel uses the same client id.
+            If another open device in this kernel uses the same client ID.
         """
         files = self.keys.files(thing)
         self._target.accept_costs()
@@ -114,7 +114,7 @@ class LabSession:
         Parameters
         ----------
         client_id
-            MQTT client id. Defaults to a unique one.
+            MQTT client ID. Defaults to a unique one.
 
         Raises
         ------
@@ -144,8 +144,8 @@ class LabSession:
         before = _DEVICES.get(key)
         if before is not None and not before.closed:
             warnings.warn(
-                f"Another device here is already connected with the client id '{client_id}', and "
-                "AWS allows one connection for each client id. Each of the two now disconnects the "
+                f"Another device here is already connected with the client ID '{client_id}', and "
+                "AWS allows one connection for each client ID. Each of the two now disconnects the "
                 "other and reconnects, over and over. Close the first one, or pass a different "
                 "client_id.",
                 stacklevel=3,

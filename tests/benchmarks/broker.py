@@ -68,7 +68,7 @@ def _connects(broker: Broker) -> float:
 
 def _kilobytes_a_connection(broker: Broker) -> float:
     before = resident_megabytes(broker.pid)
-    # Many client ids: the cloud's policy lets a Thing connect under its own name only, so the
+    # Many client IDs: the cloud's policy lets a Thing connect under its own name only, so the
     # certificate has a Thing for each.
     names = [f"idle-{number}" for number in range(IDLE_CONNECTIONS)]
     with traffic.lines(broker.address, broker.context, names):
@@ -124,7 +124,7 @@ def started_cloud(home: Path, settings: list[str]) -> Iterator[tuple[int, Lab, A
 
 @contextlib.contextmanager
 def running_cloud(home: Path, settings: list[str]) -> Iterator[Broker]:
-    """Run a cloud with a Thing for each client id, and one certificate for all of them."""
+    """Run a cloud with a Thing for each client ID, and one certificate for all of them."""
     with started_cloud(home, settings) as (pid, lab, iot):
         answer = iot.create_keys_and_certificate(setAsActive=True)
         certificate = answer["certificateArn"]

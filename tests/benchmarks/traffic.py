@@ -173,7 +173,7 @@ class _Subscriber:
 def lines(
     address: tuple[str, int], context: ssl.SSLContext, names: Sequence[str]
 ) -> Iterator[list[Line]]:
-    """Connect under each of these client ids."""
+    """Connect under each of these client IDs."""
     made: list[Line] = []
     try:
         for name in names:
@@ -270,7 +270,7 @@ def lockstep(publisher: Line, receiver: Line, topic: str, *, count: int) -> floa
 def connects(
     address: tuple[str, int], context: ssl.SSLContext, names: Sequence[str], *, at_once: int
 ) -> float:
-    """Connect and disconnect under each client id, `at_once` at a time; return connects a second.
+    """Connect and disconnect under each client ID, `at_once` at a time; return connects a second.
 
     The handshakes of the clients are made on threads, outside Python's lock.
     """

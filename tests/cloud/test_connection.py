@@ -146,7 +146,7 @@ def test_the_newer_connection_of_a_client_id_wins(fixture: BrokerFixture, versio
     assert old.closed
     old.connection.connection_lost("its socket closes a moment later")
     assert new.send(Pingreq()) == [Pingresp()]
-    assert "its own client id" in fixture.refusal
+    assert "its own client ID" in fixture.refusal
 
 
 @VERSIONS

@@ -152,7 +152,7 @@ def test_another_topic(lab: Lab, new_thing: NewThings) -> None:
         why = refusal(lab, ask(connection, "POST", "/topics/https%2Fyours?qos=1", b"x"))
         assert "'https/yours' (iot:Publish)" in why
         told = lab.why()
-        assert told.suggestions  # what is proposed is looked up as a request without a client id
+        assert told.suggestions  # what is proposed is looked up as a request without a client ID
         assert "https/yours" in repr(told)
         entry = told.entry
         assert entry is not None

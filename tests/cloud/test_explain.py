@@ -80,7 +80,7 @@ def differences(explanation: Explanation) -> str:
             TEST2,
             "the policy names 'Test1' and the request names 'Test2'",
             "have the client use 'Test1'",
-            id="another client id",
+            id="another client ID",
         ),
         pytest.param(
             "iot:Connect",
@@ -89,7 +89,7 @@ def differences(explanation: Explanation) -> str:
             TEST2,
             "the policy names 'gauge-*' and the request names 'pump-1'",
             "have the client use a name that matches 'gauge-*'",
-            id="another client id, wildcard",
+            id="another client ID, wildcard",
         ),
         pytest.param(
             PUBLISH,
@@ -358,7 +358,7 @@ def differences(explanation: Explanation) -> str:
             HTTPS,
             "this request has no such value; a client ID, for example, exists only in MQTT",
             "write the value itself in the policy",
-            id="variable: no client id",
+            id="variable: no client ID",
         ),
         pytest.param(
             PUBLISH,

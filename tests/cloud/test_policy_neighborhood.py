@@ -55,7 +55,7 @@ def test_the_policy_of_a_group_needs_the_thing_as_client_id(
     iot.attach_policy(policyName="of-group", target=ARN + "thinggroup/gauges")
     found = denied(iot_registry, arn, "other")
     assert [(each.policy, each.reason) for each in found.non_applying] == [("of-group", "group")]
-    assert "connect with 'Test2' as client id" in found.summary
+    assert "connect with 'Test2' as client ID" in found.summary
 
 
 def test_an_empty_thing_variable_has_its_cause(iot: Any, iot_registry: Registry, arn: str) -> None:

@@ -753,7 +753,7 @@ def explained(lab: Lab, client_id: str, action: str, resource: str) -> None:
     assert (why.entry["action"], why.entry["resource"]) == (action, resource)
     assert action in why.summary
     assert resource.partition("/")[2] in why.summary
-    assert f"Client id '{client_id}'" in repr(why)
+    assert f"Client ID '{client_id}'" in repr(why)
 
 
 @BOTH
@@ -1004,7 +1004,7 @@ class TestChangedWhileConnected:
             first = connected(program, thing)
             second = connected(successor, thing)
             assert first.is_cut_off() == cut_off(program, SESSION_TAKEN_OVER)
-            assert "Another connection with the client id" in lab.why(thing.name).summary
+            assert "Another connection with the client ID" in lab.why(thing.name).summary
             assert second.publish("still", b"here") == 0
 
     @pytest.mark.parametrize("change", ["new version", "detached"])

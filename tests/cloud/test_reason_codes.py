@@ -129,8 +129,8 @@ ROWS = (
         None,
         first=raw(0x10, "0004 4d515454 06 02 003c 00 0001 61"),
     ),
-    Row("a client id with $", [], Connack(False, 0x85), [], first=connect("$a", 5)),
-    Row("a client id too long", [], Connack(False, 0x85), [], first=connect("a" * 129, 5)),
+    Row("a client ID with $", [], Connack(False, 0x85), [], first=connect("$a", 5)),
+    Row("a client ID too long", [], Connack(False, 0x85), [], first=connect("a" * 129, 5)),
     Row("not allowed to connect", [], Connack(False, 0x87), [], first=connect("denied", 5)),
     Row("a will not allowed", [], Connack(False, 0x87), [], first=will("denied")),
     Row("a will of QoS 2", [], Connack(False, 0x9B), [], first=will("a", 2)),
@@ -157,7 +157,7 @@ ROWS = (
     ),
     # --- what happens to a client
     Row("silence", [time_passes], Disconnect(0x8D), []),
-    Row("its client id connects again", [connects_again], Disconnect(0x8E), []),
+    Row("its client ID connects again", [connects_again], Disconnect(0x8E), []),
     Row("the cloud ends", [lambda fixture: fixture.broker.close()], Disconnect(0x8B), []),
     Row(
         "DeleteConnection",

@@ -317,7 +317,7 @@ STRANGERS = {
         "not_authorized",
         "No policy is attached",
     ),
-    "another client id": Stranger(
+    "another client ID": Stranger(
         lambda lab, forger: pair_of(make_thing(lab, OWN_NAME)), "not_authorized", "iot:Connect"
     ),
 }

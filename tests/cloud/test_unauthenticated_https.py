@@ -231,9 +231,9 @@ class TestHttpsDevice:
             assert outcome == HANGUP
             assert STRANGERS[stranger].explanation in refusal.summary
         else:
-            # Without a connection there is no client id, and iot:Connect is not asked.
+            # Without a connection there is no client ID, and iot:Connect is not asked.
             assert outcome == "403 Forbidden"
-            if stranger != "another client id":
+            if stranger != "another client ID":
                 assert STRANGERS[stranger].explanation in refusal.summary
 
     def test_a_good_thing_has_no_more_than_its_policy(self, lab: Lab) -> None:

@@ -184,10 +184,10 @@ class TestTheAccount:
 
     def test_it_is_not_a_thing(self, lab: Lab) -> None:
         with lab.connect_account("nobody") as account:
-            assert repr(account) == "Device of the account, client id 'nobody', connected"
+            assert repr(account) == "Device of the account, client ID 'nobody', connected"
             with pytest.raises(RuntimeError, match="The account is no Thing and has no shadow"):
                 _ = account.shadow
-        assert repr(account) == "Device of the account, client id 'nobody', closed"
+        assert repr(account) == "Device of the account, client ID 'nobody', closed"
 
     def test_each_has_its_own_client_id(self, lab: Lab) -> None:
         with lab.connect_account() as one, lab.connect_account() as other:

@@ -217,7 +217,7 @@ def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
                 assert message.json == {"number": person.number}
             for person, device in zip(connected, devices, strict=True):
                 assert device.shadow.get()["state"]["reported"] == {"number": person.number}
-            # All have heard of all there was to hear of, and no client id was taken over.
+            # All have heard of all there was to hear of, and no client ID was taken over.
             for device, inbox in zip(devices, inboxes, strict=True):
                 device.publish("creek/end", "")
                 assert [message.topic for message in inbox.wait_for(2)] == [

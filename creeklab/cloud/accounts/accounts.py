@@ -43,7 +43,7 @@ class Accounts:
     owner
         Account of the person who runs the cloud.
     secrets
-        Secret access keys by access key id.
+        Secret access keys by access key ID.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Accounts:
         self._endpoint = endpoint
         self._clocks = clock, timer
         self._soon: Soon | None = None
-        self._accounts: dict[str, AccountServices] = {}  # by account id, the owner's first
+        self._accounts: dict[str, AccountServices] = {}  # by account ID, the owner's first
         self._by_access_key: dict[str, AccountBackend] = {}
         # By address: the id of the one account that works from there, else the owner's.
         self._by_address: dict[str, str] = {}

@@ -55,7 +55,7 @@ class Participant:
     Attributes
     ----------
     account
-        Account id.
+        Account ID.
     secret
         SHA-256 of the participant's secret, in hex. The secret is long and random, so a fast hash
         is enough.

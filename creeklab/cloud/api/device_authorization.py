@@ -1,6 +1,6 @@
 """Authorization of a device's HTTPS request, which carries its certificate instead of a signature.
 
-There is no connection, so the policies are those of the certificate alone: there is no client id
+There is no connection, so the policies are those of the certificate alone: there is no client ID
 and no Thing, and policy variables of either have no value.
 """
 

@@ -94,7 +94,7 @@ class AccountDirectory(Protocol):
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        """Secret access keys by access key id."""
+        """Secret access keys by access key ID."""
 
     def by_access_key(self, access_key: str) -> AccountBackend:
         """Return the account of an access key."""

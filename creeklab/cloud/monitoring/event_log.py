@@ -301,7 +301,7 @@ class EventLog:
         client_id
             If given, only refusals of this client, or of a shadow of the Thing of this name.
         principals
-            Certificate ids whose refusals are included, too.
+            Certificate IDs whose refusals are included, too.
         """
         for record in reversed(self._refusals.records):
             entry = record.entry()

@@ -1,4 +1,4 @@
-"""The broker: sessions by client id, subscriptions, and the path of a message to its receivers.
+"""The broker: sessions by client ID, subscriptions, and the path of a message to its receivers.
 
 Every message, whether from a client, an HTTP call, a will, a service or the cloud's own events,
 goes through one function, `Broker.publish_message`. Its stages, in this order:
@@ -78,7 +78,7 @@ class Broker:
     commits
         Commits what the session store and the retained store have collected.
     authorization_for
-        Returns the authorization of a peer with a client id and connect attributes.
+        Returns the authorization of a peer with a client ID and connect attributes.
     clock
         Seconds since the epoch, for the expiry of messages.
     timer
@@ -89,7 +89,7 @@ class Broker:
     closed
         Whether it has closed and accepts no more connections.
     connects
-        Rate of CONNECTs by client id.
+        Rate of CONNECTs by client ID.
     commits
         While it has promises, a PUBACK has to wait for `commit_and_acknowledge`: defer it.
     connectivity
@@ -139,7 +139,7 @@ class Broker:
     # --- sessions ---------------------------------------------------------------------------
 
     def has_session_capacity(self, client_id: str) -> bool:
-        """Return whether a client id can have a persistent session: it has one, or one is free."""
+        """Return whether a client ID can have a persistent session: it has one, or one is free."""
         session = self._sessions.get(client_id)
         has_one = session is not None and session.store is not None
         return has_one or self._session_store.count < self.settings.sessions_max
@@ -147,9 +147,9 @@ class Broker:
     def open_session(
         self, connection: ClientConnection, clean: bool, expiry: int
     ) -> tuple[Session, bool]:
-        """Give `connection` the session of its client id; return it and whether it is resumed.
+        """Give `connection` the session of its client ID; return it and whether it is resumed.
 
-        Another connection with the same client id is closed, as on AWS.
+        Another connection with the same client ID is closed, as on AWS.
         """
         client_id, principal = connection.client_id, connection.peer.principal
         now = self.timer()
@@ -247,7 +247,7 @@ class Broker:
         return True
 
     def get_session(self, client_id: str) -> Session | None:
-        """Return the session of a client id, connected or not; None if it has none."""
+        """Return the session of a client ID, connected or not; None if it has none."""
         session = self._sessions.get(client_id)
         return None if session is None or _ended(session, self.timer()) else session
 

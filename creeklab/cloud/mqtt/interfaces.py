@@ -75,7 +75,7 @@ class PublishedMessage:
 
     @property
     def client_id(self) -> str:
-        """Client id of the sender; empty for the cloud itself and for HTTP calls."""
+        """Client ID of the sender; empty for the cloud itself and for HTTP calls."""
         return self.sender.client_id
 
 
@@ -136,7 +136,7 @@ class ClientConnection(Protocol):
         """Send a PUBACK that was deferred until the message is stored, or could not be stored."""
 
     def close_for_takeover(self) -> None:
-        """Close the connection because a newer one has the same client id."""
+        """Close the connection because a newer one has the same client ID."""
 
     def disconnect_by_account(self, clean_session: bool, prevent_will: bool) -> None:
         """Close the connection because DeleteConnection was called."""
@@ -156,9 +156,9 @@ class ConnectAdmission(Protocol):
     closed
         Whether the broker has closed and accepts no more connections.
     connects
-        Rate of CONNECTs by client id.
+        Rate of CONNECTs by client ID.
     authorization_for
-        Returns the authorization of a peer with a client id and connect attributes.
+        Returns the authorization of a peer with a client ID and connect attributes.
     """
 
     closed: bool
@@ -167,7 +167,7 @@ class ConnectAdmission(Protocol):
     authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization]
 
     def has_session_capacity(self, client_id: str) -> bool:
-        """Return whether a client id can have a persistent session."""
+        """Return whether a client ID can have a persistent session."""
 
 
 class RetainedStore(Protocol):

@@ -92,14 +92,14 @@ class Throughput:
 
 
 class Rates:
-    """The same limit for each of many client ids."""
+    """The same limit for each of many client IDs."""
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
         self._rates: dict[str, Rate] = {}
 
     def try_acquire(self, client_id: str, now: float) -> bool:
-        """Accept one more of a client id if the rate allows it; a rate of 0 allows any number."""
+        """Accept one more of a client ID if the rate allows it; a rate of 0 allows any number."""
         if not self._per_second:
             return True
         rate = self._rates.get(client_id)

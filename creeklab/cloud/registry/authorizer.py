@@ -73,7 +73,7 @@ def policy_neighborhood(
             if policy.name not in applying:
                 applying.add(policy.name)
                 why = f"is attached to a group of the Thing {thing!r} and would allow it"
-                advice = f"connect with {thing!r} as client id, so that its groups count"
+                advice = f"connect with {thing!r} as client ID, so that its groups count"
                 idle.append(NonApplyingPolicy(policy, "group", why, advice))
     for name in registry.policies.page(Page(MAX_NEIGHBORS))[0]:
         policy = registry.policies.parsed(name)

@@ -42,7 +42,7 @@ class PolicyContextQueries:
     ) -> list[documents.Policy]:
         """Return the default versions of the policies of a connection, parsed.
 
-        The policies of its certificate apply. If the client id is the name of a Thing that the
+        The policies of its certificate apply. If the client ID is the name of a Thing that the
         certificate is attached to, so do the policies of the Thing's groups and of the groups above
         them (developer guide, "Static thing groups").
         """
@@ -66,8 +66,8 @@ class PolicyContextQueries:
     def thing_of(self, certificate_id: str, client_id: str) -> str | None:
         """Return the name of the Thing that a connection is associated with, if there is one.
 
-        That is the Thing that the certificate is exclusively attached to, whatever the client id;
-        otherwise the Thing named like the client id, if the certificate is attached to it
+        That is the Thing that the certificate is exclusively attached to, whatever the client ID;
+        otherwise the Thing named like the client ID, if the certificate is attached to it
         (developer guide, "Associating an AWS IoT thing to an MQTT client connection").
         """
         exclusive = self.exclusive_thing(certificate_id)

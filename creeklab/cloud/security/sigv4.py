@@ -94,7 +94,7 @@ def verify(
     Parameters
     ----------
     secrets
-        Secret access keys by access key id.
+        Secret access keys by access key ID.
     method, path, query
         The request line as received: path and query still percent-encoded.
     headers

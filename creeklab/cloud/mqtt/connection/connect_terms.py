@@ -30,7 +30,7 @@ class ConnectTerms:
     client_id
         The client's own, or an assigned one; empty if it had to send one and did not.
     assigned
-        Whether the broker assigned the client id.
+        Whether the broker assigned the client ID.
     keep_alive
         In seconds; the client is disconnected after 1.5 times as long without a packet.
     expiry
@@ -100,12 +100,12 @@ class ConnectTerms:
 
 
 def check_client_id(client_id: str) -> str | None:
-    """Return why AWS IoT Core rejects a client id; None if it is valid."""
+    """Return why AWS IoT Core rejects a client ID; None if it is valid."""
     if not client_id:
-        return "An empty client id needs a clean session in MQTT 3.1.1."
+        return "An empty client ID needs a clean session in MQTT 3.1.1."
     if client_id.startswith("$") or len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
         return (
-            f"The client id '{client_id[:40]}' begins with $ or is longer than "
+            f"The client ID '{client_id[:40]}' begins with $ or is longer than "
             f"{MAX_CLIENT_ID_BYTES} bytes."
         )
     return None

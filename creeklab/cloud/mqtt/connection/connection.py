@@ -486,10 +486,10 @@ class Connection:
         self._close()
 
     def close_for_takeover(self) -> None:
-        """Close the connection because a newer one has the same client id."""
+        """Close the connection because a newer one has the same client ID."""
         why = (
-            f"Another connection with the client id '{self.client_id}' was opened; AWS keeps the "
-            "newer one. Give each program its own client id."
+            f"Another connection with the client ID '{self.client_id}' was opened; AWS keeps the "
+            "newer one. Give each program its own client ID."
         )
         self._refuse(why, Reason.SESSION_TAKEN_OVER)
 

@@ -109,7 +109,7 @@ class ClientPermissions:
             return ConnectRejection(Reason.CLIENT_IDENTIFIER_NOT_VALID, 2, always_connack=empty)
         if not broker.connects.try_acquire(client_id, now):
             why = (
-                f"The client id '{client_id}' sends more than {broker.settings.connect_rate} "
+                f"The client ID '{client_id}' sends more than {broker.settings.connect_rate} "
                 "CONNECT a second. Wait longer between attempts, each time a little longer."
             )
             self.log_refusal("connect", why, "ClientIDThrottle")
@@ -130,7 +130,7 @@ class ClientPermissions:
         if terms.expiry and not broker.has_session_capacity(client_id):
             why = (
                 f"The account has {broker.settings.sessions_max} persistent sessions, the most it "
-                "can have. Ask for a clean session, use a client id that has a session, or wait "
+                "can have. Ask for a clean session, use a client ID that has a session, or wait "
                 "until one expires."
             )
             self.log_refusal("connect", why, "Throttle")

@@ -36,7 +36,7 @@ class ClientConnectivity:
     session_identifier
         A UUID of this connection.
     version_number
-        Grows by 1 with each connection of the client id; restarts at 0 after a long absence.
+        Grows by 1 with each connection of the client ID; restarts at 0 after a long absence.
     """
 
     client_id: str
@@ -56,7 +56,7 @@ class ClientConnectivity:
 
 
 class ConnectivityTracker:
-    """The connectivity of every client id.
+    """The connectivity of every client ID.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class ConnectivityTracker:
         self._disconnected: dict[str, ClientConnectivity] = {}  # the oldest first
 
     def get(self, client_id: str) -> ClientConnectivity | None:
-        """Return the connectivity of a client id; None if it is unknown."""
+        """Return the connectivity of a client ID; None if it is unknown."""
         return self._connected.get(client_id) or self._disconnected.get(client_id)
 
     def connected(
@@ -82,7 +82,7 @@ class ConnectivityTracker:
         keep_alive: int,
         session_expiry: int,
     ) -> ClientConnectivity:
-        """Record a new connection; the previous one of the client id has ended before."""
+        """Record a new connection; the previous one of the client ID has ended before."""
         now = self._clock()
         last = self._disconnected.pop(client_id, None)
         found = self._connected[client_id] = ClientConnectivity(

@@ -1,7 +1,7 @@
 """Lifecycle events: messages about clients that connect, disconnect or subscribe.
 
 AWS IoT Core publishes them below ``$aws/events/`` (developer guide, "Lifecycle events"), for every
-account. Each function returns topic and JSON of one event; times are in milliseconds. A client id
+account. Each function returns topic and JSON of one event; times are in milliseconds. A client ID
 that contains a wildcard has no events, because its topics would look like filters.
 """
 
@@ -27,7 +27,7 @@ class EventSubject:
     Attributes
     ----------
     principal
-        Certificate id, or unique id of the account's user.
+        Certificate ID, or unique id of the account's user.
     thing
         The Thing that the certificate is exclusively attached to (``EXCLUSIVE_THING``), if any.
     """

@@ -42,7 +42,7 @@ class MqttListener:
     Parameters
     ----------
     broker_of
-        Returns the broker for a certificate id and an IP address: that of the certificate's
+        Returns the broker for a certificate ID and an IP address: that of the certificate's
         account or, for an unknown certificate, of the account that logs the refusal.
     """
 

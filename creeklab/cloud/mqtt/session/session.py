@@ -68,7 +68,7 @@ class Backlog:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """The state of one client id.
+    """The state of one client ID.
 
     Attributes
     ----------

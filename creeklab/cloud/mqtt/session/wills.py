@@ -1,4 +1,4 @@
-"""Wills that wait for their delay, one for each client id.
+"""Wills that wait for their delay, one for each client ID.
 
 If a client reconnects before its will delay interval is over, its will is not published. Waiting
 wills count in the same backlog as the messages that wait for clients.
@@ -60,7 +60,7 @@ class PendingWills:
         self._backlog.bytes += pending.size
 
     def take(self, client_id: str) -> PendingWill | None:
-        """Remove and return the will of a client id; None if there is none."""
+        """Remove and return the will of a client ID; None if there is none."""
         pending = self._wills.pop(client_id, None)
         if pending is not None:
             self._backlog.bytes -= pending.size

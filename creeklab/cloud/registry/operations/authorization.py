@@ -29,7 +29,7 @@ class AuthorizationOperations(Operations):
     ) -> Members:
         """Return the policies that decide what a device is allowed to do.
 
-        With a certificate, a Thing is taken as the client id; alone, it stands for its groups.
+        With a certificate, a Thing is taken as the client ID; alone, it stands for its groups.
         """
         raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
         registry = self._registry
