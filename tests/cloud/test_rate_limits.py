@@ -1,4 +1,4 @@
-"""Quotas of rate, with time that goes on when the test says so."""
+"""Rate limits, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from tests.hardening.in_process_cloud import start_cloud
         ([0, 0, 0, 0], [True, True, True, False]),  # a second's worth at once
         ([0, 0, 0, 0.3, 0.4, 0.4], [True, True, True, False, True, False]),
         ([0, 0, 0, 9, 9, 9, 9], [True, True, True, True, True, True, False]),  # and no more
-        ([0, 0.4, 0.8, 1.2, 1.6, 2.0], [True] * 6),  # who keeps to the rate is never refused
+        (
+            [0, 0.4, 0.8, 1.2, 1.6, 2.0],
+            [True] * 6,
+        ),  # a client that keeps to the rate is never refused
     ],
 )
 def test_a_rate(asked_at: list[float], taken: list[bool]) -> None:
@@ -122,7 +125,7 @@ def test_connects_above_the_rate_are_refused(
     assert second.closed
     assert "'restless' sends more than 1 CONNECT a second" in fixture.refusal
     assert fixture.event_log.metrics.mqtt["Connect.ClientIDThrottle"] == 1
-    assert not first.closed  # it is not taken over by who was refused
+    assert not first.closed  # a rejected client does not take it over
     fixture.connected("calm", version)
     fixture.clock.now += 0.5
     fixture.broker.tick()

@@ -462,7 +462,7 @@ def test_no_more_persistent_sessions_than_the_account_may_have(
         assert client.closed
         assert "has 2 persistent sessions" in site.fixture.refusal
         site.crash()
-    # A clean session is no matter; who has one comes back to it; one that ends makes room.
+    # Clean sessions do not count, an existing session can be resumed, and one that ends makes room.
     site.fixture.connected("c", version)
     client, [connack, *_] = ask_for_one("a")
     assert connack.session_present
