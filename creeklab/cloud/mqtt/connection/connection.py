@@ -73,8 +73,7 @@ MAX_WEBSOCKET_AGE = 24 * 3600.0
 """Longest connection of the account, over WebSocket with a signature, in seconds (developer guide,
 "Device communication protocols")."""
 SLOW_READER = "The client reads more slowly than its messages arrive; QoS 0 messages do not wait."
-# Reasons that a PUBACK can carry; any other ends the connection (developer guide, "MQTT 5 reason
-# codes").
+# Any other reason ends the connection (developer guide, "MQTT 5 reason codes").
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
 
 
