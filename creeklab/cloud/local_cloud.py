@@ -143,7 +143,7 @@ class LocalCloud:
             account.close()
 
     def _report_failed_handshakes(self, context: ssl.SSLContext) -> ssl.SSLContext:
-        """Log each failed handshake for the owner: its account is unknown."""
+        """Log each failed handshake for the owner: the account of the device is unknown."""
 
         def refused(error: ssl.SSLError | None) -> None:
             self.accounts.owner.event_log.append(

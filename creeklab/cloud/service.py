@@ -3,7 +3,8 @@
 `Service` says what the cloud has to know before an account exists: the tables to create and the
 names to count under. Its `build` gets what an account has (`AccountContext`) and returns where
 requests and messages reach the service (`Endpoints`). `local_cloud.py` lists the services; nothing
-else knows them by name, so a new service takes one folder and one line there.
+else knows them by name, so a new service takes one folder and one line there (and its place in the
+layers that pyproject.toml declares).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class ReservedTopic(NamedTuple):
 def topic_handler(topics: Sequence[ReservedTopic]) -> Callable[[PublishedMessage], bool]:
     """Return a handler that gives a message to the service of its topic, if there is one.
 
-    The handler returns whether there is. The broker logs a message that nothing answers.
+    The handler returns whether a service answers the topic. The broker logs a message that nothing answers.
     """
 
     def handle(message: PublishedMessage) -> bool:

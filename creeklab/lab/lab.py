@@ -173,8 +173,8 @@ class Lab(LabSession):
     def console(self) -> Console:
         """Open the console: Things, certificates, policies, and what the devices did.
 
-        Make it the last line of a cell to display it. `close` ends it, and opening it again does
-        too.
+        Make it the last line of a cell to display it. `close` ends it. Opening it again closes
+        the previous one.
         """
         from creeklab.widgets.console import Console
 
@@ -198,7 +198,7 @@ class Lab(LabSession):
         """Open the MQTT test client: the console's *Test* page, in the notebook.
 
         It connects as the account itself. Make it the last line of a cell to display it. `close`
-        ends it, and opening it again does too, for example by running the cell again.
+        ends it. Opening it again, for example by running the cell again, closes the previous one.
         """
         from creeklab.widgets.test_client import MqttTestClient
 
@@ -208,7 +208,7 @@ class Lab(LabSession):
         """Open the view of a Thing's shadow: its state, its history, and who wrote it.
 
         It connects as the account itself. Make it the last line of a cell to display it. `close`
-        ends it, and opening it again for the same shadow does too.
+        ends it. Opening it again for the same shadow closes the previous one.
 
         Parameters
         ----------

@@ -120,7 +120,7 @@ class Inventory:
         return foreign + [one for one in shadows if one.names[0] in things]
 
     def _is_same(self, one: Resource, known: str) -> bool:
-        """Return whether the account has no other resource of that name."""
+        """Return whether the name still belongs to the recorded resource."""
         # Entries of older versions have no identity; there, the name must do.
         return not known or identity(self.client, one) in (known, "", None)
 
@@ -146,9 +146,11 @@ class Inventory:
         with self._lock:
             if one in self._checked_shadows:
                 return False
-            self._checked_shadows.add(one)
         thing = Resource(ResourceKind.THING, (one.names[0],))
-        return thing not in self and not exists(self.client, one)
+        creates = thing not in self and not exists(self.client, one)
+        with self._lock:
+            self._checked_shadows.add(one)  # only now: after an error, the next write asks again
+        return creates
 
     # --- recording --------------------------------------------------------------------------------
 

@@ -19,9 +19,9 @@ from creeklab.ledger.ledger import Ledger
 from creeklab.targets.target import NotSupportedOnAws, Target
 
 NO_EVENT_LOG = (
-    "AWS keeps no event log and shows nobody's messages. Instead, a device that subscribes to '#' "
-    "receives the messages that its policy allows, and CloudWatch has counters (namespace AWS/IoT) "
-    "and, once enabled, logs (log group AWSIotLogsV2). The local cloud has both: "
+    "AWS has no event log. Instead, subscribe a device to '#' to receive the messages that its "
+    "policy allows, or use CloudWatch: its metrics (namespace AWS/IoT) and, once enabled, its logs "
+    "(log group AWSIotLogsV2). The local cloud has an event log: "
     'creeklab.open_lab("local").'
 )
 
@@ -40,7 +40,7 @@ class LabSession:
     home
         Home folder.
     target
-        ``"local"`` or ``"aws"``.
+        ``"local"`` (also in a workshop) or ``"aws"``.
     account, region
         Account number and region.
     endpoint, mqtt_port, https_port, ca_file

@@ -25,7 +25,7 @@ from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import Database, DatabaseError, Migrations
 from creeklab.cloud.storage.schema import MIGRATIONS
 from creeklab.cloud.supervisor import RunningCloud, cloud_folder, running_lock
-from creeklab.resources import resource
+from creeklab.resources.resource import ResourceKind
 from tests import operations_table
 from tests.cloud.toy_service.service import SERVICE as TOY
 from tests.conftest import make_thing
@@ -224,9 +224,7 @@ def test_clients_are_allowed_to_use_the_reserved_topics(tmp_path: Path) -> None:
 
 
 def test_the_ledger_knows_every_kind_of_resource() -> None:
-    known = {
-        value for name, value in vars(resource).items() if name.isupper() and type(value) is str
-    }
+    known = {kind.value for kind in ResourceKind}
     declared = [kind for service in SERVICES for kind in service.resources]
     assert len(set(declared)) == len(declared)
     assert set(declared) == known

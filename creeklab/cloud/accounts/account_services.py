@@ -1,8 +1,8 @@
 """One account of the cloud: its database, event log, registry and broker, and its services.
 
-An account shares its ports, the certificate authority and the clocks with the other accounts of the
-cloud (`local_cloud.py`), and nothing else. The registry is not a service like others here: the
-broker asks it whose certificate a client has and what its policies allow.
+An account shares the ports, the certificate authority, the settings and the clocks with the other
+accounts of the cloud (`local_cloud.py`). The registry itself is built here and not by its service,
+because the broker asks it whose certificate a client has and what its policies allow.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """The broker: sessions by client ID, subscriptions, and the path of a message to its receivers.
 
 Every message, whether from a client, an HTTP call, a will, a service or the cloud's own events,
-goes through one function, `Broker.publish_message`. Its stages, in this order:
+goes through one function, `Broker.publish_message`; only SendDirectMessage, which no subscriber
+sees, does not. Its stages, in this order:
 
 authorize
     The sender's own check (`interfaces.Authorize`): policies and limits of a client, the policies
-    of a will's client. The HTTP API has checked its calls before, and the cloud may publish
+    of a will's client. The HTTP API checks its calls itself, and the cloud may publish
     anything.
 retain
     Store the message, if it is to be retained.
@@ -540,7 +541,8 @@ class Broker:
         Returns
         -------
         bool
-            Whether the client is connected and allowed to receive it. It is not stored.
+            Whether the client is connected and allowed to receive the message. The message may
+            still be dropped, and is not stored for later.
         """
         connection = self.connections.get(client_id)
         if connection is None:

@@ -1,7 +1,7 @@
 """What the broker, its connections and its stores know of each other.
 
-The broker sends messages to connections, and connections hand messages to the broker. Neither
-knows the other's module: each side uses the protocol that is defined here.
+The broker sends messages to connections, and connections hand messages to the broker. The broker
+does not know the connection's module; it uses the protocol that is defined here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The service ``iot``: the control plane, with its events.
 
-The registry itself (`Registry`) belongs to the account, because the broker asks it which client
-may do what; this is the part of it that others reach.
+The registry itself (`Registry`) belongs to the account, because the broker asks it what a client is
+allowed to do; this is the part that callers use.
 """
 
 from __future__ import annotations

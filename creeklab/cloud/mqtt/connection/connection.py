@@ -78,7 +78,7 @@ PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA
 
 
 class Connection:
-    """The server's end of one MQTT connection; a `interfaces.ClientConnection`.
+    """The server's end of one MQTT connection; an `interfaces.ClientConnection`.
 
     Parameters
     ----------
