@@ -47,6 +47,6 @@ def refuse_git_work_tree(folder: Path) -> None:
             tree = parent if folder.is_absolute() else os.path.relpath(parent)
             raise ValueError(
                 f"Nothing was saved: {folder} is in the git work tree {tree}. Sooner or later, "
-                "keys in a repository are published, and whoever finds one can act as your Thing. "
-                "Set CREEKLAB_HOME to a folder outside the work tree and open the lab again."
+                "keys in a repository are published, and anyone who finds one can act as your "
+                "Thing. Set CREEKLAB_HOME to a folder outside the work tree and open the lab again."
             )

@@ -42,7 +42,7 @@ NAMES = ["TestClient", "Test2", "gauge-1"]
         ("test2", NAMES, "Known names: 'Test2', 'TestClient', 'gauge-1'."),
         ("gauge_1", NAMES, "Known names: 'gauge-1', 'Test2', 'TestClient'."),
         ("a", [f"b{n}" for n in range(12)], "'b7' and 2 more."),
-        ("a", [], "There is no other client or Thing either."),
+        ("a", [], "No clients or Things are known yet."),
     ],
 )
 def test_an_unknown_name_lists_the_most_similar_ones(of: str, known: list[str], end: str) -> None:

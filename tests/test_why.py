@@ -85,7 +85,7 @@ def test_the_suggested_change_allows_the_request(lab: Lab, new_thing: Callable[.
         now = lab.why(thing.name)
         assert now.allowed
         assert now.suggestions == ()
-        assert "It would be allowed now" in in_one_line(now)
+        assert "The request would be allowed now" in in_one_line(now)
         with pytest.raises(RequestRefused):
             device.subscribe("creek/#")
         again = lab.why(thing.name)

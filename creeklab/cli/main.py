@@ -69,7 +69,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Return the parsed command line: ``command``, ``run`` and the options of the command."""
     parser = argparse.ArgumentParser(
         prog="creeklab",
-        description="Learn AWS IoT in JupyterLab, with an AWS IoT Core on your own machine.",
+        description="Learn AWS IoT in JupyterLab, with a local version of AWS IoT Core.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -152,7 +152,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
     report = commands.add_parser("report", help="write a report on the floods in a recording")
     report.add_argument("readings", metavar="SAMPLE", help="a sample, a history folder or a file")
-    report.add_argument("--thing", help="the Thing, if the history has several")
+    report.add_argument("--thing", help="the Thing to report on, if the history has several")
     report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
     report.add_argument(
         "--start", type=float, default=2.5, help="a flood starts above this stage (ft)"
@@ -218,7 +218,7 @@ def run_lab(options: argparse.Namespace) -> int:
                 notebook,
                 options.port,
                 browser=not options.no_browser,
-                details=f"Local cloud: {_where(cloud)}\nIts state: {home}",
+                details=f"Local cloud: {_where(cloud)}\nState folder: {home}",
             )
         finally:
             if cloud.started_here:
@@ -307,12 +307,12 @@ def start_cloud(options: argparse.Namespace) -> int:
     )
     if supervisor.workshop_membership(home) is not None:
         raise CommandError(
-            "Nothing was started: you have joined a workshop, whose cloud is running.\n"
+            "No cloud was started, because you have joined a workshop whose cloud is running.\n"
             f"{_where(cloud)}\n"
             "To use a cloud of your own, first run: python3 -m creeklab cloud leave"
         )
     state = "Started the local cloud" if cloud.started_here else "The local cloud is running"
-    print_line(f"{state}. {_where(cloud)}\nIts state: {home}")
+    print_line(f"{state}. {_where(cloud)}\nState folder: {home}")
     if cloud.host:
         print_line(_invitation(home, cloud))
     if cloud.started_here:
@@ -334,8 +334,8 @@ def _invitation(home: Path, cloud: RunningCloud) -> str:
     from creeklab.cloud.accounts.workshop import JOIN_FILE
 
     return (
-        f"\nIt is open to the network for a workshop. Give this join file to the participants\n"
-        f"and to nobody else:\n\n    {home / 'cloud' / JOIN_FILE}\n\n"
+        "\nThe cloud is open to the network for a workshop. Give this join file to the "
+        f"participants\nand to nobody else:\n\n    {home / 'cloud' / JOIN_FILE}\n\n"
         f"They must be able to reach {cloud.host}, and run:\n"
         "python3 -m creeklab cloud join FILE --name NAME"
     )
@@ -394,10 +394,10 @@ def show_cloud(_: argparse.Namespace) -> int:
         return 0
     cloud = supervisor.status(home)
     if cloud is None:
-        print_line(f"The local cloud is not running. Its state: {home}")
+        print_line(f"The local cloud is not running. State folder: {home}")
         return EXIT_NOT_RUNNING
     print_line(
-        f"The local cloud is running (process {cloud.pid}). {_where(cloud)}\nIts state: {home}"
+        f"The local cloud is running (process {cloud.pid}). {_where(cloud)}\nState folder: {home}"
     )
     print_line(_ca_line(home))
     if cloud.host:

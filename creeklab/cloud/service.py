@@ -59,7 +59,8 @@ class ReservedTopic(NamedTuple):
 def topic_handler(topics: Sequence[ReservedTopic]) -> Callable[[PublishedMessage], bool]:
     """Return a handler that gives a message to the service of its topic, if there is one.
 
-    The handler returns whether a service answers the topic. The broker logs a message that nothing answers.
+    The handler returns whether a service answers the topic. The broker logs a message that no
+    service answers.
     """
 
     def handle(message: PublishedMessage) -> bool:

@@ -85,7 +85,9 @@ class Checks:
             known = self._iot.describe_certificate(certificateId=files.certificate_id)
         except ClientError as error:
             return SelfCheck(
-                False, f"AWS has no such certificate as the one on disk. {_message(error)}"
+                False,
+                "the certificate on disk is not registered in this account and region. "
+                + _message(error),
             )
         status = known["certificateDescription"]["status"]
         if status != "ACTIVE":

@@ -278,7 +278,7 @@ def _overview(report: _Report) -> str:
         + (f" The gage is {site}." if site else "")
         + " The stage is the height of the water at the gage. A flood starts when the stage rises"
         f" above {n['flood_start_ft']:g} ft and ends when it falls below {n['flood_end_ft']:g} ft."
-        " These are the facts of the highest flood and of the record:"
+        " Here are the key facts about the highest flood and the record:"
     ) + _facts(facts)
 
 
@@ -294,7 +294,7 @@ def _highest_flood(report: _Report) -> str:
             f" {report.when(top['start'])}."
         )
     else:
-        sentences.append("How it began was not recorded.")
+        sentences.append("The start of the flood was not recorded.")
     if not np.isnan(top["half_life_h"]):
         sentences.append(
             f"Half of the rise was gone {duration_text(top['half_life_h'])} after the peak."
@@ -302,7 +302,7 @@ def _highest_flood(report: _Report) -> str:
     sentences.append(
         f"The flood was over on {report.when(top['end'])}."
         if top["ends"] == "fall"
-        else "How it ended was not recorded."
+        else "The end of the flood was not recorded."
     )
     return _section("The highest flood", _p(" ".join(sentences)), _figure(figure))
 
@@ -337,8 +337,8 @@ def _warning_time(report: _Report, *, surveyed: bool) -> str:
             }
         )
     text = (
-        f"How long would a warning at {alert:g} ft have given people beside the creek? The table"
-        f" shows the time from the first reading above {alert:g} ft until the creek reached each"
+        f"How much time would a warning at {alert:g} ft have given people beside the creek? The"
+        f" table shows the time from the first reading above {alert:g} ft until the creek reached each"
         " stage. The last column shows what people would have expected at that first reading, from"
         " a straight line at the current rate of rise (the median over the floods that got there)."
     )

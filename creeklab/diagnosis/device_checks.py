@@ -195,7 +195,7 @@ class DeviceChecks:
             raise CheckFailed(
                 f"by this machine's clock, the server's certificate is not valid "
                 f"({error.verify_message}).",
-                "set the clock, preferably by network time.",
+                "set the clock, preferably with network time (NTP).",
             )
         raise CheckFailed(
             f"the CA did not sign this server's certificate ({error.verify_message}).",
@@ -303,7 +303,7 @@ class DeviceChecks:
         names = [each["policyName"] for each in effective["effectivePolicies"]]
         if not names:
             raise CheckFailed(
-                "no policy applies to the certificate, so it is not allowed anything.",
+                "no policy applies to the certificate, so it is not allowed to do anything.",
                 f'iot.attach_policy(policyName="...", target="{arn}")',
             )
         return f"{', '.join(sorted(names))}."

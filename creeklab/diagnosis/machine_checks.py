@@ -200,7 +200,7 @@ def clock(lab: LabSession) -> str:
         raise CheckFailed(
             f"this machine's clock is {abs(off):.0f} s {'fast' if off > 0 else 'slow'}: "
             "certificates look expired or not yet valid, and AWS rejects signatures.",
-            "set the clock, preferably by network time.",
+            "set the clock, preferably with network time (NTP).",
         )
     return "agrees with the cloud's clock."
 

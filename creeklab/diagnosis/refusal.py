@@ -185,7 +185,7 @@ class Refusal:
             return []
         status = now.access.status
         if self.allowed:
-            return ["It would be allowed now: nothing is left to fix."]
+            return ["The request would be allowed now, so there is nothing left to fix."]
         if now.decision == "ALLOWED":
             state = "no longer in this account" if status is None else status
             return [f"The policies allow it now, but the certificate is {state}."]

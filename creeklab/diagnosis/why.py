@@ -94,7 +94,7 @@ def unknown_client(of: str, known: Iterable[str]) -> str:
 
     names = sorted(known, key=unlike)
     if not names:
-        return f"{text} There is no other client or Thing either."
+        return f"{text} No clients or Things are known yet."
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"{text} Known names: {', '.join(map(repr, names[:MAX_NAMES]))}{more}."
 
@@ -139,7 +139,7 @@ def explain_request(
         "resource": arn.split(":", 5)[-1],
     }
     if certificate is None:
-        problem = "no certificate is attached to a Thing of that name. Create and attach one."
+        problem = "no certificate is attached to a Thing with that name. Create and attach one."
     elif access.status != "ACTIVE":
         problem = f"its certificate is {access.status}, and only an ACTIVE one can. Activate it."
     else:

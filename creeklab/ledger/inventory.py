@@ -135,7 +135,7 @@ class Inventory:
         if one.kind == ResourceKind.SHADOW:
             return self._would_create_shadow(one)
         if one.kind in ATTACHMENTS and any(end in recorded for end in endpoints(one)):
-            return True  # it disappears with its end, whoever attached it first
+            return True  # it disappears with its end, no matter who attached it first
         return not exists(self.client, one)
 
     def _would_create_shadow(self, one: Resource) -> bool:
@@ -159,7 +159,7 @@ class Inventory:
         self._write("make", one, {"id": known} if known else {})
 
     def record_deleted(self, one: Resource) -> None:
-        """Record that a resource no longer exists, whoever deleted it."""
+        """Record that a resource no longer exists, no matter who deleted it."""
         self._checked_shadows.discard(one)
         self._write("remove", one, {})
 

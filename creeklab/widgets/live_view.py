@@ -117,7 +117,7 @@ class LiveView:
             self.closed = True
             atexit.unregister(self.close)
             self._renderer.close()
-            closed = tag("p", muted("This tool is closed. Above is its last state."))
+            closed = tag("p", muted("This tool is closed. Its last state is shown above."))
             last = HTML(static_style() + self._static() + closed)
             self._end()
             close_widgets(*self.widget.children)

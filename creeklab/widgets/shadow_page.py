@@ -231,7 +231,7 @@ def static(
 ) -> str:
     """Return the shadow and its versions, for a notebook without a kernel."""
     if not versions:
-        return heading(title(thing, name)) + muted("There is no such shadow yet.")
+        return heading(title(thing, name)) + muted("This shadow does not exist yet.")
     shown = versions[position]
     before = versions[position - 1] if position else None
     return (

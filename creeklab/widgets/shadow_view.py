@@ -266,7 +266,9 @@ class ShadowView(LiveView):
         before = versions[-1].section("desired") if versions else {}
         update = smallest_update(before, desired)
         if not update:
-            raise ValueError("There is nothing to send: the desired state is already like this.")
+            raise ValueError(
+                "There is nothing to send: the desired state already has these values."
+            )
         known = versions[position].version if versions and self._checked.value else None
         return update_document(update, None, known)
 

@@ -407,7 +407,7 @@ class MqttTestClient(LiveView):
             self.notify(self._lost_text, alert=True)
         reconnected, self._reconnected = self._reconnected, False
         if reconnected:
-            missed = "The test client reconnected. It missed the messages in between."
+            missed = "The test client reconnected. Messages sent in the meantime were missed."
             self.notify(f"{self._lost_text} {missed}", alert=True)
 
     def _draw_list(

@@ -287,7 +287,7 @@ def test_closing_ends_the_connection_and_leaves_the_messages(
     tool = notebook.tool(0)
     expect(tool.get_by_role("article")).to_have_count(1)
     client_id = notebook.run(1).locator(".jp-OutputArea-output").inner_text().strip()
-    expect(tool).to_contain_text("This tool is closed. Above is its last state.")
+    expect(tool).to_contain_text("This tool is closed. Its last state is shown above.")
     expect(tool).to_contain_text("rising")
     expect(tool.locator("button, input, textarea, select")).to_have_count(0)
     assert connections(lab, client_id) == ["connect", "disconnect"]

@@ -275,12 +275,12 @@ def test_times_in_the_query_string(text: str, moment: float) -> None:
 @pytest.mark.parametrize(
     ("operation", "parts", "message"),
     [
-        ("ListThings", {"query": "maxResults=many"}, "'maxResults' must be an integer of 32 bits."),
-        ("ListThings", {"query": "maxResults=1_0"}, "'maxResults' must be an integer of 32 bits."),
-        ("ListThings", {"query": "maxResults=99999999999"}, "must be an integer of 32 bits."),
+        ("ListThings", {"query": "maxResults=many"}, "'maxResults' must be a 32-bit integer."),
+        ("ListThings", {"query": "maxResults=1_0"}, "'maxResults' must be a 32-bit integer."),
+        ("ListThings", {"query": "maxResults=99999999999"}, "must be a 32-bit integer."),
         ("ListThings", {"query": "usePrefixAttributeValue=1"}, "must be true or false."),
         ("ListThings", {"query": "nextToken=%FF"}, "must be percent-encoded UTF-8."),
-        ("ListThings", {"query": "nextToken=\udcff"}, "must be a string of Unicode text."),
+        ("ListThings", {"query": "nextToken=\udcff"}, "must be a Unicode string."),
         ("ListAuditTasks", {"query": "startTime=now&endTime=now"}, "'startTime' must be a time"),
         ("DescribeThing", {"labels": {"thingName": "%FF"}}, "must be percent-encoded UTF-8."),
         ("CreateThing", {"labels": {"thingName": "T"}, "body": b"{"}, "The body is not JSON: Expe"),
@@ -296,7 +296,7 @@ def test_times_in_the_query_string(text: str, moment: float) -> None:
         (
             "Publish",
             {"labels": {"topic": "t"}, "headers": {"x-amz-mqtt5-user-properties": "[]"}},
-            "'userProperties' must be base64 of JSON.",
+            "'userProperties' must be base64-encoded JSON.",
         ),
     ],
 )

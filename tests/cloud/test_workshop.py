@@ -919,7 +919,7 @@ def test_a_workshop_on_the_command_line(
         row = teacher("status")[1].splitlines()[-1].split()
         assert (row[0], row[2:]) == ("Anna", ["0", "0"])
         code, said = anna("start")
-        assert (code, "Nothing was started" in said) == (1, True)
+        assert (code, "No cloud was started" in said) == (1, True)
         code, said = anna("stop")
         assert (code, f"Its cloud runs on {HOST} and can only be stopped there" in said) == (
             1,

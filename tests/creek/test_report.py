@@ -146,13 +146,13 @@ class TestOtherRecords:
     def test_a_flood_that_was_not_recorded_completely(self, record: Make) -> None:
         page = Page(report.page(record([3, 4, 3, np.nan, np.nan, 3, 1.5])))
         for text in (
-            "How it began was not recorded",
+            "The start of the flood was not recorded",
             "Either no flood was recorded from its beginning",
         ):
             assert text in page.text
         assert "Readings are missing in 1 flood" in page.text
         page = Page(report.page(record([1, 3, 4, 3])))
-        assert "How it ended was not recorded" in page.text
+        assert "The end of the flood was not recorded" in page.text
 
     @pytest.mark.parametrize(
         ("peak", "expected"),

@@ -95,7 +95,7 @@ def test_desired_reported_and_delta_are_side_by_side(
 def test_a_shadow_that_does_not_exist_yet(lab: Lab, view: ShadowView, thing: NewThing) -> None:
     view.settle()
     assert "This shadow does not exist yet" in text(view._status)
-    assert "There is no such shadow yet." in view._repr_mimebundle_()["text/html"]
+    assert "This shadow does not exist yet." in view._repr_mimebundle_()["text/html"]
     assert repr(view) == f"Shadow of {thing.name}: does not exist yet"
     assert view.shown is None
     assert view.earlier() is None

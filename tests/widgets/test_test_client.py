@@ -210,7 +210,7 @@ def test_a_refused_filter_is_explained(
     [
         ("", "the topic is empty."),
         ("creek/#", "'#' and '+' are only for subscribing"),
-        ("$aws/events/a", "Why: '$aws/events/a' is for AWS to publish to"),
+        ("$aws/events/a", "Why: '$aws/events/a' is reserved for AWS to publish to"),
         ("$secret/<b>", "(reason code 144). Why: '$secret/<b>' is not a reserved topic"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_connection_that_aws_closed_is_explained_and_comes_back(
     message = notice(client)
     assert message.startswith("AWS closed the connection")
     assert "Why: '$secret/a' is not a reserved topic" in message
-    assert "The test client reconnected. It missed the messages in between." in message
+    assert "The test client reconnected. Messages sent in the meantime were missed." in message
     # The SDK subscribes again by itself; messages before that are missed.
     for _ in range(100):
         client.publish(f"{root}/a", "back")

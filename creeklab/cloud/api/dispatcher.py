@@ -37,7 +37,7 @@ from creeklab.cloud.transport.http_server import HttpServer, Request
 
 logger = logging.getLogger(__name__)
 
-INTERNAL_FAILURE = "The local cloud failed here; its log says where."
+INTERNAL_FAILURE = "The local cloud failed with an internal error. See its log for details."
 UNAUTHENTICATED_MESSAGE = (
     "Missing Authentication Token: a request was not signed with the account's access key and came "
     "without the certificate of a Thing. Use boto3 with the account's credentials, or give the "

@@ -262,7 +262,7 @@ class ServiceModel:
                 moment = datetime.fromisoformat(text)
                 return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
             except (ValueError, OverflowError):
-                raise InvalidRequest(f"'{path}' must be a time as ISO 8601 writes it.") from None
+                raise InvalidRequest(f"'{path}' must be a time in ISO 8601 format.") from None
         return text
 
     # Responses
@@ -423,7 +423,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _json_text(text: str, path: str) -> str:
-    """Return the JSON text of a header that contains base64 of JSON.
+    """Return the JSON text of a header that contains base64-encoded JSON.
 
     boto3 encodes its argument as JSON. If the argument is already JSON text, it sends that text as
     a JSON string. Both result in the same text here.
@@ -432,5 +432,5 @@ def _json_text(text: str, path: str) -> str:
         decoded = base64.b64decode(text, validate=True).decode()
         value = json.loads(decoded)
     except (ValueError, RecursionError):
-        raise InvalidRequest(f"'{path}' must be base64 of JSON.") from None
+        raise InvalidRequest(f"'{path}' must be base64-encoded JSON.") from None
     return value if isinstance(value, str) else decoded

@@ -154,7 +154,7 @@ class Decoder:
                         readers = self._readers
                     packet = read(reader)
                     if reader.pos < end:
-                        raise reader.malformed("goes on after its last field.")
+                        raise reader.malformed("has extra bytes after its last field.")
                 yield packet
                 pos = end
         except ProtocolError as error:

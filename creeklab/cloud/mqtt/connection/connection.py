@@ -297,7 +297,7 @@ class Connection:
             self._refuse(why, Reason.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, kind="subscribe")
             return
         if len(subscribe.entries) > MAX_FILTERS:
-            why = f"One SUBSCRIBE can have {MAX_FILTERS} topic filters."
+            why = f"A SUBSCRIBE can have at most {MAX_FILTERS} topic filters."
             self._refuse(why, Reason.QUOTA_EXCEEDED, kind="subscribe")
             return
         refusals: list[Reason | None] = []

@@ -193,7 +193,7 @@ class ClientPermissions:
             self.log_refusal("subscribe", str(error), filter=topic_filter)
             return Reason.TOPIC_FILTER_INVALID
         if topic_filter not in filters and len(filters) >= MAX_SUBSCRIPTIONS:
-            why = f"One connection can have {MAX_SUBSCRIPTIONS} subscriptions."
+            why = f"A connection can have at most {MAX_SUBSCRIPTIONS} subscriptions."
             self.log_refusal("subscribe", why, filter=topic_filter)
             return Reason.QUOTA_EXCEEDED
         return None

@@ -33,7 +33,7 @@ def publish_fault(topic: str) -> str | None:
         return _unknown(topic)
     kind, rest = levels[1] if len(levels) > 1 else "", levels[2:]
     if kind == "events":
-        return f"'{topic}' is for AWS to publish to; clients can subscribe to it."
+        return f"'{topic}' is reserved for AWS to publish to; clients can subscribe to it."
     if (
         (kind == "rules" and rest and rest[0])
         or (kind == "things" and rest[1:2] and rest[1] in _THING_SERVICES)

@@ -83,9 +83,9 @@ def check_filter(topic_filter: str) -> None:
     levels = inner.split("/")
     for position, level in enumerate(levels):
         if "#" in level and (level != "#" or position != len(levels) - 1):
-            raise InvalidTopic(f"In '{inner}', the wildcard # is not the whole last level.")
+            raise InvalidTopic(f"In '{inner}', the wildcard # must be the whole last level.")
         if "+" in level and level != "+":
-            raise InvalidTopic(f"In '{inner}', the wildcard + is not a whole level.")
+            raise InvalidTopic(f"In '{inner}', the wildcard + must be a whole level.")
     _check_size(inner, "topic filter")
     if inner.startswith("$"):
         fault = reserved_topics.subscribe_fault(inner)
