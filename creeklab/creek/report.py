@@ -339,8 +339,9 @@ def _warning_time(report: _Report, *, surveyed: bool) -> str:
     text = (
         f"How much time would a warning at {alert:g} ft have given people beside the creek? The"
         f" table shows the time from the first reading above {alert:g} ft until the creek reached"
-        " each stage. The last column shows what people would have expected at that first reading, from"
-        " a straight line at the current rate of rise (the median over the floods that got there)."
+        " each stage. The last column shows what people would have expected at that first reading,"
+        " from a straight line at the current rate of rise (the median over the floods that got"
+        " there)."
     )
     if not surveyed:
         text += (
