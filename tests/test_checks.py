@@ -181,7 +181,7 @@ ROWS: list[Any] = [
     (nothing, ask_certificate, True, "certificate and private key of '{}' are on disk and"),
     (without_files, ask_certificate, False, "no certificate and key for '{}'"),
     (anothers_key, ask_certificate, False, "the private key on disk does not belong"),
-    (certificate_deleted, ask_certificate, False, "no such certificate as the one on disk."),
+    (certificate_deleted, ask_certificate, False, "the certificate on disk is not registered"),
     (inactive, ask_certificate, False, "is INACTIVE. Activate it: iot.update_certificate."),
     (revoked, ask_certificate, False, "is REVOKED."),
     (detached, ask_certificate, False, "is not attached to '{}'. Attach it: iot.attach_thing_pr"),

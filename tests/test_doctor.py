@@ -354,7 +354,7 @@ def test_no_files_and_no_thing(lab: Lab) -> None:
 
 def test_a_name_that_no_thing_can_have(lab: Lab) -> None:
     report = lab.doctor("no/thing")
-    assert "not the name of a Thing" in report.failures()[0].found
+    assert "is not a valid Thing name" in report.failures()[0].found
 
 
 def test_a_ca_file_that_is_missing_or_broken(lab: Lab, new_thing: Make, tmp_path: Path) -> None:

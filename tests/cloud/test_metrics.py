@@ -156,7 +156,7 @@ def test_metrics_as_a_table(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         row(3, "PublishIn.Success", 7, "HTTP"),
         row(3, "Ping.Success", 4),  # as after a clock that was set back
     ]
-    monkeypatch.setattr(lab, "_admin", lambda verb, question: {"minutes": rows})
+    monkeypatch.setattr(lab, "admin", lambda endpoint, *_: {"minutes": rows})
     table = lab.metrics()
     assert table.columns.names == ["name", "protocol"]
     assert table["Ping.Success", "MQTT"].tolist() == [2, 5]
@@ -170,7 +170,7 @@ def test_metrics_as_a_table(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cloud_that_counted_nothing_gives_an_empty_table(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab, "_admin", lambda verb, question: {"minutes": []})
+    monkeypatch.setattr(lab, "admin", lambda endpoint, *_: {"minutes": []})
     table = lab.metrics()
     assert table.empty
     assert str(table.index.tz) == "UTC"

@@ -68,7 +68,7 @@ def test_an_empty_thing_variable_has_its_cause(iot: Any, iot_registry: Registry,
 
 def test_a_change_in_the_neighborhood_is_seen(iot: Any, iot_registry: Registry, arn: str) -> None:
     access = ConnectionAuthorization(iot_registry, arn[-64:], "Test2", "127.0.0.1")
-    iot_registry.listeners.append(access.invalidate)
+    iot_registry.authorization_listeners.append(access.invalidate)
     request = ("iot:Publish", "topic/creek/depth")
     assert access.explain(*request).non_applying == ()
     iot.create_policy(policyName="narrow", policyDocument=PUBLISH)

@@ -185,7 +185,10 @@ class TestTheAccount:
     def test_it_is_not_a_thing(self, lab: Lab) -> None:
         with lab.connect_account("nobody") as account:
             assert repr(account) == "Device of the account, client ID 'nobody', connected"
-            with pytest.raises(RuntimeError, match="The account is no Thing and has no shadow"):
+            with pytest.raises(
+                RuntimeError,
+                match="This device connects as the account, which is not a Thing and has no shadow",
+            ):
                 _ = account.shadow
         assert repr(account) == "Device of the account, client ID 'nobody', closed"
 
@@ -220,7 +223,7 @@ class TestTheAccount:
     def test_without_a_signature(self, home: Path) -> None:
         lab = open_lab(home=home)
         supervisor.stop(home)
-        with pytest.raises(RequestRefused, match="Nobody listens there"):
+        with pytest.raises(RequestRefused, match="The cloud is not running"):
             lab.connect_account()
 
     def test_it_lasts_24_hours(self) -> None:

@@ -348,7 +348,7 @@ def full_disk(
             number += 1
             said = update() or create(f"new-{number}")
             assert number < 5000, "the disk is never full for calls"
-        assert "Free space on the disk" in said, said
+        assert "Free disk space" in said, said
         yield f"full after {number} messages and calls: PUBACK 0x80, and {said[:130]!r}..."
         assert answers(source), "who is connected is not answered"
         with contextlib.closing(connect_client(lab, thing, "other")) as other:
