@@ -197,7 +197,7 @@ def test_existing_resources_are_foreign_although_the_call_succeeds(
     assert not has(ResourceKind.POLICY_TARGET, "their-policy", arn)
     assert not has(ResourceKind.GROUP_MEMBER, "their-group", "theirs")
 
-    # An attachment that this lab creates is its own, whoever owns the ends.
+    # An attachment that this lab creates is its own, no matter who owns the ends.
     theirs.detach_policy(policyName="their-policy", target=arn)
     iot.attach_policy(policyName="their-policy", target=arn)
     assert has(ResourceKind.POLICY_TARGET, "their-policy", arn)

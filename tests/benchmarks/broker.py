@@ -9,7 +9,7 @@ profile-guided optimization. Of the lockstep, 54 % of the cloud's time is the in
 kernel, 12 % OpenSSL, 5 % uvloop. A message takes about twice mosquitto's processor time, in a third
 of its system calls, and nothing else runs meanwhile that could hide it. Spinning saves the waking
 up and not the interpreter, whose share alone is about as long as all that mosquitto does. QoS 1 to
-fifty is the interpreter, too: 6 to 8 us for a delivery and its acknowledgement, mosquitto's 7. The
+fifty is the interpreter, too: 6 to 8 us for a delivery and its acknowledgment, mosquitto's 7. The
 ratios differ by a third from hour to hour: what slows the machine down slows Python down more.
 """
 

@@ -1,4 +1,4 @@
-"""Analyse three years of five minutes, and ten years of one minute, against plain pandas.
+"""Analyze three years of five minutes, and ten years of one minute, against plain pandas.
 
 Ours loads Parquet, derives the limits, flags every reading, finds the floods and makes the summary.
 The peer does as much of that as somebody would write down who has a CSV and pandas: parse it, flag
@@ -90,7 +90,7 @@ def make(folder: Path) -> int:
 
 
 def ours(file: Path) -> int:
-    """Load, flag, find the floods, summarise; return how many floods."""
+    """Load, flag, find the floods, summarize; return how many floods."""
     readings = pq.read_table(file).to_pandas().set_index("time")
     checked = quality.check(readings)
     checked.counts()

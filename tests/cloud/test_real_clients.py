@@ -80,7 +80,7 @@ class Mqtt5Program:
             "port": lab.mqtt_port,
             "ca_filepath": str(lab.ca_file),
             "client_id": self.client_id,
-            # Who was cut off shall not be back before the test has looked.
+            # A disconnected client must not be back before the test has looked.
             "retry_jitter_mode": mqtt5.ExponentialBackoffJitterMode.NONE,
             "min_reconnect_delay_ms": 30_000,
             "max_reconnect_delay_ms": 30_000,

@@ -622,7 +622,7 @@ def test_qos_0_is_not_stored_for_a_group(site: Site) -> None:
 class Crashes(RuleBasedStateMachine):
     """Whatever happens in whatever order: nothing that was promised is lost or comes twice.
 
-    Twice means: after its acknowledgement was committed.
+    Twice means: after its acknowledgment was committed.
     """
 
     def __init__(self) -> None:

@@ -161,7 +161,7 @@ def test_many_that_ask_at_once_get_one_cloud_that_outlives_them(home: Path) -> N
     assert found.pid == answers[0].pid
     assert things(home) == []
     if sys.platform != "win32":
-        # Ctrl-C in the terminal of the one that started it is none of the cloud's business.
+        # Ctrl-C in the terminal of the one that started it must not reach the cloud.
         assert os.getsid(found.pid) == found.pid
 
 

@@ -31,7 +31,7 @@ class Transport:
 
 
 class Recorder(QuickAck):
-    """Notes the acknowledgements."""
+    """Notes the acknowledgments."""
 
     count = 0
 
@@ -69,7 +69,7 @@ def test_acknowledges_later_while_the_cloud_sends_next(
         ack.on_send()
         ack.on_receive()
         ack.on_no_reply()
-        ack.on_send()  # it carries the acknowledgement along
+        ack.on_send()  # it carries the acknowledgment along
         await asyncio.sleep(0.01)
         assert ack.count == 1
         ack.on_receive()

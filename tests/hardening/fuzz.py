@@ -1,17 +1,17 @@
-"""Send what is spoilt: packets and documents that are nearly right, by the million.
+"""Send malformed input: packets and documents that are nearly right, by the million.
 
-Some parts, each with its share of the count (`mutate.py` makes what they send):
+The parts share the count among them (`mutate.py` generates the input):
 
-- codec: bytes to packets. Only `ProtocolError` comes of any bytes, the same however they are cut,
-  and what was read can be written and read again.
-- broker: conversations with a broker that has shadows and a database behind it, packet by packet
-  without a socket. Nobody is left half way: whose bytes broke the standard is told the reason code
-  in MQTT 5 and is cut off, whoever is not cut off is answered; and when a client has gone and its
-  session ended, the broker's tables and the database are what they were before. A witness, who is
-  connected all the time, is answered throughout.
-- shadow, policy: documents. A refusal in AWS's form, or a result that holds what its file promises.
-- wire: a share of the same conversations over TLS with a real cloud, which logs no error, ends no
-  other connection, and has as many file handles afterwards as before.
+- codec: bytes to packets. Any bytes raise `ProtocolError` or nothing else, wherever the stream is
+  cut, and every packet that was read can be written and read again.
+- broker: conversations with a broker that has shadows and a database, packet by packet without a
+  socket. A client that breaks the standard receives the reason code in MQTT 5 and is disconnected;
+  every other client is answered. When a client has gone and its session has ended, the broker's
+  tables and the database are as they were before. A witness that stays connected is answered
+  throughout.
+- shadow, policy: documents. The result is a rejection in AWS's form, or what the module promises.
+- wire: some of the same conversations over TLS with a real cloud, which logs no error, ends no
+  other connection, and has as many open file handles afterward as before.
 - https, websocket, workshop: the https_fuzz of the other port (`https_fuzz.py`).
 
 An input that finds something is printed; the seed gives all of them again.

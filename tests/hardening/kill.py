@@ -6,7 +6,7 @@ group. At a random moment the cloud is killed, then started again, and everyone 
 
 - every message that was acknowledged to its publisher has come to every session it was due to (of
   the group: to a member), in the order of its publisher;
-- no message comes again whose acknowledgement the cloud had taken in: the client's PUBACK was
+- no message comes again whose acknowledgment the cloud had taken in: the client's PUBACK was
   followed by two pings, the second sent when the first was answered, and both were answered;
 - every session is there;
 - every version of a shadow and every Thing made or deleted meanwhile over HTTP is there as it was

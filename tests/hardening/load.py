@@ -1,7 +1,7 @@
-"""Clients that behave badly, a full disk, a clock that jumps: what is bounded stays so.
+"""Test the limits: clients that misbehave, a full disk, a clock that jumps.
 
-Each scenario makes one kind of trouble for a cloud over real sockets, sees that memory is bounded,
-that whoever is refused is told so, and that a client beside, who behaves well, notices nothing.
+Each scenario causes one kind of trouble for a cloud over real sockets. It checks that memory stays
+bounded, that a rejected client receives a reason, and that a well-behaved client notices nothing.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def publish_all(
 
 
 def answers(client: PacketClient) -> bool:
-    """Tell whether a client that behaves is answered, after what is on its way to it already."""
+    """Return whether a well-behaved client gets an answer, after the packets already on their way."""
     client.send(Pingreq())
     return any(isinstance(each, Pingresp) for each in client.packets())
 
