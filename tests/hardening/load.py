@@ -86,7 +86,7 @@ def publish_all(
 
 
 def answers(client: PacketClient) -> bool:
-    """Return whether a well-behaved client gets an answer, after the packets already on their way."""
+    """Return whether a well-behaved client gets an answer."""
     client.send(Pingreq())
     return any(isinstance(each, Pingresp) for each in client.packets())
 
