@@ -68,7 +68,7 @@ def test_screenshots_of_the_console_and_explanations(
     expect(playground.get_by_role("row")).to_have_count(7)
     take("policy-lab", playground)
     refusal = notebook.run(3)
-    expect(refusal).to_contain_text("Statements that were looked at")
+    expect(refusal).to_contain_text("Evaluated statements")
     take("why", refusal)
     chart = notebook.run(4)
     expect(chart.get_by_role("img")).to_be_visible()
