@@ -62,7 +62,7 @@ class TestThePublishedFiles:
     def test_what_the_kentucky_river_says_of_itself(self) -> None:
         about = read_rdb(PUBLISHED / "kentucky-river" / "03287500_uv.txt").attrs
         assert about["site"] == "USGS 03287500 KENTUCKY RIVER AT LOCK 4 AT FRANKFORT, KY"
-        assert about["processing"].startswith("Put into UTC by tz_cd; 77 values that were interp")
+        assert about["processing"].startswith("Converted to UTC by tz_cd; 77 interpolated values")
         assert about["codes"]["stage_ft"] == {"P": 6587, "P:h": 248, "P:~": 36}
         assert about["units"]["precipitation_in"] == "in"
 
