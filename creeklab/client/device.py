@@ -1,9 +1,9 @@
 """One MQTT connection, as a Thing or as the account, with awsiotsdk's MQTT 5 client.
 
 A Thing presents its certificate over mutual TLS; the account signs its connection over WebSocket.
-The SDK answers with futures, and with callbacks on a thread of its own. Here, a call waits for the
-answer of AWS for a limited time, and a refusal is an exception that gives the reason of AWS.
-Messages arrive in an `Inbox`.
+The SDK uses futures, and callbacks on a thread of its own. Here, a call waits for AWS's response
+for a limited time and raises an exception with AWS's reason if AWS refuses the request. Messages
+arrive in an `Inbox`.
 """
 
 from __future__ import annotations
