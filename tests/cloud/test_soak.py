@@ -40,12 +40,12 @@ def test_nothing_is_left_after_a_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not ON_LINUX, reason="What a process uses is read from /proc.")
-def test_a_real_cloud_that_is_full_does_not_grow() -> None:
-    """Every buffer of the event log is full, so a leak of a visit or a call adds to the objects.
+def test_a_real_cloud_does_not_grow() -> None:
+    """A leak of a connection or a call adds to the objects.
 
     Memory itself depends on the machine; ``python -m tests.hardening soak`` judges it.
     """
-    first, *_, last = real(3, SEED, turns=25)
+    first, *_, last = real(3, SEED, turns=25, filled=False)
     assert last.handles <= first.handles
     assert last.objects <= first.objects
 

@@ -478,16 +478,18 @@ def counts(cloud: subprocess.Popen[str], home: Path) -> dict[str, Any]:
     return found
 
 
-def real(rounds: int, seed: int, turns: int = TURNS) -> Iterator[Sample]:
-    """Use a real cloud for so many rounds; give what it has in use after each.
+def real(rounds: int, seed: int, turns: int = TURNS, *, filled: bool = True) -> Iterator[Sample]:
+    """Use a real cloud for some rounds, and yield what it has in use after each.
 
-    Hours are counted as if a round were a stretch of the fast part.
+    Hours are counted as if a round were a stretch of the fast part. The memory is comparable only
+    if the event log was filled first; the number of objects does not include its records.
     """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
         with counted_cloud(home) as cloud:
             lesson = Lesson(open_lab(home=home), seed)
-            lesson.fill()
+            if filled:
+                lesson.fill()
             for number in range(1, rounds + 1):
                 lesson.teach(turns)
                 counted = counts(cloud, home)
