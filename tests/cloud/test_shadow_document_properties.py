@@ -157,8 +157,8 @@ def test_a_device_that_takes_the_delta_has_none_left(history: list[Any]) -> None
     if delta is not None:
         done = patch(current, {"reported": delta})
         assert done.delta is None
-        assert agree(done.shadow.desired, done.shadow.reported)
-        assert done.shadow.desired is current.desired
+        assert agree(done.shadow.state.get("desired"), done.shadow.state.get("reported"))
+        assert done.shadow.state.get("desired") is current.state.get("desired")
 
 
 @given(histories)
