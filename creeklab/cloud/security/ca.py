@@ -202,7 +202,11 @@ class CertificateAuthority:
             usable = usable_key(key)
         except ValueError as fault:
             raise _bad_request(str(fault)) from None
-        if not _is_signed(request):
+        try:
+            is_signed = request.is_signature_valid
+        except _INVALID:
+            is_signed = False
+        if not is_signed:
             raise _bad_request("its signature does not match its contents and key")
         return self._issue(subject if list(subject) else _DEVICE_NAME, usable)
 
@@ -376,13 +380,6 @@ class CertificateAuthority:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(int(self._clock()), UTC)
-
-
-def _is_signed(request: x509.CertificateSigningRequest) -> bool:
-    try:
-        return request.is_signature_valid
-    except _INVALID:
-        return False
 
 
 def _leaf(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:

@@ -168,21 +168,15 @@ def update(
     last_version: int = 0,
     limits: ShadowLimits = _DEFAULT_LIMITS,
 ) -> Update:
-    """Apply an update request.
+    """Apply an update request to the stored shadow, which is not changed.
 
     Parameters
     ----------
-    current
-        The stored shadow, None if there is none. It is not changed.
-    payload
-        Request document as received.
     now
         Time of the update; it becomes the timestamp of every leaf that the request sets.
     last_version
         Version at which a shadow of this name was deleted less than 48 hours ago, otherwise 0;
         version numbers continue from there (AWS IoT developer guide, Interacting with shadows).
-    limits
-        Quotas and open points.
 
     Raises
     ------
