@@ -6,7 +6,7 @@ import base64
 import inspect
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from cryptography import x509
@@ -41,13 +41,19 @@ METHODS = {
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_what_the_model_says(name: str) -> None:
     shape = OPERATIONS[name].input_shape
-    parameters = inspect.signature(METHODS[name]).parameters
-    taken = [each for each in parameters.values() if each.name != "self"]
-    assert {each.name for each in taken} == set(shape.members)
-    assert {each.name for each in taken if each.default is each.empty} == set(
+    parameters = list(inspect.signature(METHODS[name]).parameters.values())[1:]
+    kinds = [each.kind for each in parameters]
+    of_page: set[str] = set()
+    if kinds and kinds[-1] is inspect.Parameter.VAR_KEYWORD:
+        (page,) = get_args(get_type_hints(METHODS[name])[parameters.pop().name])
+        of_page = set(get_type_hints(page))
+        assert not page.__required_keys__
+        kinds.pop()
+    assert {each.name for each in parameters} | of_page == set(shape.members)
+    assert {each.name for each in parameters if each.default is each.empty} == set(
         shape.required_members
     )
-    assert all(each.kind is inspect.Parameter.KEYWORD_ONLY for each in taken)
+    assert set(kinds) <= {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_no_operation_is_missing() -> None:

@@ -49,13 +49,12 @@ class AccountOperations(Operations):
 
     def update_event_configurations(
         self, *, eventConfigurations: dict[str, Members] | None = None
-    ) -> Members:
+    ) -> None:
         """Enable or disable registry events."""
         changes = eventConfigurations or {}
         self._registry.account_settings.set_events(
             {name: change.get("Enabled", False) for name, change in changes.items()}
         )
-        return {}
 
     def get_v2_logging_options(self, *, verbose: bool = False) -> Members:
         """Return the logging options; the event configurations only if `verbose`."""
@@ -71,7 +70,7 @@ class AccountOperations(Operations):
         defaultLogLevel: str | None = None,
         disableAllLogs: bool = False,
         eventConfigurations: Sequence[Members] | None = None,
-    ) -> Members:
+    ) -> None:
         """Set the logging options; the role is not used."""
         given = {
             "roleArn": roleArn,
@@ -82,22 +81,18 @@ class AccountOperations(Operations):
         self._registry.account_settings.set_logging(
             {name: value for name, value in given.items() if value is not None}
         )
-        return {}
 
     # --- tags ---------------------------------------------------------------------------------
 
-    def tag_resource(self, *, resourceArn: str, tags: Sequence[Members]) -> Members:
+    def tag_resource(self, *, resourceArn: str, tags: Sequence[Members]) -> None:
         """Put tags on a resource."""
         self._registry.tags.put(resourceArn, parse_tags(tags))
-        return {}
 
-    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> Members:
+    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> None:
         """Remove tags from a resource."""
         self._registry.tags.remove(resourceArn, tagKeys)
-        return {}
 
     def list_tags_for_resource(self, *, resourceArn: str, nextToken: str | None = None) -> Members:
         """List the tags of a resource."""
-        found, token = self._registry.tags.page(resourceArn, Page(DEFAULT_PAGE, nextToken))
-        tags = ({"Key": key, "Value": value} for key, value in found)
-        return listing("tags", tags, nextToken=token)
+        tags = self._registry.tags.page(resourceArn, Page(DEFAULT_PAGE, nextToken))
+        return listing("tags", tags, lambda tag: dict(zip(("Key", "Value"), tag, strict=True)))
