@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from creeklab.cloud.accounts.account_services import CloudContext
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import Dispatcher
@@ -80,7 +81,8 @@ class LocalCloud:
         self._hosts = list(dict.fromkeys([*filter(_is_own_address, LOOPBACK), *addresses]))
         names = [host, *addresses] if host else []
         self._ca = CertificateAuthority(folder / "ca", names=names)
-        self.accounts = Accounts(services, folder, settings, self._ca, self.endpoint, clock, timer)
+        shared = CloudContext(services, settings, self._ca, self.endpoint, clock, timer)
+        self.accounts = Accounts(shared, folder)
         self._workshop = Workshop(folder, self.accounts, host, clock)
         self._listener = MqttListener(
             lambda certificate_id, address: (
@@ -114,7 +116,7 @@ class LocalCloud:
 
     def warm_up(self) -> None:
         """Load what the first call of an operation would wait for; call it on a thread."""
-        _ = self.accounts.owner.services
+        _ = self.accounts.owner.http_services
         self._ca.make_spare_key()
 
     async def run_until(self, stopping: asyncio.Event) -> None:

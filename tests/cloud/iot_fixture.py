@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.operations import RegistryOperations
 
@@ -22,7 +23,8 @@ MODEL = botocore.session.get_session().get_service_model("iot")
 OPERATIONS = {xform_name(name): MODEL.operation_model(name) for name in MODEL.operation_names}
 ERRORS = {shape.name for shape in MODEL.error_shapes}
 
-ARN = "arn:aws:iot:us-east-1:123456789012:"
+IDENTITY = AccountIdentity("123456789012", "us-east-1", "AKIDEXAMPLE", "secret")
+ARN = IDENTITY.iot_arn
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
 UNKNOWN = "0" * 64
 CSR = (

@@ -29,16 +29,10 @@ def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(account_services, "Database", store)
     ca, clock = CertificateAuthority(tmp_path / "ca"), Clock(1_785_000_000.0)
+    cloud = account_services.CloudContext(
+        [Service("failing", fail)], Settings(), ca, "localhost", clock, clock
+    )
     with pytest.raises(ZeroDivisionError):
-        account_services.AccountServices(
-            [Service("failing", fail)],
-            tmp_path,
-            load_account(tmp_path),
-            Settings(),
-            ca,
-            "localhost",
-            clock,
-            clock,
-        )
+        account_services.AccountServices(cloud, tmp_path, load_account(tmp_path))
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")

@@ -23,6 +23,7 @@ from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_fixture import (
     ALLOW,
     ARN,
+    IDENTITY,
     UNKNOWN,
     Checked,
     Clock,
@@ -428,10 +429,9 @@ def test_what_is_answered_is_what_the_broker_then_does(
         registry = Registry(
             store,
             authority,
-            account="123456789012",
-            region="us-east-1",
-            endpoint="localhost",
-            clock=Clock(),
+            IDENTITY,
+            "localhost",
+            Clock(),
         )
         iot, arn = build(world, registry)
         results = iot.test_authorization(

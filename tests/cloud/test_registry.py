@@ -35,8 +35,8 @@ from creeklab.cloud.registry.policy_attachments import MAX_POLICIES
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database, DatabaseError, Page
 from creeklab.cloud.storage.schema import MIGRATIONS
+from tests.cloud.iot_fixture import ALLOW, IDENTITY
 
-ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
 DENY = ALLOW.replace("Allow", "Deny")
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -59,10 +59,9 @@ def make_registry(store: Database, ca: CertificateAuthority) -> Registry:
     return Registry(
         store,
         ca,
-        account="123456789012",
-        region="us-east-1",
-        endpoint="localhost",
-        clock=lambda: 1_800_000_000.5,
+        IDENTITY,
+        "localhost",
+        lambda: 1_800_000_000.5,
     )
 
 
@@ -505,9 +504,10 @@ def test_a_change_that_fails_in_its_middle_leaves_nothing(
 CREATOR = """
 import sys
 from pathlib import Path
+from creeklab.cloud.account import new_account
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.storage.database import Database
-registry = Registry(Database(Path(sys.argv[1])), None, account="1", region="r", endpoint="e")
+registry = Registry(Database(Path(sys.argv[1])), None, new_account(), "localhost", lambda: 0.0)
 number = 0
 while True:
     registry.things.create(f"{number}", {})

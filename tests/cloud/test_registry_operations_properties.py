@@ -20,7 +20,16 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_fixture import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
+from tests.cloud.iot_fixture import (
+    ALLOW,
+    ARN,
+    CSR,
+    ERRORS,
+    IDENTITY,
+    OPERATIONS,
+    Clock,
+    certificate,
+)
 
 SERVICE = ServiceModel("iot")
 SLOW = ("create_keys_and_certificate",)  # which makes an RSA key each time
@@ -89,10 +98,9 @@ def test_any_request_is_answered(authority: CertificateAuthority, tmp_path: Path
     registry = Registry(
         store,
         authority,
-        account="123456789012",
-        region="us-east-1",
-        endpoint="localhost",
-        clock=Clock(),
+        IDENTITY,
+        "localhost",
+        Clock(),
     )
     iot = RegistryOperations(registry)
     arns = [certificate(iot, active=active) for active in (True, False)]

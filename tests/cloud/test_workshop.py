@@ -794,7 +794,7 @@ def test_a_lost_key_is_made_again_for_the_same_account(small: Teacher) -> None:
     again = Teacher(small.folder)
     new = again.join("a")
     assert (new["account"], new["access_key"] == key["access_key"]) == (key["account"], False)
-    assert again.accounts.owner.account.account == ACCOUNT_ID
+    assert again.accounts.owner.identity.account == ACCOUNT_ID
     again.close()
 
 
@@ -804,7 +804,7 @@ def test_the_key_of_another_account_opens_none(small: Teacher) -> None:
     small.close()
     file.write_text((small.folder / "account.json").read_text())
     again = Teacher(small.folder)
-    assert again.accounts.owner.account.account == ACCOUNT_ID
+    assert again.accounts.owner.identity.account == ACCOUNT_ID
     assert again.things() == {"a": None}
     again.close()
 

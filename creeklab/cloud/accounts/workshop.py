@@ -172,7 +172,7 @@ class Workshop:
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         participant = self._participants.get(name.casefold())
         if participant is None:
-            return asdict(self._create(name, hashed).account)
+            return asdict(self._create(name, hashed).identity)
         if not hmac.compare_digest(participant.secret, hashed):
             raise ServiceError(
                 "ResourceAlreadyExistsException",
@@ -185,7 +185,7 @@ class Workshop:
                 account = self._open(participant)
             except Exception as error:
                 raise _not_opened(participant) from error
-        return asdict(account.account)
+        return asdict(account.identity)
 
     def _create(self, name: str, hashed: str) -> AccountServices:
         joined, limit = len(self._participants), max_participants()
@@ -263,7 +263,7 @@ def max_participants() -> int:
 class JoinKeyAccount:
     """The pseudo-account of the join key: one admin endpoint, recorded in the owner's log."""
 
-    services: Mapping[str, HttpService] = {}
+    http_services: Mapping[str, HttpService] = {}
 
     def __init__(self, owner: AccountServices, endpoints: Mapping[str, AdminEndpoint]) -> None:
         self.admin_endpoints = endpoints

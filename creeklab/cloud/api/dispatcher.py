@@ -61,7 +61,7 @@ class AccountBackend(Protocol):
     """An account, as the dispatcher needs it."""
 
     @property
-    def services(self) -> Mapping[str, HttpService]:
+    def http_services(self) -> Mapping[str, HttpService]:
         """AWS services, by the name that a request is signed for (``"iot"``, ``"iotdata"``)."""
 
     @property
@@ -201,7 +201,7 @@ class Dispatcher:
             call.details["refusal"] = {"summary": UNAUTHENTICATED_MESSAGE}
         claimed = sigv4.parse_caller(query, headers)
         call.service = claimed.service
-        services = call.account.services
+        services = call.account.http_services
         if claimed.service in services:
             call.serialize_error = services[claimed.service].model.serialize_error
         elif claimed.service != ADMIN_SERVICE:
@@ -230,13 +230,13 @@ class Dispatcher:
             return None
         if caller.service == ADMIN_SERVICE:
             return self._respond_to_admin(request.method, path, body, call)
-        if caller.service not in account.services:
+        if caller.service not in account.http_services:
             raise ServiceError(
                 "AccessDeniedException",
                 "A join key can only be used to join a workshop. Run creeklab cloud join FILE "
                 "--name NAME, and use the account that you receive.",
             )
-        service = account.services[caller.service]
+        service = account.http_services[caller.service]
         call.operation, labels = service.model.route(request.method, path, body)
         method = service.method(call.operation)
         members = service.model.parse_request(call.operation, labels, query, headers, body)
@@ -250,7 +250,7 @@ class Dispatcher:
         account = call.account = self._accounts.by_certificate(principal, source_ip)
         call.service, call.explained = DATA_SERVICE, True
         call.details = {"principal": principal, "source_ip": source_ip}
-        service = account.services[DATA_SERVICE]
+        service = account.http_services[DATA_SERVICE]
         call.serialize_error = lambda error, request_id: service.model.serialize_error(
             ServiceError(error.code, error.message, **error.members, traceId=request_id), request_id
         )

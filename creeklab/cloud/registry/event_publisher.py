@@ -61,7 +61,9 @@ class RegistryEventPublisher:
             return
         # In the guide, the message about an association has no account.
         account = (
-            {} if event_type == "THING_TYPE_ASSOCIATION" else {"accountId": self._registry.account}
+            {}
+            if event_type == "THING_TYPE_ASSOCIATION"
+            else {"accountId": self._registry.identity.account}
         )
         payload = {
             "eventType": f"{event_type}_EVENT",

@@ -6,7 +6,6 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import ABOVE, Groups
 from creeklab.cloud.registry.policies import Policies
-from creeklab.cloud.registry.records import insert
 from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, not_found
 from creeklab.cloud.storage.database import Page
 
@@ -45,7 +44,9 @@ class PolicyAttachments:
                     f"A {what} can have at most {most} policies attached. Detach one "
                     "first, or put more statements into fewer policies.",
                 )
-            insert(db, "policy_attachments", {"policy": name, column: key})
+            db.execute(
+                f"INSERT INTO policy_attachments (policy, {column}) VALUES (?, ?)", (name, key)
+            )
 
     def detach(self, name: str, target: str) -> None:
         """Detach a policy from a certificate or group; it is not an error if it is not attached."""

@@ -71,7 +71,7 @@ class CertificateOperations(Operations):
         description = {
             **self._issued(certificate),
             "status": certificate.status,
-            "ownedBy": self._registry.account,
+            "ownedBy": self._registry.identity.account,
             "creationDate": certificate.created,
             "lastModifiedDate": certificate.modified,
             "customerVersion": 1,
