@@ -56,8 +56,6 @@ class LocalCloud:
     host
         For a workshop: the name by which others reach this machine. The ports are then open on its
         addresses too; without a name, only on loopback addresses.
-    services
-        The services to run.
 
     Raises
     ------
@@ -204,25 +202,22 @@ async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) 
 
 def _addresses(host: str) -> list[str]:
     """Return the addresses of a host name that belong to this machine."""
+    advice = "Use the name or address by which others reach this machine."
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
-        raise ValueError(
-            f"The host name '{host}' is unknown on this machine. Use the name or address by which "
-            "others reach this machine."
-        ) from None
+        raise ValueError(f"The host name '{host}' is unknown on this machine. {advice}") from None
     # An address with a % is valid for one network interface only, and no certificate can name it.
     addresses = list(dict.fromkeys(str(to[0]) for *_, to in found if "%" not in str(to[0])))
     if any(ipaddress.ip_address(address).is_unspecified for address in addresses):
         raise ValueError(
-            f"'{host}' stands for all addresses of a machine, so others cannot connect to it. Use "
-            "the name or address by which others reach this machine."
+            f"'{host}' stands for all addresses of a machine, so others cannot connect to it. "
+            + advice
         )
     own = [address for address in addresses if _is_own_address(address)]
     if not own:
         raise ValueError(
-            f"No address of '{host}' belongs to this machine ({', '.join(addresses)}). Use the "
-            "name or address by which others reach this machine."
+            f"No address of '{host}' belongs to this machine ({', '.join(addresses)}). {advice}"
         )
     named = host not in (*addresses, ENDPOINT)
     if named and all(ipaddress.ip_address(address).is_loopback for address in own):

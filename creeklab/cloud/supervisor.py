@@ -63,12 +63,7 @@ class RunningCloud:
 class WorkshopMembership:
     """The workshop that a home has joined, and whose cloud it uses instead of its own.
 
-    Attributes
-    ----------
-    name
-        Name of the participant.
-    secret
-        Proves that the same participant joins again.
+    `name` is the participant's; `secret` proves that the same participant joins again.
     """
 
     host: str
@@ -209,15 +204,9 @@ def start_or_attach(
         running = _find(home)
         if running is not None:
             return running
-        arguments = ["--home", str(home)]
-        if mqtt_port is not None:
-            arguments += ["--mqtt-port", str(mqtt_port)]
-        if https_port is not None:
-            arguments += ["--https-port", str(https_port)]
-        for setting in settings:
-            arguments += ["--set", setting]
-        if host:
-            arguments += ["--host", host]
+        options = {"home": home, "mqtt-port": mqtt_port, "https-port": https_port, "host": host}
+        arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        arguments += [f"--set={setting}" for setting in settings]
         return _spawn(cloud_folder(home), arguments, meanwhile)
 
 

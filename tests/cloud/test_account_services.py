@@ -1,4 +1,4 @@
-"""An account that cannot be opened leaves nothing open."""
+"""An account that fails to open leaves no open file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from creeklab.cloud.storage.database import Database
 from tests.cloud.broker_fixture import Clock
 
 
-def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_account_closes_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Database] = []
 
     def store(path: Path) -> Database:

@@ -1,4 +1,4 @@
-"""Devices over HTTPS: messages and shadows by certificate, as far as the policies go."""
+"""Devices over HTTPS: messages and shadows by certificate, as far as the policies allow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECONDS = 10.0
 
 @contextmanager
 def https(lab: Lab, thing: NewThing, *alpn: str) -> Iterator[HTTPSConnection]:
-    """Open an HTTPS connection with a Thing's certificate, as any HTTP client does it."""
+    """Open an HTTPS connection with a Thing's certificate, as any HTTP client does."""
     context = ssl.create_default_context(cafile=lab.ca_file)
     context.load_cert_chain(thing.files.certificate, thing.files.private_key)
     if alpn:
@@ -152,7 +152,7 @@ def test_another_topic(lab: Lab, new_thing: NewThings) -> None:
         why = refusal(lab, ask(connection, "POST", "/topics/https%2Fyours?qos=1", b"x"))
         assert "'https/yours' (iot:Publish)" in why
         told = lab.why()
-        assert told.suggestions  # what is proposed is looked up as a request without a client ID
+        assert told.suggestions  # a suggestion is found for a request without a client ID
         assert "https/yours" in repr(told)
         entry = told.entry
         assert entry is not None
@@ -199,7 +199,7 @@ def test_policies_change_under_an_open_connection(lab: Lab, new_thing: NewThings
         assert ask(connection, "POST", "/topics/a", b"x")[0] == 200
         iot.update_certificate(certificateId=thing.certificate_id, newStatus="REVOKED")
         assert "is REVOKED" in refusal(lab, ask(connection, "POST", "/topics/a", b"x"))
-        # Not even that there is no such path is told any more.
+        # The response does not even reveal that the path is unknown.
         assert "is REVOKED" in refusal(lab, ask(connection, "GET", "/nowhere"))
 
 

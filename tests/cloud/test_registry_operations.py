@@ -1,4 +1,4 @@
-"""The operations of the service ``iot``: each request and answer must fit botocore's model."""
+"""The operations of the service ``iot``: each request and response must match botocore's model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METHODS = {
 }
 
 
-# --- the shape of every operation -----------------------------------------------------------------
+# --- the shape of each operation ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -80,7 +80,7 @@ def test_no_operation_is_missing() -> None:
     assert sorted(METHODS) == sorted(wanted)
 
 
-# --- the guards of AWS, by name and text ----------------------------------------------------------
+# --- AWS's errors, by code and message -----------------------------------------------------------
 
 
 def versions(iot: Any, count: int) -> None:
@@ -412,9 +412,7 @@ def test_guard(
         ALLOW + " " + "x" * 9,
     ],
 )
-def test_a_document_that_is_no_policy_is_refused_before_anything_changes(
-    iot: Any, document: str
-) -> None:
+def test_an_invalid_policy_is_rejected_before_anything_changes(iot: Any, document: str) -> None:
     versions(iot, 1)
     for operation, name in (("create_policy", "new"), ("create_policy_version", "creek")):
         with pytest.raises(ServiceError, match=r"^MalformedPolicyException: Policy document is"):
@@ -423,10 +421,10 @@ def test_a_document_that_is_no_policy_is_refused_before_anything_changes(
     assert len(iot.list_policy_versions(policyName="creek")["policyVersions"]) == 1
 
 
-# --- the way of the tutorial ----------------------------------------------------------------------
+# --- the steps of the tutorial --------------------------------------------------------------------
 
 
-def test_from_nothing_to_an_attached_thing_and_back(iot: Any) -> None:
+def test_the_tutorial_from_start_to_clean_up(iot: Any) -> None:
     made = iot.create_thing(thingName="Test2", attributePayload={"attributes": {"site": "creek"}})
     assert made["thingArn"] == ARN + "thing/Test2"
     assert str(uuid.UUID(made["thingId"])) == made["thingId"]
@@ -495,7 +493,7 @@ def test_from_nothing_to_an_attached_thing_and_back(iot: Any) -> None:
     assert iot.list_policies() == {"policies": []}
 
 
-def test_a_certificate_described(iot: Any) -> None:
+def test_describe_certificate(iot: Any) -> None:
     arn = certificate(iot)
     key = arn[-64:]
     first = iot.describe_certificate(certificateId=key)["certificateDescription"]
@@ -567,7 +565,7 @@ def test_versions_of_a_policy(iot: Any) -> None:
     iot.delete_policy_version(policyName="creek", policyVersionId="3")
 
 
-def test_the_endpoint_is_the_same_bare_host_for_every_type(iot: Any) -> None:
+def test_every_endpoint_type_has_the_same_host_name(iot: Any) -> None:
     kinds = ["Data", "Data-ATS", "CredentialProvider", "Jobs", "DeviceAdvisor"]
     answers = [iot.describe_endpoint(endpointType=f"iot:{kind}") for kind in kinds]
     assert [*answers, iot.describe_endpoint()] == [{"endpointAddress": "localhost"}] * 6
@@ -576,7 +574,7 @@ def test_the_endpoint_is_the_same_bare_host_for_every_type(iot: Any) -> None:
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def test_lists_go_on_where_they_ended(iot: Any) -> None:
+def test_lists_continue_after_the_last_item(iot: Any) -> None:
     arn = certificate(iot)
     for number in range(26):
         iot.create_thing(thingName=f"t{number:02}")

@@ -35,8 +35,6 @@ class Registry:
     ----------
     endpoint
         Host name by which devices reach the cloud.
-    clock
-        Seconds since the epoch.
 
     Attributes
     ----------

@@ -61,12 +61,7 @@ class Certificates:
         """Register a certificate that a registered certificate authority has signed.
 
         The only registered authority is the local one, so this can only restore a deleted
-        certificate of this cloud.
-
-        Parameters
-        ----------
-        authority
-            PEM text of the authority's certificate.
+        certificate of this cloud. `authority` is the PEM text of the authority's certificate.
 
         Raises
         ------
@@ -153,10 +148,8 @@ class Certificates:
 
     def get(self, key: str) -> Certificate:
         """Return the certificate of an id."""
-        certificate = self.find(key)
-        if certificate is None:
-            raise not_found(f"Certificate {key} does not exist in your account")
-        return certificate
+        missing = f"Certificate {key} does not exist in your account"
+        return self._work.get(Certificate, key.lower(), missing, "id")
 
     def page(self, page: Page) -> Listed[Certificate]:
         """List certificates in the order of their creation."""
@@ -179,10 +172,7 @@ class Certificates:
     def delete(self, key: str, *, force: bool = False) -> None:
         """Delete a certificate that is not ACTIVE and has no attachments.
 
-        Parameters
-        ----------
-        force
-            Detach its policies instead of failing. Its Things must be detached anyway.
+        `force` detaches its policies instead of failing. Its Things must be detached anyway.
         """
         with self._work.transaction() as db:
             certificate = self.get(key)

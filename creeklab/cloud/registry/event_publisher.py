@@ -34,15 +34,7 @@ EventMessage = tuple[str, str, dict[str, Any]]
 
 
 class RegistryEventPublisher:
-    """Publishes registry events; add `on_change` to the change listeners of the registry.
-
-    Parameters
-    ----------
-    publish
-        Publishes topic and payload at a QoS on behalf of the cloud.
-    clock
-        Seconds since the epoch.
-    """
+    """Publishes registry events; add `on_change` to the change listeners of the registry."""
 
     def __init__(
         self,

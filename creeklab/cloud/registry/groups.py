@@ -24,7 +24,6 @@ from creeklab.cloud.registry.unit_of_work import (
     already_exists,
     exists,
     invalid,
-    not_found,
     require_version,
 )
 from creeklab.cloud.storage.database import Page
@@ -126,10 +125,7 @@ class Groups:
 
     def get(self, name: str) -> ThingGroup:
         """Return a group."""
-        group = self.find(name)
-        if group is None:
-            raise not_found(f"The thing group {name} does not exist.")
-        return group
+        return self._work.get(ThingGroup, name, f"The thing group {name} does not exist.")
 
     def lineage(self, group: ThingGroup) -> tuple[ThingGroup, ...]:
         """Return the ancestors of a group, its parent first and the root last."""
@@ -147,14 +143,10 @@ class Groups:
         prefix: str = "",
         recursive: bool | None = None,
     ) -> Listed[str]:
-        """List the names of groups.
+        """List the names of groups, of those below `parent`, or of those that begin with `prefix`.
 
         Parameters
         ----------
-        parent
-            Only groups below this one.
-        prefix
-            Only groups whose names begin with it.
         recursive
             Whether to list groups at any depth, or only the first level. None means any depth
             without a parent, and the first level below a parent, as the developer guide shows.

@@ -52,10 +52,7 @@ class Policies:
 
     def get(self, name: str) -> Policy:
         """Return a policy."""
-        policy = self._work.find(Policy, name)
-        if policy is None:
-            raise not_found("Policy not found")
-        return policy
+        return self._work.get(Policy, name, "Policy not found")
 
     def page(self, page: Page) -> Listed[str]:
         """List the names of the policies in the order of their creation."""

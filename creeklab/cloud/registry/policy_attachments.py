@@ -33,16 +33,12 @@ class PolicyAttachments:
             attached = [row["policy"] for row in rows]
             if name in attached:
                 return
-            what, most = (
-                ("certificate", MAX_POLICIES)
-                if column == "certificate"
-                else ("thing group", MAX_GROUP_POLICIES)
-            )
+            most = MAX_POLICIES if column == "certificate" else MAX_GROUP_POLICIES
             if len(attached) >= most:
                 raise ServiceError(
                     "LimitExceededException",
-                    f"A {what} can have at most {most} policies attached. Detach one "
-                    "first, or put more statements into fewer policies.",
+                    f"A {column.replace('_', ' ')} can have at most {most} policies attached. "
+                    "Detach one first, or put more statements into fewer policies.",
                 )
             db.execute(
                 f"INSERT INTO policy_attachments (policy, {column}) VALUES (?, ?)", (name, key)
@@ -60,10 +56,7 @@ class PolicyAttachments:
     def policies_of(self, target: str, page: Page, *, recursive: bool = False) -> Listed[str]:
         """List the names of the policies of a target in the order of their attachment.
 
-        Parameters
-        ----------
-        recursive
-            Whether to include the policies of the groups above a thing group.
+        If `recursive`, include the policies of the groups above a thing group.
         """
         column, key = self.resolve(target)
         of_target = f"{column} = :group"

@@ -100,10 +100,6 @@ class Certificate:
     mode: str = "DEFAULT"
     external: bool = False
 
-    def variables(self) -> dict[str, str | tuple[str, ...]]:
-        """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables."""
-        return certificate_variables(self.id, self.pem)
-
 
 def certificate_variables(certificate_id: str, pem: str) -> dict[str, str | tuple[str, ...]]:
     """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables of a certificate.

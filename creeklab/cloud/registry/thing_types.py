@@ -21,7 +21,6 @@ from creeklab.cloud.registry.unit_of_work import (
     already_exists,
     exists,
     invalid,
-    not_found,
 )
 from creeklab.cloud.storage.database import Page
 
@@ -70,10 +69,7 @@ class ThingTypes:
 
     def get(self, name: str) -> ThingType:
         """Return a thing type."""
-        thing_type = self.find(name)
-        if thing_type is None:
-            raise not_found(f"The thing type {name} does not exist.")
-        return thing_type
+        return self._work.get(ThingType, name, f"The thing type {name} does not exist.")
 
     def page(self, page: Page, prefix: str = "") -> Listed[ThingType]:
         """List thing types by name, only those whose names begin with `prefix`."""

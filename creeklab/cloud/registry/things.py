@@ -17,7 +17,6 @@ from creeklab.cloud.registry.unit_of_work import (
     already_exists,
     exists,
     invalid,
-    not_found,
     require_version,
 )
 from creeklab.cloud.storage.database import Page
@@ -67,10 +66,7 @@ class Things:
 
     def get(self, name: str) -> Thing:
         """Return a Thing."""
-        thing = self.find(name)
-        if thing is None:
-            raise not_found(f"Thing {name} does not exist in your account")
-        return thing
+        return self._work.get(Thing, name, f"Thing {name} does not exist in your account")
 
     def page(
         self,
@@ -80,15 +76,9 @@ class Things:
         prefix: bool = False,
         thing_type: str | None = None,
     ) -> Listed[Thing]:
-        """List Things by name.
+        """List Things by name: all, or those of a type, or those that have an attribute.
 
-        Parameters
-        ----------
-        attribute, value, prefix
-            Only Things that have this attribute, with this value or, if `prefix`, with a value that
-            begins with it.
-        thing_type
-            Only Things of this type.
+        The attribute must have the value or, if `prefix`, a value that begins with it.
         """
         conditions = []
         if thing_type is not None:

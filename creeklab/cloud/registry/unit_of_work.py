@@ -26,15 +26,7 @@ _ARN = re.compile(r"(arn:[^:]*:iot:[^:]*:[^:]*:)([a-z]+)/(.+)", re.DOTALL)
 
 
 class UnitOfWork:
-    """The database of one account, and the prefix of its ARNs.
-
-    Attributes
-    ----------
-    authorization_listeners
-        Called after each committed change that can affect what a connection is allowed to do.
-    change_listeners
-        Called with each `Change` after it is committed.
-    """
+    """The database of one account, the prefix of its ARNs, and the listeners of `Registry`."""
 
     def __init__(
         self, database: Database, identity: AccountIdentity, clock: Callable[[], float]
@@ -62,10 +54,7 @@ class UnitOfWork:
     def transaction(self, *, affects_authorization: bool = True) -> Iterator[sqlite3.Connection]:
         """Open a transaction, and call the listeners after its commit.
 
-        Parameters
-        ----------
-        affects_authorization
-            Whether the change can affect what a connection is allowed to do.
+        `affects_authorization`: whether the change can affect what a connection is allowed to do.
         """
         self._changes = []
         with self.database.transaction() as db:
@@ -83,6 +72,13 @@ class UnitOfWork:
             f"SELECT * FROM {TABLES[kind]} WHERE {column} = ?", (key,)
         ).fetchone()
         return None if row is None else from_row(kind, row)
+
+    def get(self, kind: type[Record], key: str, missing: str, column: str = "name") -> Record:
+        """Return the record with a key, or raise ``ResourceNotFoundException``."""
+        record = self.find(kind, key, column)
+        if record is None:
+            raise not_found(missing)
+        return record
 
     def page(
         self, kind: type[Record], page: Page, condition: str = "TRUE", key: str = "name", **of: Any

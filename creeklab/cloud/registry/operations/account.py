@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 from creeklab.cloud.registry.operations.base import (
     DEFAULT_PAGE,
@@ -22,6 +23,15 @@ ENDPOINT_TYPES = (
     "iot:Jobs",
     "iot:DeviceAdvisor",
 )
+
+
+class LoggingOptions(TypedDict, total=False):
+    """The members of SetV2LoggingOptions."""
+
+    roleArn: str
+    defaultLogLevel: str
+    disableAllLogs: bool
+    eventConfigurations: Sequence[Members]
 
 
 class AccountOperations(Operations):
@@ -63,24 +73,9 @@ class AccountOperations(Operations):
             options.pop("eventConfigurations", None)
         return options
 
-    def set_v2_logging_options(
-        self,
-        *,
-        roleArn: str | None = None,
-        defaultLogLevel: str | None = None,
-        disableAllLogs: bool = False,
-        eventConfigurations: Sequence[Members] | None = None,
-    ) -> None:
+    def set_v2_logging_options(self, **options: Unpack[LoggingOptions]) -> None:
         """Set the logging options; the role is not used."""
-        given = {
-            "roleArn": roleArn,
-            "defaultLogLevel": defaultLogLevel,
-            "disableAllLogs": disableAllLogs,
-            "eventConfigurations": eventConfigurations,
-        }
-        self._registry.account_settings.set_logging(
-            {name: value for name, value in given.items() if value is not None}
-        )
+        self._registry.account_settings.set_logging({"disableAllLogs": False, **options})
 
     # --- tags ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import TypedDict, Unpack
 
 from creeklab.cloud.registry.operations.base import (
     Members,
@@ -15,6 +15,15 @@ from creeklab.cloud.registry.operations.base import (
 )
 from creeklab.cloud.registry.records import ThingType
 from creeklab.cloud.registry.unit_of_work import invalid
+
+
+class GroupMember(TypedDict, total=False):
+    """The members that name a thing group and a Thing, by name or ARN."""
+
+    thingGroupName: str
+    thingGroupArn: str
+    thingName: str
+    thingArn: str
 
 
 class GroupOperations(Operations):
@@ -161,32 +170,25 @@ class GroupOperations(Operations):
     # --- things in groups ---------------------------------------------------------------------
 
     def add_thing_to_thing_group(
-        self,
-        *,
-        thingGroupName: str | None = None,
-        thingGroupArn: str | None = None,
-        thingName: str | None = None,
-        thingArn: str | None = None,
-        overrideDynamicGroups: bool = False,
+        self, *, overrideDynamicGroups: bool = False, **member: Unpack[GroupMember]
     ) -> None:
         """Add a Thing to a thing group; there are no dynamic groups to override."""
-        self._registry.groups.add(
-            self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
-            self._name("thing", "thing", thingName, thingArn),
-        )
+        self._registry.groups.add(*self._names(member))
 
-    def remove_thing_from_thing_group(
-        self,
-        *,
-        thingGroupName: str | None = None,
-        thingGroupArn: str | None = None,
-        thingName: str | None = None,
-        thingArn: str | None = None,
-    ) -> None:
+    def remove_thing_from_thing_group(self, **member: Unpack[GroupMember]) -> None:
         """Remove a Thing from a thing group."""
-        self._registry.groups.remove(
-            self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
-            self._name("thing", "thing", thingName, thingArn),
+        self._registry.groups.remove(*self._names(member))
+
+    def _names(self, member: GroupMember) -> tuple[str, str]:
+        """Return the names of a group and a Thing."""
+        group = (
+            "thingGroup",
+            "thinggroup",
+            member.get("thingGroupName"),
+            member.get("thingGroupArn"),
+        )
+        return self._name(*group), self._name(
+            "thing", "thing", member.get("thingName"), member.get("thingArn")
         )
 
     def _name(self, member: str, kind: str, name: str | None, arn: str | None) -> str:
