@@ -216,11 +216,7 @@ def stop(home: Path) -> bool:
         return False
     _refuse_if_joined(home, "stopped")
     with _start_lock(home):
-        running = _find(home)
-        if running is None:
-            return False
-        _end(home, running)
-        return True
+        return _end(home) is not None
 
 
 def reset(home: Path) -> bool:
@@ -233,9 +229,7 @@ def reset(home: Path) -> bool:
         return False
     _refuse_if_joined(home, "emptied")
     with _start_lock(home):
-        running = _find(home)
-        if running is not None:
-            _end(home, running)
+        running = _end(home)
         for file in (home / "cloud").glob("cloud.db*"):
             file.unlink()
     if running is not None:
@@ -345,7 +339,11 @@ def _first_line(child: subprocess.Popen[str]) -> str:
     return lines[0]
 
 
-def _end(home: Path, running: RunningCloud) -> None:
+def _end(home: Path) -> RunningCloud | None:
+    """Stop the cloud of `home`, and return what it was; None if it was not running."""
+    running = _find(home)
+    if running is None:
+        return None
     with contextlib.suppress(ProcessLookupError):
         os.kill(running.pid, signal.SIGTERM)
     lock = running_lock(home)
@@ -356,3 +354,4 @@ def _end(home: Path, running: RunningCloud) -> None:
             f"The cloud (process {running.pid}) did not stop within {STOP_TIMEOUT:.0f} s. Kill it."
         ) from None
     lock.release()
+    return running

@@ -17,11 +17,7 @@ from creeklab.cloud.storage.database import Page
 
 # All types have the same local endpoint (API reference, DescribeEndpoint).
 ENDPOINT_TYPES = (
-    "iot:Data",
-    "iot:Data-ATS",
-    "iot:CredentialProvider",
-    "iot:Jobs",
-    "iot:DeviceAdvisor",
+    *("iot:Data", "iot:Data-ATS", "iot:CredentialProvider", "iot:Jobs", "iot:DeviceAdvisor"),
 )
 
 
