@@ -54,7 +54,7 @@ class ConnectionAuthorization:
         }
         if client_id is not None:
             self._connection["iot:ClientId"] = client_id
-        self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
+        self._arn = registry.identity.iot_arn
         self._bound: Authorizer | None = None
         self._neighborhood: PolicyNeighborhood | None = None
         self._decisions: dict[str, dict[str, bool]] = {}

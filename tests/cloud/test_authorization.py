@@ -23,6 +23,7 @@ from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_fixture import (
     ALLOW,
     ARN,
+    IDENTITY,
     UNKNOWN,
     Checked,
     Clock,
@@ -430,10 +431,9 @@ def test_test_authorization_agrees_with_the_broker(
         registry = Registry(
             store,
             authority,
-            account="123456789012",
-            region="us-east-1",
-            endpoint="localhost",
-            clock=Clock(),
+            IDENTITY,
+            "localhost",
+            Clock(),
         )
         iot, arn = build(world, registry)
         results = iot.test_authorization(
