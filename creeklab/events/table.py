@@ -21,7 +21,7 @@ COLUMNS = [
     "client_id",
     "thing",
     "shadow",
-    "verb",
+    "request",
     "version",
     "topic",
     "filter",

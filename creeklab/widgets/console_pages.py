@@ -265,7 +265,7 @@ class ConsolePages:
             (
                 VolatileHtml(escape(row["time"].strftime("%H:%M:%S"))),
                 escape(row["kind"]),
-                code(_first(row, "topic", "filter", "resource", "verb")),
+                code(_first(row, "topic", "filter", "resource", "request")),
                 mark("refused", "bad") + " " + escape(row["refusal"])
                 if isinstance(row["refusal"], str)
                 else "",
