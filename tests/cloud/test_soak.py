@@ -6,12 +6,13 @@ every table is as empty as in the beginning.
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
 
 from tests.hardening.process_usage import ON_LINUX, slope
-from tests.hardening.soak import Classroom, Growth, Sample, real
+from tests.hardening.soak import Classroom, Growth, Sample, add_arguments, real
 
 SEED = 20180831
 
@@ -71,6 +72,21 @@ def test_growth_is_judged_by_the_second_half(
 ) -> None:
     scaled = [used * 1000 for used in resident]
     assert Growth.of(samples(scaled, handles)).is_found is found
+
+
+@pytest.mark.parametrize(("hours", "accepted"), [("8", 8), ("6", 6), ("0", 0), ("0.1", None)])
+def test_a_run_that_is_too_short_to_be_judged_is_rejected(
+    hours: str, accepted: float | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its buffers would still fill up in its second half, which looks like growth."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    if accepted is not None:
+        assert parser.parse_args(["--hours", hours]).hours == accepted
+        return
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--hours", hours])
+    assert "0.1 hours cannot be judged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
