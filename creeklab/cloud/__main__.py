@@ -14,7 +14,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mqtt-port", type=int, help="port for MQTT over TLS")
     parser.add_argument("--https-port", type=int, help="port for HTTPS")
     parser.add_argument("--host", default="", help="name by which a workshop reaches this machine")
+    parser.add_argument("--end-with-stdin", action="store_true", help="stop when stdin ends")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -99,6 +101,8 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
+    if options.end_with_stdin:
+        _call_at_end_of_stdin(lambda: loop.call_soon_threadsafe(stopping.set))
     running = asdict(
         RunningCloud(
             os.getpid(), cloud.endpoint, mqtt_port, https_port, options.settings, options.host
@@ -116,6 +120,18 @@ async def _serve(home: Path, settings: Settings, options: argparse.Namespace) ->
         write_private(ready, ended)
     await cloud.stop()
     write_private(ready, ended)
+
+
+def _call_at_end_of_stdin(stop: Callable[[], object]) -> None:
+    """Call `stop` when the other end of stdin is closed, if only because its process died."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        with contextlib.suppress(RuntimeError):  # the loop has already been closed
+            stop()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _candidates(requested: int | None, last: int | None, default: int) -> list[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from creeklab.cloud.accounts.account_services import CloudContext
 from creeklab.cloud.accounts.accounts import Accounts
+from creeklab.cloud.accounts.temporary_accounts import TemporaryAccounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import Dispatcher
 from creeklab.cloud.diagnostics import service as diagnostics
@@ -82,6 +83,7 @@ class LocalCloud:
         shared = CloudContext(services, settings, self._ca, self.endpoint, clock, timer)
         self.accounts = Accounts(shared, folder)
         self._workshop = Workshop(folder, self.accounts, host, clock)
+        TemporaryAccounts(folder, self.accounts)
         self._listener = MqttListener(
             lambda certificate_id, address: (
                 self.accounts.by_certificate(certificate_id, address).broker

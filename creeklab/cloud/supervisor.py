@@ -170,6 +170,7 @@ def start_or_attach(
     https_port: int | None = None,
     settings: Sequence[str] = (),
     host: str = "",
+    end_with_parent: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> RunningCloud:
     """Return the cloud of `home`, and start it if it is not running; never start a workshop's.
@@ -184,6 +185,8 @@ def start_or_attach(
     host
         Name by which a workshop's participants reach this machine, for a cloud that must be
         started. Without it, only this machine reaches the cloud.
+    end_with_parent
+        Whether a cloud that must be started ends when this process ends, however it ends.
     meanwhile
         Called while a cloud that was started here gets ready.
 
@@ -207,7 +210,7 @@ def start_or_attach(
         options = {"home": home, "mqtt-port": mqtt_port, "https-port": https_port, "host": host}
         arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
         arguments += [f"--set={setting}" for setting in settings]
-        return _spawn(cloud_folder(home), arguments, meanwhile)
+        return _spawn(cloud_folder(home), arguments, end_with_parent, meanwhile)
 
 
 def stop(home: Path) -> bool:
@@ -285,17 +288,27 @@ def _find(home: Path) -> RunningCloud | None:
         time.sleep(0.05)
 
 
-def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], object]) -> RunningCloud:
+def _spawn(
+    folder: Path,
+    arguments: Sequence[str],
+    end_with_parent: bool,
+    meanwhile: Callable[[], object],
+) -> RunningCloud:
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     log = os.open(folder / "cloud.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     flags: dict[str, object] = {"start_new_session": True}
     if sys.platform == "win32":
         flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    stdin = subprocess.DEVNULL
+    if end_with_parent:
+        # This process never closes the other end, so that the operating system does.
+        stdin, _ = os.pipe()
+        arguments = [*arguments, "--end-with-stdin"]
     try:
         child = subprocess.Popen(
             [sys.executable, "-m", "creeklab.cloud", *arguments],
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=folder,
@@ -305,6 +318,8 @@ def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], objec
         )
     finally:
         os.close(log)
+        if end_with_parent:
+            os.close(stdin)
     meanwhile()
     line = _first_line(child)
     try:

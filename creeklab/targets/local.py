@@ -21,12 +21,17 @@ from creeklab.targets.target import Target
 
 def open_local(home: Path, running: supervisor.RunningCloud) -> Target:
     """Return the account of a home folder, on the local cloud that is running for it."""
-    account = load_account(home / "cloud")
+    return open_account(home, load_account(home / "cloud"), running, supervisor.ca_path(home))
+
+
+def open_account(
+    folder: Path, account: AccountIdentity, running: supervisor.RunningCloud, ca_file: Path
+) -> Target:
+    """Return an account on a running local cloud, with key files and ledger in `folder`."""
     url = f"https://{running.endpoint}:{running.https_port}"
-    ca_file = supervisor.ca_path(home)
     return Target(
         name="local",
-        folder=home,
+        folder=folder,
         account=account.account,
         region=account.region,
         endpoint=running.endpoint,

@@ -90,6 +90,8 @@ class ServiceModel:
     ----------
     full_name
         Its full name, such as ``"AWS IoT Data Plane"``.
+    service_id
+        Its name in the SDKs' settings, such as ``"IoT Data Plane"``.
     operations, shapes
         The operations and shapes of the model by name.
     """
@@ -98,6 +100,7 @@ class ServiceModel:
         model = _load_model(name)
         self.name = name
         self.full_name: str = model["metadata"]["serviceFullName"]
+        self.service_id: str = model["metadata"]["serviceId"]
         self.operations: Mapping[str, Shape] = model["operations"]
         self.shapes: Mapping[str, Shape] = model["shapes"]
         self._version: str = model["metadata"]["apiVersion"]

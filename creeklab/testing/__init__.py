@@ -1,0 +1,1 @@
+"""AWS IoT Core in the tests of other projects: a pytest plugin, see ``plugin.py``."""
