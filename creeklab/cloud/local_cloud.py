@@ -20,6 +20,7 @@ from creeklab.cloud.diagnostics import service as diagnostics
 from creeklab.cloud.messaging import service as messaging
 from creeklab.cloud.mqtt.listeners.tls_listener import MqttListener
 from creeklab.cloud.registry import service as registry
+from creeklab.cloud.rules import service as rules
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.security.tls import explain_handshake, watch_handshakes
 from creeklab.cloud.service import Service
@@ -31,6 +32,7 @@ SERVICES = (
     registry.SERVICE,
     shadow.SERVICE,
     messaging.SERVICE,
+    rules.SERVICE,
     sts.SERVICE,
     diagnostics.SERVICE,
 )

@@ -86,11 +86,14 @@ class Endpoints:
         Reserved MQTT topics, each with its handler.
     admin
         Views that AWS does not have: ``POST /_creeklab/<name>``.
+    start
+        Called once, on the running event loop.
     """
 
     http: Sequence[HttpApi] = ()
     topics: Sequence[ReservedTopic] = ()
     admin: Mapping[str, AdminEndpoint] = field(default_factory=dict)
+    start: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ class AccountServices:
         self.admin_endpoints: dict[str, AdminEndpoint] = {}
         self._http: list[HttpApi] = []
         self._topics: list[ReservedTopic] = []
+        self._starts: list[Callable[[], object]] = []
         for service in services:
             self._add(service, context)
         self.broker.add_handler("services", topic_handler(self._topics))
@@ -124,6 +125,8 @@ class AccountServices:
         self._http += endpoints.http
         self._topics += endpoints.topics
         self.admin_endpoints |= endpoints.admin
+        if endpoints.start is not None:
+            self._starts.append(endpoints.start)
 
     @cached_property
     def services(self) -> Mapping[str, HttpService]:
@@ -138,8 +141,13 @@ class AccountServices:
         return {name: services[api.model] for api in self._http for name in api.signed_for}
 
     def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
-        """Commit what is pending by way of `soon`, which schedules a function on the event loop."""
+        """Commit what is pending by way of `soon`, which schedules a function on the event loop.
+
+        The services that wait for the event loop start with it.
+        """
         self.commits.soon = lambda: soon(self.broker.commit_and_acknowledge)
+        for start in self._starts:
+            soon(start)
 
     async def open_websocket(self, request: Request) -> None:
         """Serve MQTT over a WebSocket whose request the account has signed."""

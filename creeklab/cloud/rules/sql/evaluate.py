@@ -21,6 +21,7 @@ from creeklab.cloud.rules.sql.values import (
     VERSION_2015,
     EvaluationStopped,
     Maybe,
+    Normalize,
     Value,
     cast,
     fits,
@@ -85,6 +86,8 @@ class Scope:
 
 
 Evaluate: TypeAlias = Callable[[Scope], Value]
+Parsed: TypeAlias = dict[Normalize, Value]
+"""The parsed payload of one message, by the version's treatment of Decimals."""
 
 
 class CompiledStatement:
@@ -107,12 +110,41 @@ class CompiledStatement:
         self._where = None if statement.where is None else compiler.compile(statement.where)
         self._select = compiler.compile_select(statement.select)
 
-    def open(self, message: MessageContext) -> Scope:
-        """Parse the payload of a message, and set the variables."""
-        try:
-            root = from_json(message.payload, self._normalize)
-        except ValueError:
-            root = UNDEFINED
+    @property
+    def reads_json(self) -> bool:
+        """Whether it reads anything of the payload but its bytes."""
+        whole = tree.Select((tree.Item(tree.Star()),))
+        waiting: list[tree.Node] = [self.tree]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, tree.Path | tree.Star):
+                return True
+            if node == whole:
+                continue
+            match node:
+                case tree.Call("encode", (tree.Star(), *others)):
+                    waiting += others
+                case _:
+                    waiting += node.children()
+        return False
+
+    def open(self, message: MessageContext, parsed: Parsed | None = None) -> Scope:
+        """Parse the payload of a message, and set the variables.
+
+        Parameters
+        ----------
+        parsed
+            Shared by the statements that are evaluated for the same message, so that its payload is
+            parsed once.
+        """
+        parsed = {} if parsed is None else parsed
+        root = parsed.get(self._normalize)
+        if root is None:
+            try:
+                root = from_json(message.payload, self._normalize)
+            except ValueError:
+                root = UNDEFINED
+            parsed[self._normalize] = root
         scope = Scope(root, message.payload, message, {}, Budget())
         for name, value in self._variables:
             scope.variables[name] = value(scope)

@@ -1,0 +1,75 @@
+"""The rules engine of AWS IoT Core."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from creeklab.cloud.api.http_api import HttpApi
+from creeklab.cloud.monitoring.event_log import BufferLimit
+from creeklab.cloud.rules.actions.action import ActionFactory, ActionFailed
+from creeklab.cloud.rules.actions.republish import Republish
+from creeklab.cloud.rules.engine import RuleEngine
+from creeklab.cloud.rules.executor import Executor
+from creeklab.cloud.rules.operations import RuleOperations
+from creeklab.cloud.rules.pending import PendingExecutions
+from creeklab.cloud.rules.rules import Rules, resume
+from creeklab.cloud.rules.store import MIGRATIONS, RuleStore
+from creeklab.cloud.service import AccountContext, Endpoints, Service
+
+METRICS = (
+    "TopicMatch",
+    "ParseError",
+    "RuleMessageThrottled",
+    "RuleNotFound",
+    "RulesExecuted",
+    "Success",
+    "Failure",
+    "ErrorActionSuccess",
+    "ErrorActionFailure",
+)
+
+
+def _build(context: AccountContext) -> Endpoints:
+    broker, event_log = context.broker, context.event_log
+    pending = PendingExecutions(context.database, broker.commits)
+    executor = Executor(event_log, pending)
+    engine = RuleEngine(
+        context.account.account,
+        context.settings.dollar_topics,
+        event_log,
+        executor.submit,
+        context.clock,
+        time.monotonic,
+    )
+    executor.engine = engine
+
+    def publish(topic: str, payload: bytes, qos: int, properties: dict[str, Any]) -> None:
+        if broker.publish(topic, payload, qos, properties=properties):
+            raise ActionFailed("Failed to republish to topic. The message could not be stored.")
+
+    factories: Mapping[str, ActionFactory] = {"republish": partial(Republish, publish)}
+    rules = Rules(
+        RuleStore(context.database), engine, context.registry, event_log, factories, context.clock
+    )
+    broker.add_handler("rules", engine.on_message)
+
+    def start() -> None:
+        resume(pending, engine, executor.submit)
+        executor.start()
+
+    return Endpoints(
+        http=[HttpApi("iot", ("iot",), RuleOperations(rules))],
+        start=start,
+    )
+
+
+SERVICE = Service(
+    "rules",
+    _build,
+    migrations=MIGRATIONS,
+    metrics=dict.fromkeys(METRICS, ()),
+    events={"rule": BufferLimit(5_000, 4_000_000)},
+)
