@@ -37,7 +37,7 @@ def _build(context: AccountContext) -> Endpoints:
     pending = PendingExecutions(context.database, broker.commits)
     executor = Executor(event_log, pending)
     engine = RuleEngine(
-        context.account.account,
+        context.identity.account,
         context.settings.dollar_topics,
         event_log,
         executor.submit,
