@@ -11,6 +11,7 @@ from creeklab.cloud.api.http_api import HttpApi
 from creeklab.cloud.monitoring.event_log import BufferLimit
 from creeklab.cloud.rules.actions.action import ActionFactory, ActionFailed
 from creeklab.cloud.rules.actions.republish import Republish
+from creeklab.cloud.rules.admin import RuleAdmin
 from creeklab.cloud.rules.engine import RuleEngine
 from creeklab.cloud.rules.executor import Executor
 from creeklab.cloud.rules.operations import RuleOperations
@@ -33,12 +34,13 @@ METRICS = (
 
 
 def _build(context: AccountContext) -> Endpoints:
-    broker, event_log = context.broker, context.event_log
+    broker, event_log, settings = context.broker, context.event_log, context.settings
+    account = context.identity.account
     pending = PendingExecutions(context.database, broker.commits)
     executor = Executor(event_log, pending)
     engine = RuleEngine(
-        context.identity.account,
-        context.settings.dollar_topics,
+        account,
+        settings.dollar_topics,
         event_log,
         executor.submit,
         context.clock,
@@ -54,6 +56,7 @@ def _build(context: AccountContext) -> Endpoints:
     rules = Rules(
         RuleStore(context.database), engine, context.registry, event_log, factories, context.clock
     )
+    admin = RuleAdmin(engine, event_log, account, settings.dollar_topics, context.clock)
     broker.add_handler("rules", engine.on_message)
 
     def start() -> None:
@@ -62,6 +65,7 @@ def _build(context: AccountContext) -> Endpoints:
 
     return Endpoints(
         http=[HttpApi("iot", ("iot",), RuleOperations(rules))],
+        admin={"rule": admin.explain_rule},
         start=start,
     )
 

@@ -404,3 +404,38 @@ def test_an_existing_name_and_a_hyphen_are_refused(create: Callable[..., str], i
     code, message = refused(iot.create_topic_rule, ruleName="creek-flood", topicRulePayload=payload)
     assert code == "InvalidRequestException"
     assert "Member must satisfy regular expression pattern: ^[a-zA-Z0-9_]+$" in message
+
+
+# --- why ------------------------------------------------------------------------------------------
+
+
+def test_the_latest_messages_are_explained(
+    create: Callable[..., str], device: Device, lab: Lab, topic: str
+) -> None:
+    name = create(f"SELECT * FROM '{topic}/+' WHERE depth > 5.5", republish("${target}"))
+    device.publish(f"{topic}/a/b", {"depth": 6})
+    [message] = lab.admin("rule", {"rule": name})["messages"]
+    assert (message["outcome"], message["topic"]) == ("filter", f"{topic}/a/b")
+    device.publish(f"{topic}/a", {"Depth": 6})
+    device.publish(f"$aws/rules/{name}/x", {"depth": 1.4})
+    device.publish(f"{topic}/a", {"depth": 6, "target": "$aws/x"})
+    found = lab.admin("rule", {"rule": name})
+    assert [(each["topic"], each["outcome"]) for each in found["messages"]] == [
+        (f"{topic}/a", "fires"),
+        ("x", "condition"),
+        (f"{topic}/a", "condition"),
+    ]
+    assert "the payload has 'Depth'" in found["messages"][2]["change"]
+    [execution] = found["executions"]
+    assert "needs a second $" in execution["actions"][0]["error"]
+    assert found["counts"]["Failure"] == 1
+
+
+def test_a_typed_message_is_explained(create: Callable[..., str], lab: Lab, topic: str) -> None:
+    name = create(f"SELECT depth FROM '{topic}' WHERE depth > 5.5", republish("x"))
+    [message] = lab.admin("rule", {"rule": name, "topic": topic, "payload": '{"depth": 6}'})[
+        "messages"
+    ]
+    assert (message["outcome"], message["payload"]) == ("fires", '{"depth":6}')
+    with pytest.raises(Exception, match="There is no rule 'floood'. Rules: .*rule_"):
+        lab.admin("rule", {"rule": "floood"})
