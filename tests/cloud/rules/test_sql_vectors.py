@@ -171,3 +171,34 @@ def test_the_old_version_keeps_decimals() -> None:
     assert evaluate(statement, payload, version=VERSION_2015) == (
         b'{"t":71.0,"c":21.66666666666666666666666666666667}'
     )
+
+
+@pytest.mark.parametrize(
+    ("item", "key"),
+    [
+        ("depth", "depth"),
+        ("state.depth", "depth"),
+        ("get(arr, 0).depth", "depth"),
+        ("clientId()", "clientId"),
+        ("Cast(1 AS Int)", "Cast"),
+        ("@v", "v"),
+        ("1 + 2", "1 + 2"),
+        ("(1 + 2) * 3", "(1 + 2) * 3"),
+        ("'x'", "'x'"),
+    ],
+)
+def test_an_item_without_an_alias_has_a_name(item: str, key: str) -> None:
+    payload = b'{"depth": 1, "state": {"depth": 1}, "arr": [{"depth": 1}]}'
+    found = evaluate(f"SET @v = 1 SELECT {item}, 2 AS other FROM 'x'", payload)
+    assert found is not None
+    assert list(parsed(found)) == [key, "other"]
+
+
+def test_undefined_items_of_literals_are_left_out() -> None:
+    found = evaluate("SELECT [1, gone] AS a, {'b': gone, 'c': null} AS o FROM 'x'", b"{}")
+    assert found == b'{"a":[1],"o":{"c":null}}'
+
+
+@pytest.mark.parametrize("text", ["'it''s'", '"it\'s"'])
+def test_quotes_in_strings(text: str) -> None:
+    assert evaluate(f"SELECT VALUE {text} FROM 'x'", b"{}") == b'"it\'s"'
