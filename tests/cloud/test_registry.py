@@ -426,11 +426,11 @@ def test_authorization_listeners_are_called_after_the_commit(
         lambda: registry.certificates.delete(key),
         lambda: registry.certificates.issue_from_csr(CSR, active=True),
         lambda: registry.things.create("t", {}),
-        lambda: registry.groups.add("g", "t"),
+        lambda: registry.groups.change_membership("t", add=["g"]),
         lambda: registry.policies.create("p", ALLOW),
         lambda: registry.policy_attachments.attach("p", registry.arn("thinggroup", "g")),
         lambda: registry.policy_attachments.detach("p", registry.arn("thinggroup", "g")),
-        lambda: registry.groups.remove("g", "t"),
+        lambda: registry.groups.change_membership("t", remove=["g"]),
         lambda: registry.groups.delete("g"),
     ]
     make_group(registry, "g")
@@ -484,7 +484,7 @@ def test_a_change_that_fails_halfway_is_rolled_back(
     registry.policy_attachments.attach("p", arn)
     registry.things.create("t", {})
     make_group(registry, "g")
-    registry.groups.add("g", "t")
+    registry.groups.change_membership("t", add=["g"])
     registry.policy_attachments.attach("p", registry.arn("thinggroup", "g"))
     heard: list[None] = []
     registry.authorization_listeners.append(lambda: heard.append(None))

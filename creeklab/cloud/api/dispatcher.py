@@ -227,6 +227,7 @@ class Dispatcher:
         )
         access = account.device_authorization(principal, source_ip)
         _refuse_if(device_authorization.check_certificate_status(access), call)
+        device_authorization.check_available(request.path)
         body = await request.body()
         method, members = _find_operation(service, request, body, call)
         operation = str(call.operation)
