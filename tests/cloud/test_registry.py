@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -779,6 +780,13 @@ def test_only_the_owner_can_read_the_database_and_its_log(tmp_path: Path) -> Non
         store.close()
     finally:
         os.umask(before)
+
+
+def test_commits_survive_a_power_failure_except_for_the_last(tmp_path: Path) -> None:
+    with closing(Database(tmp_path / "cloud.db")) as store:
+        assert store.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        # 1 is NORMAL. With OFF (0), a power failure can damage the whole file.
+        assert store.execute("PRAGMA synchronous").fetchone()[0] == 1
 
 
 def test_a_file_of_a_newer_creeklab_is_not_changed(tmp_path: Path) -> None:
