@@ -224,7 +224,8 @@ def test_an_operation_that_is_not_there(client: Callable[..., Any]) -> None:
     code, status, message = refused(lambda: client("iot").list_policies())
     assert (code, status) == ("NotImplementedException", 501)
     assert message == (
-        "ListPolicies is an operation of AWS IoT that this local cloud does not have. AWS has it."
+        "ListPolicies is an operation of AWS IoT that is not available in this local cloud. "
+        "Use it on AWS."
     )
     code, status, message = refused(lambda: client("sts").get_session_token())
     assert (code, status) == ("NotImplementedException", 501)
@@ -263,8 +264,8 @@ def test_a_service_that_is_not_there(
     assert (seen, status) == (code, 501)
     signed_for = {"cloudwatch": "monitoring"}.get(service, service)
     assert message == (
-        f"This local cloud does not have the service '{signed_for}', only iot, iot-data, sts. "
-        "AWS has it."
+        f"The service '{signed_for}' is not available in this local cloud, which serves only iot, "
+        "iot-data, sts. Use it on AWS."
     )
 
 

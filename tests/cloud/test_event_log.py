@@ -339,9 +339,9 @@ def test_what_a_cloud_logs(lab: Lab, new_thing: NewThings) -> None:
     assert (publish["topic"], publish["payload"], publish["to"]) == ("a/b", "x", [thing.name])
     assert refused["refusal"]["summary"]
     assert disconnect["reason"] == "CLIENT_INITIATED_DISCONNECT"
-    assert (update["verb"], update["version"], update["previous"]) == ("update", 1, None)
+    assert (update["request"], update["version"], update["previous"]) == ("update", 1, None)
     assert update["document"]["state"] == {"reported": {"depth": 1}}
-    assert (delete["verb"], delete["version"], delete["document"]) == ("delete", 1, None)
+    assert (delete["request"], delete["version"], delete["document"]) == ("delete", 1, None)
     assert delete["previous"] == update["document"]
     calls = lab.admin("events", {"after": last, "kind": "call"})["entries"]
     assert [(each["operation"], each["status"]) for each in calls] == [

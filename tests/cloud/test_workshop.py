@@ -409,10 +409,10 @@ class TestJoining:
             device.publish("still", "here")
 
     @pytest.mark.parametrize("name", ["Dora", "DORA"])
-    def test_a_name_that_is_taken(self, tmp_path: Path, file: Path, name: str) -> None:
+    def test_a_taken_name(self, tmp_path: Path, file: Path, name: str) -> None:
         taken = f"Dora of {tmp_path.name}"
         join(tmp_path / "first", file, taken)
-        with pytest.raises(CloudError, match=f"Somebody has joined as '{taken}' already"):
+        with pytest.raises(CloudError, match=f"The name '{taken}' is taken in this workshop"):
             join(tmp_path / "second", file, taken.replace("Dora", name))
         assert not workshop_folder(tmp_path / "second").joinpath("cloud", "joined.json").exists()
 

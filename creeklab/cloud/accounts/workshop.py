@@ -166,8 +166,8 @@ class Workshop:
         if not hmac.compare_digest(participant.secret, hashed):
             raise ServiceError(
                 "ResourceAlreadyExistsException",
-                f"Somebody has joined as '{participant.name}' already. Take another name; or, if "
-                "it was you, join from the home folder that you joined from.",
+                f"The name '{participant.name}' is taken in this workshop. Choose another name, "
+                "or, if it is yours, join from the home folder that you used before.",
             )
         account = self._accounts.by_id(participant.account)
         if account is None:  # it could not be opened the last time

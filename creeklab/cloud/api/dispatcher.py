@@ -182,8 +182,8 @@ class Dispatcher:
             served = ", ".join(sorted({service.model.name for service in services.values()}))
             raise ServiceError(
                 "NotImplementedException",
-                f"This local cloud does not have the service '{claimed.service}', only {served}. "
-                "AWS has it.",
+                f"The service '{claimed.service}' is not available in this local cloud, which "
+                f"serves only {served}. Use it on AWS.",
                 __type="NotImplementedException",  # the protocol json has the code here
             )
         body = await request.body()

@@ -73,8 +73,8 @@ class HttpService:
         if method is None:
             raise ServiceError(
                 "NotImplementedException",
-                f"{operation} is an operation of {self.model.full_name} that this local cloud "
-                "does not have. AWS has it.",
+                f"{operation} is an operation of {self.model.full_name} that is not available in "
+                "this local cloud. Use it on AWS.",
             )
         return method
 
