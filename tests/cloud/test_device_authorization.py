@@ -88,14 +88,14 @@ def test_slashes_in_the_topic_need_no_encoding(lab: Lab, new_thing: NewThings) -
     with lab.connect_account() as account, https(lab, thing) as connection:
         inbox = account.subscribe("https/plain/#")
         for path in ("https/plain/depth", "https%2Fplain/a//b", "https/plain/a%2Fb%20c/"):
-            assert ask(connection, "POST", f"/topics/{path}?qos=1", b"x")[0] == 200
+            assert call(connection, "POST", f"/topics/{path}?qos=1", b"x")[0] == 200
         assert [message.topic for message in inbox.wait_for(3)] == [
             "https/plain/depth",
             "https/plain/a//b",
             "https/plain/a/b c/",
         ]
         # The policy decides on the whole topic.
-        assert "iot:Publish" in refusal(lab, ask(connection, "POST", "/topics/other/depth", b"x"))
+        assert "iot:Publish" in refusal(lab, call(connection, "POST", "/topics/other/depth", b"x"))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_unavailable_services_are_named(
 ) -> None:
     thing = new_thing()
     with https(lab, thing) as connection:
-        status, body = ask(connection, method, path)
+        status, body = call(connection, method, path)
     message = f"This local cloud does not have {service}. AWS has it."
     assert (status, body["message"]) == (501, message)
     assert lab.why().summary == message
