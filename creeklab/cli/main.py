@@ -56,13 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(options: argparse.Namespace) -> int:
-    from creeklab.cloud.supervisor import CloudError
+    from creeklab.cloud.supervisor import CloudError, unusable
 
     try:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except CloudError as error:
         raise CommandError(error) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise CommandError(unusable(error.filename, error)) from error
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
