@@ -19,6 +19,7 @@ from creeklab.cloud.registry.records import Thing, ThingGroup, insert
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import (
+    BEGINS,
     Listed,
     UnitOfWork,
     already_exists,
@@ -32,13 +33,13 @@ MAX_DEPTH = 7  # of a tree, including its root
 MAX_CHILDREN = 100  # directly below one group
 MAX_GROUPS = 10  # of one Thing
 
-BELOW = """
-    WITH RECURSIVE below (name) AS (
-        SELECT name FROM thing_groups WHERE parent = :group
-        UNION SELECT child.name FROM thing_groups AS child JOIN below ON child.parent = below.name
-    ) SELECT name FROM below
+LINEAGE = """
+    WITH RECURSIVE lineage (name) AS (
+        SELECT {start}
+        UNION SELECT parent FROM thing_groups AS child JOIN lineage ON child.name = lineage.name
+    ) SELECT name FROM lineage
 """
-"""The groups below the group ``:group``, at any depth."""
+"""A group and its ancestors, at most seven: so many steps tell whether it is below another one."""
 
 ABOVE = """
     WITH RECURSIVE above (name) AS (
@@ -153,14 +154,15 @@ class Groups:
         """
         if parent is not None:
             self.get(parent)
-            level = f"name IN ({BELOW})" if recursive else "parent = :group"
+            level = f":group IN ({LINEAGE})" if recursive else "parent = :group"
         else:
             level = "parent IS NULL" if recursive is False else "TRUE"
         rows, token = self._work.database.page(
-            "SELECT name FROM thing_groups",
+            "SELECT name, parent FROM thing_groups",
             "name",
             page,
-            f"{level} AND substr(name, 1, length(:prefix)) = :prefix",
+            f"{level.format(start='thing_groups.parent')} AND {BEGINS}",
+            scan="thing_groups" if recursive is not None else None,
             group=parent,
             prefix=prefix,
         )
@@ -272,14 +274,14 @@ class Groups:
     def things_in(self, group: str, page: Page, *, recursive: bool = False) -> Listed[str]:
         """List the names of the Things of a group, and of all groups below it if `recursive`."""
         self.get(group)
-        # The plus keeps SQLite from collecting and sorting all members to return one page.
-        which = (
-            f"(+thing_group = :group OR +thing_group IN ({BELOW}))"
-            if recursive
-            else "thing_group = :group"
-        )
+        within = f":group IN ({LINEAGE.format(start='group_members.thing_group')})"
         rows, token = self._work.database.page(
-            "SELECT thing FROM group_members", "thing", page, which, group=group
+            "SELECT thing FROM group_members",
+            "thing",
+            page,
+            within if recursive else "thing_group = :group",
+            scan="group_members" if recursive else None,
+            group=group,
         )
         return [row["thing"] for row in rows], token
 

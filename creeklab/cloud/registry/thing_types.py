@@ -16,6 +16,7 @@ from creeklab.cloud.registry.changes import ThingTypeChanged
 from creeklab.cloud.registry.records import ThingType, insert
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.unit_of_work import (
+    BEGINS,
     Listed,
     UnitOfWork,
     already_exists,
@@ -69,8 +70,7 @@ class ThingTypes:
 
     def page(self, page: Page, prefix: str = "") -> Listed[ThingType]:
         """List thing types by name, only those whose names begin with `prefix`."""
-        begins = "substr(name, 1, length(:prefix)) = :prefix"
-        return self._work.page(ThingType, page, begins, prefix=prefix)
+        return self._work.page(ThingType, page, BEGINS, prefix=prefix)
 
     def update(self, name: str, properties: Mapping[str, Any]) -> None:
         """Replace the given properties of a type; the others stay as they are."""
