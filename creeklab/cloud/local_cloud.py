@@ -83,7 +83,7 @@ class LocalCloud:
         self._ca = CertificateAuthority(folder / "ca", names=names)
         shared = CloudContext(services, settings, self._ca, self.endpoint, clock, timer)
         self.accounts = Accounts(shared, folder)
-        self._workshop = Workshop(folder, self.accounts, host, clock)
+        self._workshop = Workshop(folder, self.accounts, settings, host, clock)
         self._listener = MqttListener(
             lambda certificate_id, address: (
                 self.accounts.by_certificate(certificate_id, address).broker

@@ -126,6 +126,10 @@ class AccountServices:
         services = {model: HttpService(model, apis) for model, apis in by_model.items()}
         return {name: services[api.model] for api in self._http for name in api.signed_for}
 
+    def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
+        """Return an endpoint of the admin API; it is the same for every address."""
+        return self.admin_endpoints.get(name)
+
     def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Commit what is pending by way of `soon`, which schedules a function on the event loop.
 
