@@ -516,7 +516,7 @@ class Connection:
             self.permissions.log_refusal("connect", why)
             self._close_now()
 
-    def tick(self, now: float, certificates_changed: bool) -> None:
+    def tick(self, now: float, registry_changed: bool) -> None:
         """Close the connection if it is overdue or its certificate is no longer active."""
         access = self.authorization
         if now - self._last_received > 1.5 * self.keep_alive:
@@ -526,7 +526,7 @@ class Connection:
             why = "A connection that was opened with a signature lasts 24 hours."
             reason = DisconnectReason.WEBSOCKET_TTL_EXPIRATION
             self._refuse(why, Reason.ADMINISTRATIVE_ACTION, reason)
-        elif certificates_changed and access is not None and access.status != "ACTIVE":
+        elif registry_changed and access is not None and access.status != "ACTIVE":
             self._refuse("The certificate is no longer ACTIVE.", Reason.NOT_AUTHORIZED)
         elif self._stored_rate is not None:
             self.drain_queue()
