@@ -24,6 +24,7 @@ from creeklab.cloud.mqtt.codec.decoder import Decoder, Pubacks
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, ConnectTerms
 from creeklab.cloud.mqtt.connection.permissions import ClientPermissions, ConnectRejection
+from creeklab.cloud.mqtt.connection.resend import Resends
 from creeklab.cloud.mqtt.connection.topic_aliases import TopicAliases
 from creeklab.cloud.mqtt.interfaces import Peer, PublishDenied, PublishedMessage
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason, reason_of
@@ -102,6 +103,8 @@ class Connection:
         self._opened = self._last_received = broker.timer()
         stored_rate = broker.settings.stored_rate
         self._stored_rate = Rate(stored_rate, self._opened) if stored_rate else None
+        resend_seconds = broker.settings.resend_seconds
+        self._resends = Resends(resend_seconds) if resend_seconds else None
         self._aliases = TopicAliases()
         self._retained_due: dict[str, None] = {}  # topics, in the order of their subscriptions
         self._unacknowledged = 0
@@ -528,8 +531,20 @@ class Connection:
             self._refuse(why, Reason.ADMINISTRATIVE_ACTION, reason)
         elif registry_changed and access is not None and access.status != "ACTIVE":
             self._refuse("The certificate is no longer ACTIVE.", Reason.NOT_AUTHORIZED)
-        elif self._stored_rate is not None:
-            self.drain_queue()
+        else:
+            if self._stored_rate is not None:
+                self.drain_queue()
+            if self._resends is not None:
+                self._resend(self._resends, now)
+
+    def _resend(self, resends: Resends, now: float) -> None:
+        """Send QoS 1 messages again whose PUBACK is overdue; AWS does not set the DUP flag."""
+        session = self._active_session()
+        for packet_id in resends.due(session.in_flight, now):
+            message, retain, _ = session.in_flight[packet_id]
+            if self.permissions.allows_delivery(message.topic):
+                head, tail = message.encode_frame(self.version, 1, retain)
+                self._write(head + packet_id.to_bytes(2, "big") + tail)
 
     def _refuse(
         self, why: str, code: int, reason: DisconnectReason | None = None, kind: str = "disconnect"

@@ -19,6 +19,7 @@ from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
 from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.security.ca import certificate_id
+from creeklab.cloud.security.tls import NO_CERTIFICATE
 from creeklab.cloud.transport.listen import PROBE, listen
 
 HANDSHAKE_TIMEOUT = 10.0
@@ -50,6 +51,7 @@ class MqttListener:
         self._broker_of = broker_of
         self._context = context
         self._servers: list[asyncio.Server] = []
+        self._outgoing: _WriteQueue | None = None
         context.set_alpn_protocols([ALPN, PROBE])
 
     async def start(self, hosts: Iterable[str], port: int) -> int:
@@ -61,7 +63,7 @@ class MqttListener:
             If the port is taken.
         """
         loop = asyncio.get_running_loop()
-        outgoing = _WriteQueue(loop)
+        outgoing = self._outgoing = _WriteQueue(loop)
         self._servers, port = await listen(
             hosts,
             port,
@@ -77,10 +79,30 @@ class MqttListener:
         )
         return port
 
+    def protocol_for(self, secured: ssl.SSLObject) -> asyncio.BaseProtocol | None:
+        """Return the protocol of a connection to the HTTPS port; None if it did not ask for MQTT.
+
+        That port leaves the client certificate to the client, and MQTT does not.
+        """
+        if secured.selected_alpn_protocol() != ALPN or self._outgoing is None:
+            return None
+        if secured.getpeercert(binary_form=True) is None:
+            broker = self._broker_of("", "")
+            broker.event_log.append("tls", refusal={"summary": NO_CERTIFICATE})
+            return _Rejected()
+        return _MqttProtocol(self._broker_of, self._outgoing)
+
     async def stop(self) -> None:
         """Stop listening; the broker closes the connections."""
         for server in self._servers:
             server.close()
+
+
+class _Rejected(asyncio.Protocol):
+    """Closes a connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 class _WriteQueue:

@@ -23,7 +23,9 @@ from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.transport.http_server import Request
 from creeklab.cloud.transport.websocket import WebSocket, is_upgrade_request, split_header
 
-SUBPROTOCOL = "mqtt"
+SUBPROTOCOLS = ("mqtt", "mqttv3.1")
+"""The standard's, and the one of older clients such as the first AWS IoT Device SDK for
+JavaScript, which speak MQTT 3.1.1 all the same."""
 MAX_FRAME = 1 << 20
 """Largest message of the WebSocket, in bytes; an unfragmented message is one frame."""
 CLOSE_TIMEOUT = 10.0
@@ -44,16 +46,17 @@ async def serve_websocket(broker: Broker, request: Request, user: str) -> None:
     Raises
     ------
     ServiceError
-        ``InvalidRequestException`` if the request does not ask for a WebSocket with the
-        subprotocol ``mqtt``.
+        ``InvalidRequestException`` if the request does not ask for a WebSocket with one of
+        `SUBPROTOCOLS`.
     """
-    protocols = split_header(request.headers.get("sec-websocket-protocol", ""))
-    if SUBPROTOCOL not in protocols or not is_upgrade_request(request):
+    offered = split_header(request.headers.get("sec-websocket-protocol", ""))
+    protocol = next((each for each in offered if each in SUBPROTOCOLS), None)
+    if protocol is None or not is_upgrade_request(request):
         raise ServiceError(
             "InvalidRequestException",
-            f"/mqtt only accepts WebSocket upgrades with the subprotocol '{SUBPROTOCOL}'.",
+            "/mqtt only accepts WebSocket upgrades with the subprotocol 'mqtt' or 'mqttv3.1'.",
         )
-    socket = WebSocket(request, SUBPROTOCOL, MAX_FRAME)
+    socket = WebSocket(request, protocol, MAX_FRAME)
     if not socket.transport.is_closing():  # otherwise the client is already gone
         await _Conversation(broker, socket, user).run()
 
