@@ -61,8 +61,6 @@ class Connection:
 
     Attributes
     ----------
-    keep_alive
-        In seconds; the client is disconnected after 1.5 times as long without a packet.
     subject
         Client, principal and Thing that its lifecycle events name.
     permissions
@@ -384,6 +382,8 @@ class Connection:
             return
         if packet_id:
             self._write_message(session, packet_id, message, retain)
+        else:
+            self._broker.backpressure.on_queue(session)
 
     def deliver_direct(self, message: OutboundMessage) -> bool:
         """Send a message that the client did not subscribe to; return whether that is allowed."""
@@ -407,10 +407,10 @@ class Connection:
     def _log_delivery(self, message: OutboundMessage, qos: int, retain: bool) -> None:
         """Add the client to the entry of the message, or log an entry of its own."""
         self._counts["PublishOut.Success"] += 1
+        log, identity = self._event_log, self.permissions.identity
         if message.receivers is not None:
-            message.receivers.append(self.permissions.identity)
+            message.receivers.append(identity)
         else:
-            log, identity = self._event_log, self.permissions.identity
             topic, payload, properties = message.topic, message.payload, message.properties
             log.log_message(log.stamp(), identity, topic, payload, qos, retain, properties)
 
@@ -446,6 +446,7 @@ class Connection:
                 message.confirmed()
         if session.waiting:
             self.drain_queue()
+            self._broker.backpressure.on_acknowledge(session, len(packet_ids))
 
     def _on_pingreq(self, _: packets.Pingreq) -> None:
         self._send(packets.Pingresp())

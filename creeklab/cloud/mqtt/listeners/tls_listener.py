@@ -16,7 +16,7 @@ from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.connection.connection import Connection, State
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
+from creeklab.cloud.mqtt.listeners.tcp_quickack import DelayedAcks, QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.security.ca import certificate_id
 from creeklab.cloud.security.tls import NO_CERTIFICATE
@@ -123,6 +123,7 @@ class _WriteQueue:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reading = False
         self.buffer = memoryview(bytearray(READ_BUDGET))
+        self.delayed_acks = DelayedAcks()
         self._loop = loop
         self._due: list[_MqttProtocol] = []
 
@@ -157,7 +158,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport behaves like asyncio's, but has another base class.
         self._transport = cast(asyncio.Transport, transport)
-        self._quick_ack = QuickAck(transport)
+        self._quick_ack = QuickAck(transport, self._outgoing.delayed_acks)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -170,6 +171,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             CONNECT_TIMEOUT, self._connection.close_if_no_connect
         )
         self._timer = broker.timer
+        self._backpressure = broker.backpressure
         if broker.settings.throughput:
             self._pace = Throughput(broker.settings.throughput, self._timer())
         self._quick_ack.on_no_reply()
@@ -181,8 +183,9 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self.received(bytes(self._outgoing.buffer[:nbytes]))
 
     def received(self, data: bytes) -> None:
-        outgoing = self._outgoing
+        outgoing, backpressure = self._outgoing, self._backpressure
         outgoing.reading = True
+        backpressure.reached = False
         self._quick_ack.on_receive()
         try:
             self._connection.receive(data)
@@ -202,7 +205,10 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if not will_answer:
             self._quick_ack.on_no_reply()
         self._received += len(data)
-        if self._received > READ_BUDGET or self._pace is not None:
+        if backpressure.reached and not backpressure.is_slow(self._connection.session):
+            self._transport.pause_reading()
+            backpressure.wait(self._resume_reading)
+        elif self._received > READ_BUDGET or self._pace is not None:
             self._received = 0
             self._transport.pause_reading()
             self._loop.call_soon(self._resume_reading)
