@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from creeklab.lab.lab import Lab
 
 # One process more than processors, because tests often wait for a cloud or a kernel. Each process
-# holds a cloud, a kernel and perhaps a browser, so four are enough. The cells of a notebook build on
-# each other, and the tests of a file share fixtures, so each file runs in one process, in the order
-# that tests/scheduling.py determines.
+# holds a cloud, a kernel and perhaps a browser, so four are enough. The cells of a notebook build
+# on each other, and the tests of a file share fixtures, so each file runs in one process, in the
+# order that tests/scheduling.py determines.
 XDIST_ARGS = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile"]
 XDIST_ARGS += ["--no-loadscope-reorder"]
 # Import Linter has no ``python -m`` form.
