@@ -7,14 +7,13 @@ is among the statement's actions and resources.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from creeklab.cloud.policy.conditions import is_met
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, Statement
-from creeklab.cloud.policy.wildcards import covers, fill, glob, literal
+from creeklab.cloud.policy.wildcards import Glob, covers, fill, glob, literal
 
 Context = Mapping[str, str | tuple[str, ...]]
 """What is known of a connection: values of condition keys and variables by name, without ``${}``.
@@ -72,14 +71,15 @@ class BoundStatement(NamedTuple):
 
     policy: Policy
     statement: Statement
-    actions: tuple[re.Pattern[str], ...]
+    actions: tuple[Glob, ...]
     resources: tuple[BoundResource, ...]
     unmet: tuple[UnmetCondition, ...]
     missing: tuple[str, ...]
 
     def names(self, action: str) -> bool:
         """Return whether the statement is about `action`, ignoring case."""
-        return any(pattern.fullmatch(action) for pattern in self.actions)
+        action = _ascii_lower(action)
+        return any(pattern.matches(action) for pattern in self.actions)
 
     def covers(self, resource: str) -> bool:
         """Return whether the statement is about `resource`."""
@@ -116,11 +116,16 @@ def bind(policy: Policy, statement: Statement, context: Context) -> BoundStateme
     return BoundStatement(
         policy,
         statement,
-        tuple(glob(action, re.IGNORECASE | re.ASCII) for action in statement.actions),
+        tuple(glob(_ascii_lower(action)) for action in statement.actions),
         resources,
         tuple(unmet),
         tuple(dict.fromkeys(names)),
     )
+
+
+def _ascii_lower(text: str) -> str:
+    # Outside ASCII, lower() equates letters: the Kelvin sign becomes a k.
+    return text.lower() if text.isascii() else text
 
 
 def _value(name: str, context: Context) -> str | None:
