@@ -38,7 +38,9 @@ class Explained:
     action: str
     resource: str
 
-    def as_dict(self) -> dict[str, Any]:
+    size = 100
+
+    def refusal(self) -> dict[str, Any]:
         return {"summary": f"{self.action} on {self.resource} is not allowed"}
 
 
@@ -56,7 +58,7 @@ class FakeAuthorization:
             on_refusal(resource)
         return allowed
 
-    def explain(self, action: str, resource: str) -> Explained:
+    def decided(self, action: str, resource: str) -> Explained:
         return Explained(action, resource)
 
     def invalidate(self) -> None:

@@ -449,7 +449,7 @@ def test_test_authorization_agrees_with_the_broker(
             action_name, resource = f"iot:{ACTIONS[action]}", f"{KINDS[action]}/{name}"
             decision = result["authDecision"]
             assert (decision == "ALLOWED") == broker.allows(action_name, resource)
-            assert decision == broker.explain(action_name, resource).outcome
+            assert decision == broker.decided(action_name, resource).explain().outcome
             assert decision == by_hand.decide(action_name, ARN + resource).outcome
         names = {each["policyName"] for each in effective_of(iot, arn, world)}
         assert names == {f"p{number}" for number in applying(world)}

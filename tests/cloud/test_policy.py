@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from functools import cache, partial
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -26,6 +23,7 @@ from creeklab.cloud.policy import (
 )
 from creeklab.cloud.policy.conditions import OPERATORS
 from creeklab.cloud.policy.wildcards import Glob, covers, fill, literal, plain
+from tests.cloud.steps import steps
 
 no_deadline = settings(deadline=None)  # the machine may be busy
 
@@ -196,24 +194,6 @@ texts = st.text("ab/*?+#$.", max_size=9)
 def test_globbing_follows_its_definition(pattern: str, text: str) -> None:
     filled, _ = fill(pattern, lambda _: None)
     assert covers(filled, text) == naive(pattern, text)
-
-
-def steps(call: Callable[[], object]) -> int:
-    """Return how many lines of Python a call executes, whatever the speed of the machine."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 @pytest.mark.parametrize("pattern", ["*a?a?b*", "*?*a*?b", "a*" * 40 + "?b", "*/c*d*e/c", "?" * 90])

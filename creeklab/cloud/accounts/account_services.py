@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.api.dispatcher import ADMIN_SERVICE, AdminEndpoint
@@ -152,7 +153,7 @@ class AccountServices:
         """Return what the policies of a certificate allow over HTTPS."""
         return ConnectionAuthorization(self.registry, certificate_id, None, source_ip)
 
-    def record_call(self, **call: object) -> None:
+    def record_call(self, **call: Any) -> None:
         """Record a call of the API in the event log."""
         self.calls += 1
         # Reading the event log must not add to it.

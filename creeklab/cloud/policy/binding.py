@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from creeklab.cloud.policy.conditions import is_met
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, Statement
-from creeklab.cloud.policy.wildcards import Glob, covers, fill, glob, literal
+from creeklab.cloud.policy.wildcards import Glob, covers, fill, glob, literal, prefix
 
 Context = Mapping[str, str | tuple[str, ...]]
 """What is known of a connection: values of condition keys and variables by name, without ``${}``.
@@ -42,7 +42,10 @@ def normalize(name: str) -> str:
 
 
 class BoundResource(NamedTuple):
-    """A resource of a statement: its text, and the pattern with the connection's values in it."""
+    """A resource of a statement: its text, and the pattern with the connection's values in it.
+
+    `missing` names the variables without a value. If there are any, the pattern covers nothing.
+    """
 
     text: str
     pattern: str
@@ -75,6 +78,7 @@ class BoundStatement(NamedTuple):
     resources: tuple[BoundResource, ...]
     unmet: tuple[UnmetCondition, ...]
     missing: tuple[str, ...]
+    prefixes: tuple[str, ...]
 
     def names(self, action: str) -> bool:
         """Return whether the statement is about `action`, ignoring case."""
@@ -83,7 +87,10 @@ class BoundStatement(NamedTuple):
 
     def covers(self, resource: str) -> bool:
         """Return whether the statement is about `resource`."""
-        return any(pattern.covers(resource) for pattern in self.resources)
+        # One fast comparison rules out most statements.
+        return resource.startswith(self.prefixes) and any(
+            pattern.covers(resource) for pattern in self.resources
+        )
 
     def matches(self, action: str, resource: str) -> bool:
         """Return whether the statement applies to this request."""
@@ -120,6 +127,7 @@ def bind(policy: Policy, statement: Statement, context: Context) -> BoundStateme
         resources,
         tuple(unmet),
         tuple(dict.fromkeys(names)),
+        tuple(prefix(bound.pattern) for bound in resources if not bound.missing),
     )
 
 

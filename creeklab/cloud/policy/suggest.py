@@ -147,8 +147,11 @@ def _candidates(
     explanation = explain(authorizer, action, resource)
     warnings = _general_warnings(explanation)
     edits: list[_Edit] = []
-    for bound, result in zip(authorizer.statements, explanation.findings, strict=True):
-        edits += _edits_of_statement(documents, bound, result, action, resource)
+    results = {(each.policy, each.statement): each for each in explanation.findings}
+    for bound in authorizer.statements:
+        result = results.get((bound.policy.name, bound.statement.index))
+        if result is not None:
+            edits += _edits_of_statement(documents, bound, result, action, resource)
     for name, document in documents.items():
         edits += _added_statement(name, document, action, resource)
     for name, after, how, own in edits:

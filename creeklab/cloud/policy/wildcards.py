@@ -16,10 +16,12 @@ from functools import lru_cache
 
 _DOLLAR = re.compile(r"\$\{(?P<name>[^{}]+)\}|\$\((?P<char>[*?$])\)|\$")
 _SPECIAL = frozenset("*?$")
-_WILDCARD = re.compile(r"(?<!\$\{)([*?])")
-_PIECE = re.compile(r"\$\{(?P<char>[*?$])\}|.", re.DOTALL)
+_STAR, _QUESTION_MARK = re.compile(r"(?<!\$\{)\*"), re.compile(r"(?<!\$\{)\?")
+_ESCAPE = re.compile(r"\$\{([*?$])\}")
+_PREFIX = re.compile(r"[^*?$]*")
 
 
+@lru_cache(maxsize=1024)  # a client's name fills all patterns of its policies
 def literal(text: str) -> str:
     """Return the filled pattern that covers `text` and nothing else."""
     return re.sub(r"[*?$]", r"${\g<0>}", text)
@@ -35,7 +37,7 @@ def exactly(resource: str) -> str:
 
 def plain(pattern: str) -> str:
     """Return a filled pattern for a message, with ``${*}`` shown as ``*``."""
-    return _PIECE.sub(lambda piece: piece["char"] or piece[0], pattern)
+    return _ESCAPE.sub(r"\1", pattern)
 
 
 def fill(text: str, value_of: Callable[[str], str | None]) -> tuple[str, tuple[str, ...]]:
@@ -75,92 +77,95 @@ class Glob:
     __slots__ = ("_first", "_last", "_middle", "_shortest")
 
     def __init__(self, pattern: str) -> None:
-        first, *rest = (_Segment(text) for text in _split_at_stars(pattern))
+        first, *rest = map(_segment, _STAR.split(pattern))
         self._first = first
         self._last = rest.pop() if rest else None
         self._middle = rest
-        self._shortest = sum(each.length for each in (first, *rest, self._last) if each)
+        self._shortest = len(first) + sum(map(len, rest)) + len(self._last or "")
 
     def matches(self, text: str) -> bool:
         """Return whether the pattern matches the whole of `text`."""
-        size = len(text)
-        if size < self._shortest or not self._first.is_at(text, 0):
+        first, last, size = self._first, self._last, len(text)
+        if size < self._shortest or not _starts(text, first, 0):
             return False
-        if self._last is None:
-            return size == self._first.length
-        end = size - self._last.length
-        if not self._last.is_at(text, end):
+        if last is None:
+            return size == len(first)
+        position, end = len(first), size - len(last)
+        if not _starts(text, last, end):
             return False
-        position = self._first.length
         for segment in self._middle:
-            found = segment.find(text, position, end)
+            if isinstance(segment, str):
+                found = text.find(segment, position, end)
+            else:
+                found = segment.find(text, position, end)
             if found < 0:
                 return False
-            position = found + segment.length
+            position = found + len(segment)
         return True
 
 
 class _Segment:
-    """A part of a pattern between two stars; each None in `characters` matches any character."""
+    """A part of a pattern between two stars that has a ``?``."""
 
-    __slots__ = ("_any", "_characters", "_literal", "_masks", "length")
+    __slots__ = ("_any", "_characters", "_masks")
 
     def __init__(self, characters: list[str | None]) -> None:
-        self.length = len(characters)
-        self._literal = None if None in characters else "".join(map(str, characters))
-        self._characters = characters
+        self._characters = characters  # None for ?
         # Bit n of a mask tells whether the character can be at position n of the segment.
-        self._any = 0
+        self._any = sum(1 << n for n, each in enumerate(characters) if each is None)
         self._masks: dict[str, int] = {}
-        if self._literal is None:
-            self._any = sum(1 << n for n, each in enumerate(characters) if each is None)
-            for n, each in enumerate(characters):
-                if each is not None:
-                    self._masks[each] = self._masks.get(each, self._any) | 1 << n
+        for n, each in enumerate(characters):
+            if each is not None:
+                self._masks[each] = self._masks.get(each, self._any) | 1 << n
+
+    def __len__(self) -> int:
+        return len(self._characters)
 
     def is_at(self, text: str, position: int) -> bool:
         """Return whether the segment matches at this position."""
-        if self._literal is not None:
-            return text.startswith(self._literal, position)
+        actual = text[position : position + len(self)]
         return all(
-            each is None or each == actual
-            for each, actual in zip(
-                self._characters, text[position : position + self.length], strict=True
-            )
+            each is None or each == one for each, one in zip(self._characters, actual, strict=True)
         )
 
     def find(self, text: str, start: int, end: int) -> int:
         """Return the first position between `start` and `end` where it matches, or -1."""
-        if self._literal is not None:
-            return text.find(self._literal, start, end)
-        if not self._masks:
-            return start if start + self.length <= end else -1
         # Shift-And (Baeza-Yates and Gonnet): bit n of `state` tells whether the first n + 1
         # characters of the segment match here, so one pass over the text finds the segment.
-        state, complete = 0, 1 << (self.length - 1)
+        state, complete = 0, 1 << (len(self) - 1)
         for position in range(start, end):
             state = (state << 1 | 1) & self._masks.get(text[position], self._any)
             if state & complete:
-                return position - self.length + 1
+                return position - len(self) + 1
         return -1
 
 
-def _split_at_stars(pattern: str) -> list[list[str | None]]:
-    segments: list[list[str | None]] = [[]]
-    for run in _WILDCARD.split(pattern):
-        if run == "*":
-            segments.append([])
-        elif run == "?":
-            segments[-1].append(None)
-        else:
-            segments[-1] += plain(run)
-    return segments
+def _segment(text: str) -> str | _Segment:
+    if _SPECIAL.isdisjoint(text):
+        return text
+    runs = _QUESTION_MARK.split(text)
+    characters: list[str | None] = list(plain(runs[0]))
+    for run in runs[1:]:
+        characters += (None, *plain(run))
+    return _Segment(characters) if None in characters else plain(text)
 
 
-@lru_cache(maxsize=1024)
+def _starts(text: str, segment: str | _Segment, position: int) -> bool:
+    if isinstance(segment, str):
+        return text.startswith(segment, position)
+    return segment.is_at(text, position)
+
+
+@lru_cache(maxsize=4096)
 def glob(pattern: str) -> Glob:
     """Compile a filled pattern."""
     return Glob(pattern)
+
+
+def prefix(pattern: str) -> str:
+    """Return a text with which everything begins that a filled pattern matches."""
+    found = _PREFIX.match(pattern)
+    return found[0] if found else ""
 
 
 def covers(pattern: str, text: str) -> bool:

@@ -220,9 +220,9 @@ class ClientPermissions:
             why = "The certificate is no longer ACTIVE."
             self.log_refusal(kind, why, "AuthError", resource=resource)
             return
-        explanation = self.authorization.explain(action, resource).as_dict()
+        denial = self.authorization.decided(action, resource)
         self.count(kind, "AuthError")
-        self.log_event(kind, action=action, resource=resource, refusal=explanation)
+        self.log_event(kind, action=action, resource=resource, denial=denial)
 
     def _explain_delivery(self, resource: str) -> None:
         self._explain("receive", "iot:Receive", resource)
