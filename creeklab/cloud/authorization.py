@@ -38,7 +38,14 @@ class ConnectionAuthorization:
     client_id
         None over HTTPS, which has no client ID.
     attributes
-        The set ``iot:ConnectAttributes``: ``PersistentConnect`` and ``LastWill`` as they apply.
+        The set ``iot:ConnectAttributes``: ``PersistentConnect``, ``LastWill``, both or neither.
+    will_topic
+        Topic of the will; its ARN is ``iot:LastWillTopic``. None if there is no will.
+
+    Attributes
+    ----------
+    publishable, receivable
+        Topics that `allows` has allowed to publish to and to receive, for the broker's hot path.
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class ConnectionAuthorization:
         client_id: str | None,
         source_ip: str,
         attributes: tuple[str, ...] = (),
+        will_topic: str | None = None,
     ) -> None:
         self._registry = registry
         self.certificate_id = certificate_id
@@ -58,14 +66,20 @@ class ConnectionAuthorization:
         }
         if client_id is not None:
             self._connection["iot:ClientId"] = client_id
-        self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
+        if will_topic is not None:
+            self._connection["iot:LastWillTopic"] = registry.arn("topic", will_topic)
+        self._arn = registry.identity.iot_arn
         self._bound: Authorizer | None = None
         self._decisions: dict[str, dict[str, bool]] = {}
+        self.publishable: set[str] = set()
+        self.receivable: set[str] = set()
 
     def invalidate(self) -> None:
         """Drop all decisions, because a policy, an attachment, a Thing or a certificate changed."""
         self._bound = None
         self._decisions.clear()
+        self.publishable.clear()
+        self.receivable.clear()
 
     @property
     def status(self) -> str | None:
@@ -83,7 +97,7 @@ class ConnectionAuthorization:
         """Return whether `action` is allowed on `resource`, such as ``topic/creek/depth``.
 
         `on_refusal` is called with the resource when a refusal is decided, but not when it is found
-        in the cache: a flood of messages that a client must not receive is explained once.
+        in the cache, so the log explains a flood of messages that a client must not receive once.
         """
         resource = resource[:MAX_RESOURCE]
         decisions = self._decisions.get(action)

@@ -44,10 +44,19 @@ class Explained:
         return {"summary": f"{self.action} on {self.resource} is not allowed"}
 
 
+class AlwaysEmpty(set[str]):
+    """A set that stays empty, so that every decision is asked for again."""
+
+    def add(self, element: str) -> None:
+        pass
+
+
 @dataclass
 class FakeAuthorization:
     """Allows everything except the pairs of action and resource in `denied`."""
 
+    publishable = AlwaysEmpty()
+    receivable = AlwaysEmpty()
     exclusive_thing: str | None = None
     denied: set[tuple[str, str]] = field(default_factory=set)
     status: str | None = "ACTIVE"
@@ -141,6 +150,7 @@ class BrokerFixture:
         self.authorization = FakeAuthorization()
         self.retained = InMemoryRetained()
         self.attributes: list[tuple[str, ...]] = []
+        self.will_topics: list[str | None] = []
         self.broker = self._broker(Settings(**settings), store)
 
     def _broker(self, settings: Settings, store: Database | None) -> Broker:
@@ -164,8 +174,11 @@ class BrokerFixture:
             clock,
         )
 
-    def _authorization_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
+    def _authorization_for(
+        self, peer: Peer, client_id: str, attributes: tuple[str, ...], will_topic: str | None
+    ) -> Any:
         self.attributes.append(attributes)
+        self.will_topics.append(will_topic)
         return self.authorization
 
     def client(self, version: int, **options: Any) -> Client:

@@ -23,6 +23,7 @@ from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_fixture import (
     ALLOW,
     ARN,
+    IDENTITY,
     UNKNOWN,
     Checked,
     Clock,
@@ -294,6 +295,34 @@ def test_an_exclusive_certificate_is_its_thing_under_any_client_id(
     assert iot_registry.policy_context.thing_of(arn[-64:], "Test2") is None
 
 
+@pytest.mark.parametrize("operator", ["ArnEquals", "StringLike"])
+def test_a_policy_can_require_the_topic_of_the_will(
+    iot: Any, iot_registry: Registry, operator: str
+) -> None:
+    rule = {
+        "Effect": "Allow",
+        "Action": "iot:Connect",
+        "Resource": "*",
+        "Condition": {operator: {"iot:LastWillTopic": ARN + "topic/gone/${iot:ClientId}"}},
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+    arn = certificate(iot, active=True)
+    iot.create_policy(policyName="will", policyDocument=document)
+    iot.attach_policy(policyName="will", target=arn)
+
+    def access(will_topic: str | None) -> ConnectionAuthorization:
+        ends = ("Test2", "127.0.0.1", ("LastWill",), will_topic)
+        return ConnectionAuthorization(iot_registry, arn[-64:], *ends)
+
+    assert access("gone/Test2").allows("iot:Connect", "client/Test2")
+    assert not access("gone/Test3").allows("iot:Connect", "client/Test2")
+    without = access(None)
+    assert not without.allows("iot:Connect", "client/Test2")
+    summary = without.decided("iot:Connect", "client/Test2").explain().summary
+    assert "the client connects without a will" in summary
+    assert "connect with a will" in summary.lower()
+
+
 # --- any policies, any groups, any requests -------------------------------------------------------
 
 THINGS = ("Test2", "Test3")
@@ -430,10 +459,9 @@ def test_test_authorization_agrees_with_the_broker(
         registry = Registry(
             store,
             authority,
-            account="123456789012",
-            region="us-east-1",
-            endpoint="localhost",
-            clock=Clock(),
+            IDENTITY,
+            "localhost",
+            Clock(),
         )
         iot, arn = build(world, registry)
         results = iot.test_authorization(

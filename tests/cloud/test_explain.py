@@ -416,7 +416,7 @@ def differences(explanation: Explanation) -> str:
             "topic/${iot:Certificate.Subject.Title}",
             "topic/a*b",
             TEST2,
-            "its value contains * or ?",
+            "its value has one of * $ + ? #",
             "use a certificate that has it",
             id="variable: wildcard in the certificate",
         ),

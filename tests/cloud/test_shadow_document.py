@@ -22,7 +22,7 @@ CONFLICT = (409, "Version conflict")
 TOO_DEEP = (400, "JSON contains too many levels of nesting; maximum is 6")
 NOT_UTF8 = (415, "Unsupported documented encoding; supported encoding is UTF-8")
 TOO_LARGE = (413, "The payload exceeds the maximum size allowed")
-INVALID_NODE = (400, "State contains an invalid node")
+INVALID_NODE = (400, "State contains an invalid node")  # a null in an array has no name
 INVALID_TOKEN = (400, "Invalid clientToken")
 
 
@@ -436,7 +436,9 @@ def test_rejected_requests(payload: bytes, rejection: tuple[int, str]) -> None:
 ORDER: dict[str, tuple[Any, tuple[int, str]]] = {
     "state first": ({"version": "x"}, NO_STATE),
     "sections before version": ({"state": {"desired": 1}, "version": "x"}, NO_OBJECT),
-    "nodes before version": ({"state": {"x": {}}, "version": "x"}, INVALID_NODE),
+    "nodes before version": (
+        {"state": {"x": {}}, "version": "x"}, (400, "State contains an invalid node: 'x'")
+    ),
     "version type before token": ({"state": {}, "version": "x", "clientToken": 1}, INVALID_VERSION),
     "token before depth": ({"state": {"desired": nested(7)}, "clientToken": 1}, INVALID_TOKEN),
     "depth before version": ({"state": {"desired": nested(7)}, "version": 9}, TOO_DEEP),

@@ -149,7 +149,7 @@ def test_a_rejection_carries_the_client_token(
         assert response["message"].endswith(f"'{name}'")
     entry = fixture.event_log.last_refusal("c")
     assert entry is not None
-    assert (entry["kind"], entry["verb"], entry["thing"]) == ("shadow", request_type, "Test2")
+    assert (entry["kind"], entry["request"], entry["thing"]) == ("shadow", request_type, "Test2")
     assert entry["refusal"]["summary"] == f"{code} {response['message']}"
 
 
@@ -332,7 +332,7 @@ def test_requests_in_the_event_log(fixture: ShadowsFixture) -> None:
     fixture.send(f"{NAMED}/get")
     fixture.send(f"{NAMED}/delete")
     entries = [
-        (entry["client_id"], entry["thing"], entry["shadow"], entry["verb"], entry["version"])
+        (entry["client_id"], entry["thing"], entry["shadow"], entry["request"], entry["version"])
         for entry in fixture.event_log.entries()
     ]
     of = ("c", "Test2", "settings")

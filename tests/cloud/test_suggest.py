@@ -15,7 +15,7 @@ from creeklab.cloud.policy import Authorizer, SuggestedChange, parse, suggest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_fixture import ARN, Clock
+from tests.cloud.iot_fixture import ARN, IDENTITY, Clock
 from tests.cloud.test_authorization import (
     ACTIONS,
     KINDS,
@@ -275,10 +275,9 @@ def test_suggestions_work(authority: CertificateAuthority, tmp_path: Path) -> No
         return Registry(
             Database(tmp_path / f"{next(files)}.db"),
             authority,
-            account="123456789012",
-            region="us-east-1",
-            endpoint="localhost",
-            clock=Clock(),
+            IDENTITY,
+            "localhost",
+            Clock(),
         )
 
     def guard(world: World) -> str:

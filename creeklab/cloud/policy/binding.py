@@ -141,5 +141,5 @@ def _value(name: str, context: Context) -> str | None:
     value = context.get(name)
     if not isinstance(value, str):
         return None
-    unusable = len(value) > MAX_CERTIFICATE_VALUE or set("*?") & set(value)
+    unusable = len(value) > MAX_CERTIFICATE_VALUE or set("*?$+#") & set(value)
     return None if unusable and name.startswith("iot:certificate.") else value

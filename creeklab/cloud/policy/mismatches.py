@@ -98,7 +98,8 @@ def _common(one: str, other: str) -> int:
 @lru_cache(maxsize=1024)
 def _nearest(name: str) -> str:
     """Return what to do about the unknown variable `name`."""
-    near = get_close_matches(name, [*_KNOWN, _THING + "Attributes[...]"], n=1)
+    usable = [known for known in _KNOWN if known != "iot:DomainName"]
+    near = get_close_matches(name, [*usable, _THING + "Attributes[...]"], n=1)
     return f"write ${{{near[0]}}}" if near else "look up the name in the list of policy variables"
 
 
@@ -113,6 +114,7 @@ _THING = "iot:Connection.Thing."
 _CERTIFICATE = "iot:Certificate."
 _KNOWN = (
     *("aws:SourceIp", "iot:CertificateId", "iot:ClientId", "iot:ConnectAttributes"),
+    *("iot:DomainName", "iot:LastWillTopic"),
     *(_THING + name for name in ("IsAttached", "ThingName", "ThingTypeName")),
 )
 
@@ -127,13 +129,19 @@ def why_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVari
     if normalize(name).startswith(normalize(_CERTIFICATE)):
         if isinstance(context.get(normalize(name)), str):
             code = "not-filled-in"
-            why = "its value contains * or ? or is too long, and AWS IoT does not use such values"
+            why = "its value has one of * $ + ? # or is too long, so AWS IoT does not use it"
         elif name.rpartition(".")[2].isdigit():
             code = "no-such-value"
             why = "the certificate has fewer values of it (.1 is the second)"
         else:
             code, why = "not-in-certificate", f"the certificate has no {name[len(_CERTIFICATE) :]}"
         return code, why, "use a certificate that has it, or another variable"
+    if normalize(name) == normalize("iot:LastWillTopic"):
+        why = "the client connects without a will, and it is the ARN of the will's topic"
+        return "no-will", why, "connect with a will, or remove the Condition"
+    if normalize(name) == normalize("iot:DomainName"):
+        why = "the local cloud has one endpoint and does not tell domain names apart"
+        return "not-in-local-cloud", why, "test this policy on AWS, or remove the name for now"
     if normalize(name) in map(normalize, _KNOWN):
         why = "this request has no such value; a client ID, for example, exists only in MQTT"
         return "not-in-request", why, "write the value itself in the policy"

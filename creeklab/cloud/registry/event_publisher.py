@@ -36,15 +36,7 @@ EventMessage = tuple[str, str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class RegistryEventPublisher:
-    """Publishes registry events; add `on_change` to the change listeners of the registry.
-
-    Parameters
-    ----------
-    publish
-        Publishes topic and payload at a QoS on behalf of the cloud.
-    clock
-        Seconds since the epoch.
-    """
+    """Publishes registry events; add `on_change` to the change listeners of the registry."""
 
     registry: Registry
     publish: Callable[[str, bytes, int], object]
@@ -57,7 +49,9 @@ class RegistryEventPublisher:
             return
         # In the guide, the message about an association has no account.
         account = (
-            {} if event_type == "THING_TYPE_ASSOCIATION" else {"accountId": self.registry.account}
+            {}
+            if event_type == "THING_TYPE_ASSOCIATION"
+            else {"accountId": self.registry.identity.account}
         )
         payload = {
             "eventType": f"{event_type}_EVENT",

@@ -120,14 +120,14 @@ class Shadows:
         self._log(thing, name, request, client_id, "MQTT", refusal=refusal)
 
     def _log(
-        self, thing: str, name: str, verb: str, client_id: str, protocol: str, **members: Any
+        self, thing: str, name: str, request: str, client_id: str, protocol: str, **members: Any
     ) -> None:
         self._event_log.append(
             "shadow",
             client_id=client_id,
             thing=thing,
             shadow=name,
-            verb=verb,
+            request=request,
             protocol=protocol,
             **members,
         )
