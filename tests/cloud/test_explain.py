@@ -854,6 +854,12 @@ def test_explaining_any_text(requested: str, pattern: str, client: str) -> None:
         assert explained(authorizer, PUBLISH, resource).summary
 
 
+def test_the_domain_name_has_no_value_here() -> None:
+    rules = policy(statement(PUBLISH, HERE + "topic/${iot:DomainName}"))
+    summary = explain([rules], PUBLISH, "topic/example.com").summary
+    assert "${iot:DomainName} has no value here: the local cloud has one endpoint" in summary
+
+
 # --- bounds ---------------------------------------------------------------------------------------
 
 
