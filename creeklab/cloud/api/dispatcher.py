@@ -141,7 +141,7 @@ class Dispatcher:
             response = await self._respond(request, call)
         except ServiceError as error:
             call.error = error.code
-            if call.explained:
+            if call.explained and "denial" not in call.details:
                 call.details.setdefault("refusal", {"summary": error.message})
             response = call.serialize_error(error, call.request_id)
         except sqlite3.Error as error:

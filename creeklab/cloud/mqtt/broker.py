@@ -101,7 +101,9 @@ class Broker:
         retained: RetainedMessages,
         session_store: SessionStore,
         commits: GroupCommit,
-        authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization],
+        authorization_for: Callable[
+            [Peer, str, tuple[str, ...], str | None], ConnectionAuthorization
+        ],
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
