@@ -437,5 +437,5 @@ def test_a_typed_message_is_explained(create: Callable[..., str], lab: Lab, topi
         "messages"
     ]
     assert (message["outcome"], message["payload"]) == ("fires", '{"depth":6}')
-    with pytest.raises(Exception, match="There is no rule 'floood'. Rules: .*rule_"):
+    with pytest.raises(Exception, match=r"There is no rule 'floood'. Rules: .*rule_"):
         lab.admin("rule", {"rule": "floood"})
