@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from creeklab.cloud.mqtt.routing.topic_tree import InvalidTopic, check_filter
-from creeklab.cloud.rules.actions.action import Action, ActionFactory, InvalidAction, Members
+from creeklab.cloud.rules.actions.action import (
+    Action,
+    ActionFactory,
+    InvalidAction,
+    Members,
+    RuleContext,
+)
 from creeklab.cloud.rules.sql.evaluate import CompiledStatement
 from creeklab.cloud.rules.sql.parser import parse_statement
-from creeklab.cloud.rules.sql.templates import Template
 from creeklab.cloud.rules.sql.tokens import SqlError
 from creeklab.cloud.rules.sql.values import VERSION_2015, VERSIONS
 
@@ -82,7 +86,7 @@ class CompiledRule:
         return self.statement.tree.topic_filter
 
 
-def compile_rule(rule: Rule, factories: Mapping[str, ActionFactory]) -> CompiledRule:
+def compile_rule(rule: Rule, arn: str, factories: Mapping[str, ActionFactory]) -> CompiledRule:
     """Check a rule, and compile its statement and templates.
 
     Raises
@@ -100,20 +104,20 @@ def compile_rule(rule: Rule, factories: Mapping[str, ActionFactory]) -> Compiled
     if tree.topic_filter is not None:
         _check_filter(tree.topic_filter, rule.sql, tree.filter_at)
     variables = frozenset(each.name for each in tree.variables)
-    template = partial(Template, version=rule.version, variables=variables)
+    context = RuleContext(arn, rule.version, variables)
     error_action = rule.payload.get("errorAction")
     statement = CompiledStatement(tree, rule.version)
     return CompiledRule(
         rule,
         statement,
-        [_action(each, factories, template) for each in rule.payload["actions"]],
-        None if error_action is None else _action(error_action, factories, template),
+        [_action(each, factories, context) for each in rule.payload["actions"]],
+        None if error_action is None else _action(error_action, factories, context),
         statement.reads_json,
     )
 
 
 def _action(
-    action: Members, factories: Mapping[str, ActionFactory], template: partial[Template]
+    action: Members, factories: Mapping[str, ActionFactory], context: RuleContext
 ) -> Action:
     if len(action) != 1:
         kinds = ", ".join(action) or "none"
@@ -123,7 +127,7 @@ def _action(
         raise InvalidAction(
             f"This cloud does not have the action '{kind}'. It has: {', '.join(sorted(factories))}."
         )
-    return factories[kind](members, template)
+    return factories[kind](members, context)
 
 
 def _check_filter(topic_filter: str, sql: str, offset: int) -> None:

@@ -51,7 +51,7 @@ class Rules:
         self._clock = clock
         for rule in store.load():
             try:
-                engine.put(compile_rule(rule, factories))
+                engine.put(compile_rule(rule, self.arn(rule.name), factories))
             except (SqlError, InvalidAction) as error:
                 # Written by another version of creeklab, with a different language or actions.
                 why = f"The rule '{rule.name}' does not run. {error}"
@@ -126,7 +126,7 @@ class Rules:
                 f"The SQL statement is longer than {MAX_SQL_BYTES} bytes.",
             )
         try:
-            return compile_rule(rule, self._factories)
+            return compile_rule(rule, self.arn(rule.name), self._factories)
         except SqlError as error:
             raise ServiceError("SqlParseException", str(error)) from None
         except InvalidAction as error:

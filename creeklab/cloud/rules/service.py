@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from creeklab.cloud.api.http_api import HttpApi
+from creeklab.cloud.lambda_.functions import Functions
 from creeklab.cloud.monitoring.event_log import BufferLimit
 from creeklab.cloud.rules.actions.action import ActionFactory, ActionFailed
+from creeklab.cloud.rules.actions.lambda_action import InvokeFunction
 from creeklab.cloud.rules.actions.republish import Republish
 from creeklab.cloud.rules.admin import RuleAdmin
 from creeklab.cloud.rules.engine import RuleEngine
@@ -18,7 +19,7 @@ from creeklab.cloud.rules.operations import RuleOperations
 from creeklab.cloud.rules.pending import PendingExecutions
 from creeklab.cloud.rules.rules import Rules, resume
 from creeklab.cloud.rules.store import MIGRATIONS, RuleStore
-from creeklab.cloud.service import AccountContext, Endpoints, Service
+from creeklab.cloud.service import AccountContext, CloudAddress, Endpoints, Service
 
 METRICS = (
     "TopicMatch",
@@ -52,14 +53,17 @@ def _build(context: AccountContext) -> Endpoints:
         if broker.publish(topic, payload, qos, properties=properties):
             raise ActionFailed("Failed to republish to topic. The message could not be stored.")
 
-    factories: Mapping[str, ActionFactory] = {"republish": partial(Republish, publish)}
+    factories: dict[str, ActionFactory] = {"republish": partial(Republish, publish)}
+    functions = context.provided.get("lambda")
+    if isinstance(functions, Functions):
+        factories["lambda"] = partial(InvokeFunction, functions)
     rules = Rules(
         RuleStore(context.database), engine, context.registry, event_log, factories, context.clock
     )
     admin = RuleAdmin(engine, event_log, account, settings.dollar_topics, context.clock)
     broker.add_handler("rules", engine.on_message)
 
-    def start() -> None:
+    def start(_address: CloudAddress) -> None:
         resume(pending, engine, executor.submit)
         executor.start()
 

@@ -28,6 +28,7 @@ from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
 
 TIMEOUT = 20.0
+ARN = "arn:aws:iot:us-east-1:123456789012:rule/r"
 
 
 class FakeAction:
@@ -75,7 +76,7 @@ class Account:
             "awsIotSqlVersion": "2016-03-23",
         }
         rule = Rule(name, payload, 0.0)
-        self.engine.put(compile_rule(rule, {"fake": lambda *_: self.action}))
+        self.engine.put(compile_rule(rule, ARN, {"fake": lambda *_: self.action}))
 
     def start(self) -> None:
         resume(self.pending, self.engine, self.executor.submit)
@@ -219,7 +220,7 @@ def test_many_rules_that_trigger_one_another_are_bounded(tmp_path: Path) -> None
         for number in range(5):
             payload = {"sql": "SELECT * FROM 'creek/#'", "actions": [{"fake": {}}]}
             rule = Rule(f"r{number}", payload, 0.0)
-            account.engine.put(compile_rule(rule, {"fake": republishing}))
+            account.engine.put(compile_rule(rule, ARN, {"fake": republishing}))
         account.start()
         account.publish(b"{}", qos=0)
         await until(lambda: not account.executor._running and not account.executor._waiting)
@@ -305,7 +306,7 @@ def test_an_execution_knows_its_message() -> None:
         log.metrics.add_group(name, ())
     engine = RuleEngine("1", "aws", log, submitted.append, lambda: 2.5, lambda: 0.0)
     payload = {"sql": "SELECT * FROM 'creek/#'", "actions": []}
-    engine.put(compile_rule(Rule("r", payload, 0.0), {}))
+    engine.put(compile_rule(Rule("r", payload, 0.0), ARN, {}))
     engine.on_message(PublishedMessage("creek/a", b"{}", 1))
     [execution] = submitted
     assert (execution.message.time, execution.message.topic) == (2500, "creek/a")

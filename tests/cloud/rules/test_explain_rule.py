@@ -11,6 +11,8 @@ from creeklab.cloud.rules.explain import Explanation, explain
 from creeklab.cloud.rules.rule import Rule, compile_rule
 from creeklab.cloud.rules.sql.functions.function import MessageContext
 
+ARN = "arn:aws:iot:us-east-1:123456789012:rule/r"
+
 
 def explained(
     sql: str,
@@ -21,7 +23,7 @@ def explained(
     **members: Any,
 ) -> Explanation:
     payload_members = {"sql": sql, "actions": [], "awsIotSqlVersion": "2016-03-23", **members}
-    rule = compile_rule(Rule("FloodAlarm", payload_members, 0.0), {})
+    rule = compile_rule(Rule("FloodAlarm", payload_members, 0.0), ARN, {})
     data = payload.encode() if isinstance(payload, str) else payload
     message = MessageContext(topic, data, "Test2")
     return explain(rule, message, "aws", basic_ingest=basic_ingest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from creeklab.cloud.rules.sql.evaluate import Scope
@@ -58,10 +59,20 @@ class Action(Protocol):
         """
 
 
-CompileTemplate: TypeAlias = Callable[[str], Template]
-"""Compiles a substitution template with the version and the variables of its rule."""
+@dataclass(frozen=True, slots=True)
+class RuleContext:
+    """What an action knows of its rule: its ARN, the version of its SQL, and its variables."""
 
-ActionFactory: TypeAlias = Callable[[Members, CompileTemplate], Action]
+    arn: str
+    version: str
+    variables: frozenset[str]
+
+    def template(self, text: str) -> Template:
+        """Compile a substitution template."""
+        return Template(text, self.version, self.variables)
+
+
+ActionFactory: TypeAlias = Callable[[Members, RuleContext], Action]
 """Builds an action from its members in the API; raises `InvalidAction` or `SqlError`."""
 
 

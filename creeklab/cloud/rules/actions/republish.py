@@ -10,10 +10,10 @@ from typing import Any
 from creeklab.cloud.mqtt.routing.topic_tree import MAX_PAYLOAD, InvalidTopic, check_topic
 from creeklab.cloud.rules.actions.action import (
     ActionFailed,
-    CompileTemplate,
     InvalidAction,
     Members,
     Prepared,
+    RuleContext,
     check_role,
 )
 from creeklab.cloud.rules.sql.evaluate import Scope
@@ -30,17 +30,17 @@ class Republish:
 
     name = "RepublishAction"
 
-    def __init__(self, publish: Publish, members: Members, template: CompileTemplate) -> None:
+    def __init__(self, publish: Publish, members: Members, rule: RuleContext) -> None:
         check_role(members["roleArn"])
         self._publish = publish
-        self._topic = template(members["topic"])
+        self._topic = rule.template(members["topic"])
         self._qos: int = members.get("qos", 0)
         if self._qos not in (0, 1):
             raise InvalidAction(f"The qos of republish is 0 or 1, not {self._qos}.")
         headers = dict(members.get("headers", {}))
         pairs = headers.pop("userProperties", [])
-        self._headers = {name: template(text) for name, text in headers.items()}
-        self._pairs = [(template(each["key"]), template(each["value"])) for each in pairs]
+        self._headers = {name: rule.template(text) for name, text in headers.items()}
+        self._pairs = [(rule.template(each["key"]), rule.template(each["value"])) for each in pairs]
         if self._topic.is_constant:
             try:
                 _real_topic(members["topic"])
