@@ -123,7 +123,7 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_broker, Connection, "_on_protocol_error", no_cut, "was not cut off"),
         (fuzz_broker, Connection, "_on_protocol_error", malformed_unsaid, "the farewell is"),
         (fuzz_shadow, document, "_check_content", nothing, "AssertionError"),
-        (fuzz_policy, wildcards, "glob", raises, "a defect"),
+        (fuzz_policy, wildcards.Glob, "matches", raises, "a defect"),
         (fuzz_https, device_authorization, "check_certificate_status", raises, "500: "),
         (fuzz_https, dispatcher, "_error_serializer_for", raises, "a defect"),
         (fuzz_websocket, websocket_listener._Conversation, "_process", raises, "a defect"),
