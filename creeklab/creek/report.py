@@ -33,9 +33,10 @@ from creeklab.creek.plots.figure_style import (
 from creeklab.creek.quality import quality
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.readings import samples
-from creeklab.creek.readings.readers import read_rdb
+from creeklab.creek.readings.building import Choices
+from creeklab.creek.readings.formats import read_file
 from creeklab.creek.readings.samples import STAGE
-from creeklab.creek.readings.time_series import gaps, measured_values, normalize
+from creeklab.creek.readings.time_series import gaps, measured_values
 
 GENERATOR = "creeklab report"
 
@@ -69,17 +70,18 @@ class _Report:
         return f"{_date(local)}, {local:%H:%M} {local.tzname()} ({day}{utc:%H:%M} UTC)"
 
 
-def read(name: str, thing: str | None = None) -> pd.DataFrame:
+def read(name: str, thing: str | None = None, choices: Choices | None = None) -> pd.DataFrame:
     """Read a sample by its name, a file by its path, or the history of a Thing by its folder.
 
     Parameters
     ----------
     name
-        A sample; a history folder, or its ``s3://`` address; a USGS file (``.rdb`` or ``.txt``); or
-        a CSV or Parquet file with a column ``stage_ft`` and a column ``time`` with time zones (see
-        :func:`creeklab.creek.readings.time_series.normalize`).
+        A sample; a history folder, or its ``s3://`` address; or a file in one of the formats that
+        :mod:`creeklab.creek.readings.formats` recognizes.
     thing
         The Thing, if the history has several.
+    choices
+        What the file does not say itself.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def read(name: str, thing: str | None = None) -> pd.DataFrame:
         readings = History(name).read(thing)
         title = thing or History(name).things[0]
     elif path.is_file():
-        readings, title = _file(path), path.stem
+        readings, title = read_file(path, choices), path.stem
     else:
         raise FileNotFoundError(
             f"There is no sample, file or folder called {name!r}. Samples:"
@@ -103,19 +105,6 @@ def read(name: str, thing: str | None = None) -> pd.DataFrame:
         )
     readings.attrs.setdefault("title", title)
     return readings
-
-
-def _file(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix in (".rdb", ".txt"):
-            return read_rdb(path)
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            return normalize(table, time="time" if "time" in table else None)
-        return normalize(pd.read_csv(path), time="time")
-    except (ValueError, OSError) as error:
-        text = str(error)
-        raise ValueError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def check_output(file: Path) -> None:

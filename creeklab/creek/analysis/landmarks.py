@@ -23,7 +23,6 @@ from creeklab.creek.readings.time_series import (
     HOUR,
     hold_times,
     measured_values,
-    sampling_interval,
     seconds,
 )
 
@@ -82,8 +81,7 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
     """
     time, stage = measured_values(readings)
     at = seconds(time)
-    step = sampling_interval(at)
-    held = hold_times(at, step if at.size > 1 else 0.0)
+    held = hold_times(at)
     total, peak = float(held.sum()), float(stage.max())
     rows = []
     for height in check(marks).values():

@@ -18,7 +18,7 @@ from creeklab.creek.plots.figure_style import (
     time_axis,
 )
 from creeklab.creek.readings.samples import numbers, times
-from creeklab.creek.readings.time_series import gaps, measured_values, sampling_interval, seconds
+from creeklab.creek.readings.time_series import gaps, hold_times, measured_values, seconds
 
 _HATCHES = ("", "////", "....", "xxxx")
 _COLORS = (BLUE, BROWN, GRAY, "#3b8fc4")
@@ -112,14 +112,15 @@ def _monthly(readings: pd.DataFrame, column: str) -> pd.Series:
     """Return the percentage missing in each month, as far as the month is in the record."""
     time = times(readings)
     every = seconds(time)
-    step = sampling_interval(every) if every.size > 1 else 1.0
-    measured, _ = measured_values(readings, column)
+    last = hold_times(every)[-1] or 1.0
+    at = seconds(measured_values(readings, column)[0])
     month = time.tz_localize(None).to_numpy(dtype="datetime64[M]")
     months = np.arange(month[0], month[-1] + 1)
     edges = np.append(months, months[-1] + 1).astype("datetime64[s]").astype(np.int64)
-    inside = np.clip(edges, every[0], every[-1] + step)
-    expected = np.diff(inside) / step
-    counted = np.histogram(seconds(measured), edges)[0]
+    expected = np.diff(np.clip(edges, every[0], every[-1] + last))
+    counted = np.histogram(at, edges, weights=hold_times(at) if at.size > 1 else np.array([last]))[
+        0
+    ]
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = np.clip(100 * (1 - counted / expected), 0, 100)
     return pd.Series(percent.round(2), index=pd.DatetimeIndex(months, name="month").as_unit("s"))

@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from creeklab.creek.analysis.landmarks import check
-from creeklab.creek.readings.time_series import seconds
+from creeklab.creek.readings.time_series import is_gap, seconds
 
 Numbers = dict[str, int | float | str]
 Floats = NDArray[np.float64]
@@ -139,11 +139,8 @@ def finalize(
 def draw_line(axes: Axes, time: pd.DatetimeIndex, values: Floats, color: str) -> None:
     """Draw values against time; the line breaks where a value, or a whole row, is missing."""
     moments = time.to_numpy(dtype="datetime64[us]")
-    steps = np.diff(moments)
-    if steps.size:
-        after = np.flatnonzero(steps > 2 * np.median(steps)) + 1
-        moments = np.insert(moments, after, moments[after])
-        values = np.insert(values, after, np.nan)
+    after = np.flatnonzero(is_gap(seconds(time))) + 1
+    moments, values = np.insert(moments, after, moments[after]), np.insert(values, after, np.nan)
     rows = outline_rows(values)
     axes.plot(moments[rows], values[rows], color=color, linewidth=1.2)
 

@@ -35,12 +35,11 @@ from creeklab.creek.plots.figure_style import (
     valid,
 )
 from creeklab.creek.readings.time_series import (
-    GAP_FACTOR,
     HOUR,
     gaps,
     hold_times,
+    is_gap,
     measured_values,
-    sampling_interval,
     seconds,
     to_datetimes,
 )
@@ -180,8 +179,7 @@ def _landmark_times(
 ) -> pd.DataFrame:
     rows = slice(int(np.searchsorted(at, start)), int(np.searchsorted(at, end, side="right")))
     own, heights = at[rows], stage[rows]
-    step = sampling_interval(at)
-    held = hold_times(own, step)
+    held = hold_times(at)[rows]
     found = []
     for name, height in landmarks.check(marks).items():
         over = np.flatnonzero(heights >= height)
@@ -257,13 +255,12 @@ def overlay(
     order = floods.sort_values("peak_ft", ascending=False, kind="stable")
     own = order.index[: min(max_lines, len(STYLES))]
     title = title or f"{len(floods)} floods, aligned at their {align}"
-    step = sampling_interval(seconds(measured_values(readings)[0]))
     figure, (axes,) = new_figure(4.6)
     for number, each in aligned.groupby("flood"):
         if number not in own:
-            axes.plot(*_broken(each, step), color="#9a9a9a", linewidth=0.5, zorder=1)
+            axes.plot(*_broken(each), color="#9a9a9a", linewidth=0.5, zorder=1)
     for style, number in zip(STYLES, own, strict=False):
-        hours, stage = _broken(aligned[aligned["flood"] == number], step)
+        hours, stage = _broken(aligned[aligned["flood"] == number])
         label = (
             f"{floods.loc[number, 'peak_time']:%Y-%m-%d}, {floods.loc[number, 'peak_ft']:.2f} ft"
         )
@@ -297,10 +294,10 @@ def overlay(
     return finalize(figure, readings.attrs, title, description, shown, note=note, table=aligned)
 
 
-def _broken(one: pd.DataFrame, step: float) -> tuple[Floats, Floats]:
+def _broken(one: pd.DataFrame) -> tuple[Floats, Floats]:
     """Return hours and stages of one flood, with a break where readings are missing."""
     hours, stage = one["hours"].to_numpy(), one["stage_ft"].to_numpy()
-    after = np.flatnonzero(np.diff(hours) * HOUR > GAP_FACTOR * step) + 1
+    after = np.flatnonzero(is_gap(hours * HOUR)) + 1
     return np.insert(hours, after, hours[after]), np.insert(stage, after, np.nan)
 
 
@@ -347,7 +344,7 @@ def rise_rates(
         "fastest_time": time_text(time[fastest]),
     }
     edges = np.geomspace(_MIN_RISE, max(float(up.max()) * 1.001, 2 * _MIN_RISE), 15)
-    hours = np.histogram(up, edges)[0] * sampling_interval(at) / HOUR
+    hours = np.histogram(up, edges, weights=hold_times(at)[rising] / HOUR)[0]
     table = pd.DataFrame({"from_ft_per_h": edges[:-1], "to_ft_per_h": edges[1:], "hours": hours})
     figure, (axes,) = new_figure(4.2)
     axes.bar(

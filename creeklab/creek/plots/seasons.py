@@ -21,7 +21,7 @@ from creeklab.creek.plots.figure_style import (
     new_figure,
 )
 from creeklab.creek.readings.samples import times
-from creeklab.creek.readings.time_series import measured_values, sampling_interval, seconds
+from creeklab.creek.readings.time_series import hold_times, measured_values, seconds
 
 _DAY = 86400.0
 _COMPLETE_SHARE = 0.9  # A day with fewer readings is partly missing.
@@ -48,12 +48,13 @@ def calendar(
     """
     time, stage = measured_values(readings)
     every = times(readings)
-    daily = pd.Series(stage, index=time).resample("D").agg(["max", "count"])
+    held = hold_times(seconds(time)) if time.size > 1 else np.array([_DAY])
+    by_day = pd.DataFrame({"stage": stage, "held": held}, index=time).resample("D")
+    daily = by_day.agg({"stage": "max", "held": "sum"})
     days = pd.date_range(every[0].floor("D"), every[-1].floor("D"), freq="D")
     daily = daily.reindex(days)
-    highest = daily["max"].to_numpy(dtype=np.float64)
-    step = sampling_interval(seconds(time)) if time.size > 1 else _DAY
-    part = daily["count"].fillna(0).to_numpy() < _COMPLETE_SHARE * _DAY / step
+    highest = daily["stage"].to_numpy(dtype=np.float64)
+    part = daily["held"].fillna(0).to_numpy() < _COMPLETE_SHARE * _DAY
     gone = np.isnan(highest)
     above = highest > threshold if threshold is not None else np.zeros(highest.size, dtype=bool)
     title = title or "The highest stage of each day"
@@ -256,12 +257,12 @@ def _diel(time: pd.DatetimeIndex, values: Floats) -> dict[str, Floats]:
     """Return, for each season, 24 mean differences from the mean of the day."""
     day = time.tz_localize(None).to_numpy(dtype="datetime64[D]")
     at = seconds(time)
-    whole = _COMPLETE_SHARE * _DAY / sampling_interval(at) if at.size > 1 else np.inf
     table = pd.DataFrame({"day": day, "value": values, "hour": np.asarray(time.hour)})
+    table["held"] = hold_times(at)
     by_day = table.groupby("day")["value"]
     table["value"] -= by_day.transform("mean")
     table["quarter"] = np.asarray(time.month) % 12 // 3
-    kept = table[by_day.transform("size") >= whole]
+    kept = table[table.groupby("day")["held"].transform("sum") >= _COMPLETE_SHARE * _DAY]
     cycles = {}
     for quarter, each in kept.groupby("quarter"):
         hourly = each.groupby("hour")["value"].mean()

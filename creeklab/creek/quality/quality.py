@@ -29,7 +29,7 @@ from creeklab.creek.quality import qartod, sensor_faults
 from creeklab.creek.quality.limits import Limits, derive, runs
 from creeklab.creek.quality.qartod import FAIL, GOOD, MEANING, MISSING, SUSPECT, UNKNOWN
 from creeklab.creek.readings.samples import STAGE, add_processing, numbers, times
-from creeklab.creek.readings.time_series import HOUR, gaps, sampling_interval, seconds, to_datetimes
+from creeklab.creek.readings.time_series import HOUR, gaps, seconds, to_datetimes
 
 # ``time_gap`` is about missing readings and does not count in ``overall``.
 TESTS = ("gross_range", "spike", "rate_of_change", "flat_line", "drift", "time_gap")
@@ -220,7 +220,7 @@ def _unchanged(
     flat = np.flatnonzero(_is_flagged(tested["flat_line"]))
     rows: list[FlaggedInterval] = []
     if flat.size:
-        first, last = runs(at[flat], stage[flat], sampling_interval(at))
+        first, last = runs(at[flat], stage[flat])
         for a, b in zip(flat[first], flat[last], strict=True):
             dead = stage[a] < limits.floor_ft
             hours, n = (at[b] - at[a]) / HOUR, int(b - a + 1)
