@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,17 +156,48 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     report.add_argument("readings", metavar="SAMPLE", help="a sample, a history folder or a file")
     report.add_argument("--thing", help="the Thing to report on, if the history has several")
     report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
+    report.add_argument("--start", type=float, help="a flood starts above this stage (2.5 ft)")
+    report.add_argument("--end", type=float, help="it ends below this stage (1.75 ft)")
     report.add_argument(
-        "--start", type=float, default=2.5, help="a flood starts above this stage (ft)"
+        "--zone", default="UTC", help="time zone of the page, such as America/New_York"
     )
-    report.add_argument("--end", type=float, default=1.75, help="it ends below this stage (ft)")
-    report.add_argument("--zone", default="UTC", help="local time zone, such as America/New_York")
+    report.add_argument(
+        "--units",
+        choices=("feet", "metric"),
+        default="feet",
+        help="unit of stages, on the page and in these options",
+    )
+    report.add_argument(
+        "--file-zone",
+        metavar="ZONE",
+        help="time zone of a file whose times have none; Etc/GMT+5 is UTC-5 all year",
+    )
+    report.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="format of a file's times, such as '%%d/%%m/%%Y %%H:%%M'",
+    )
+    report.add_argument(
+        "--stage",
+        type=_stage_column,
+        metavar="COLUMN:UNIT",
+        help="the column of a file that holds the stage, and its unit",
+    )
+    report.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="COLUMN=VALUE",
+        help="the rows of a file to read, if it has several sensors; can be repeated",
+    )
+    report.add_argument("--site", help="the site to read, if a file has several")
     report.add_argument(
         "--landmark",
         action="append",
         default=[],
         type=_landmark,
-        metavar="NAME=FT",
+        metavar="NAME=STAGE",
         help="a landmark and the stage that reaches it; can be repeated",
     )
     report.set_defaults(run=write_report)
@@ -173,7 +206,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options = parser.parse_args(["test"])
         options.pytest_arguments = arguments[1:]
         return options
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.given = arguments
+    return options
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
@@ -196,7 +231,19 @@ def _landmark(text: str) -> tuple[str, float]:
     try:
         return name.strip(), float(height)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FT, such as Bank=7.6") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=STAGE, such as Bank=7.6") from None
+
+
+def _stage_column(text: str) -> tuple[str, str | None]:
+    column, _, unit = text.rpartition(":")
+    return (column, unit) if column else (text, None)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    column, mark, value = text.partition("=")
+    if not mark:
+        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE, such as entity_id=depth")
+    return column.strip(), value.strip()
 
 
 # --- lab ------------------------------------------------------------------------------------------
@@ -544,17 +591,37 @@ def _where(cloud: RunningCloud) -> str:
 def write_report(options: argparse.Namespace) -> int:
     """Write a report on the floods in a recording."""
     from creeklab.creek import report
+    from creeklab.creek.analysis.floods import END_FT, START_FT
+    from creeklab.creek.readings.building import Choices
+    from creeklab.creek.readings.display import Display
 
+    choices = Choices(
+        zone=options.file_zone,
+        time_format=options.time_format,
+        stage=options.stage,
+        where=dict(options.where),
+        site=options.site,
+    )
     try:
         report.check_output(options.output)
+        display = Display(options.zone, metric=options.units == "metric")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            readings = report.read(options.readings, options.thing, choices)
+        for warning in caught:
+            print_line(f"Warning: {warning.message}")
         page = report.page(
-            report.read(options.readings, options.thing),
-            start=options.start,
-            end=options.end,
-            marks=dict(options.landmark),
+            readings,
+            start=START_FT if options.start is None else display.to_feet(options.start),
+            end=END_FT if options.end is None else display.to_feet(options.end),
+            marks={name: display.to_feet(stage) for name, stage in options.landmark},
             zone=options.zone,
+            metric=options.units == "metric",
         )
         report.write(page, options.output)
+    except report.UnsuitableThresholds as error:
+        command = [*options.given, "--start", f"{error.start:g}", "--end", f"{error.end:g}"]
+        raise CommandError(f"{error} Try: creeklab {shlex.join(command)}") from error
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
     print_line(f"Wrote the flood report: {options.output.resolve()}")

@@ -32,7 +32,11 @@ YEAR_SECONDS = 365.25 * 86400
 
 
 def annual_maxima(
-    readings: pd.DataFrame, *, year: Literal["water", "calendar"] = "water", complete: float = 0.9
+    readings: pd.DataFrame,
+    *,
+    year: Literal["water", "calendar"] = "water",
+    complete: float = 0.9,
+    zone: str = "UTC",
 ) -> pd.DataFrame:
     """Return the highest stage of each year.
 
@@ -41,10 +45,11 @@ def annual_maxima(
     year
         ``"water"`` is the year of the USGS, from October 1 to September 30, named after the year in
         which it ends, so that a winter's floods stay together. ``"calendar"`` starts on January 1.
-        Both are in UTC.
     complete
         The share of a year that must be measured for its maximum to be ranked. The highest flood
         may have come in a gap, so an incomplete year is listed, but not ranked.
+    zone
+        The time zone in which years begin.
 
     Returns
     -------
@@ -63,7 +68,8 @@ def annual_maxima(
     time, stage = measured_values(readings)
     held = hold_times(seconds(time))
     first_month = 10 if year == "water" else 1
-    named = time.year + ((time.month >= 10) if year == "water" else 0)
+    local = time.tz_convert(zone)
+    named = local.year + ((local.month >= 10) if year == "water" else 0)
     years = np.unique(named)
     edges = np.append(np.searchsorted(named, years), named.size)
     rows = []

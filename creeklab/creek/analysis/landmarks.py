@@ -196,7 +196,10 @@ def lead_times(
                     "lead_h": np.nan if row is None else (at[row] - at[now]) / HOUR,
                 }
             )
-    table = pd.DataFrame(rows, columns=list(_LEAD_COLUMNS)).astype(_LEAD_COLUMNS)
+    table = pd.DataFrame(rows, columns=list(_LEAD_COLUMNS))
+    # A column with nothing but NaT has no zone.
+    table["reached_time"] = pd.to_datetime(table["reached_time"], utc=True)
+    table = table.astype(_LEAD_COLUMNS)
     table.attrs = {"alert_ft": alert}
     return table
 

@@ -43,6 +43,7 @@ HOUR = 3600.0
 # A step longer than this many sampling intervals means that a reading is missing.
 GAP_FACTOR = 1.5
 
+_JITTER = 0.1  # of the interval: so much a step can differ without being another interval
 _AROUND = 24  # steps before and after one that tell the sampling interval at its time
 
 
@@ -168,9 +169,10 @@ def local_intervals(at: NDArray[np.float64]) -> NDArray[np.float64]:
     step = np.diff(at)
     if not step.size:
         return step
-    usual = sampling_interval(at)
+    # A step that occurs: the mean of two intervals would be neither.
+    usual = float(np.quantile(step, 0.5, method="lower"))
     local = np.full(step.size, usual)
-    odd = (step > GAP_FACTOR * usual) | (step < usual / GAP_FACTOR)
+    odd = np.abs(step - usual) > _JITTER * usual
     # Only near an unusual step can the interval differ from the median of all.
     window = np.ones(2 * _AROUND + 1, dtype=np.int32)
     near = np.flatnonzero(np.convolve(odd, window)[_AROUND : _AROUND + step.size])
