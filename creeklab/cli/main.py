@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from creeklab.bootstrap import REPOSITORY_ROOT, SetupError, prepare, print_line
 from creeklab.cli import jupyterlab
 from creeklab.cli.jupyterlab import NOTEBOOKS, JupyterError, child_environment
+from creeklab.cli.report_options import add_report_options
 
 if TYPE_CHECKING:
     from creeklab.cloud.supervisor import RunningCloud
@@ -96,14 +97,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     start = actions.add_parser("start", help="start it if it is not running")
     start.add_argument("--mqtt-port", type=_port, help="port for MQTT over TLS")
     start.add_argument("--https-port", type=_port, help="port for HTTPS")
-    start.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="NAME=VALUE",
-        help="a setting of creeklab/cloud/settings.py; can be repeated",
-    )
+    _add_list(start, "--set", "NAME=VALUE", "a setting of creeklab/cloud/settings.py")
     start.add_argument(
         "--host",
         default="",
@@ -127,20 +121,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     doctor = commands.add_parser("doctor", help="find problems and their fixes")
     doctor.add_argument("thing", nargs="?", metavar="THING", help="check this Thing's device")
     doctor.add_argument("--client-id", metavar="ID", help="its MQTT client ID; default: THING")
-    doctor.add_argument(
-        "--publish",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="a topic that its policy must allow; can be repeated",
-    )
-    doctor.add_argument(
-        "--subscribe",
-        action="append",
-        default=[],
-        metavar="FILTER",
-        help="a topic filter that its policy must allow; can be repeated",
-    )
+    _add_list(doctor, "--publish", "TOPIC", "a topic that its policy must allow")
+    _add_list(doctor, "--subscribe", "FILTER", "a topic filter that its policy must allow")
     _add_target(doctor)
     doctor.set_defaults(run=run_doctor)
 
@@ -153,53 +135,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     clean_up.set_defaults(run=clean_up_lab)
 
     report = commands.add_parser("report", help="write a report on the floods in a recording")
-    report.add_argument("readings", metavar="SAMPLE", help="a sample, a history folder or a file")
-    report.add_argument("--thing", help="the Thing to report on, if the history has several")
-    report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
-    report.add_argument("--start", type=float, help="a flood starts above this stage (2.5 ft)")
-    report.add_argument("--end", type=float, help="it ends below this stage (1.75 ft)")
-    report.add_argument(
-        "--zone", default="UTC", help="time zone of the page, such as America/New_York"
-    )
-    report.add_argument(
-        "--units",
-        choices=("feet", "metric"),
-        default="feet",
-        help="unit of stages, on the page and in these options",
-    )
-    report.add_argument(
-        "--file-zone",
-        metavar="ZONE",
-        help="time zone of a file whose times have none; Etc/GMT+5 is UTC-5 all year",
-    )
-    report.add_argument(
-        "--time-format",
-        metavar="FORMAT",
-        help="format of a file's times, such as '%%d/%%m/%%Y %%H:%%M'",
-    )
-    report.add_argument(
-        "--stage",
-        type=_stage_column,
-        metavar="COLUMN:UNIT",
-        help="the column of a file that holds the stage, and its unit",
-    )
-    report.add_argument(
-        "--where",
-        action="append",
-        default=[],
-        type=_assignment,
-        metavar="COLUMN=VALUE",
-        help="the rows of a file to read, if it has several sensors; can be repeated",
-    )
-    report.add_argument("--site", help="the site to read, if a file has several")
-    report.add_argument(
-        "--landmark",
-        action="append",
-        default=[],
-        type=_landmark,
-        metavar="NAME=STAGE",
-        help="a landmark and the stage that reaches it; can be repeated",
-    )
+    add_report_options(report)
     report.set_defaults(run=write_report)
 
     if arguments[:1] == ["test"] and arguments[1:] not in (["-h"], ["--help"]):
@@ -209,6 +145,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.given = arguments
     return options
+
+
+def _add_list(
+    parser: argparse.ArgumentParser, option: str, metavar: str, text: str, **more: Any
+) -> None:
+    text += "; can be repeated"
+    parser.add_argument(option, action="append", default=[], metavar=metavar, help=text, **more)
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
@@ -224,26 +167,6 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 1 to 65535")
     return int(text)
-
-
-def _landmark(text: str) -> tuple[str, float]:
-    name, _, height = text.rpartition("=")
-    try:
-        return name.strip(), float(height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=STAGE, such as Bank=7.6") from None
-
-
-def _stage_column(text: str) -> tuple[str, str | None]:
-    column, _, unit = text.rpartition(":")
-    return (column, unit) if column else (text, None)
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    column, mark, value = text.partition("=")
-    if not mark:
-        raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN=VALUE, such as entity_id=depth")
-    return column.strip(), value.strip()
 
 
 # --- lab ------------------------------------------------------------------------------------------
@@ -349,7 +272,7 @@ def start_cloud(options: argparse.Namespace) -> int:
         home,
         mqtt_port=options.mqtt_port,
         https_port=options.https_port,
-        settings=options.settings,
+        settings=options.set,
         host=options.host,
     )
     if supervisor.workshop_membership(home) is not None:
@@ -369,7 +292,7 @@ def start_cloud(options: argparse.Namespace) -> int:
         (options.https_port, cloud.https_port),
         (options.host or None, cloud.host),
     ]
-    if options.settings or any(wanted not in (None, has) for wanted, has in requested):
+    if options.set or any(wanted not in (None, has) for wanted, has in requested):
         raise CommandError(
             "The ports, settings and host name were ignored: they apply only when the cloud\n"
             "starts. First run: python3 -m creeklab cloud stop"
@@ -429,6 +352,7 @@ def show_cloud(_: argparse.Namespace) -> int:
     from creeklab.cloud import supervisor
 
     home = _home()
+    ca = f"CA certificate: {supervisor.ca_path(home)}"
     workshop = supervisor.workshop_membership(home)
     if workshop is not None:
         print_line(f"You have joined a workshop as {workshop.name}.")
@@ -437,7 +361,7 @@ def show_cloud(_: argparse.Namespace) -> int:
         except supervisor.CloudError as error:
             print_line(str(error))
             return EXIT_NOT_RUNNING
-        print_line(_ca_line(home))
+        print_line(ca)
         return 0
     cloud = supervisor.status(home)
     if cloud is None:
@@ -446,17 +370,11 @@ def show_cloud(_: argparse.Namespace) -> int:
     print_line(
         f"The local cloud is running (process {cloud.pid}). {_where(cloud)}\nState folder: {home}"
     )
-    print_line(_ca_line(home))
+    print_line(ca)
     if cloud.host:
         print_line(_invitation(home, cloud))
         print_line("\n" + _participants(home))
     return 0
-
-
-def _ca_line(home: Path) -> str:
-    from creeklab.cloud import supervisor
-
-    return f"CA certificate: {supervisor.ca_path(home)}"
 
 
 def _participants(home: Path) -> str:

@@ -59,7 +59,8 @@ class TestRising:
 
     def test_again_after_the_all_clear(self) -> None:
         rise = [2.0, 2.2, 2.4, 2.6]
-        assert [kind for _, kind in kinds([*rise, 2.0, *[1.7] * 7, *rise], self.rules)] == ["rising"] * 2
+        found = kinds([*rise, 2.0, *[1.7] * 7, *rise], self.rules)
+        assert [kind for _, kind in found] == ["rising"] * 2
 
     def test_a_slow_rise_and_a_fall_warn_of_nothing(self) -> None:
         assert kinds([2 + 0.02 * row for row in range(12)], self.rules) == []
