@@ -134,7 +134,8 @@ class Delivery:
         Until it is added, new messages also wait, so they cannot overtake the earlier ones.
         """
         with self._lock:
-            matching, others = [], []
+            matching: list[tuple[ReceivedMessage, Acknowledge | None]] = []
+            others: list[tuple[ReceivedMessage, Acknowledge | None]] = []
             for each in self._waiting:
                 matched = matches(topic_filter, each[0].topic)
                 (matching if matched else others).append(each)
