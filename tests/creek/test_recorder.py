@@ -176,7 +176,7 @@ class TestRecording:
             recorder_module, "read", lambda file: (merged.append(read(file)), merged[-1])[1]
         )
         recorder.record(messages(FLOOD))
-        assert [len(things["Test2"]) for things, _ in merged] == [100] * 5 + [77]
+        assert [len(readings) for readings, _ in merged] == [100] * 5 + [77]
         assert len(history.read()) == 577
 
 

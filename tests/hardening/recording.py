@@ -95,6 +95,10 @@ class Sender:
                             with self._progress:
                                 self.acknowledged.add(number)
                                 self._progress.notify_all()
+
+    def end(self) -> None:
+        """Tell the recorder that nothing more comes."""
+        with self._lab.connect(self._thing) as device:
             device.publish("creek/depth", "end")
 
 
@@ -162,11 +166,13 @@ def record_round(lab: Lab, seed: int, readings: int = READINGS) -> None:
                 sender.wait_for(count)
                 disturb(fault, lab.home, recording)
             sender.wait_for(readings)
+            sender.thread.join(TIMEOUT)
+            # Only now: a recorder that is killed after the end would wait for another one.
+            sender.end()
             recording.process.communicate(timeout=TIMEOUT)
             assert recording.process.returncode == 0
         finally:
             recording.close()
-            sender.thread.join(TIMEOUT)
         check(Path(folder), readings)
 
 

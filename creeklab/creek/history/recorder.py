@@ -48,7 +48,6 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -283,6 +282,8 @@ class Recorder:
                 files = self._journal.files
             for file in files:
                 self._merge(file)
+            if not files:
+                self._add()  # Things of an earlier flush may still wait for their turn.
             self.error = None
 
     def close(self) -> None:
@@ -302,6 +303,7 @@ class Recorder:
             self._thread.join()
         try:
             self.flush()
+            self._add(merge_all=True)
         finally:
             self._journal.close()
 
@@ -330,15 +332,18 @@ class Recorder:
         observed, torn = read(file)
         for line in torn:
             self._quarantine.write({"reason": f"a torn line in {file.name}", "line": line})
-        for thing, readings in observed.items():
-            readings.attrs |= {"title": f"{thing}, recorded", **self._metadata}
-            change = self.history.append(
-                thing, readings, before_replacing=partial(self._log_replaced, thing)
-            )
-            self.new += change.new
-            self.known += change.known
-            self.replaced += len(change.replaced)
+        self._add(observed)
         file.unlink()
+
+    def _add(self, readings: pd.DataFrame | None = None, *, merge_all: bool = False) -> None:
+        names = () if readings is None else readings["thing"].unique()
+        attrs = {name: {"title": f"{name}, recorded", **self._metadata} for name in names}
+        change = self.history.add(
+            readings, attrs, merge_all=merge_all, before_replacing=self._log_replaced
+        )
+        self.new += change.new
+        self.known += change.known
+        self.replaced += len(change.replaced)
 
     def _log_replaced(self, thing: str, replaced: pd.DataFrame) -> None:
         """Quarantine values before others replace them; after a crash, perhaps twice."""
