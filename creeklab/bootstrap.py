@@ -39,7 +39,7 @@ from typing import IO, NoReturn
 REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 TEST_LOCK = "tests/requirements.lock"  # a superset of LOCK, with the same versions
-MEGABYTES = 900  # size of .venv with the test packages, rounded up
+MEGABYTES = 1600  # size of .venv with the test packages, rounded up
 
 # Suffix of the compiled packages that this Python can load: ".cpython-311-x86_64-linux-gnu.so".
 PYTHON = importlib.machinery.EXTENSION_SUFFIXES[0]
@@ -113,10 +113,11 @@ def _check_installed() -> None:
 
 
 def is_up_to_date(pyproject: Path, *, tests: bool) -> bool:
-    """Return whether this Python has every dependency in a sufficient version."""
+    """Return whether this Python has the dependencies and the extra ``act``, all recent enough."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    extra = project["optional-dependencies"]["test"] if tests else []
-    return all(map(is_met, [*project["dependencies"], *extra]))
+    extras = project["optional-dependencies"]
+    needed = project["dependencies"] + extras["act"] + (extras["test"] if tests else [])
+    return all(map(is_met, needed))
 
 
 _REQUIREMENT = re.compile(
@@ -160,13 +161,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 class Environment:
-    """The clone's own environment, the folder ``.venv``.
-
-    Parameters
-    ----------
-    clone
-        Folder that contains ``creeklab/`` and the lock files.
-    """
+    """The environment of a clone: the folder ``.venv`` beside ``creeklab/`` and the lock files."""
 
     def __init__(self, clone: Path) -> None:
         self.clone = clone
@@ -312,10 +307,6 @@ class Installer:
 
     Parameters
     ----------
-    folder
-        Folder of the environment.
-    python
-        Python of the environment.
     held
         Open lock file. The tools inherit it, so the lock is held until the last of them ends.
     """

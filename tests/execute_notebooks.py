@@ -1,8 +1,7 @@
 """Execute the notebooks and store their outputs: ``python tests/execute_notebooks.py [NAME ...]``.
 
-Each notebook runs in a home folder of its own, as it does in the tests. Outputs are never written
-by hand. With ``--form`` first they are left as they are, and only the form is made what it should
-be.
+Each notebook runs in a home folder of its own, as in the tests. With ``--form`` as the first
+argument, only the file format is normalized, and the outputs stay as they are.
 """
 
 import os
@@ -47,19 +46,19 @@ def form(path: Path) -> None:
 
 
 def normalize(notebook: Any) -> None:
-    """Make it what JupyterLab would write, so that opening it changes nothing."""
+    """Bring a notebook into the form that JupyterLab writes, so that opening it changes nothing."""
     keep_static_forms(notebook)
     # Readers do not care which Python ran it; see creeklab/cli/contents_manager.py.
     notebook.metadata.language_info = dict(STORED)
     for cell in notebook.cells:
         if cell.metadata.get("jupyter", {}).get("outputs_hidden"):
-            cell.metadata.collapsed = True  # says the same once more, and JupyterLab writes both
+            cell.metadata.collapsed = True  # JupyterLab writes both
 
 
 def keep_static_forms(notebook: Any) -> None:
-    """Leave the tools' pages, and nothing that needs the kernel which is gone.
+    """Keep the static pages of the tools, and remove the widgets, which need the kernel.
 
-    JupyterLab would prefer a widget to a page, and show that it is not there.
+    JupyterLab would prefer a missing widget to the page, and show an error.
     """
     for cell in notebook.cells:
         for output in cell.get("outputs", []):

@@ -41,7 +41,7 @@ class Call:
 
 
 class Recorder:
-    """Records the calls of every session that is opened meanwhile."""
+    """Records the calls of every session that is opened in the meantime."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []

@@ -191,7 +191,7 @@ def everything(lab: Lab) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name", ["04", "4", 4, "4-policy", "04-policy.ipynb"], ids=lambda name: repr(name)
 )
-def test_a_notebook_goes_by_number_and_by_file(course: Lab, name: str | int) -> None:
+def test_a_notebook_is_named_by_number_or_file(course: Lab, name: str | int) -> None:
     assert course.catch_up(name) == course.catch_up("04-policy")
 
 
@@ -414,7 +414,7 @@ def test_other_resources_stay(course: Lab) -> None:
             assert before[kind].items() <= now[kind].items()
 
 
-def test_a_certificate_that_another_thing_has_too_stays_with_it(after_the_course: Lab) -> None:
+def test_a_certificate_shared_with_another_thing_stays(after_the_course: Lab) -> None:
     iot = after_the_course.client("iot")
     [principal] = iot.list_thing_principals(thingName="Test2")["principals"]
     iot.create_thing(thingName="Neighbor")

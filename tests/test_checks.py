@@ -339,7 +339,7 @@ def test_an_account_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert_sentences(check.found)
 
 
-def test_what_was_received(lab: Lab, new_thing: NewThings) -> None:
+def test_received_messages(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect(thing.name) as device:
         inbox = device.subscribe(f"{thing.name}/#")
@@ -383,7 +383,7 @@ def test_subscriptions(lab: Lab, new_thing: NewThings) -> None:
         assert_sentences(check.found)
 
 
-def test_what_is_retained(lab: Lab, new_thing: NewThings) -> None:
+def test_retained_messages(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     topic = f"{thing.name}/kept"
     check = lab.check.retained(topic)

@@ -147,9 +147,7 @@ def total(written: list[Usage]) -> Usage:
     return sum(written, Usage())
 
 
-def test_a_meter_adds_up_and_writes_what_it_has_not_written(
-    meter: Meter, written: list[Usage]
-) -> None:
+def test_a_meter_writes_only_new_usage(meter: Meter, written: list[Usage]) -> None:
     meter.message(100)
     meter.message(6000)
     meter.message(100, acknowledged=True)

@@ -49,7 +49,9 @@ def devices(new_thing: Callable[..., Any]) -> tuple[Any, Any]:
     return new_thing(NO_CELLAR), new_thing()
 
 
-def test_a_file_holds_all_of_it(lab: Lab, devices: tuple[Any, Any], tmp_path: Path) -> None:
+def test_a_saved_file_contains_every_entry(
+    lab: Lab, devices: tuple[Any, Any], tmp_path: Path
+) -> None:
     recorded = morning(lab, *devices)
     path = tmp_path / "morning.jsonl"
     assert events.save(recorded, path) == len(recorded)

@@ -1,4 +1,4 @@
-"""Each notebook's statements about AWS have sources: a section a notebook, a source a row."""
+"""Sources of the statements about AWS: a section for each notebook, a row for each source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = [*sorted(path.stem for path in FOLDER.glob("*.ipynb")), "README"]
 TEXT = (FOLDER / "sources.md").read_text(encoding="utf-8")
 ADDRESSES = dict(re.findall(r"^\[([\w-]+)\]: (https://\S+)$", TEXT, re.MULTILINE))
 SECTIONS = dict(re.findall(r"^## (\S+)$(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
-# A page that is named and has no stored address: its guide, and its title.
+# A page without a stored address: its guide and its title.
 NAMED_PAGE = re.compile(r"\b(?:User|Developer) Guide, [A-Z]\w+")
 
 
@@ -45,6 +45,6 @@ def test_no_address_is_left_over() -> None:
     assert set(re.findall(r"\]\[([\w-]+)\]", TEXT)) == set(ADDRESSES)
 
 
-def test_readers_are_led_there() -> None:
+def test_the_notebooks_link_to_the_sources() -> None:
     for place in ("README.md", "00-start.ipynb"):
         assert "](sources.md)" in (FOLDER / place).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-"""What every notebook has to keep to, read from its file; and that any order of them works.
+"""Rules for the form of every notebook, and a run of all of them in any order.
 
-That the outputs are still those that are stored is for nbval, which runs each in a home of its own.
+nbval compares the stored outputs: it runs each notebook in a home folder of its own.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SANITIZERS = Path(__file__).with_name("nbval_sanitize.cfg")
 read: Any = nbformat.read
 NOTEBOOKS = {path: read(path, as_version=4) for path in PATHS}
 
-# Whatever would tell where it was executed, and a key.
+# Traces of the machine that executed a notebook, and private keys.
 PRIVATE = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY|/site-packages/|/home/|/root/|/Users/|[A-Z]:\\\\?[A-Za-z]"
 )
-# A slash with nothing before it but what may stand before a path; a drive, a home, a file URL.
+# A slash after a character that can precede a path; a drive, a home folder, a file URL.
 ABSOLUTE = re.compile(
     r"(?:^|[\s\"'`=(\[{,;|]|&\w+;)/\w[^\s\"'`<]*|\b[A-Z]:[\\/]\w|~/|file://", re.MULTILINE
 )
@@ -63,7 +63,7 @@ def prose(path: Path) -> str:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yield every text in a JSON value but those that are pictures."""
+    """Yield every text in a JSON value except pictures."""
     if isinstance(value, dict):
         for key, part in value.items():
             if key != "image/png":
@@ -75,13 +75,13 @@ def texts(value: Any) -> Iterator[str]:
         yield re.sub(r"base64,[A-Za-z0-9+/=]+", "base64,", value)
 
 
-def test_there_are_notebooks_to_look_at() -> None:
+def test_notebooks_are_found() -> None:
     assert len(PATHS) >= 13
     assert all(re.fullmatch(r"\d\d-[a-z0-9-]+", path.stem) for path in PATHS)
     assert len({path.name[:2] for path in PATHS}) == len(PATHS)
 
 
-# --- as they are stored ---------------------------------------------------------------------------
+# --- the stored form ------------------------------------------------------------------------------
 
 
 @every_notebook
@@ -91,14 +91,14 @@ def test_every_cell_was_executed_in_order(path: Path) -> None:
 
 
 @every_notebook
-def test_what_fails_is_meant_to_and_what_is_meant_to_fails(path: Path) -> None:
+def test_exactly_the_tagged_cells_fail(path: Path) -> None:
     for cell in cells(path, "code"):
         assert bool(errors(cell)) == ("raises-exception" in tags(cell)), cell.source
         assert all(output.get("name") != "stderr" for output in cell.outputs), cell.source
 
 
 @every_notebook
-def test_nothing_is_kept_from_comparison(path: Path) -> None:
+def test_no_output_is_excluded_from_the_comparison(path: Path) -> None:
     for cell in cells(path, "code"):
         assert set(tags(cell)) <= {"raises-exception", "solution"}, cell.source
         assert not re.search(r"NBVAL_|nbval-", cell.source, re.IGNORECASE), cell.source
@@ -112,7 +112,7 @@ def test_its_form_is_what_jupyterlab_would_write(path: Path) -> None:
 
 
 @every_notebook
-def test_it_tells_nothing_of_the_machine_and_shows_no_key(path: Path) -> None:
+def test_it_contains_no_trace_of_the_machine_and_no_key(path: Path) -> None:
     for cell in NOTEBOOKS[path].cells:
         found = [match[0] for text in texts(cell) for match in PRIVATE.finditer(text)]
         assert found == [], cell.source
@@ -120,7 +120,7 @@ def test_it_tells_nothing_of_the_machine_and_shows_no_key(path: Path) -> None:
 
 
 def paths_in(text: str) -> list[str]:
-    """Return what is, or begins, an absolute path in an output."""
+    """Return the absolute paths in an output, or their beginnings."""
     return [match[0] for match in ABSOLUTE.finditer(ANSI.sub(" ", text))]
 
 
@@ -137,7 +137,7 @@ def paths_in(text: str) -> list[str]:
         "file:///etc/hosts",
     ],
 )
-def test_an_absolute_path_is_known_when_it_is_seen(text: str) -> None:
+def test_an_absolute_path_is_recognized(text: str) -> None:
     assert paths_in(text)
 
 
@@ -157,8 +157,8 @@ def test_a_topic_is_no_path(text: str) -> None:
 
 
 @every_notebook
-def test_no_output_holds_an_absolute_path(path: Path) -> None:
-    """As it is stored; and as it is seen, since no sanitizer of nbval's stands for a path."""
+def test_no_output_contains_an_absolute_path(path: Path) -> None:
+    """Check the stored text, because no nbval sanitizer replaces a path."""
     for cell in cells(path, "code"):
         for output in cell.outputs:
             assert [paths_in(text) for text in texts(output)] == [[] for _ in texts(output)], (
@@ -167,7 +167,7 @@ def test_no_output_holds_an_absolute_path(path: Path) -> None:
 
 
 def test_no_sanitizer_hides_a_path() -> None:
-    """What nbval is told to overlook is a picture, a style, a time, a token or an id."""
+    """nbval ignores only pictures, styles, times, tokens and IDs."""
     rules = configparser.RawConfigParser()
     rules.read(SANITIZERS)
     assert {rules[name]["replace"].strip() for name in rules.sections()} == {
@@ -200,11 +200,11 @@ def test_catching_up_knows_it(path: Path) -> None:
     try:
         catch_up(cast(Lab, Untouchable()), path.stem)
     except LookupError:
-        return  # it is known: the account was about to be looked at
+        return  # it is known: catch_up was about to read the account
     assert path.stem[:2] in ("00", "01")
 
 
-# --- as they are read -----------------------------------------------------------------------------
+# --- text and pictures ----------------------------------------------------------------------------
 
 
 @every_notebook
@@ -238,7 +238,7 @@ class Pictures(HTMLParser):
 
 
 @every_notebook
-def test_every_picture_says_what_it_shows(path: Path) -> None:
+def test_every_picture_has_alternative_text(path: Path) -> None:
     found = re.findall(r"!\[(.*?)\]\(", prose(path)) + Pictures(prose(path)).texts
     for cell in cells(path, "code"):
         for output in cell.outputs:
@@ -248,14 +248,14 @@ def test_every_picture_says_what_it_shows(path: Path) -> None:
     assert all(len(text) > 5 for text in found)
 
 
-def test_there_is_a_picture_and_a_diagram_to_look_at() -> None:
+def test_pictures_and_diagrams_are_found() -> None:
     source = "".join(path.read_text() for path in PATHS)
     assert "<img alt=" in source
     assert "```mermaid" in source
 
 
 @every_notebook
-def test_links_lead_somewhere(path: Path) -> None:
+def test_links_have_a_target(path: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)", prose(path))
     for link in links:
         if not re.match(r"https?://|#", link):
@@ -263,7 +263,7 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert "](" not in prose(path) or links
 
 
-# --- as it is taught ------------------------------------------------------------------------------
+# --- teaching -------------------------------------------------------------------------------------
 
 # In steps, without the exercises and their solutions.
 CELLS = range(25, 43)
@@ -280,9 +280,9 @@ MARK = "> **On AWS:** "
 
 
 def sections(path: Path) -> dict[str, list[Any]]:
-    """Return the cells of each ``##`` section by its heading; a cell may hold an end and a begin.
+    """Return the cells of each ``##`` section by its heading; a cell can belong to two of them.
 
-    What comes before the first such heading is under ``""``.
+    The cells before the first such heading are under ``""``.
     """
     found: dict[str, list[Any]] = {"": []}
     name = ""
@@ -300,7 +300,7 @@ def sections(path: Path) -> dict[str, list[Any]]:
 
 
 def steps(path: Path) -> list[Any]:
-    """Return all cells but those of the exercises."""
+    """Return all cells except those of the exercises."""
     exercises = sections(path).get("Exercises", [])
     return [cell for cell in NOTEBOOKS[path].cells if cell not in exercises]
 
@@ -316,7 +316,7 @@ def exercises(path: Path) -> list[list[Any]]:
 
 
 def narration(cell: Any) -> int:
-    """Return how many words of running text a Markdown cell has."""
+    """Return the number of words of running text in a Markdown cell."""
     text = re.sub(r"^```.*?^```|<details>.*?</details>", "", cell.source, flags=re.S | re.M)
     lines = [line for line in text.splitlines() if not re.match(r"\s*(#|>|\||- |\d+\.)", line)]
     return len(" ".join(lines).split())
@@ -336,7 +336,7 @@ def test_it_has_the_skeleton(path: Path) -> None:
     assert "**What you need first:**" in opening
     *_, last = sections(path)
     assert last == "What you have now"
-    # What comes next: a link to another notebook, but for the page of the creek's history.
+    # A link to the next notebook, except where the next step is a page about the creek.
     assert re.search(r"\]\(\d\d-[a-z-]+\.ipynb\)", NOTEBOOKS[path].cells[-1].source) or (
         path.stem[:2] in ("08", "09")
     )
@@ -358,14 +358,14 @@ def test_its_length(path: Path) -> None:
 
 
 @every_notebook
-def test_code_is_not_left_without_words(path: Path) -> None:
+def test_code_is_explained(path: Path) -> None:
     kinds = "".join(cell.cell_type[0] for cell in NOTEBOOKS[path].cells)
     assert max(len(run) for run in re.findall("c+", kinds)) <= CODE_CELLS_IN_A_ROW
 
 
 @every_notebook
 def test_each_step_is_checked(path: Path) -> None:
-    """A check in every section with code, but where its last cell is one that is meant to fail."""
+    """Check every section with code, except one whose last cell is meant to fail."""
     for heading, part in sections(path).items():
         code = [cell for cell in part if cell.cell_type == "code"]
         if heading and code and "raises-exception" not in tags(code[-1]):
@@ -374,8 +374,8 @@ def test_each_step_is_checked(path: Path) -> None:
 
 
 @every_notebook
-def test_each_check_is_seen(path: Path) -> None:
-    """A notebook shows the last line of a cell only: a check before it is printed, or asked."""
+def test_each_check_is_visible(path: Path) -> None:
+    """A cell shows only its last line, so a check in an earlier line must be printed or used."""
     for cell in cells(path, "code"):
         *before, _ = ast.parse(re.sub("^%.*$", "", cell.source, flags=re.MULTILINE)).body or [None]
         for line in before:
@@ -391,8 +391,8 @@ def test_sentences_are_short(path: Path) -> None:
 
 
 @every_notebook
-def test_what_fails_is_announced(path: Path) -> None:
-    """A cell that fails is not met unprepared: the text before it says that it will."""
+def test_a_failing_cell_is_announced(path: Path) -> None:
+    """The text before a failing cell announces the failure."""
     for before, cell in pairwise(NOTEBOOKS[path].cells):
         if "raises-exception" in tags(cell):
             assert before.cell_type == "markdown", cell.source
@@ -422,8 +422,8 @@ def test_exercises_have_hints_and_folded_solutions(path: Path) -> None:
 
 
 @every_notebook
-def test_what_differs_on_aws_is_marked(path: Path) -> None:
-    """One line of its own, which looks the same everywhere."""
+def test_differences_on_aws_are_marked(path: Path) -> None:
+    """Each mark is a line of its own in the same form."""
     marked = 0
     for cell in cells(path, "markdown"):
         for before, line in pairwise(["", *cell.source.splitlines()]):
@@ -435,8 +435,8 @@ def test_what_differs_on_aws_is_marked(path: Path) -> None:
 
 
 @every_notebook
-def test_both_themes_can_show_it(path: Path) -> None:
-    """No color is fixed in text or output but in pictures, which bring their own background."""
+def test_it_suits_both_themes(path: Path) -> None:
+    """No text or output has a fixed color; pictures have their own background."""
     color = re.compile(r"(?:color|background|fill|stroke)\s*[:=]\s*[\"']?#[0-9a-fA-F]{3}|<font")
     for cell in NOTEBOOKS[path].cells:
         if cell.cell_type == "markdown":
@@ -456,20 +456,20 @@ def test_both_themes_can_show_it(path: Path) -> None:
 def test_any_order_works_in_one_account(
     order: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run all in one kernel, which forgets its names between two of them."""
+    """Run all notebooks in one kernel, and clear its names between two of them."""
     paths = PATHS if order == "as numbered" else PATHS[::-1]
     new: Any = nbformat.v4
-    whole = new.new_notebook()
+    joined = new.new_notebook()
     for path in paths:
         sources = [*cells(path, "code"), new.new_code_cell("%reset -f")]
-        whole.cells += [
+        joined.cells += [
             new.new_code_cell(cell.source, metadata={"tags": tags(cell)}) for cell in sources
         ]
     monkeypatch.setenv("CREEKLAB_HOME", str(home))
     client = NotebookClient(
-        whole, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+        joined, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     )
     client.execute()
     assert supervisor.status(home) is not None
-    for cell in whole.cells:
+    for cell in joined.cells:
         assert bool(errors(cell)) == ("raises-exception" in tags(cell)), cell.source

@@ -1,10 +1,9 @@
-"""The notebooks on AWS, as far as that can be proved without AWS.
+"""The notebooks on AWS, as far as that can be tested without AWS.
 
-All of them run in one lab that was opened with ``CREEKLAB_TARGET=aws``, a local cloud standing in
-for AWS, and every call to AWS is written down, those of the helpers too. Then three judges who have
-nothing to do with this cloud look at the calls: botocore's Stubber at the form of each request and
-answer, the service model at each error, and moto, another implementation, at what it answers to
-the same requests.
+All notebooks run in one lab that was opened with ``CREEKLAB_TARGET=aws``, with a local cloud in the
+place of AWS, and every call to AWS is recorded, those of the helpers included. Then three judges
+that are independent of this cloud check the calls: botocore's Stubber the form of each request and
+response, the service model each error, and moto the responses to the same requests.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ from tests.notebook_calls import NOTEBOOKS, Call, Recorder, run_notebook
 NAMES = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 MOTO_DIFFERS = {
-    # AWS refuses the name of a Thing that has other attributes (API reference, CreateThing).
+    # AWS rejects the name of an existing Thing with other attributes (API reference, CreateThing).
     ("CreateThing", "ResourceAlreadyExistsException", None),
-    # AWS deletes a Thing that is not there without a word (API reference, DeleteThing).
+    # AWS accepts the deletion of a missing Thing (API reference, DeleteThing).
     ("DeleteThing", None, "ResourceNotFoundException"),
-    # Here a shadow needs no Thing in the registry, as a device needs none to connect.
+    # A shadow needs no Thing in the registry, just as a device needs none to connect.
     ("UpdateThingShadow", None, "ResourceNotFoundException"),
-    # It keeps no certificate that was made from a signing request.
+    # moto keeps no certificate from a signing request.
     ("DeleteCertificate", None, "ResourceNotFoundException"),
-    # AWS lists no shadows for a Thing that is not there (developer guide, REST API of shadows).
+    # AWS lists no shadows for a missing Thing (developer guide, REST API of shadows).
     ("ListNamedShadowsForThing", None, "ResourceNotFoundException"),
-    # forceDelete takes a certificate's policies off it (API reference, DeleteCertificate). moto
+    # forceDelete detaches a certificate's policies (API reference, DeleteCertificate). moto
     # leaves them, so the policy stays, and the next calls find it.
     ("DeletePolicy", None, "DeleteConflictException"),
     ("GetPolicy", "ResourceNotFoundException", None),
@@ -50,18 +49,18 @@ MOTO_DIFFERS = {
     ("GetThingShadow", None, "ResourceNotFoundException"),
     ("DeleteThingShadow", None, "ResourceNotFoundException"),
 }
-"""What moto does otherwise, and why AWS is with this cloud: operation, error here, error there."""
+"""Where moto differs and AWS agrees with this cloud: operation, error here, error in moto."""
 
 COMMON_ERRORS = {"SignatureDoesNotMatch", "InvalidClientTokenId", "AccessDeniedException"}
-"""What every service may answer, as it checks signature and user before it looks at the call."""
+"""Errors of every service, which checks signature and user before the call."""
 
-NOT_HERE = "NotImplementedException"  # this cloud has some services of AWS, and says so
-MOTO_HAS_NOT = "500"  # what it answers to an operation that it does not know
+NOT_HERE = "NotImplementedException"  # this cloud serves only some services of AWS
+MOTO_HAS_NOT = "500"  # moto's answer to an unknown operation
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Run every notebook; by name, what went wrong in its cells, and its calls; and the cost."""
+    """Run every notebook; return its errors and calls by name, and the cost."""
     found: dict[str, Any] = {}
     with stand_in(tmp_path_factory.mktemp("aws")) as patch:
         patch.setenv("MPLBACKEND", "agg")
@@ -83,9 +82,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_cell_runs_or_says_that_only_the_local_cloud_can(
-    name: str, recorded: dict[str, Any]
-) -> None:
+def test_every_cell_runs_or_names_the_local_cloud(name: str, recorded: dict[str, Any]) -> None:
     failed, calls = recorded[name]
     wrong = [
         (source, error) for source, error in failed if not isinstance(error, NotSupportedOnAws)
@@ -95,7 +92,7 @@ def test_every_cell_runs_or_says_that_only_the_local_cloud_can(
 
 
 class Clients(dict[str, Any]):
-    """A client of each service that is asked for."""
+    """A client of each requested service."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
@@ -109,12 +106,12 @@ class Clients(dict[str, Any]):
 
 @pytest.fixture(scope="module")
 def clients() -> Clients:
-    """Clients that lead nowhere."""
+    """Clients that connect to nothing."""
     return Clients()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_botocore_finds_every_request_and_answer_well_formed(
+def test_botocore_accepts_every_request_and_response(
     name: str, recorded: dict[str, Any], clients: Clients
 ) -> None:
     _, calls = recorded[name]
@@ -146,10 +143,8 @@ def moto_clients() -> Iterator[Clients]:
     server.stop()
 
 
-def test_another_implementation_answers_the_same_calls_alike(
-    recorded: dict[str, Any], moto_clients: Clients
-) -> None:
-    """Where both answer, this cloud's answer has each member that moto's has."""
+def test_moto_answers_the_same_calls_alike(recorded: dict[str, Any], moto_clients: Clients) -> None:
+    """Where both answer, this cloud's response has every member of moto's."""
     ids: dict[str, str] = {}
     differs: collections.Counter[tuple[str, str | None, str | None]] = collections.Counter()
     agreed = 0
@@ -180,7 +175,7 @@ def _replay(client: Any, call: Call, ids: dict[str, str]) -> tuple[str | None, d
 
 
 def _with_ids(value: Any, ids: dict[str, str]) -> Any:
-    """Put moto's ids of certificates in the place of those that were answered here."""
+    """Replace the certificate IDs of this cloud by moto's."""
     if isinstance(value, dict):
         return {name: _with_ids(each, ids) for name, each in value.items()}
     if isinstance(value, list):
@@ -191,7 +186,7 @@ def _with_ids(value: Any, ids: dict[str, str]) -> Any:
     return value
 
 
-def test_the_whole_course_costs_less_than_a_cent_as_it_says_before_it_begins(
+def test_the_course_costs_less_than_a_cent_as_announced(
     recorded: dict[str, Any],
 ) -> None:
     cost = recorded["cost"]

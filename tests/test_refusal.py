@@ -23,7 +23,9 @@ FINDINGS = [
 
 
 def entry(summary: str, **members: Any) -> dict[str, Any]:
-    findings = {"findings": members.pop("findings")} if "findings" in members else {}
+    findings = {}
+    if "findings" in members:
+        findings = {"findings": members.pop("findings"), "outcome": "IMPLICIT_DENY"}
     return {"kind": "publish", "refusal": {"summary": summary, **findings}, **members}
 
 
@@ -68,7 +70,7 @@ def test_the_text_is_wrapped() -> None:
 def test_client_and_statements_are_shown() -> None:
     why = Refusal(entry("No.", client_id="Test2", findings=FINDINGS))
     assert repr(why).split("\n") == [
-        "Client ID 'Test2', publish: refused.",
+        "Client ID 'Test2', publish: denied.",
         "No.",
         "Evaluated statements:",
         "  Test2Policy, statement 1, Allow: no; not that",
@@ -111,7 +113,7 @@ def test_the_last_refusal_of_anyone_and_of_one_client(
     assert "topic filter 'creek/second'" in last.summary
     earlier = lab.why(first.name)
     assert "topic 'creek/first'" in earlier.summary
-    assert repr(earlier).startswith(f"Client ID '{first.name}', publish: refused.\n")
+    assert repr(earlier).startswith(f"Client ID '{first.name}', publish: denied.\n")
     assert "its Action (iot:Connect) does not include iot:Publish" in " ".join(
         repr(earlier).split()
     )

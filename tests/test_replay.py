@@ -148,7 +148,7 @@ with open_lab(home=Path(home)).connect(thing) as device:
 """
 
 
-def test_a_program_that_is_killed_goes_on_where_it_was(
+def test_a_killed_program_resumes_where_it_stopped(
     lab: Lab, thing: NewThing, watcher: Device, tmp_path: Path
 ) -> None:
     inbox = watcher.subscribe("creek/kill")

@@ -65,11 +65,11 @@ def text_of(*entries: dict[str, Any]) -> list[str]:
             ["Broker: PUBLISH $aws/events/presence/connected/a"],
         ),
         (
-            {"kind": "shadow", "thing": "Test2", "verb": "update", "version": 3},
+            {"kind": "shadow", "thing": "Test2", "request": "update", "version": 3},
             ["Shadow service: update Test2: version 3"],
         ),
         (
-            {"kind": "shadow", "thing": "a", "shadow": "x", "verb": "get", "refusal": "404 No"},
+            {"kind": "shadow", "thing": "a", "shadow": "x", "request": "get", "refusal": "404 No"},
             ["Shadow service: REFUSED get a, shadow 'x'  404 No"],
         ),
         (

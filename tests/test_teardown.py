@@ -222,7 +222,7 @@ def test_a_version_that_became_the_default_of_their_policy_stays(own_lab: Lab, t
     assert everything(own_lab)["policies"]["versioned"] == {"1"}
 
 
-def test_what_others_re_created_stays(own_lab: Lab, theirs: Any) -> None:
+def test_resources_recreated_by_others_stay(own_lab: Lab, theirs: Any) -> None:
     """Someone deleted this lab's resources and created their own under the same names."""
     iot, data = own_lab.client("iot"), others(own_lab, "iot-data")
     iot.create_thing_type(thingTypeName="renewed")
@@ -272,7 +272,7 @@ def test_what_others_re_created_stays(own_lab: Lab, theirs: Any) -> None:
     theirs.delete_thing_group(thingGroupName="renewed")
 
 
-def test_what_this_lab_re_created_is_its_own(own_lab: Lab, theirs: Any) -> None:
+def test_resources_recreated_by_this_lab_are_its_own(own_lab: Lab, theirs: Any) -> None:
     iot = own_lab.client("iot")
     iot.create_thing(thingName="again")
     theirs.delete_thing(thingName="again")
@@ -474,6 +474,6 @@ def test_the_key_of_a_certificate_that_could_not_be_deleted_stays(own_lab: Lab) 
     assert own_lab.keys.things() == ["kept"]
 
 
-def test_json_is_what_others_can_read(own_lab: Lab) -> None:
+def test_the_file_is_json_lines(own_lab: Lab) -> None:
     lines = LedgerFile.of(own_lab.home, own_lab.account).file.read_text().splitlines()
     assert {json.loads(line)["did"] for line in lines} >= {"make", "remove"}

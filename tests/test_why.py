@@ -76,7 +76,7 @@ def test_the_suggested_change_allows_the_request(lab: Lab, new_thing: Callable[.
         why = lab.why(thing.name)
         assert not why.allowed
         text = repr(why)
-        assert f"Client ID '{thing.name}', publish: refused.\n" in text
+        assert f"Client ID '{thing.name}', publish: denied.\n" in text
         assert f'  -      "Resource": "{thing.arn}:topic/$aws/things/Test1/shadow/update"\n' in text
         assert f'  +      "Resource": "{thing.arn}:topic/{topic}"\n' in text
         assert "Note: This removes what that line allowed" in in_one_line(why)
@@ -155,7 +155,7 @@ def test_an_inactive_certificate(lab: Lab, new_thing: Callable[..., Any]) -> Non
     with pytest.raises(RequestRefused):
         lab.connect(thing.name)
     why = lab.why(thing.name)
-    assert "is INACTIVE: activate it" in why.summary
+    assert "is INACTIVE. Activate it" in why.summary
     assert why.now is not None
     assert why.now.access.status == "INACTIVE"
     assert why.suggestions == ()
@@ -277,7 +277,7 @@ ENTRY = {
     "kind": "publish",
     "client_id": "Test2",
     "time": 1_800_000_000.0,
-    "refusal": {"summary": "No."},
+    "refusal": {"summary": "No.", "outcome": "IMPLICIT_DENY"},
 }
 
 
@@ -293,7 +293,7 @@ ENTRY = {
 )
 def test_an_old_refusal_does_not_look_new(seconds: float, words: str) -> None:
     why = Refusal(ENTRY, asked=1_800_000_000.0 + seconds)
-    assert repr(why).startswith(f"Client ID 'Test2', publish: refused{words}.")
+    assert repr(why).startswith(f"Client ID 'Test2', publish: denied{words}.")
     assert ("2027-01-15 08:00:00 UTC" in why._repr_html_()) == bool(words)
     assert why.time == datetime(2027, 1, 15, 8, tzinfo=UTC)
     assert why.age == seconds
@@ -302,7 +302,7 @@ def test_an_old_refusal_does_not_look_new(seconds: float, words: str) -> None:
 # --- the page ------------------------------------------------------------------------------------
 
 
-def test_the_page_escapes_what_comes_from_outside(lab: Lab, new_thing: Callable[..., Any]) -> None:
+def test_the_page_escapes_untrusted_text(lab: Lab, new_thing: Callable[..., Any]) -> None:
     thing = new_thing(CONNECT_ONLY)
     with lab.connect(thing.name) as device, pytest.raises(RequestRefused):
         device.publish("creek/<img src=x onerror=alert(1)>", "x")
@@ -333,7 +333,7 @@ def test_a_request_is_decided_by_test_authorization(
     for place in (lab, aws):
         why = place.why(thing.name, action="iot:Publish", resource=topic)
         assert why.entry["refusal"]["outcome"] == "IMPLICIT_DENY"
-        assert repr(why).startswith(f"Client ID '{thing.name}', publish: refused.\n")
+        assert repr(why).startswith(f"Client ID '{thing.name}', publish: denied.\n")
         assert why.time is None
     by_arn = aws.why(thing.name, action="iot:Publish", resource=f"{thing.arn}:topic/{topic}")
     assert repr(by_arn) == repr(why)

@@ -94,14 +94,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     start = actions.add_parser("start", help="start it if it is not running")
     start.add_argument("--mqtt-port", type=_port, help="port for MQTT over TLS")
     start.add_argument("--https-port", type=_port, help="port for HTTPS")
-    start.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="NAME=VALUE",
-        help="a setting of creeklab/cloud/settings.py; can be repeated",
-    )
+    _add_list(start, "--set", "NAME=VALUE", "a setting of creeklab/cloud/settings.py")
     start.add_argument(
         "--host",
         default="",
@@ -125,20 +118,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     doctor = commands.add_parser("doctor", help="find problems and their fixes")
     doctor.add_argument("thing", nargs="?", metavar="THING", help="check this Thing's device")
     doctor.add_argument("--client-id", metavar="ID", help="its MQTT client ID; default: THING")
-    doctor.add_argument(
-        "--publish",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="a topic that its policy must allow; can be repeated",
-    )
-    doctor.add_argument(
-        "--subscribe",
-        action="append",
-        default=[],
-        metavar="FILTER",
-        help="a topic filter that its policy must allow; can be repeated",
-    )
+    _add_list(doctor, "--publish", "TOPIC", "a topic that its policy must allow")
+    _add_list(doctor, "--subscribe", "FILTER", "a topic filter that its policy must allow")
     _add_target(doctor)
     doctor.set_defaults(run=run_doctor)
 
@@ -159,13 +140,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     report.add_argument("--end", type=float, default=1.75, help="it ends below this stage (ft)")
     report.add_argument("--zone", default="UTC", help="local time zone, such as America/New_York")
-    report.add_argument(
-        "--landmark",
-        action="append",
-        default=[],
-        type=_landmark,
-        metavar="NAME=FT",
-        help="a landmark and the stage that reaches it; can be repeated",
+    _add_list(
+        report, "--landmark", "NAME=FT", "a landmark and the stage that reaches it", type=_landmark
     )
     report.set_defaults(run=write_report)
 
@@ -174,6 +150,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         options.pytest_arguments = arguments[1:]
         return options
     return parser.parse_args(arguments)
+
+
+def _add_list(
+    parser: argparse.ArgumentParser, option: str, metavar: str, text: str, **more: Any
+) -> None:
+    text += "; can be repeated"
+    parser.add_argument(option, action="append", default=[], metavar=metavar, help=text, **more)
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:
@@ -302,7 +285,7 @@ def start_cloud(options: argparse.Namespace) -> int:
         home,
         mqtt_port=options.mqtt_port,
         https_port=options.https_port,
-        settings=options.settings,
+        settings=options.set,
         host=options.host,
     )
     if supervisor.workshop_membership(home) is not None:
@@ -322,7 +305,7 @@ def start_cloud(options: argparse.Namespace) -> int:
         (options.https_port, cloud.https_port),
         (options.host or None, cloud.host),
     ]
-    if options.settings or any(wanted not in (None, has) for wanted, has in requested):
+    if options.set or any(wanted not in (None, has) for wanted, has in requested):
         raise CommandError(
             "The ports, settings and host name were ignored: they apply only when the cloud\n"
             "starts. First run: python3 -m creeklab cloud stop"
@@ -382,6 +365,7 @@ def show_cloud(_: argparse.Namespace) -> int:
     from creeklab.cloud import supervisor
 
     home = _home()
+    ca = f"CA certificate: {supervisor.ca_path(home)}"
     workshop = supervisor.workshop_membership(home)
     if workshop is not None:
         print_line(f"You have joined a workshop as {workshop.name}.")
@@ -390,7 +374,7 @@ def show_cloud(_: argparse.Namespace) -> int:
         except supervisor.CloudError as error:
             print_line(str(error))
             return EXIT_NOT_RUNNING
-        print_line(_ca_line(home))
+        print_line(ca)
         return 0
     cloud = supervisor.status(home)
     if cloud is None:
@@ -399,17 +383,11 @@ def show_cloud(_: argparse.Namespace) -> int:
     print_line(
         f"The local cloud is running (process {cloud.pid}). {_where(cloud)}\nState folder: {home}"
     )
-    print_line(_ca_line(home))
+    print_line(ca)
     if cloud.host:
         print_line(_invitation(home, cloud))
         print_line("\n" + _participants(home))
     return 0
-
-
-def _ca_line(home: Path) -> str:
-    from creeklab.cloud import supervisor
-
-    return f"CA certificate: {supervisor.ca_path(home)}"
 
 
 def _participants(home: Path) -> str:

@@ -464,7 +464,7 @@ class Device:
 
     def _on_disconnection(self, ended: mqtt5.LifecycleDisconnectData) -> None:
         self._observer.disconnected()
-        if self.on_connection is not None and not self.closed:
+        if self.on_connection is not None:
             packet, error = ended.disconnect_packet, ended.exception
             reason = _sdk_error_text(error) if packet is None else _error_text(packet.reason_code)
             self.on_connection(ConnectionChange(False, reason))

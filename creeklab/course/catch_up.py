@@ -36,12 +36,7 @@ from creeklab.session.lab_session import LabSession
 
 
 def catch_up(lab: LabSession, notebook: str | int) -> str:
-    """Prepare the account of `lab` for `notebook`, given by its number or its file.
-
-    Returns
-    -------
-    str
-        The new state, in a sentence.
+    """Prepare the account for `notebook`, given by its number or its file; describe the state.
 
     Raises
     ------
@@ -129,8 +124,7 @@ def _before_policy(lab: LabSession) -> str:
 
 
 def _before_mqtt(lab: LabSession) -> str:
-    _ensure_device(lab, THING, {THING_POLICY: thing_policy(lab)})
-    _ensure_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _ensure_devices(lab, {THING_POLICY: thing_policy(lab)})
     return (
         f"'{THING}' is allowed to connect and to publish updates of its shadow; '{TEST_CLIENT}' is "
         "allowed everything."
@@ -144,9 +138,7 @@ def _before_shadow(lab: LabSession) -> str:
 
 
 def _before_sensor(lab: LabSession) -> str:
-    policies = {THING_POLICY: thing_policy(lab), SENSOR_POLICY: sensor_policy(lab)}
-    _ensure_device(lab, THING, policies)
-    _ensure_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _ensure_devices(lab, {THING_POLICY: thing_policy(lab), SENSOR_POLICY: sensor_policy(lab)})
     _remove_shadows(lab, THING)
     return (
         f"'{THING}' is allowed to use its own shadow; '{TEST_CLIENT}' is allowed everything. "
@@ -159,8 +151,7 @@ def _before_breaking(lab: LabSession) -> str:
         _remove_policy(lab, policy)
     for thing in TRIAL_THINGS:
         _remove_thing(lab, thing)
-    _ensure_device(lab, THING, {SENSOR_POLICY: sensor_policy(lab)})
-    _ensure_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
+    _ensure_devices(lab, {SENSOR_POLICY: sensor_policy(lab)})
     _remove_shadows(lab, THING)
     return (
         f"Everything works: '{THING}' is allowed to use its own shadow, '{TEST_CLIENT}' is allowed "
@@ -176,6 +167,12 @@ def _before_end(lab: LabSession) -> str:
 
 
 # --- repeatable steps -----------------------------------------------------------------------------
+
+
+def _ensure_devices(lab: LabSession, policies: dict[str, dict[str, Any]]) -> None:
+    """Ensure the course's device, with these policies, and its test client."""
+    _ensure_device(lab, THING, policies)
+    _ensure_device(lab, TEST_CLIENT, {WIDE_POLICY: wide_policy()})
 
 
 def _ensure_device(lab: LabSession, thing: str, policies: dict[str, dict[str, Any]]) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.client.device import RequestRefused
 from creeklab.client.inbox import Inbox
+from creeklab.client.key_files import ThingFiles
 from creeklab.course.resources import POLICIES, RETAINED, THINGS
 from creeklab.display.text import wrap
 from creeklab.resources.lookup import is_connected, paginate
 from creeklab.session.lab_session import LabSession
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,36 @@ class SelfCheck:
         return self.ok
 
 
+class NotYet(Exception):
+    """A self-check that did not pass: a sentence with the state found and what to do."""
+
+
+def _self_check(
+    check: Callable[Concatenate[Checks, P], str],
+) -> Callable[Concatenate[Checks, P], SelfCheck]:
+    """Turn the sentence that a check returns, or the error that it raises, into its result."""
+
+    @wraps(check)
+    def run(self: Checks, /, *given: P.args, **named: P.kwargs) -> SelfCheck:
+        try:
+            return SelfCheck(True, check(self, *given, **named))
+        except NotYet as failed:
+            return SelfCheck(False, str(failed))
+        except (ClientError, BotoCoreError) as error:
+            return SelfCheck(False, _message(error))
+
+    return run
+
+
+@contextmanager
+def _advice(advice: str) -> Iterator[None]:
+    """Add what to do to the message of an AWS error."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise NotYet(f"{_message(error)} {advice}") from None
+
+
 class Checks:
     """The self-checks of one lab."""
 
@@ -48,102 +83,102 @@ class Checks:
     def _data(self) -> Any:
         return self._lab.client("iot-data")
 
-    def account(self) -> SelfCheck:
+    @_self_check
+    def account(self) -> str:
         """Check that the account answers, and that the caller is not its root user."""
-        try:
+        with _advice("Check your access key."):
             caller = self._lab.client("sts").get_caller_identity()
-        except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"{_message(error)} Check your access key.")
         user = caller["Arn"].split(":", 5)[5]
         if user == "root":
-            return SelfCheck(
-                False,
+            raise NotYet(
                 f"you are the root user of account {caller['Account']}. Create a user for "
-                "yourself, and delete the root user's access keys.",
+                "yourself, and delete the root user's access keys."
             )
-        return SelfCheck(True, f"you are {user} in account {caller['Account']}, not its root user.")
+        return f"you are {user} in account {caller['Account']}, not its root user."
 
-    def thing(self, name: str, **attributes: str) -> SelfCheck:
+    @_self_check
+    def thing(self, /, name: str, **attributes: str) -> str:
         """Check that the Thing exists and has these attributes."""
-        try:
+        with _advice("Create it: iot.create_thing."):
             thing = self._iot.describe_thing(thingName=name)
-        except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"{_message(error)} Create it: iot.create_thing.")
         wrong = _differences(thing["attributes"], attributes)
         if wrong:
-            return SelfCheck(False, f"attributes of '{name}': {wrong}. Set them: iot.update_thing.")
-        return SelfCheck(True, f"the Thing '{name}' exists; its ARN is {thing['thingArn']}.")
+            raise NotYet(f"attributes of '{name}': {wrong}. Set them: iot.update_thing.")
+        return f"the Thing '{name}' exists; its ARN is {thing['thingArn']}."
 
-    def certificate(self, thing: str) -> SelfCheck:
+    @_self_check
+    def certificate(self, thing: str) -> str:
         """Check the Thing's certificate: on disk with its key, registered, active, attached."""
+        self._require_certificate(thing)
+        return (
+            f"certificate and private key of '{thing}' are on disk and match; the certificate is "
+            "ACTIVE and attached to the Thing."
+        )
+
+    def _require_certificate(self, thing: str) -> str:
+        """Return the ARN of the Thing's certificate if nothing is wrong with it."""
+        number = self._files(thing).certificate_id
+        try:
+            answer = self._iot.describe_certificate(certificateId=number)
+        except ClientError as error:
+            raise NotYet(
+                "the certificate on disk is not registered in this account and region. "
+                + _message(error)
+            ) from None
+        known = answer["certificateDescription"]
+        if known["status"] != "ACTIVE":
+            raise NotYet(
+                f"the certificate is {known['status']}. Activate it: iot.update_certificate."
+            )
+        arn = str(known["certificateArn"])
+        if thing not in self._iot.list_principal_things(principal=arn)["things"]:
+            raise NotYet(
+                f"the certificate is not attached to '{thing}'. Attach it: "
+                "iot.attach_thing_principal."
+            )
+        return arn
+
+    def _files(self, thing: str) -> ThingFiles:
         try:
             files = self._lab.keys.files(thing)
             files.check()
         except (FileNotFoundError, ValueError) as error:
-            return SelfCheck(False, str(error))
-        try:
-            known = self._iot.describe_certificate(certificateId=files.certificate_id)
-        except ClientError as error:
-            return SelfCheck(
-                False,
-                "the certificate on disk is not registered in this account and region. "
-                + _message(error),
-            )
-        status = known["certificateDescription"]["status"]
-        if status != "ACTIVE":
-            return SelfCheck(
-                False, f"the certificate is {status}. Activate it: iot.update_certificate."
-            )
-        arn = known["certificateDescription"]["certificateArn"]
-        if thing not in self._iot.list_principal_things(principal=arn)["things"]:
-            return SelfCheck(
-                False,
-                f"the certificate is not attached to '{thing}'. Attach it: "
-                "iot.attach_thing_principal.",
-            )
-        return SelfCheck(
-            True,
-            f"certificate and private key of '{thing}' are on disk and match; the certificate is "
-            "ACTIVE and attached to the Thing.",
-        )
+            raise NotYet(str(error)) from None
+        return files
 
-    def policy(self, thing: str, policy: str) -> SelfCheck:
+    @_self_check
+    def policy(self, thing: str, policy: str) -> str:
         """Check that the policy is attached to the Thing's certificate."""
-        certificate = self.certificate(thing)
-        if not certificate:
-            return certificate
-        number = self._lab.keys.files(thing).certificate_id
-        known = self._iot.describe_certificate(certificateId=number)["certificateDescription"]
-        attached = self._iot.list_attached_policies(target=known["certificateArn"])["policies"]
+        arn = self._require_certificate(thing)
+        attached = self._iot.list_attached_policies(target=arn)["policies"]
         names = [each["policyName"] for each in attached]
         if policy not in names:
-            has = ", ".join(names) or "none"
-            return SelfCheck(
-                False,
-                f"'{policy}' is not attached to the certificate of '{thing}' (attached: {has}). "
-                "Attach it: iot.attach_policy.",
+            raise NotYet(
+                f"'{policy}' is not attached to the certificate of '{thing}' (attached: "
+                f"{', '.join(names) or 'none'}). Attach it: iot.attach_policy."
             )
-        return SelfCheck(True, f"'{policy}' is attached to the certificate of '{thing}'.")
+        return f"'{policy}' is attached to the certificate of '{thing}'."
 
-    def connection(self, thing: str) -> SelfCheck:
+    @_self_check
+    def connection(self, thing: str) -> str:
         """Check that the Thing can connect with its files.
 
         Does not connect if a device with its name is connected: AWS would disconnect that one.
         """
+        self._files(thing)
+        if is_connected(self._lab.client, thing):
+            return (
+                f"'{thing}' is connected. Its files were not tried, because that would disconnect "
+                "it."
+            )
         try:
-            self._lab.keys.files(thing).check()
-            if is_connected(self._lab.client, thing):
-                return SelfCheck(
-                    True,
-                    f"'{thing}' is connected. Its files were not tried, because that "
-                    "would disconnect it.",
-                )
             self._lab.connect(thing).close()
-        except (RequestRefused, FileNotFoundError, TimeoutError, ValueError) as error:
-            return SelfCheck(False, str(error))
-        return SelfCheck(True, f"'{thing}' can connect over mutual TLS.")
+        except (RequestRefused, TimeoutError, ValueError) as error:
+            raise NotYet(str(error)) from None
+        return f"'{thing}' can connect over mutual TLS."
 
-    def allowed(self, thing: str, action: str, resource: str) -> SelfCheck:
+    @_self_check
+    def allowed(self, thing: str, action: str, resource: str) -> str:
         """Check that the policies allow the Thing an action, as TestAuthorization decides.
 
         Parameters
@@ -154,163 +189,132 @@ class Checks:
             The end of an ARN, such as ``"topic/creek/depth"``.
         """
         decision = self._decision(thing, action, resource)
-        if isinstance(decision, SelfCheck):
-            return decision
         if decision == "ALLOWED":
-            return SelfCheck(True, f"the policies of '{thing}' allow {action} on {resource}.")
+            return f"the policies of '{thing}' allow {action} on {resource}."
         why = (
             "a statement denies it, which overrides every Allow"
             if decision == "EXPLICIT_DENY"
             else "no statement allows it"
         )
-        return SelfCheck(
-            False,
+        raise NotYet(
             f"the policies of '{thing}' do not allow {action} on {resource}: {why}. Compare the "
-            "action and resource of each statement letter by letter.",
+            "action and resource of each statement letter by letter."
         )
 
-    def denied(self, thing: str, action: str, resource: str) -> SelfCheck:
+    @_self_check
+    def denied(self, thing: str, action: str, resource: str) -> str:
         """Check that the policies do not allow the Thing an action; parameters as in `allowed`."""
-        decision = self._decision(thing, action, resource)
-        if isinstance(decision, SelfCheck):
-            return decision
-        if decision == "ALLOWED":
-            return SelfCheck(
-                False,
+        if self._decision(thing, action, resource) == "ALLOWED":
+            raise NotYet(
                 f"the policies of '{thing}' allow {action} on {resource}. Find the statement that "
-                "is too broad.",
+                "is too broad."
             )
-        return SelfCheck(True, f"the policies of '{thing}' do not allow {action} on {resource}.")
+        return f"the policies of '{thing}' do not allow {action} on {resource}."
 
-    def _decision(self, thing: str, action: str, resource: str) -> str | SelfCheck:
-        """Return AWS's decision, or a failed check if there is none."""
+    def _decision(self, thing: str, action: str, resource: str) -> str:
+        prefix = f"arn:aws:iot:{self._lab.region}:{self._lab.account}"
+        principal = f"{prefix}:cert/{self._files(thing).certificate_id}"
+        name, resources = action.removeprefix("iot:").upper(), [f"{prefix}:{resource}"]
         try:
-            files = self._lab.keys.files(thing)
-            files.check()
-            prefix = f"arn:aws:iot:{self._lab.region}:{self._lab.account}"
             answer = self._iot.test_authorization(
-                principal=f"{prefix}:cert/{files.certificate_id}",
+                principal=principal,
                 clientId=thing,
-                authInfos=[
-                    {
-                        "actionType": action.removeprefix("iot:").upper(),
-                        "resources": [f"{prefix}:{resource}"],
-                    }
-                ],
+                authInfos=[{"actionType": name, "resources": resources}],
             )
-        except (FileNotFoundError, ValueError) as error:
-            return SelfCheck(False, str(error))
         except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"AWS made no decision for '{thing}'. {_message(error)}")
+            raise NotYet(f"AWS made no decision for '{thing}'. {_message(error)}") from None
         return str(answer["authResults"][0]["authDecision"])
 
-    def received(self, inbox: Inbox, *topics: str) -> SelfCheck:
+    @_self_check
+    def received(self, inbox: Inbox, *topics: str) -> str:
         """Check that an inbox received messages, on each of these topics if any are given."""
         received = inbox.topics
         missing = [topic for topic in topics if topic not in received]
         if missing or not received:
             on = f" on {', '.join(map(repr, missing))}" if missing else ""
-            return SelfCheck(
-                False,
+            raise NotYet(
                 f"the subscription to '{inbox.topic_filter}' received no message{on}. Publish one "
-                "after you have subscribed, and compare the names: they are case-sensitive.",
+                "after you have subscribed, and compare the names: they are case-sensitive."
             )
         count = f"{len(received)} message{'' if len(received) == 1 else 's'}"
         on = ", ".join(sorted(set(received)))
-        return SelfCheck(
-            True, f"the subscription to '{inbox.topic_filter}' received {count}, on {on}."
-        )
+        return f"the subscription to '{inbox.topic_filter}' received {count}, on {on}."
 
-    def subscribed(self, client_id: str, *topic_filters: str) -> SelfCheck:
+    @_self_check
+    def subscribed(self, client_id: str, *topic_filters: str) -> str:
         """Check that a connected client has these subscriptions, according to AWS."""
-        call = self._data.list_subscriptions
-        try:
+        with _advice("Connect it: lab.connect."):
+            call = self._data.list_subscriptions
             subscriptions = list(paginate(call, "subscriptions", clientId=client_id))
-        except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"{_message(error)} Connect it: lab.connect.")
         has = [each["topicFilter"] for each in subscriptions]
         missing = ", ".join(f"'{each}'" for each in topic_filters if each not in has)
         if missing:
             others = ", ".join(f"'{each}'" for each in has) or "nothing"
-            return SelfCheck(
-                False,
+            raise NotYet(
                 f"'{client_id}' is subscribed to {others}, not to {missing}. "
-                "Subscribe: device.subscribe.",
+                "Subscribe: device.subscribe."
             )
         found = ", ".join(f"'{each}'" for each in topic_filters or has) or "nothing"
-        return SelfCheck(True, f"'{client_id}' is subscribed to {found}.")
+        return f"'{client_id}' is subscribed to {found}."
 
-    def retained(self, topic: str) -> SelfCheck:
+    @_self_check
+    def retained(self, topic: str) -> str:
         """Check that the broker retains a message for this topic."""
         try:
             message = self._data.get_retained_message(topic=topic)
         except self._data.exceptions.ResourceNotFoundException:
-            return SelfCheck(
-                False,
-                f"no message is retained for '{topic}'. Publish one with retain=True.",
-            )
-        except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, _message(error))
-        return SelfCheck(
-            True, f"the broker retains a message for '{topic}', {len(message['payload'])} bytes."
-        )
+            raise NotYet(
+                f"no message is retained for '{topic}'. Publish one with retain=True."
+            ) from None
+        return f"the broker retains a message for '{topic}', {len(message['payload'])} bytes."
 
-    def shadow(self, thing: str, shadow: str | None = None, /, **reported: Any) -> SelfCheck:
+    @_self_check
+    def shadow(self, thing: str, shadow: str | None = None, /, **reported: Any) -> str:
         """Check that the Thing's shadow, classic or named, reports these values."""
-        document = self._shadow_document(thing, shadow)
-        if isinstance(document, SelfCheck):
-            return document
+        has = self._shadow_state(thing, shadow).get("reported", {})
         what = f"the shadow of '{thing}'" if shadow is None else f"shadow '{shadow}' of '{thing}'"
-        wrong = _differences(document["state"].get("reported", {}), reported)
+        wrong = _differences(has, reported)
         if wrong:
-            return SelfCheck(False, f"{what}: {wrong}.")
+            raise NotYet(f"{what}: {wrong}.")
         if not reported:
-            return SelfCheck(True, f"'{thing}' has a shadow" + (f" '{shadow}'." if shadow else "."))
-        values = ", ".join(f"{name} {value}" for name, value in sorted(reported.items()))
-        return SelfCheck(True, f"{what} reports {values}.")
+            return f"'{thing}' has a shadow" + (f" '{shadow}'." if shadow else ".")
+        return f"{what} reports {_values(reported)}."
 
-    def delta(self, thing: str, **differences: Any) -> SelfCheck:
+    @_self_check
+    def delta(self, /, thing: str, **differences: Any) -> str:
         """Check that exactly these values are desired and not yet reported."""
-        document = self._shadow_document(thing, None)
-        if isinstance(document, SelfCheck):
-            return document
-        delta = document["state"].get("delta", {})
-        found = ", ".join(f"{name} {value}" for name, value in sorted(delta.items()))
+        delta = self._shadow_state(thing, None).get("delta", {})
         if delta != differences:
-            wanted = ", ".join(f"{name} {value}" for name, value in sorted(differences.items()))
-            return SelfCheck(
-                False,
-                f"the delta of '{thing}' is {found or 'empty'}, not {wanted or 'empty'}. Compare "
-                "the desired with the reported state.",
+            raise NotYet(
+                f"the delta of '{thing}' is {_values(delta) or 'empty'}, not "
+                f"{_values(differences) or 'empty'}. Compare the desired with the reported state."
             )
         if not delta:
-            return SelfCheck(True, f"'{thing}' reports its desired state: there is no delta.")
-        return SelfCheck(
-            True, f"'{thing}' does not report this part of its desired state yet: {found}."
-        )
+            return f"'{thing}' reports its desired state: there is no delta."
+        return f"'{thing}' does not report this part of its desired state yet: {_values(delta)}."
 
-    def no_shadow(self, thing: str) -> SelfCheck:
+    @_self_check
+    def no_shadow(self, thing: str) -> str:
         """Check that the Thing has no shadow, neither classic nor named."""
+        names = self._data.list_named_shadows_for_thing(thingName=thing)["results"]
+        which = "a shadow"
         try:
-            names = self._data.list_named_shadows_for_thing(thingName=thing)["results"]
             self._data.get_thing_shadow(thingName=thing)
         except self._data.exceptions.ResourceNotFoundException:
             if not names:
-                return SelfCheck(True, f"'{thing}' has no shadow.")
+                return f"'{thing}' has no shadow."
             which = "the shadow " + ", ".join(f"'{name}'" for name in names)
-        except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, _message(error))
-        else:
-            which = "a shadow"
-        return SelfCheck(False, f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
+        raise NotYet(f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
 
-    def equals(self, found: Any, expected: Any) -> SelfCheck:
+    @_self_check
+    def equals(self, found: Any, expected: Any) -> str:
         """Check an exercise's answer against the expected one."""
         if found != expected:
-            return SelfCheck(False, f"{found!r} is not {expected!r}. Go through the steps again.")
-        return SelfCheck(True, f"{found!r} is right.")
+            raise NotYet(f"{found!r} is not {expected!r}. Go through the steps again.")
+        return f"{found!r} is right."
 
-    def nothing_left(self) -> SelfCheck:
+    @_self_check
+    def nothing_left(self) -> str:
         """Check that nothing of the course is left, in the account and on disk."""
         created = self._lab.ledger.inventory.all_certificate_ids()
         known = self._lab.keys.certificates()
@@ -319,37 +323,34 @@ class Checks:
             for folder in self._lab.keys.folders()
             if folder.name.partition(".")[0] in THINGS or known.get(folder) in created
         ]
-        pages = self._iot.get_paginator("list_certificates").paginate()
         left += [
             f"the certificate {each['certificateId']}, {each['status']}"
-            for page in pages
-            for each in page["certificates"]
+            for each in paginate(self._iot.list_certificates, "certificates")
             if each["certificateId"] in created
         ]
-        pages = self._iot.get_paginator("list_things").paginate()
-        things = {each["thingName"] for page in pages for each in page["things"]}
+        things = {each["thingName"] for each in paginate(self._iot.list_things, "things")}
         left += [f"the Thing '{each}'" for each in THINGS if each in things]
-        pages = self._iot.get_paginator("list_policies").paginate()
-        policies = {each["policyName"] for page in pages for each in page["policies"]}
+        policies = {each["policyName"] for each in paginate(self._iot.list_policies, "policies")}
         left += [f"the policy '{each}'" for each in POLICIES if each in policies]
         left += [f"a shadow of '{each}'" for each in THINGS if not self.no_shadow(each)]
         left += [f"the retained message of '{each}'" for each in RETAINED if self.retained(each)]
         if left:
-            return SelfCheck(False, f"still there: {', '.join(left)}.")
-        return SelfCheck(
-            True,
+            raise NotYet(f"still there: {', '.join(left)}.")
+        return (
             "nothing of the course is left: no Thing, certificate, policy, shadow, retained "
-            "message or key file.",
+            "message or key file."
         )
 
-    def _shadow_document(self, thing: str, shadow: str | None) -> dict[str, Any] | SelfCheck:
+    def _shadow_state(self, thing: str, shadow: str | None) -> dict[str, Any]:
         named = {} if shadow is None else {"shadowName": shadow}
-        try:
+        with _advice("Update it first."):
             answer = self._data.get_thing_shadow(thingName=thing, **named)
-        except (ClientError, BotoCoreError) as error:
-            return SelfCheck(False, f"{_message(error)} Update it first.")
-        document: dict[str, Any] = json.loads(answer["payload"].read())
-        return document
+        state: dict[str, Any] = json.loads(answer["payload"].read())["state"]
+        return state
+
+
+def _values(of: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in sorted(of.items()))
 
 
 def _differences(has: dict[str, Any], wanted: dict[str, Any]) -> str:

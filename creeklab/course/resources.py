@@ -14,13 +14,7 @@ SENSOR_POLICY = "CreekSensorPolicy"
 
 # Created and deleted again by a notebook or one of its exercises.
 TRIAL_THINGS = ("Test3", "gauge-1", "gauge-2", "gauge-3")
-TRIAL_POLICIES = (
-    "HashPolicy",
-    "OwnTopicPolicy",
-    "ListenPolicy",
-    "NoBarnPolicy",
-    "QuestionPolicy",
-)
+TRIAL_POLICIES = ("HashPolicy", "OwnTopicPolicy", "ListenPolicy", "NoBarnPolicy", "QuestionPolicy")
 BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
 
 THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,6 +16,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from creeklab.client.device import RequestRefused
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud.transport.listen import PROBE
+from creeklab.diagnosis.machine_checks import check_private
 from creeklab.diagnosis.probe import Check, CheckFailed
 from creeklab.diagnosis.why import why
 from creeklab.resources.lookup import is_connected, is_missing, paginate
@@ -100,14 +100,8 @@ class DeviceChecks:
         """Check that only the owner can read the private key."""
         if os.name == "nt":
             return "Windows keeps the user's own folder private."
-        wanted = {self._files.private_key: 0o600, self._files.folder: 0o700}
-        for path, mode in wanted.items():
-            has = stat.S_IMODE(path.stat().st_mode)
-            if has & 0o077:
-                raise CheckFailed(
-                    f"other users of this machine can access {path} (mode {has:o}).",
-                    f"chmod {mode:o} {path}",
-                )
+        check_private(self._files.private_key, 0o600)
+        check_private(self._files.folder, 0o700)
         return "only you can read the private key."
 
     def pair(self) -> str:
@@ -210,10 +204,7 @@ class DeviceChecks:
     def _handshake(self, context: ssl.SSLContext) -> None:
         if self._lab.mqtt_port == 443:
             context.set_alpn_protocols([ALPN])
-        with (
-            self._dial() as plain,
-            context.wrap_socket(plain, server_hostname=self._lab.endpoint),
-        ):
+        with self._dial() as plain, context.wrap_socket(plain, server_hostname=self._lab.endpoint):
             pass
 
     def handshake(self) -> str:
@@ -290,7 +281,7 @@ class DeviceChecks:
                 "${iot:Connection.Thing.ThingName} are empty.",
                 f'iot.attach_thing_principal(thingName="{self._thing}", principal="{arn}")',
             )
-        return "it is."
+        return "it is attached."
 
     # --- policy -----------------------------------------------------------------------------------
 
@@ -306,7 +297,7 @@ class DeviceChecks:
                 "no policy applies to the certificate, so it is not allowed to do anything.",
                 f'iot.attach_policy(policyName="...", target="{arn}")',
             )
-        return f"{', '.join(sorted(names))}."
+        return f"{', '.join(sorted(names))} {'applies' if len(names) == 1 else 'apply'}."
 
     def may_connect(self) -> str:
         """Check that the policies allow this client ID."""
@@ -325,9 +316,7 @@ class DeviceChecks:
         resource = f"{account}:{kind}/{name}"
         request = {"actionType": action, "resources": [resource]}
         answer = self._iot.test_authorization(
-            principal=self._known["certificateArn"],
-            clientId=self._client_id,
-            authInfos=[request],
+            principal=self._known["certificateArn"], clientId=self._client_id, authInfos=[request]
         )
         result = answer["authResults"][0]
         if result["authDecision"] == "ALLOWED":

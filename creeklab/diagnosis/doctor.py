@@ -22,12 +22,7 @@ from creeklab.session.lab_session import LabSession
 def machine_report(home: Path, lab: LabSession | None = None) -> CheckReport:
     """Check this machine and the cloud that the lab is open on.
 
-    Parameters
-    ----------
-    home
-        Home folder.
-    lab
-        The open lab. Without one, the local cloud is not started for these checks.
+    Without an open lab, the local cloud is not started for these checks.
     """
     return run_checks(machine_checks(home, lab))
 

@@ -85,17 +85,7 @@ class EffectiveAccess:
 def load_effective_access(
     iot: Any, client_id: str | None, certificate: str | None, *, source_ip: str = ""
 ) -> EffectiveAccess:
-    """Load the effective access of a connection from the account.
-
-    Parameters
-    ----------
-    iot
-        The boto3 client ``"iot"``.
-    client_id
-        Its MQTT client ID; None for a request over HTTPS.
-    certificate
-        ARN of its certificate.
-    """
+    """Load the effective access of a connection; `client_id` is None for a request over HTTPS."""
     context: Context = {} if client_id is None else {"iot:ClientId": client_id}
     if source_ip:
         context["aws:SourceIp"] = source_ip
@@ -116,14 +106,7 @@ def load_effective_access(
         context |= _thing_context(iot, client_id, thing)
     documents, targets = _policies(iot, certificate, client_id if client_id in attached else None)
     return EffectiveAccess(
-        client_id,
-        certificate,
-        known["status"],
-        tuple(attached),
-        thing,
-        documents,
-        targets,
-        context,
+        client_id, certificate, known["status"], tuple(attached), thing, documents, targets, context
     )
 
 

@@ -101,16 +101,14 @@ def home_folder(home: Path) -> str:
             continue
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise CheckFailed(f"{folder} is not readable and writable.", f"chmod 700 {folder}")
-        _check_private(folder, 0o700)
-    for file in home.glob("cloud/*.json"):
-        _check_private(file, 0o600)
-    for file in home.glob("**/private.pem.key"):
-        _check_private(file, 0o600)
+        check_private(folder, 0o700)
+    for file in (*home.glob("cloud/*.json"), *home.glob("**/private.pem.key")):
+        check_private(file, 0o600)
     return "private, and in no git repository."
 
 
-def _check_private(path: Path, mode: int) -> None:
-    """Check that only the owner can enter a folder or read a file."""
+def check_private(path: Path, mode: int) -> None:
+    """Raise `CheckFailed` if others can enter a folder or read a file that has another `mode`."""
     if os.name == "nt":
         return  # the user's own folders are private there, and modes mean nothing
     actual = stat.S_IMODE(path.stat().st_mode)

@@ -19,26 +19,11 @@ class CheckFailed(Exception):
         self.fix = fix
 
 
-def aws_unreachable(error: Exception) -> CheckFailed:
-    """Return the failure of a check that could not call AWS."""
-    reason = " ".join(str(error).split()).rstrip(".")
-    return CheckFailed(f"cannot call AWS: {reason}.", "open the lab again: creeklab.open_lab().")
-
-
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of one check.
+    """The result of one check, in a sentence, and how to fix the problem if there is one.
 
-    Attributes
-    ----------
-    name
-        Name of the check.
-    ok
-        Whether it passed; None if it was skipped.
-    found
-        The result in a sentence.
-    fix
-        How to fix the problem; ``""`` if there is none.
+    `ok` is None if the check was skipped.
     """
 
     name: str
@@ -90,8 +75,6 @@ class Check:
 
     Attributes
     ----------
-    name
-        Its name, which the `needs` of other checks refer to.
     run
         Returns a sentence if the check passes, and raises `CheckFailed` if it does not. An error
         from AWS is a failure too.
@@ -115,12 +98,17 @@ def run_checks(checks: Iterable[Check]) -> CheckReport:
         if blocker is not None:
             result = CheckResult(check.name, None, f"'{blocker}' must pass first.")
         else:
-            try:
-                result = CheckResult(check.name, True, check.run())
-            except CheckFailed as failed:
-                result = CheckResult(check.name, False, failed.found, failed.fix)
-            except (ClientError, BotoCoreError) as error:
-                unreachable = aws_unreachable(error)
-                result = CheckResult(check.name, False, unreachable.found, unreachable.fix)
+            result = _run(check)
         results[check.name] = result
     return CheckReport(results.values())
+
+
+def _run(check: Check) -> CheckResult:
+    try:
+        return CheckResult(check.name, True, check.run())
+    except CheckFailed as failed:
+        return CheckResult(check.name, False, failed.found, failed.fix)
+    except (ClientError, BotoCoreError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        fix = "open the lab again: creeklab.open_lab()."
+        return CheckResult(check.name, False, f"cannot call AWS: {reason}.", fix)

@@ -1,4 +1,4 @@
-"""A refusal in plain words, and the smallest policy change that would allow the request."""
+"""A refusal as text and as a page: the request, the reason, the smallest change that allows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 from creeklab.cloud.policy import SuggestedChange
 from creeklab.diagnosis.effective_access import EffectiveAccess
-from creeklab.diagnosis.refusal_html import refusal_html
+from creeklab.display.diff import diff_html
+from creeklab.display.html import code, escape, heading, mark, table, tag
+from creeklab.display.style import static_page
 from creeklab.display.text import wrap
 
 TAKEN_OVER = "DUPLICATE_CLIENTID"
@@ -97,13 +99,17 @@ class Refusal:
 
     @property
     def verdict(self) -> str:
-        """``"allowed"`` or ``"refused"``; for a connection that was ended later, ``"taken over"``
-        if another connection has its client ID now, else ``"disconnected"``.
+        """What became of the request, in a word or two.
+
+        ``"allowed"`` or ``"denied"`` if policies decided, else ``"refused"``; for a connection that
+        was ended later, ``"taken over"`` if another one has its client ID now, or
+        ``"disconnected"``.
         """
         entry = self.entry or {"kind": "", "refusal": {}}
         if entry["kind"] == "disconnect":
             return "taken over" if entry.get("reason") == TAKEN_OVER else "disconnected"
-        return "allowed" if entry["refusal"].get("outcome") == "ALLOWED" else "refused"
+        outcome = entry["refusal"].get("outcome", "")
+        return "refused" if not outcome else "allowed" if outcome == "ALLOWED" else "denied"
 
     @property
     def suggestions(self) -> tuple[SuggestedChange, ...]:
@@ -192,19 +198,53 @@ class Refusal:
         return []
 
     def _repr_html_(self) -> str:
-        if self.entry is None:
-            return refusal_html(self.summary)
-        return refusal_html(
-            self.summary,
-            self.entry,
-            None if self.now is None else self.now.access,
-            verdict=self.verdict,
-            allowed_now=self.time is not None and self.allowed,
-            when=f"{self.age_text}, at {self.time:%Y-%m-%d %H:%M:%S} UTC" if self.age_text else "",
-            statements=self.statements,
-            changes=[(self.describe_change(each), each.diff) for each in self.suggestions],
-            warnings=self.warnings,
-        )
+        parts = [tag("p", escape(self.summary))]
+        if self.entry is not None:
+            client_id, kind = self.entry.get("client_id"), self.entry["kind"]
+            marks = mark(self.verdict, "good" if self.verdict == "allowed" else "bad")
+            if self.time is not None and self.allowed:
+                marks += " " + mark("allowed now", "good")
+            title = heading(f"{kind}, client ID {client_id!r}" if client_id else kind)
+            parts = [title + marks, *parts, self._request_html(self.entry), self._statement_html()]
+            for change in self.suggestions:
+                description = self.describe_change(change)
+                parts += [tag("p", escape(description)), diff_html(change.diff, description)]
+            parts += [
+                tag("div", tag("b", "Note: "), escape(text), class_="creeklab-notice")
+                for text in self.warnings
+            ]
+        return static_page(*parts)
+
+    def _request_html(self, entry: dict[str, Any]) -> str:
+        access = None if self.now is None else self.now.access
+        rows = []
+        if self.age_text:  # a recent refusal has no time: notebooks compare outputs word by word
+            rows.append(("When", escape(f"{self.age_text}, at {self.time:%Y-%m-%d %H:%M:%S} UTC")))
+        if access is not None:
+            if access.certificate is not None:
+                number = access.certificate.rpartition("/")[2]
+                status = access.status or "not in this account"
+                good = "good" if access.status == "ACTIVE" else "bad"
+                rows.append(("Certificate", f"{code(number)} {mark(status, good)}"))
+            rows.append(("Things of the certificate", escape(", ".join(access.things) or "none")))
+            rows.append(("Policies that apply", escape(", ".join(access.documents) or "none")))
+        elif entry.get("thing"):
+            rows.append(("Thing", escape(entry["thing"])))
+        fields = {
+            "Action": entry.get("action"),
+            "Resource": entry.get("resource"),
+            "Decision": entry["refusal"].get("outcome"),
+        }
+        rows += [(name, code(value)) for name, value in fields.items() if value]
+        return table(("", ""), rows, caption="The request") if rows else ""
+
+    def _statement_html(self) -> str:
+        rows = [
+            (escape(label) + (" " + mark("closest", "new") if closest else ""), escape(differs))
+            for label, differs, closest in self.statements
+        ]
+        columns = ("Statement", "Differences")
+        return table(columns, rows, caption="Evaluated statements") if rows else ""
 
 
 def format_age(seconds: float) -> str:

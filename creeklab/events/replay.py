@@ -34,13 +34,9 @@ class ReplayResult:
 
     Attributes
     ----------
-    number
-        Number of the entry in the event log.
     then, now
         ``"accepted"`` or ``"refused"``, for a message with its receivers; `now` is ``"skipped"`` if
         the entry was not replayed.
-    why
-        Why it was skipped or refused.
     """
 
     number: int
@@ -59,13 +55,7 @@ class ReplayResult:
 
 @dataclass
 class EventReplay:
-    """The results of a replay.
-
-    Attributes
-    ----------
-    results
-        One for each entry of a device, in order.
-    """
+    """The results of a replay, one for each entry of a device, in order."""
 
     results: list[ReplayResult] = field(default_factory=list)
 
@@ -109,16 +99,7 @@ def replay(events: pd.DataFrame, lab: LabSession) -> EventReplay:
     such as the shadow service's responses, is not sent but expected. Wills, persistent sessions and
     MQTT 5 properties are not fully in the table, and are left out.
 
-    Parameters
-    ----------
-    events
-        The part of the event log to replay, as `Lab.events` returns it.
-
-    Returns
-    -------
-    EventReplay
-        The result of each entry, and the differences. On AWS, which has no event log, a result only
-        says whether the action was accepted.
+    On AWS, which has no event log, a result only says whether the action was accepted.
     """
     wanted = [
         entry

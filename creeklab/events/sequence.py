@@ -19,8 +19,7 @@ BROKER, SHADOWS, ACCOUNT = "Broker", "Shadow service", "Account"
 
 Status = Literal["request", "response", "refused"]
 
-_SHADOW_TOPIC = re.compile(r"\$aws/things/[^/]+/shadow/(?:name/[^/]+/)?(?P<verb>get|update|delete)")
-_SHADOW_REQUEST = re.compile(_SHADOW_TOPIC.pattern.replace("?P<verb>", ""))
+_SHADOW_TOPIC = re.compile(r"\$aws/things/[^/]+/shadow/(?:name/[^/]+/)?(?:get|update|delete)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ def _message(entry: Entry, client: str, refusal: str) -> Iterator[Arrow]:
     receivers = entry.get("to") or []
     if source != BROKER:
         yield Arrow(source, BROKER, label, detail, "refused" if refusal else status)
-    if client and not refusal and _SHADOW_REQUEST.fullmatch(topic):
+    if client and not refusal and _SHADOW_TOPIC.fullmatch(topic):
         yield Arrow(BROKER, SHADOWS, label, "", "response")
     for receiver in receivers:
         yield Arrow(BROKER, receiver, label, "", "response")
@@ -117,7 +116,7 @@ def _shadow(entry: Entry, refusal: str) -> Arrow:
     name = entry.get("shadow") or ""
     of = f"{entry.get('thing', '')}{f', shadow {name!r}' if name else ''}"
     version = entry.get("version")
-    label = f"{entry.get('verb', '')} {of}" + (f": version {version}" if version else "")
+    label = f"{entry.get('request', '')} {of}" + (f": version {version}" if version else "")
     return Arrow(SHADOWS, SHADOWS, label, refusal, _status(refusal))
 
 

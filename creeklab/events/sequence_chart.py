@@ -44,23 +44,13 @@ def chart(events: pd.DataFrame, *, limit: int = 40, title: str = "") -> Sequence
         The entries to draw, such as ``lab.events(after=100, thing="Test2")``.
     limit
         Maximum number of entries; the chart shows the last ones.
-    title
-        Title of the chart, in a few words.
     """
     shown = entries(events.tail(limit))
     return SequenceChart(shown, omitted=len(events) - len(shown), title=title)
 
 
 class SequenceChart:
-    """A sequence chart.
-
-    Attributes
-    ----------
-    arrows
-        The rows.
-    participants
-        The columns.
-    """
+    """A sequence chart, with a row for each arrow and a column for each participant."""
 
     def __init__(
         self, entries: Iterable[dict[str, Any]], *, omitted: int = 0, title: str = ""

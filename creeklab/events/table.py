@@ -21,7 +21,7 @@ COLUMNS = [
     "client_id",
     "thing",
     "shadow",
-    "verb",
+    "request",
     "version",
     "topic",
     "filter",
@@ -83,13 +83,7 @@ def entries(events: pd.DataFrame) -> list[Entry]:
 
 
 def save(events: pd.DataFrame, path: str | Path) -> int:
-    """Write a table as JSON Lines, one entry per line, and return the number of entries.
-
-    Parameters
-    ----------
-    path
-        The file; an existing one is replaced.
-    """
+    """Write a table to a JSON Lines file, one entry per line; return the number of entries."""
     lines = [json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries(events)]
     Path(path).write_text("".join(lines), encoding="utf-8")
     return len(lines)

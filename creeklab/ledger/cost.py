@@ -40,17 +40,7 @@ def billable_operations(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Billed usage.
-
-    Attributes
-    ----------
-    messages
-        Messages, in steps of 5 KB.
-    minutes
-        Connected minutes of devices, each connection rounded up.
-    operations
-        Registry and shadow operations, in steps of 1 KB.
-    """
+    """Billed usage: messages, connected minutes, and registry and shadow operations."""
 
     messages: int = 0
     minutes: int = 0
@@ -89,8 +79,6 @@ class Prices:
         the last tier has no limit.
     free
         The monthly free tier of the first twelve months, for accounts opened before July 2025.
-    as_of
-        Date of these prices.
     """
 
     tiers: Mapping[str, list[tuple[float, float]]]
@@ -147,15 +135,7 @@ def _tiered(number: float, tiers: Iterable[tuple[float, float]]) -> float:
 
 
 class Meter:
-    """Counts usage, and writes it out at most once per interval.
-
-    Parameters
-    ----------
-    write
-        Receives the usage since the last call.
-    clock
-        Seconds since any fixed time.
-    """
+    """Counts usage, and passes it to `write` at most once per interval."""
 
     def __init__(
         self, write: Callable[[Usage], None], *, clock: Callable[[], float] = time.monotonic
@@ -216,16 +196,14 @@ class Meter:
 
 
 class Cost:
-    """The usage so far and its cost on AWS, by the price table.
+    """The usage so far and its cost on AWS in USD, by the price table.
 
     Attributes
     ----------
-    usage
-        The whole usage.
     total
-        USD, without a free tier.
+        The cost without a free tier.
     above_free_tier
-        USD, as if every month were in the first twelve of an account opened before July 2025.
+        The cost if every month were in the first twelve of an account opened before July 2025.
     """
 
     def __init__(self, months: Mapping[str, Usage], prices: Prices, target: str) -> None:

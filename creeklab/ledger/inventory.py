@@ -33,15 +33,7 @@ from creeklab.resources.resource import (
 
 
 class Inventory:
-    """The resources of one lab in one account.
-
-    Parameters
-    ----------
-    file
-        The ledger file of the account.
-    client
-        Returns a boto3 client of the account for a service.
-    """
+    """The resources of one lab in one account, from its ledger file."""
 
     def __init__(self, file: LedgerFile, client: Callable[[str], Any]) -> None:
         self._file = file

@@ -52,10 +52,6 @@ class Ledger:
 
     Attributes
     ----------
-    inventory
-        The resources that this lab created and still owns.
-    meter
-        Counts messages, minutes and operations.
     last_refusal
         Thing or client ID, action and resource of the last refusal to a device of this lab; None if
         nothing was refused since the lab was opened.
@@ -98,14 +94,9 @@ class Ledger:
         return Resource(ResourceKind(kind), names) in self.inventory
 
     def cost(self) -> Cost:
-        """Return the usage so far and its cost by the price table.
+        """Return the usage of this lab's clients and devices in all notebooks, and its cost.
 
-        Counts what the clients and devices of this lab do, in all its notebooks.
-
-        Raises
-        ------
-        ValueError
-            If the price table of the home folder is not valid.
+        Raises `ValueError` if the price table of the home folder is not valid.
         """
         self.meter.write()
         months: dict[str, Usage] = {}
@@ -121,15 +112,7 @@ class Ledger:
 
         Can be repeated: after a failure or an interruption, it continues from there.
 
-        Parameters
-        ----------
-        dry_run
-            Only return the steps, without taking them.
-
-        Returns
-        -------
-        TeardownResult
-            The steps and their results; ``ok`` if nothing is left to do.
+        A dry run only returns the steps.
         """
         return tear_down(self._target, self.inventory, dry_run=dry_run)
 

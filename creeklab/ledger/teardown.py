@@ -35,14 +35,10 @@ REST_CODES = ("DeleteConflictException", "InvalidRequestException")
 
 @dataclass(slots=True)
 class TeardownStep:
-    """One step.
+    """One step: a description and the call that takes it, None if there is nothing to do.
 
     Attributes
     ----------
-    what
-        Description of the step.
-    call
-        Performs it; None if there is nothing to do.
     removes
         The resource that no longer exists afterwards.
     rests
@@ -63,15 +59,7 @@ class TeardownStep:
 
 
 class TeardownResult:
-    """The steps of a teardown and their results.
-
-    Attributes
-    ----------
-    steps
-        The steps, in order.
-    dry_run
-        Whether nothing was done.
-    """
+    """The steps of a teardown, in order, with their results; none is taken in a dry run."""
 
     def __init__(self, steps: list[TeardownStep], *, dry_run: bool) -> None:
         self.steps = steps
@@ -193,10 +181,8 @@ class _Plan:
             yield TeardownStep(f"clear the {one}", clear, one)
 
     def _attachments(self) -> Iterator[TeardownStep]:
-        found = dict.fromkeys(
-            self._owned_of(ResourceKind.POLICY_TARGET)
-            + self._owned_of(ResourceKind.THING_PRINCIPAL)
-        )
+        attachments = (ResourceKind.POLICY_TARGET, ResourceKind.THING_PRINCIPAL)
+        found = {one: None for kind in attachments for one in self._owned_of(kind)}
         for one in self._owned:
             found |= dict.fromkeys(self._attached_to(one))
         for attachment in found:
@@ -207,20 +193,16 @@ class _Plan:
                 self._left[holder] = f"others attached {foreign}, which is not this lab's."
                 continue
             first, second = attachment.names
+            request = {"thingName": first, "principal": second}
+            detach = partial(self._iot.detach_thing_principal, **request)
             if attachment.kind == ResourceKind.POLICY_TARGET:
                 detach = partial(self._iot.detach_policy, policyName=first, target=second)
-            else:
-                detach = partial(
-                    self._iot.detach_thing_principal, thingName=first, principal=second
-                )
-            yield TeardownStep(
-                f"detach {str(attachment).replace(' on ', ' from ')}", detach, attachment
-            )
+            what = str(attachment).replace(" on ", " from ")
+            yield TeardownStep(f"detach {what}", detach, attachment)
         for member in self._owned_of(ResourceKind.GROUP_MEMBER):
             group, thing = member.names
-            remove = partial(
-                self._iot.remove_thing_from_thing_group, thingGroupName=group, thingName=thing
-            )
+            request = {"thingGroupName": group, "thingName": thing}
+            remove = partial(self._iot.remove_thing_from_thing_group, **request)
             what = f"remove Thing '{thing}' from thing group '{group}'"
             yield TeardownStep(what, remove, member)
 
@@ -232,10 +214,7 @@ class _Plan:
             return [Resource(ResourceKind.POLICY_TARGET, (name, target)) for target in targets]
         if one.kind == ResourceKind.THING:
             principals = paginate(iot.list_thing_principals, "principals", thingName=name)
-            return [
-                Resource(ResourceKind.THING_PRINCIPAL, (name, principal))
-                for principal in principals
-            ]
+            return [Resource(ResourceKind.THING_PRINCIPAL, (name, each)) for each in principals]
         if one.kind == ResourceKind.THING_GROUP:
             arn = str(iot.describe_thing_group(thingGroupName=name)["thingGroupArn"])
         elif one.kind == ResourceKind.CERTIFICATE:
@@ -262,9 +241,8 @@ class _Plan:
             if self._certificate(one.names[0])["status"] == "ACTIVE":
                 deactivate = partial(self._iot.update_certificate, **request, newStatus="INACTIVE")
                 yield TeardownStep(f"deactivate {one}", deactivate)
-            yield TeardownStep(
-                f"delete {one}", partial(self._iot.delete_certificate, **request), one
-            )
+            delete = partial(self._iot.delete_certificate, **request)
+            yield TeardownStep(f"delete {one}", delete, one)
 
     def _policies(self) -> Iterator[TeardownStep]:
         for one in self._owned_of(ResourceKind.POLICY):
@@ -274,9 +252,8 @@ class _Plan:
                     yield self._delete_version(
                         Resource(ResourceKind.POLICY_VERSION, (*one.names, version["versionId"]))
                     )
-            yield TeardownStep(
-                f"delete {one}", partial(self._iot.delete_policy, **request), one, rests=True
-            )
+            delete = partial(self._iot.delete_policy, **request)
+            yield TeardownStep(f"delete {one}", delete, one, rests=True)
         for one in self._owned_of(ResourceKind.POLICY_VERSION):
             name, number = one.names
             if Resource(ResourceKind.POLICY, (name,)) in self._owned:
@@ -302,9 +279,8 @@ class _Plan:
         for one in self._owned_of(ResourceKind.THING):
             delete = partial(self._iot.delete_thing, thingName=one.names[0])
             yield TeardownStep(f"delete {one}", delete, one, rests=True)
-        for one in reversed(
-            self._owned_of(ResourceKind.THING_GROUP)
-        ):  # a group is created after its parent
+        # A group is created after its parent.
+        for one in reversed(self._owned_of(ResourceKind.THING_GROUP)):
             delete = partial(self._iot.delete_thing_group, thingGroupName=one.names[0])
             yield TeardownStep(f"delete {one}", delete, one)
 
@@ -313,13 +289,11 @@ class _Plan:
             request = {"thingTypeName": one.names[0]}
             known = self._iot.describe_thing_type(**request)
             if not known["thingTypeMetadata"].get("deprecated"):
-                yield TeardownStep(
-                    f"deprecate {one}", partial(self._iot.deprecate_thing_type, **request)
-                )
+                deprecate = partial(self._iot.deprecate_thing_type, **request)
+                yield TeardownStep(f"deprecate {one}", deprecate)
             what = f"delete {one}, five minutes after its deprecation"
-            yield TeardownStep(
-                what, partial(self._iot.delete_thing_type, **request), one, rests=True
-            )
+            delete = partial(self._iot.delete_thing_type, **request)
+            yield TeardownStep(what, delete, one, rests=True)
 
     def _key_files(self) -> Iterator[TeardownStep]:
         """Delete the key files of deleted certificates: they are no longer needed."""

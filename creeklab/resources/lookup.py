@@ -82,6 +82,15 @@ def is_connected(client: Client, client_id: str) -> bool:
         return False  # never connected, or this user is not allowed to ask
 
 
+def _call(service: str, operation: str, *members: str) -> Callable[..., Any]:
+    """Return a function that describes a resource with one call; the names fill `members`."""
+
+    def describe(client: Client, *names: str) -> Any:
+        return getattr(client(service), operation)(**dict(zip(members, names, strict=True)))
+
+    return describe
+
+
 def _get_shadow(client: Client, thing: str, name: str) -> bool:
     named = {"shadowName": name} if name else {}
     return bool(client("iot-data").get_thing_shadow(thingName=thing, **named))
@@ -103,25 +112,17 @@ def _is_member(client: Client, group: str, thing: str) -> bool:
 
 
 _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
-    ResourceKind.THING: lambda client, name: client("iot").describe_thing(thingName=name),
-    ResourceKind.THING_TYPE: lambda client, name: client("iot").describe_thing_type(
-        thingTypeName=name
-    ),
-    ResourceKind.THING_GROUP: lambda client, name: client("iot").describe_thing_group(
-        thingGroupName=name
-    ),
-    ResourceKind.CERTIFICATE: lambda client, name: bool(
-        client("iot").describe_certificate(certificateId=name)
-    ),
-    ResourceKind.POLICY: lambda client, name: client("iot").get_policy(policyName=name),
-    ResourceKind.POLICY_VERSION: lambda client, policy, number: bool(
-        client("iot").get_policy_version(policyName=policy, policyVersionId=number)
+    ResourceKind.THING: _call("iot", "describe_thing", "thingName"),
+    ResourceKind.THING_TYPE: _call("iot", "describe_thing_type", "thingTypeName"),
+    ResourceKind.THING_GROUP: _call("iot", "describe_thing_group", "thingGroupName"),
+    ResourceKind.CERTIFICATE: _call("iot", "describe_certificate", "certificateId"),
+    ResourceKind.POLICY: _call("iot", "get_policy", "policyName"),
+    ResourceKind.POLICY_VERSION: _call(
+        "iot", "get_policy_version", "policyName", "policyVersionId"
     ),
     ResourceKind.THING_PRINCIPAL: _has_principal,
     ResourceKind.POLICY_TARGET: _has_target,
     ResourceKind.GROUP_MEMBER: _is_member,
     ResourceKind.SHADOW: _get_shadow,
-    ResourceKind.RETAINED_MESSAGE: lambda client, topic: bool(
-        client("iot-data").get_retained_message(topic=topic)
-    ),
+    ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
 }

@@ -43,8 +43,6 @@ class Resource:
 
     Attributes
     ----------
-    kind
-        Its kind.
     names
         Name or id. For an attachment, first what is attached to, or the policy, then the other
         end. For a shadow, the Thing and the shadow's name, ``""`` for the classic one.

@@ -59,13 +59,7 @@ _SECTIONS_OF = {"thing": "Things", "certificate": "Certificates", "policy": "Pol
 
 
 class Console(LiveView):
-    """The console of an account. Created by `Lab.console`.
-
-    Attributes
-    ----------
-    page
-        The page on screen.
-    """
+    """The console of an account, with the `page` on screen. Created by `Lab.console`."""
 
     def __init__(self, lab: LabSession, route: Route = MONITOR) -> None:
         self._lab = lab
@@ -90,13 +84,7 @@ class Console(LiveView):
     # --- navigation -----------------------------------------------------------------------------
 
     def go(self, route: Route) -> None:
-        """Open a page, such as ``Route("thing", "Test2")``.
-
-        Raises
-        ------
-        botocore.exceptions.ClientError
-            If the resource does not exist.
-        """
+        """Open a page, such as ``Route("thing", "Test2")``; raise AWS's error if it has none."""
         self.page = self._pages.build(route)
         self._clicked = time.monotonic()
         self.changed()

@@ -45,8 +45,6 @@ class ConsoleClient:
 
     Attributes
     ----------
-    iot
-        The boto3 client.
     local
         Whether it is the local cloud, which keeps metrics and an event log.
     endpoint
@@ -66,7 +64,7 @@ class ConsoleClient:
 
     # --- lists --------------------------------------------------------------------------------
 
-    def things(self, token: str | None = None) -> ListPage:
+    def things(self, token: str | None) -> ListPage:
         """List Things."""
         more = {"nextToken": token} if token else {}
         answer = self.iot.list_things(maxResults=PAGE, **more)
@@ -74,15 +72,16 @@ class ConsoleClient:
 
     def certificates(self, token: str | None = None, size: int = PAGE) -> ListPage:
         """List certificates, newest first."""
-        more = {"marker": token} if token else {}
-        answer = self.iot.list_certificates(pageSize=size, ascendingOrder=False, **more)
-        return ListPage(answer["certificates"], answer.get("nextMarker"))
+        return self._page("certificates", token, pageSize=size, ascendingOrder=False)
 
     def policies(self, token: str | None = None, size: int = PAGE) -> ListPage:
         """List policies."""
+        return self._page("policies", token, pageSize=size, ascendingOrder=True)
+
+    def _page(self, kind: str, token: str | None, **request: Any) -> ListPage:
         more = {"marker": token} if token else {}
-        answer = self.iot.list_policies(pageSize=size, ascendingOrder=True, **more)
-        return ListPage(answer["policies"], answer.get("nextMarker"))
+        answer = getattr(self.iot, f"list_{kind}")(**request, **more)
+        return ListPage(answer[kind], answer.get("nextMarker"))
 
     def counts(self) -> dict[str, str]:
         """Count Things, certificates and policies, up to `MAX_COUNTED` each."""
@@ -99,10 +98,6 @@ class ConsoleClient:
 
     # --- single resources ---------------------------------------------------------------------
 
-    def thing(self, name: str) -> Answer:
-        """Return a Thing: ``thingArn``, ``attributes``, ``version``, ..."""
-        return dict(self.iot.describe_thing(thingName=name))
-
     def certificates_of(self, thing: str) -> list[Answer]:
         """Return the descriptions of the certificates of a Thing."""
         answer = self.iot.list_thing_principals(thingName=thing, maxResults=MAX_CHOICES)
@@ -114,33 +109,10 @@ class ConsoleClient:
         answer = self.iot.describe_certificate(certificateId=certificate_id)
         return dict(answer["certificateDescription"])
 
-    def things_of(self, certificate: str) -> list[str]:
-        """Return the Things that a certificate is attached to, from its ARN."""
-        return list(self.iot.list_principal_things(principal=certificate)["things"])
-
-    def policies_of(self, certificate: str) -> list[str]:
-        """Return the policies attached to a certificate, from its ARN."""
-        answer = self.iot.list_attached_policies(target=certificate)
-        return [each["policyName"] for each in answer["policies"]]
-
-    def policy(self, name: str) -> Answer:
-        """Return a policy: ``policyArn``, ``defaultVersionId``, ``policyDocument``."""
-        return dict(self.iot.get_policy(policyName=name))
-
     def versions_of(self, policy: str) -> list[Answer]:
         """Return the versions of a policy, newest first."""
         answer = self.iot.list_policy_versions(policyName=policy)
         return sorted(answer["policyVersions"], key=lambda each: -int(each["versionId"]))
-
-    def version(self, policy: str, version: str) -> str:
-        """Return the document of one version of a policy."""
-        answer = self.iot.get_policy_version(policyName=policy, policyVersionId=version)
-        return str(answer["policyDocument"])
-
-    def targets_of(self, policy: str) -> list[str]:
-        """Return the ARNs of the targets of a policy."""
-        answer = self.iot.list_targets_for_policy(policyName=policy, pageSize=MAX_COUNTED)
-        return list(answer["targets"])
 
     def shadows_of(self, thing: str) -> dict[str, Answer]:
         """Return the documents of a Thing's shadows by name; ``""`` is the classic one."""
@@ -169,28 +141,16 @@ class ConsoleClient:
 
     # --- commands -------------------------------------------------------------------------------
 
-    def set_attributes(self, thing: str, attributes: dict[str, str]) -> None:
-        """Replace all attributes of a Thing."""
-        payload = {"attributes": attributes, "merge": False}
-        self.iot.update_thing(thingName=thing, attributePayload=payload)
-
     def create_certificate(self, thing: str) -> str:
         """Create an active certificate for a Thing, save its key, attach it; return its ID.
 
         The key is saved first, because AWS never returns it again.
         """
-        self.thing(thing)
+        self.iot.describe_thing(thingName=thing)
         answer = self.iot.create_keys_and_certificate(setAsActive=True)
         self._lab.keys.save(thing, answer)
         self.iot.attach_thing_principal(thingName=thing, principal=answer["certificateArn"])
         return str(answer["certificateId"])
-
-    def create_version(self, policy: str, document: str) -> str:
-        """Create a version of a policy and make it the default; return its number."""
-        answer = self.iot.create_policy_version(
-            policyName=policy, policyDocument=document, setAsDefault=True
-        )
-        return str(answer["policyVersionId"])
 
     def arn(self, certificate: str) -> str:
         """Return the ARN of a certificate, from its ID."""

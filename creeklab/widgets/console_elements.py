@@ -1,7 +1,9 @@
 """The elements of a console page: plain values that know no widget and no account.
 
 A page is a list of elements: HTML, rows of buttons, tables, and forms. `console.py` turns them into
-widgets, and `static` turns the same elements into HTML for a notebook without a kernel.
+widgets, and `static` turns the same elements into HTML for a notebook without a kernel. Without
+them, each page would exist twice, because ipywidgets has no static form; the table packages for it
+need JavaScript of their own.
 """
 
 from __future__ import annotations

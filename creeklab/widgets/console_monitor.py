@@ -33,13 +33,7 @@ class Series:
 
 
 def series(metrics: pd.DataFrame, now: pd.Timestamp) -> list[Series]:
-    """Return the series that the charts show.
-
-    Parameters
-    ----------
-    metrics
-        The table that `Lab.metrics` returns.
-    """
+    """Return the series that the charts show, from the table of `Lab.metrics`."""
     import pandas as pd
 
     minutes = pd.date_range(end=now.floor("min"), periods=MINUTES, freq="min")

@@ -13,7 +13,7 @@ from typing import Any
 
 from creeklab.client.topics import shadow_topic
 from creeklab.display.html import block, code, escape, heading, mark, muted, pretty, tag
-from creeklab.widgets.console_client import MAX_CHOICES, ConsoleClient, ListPage
+from creeklab.widgets.console_client import MAX_CHOICES, MAX_COUNTED, ConsoleClient, ListPage
 from creeklab.widgets.console_elements import (
     Action,
     Cell,
@@ -28,7 +28,7 @@ from creeklab.widgets.console_elements import (
     VolatileHtml,
 )
 from creeklab.widgets.live_view import name_value_pairs
-from creeklab.widgets.policy_model import CREATED_POLICY, NEW_DOCUMENT, find_fault
+from creeklab.widgets.policy_model import NEW_DOCUMENT, find_fault, save
 
 SECTIONS = ("Monitor", "Things", "Certificates", "Policies", "Test")
 TABS = ("Details", "Security", "Shadow", "Activity", "Interact")
@@ -56,6 +56,7 @@ class ConsolePages:
 
     def __init__(self, account: ConsoleClient) -> None:
         self._account = account
+        self._iot = account.iot
         self._builders: dict[str, Callable[[Route], Page]] = {
             "monitor": self._monitor,
             "things": self._things,
@@ -68,17 +69,11 @@ class ConsolePages:
         }
 
     def build(self, route: Route) -> Page:
-        """Return the page at a route.
-
-        Raises
-        ------
-        botocore.exceptions.ClientError
-            If the resource does not exist (any more).
-        """
+        """Return the page at a route; raise AWS's error if its resource does not exist."""
         return self._builders[route.page](route)
 
-    def _call(self, operation: str, message: str, to: Route | None = None, **members: str) -> Done:
-        getattr(self._account.iot, operation)(**members)
+    def _call(self, operation: str, message: str, to: Route | None = None, **members: Any) -> Done:
+        getattr(self._iot, operation)(**members)
         return message, to
 
     def _action(
@@ -141,13 +136,13 @@ class ConsolePages:
     def _create_thing(self, name: str, attributes: str) -> Done:
         name = name.strip()
         payload = {"attributes": dict(name_value_pairs(attributes))}
-        self._account.iot.create_thing(thingName=name, attributePayload=payload)
         message = f"Created Thing {name}. Next, it needs a certificate: see Security."
-        return message, Route("thing", name)
+        to = Route("thing", name)
+        return self._call("create_thing", message, to, thingName=name, attributePayload=payload)
 
     def _thing(self, route: Route) -> Page:
         name, tab = route.name, route.tab or TABS[0]
-        thing = self._account.thing(name)
+        thing = self._iot.describe_thing(thingName=name)
         tabs: list[Cell] = [Link(each, Route("thing", name, each), each == tab) for each in TABS]
         build = {
             "Details": self._details,
@@ -195,8 +190,9 @@ class ConsolePages:
         ]
 
     def _set_attributes(self, name: str, text: str) -> Done:
-        self._account.set_attributes(name, dict(name_value_pairs(text)))
-        return f"Saved the attributes of {name}.", None
+        payload = {"attributes": dict(name_value_pairs(text)), "merge": False}
+        message = f"Saved the attributes of {name}."
+        return self._call("update_thing", message, thingName=name, attributePayload=payload)
 
     def _security(self, name: str, _: dict[str, Any]) -> list[Element]:
         rows = [
@@ -265,7 +261,7 @@ class ConsolePages:
             (
                 VolatileHtml(escape(row["time"].strftime("%H:%M:%S"))),
                 escape(row["kind"]),
-                code(_first(row, "topic", "filter", "resource", "verb")),
+                code(_first(row, "topic", "filter", "resource", "request")),
                 mark("refused", "bad") + " " + escape(row["refusal"])
                 if isinstance(row["refusal"], str)
                 else "",
@@ -321,7 +317,9 @@ class ConsolePages:
         certificate = route.name
         found = self._account.certificate(certificate)
         arn, status = found["certificateArn"], found["status"]
-        things, policies = self._account.things_of(arn), self._account.policies_of(arn)
+        things = self._iot.list_principal_things(principal=arn)["things"]
+        attached = self._iot.list_attached_policies(target=arn)["policies"]
+        policies = [each["policyName"] for each in attached]
         actions = [
             self._action(
                 label,
@@ -427,10 +425,7 @@ class ConsolePages:
     def _policies(self, route: Route) -> Page:
         listed = self._account.policies(_token(route))
         rows = [
-            (
-                Link(each["policyName"], Route("policy", each["policyName"])),
-                code(each["policyArn"]),
-            )
+            (Link(each["policyName"], Route("policy", each["policyName"])), code(each["policyArn"]))
             for each in listed.items
         ]
         create = Form(
@@ -447,20 +442,16 @@ class ConsolePages:
 
     def _create_policy(self, name: str, document: str) -> Done:
         name = name.strip()
-        return self._call(
-            "create_policy",
-            CREATED_POLICY % name,
-            Route("policy", name),
-            policyName=name,
-            policyDocument=document,
-        )
+        return save(self._iot, name, document, exists=False), Route("policy", name)
 
     def _policy(self, route: Route) -> Page:
         name = route.name
-        policy = self._account.policy(name)
+        policy = self._iot.get_policy(policyName=name)
         default = policy["defaultVersionId"]
         shown = route.tab or default
-        document = pretty(json.loads(self._account.version(name, shown)))
+        version = self._iot.get_policy_version(policyName=name, policyVersionId=shown)
+        document = pretty(json.loads(version["policyDocument"]))
+        targets = self._iot.list_targets_for_policy(policyName=name, pageSize=MAX_COUNTED)
         delete = self._action(
             "Delete policy",
             "delete_policy",
@@ -488,7 +479,7 @@ class ConsolePages:
                     ("Attached to", ""),
                     [
                         (_target_link(arn), self._detach_policy(name, arn))
-                        for arn in self._account.targets_of(name)
+                        for arn in targets["targets"]
                     ],
                     caption="Attached to",
                     empty="It is not attached to anything, so it has no effect.",
@@ -523,9 +514,7 @@ class ConsolePages:
         if fault is not None and fault.line is not None:
             # AWS says only "malformed".
             raise ValueError(f"{fault.message} Line {fault.line}: {fault.text.strip()}")
-        version = self._account.create_version(name, document)
-        message = f"Created version {version} of {name}, which is now the default."
-        return message, Route("policy", name)
+        return save(self._iot, name, document, exists=True), Route("policy", name)
 
 
 def _token(route: Route) -> str | None:

@@ -102,13 +102,7 @@ class LiveView:
     # --- for everyone ---------------------------------------------------------------------------
 
     def settle(self, timeout: float = 5.0) -> None:
-        """Wait until the view shows all changes so far.
-
-        Raises
-        ------
-        TimeoutError
-            If it does not within `timeout` seconds.
-        """
+        """Wait until the view shows all changes so far, for at most `timeout` seconds."""
         self._renderer.settle(timeout)
 
     def close(self) -> None:
@@ -165,13 +159,7 @@ def row(children: Iterable[DOMWidget]) -> HBox:
 
 
 def name_value_pairs(text: str) -> list[tuple[str, str]]:
-    """Parse lines of ``name=value``.
-
-    Raises
-    ------
-    ValueError
-        If a line has another form; the message shows it.
-    """
+    """Parse lines of ``name=value``; raise `ValueError` if a line has another form."""
     pairs = []
     for line in filter(None, map(str.strip, text.splitlines())):
         name, equals, value = line.partition("=")

@@ -84,13 +84,7 @@ class Subscription(Inbox):
         return [each.message for each in self.logged]
 
     def wait_for(self, count: int, timeout: float = 5.0) -> list[ReceivedMessage]:
-        """Wait for at least `count` messages, then return those that are kept.
-
-        Raises
-        ------
-        TimeoutError
-            If fewer arrive within `timeout` seconds.
-        """
+        """Wait for at least `count` messages, then return those that are kept."""
         self._log.wait(lambda: self.count, count, f"on '{self.topic_filter}'", timeout)
         return self.messages
 
@@ -112,8 +106,6 @@ class MessageLog:
     ----------
     changed
         Called after each change, on the thread that made it.
-    clock
-        Seconds since the epoch.
 
     Attributes
     ----------
@@ -152,13 +144,7 @@ class MessageLog:
             return list(self._subscriptions.values())
 
     def subscription(self, topic_filter: str) -> Subscription:
-        """Return the subscription to a topic filter.
-
-        Raises
-        ------
-        LookupError
-            If there is none.
-        """
+        """Return the subscription to a topic filter; raise `LookupError` if there is none."""
         with self.lock:
             found = self._subscriptions.get(topic_filter)
         if found is None:
@@ -204,13 +190,7 @@ class MessageLog:
         return [found[number] for number in sorted(found)]
 
     def wait(self, so_far: Callable[[], int], count: int, where: str, timeout: float) -> None:
-        """Wait until the number of messages reaches `count`.
-
-        Raises
-        ------
-        TimeoutError
-            If it does not within `timeout` seconds.
-        """
+        """Wait until the number of messages reaches `count`, for at most `timeout` seconds."""
         with self.lock:
             if not self.lock.wait_for(lambda: so_far() >= count, timeout):
                 raise TimeoutError(

@@ -1,4 +1,4 @@
-"""The policy playground: a policy next to a list of requests, with decisions while you type.
+"""The policy lab: a policy next to a list of requests, with decisions while you type.
 
 The decisions are made in `policy_model.py`, which says why. The account is read only when it has
 to be, and changed only by *Save*.
@@ -37,13 +37,7 @@ _DECISION_KINDS = {"ALLOWED": "good", "IMPLICIT_DENY": "bad", "EXPLICIT_DENY": "
 
 
 class PolicyLab(LiveView):
-    """Edit a policy and see what it decides. Created by `Lab.policy_lab`.
-
-    Attributes
-    ----------
-    document, requests
-        The two texts as typed; a cell can set them, too.
-    """
+    """Edit a policy and see what it decides. Created by `Lab.policy_lab`."""
 
     def __init__(
         self, lab: LabSession, thing: str | None = None, policy: str | None = None
@@ -66,7 +60,7 @@ class PolicyLab(LiveView):
 
     @property
     def document(self) -> str:
-        """The document of the policy as typed."""
+        """The document of the policy as typed; a cell can set it, too."""
         return str(self._document.value)
 
     @document.setter
@@ -75,7 +69,7 @@ class PolicyLab(LiveView):
 
     @property
     def requests(self) -> str:
-        """The requests, one per line: an action and a resource."""
+        """The requests as typed, one per line: an action and a resource."""
         return str(self._requests.value)
 
     @requests.setter
@@ -155,7 +149,7 @@ class PolicyLab(LiveView):
         sides = Box(
             [left, right], layout=Layout(display="flex", flex_flow="row wrap", grid_gap="0.5em 1em")
         )
-        return VBox([HTML(heading("Policy playground")), sides, buttons])
+        return VBox([HTML(heading("Policy lab")), sides, buttons])
 
     def _on_typing(self) -> None:
         self._typed = time.monotonic()
@@ -228,17 +222,15 @@ class PolicyLab(LiveView):
     def _static(self) -> str:
         fault = model.find_fault(self.document)
         below = self._decisions() if fault is None else _fault_page(fault)
-        return (
-            heading(f"Policy playground: {self.policy}") + tag("pre", escape(self.document)) + below
-        )
+        return heading(f"Policy lab: {self.policy}") + tag("pre", escape(self.document)) + below
 
     def _summary(self) -> str:
         try:
             decided = self.verdicts()
         except ValueError:
-            return f"Policy playground: the document of {self.policy} is not a policy"
+            return f"Policy lab: the document of {self.policy} is not a policy"
         allowed = sum(verdict.decision == "ALLOWED" for verdict in decided)
-        return f"Policy playground: {self.policy} allows {allowed} of {len(decided)} requests"
+        return f"Policy lab: {self.policy} allows {allowed} of {len(decided)} requests"
 
 
 def _breakable(request: str) -> str:

@@ -1,4 +1,4 @@
-"""A policy that is being edited, and its decisions: the playground without its widgets.
+"""A policy that is being edited, and its decisions: the policy lab without its widgets.
 
 While the user types, the decisions are made here, by the policy engine of the local cloud
 (`creeklab.cloud.policy`). ``TestAuthorization`` cannot do that: it knows policies by name, so every
@@ -33,7 +33,6 @@ NEW_DOCUMENT = """{
     }
   ]
 }"""
-CREATED_POLICY = "Created policy %s. It takes effect when it is attached to a certificate."
 _POSITION = re.compile(r"line (\d+), column (\d+)")
 
 
@@ -98,13 +97,7 @@ def find_fault(document: str) -> Fault | None:
 
 
 def parse_requests(text: str, prefix: str) -> list[Request]:
-    """Parse the list of requests: on each line, an action and a resource.
-
-    Parameters
-    ----------
-    prefix
-        The start of the account's ARNs.
-    """
+    """Parse the list of requests: on each line, an action and a resource."""
     found = []
     for line in filter(None, map(str.strip, text.split("\n"))):
         action, _, resource = line.partition(" ")
@@ -176,7 +169,7 @@ def check(
     asked = [verdict for verdict in found if verdict.request.action in TESTED]
     if not asked:
         return "TestAuthorization supports none of these actions."
-    scratch = f"creeklab-playground-{secrets.token_hex(4)}"
+    scratch = f"creeklab-policy-lab-{secrets.token_hex(4)}"
     iot.create_policy(policyName=scratch, policyDocument=document)
     try:
         wrong = [
@@ -213,16 +206,10 @@ def _test_authorization(
 
 
 def save(iot: Any, policy: str, document: str, *, exists: bool) -> str:
-    """Create the policy, or a new default version of it; return a message about it.
-
-    Raises
-    ------
-    botocore.exceptions.ClientError
-        If AWS rejects it, for example because the policy already has five versions.
-    """
+    """Create the policy, or a new default version of it; return a message about it."""
     if not exists:
         iot.create_policy(policyName=policy, policyDocument=document)
-        return CREATED_POLICY % policy
+        return f"Created policy {policy}. It takes effect when it is attached to a certificate."
     answer = iot.create_policy_version(
         policyName=policy, policyDocument=document, setAsDefault=True
     )

@@ -55,13 +55,7 @@ class Renderer:
             self._changed.notify_all()
 
     def settle(self, timeout: float = 5.0) -> None:
-        """Wait until all requests so far are drawn.
-
-        Raises
-        ------
-        TimeoutError
-            If they are not within `timeout` seconds.
-        """
+        """Wait until all requests so far are drawn, for at most `timeout` seconds."""
         with self._changed:
             requested = self._requested
             if not self._changed.wait_for(lambda: self._drawn >= requested, timeout):

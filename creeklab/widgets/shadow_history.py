@@ -110,12 +110,9 @@ class ShadowHistory:
             return list(self._versions)
 
     def refresh(self, *, force: bool = False) -> None:
-        """Read new entries of the event log, if there was a message about a change.
+        """Read new entries of the event log if there was a message about a change, or by `force`.
 
-        Parameters
-        ----------
-        force
-            Read them without a message, too: a deletion over HTTP is not announced on any topic.
+        A deletion over HTTP is not announced on any topic.
         """
         if self._entries is None:
             return
@@ -138,13 +135,7 @@ class ShadowHistory:
                 self._lock.notify_all()
 
     def wait_for(self, version: int, timeout: float) -> None:
-        """Wait until the shadow reaches a version.
-
-        Raises
-        ------
-        TimeoutError
-            If it does not within `timeout` seconds.
-        """
+        """Wait until the shadow reaches a version, for at most `timeout` seconds."""
         end = time.monotonic() + timeout
         while True:
             self.refresh()
@@ -290,13 +281,7 @@ def update_document(
 
 
 def parse_section(text: str) -> JsonObject:
-    """Parse a section that the user typed.
-
-    Raises
-    ------
-    ValueError
-        If it is not a JSON object; the message gives the position.
-    """
+    """Parse a section that the user typed; raise `ValueError` if it is not a JSON object."""
     try:
         found: Any = json.loads(text or "{}")
     except json.JSONDecodeError as error:

@@ -65,9 +65,9 @@ def status(version: Version, position: int, count: int, own: str) -> str:
     if version.document is None:
         text = f"The shadow was deleted at version {version.version}. "
     if version.time:
-        verb = "Deleted" if version.document is None else "Written"
+        written = "Deleted" if version.document is None else "Written"
         by = "; the writer is unknown" if version.writer is None else f" by {writer(version, own)}"
-        text += f"{verb} at {clock(version.time)}{by}."
+        text += f"{written} at {clock(version.time)}{by}."
     else:
         text += "Its writer and time are unknown."
     return tag("div", escape(text), role="status")

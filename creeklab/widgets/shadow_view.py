@@ -51,6 +51,11 @@ class ShadowView(LiveView):
         Returns the log's entries of this Thing's shadows after an entry number; None if there is no
         event log, as on AWS.
 
+    Attributes
+    ----------
+    update, delete
+        Change the shadow as the account; see `ShadowHistory`.
+
     Raises
     ------
     creeklab.client.RequestRefused
@@ -68,6 +73,7 @@ class ShadowView(LiveView):
         except BaseException:
             device.close()
             raise
+        self.update, self.delete = self._history.update, self._history.delete
         self._position: int | None = None  # None follows the newest version
         # The text that the view itself put into the input; None once the user has changed it.
         self._offered: str | None = "{}"
@@ -89,45 +95,9 @@ class ShadowView(LiveView):
         return versions[position] if versions else None
 
     def wait_for(self, version: int, timeout: float = 5.0) -> Version:
-        """Wait until the shadow reaches a version, and return the newest.
-
-        Raises
-        ------
-        TimeoutError
-            If it does not within `timeout` seconds.
-        """
+        """Wait up to `timeout` seconds until the shadow reaches a version; return the newest."""
         self._history.wait_for(version, timeout)
         return self._history.versions[-1]
-
-    def update(
-        self,
-        *,
-        desired: JsonObject | None = None,
-        reported: JsonObject | None = None,
-        version: int | None = None,
-    ) -> JsonObject:
-        """Update the shadow as the account; return what the service accepted.
-
-        Raises
-        ------
-        creeklab.client.ShadowRejected
-            With code 409 if the shadow is at another version, 400 if the document is invalid, ...
-        TimeoutError
-            If no answer arrives.
-        """
-        return self._history.update(desired=desired, reported=reported, version=version)
-
-    def delete(self) -> JsonObject:
-        """Delete the shadow as the account; return the version that was deleted.
-
-        Raises
-        ------
-        creeklab.client.ShadowRejected
-            With code 404 if there is no such shadow.
-        TimeoutError
-            If no answer arrives.
-        """
-        return self._history.delete()
 
     def earlier(self) -> Version | None:
         """Step to the previous version, and return it."""
@@ -254,13 +224,7 @@ class ShadowView(LiveView):
     # --- clicks ---------------------------------------------------------------------------------
 
     def _to_send(self) -> JsonObject:
-        """Return the update for the desired state that the user typed.
-
-        Raises
-        ------
-        ValueError
-            If it is not a JSON object, or changes nothing.
-        """
+        """Return the update for the desired state as typed; raise if there is nothing to send."""
         desired = parse_section(self._desired.value)
         versions, position = self._current()
         before = versions[-1].section("desired") if versions else {}

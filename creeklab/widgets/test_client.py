@@ -6,7 +6,7 @@ connection. The model is in `message_log.py`, the HTML in `test_client_page.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,13 +24,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.client.device import (
-    WHY_HINT,
-    ConnectionChange,
-    Device,
-    RequestRefused,
-    UserProperties,
-)
+from creeklab.client.device import WHY_HINT, ConnectionChange, Device, RequestRefused
 from creeklab.client.inbox import ReceivedMessage
 from creeklab.diagnosis.why import why
 from creeklab.display.html import heading, muted
@@ -70,6 +64,11 @@ class MqttTestClient(LiveView):
         Returns the reason for the last refusal of AWS, if it can be found out.
     limit
         How much each subscription keeps.
+
+    Attributes
+    ----------
+    publish
+        Publishes a message; see `creeklab.client.device.Device.publish`.
     """
 
     def __init__(
@@ -80,6 +79,7 @@ class MqttTestClient(LiveView):
         limit: BufferLimit = LIMIT,
     ) -> None:
         self._device = device
+        self.publish = device.publish
         self._explain = explain
         self._log = MessageLog(lambda: self.changed(), limit=limit)
         self._recent: list[_Sent] = []
@@ -131,59 +131,16 @@ class MqttTestClient(LiveView):
         return subscription
 
     def unsubscribe(self, topic_filter: str) -> None:
-        """End a subscription and discard its messages.
-
-        Raises
-        ------
-        LookupError
-            If there is no subscription to this topic filter.
-        """
+        """End a subscription and discard its messages."""
         self._log.subscription(topic_filter)
         self._device.unsubscribe(topic_filter)
         self._log.remove(topic_filter)
         self._resume()
 
-    def publish(
-        self,
-        topic: str,
-        payload: Mapping[str, Any] | list[Any] | str | bytes,
-        *,
-        qos: int = 1,
-        retain: bool = False,
-        user_properties: UserProperties = (),
-    ) -> None:
-        """Publish a message, as `creeklab.client.device.Device.publish` does.
-
-        Raises
-        ------
-        ValueError
-            If the message is too large for AWS, or MQTT or AWS does not allow it.
-        creeklab.client.RequestRefused
-            If AWS refuses it. At QoS 0, AWS cannot answer and closes the connection.
-        TimeoutError
-            If no acknowledgment arrives.
-        """
-        self._device.publish(
-            topic, payload, qos=qos, retain=retain, user_properties=user_properties
-        )
-
     def wait_for(
         self, count: int = 1, topic_filter: str | None = None, timeout: float = 5.0
     ) -> list[ReceivedMessage]:
-        """Wait for at least `count` messages of one subscription, or of all.
-
-        Returns
-        -------
-        list of ReceivedMessage
-            The messages that are kept, oldest first.
-
-        Raises
-        ------
-        TimeoutError
-            If fewer arrive within `timeout` seconds.
-        LookupError
-            If there is no subscription to this topic filter.
-        """
+        """Wait for `count` messages of one subscription, or of all; return those that are kept."""
         if topic_filter is not None:
             return self._log.subscription(topic_filter).wait_for(count, timeout)
         self._log.wait(lambda: self._log.count, count, "in the test client", timeout)

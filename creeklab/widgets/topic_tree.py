@@ -21,7 +21,7 @@ class Row(NamedTuple):
     level
         The part of the topic below the line above; several levels if there is no branch.
     messages, topics
-        The number of messages on this topic and below, and of the topics.
+        Their numbers on this topic and below.
     last
         The start of the last payload, if there were messages on this very topic.
     hidden

@@ -1,4 +1,4 @@
-"""Take screenshots of the console, the playground, a refusal and an event chart.
+"""Take screenshots of the console, the policy lab, a refusal and an event chart.
 
 Run it like `screenshots.py`: ``python -m pytest tests/browser/console_screenshots.py``.
 """
@@ -64,9 +64,9 @@ def test_screenshots_of_the_console_and_explanations(
     console.get_by_role("button", name="Monitor", exact=True).click()
     expect(console.get_by_role("img", name="Shadow updates: 1 in 60 minutes")).to_be_visible()
     take("console-monitor", console)
-    playground = notebook.run(2)
-    expect(playground.get_by_role("row")).to_have_count(7)
-    take("policy-lab", playground)
+    policy_lab = notebook.run(2)
+    expect(policy_lab.get_by_role("row")).to_have_count(7)
+    take("policy-lab", policy_lab)
     refusal = notebook.run(3)
     expect(refusal).to_contain_text("Evaluated statements")
     take("why", refusal)

@@ -1,4 +1,4 @@
-"""The console and the policy playground in JupyterLab: by mouse, by keyboard, at any size."""
+"""The console and the policy lab in JupyterLab: by mouse, by keyboard, at any size."""
 
 from __future__ import annotations
 
@@ -132,10 +132,10 @@ def test_it_fits_at_twice_the_size(
         button(cell, section).click()
         expect(cell.get_by_role("heading", name=section, exact=True)).to_be_visible()
         assert overflow(cell.locator(".creeklab").first) <= 0, section
-    playground = notebook.run(1)
-    expect(playground).to_contain_text("iot:Connect")
-    assert overflow(playground.locator(".creeklab").first) <= 0
-    assert unlabeled(playground.locator(".creeklab").first) == []
+    policy_lab = notebook.run(1)
+    expect(policy_lab).to_contain_text("iot:Connect")
+    assert overflow(policy_lab.locator(".creeklab").first) <= 0
+    assert unlabeled(policy_lab.locator(".creeklab").first) == []
 
 
 def test_a_decision_changes_while_typing(

@@ -108,7 +108,7 @@ def test_a_new_service_is_reached_over_http_and_mqtt(tmp_path: Path) -> None:
         assert lab.admin("toy", {}) == {"clients": [thing.name]}
 
     with running(tmp_path, SERVICES) as (lab, _):
-        with pytest.raises(Exception, match="does not have the service 'iot-jobs-data'"):
+        with pytest.raises(Exception, match="service 'iot-jobs-data' is not available"):
             pending(lab, thing.name)
         with pytest.raises(Exception, match="no admin endpoint"):
             lab.admin("toy", {})

@@ -66,7 +66,7 @@ class TestRoundTrip:
         assert (change.new, change.known, len(change.replaced)) == (len(sample), 0, 0)
         back = history.read()
         pd.testing.assert_frame_equal(back, sample, check_freq=False, check_exact=True)
-        assert back.attrs == sample.attrs  # source, licence, units, datum, ...
+        assert back.attrs == sample.attrs  # source, license, units, datum, ...
         assert samples.times(back).equals(sample.index)
 
     def test_the_layout_uses_hive_partitions(self, history: History) -> None:
@@ -83,7 +83,7 @@ class TestRoundTrip:
         schema = pq.read_schema(history.storage.folder / files(history)[0])
         assert schema.field("time").type == pa.timestamp("us", tz="UTC")
         assert schema.field("stage_ft").type == pa.float64()
-        assert schema.metadata[b"licence"].startswith(b"Public domain")
+        assert schema.metadata[b"license"].startswith(b"Public domain")
         assert schema.metadata[b"units"] == b'{"stage_ft": "ft", "water_temperature_degC": "degC"}'
 
     def test_several_things(self, history: History) -> None:

@@ -290,20 +290,20 @@ def test_long_lists_are_read_page_by_page(home: Any) -> None:
 
 
 def test_text_from_outside_is_escaped(
-    console: Console, lab: Lab, new_thing: Callable[..., Any]
+    console: Console, lab: Lab, new_thing: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thing = new_thing()
     with lab.connect(thing.name) as device:
         device.shadow.update(reported={"<img src=a>": "</pre><script>"})
         device.publish("creek/<img src=b>", "x")
-    account = console._account
-    real = account.thing
+    iot = console._account.iot
+    real = iot.describe_thing
 
-    def odd(name: str) -> dict[str, Any]:
+    def odd(**request: str) -> dict[str, Any]:
         # AWS does not allow such characters in attributes today.
-        return {**real(name), "attributes": {"<img src=c>": "<img src=d>"}}
+        return {**real(**request), "attributes": {"<img src=c>": "<img src=d>"}}
 
-    account.thing = odd  # type: ignore[method-assign]
+    monkeypatch.setattr(iot, "describe_thing", odd)
     for tab in TABS:
         console.go(Route("thing", thing.name, tab))
         for page in (shown(console), static(console)):

@@ -50,13 +50,7 @@ class HttpApi:
 
 
 class HttpService:
-    """One AWS service: its model, and all operations that this cloud has of it.
-
-    Parameters
-    ----------
-    name
-        botocore's name of the AWS service.
-    """
+    """One AWS service, by botocore's name: its model, and the operations that this cloud has."""
 
     def __init__(self, name: str, apis: Iterable[HttpApi]) -> None:
         self.model = load_model(name)
@@ -79,8 +73,8 @@ class HttpService:
         if method is None:
             raise ServiceError(
                 "NotImplementedException",
-                f"{operation} is an operation of {self.model.full_name} that this local cloud "
-                "does not have. AWS has it.",
+                f"{operation} is an operation of {self.model.full_name} that is not available in "
+                "this local cloud. Use it on AWS.",
             )
         return method
 
