@@ -45,6 +45,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from creeklab.creek.history.parquet import (
@@ -210,6 +211,31 @@ class History:
                 if len(index):
                     rows.append((thing, month, len(index), index.min(), index.max()))
         return pd.DataFrame(rows, columns=["thing", "month", "readings", "first", "last"])
+
+    def schema(self) -> pa.Schema:
+        """Return the columns of all files, and ``thing`` and ``month`` as text.
+
+        Pass it to programs that take the columns from the first file, or would read a Thing called
+        ``007`` as a number; ``docs/history-files.md`` shows how.
+        """
+        paths = [
+            f"{folder}/{name}"
+            for thing in self.things
+            for folder in (_month_folder(thing, month) for month in self._months(thing))
+            for name in self._files(folder)
+        ]
+
+        def fields(path: str) -> dict[str, pa.DataType]:
+            with self.storage.read(path) as file:
+                return {each.name: each.type for each in pq.read_schema(file)}
+
+        columns: dict[str, pa.DataType] = {"time": TIME}
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            for found in pool.map(fields, paths):
+                columns = {**found, **columns}
+        values = {name: columns[name] for name in columns if name not in _RESERVED_NAMES}
+        text = {"thing": pa.string(), "month": pa.string()}
+        return pa.schema({"time": TIME, **values, **text})
 
     def _span(self, thing: str | None, start: Any = None, end: Any = None) -> _Span:
         """Return what to read.
