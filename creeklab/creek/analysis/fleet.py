@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 import pandas as pd
@@ -79,7 +80,8 @@ def quality(history: History, things: Sequence[str] | None = None) -> pd.DataFra
 
 def _each(history: History, things: Sequence[str] | None, analyze: Analyze) -> pd.DataFrame:
     try:
-        import dask  # Only needed here, and not installed with creeklab.
+        # Only needed here, and not installed with creeklab.
+        dask: Any = import_module("dask")
     except ImportError as error:
         raise ImportError(
             "The analysis of many Things needs Dask. Install it with: pip install dask"
@@ -104,4 +106,5 @@ def _each(history: History, things: Sequence[str] | None, analyze: Analyze) -> p
     tables = {name: found for name, found in results.items() if name not in problems}
     if not tables:
         raise ValueError(f"None of the {len(names)} Things in {history} can be analyzed.")
-    return pd.concat(tables, names=["thing"])
+    table: pd.DataFrame = pd.concat(tables, names=["thing"])
+    return table
