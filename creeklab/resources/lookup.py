@@ -111,6 +111,11 @@ def _is_member(client: Client, group: str, thing: str) -> bool:
     return group in (each["groupName"] for each in groups)
 
 
+def _has_rule(client: Client, name: str) -> bool:
+    # GetTopicRule cannot tell: AWS answers that access to a missing rule is denied.
+    return name in (each["ruleName"] for each in paginate(client("iot").list_topic_rules, "rules"))
+
+
 _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.THING: _call("iot", "describe_thing", "thingName"),
     ResourceKind.THING_TYPE: _call("iot", "describe_thing_type", "thingTypeName"),
@@ -124,5 +129,7 @@ _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.POLICY_TARGET: _has_target,
     ResourceKind.GROUP_MEMBER: _is_member,
     ResourceKind.SHADOW: _get_shadow,
+    ResourceKind.TOPIC_RULE: _has_rule,
+    ResourceKind.FUNCTION: _call("lambda", "get_function_configuration", "FunctionName"),
     ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
 }

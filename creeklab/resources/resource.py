@@ -24,6 +24,8 @@ class ResourceKind(StrEnum):
     GROUP_MEMBER = "Thing in a group"
     SHADOW = "shadow"
     RETAINED_MESSAGE = "retained message"
+    TOPIC_RULE = "topic rule"
+    FUNCTION = "function"
 
 
 ATTACHMENTS = (ResourceKind.THING_PRINCIPAL, ResourceKind.POLICY_TARGET, ResourceKind.GROUP_MEMBER)
