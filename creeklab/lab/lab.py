@@ -7,8 +7,8 @@ the time that `open_lab` needs for its imports.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from creeklab.session.lab_session import LabSession
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from creeklab.course.checks import Checks
     from creeklab.diagnosis.probe import CheckReport
     from creeklab.diagnosis.refusal import Refusal
+    from creeklab.diagnosis.why_rule import RuleReport
     from creeklab.widgets.console import Console
     from creeklab.widgets.live_view import LiveView
     from creeklab.widgets.policy_lab import PolicyLab
@@ -38,10 +39,31 @@ class Lab(LabSession):
 
     # --- the event log ----------------------------------------------------------------------------
 
+    @overload
     def why(
         self, of: str | None = None, *, action: str | None = None, resource: str | None = None
-    ) -> Refusal:
-        """Explain the last refusal, or decide whether a Thing is allowed a request.
+    ) -> Refusal: ...
+
+    @overload
+    def why(
+        self,
+        *,
+        rule: str,
+        topic: str | None = None,
+        payload: Mapping[str, Any] | str | bytes | None = None,
+    ) -> RuleReport: ...
+
+    def why(
+        self,
+        of: str | None = None,
+        *,
+        action: str | None = None,
+        resource: str | None = None,
+        rule: str | None = None,
+        topic: str | None = None,
+        payload: Mapping[str, Any] | str | bytes | None = None,
+    ) -> Refusal | RuleReport:
+        """Explain the last refusal, decide whether a Thing is allowed a request, or explain a rule.
 
         Parameters
         ----------
@@ -51,6 +73,10 @@ class Lab(LabSession):
             The request to decide, such as ``action="iot:Publish", resource="creek/depth"``. AWS
             does not report refusals, so there a request is always decided: without these two, the
             last one that was refused to a device of this lab, or with `of`, whether it can connect.
+        rule
+            Name of a topic rule: explain why it fired for its latest messages, or why it did not.
+        topic, payload
+            Explain the rule for this message instead.
 
         Raises
         ------
@@ -58,7 +84,10 @@ class Lab(LabSession):
             If only one of `action` and `resource` is given, or `action` is not a device action.
         """
         from creeklab.diagnosis.why import why
+        from creeklab.diagnosis.why_rule import why_rule
 
+        if rule is not None:
+            return why_rule(self, rule, topic, payload)
         return why(self, of, action=action, resource=resource)
 
     def events(
