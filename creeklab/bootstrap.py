@@ -39,7 +39,7 @@ from typing import IO, NoReturn
 REPOSITORY_ROOT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 TEST_LOCK = "tests/requirements.lock"  # a superset of LOCK, with the same versions
-MEGABYTES = 900  # size of .venv with the test packages, rounded up
+MEGABYTES = 1600  # size of .venv with the test packages, rounded up
 
 # Suffix of the compiled packages that this Python can load: ".cpython-311-x86_64-linux-gnu.so".
 PYTHON = importlib.machinery.EXTENSION_SUFFIXES[0]
@@ -113,10 +113,11 @@ def _check_installed() -> None:
 
 
 def is_up_to_date(pyproject: Path, *, tests: bool) -> bool:
-    """Return whether this Python has every dependency in a sufficient version."""
+    """Return whether this Python has the dependencies and the extra ``act``, all recent enough."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    extra = project["optional-dependencies"]["test"] if tests else []
-    return all(map(is_met, [*project["dependencies"], *extra]))
+    extras = project["optional-dependencies"]
+    needed = project["dependencies"] + extras["act"] + (extras["test"] if tests else [])
+    return all(map(is_met, needed))
 
 
 _REQUIREMENT = re.compile(

@@ -56,7 +56,7 @@ def test_an_inbox_keeps_messages_in_order() -> None:
     ("count", "text"),
     [(0, "0 messages"), (1, "1 message"), (2, "2 messages")],
 )
-def test_an_inbox_says_how_many_it_has(count: int, text: str) -> None:
+def test_an_inbox_shows_its_length(count: int, text: str) -> None:
     inbox = Inbox("creek/#")
     for _ in range(count):
         inbox.put(message("creek/a"))
@@ -114,7 +114,7 @@ def thing(session_lab: Lab) -> NewThing:
     return make_thing(session_lab)
 
 
-def test_every_kind_of_payload_arrives_as_it_is(lab: Lab, thing: NewThing) -> None:
+def test_every_kind_of_payload_arrives_unchanged(lab: Lab, thing: NewThing) -> None:
     sent: list[tuple[Any, bytes]] = [
         ({"depth": 1.4, "at": None}, b'{"depth": 1.4, "at": null}'),
         ({}, b"{}"),
@@ -607,7 +607,7 @@ def test_a_shadow_from_the_first_update_to_its_end(
             shadow.get(name=name)
 
 
-def test_classic_and_named_shadows_are_apart(lab: Lab, new_thing: NewThings) -> None:
+def test_classic_and_named_shadows_are_separate(lab: Lab, new_thing: NewThings) -> None:
     with lab.connect(new_thing().name) as device:
         for number, name in enumerate((None, "one", "two")):
             device.shadow.update(reported={"number": number}, name=name)
@@ -656,7 +656,7 @@ SHADOW_TOPIC, SHADOW_FILTER = "ARN:topic/$aws/things/*", "ARN:topicfilter/$aws/t
     ],
     ids=["no Subscribe", "no Publish", "no Receive"],
 )
-def test_a_policy_without_permission_for_the_answer(
+def test_a_policy_that_does_not_allow_the_response(
     lab: Lab, new_thing: NewThings, rights: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(creeklab.client.device_shadow, "RESPONSE_TIMEOUT", 1)

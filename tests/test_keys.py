@@ -87,7 +87,7 @@ def test_saving_closes_an_open_key_folder(keys: KeyFiles, answers: Answers) -> N
     assert stat.S_IMODE(keys.folder.stat().st_mode) == 0o700
 
 
-def test_an_own_key_for_a_signing_request(lab: Lab, keys: KeyFiles) -> None:
+def test_a_private_key_for_a_signing_request(lab: Lab, keys: KeyFiles) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     pem = request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
@@ -106,7 +106,7 @@ def test_an_own_key_for_a_signing_request(lab: Lab, keys: KeyFiles) -> None:
     assert files.certificate_id == answer["certificateId"]
 
 
-def test_an_answer_without_a_key_is_refused(keys: KeyFiles, answers: Answers) -> None:
+def test_an_answer_without_a_key_is_rejected(keys: KeyFiles, answers: Answers) -> None:
     keys.save("Test2", answers[0])
     without = {name: value for name, value in answers[1].items() if name != "keyPair"}
     for answer in (without, {**without, "keyPair": {}}):
@@ -219,7 +219,7 @@ def test_an_earlier_certificate_is_kept_next_to_the_new_one(
     assert keys.things() == ["a:b"]
 
 
-def test_saving_the_same_again_and_again(keys: KeyFiles, answers: Answers) -> None:
+def test_saving_the_same_files_repeatedly(keys: KeyFiles, answers: Answers) -> None:
     first, second = answers
     for answer in (first, first, second, first, first):
         files = keys.save("Test2", answer)
@@ -267,7 +267,9 @@ def test_damaged_files_do_not_stop_the_next_save(
 
 
 @pytest.mark.parametrize("missing", ["certificate", "private_key"])
-def test_files_are_only_found_together(keys: KeyFiles, missing: str, answers: Answers) -> None:
+def test_certificate_and_key_are_both_required(
+    keys: KeyFiles, missing: str, answers: Answers
+) -> None:
     files = keys.save("Test2", answers[0])
     getattr(files, missing).unlink()
     with pytest.raises(FileNotFoundError, match="no certificate and key for 'Test2'"):

@@ -124,7 +124,7 @@ finally:
 """
 
 
-def test_network_loss_and_power_cut_lose_and_double_nothing(
+def test_network_loss_and_power_cut_lose_and_repeat_nothing(
     lab: Lab, thing: NewThing, watcher: Device, history: History, tmp_path: Path
 ) -> None:
     """Each new process resumes where the previous one left off."""
@@ -162,7 +162,7 @@ def test_network_loss_and_power_cut_lose_and_double_nothing(
     assert recorder.replaced == 0
 
 
-def test_faults_on_purpose_arrive_as_they_are(
+def test_injected_faults_arrive_unchanged(
     lab: Lab, thing: NewThing, watcher: Device, history: History
 ) -> None:
     """A power cut leaves no readings; a network loss delays them, but keeps their order."""
@@ -234,7 +234,7 @@ recorder.close()
 """
 
 
-def test_a_killed_recorder_has_acknowledged_nothing_that_it_did_not_take(
+def test_a_killed_recorder_acknowledged_only_what_it_recorded(
     lab: Lab, thing: NewThing, history: History
 ) -> None:
     """The SDK acknowledges when the callback returns; the cloud keeps the other messages."""

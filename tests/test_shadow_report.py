@@ -55,7 +55,7 @@ class TestShadow:
         named = self.topic.replace("shadow/", "shadow/name/pump/")
         assert parse(document, named) == ("Barn", NOON, (1.4, None))
 
-    def test_without_a_time_it_is_the_timestamp(self) -> None:
+    def test_the_timestamp_is_the_default_time(self) -> None:
         document = {"state": {"reported": {"depth": 1.4}}, "timestamp": 1_535_716_800}
         assert parse(document, self.topic) == ("Barn", NOON, (1.4, None))
 

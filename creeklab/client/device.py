@@ -1,9 +1,9 @@
 """One MQTT connection, as a Thing or as the account, with awsiotsdk's MQTT 5 client.
 
 A Thing presents its certificate over mutual TLS; the account signs its connection over WebSocket.
-The SDK answers with futures, and with callbacks on a thread of its own. Here, a call waits for the
-answer of AWS for a limited time, and a refusal is an exception that gives the reason of AWS.
-Messages arrive in an `Inbox`.
+The SDK uses futures, and callbacks on a thread of its own. Here, a call waits for AWS's response
+for a limited time and raises an exception with AWS's reason if AWS refuses the request. Messages
+arrive in an `Inbox`.
 """
 
 from __future__ import annotations
@@ -129,6 +129,8 @@ class Device:
 
     Attributes
     ----------
+    closed
+        Whether `close` was called; after any other disconnect, the SDK reconnects.
     on_connection
         Called, if set, on the SDK's thread when the connection is lost (False and the reason) and
         when the SDK has reconnected (True).
@@ -159,7 +161,7 @@ class Device:
         self._inboxes: dict[str, Inbox] = {}
         self._connected: Future[None] = Future()
         self._stopped = threading.Event()
-        self._closed = False
+        self.closed = False
         self._offline = False  # whether the last attempt to reconnect found no cloud
         self.on_connection: Callable[[bool, str], None] | None = None
         try:
@@ -248,16 +250,7 @@ class Device:
 
         Many messages can then be in flight at once, which is much faster than one after another.
 
-        Returns
-        -------
-        PendingPublish
-            Its `result` returns once AWS has acknowledged the message, and raises what `publish`
-            raises.
-
-        Raises
-        ------
-        ValueError
-            If the message is too large for AWS, or MQTT or AWS does not allow it.
+        An invalid message raises ValueError here; refusals and timeouts are raised by `result`.
         """
         request = f"Publishing to {topic!r}"
         fault = topic_fault(topic)
@@ -273,7 +266,10 @@ class Device:
             )
         packet = mqtt5.PublishPacket(topic=topic, payload=data, qos=mqtt5.QoS(qos), retain=retain)
         if user_properties:
-            packet.user_properties = _properties(user_properties)
+            pairs = (
+                user_properties.items() if isinstance(user_properties, Mapping) else user_properties
+            )
+            packet.user_properties = [mqtt5.UserProperty(name, value) for name, value in pairs]
         self._observer.publishes(topic, len(data))
         future = self._send(lambda: self._client.publish(packet), request)
         if retain or qos:
@@ -337,11 +333,6 @@ class Device:
         self._wait(self._send(lambda: self._client.unsubscribe(packet), request), request)
         self._inboxes.pop(topic_filter, None)
 
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called; after any other disconnect, the SDK reconnects."""
-        return self._closed
-
     @cached_property
     def shadow(self) -> DeviceShadow:
         """The Device Shadow of this Thing."""
@@ -350,14 +341,14 @@ class Device:
                 "This device connects as the account, which is not a Thing and has no shadow. Use "
                 "lab.client('iot-data') or the shadow topics for the shadows of its Things."
             )
-        if self._closed:
+        if self.closed:
             raise RuntimeError("This device is closed. Connect again with lab.connect.")
         return DeviceShadow(self._client, self.thing, self._observer, self._advice)
 
     def close(self) -> None:
         """Disconnect, and wait until the connection has ended."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             if "shadow" in self.__dict__:
                 self.shadow.close()
             self._client.stop(mqtt5.DisconnectPacket())
@@ -370,7 +361,7 @@ class Device:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "connected"
+        state = "closed" if self.closed else "connected"
         owner = "the account" if self.thing is None else f"Thing '{self.thing}'"
         return f"Device of {owner}, client ID '{self.client_id}', {state}"
 
@@ -405,14 +396,11 @@ class Device:
 
     def _on_disconnection(self, ended: mqtt5.LifecycleDisconnectData) -> None:
         self._observer.disconnected()
-        if self.on_connection is not None and not self._closed:
-            packet = ended.disconnect_packet
-            reason = (
-                _sdk_error_text(ended.exception)
-                if packet is None
-                else _error_text(packet.reason_code)
+        if self.on_connection is not None and not self.closed:
+            packet, error = ended.disconnect_packet, ended.exception
+            self.on_connection(
+                False, _sdk_error_text(error) if packet is None else _error_text(packet.reason_code)
             )
-            self.on_connection(False, reason)
 
     def _on_published(
         self, done: Future[mqtt5.PublishCompletionData], packet: mqtt5.PublishPacket
@@ -434,10 +422,10 @@ class Device:
         self._observer.refused(self.thing or self.client_id, "iot:Connect", self.client_id)
         if failure.connack_packet is not None:
             code = failure.connack_packet.reason_code
-            self._connected.set_exception(RequestRefused(request, _error_text(code), int(code)))
+            refused = RequestRefused(request, _error_text(code), int(code))
         else:
-            reason = _sdk_error_text(failure.exception)
-            self._connected.set_exception(RequestRefused(request, reason))
+            refused = RequestRefused(request, _sdk_error_text(failure.exception))
+        self._connected.set_exception(refused)
 
     def _on_stopped(self, _: mqtt5.LifecycleStoppedData) -> None:
         self._stopped.set()
@@ -460,7 +448,7 @@ class Device:
         return REOPEN_HINT if self._offline else online
 
     def _send(self, send: Callable[[], Future[T]], request: str) -> Future[T]:
-        if self._closed:
+        if self.closed:
             raise RuntimeError(
                 f"{request} failed: this device is closed. Connect again with lab.connect."
             )
@@ -513,11 +501,6 @@ def _message(packet: mqtt5.PublishPacket) -> ReceivedMessage:
         packet.message_expiry_interval_sec,
         tuple((each.name, each.value) for each in packet.user_properties or ()),
     )
-
-
-def _properties(properties: UserProperties) -> list[mqtt5.UserProperty]:
-    pairs = properties.items() if isinstance(properties, Mapping) else properties
-    return [mqtt5.UserProperty(name=name, value=value) for name, value in pairs]
 
 
 def _refuse(request: str, code: Any) -> NoReturn:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 from awscrt import mqtt5, mqtt_request_response
@@ -18,6 +17,8 @@ from creeklab.client.observer import DeviceObserver
 from creeklab.client.topics import shadow_topic
 
 RESPONSE_TIMEOUT = 15
+
+_PARTICIPLES = {"get": "Getting", "update": "Updating", "delete": "Deleting"}
 
 
 class ShadowRejected(Exception):
@@ -64,14 +65,7 @@ class DeviceShadow:
         ShadowRejected
             With code 404 if there is no such shadow yet.
         """
-        client = self._open()
-        self._observe("get", name)
-        request = "Getting the shadow"
-        if name is None:
-            classic = iotshadow.GetShadowRequest(thing_name=self._thing)
-            return self._document(client.get_shadow(classic), request)
-        named = iotshadow.GetNamedShadowRequest(thing_name=self._thing, shadow_name=name)
-        return self._document(client.get_named_shadow(named), request)
+        return self._request("get", name)
 
     def update(
         self,
@@ -97,19 +91,8 @@ class DeviceShadow:
         ShadowRejected
             With code 409 if the shadow is at another version, 400 if the document is invalid, ...
         """
-        client = self._open()
-        members: dict[str, Any] = {
-            "thing_name": self._thing,
-            "state": iotshadow.ShadowState(desired=desired, reported=reported),
-            "version": version,
-        }
-        self._observe("update", name, {"desired": desired, "reported": reported})
-        request = "Updating the shadow"
-        if name is None:
-            classic = iotshadow.UpdateShadowRequest(**members)
-            return self._document(client.update_shadow(classic), request)
-        named = iotshadow.UpdateNamedShadowRequest(shadow_name=name, **members)
-        return self._document(client.update_named_shadow(named), request)
+        state = iotshadow.ShadowState(desired=desired, reported=reported)
+        return self._request("update", name, state=state, version=version)
 
     def delete(self, name: str | None = None) -> dict[str, Any]:
         """Delete the shadow; return the version that was deleted.
@@ -119,39 +102,25 @@ class DeviceShadow:
         ShadowRejected
             With code 404 if there is no such shadow.
         """
-        client = self._open()
-        self._observe("delete", name)
-        request = "Deleting the shadow"
-        if name is None:
-            classic = iotshadow.DeleteShadowRequest(thing_name=self._thing)
-            return self._document(client.delete_shadow(classic), request)
-        named = iotshadow.DeleteNamedShadowRequest(thing_name=self._thing, shadow_name=name)
-        return self._document(client.delete_named_shadow(named), request)
+        return self._request("delete", name)
 
     def close(self) -> None:
         """End the SDK's subscriptions to the answers."""
         self._client = None
 
-    def _observe(self, operation: str, name: str | None, state: object = None) -> None:
-        """Report to the observer what the SDK sends, as the local cloud's event log shows it.
-
-        The SDK subscribes to ``accepted`` and ``rejected``, or to both with one ``+``, and
-        unsubscribes afterward; its token adds about 60 bytes to the payload.
-        """
-        for _ in range(2 if operation == "update" else 1):
-            self._observer.subscribed()
-        size = len(json.dumps({"state": state})) + 60 if state else 60
-        self._observer.publishes(shadow_topic(self._thing, operation, name), size)
-
-    def _open(self) -> iotshadow.IotShadowClientV2:
+    def _request(self, operation: str, name: str | None, **members: Any) -> dict[str, Any]:
+        """Send a request and return the answer as a document, without the SDK's token."""
         if self._client is None:
             raise RuntimeError("This device is closed. Connect again with lab.connect.")
-        return self._client
-
-    def _document(self, future: Future[Any], request: str) -> dict[str, Any]:
-        """Wait for the service's answer and return it as a document, without the SDK's token."""
+        members["thing_name"] = self._thing
+        named = "" if name is None else "Named"
+        if name is not None:
+            members["shadow_name"] = name
+        request = getattr(iotshadow, f"{operation.title()}{named}ShadowRequest")(**members)
+        send = getattr(self._client, f"{operation}_{named.lower()}{'_' if named else ''}shadow")
+        self._observe(operation, name, members.get("state"))
         try:
-            answer = future.result(RESPONSE_TIMEOUT + 5)
+            answer = send(request).result(RESPONSE_TIMEOUT + 5)
         except V2ServiceException as error:
             rejected = error.modeled_error
             if rejected is not None:
@@ -161,7 +130,8 @@ class DeviceShadow:
                 "receiving its accepted and rejected topics. lab.why() may explain it."
             )
             raise TimeoutError(
-                f"{request} timed out: no answer ({error.inner_error}). {advice}"
+                f"{_PARTICIPLES[operation]} the shadow timed out: no answer ({error.inner_error})."
+                f" {advice}"
             ) from None
         document: dict[str, Any] = {}
         if getattr(answer, "state", None) is not None:
@@ -171,6 +141,20 @@ class DeviceShadow:
         document["version"] = answer.version
         document["timestamp"] = int(answer.timestamp.timestamp())
         return document
+
+    def _observe(self, operation: str, name: str | None, state: Any) -> None:
+        """Report to the observer what the SDK sends, as the local cloud's event log shows it.
+
+        The SDK subscribes to ``accepted`` and ``rejected``, or to both with one ``+``, and
+        unsubscribes afterward; its token adds about 60 bytes to the payload.
+        """
+        for _ in range(2 if operation == "update" else 1):
+            self._observer.subscribed()
+        size = 60
+        if state is not None:
+            sections = {"desired": state.desired, "reported": state.reported}
+            size += len(json.dumps({"state": sections}))
+        self._observer.publishes(shadow_topic(self._thing, operation, name), size)
 
 
 def _state(state: Any) -> dict[str, Any]:

@@ -25,14 +25,9 @@ THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class ThingFiles:
-    """The paths of the files of one Thing.
+    """The PEM files of one Thing, named as the console names its downloads.
 
-    Attributes
-    ----------
-    certificate, private_key, public_key
-        PEM files, named as the console names its downloads.
-    ca
-        The CA certificates that the Thing uses to verify the server.
+    The CA certificates in `ca` verify the server.
     """
 
     folder: Path

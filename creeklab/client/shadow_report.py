@@ -19,18 +19,8 @@ def reported_fields(topic: str, payload: bytes) -> tuple[str, dict[str, Any]] | 
 
     The field ``time`` is when the service accepted the update, unless the Thing reported one.
 
-    Parameters
-    ----------
-    topic
-        Topic of a message.
-    payload
-        Its payload.
-
-    Returns
-    -------
-    tuple of str and dict, or None
-        None if the topic is not ``accepted`` or ``documents`` of a shadow update. The fields are
-        empty if the update changed something else.
+    Return None if the topic is not ``accepted`` or ``documents`` of a shadow update. The fields are
+    empty if the update changed something else.
 
     Raises
     ------

@@ -161,8 +161,6 @@ def page(
 
     Parameters
     ----------
-    readings
-        A table of readings.
     start, end
         Where a flood starts and ends, in feet above the gage's datum.
     marks
@@ -175,7 +173,6 @@ def page(
     ------
     ValueError
         If there is no flood, or the creek is never below ``end``; the message suggests thresholds.
-        Also if this is not a table of readings, or nothing was measured.
     """
     try:
         ZoneInfo(zone)
@@ -189,6 +186,7 @@ def page(
     levels = landmarks.check(marks) if marks else _round_levels(start, peak)
     report = _Report(readings, summary, summary.floods, levels, zone)
     sections = [
+        _overview(report),
         _highest_flood(report),
         _warning_time(report, surveyed=bool(marks)),
         _comparison(report),
@@ -198,29 +196,24 @@ def page(
         _limitations(report),
         _source(report),
     ]
-    title = f"Flood report: {summary.title}"
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta name="generator" content="{GENERATOR}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{_STYLE}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            f"<h1>{escape(title)}</h1>",
-            _overview(report),
-            *sections,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    body, title = "\n".join(sections), f"Flood report: {summary.title}"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="{GENERATOR}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{escape(title)}</h1>
+{body}
+</main>
+</body>
+</html>
+"""
 
 
 def _check_thresholds(readings: pd.DataFrame, summary: Summary) -> None:
@@ -497,7 +490,7 @@ def _source(report: _Report) -> str:
     facts = {
         "Gage": attrs.get("site", "not stated"),
         "Source": attrs.get("source", "not stated"),
-        "License": attrs.get("licence", "not stated"),
+        "License": attrs.get("license", "not stated"),
         "Datum": attrs.get("datum", "not stated"),
         "Processing": attrs.get("processing") or "none known",
         "Record": f"{n['start']} to {n['end']}, {n['readings']:,} readings of the stage",

@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from creeklab.creek.readings import read_nwis_parquet, read_rdb, read_trout_creek
+from creeklab.creek.readings.readers import read_nwis_parquet, read_rdb, read_trout_creek
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -105,7 +105,7 @@ PLUMTREE = Published(
 PLUMTREE_SITE = {
     "site": "USGS 01581752 Plumtree Run near Bel Air, Maryland (39.496 N, 76.347 W)",
     "source": "U.S. Geological Survey, National Water Information System",
-    "licence": "Public domain (work of the United States government)",
+    "license": "Public domain (work of the United States government)",
     "datum": (
         "stage_ft is the gage height above the station's own datum: it need not be the depth over"
         " the bed of the creek, and the elevation of the datum is not in the published file"
@@ -137,11 +137,11 @@ def plumtree_flood(name: str, title: str, start: str, end: str) -> Sample:
     )
 
 
-# --- Trout Creek: a homemade gauge with a lidar ---------------------------------------------------
+# --- Trout Creek: a homemade gage with a lidar ---------------------------------------------------
 
 
 def trout_deployment(year: int, published: Published, months: str, constant: int) -> Sample:
-    """Return the sample of one deployment of the gauge."""
+    """Return the sample of one deployment of the gage."""
     return Sample(
         f"trout-creek-{year}",
         published,
@@ -149,13 +149,13 @@ def trout_deployment(year: int, published: Published, months: str, constant: int
         {"stage_ft": "ft", "range_cm": "cm", "box_temperature_degC": "degC"},
         {
             "title": f"Trout Creek, {months} {year}",
-            "site": "Trout Creek, Minnesota: a homemade stream gauge on a bridge",
+            "site": "Trout Creek, Minnesota: a homemade stream gage on a bridge",
             "source": "Wickert et al. (2022), Trout Creek stream gauge, doi 10.5281/zenodo.7192005",
-            "licence": "CC BY 4.0 (cite the source; changes are listed under processing)",
+            "license": "CC BY 4.0 (cite the source; changes are listed under processing)",
             "datum": (
                 f"stage_ft = ({constant} - range_cm) / 30.48. {constant} cm is the largest range"
                 " of this deployment: 0 ft is the lowest water level that the lidar measured in it,"
-                " noise included. It is not a surveyed datum. The gauge was remounted for each"
+                " noise included. It is not a surveyed datum. The gage was remounted for each"
                 " deployment, so stages of different deployments cannot be compared"
             ),
             "time_zone": "UTC",
@@ -199,13 +199,13 @@ SAMPLES = [
     ),
     plumtree_flood(
         "plumtree-run-flood-2018-08-31",
-        "Flood of 31 August 2018 at Plumtree Run",
+        "Flood of August 31, 2018, at Plumtree Run",
         "2018-08-31 12:00",
         "2018-09-02 12:00",
     ),
     plumtree_flood(
         "plumtree-run-flood-2018-09-09",
-        "Flood of 9 September 2018 at Plumtree Run",
+        "Flood of September 9, 2018, at Plumtree Run",
         "2018-09-09 00:00",
         "2018-09-11 00:00",
     ),
@@ -238,7 +238,7 @@ SAMPLES = [
             "title": "Kentucky River at Frankfort, January to March 2014",
             "site": "USGS 03287500 Kentucky River at Lock 4 at Frankfort, Kentucky",
             "source": "U.S. Geological Survey, National Water Information System",
-            "licence": "Public domain (work of the United States government)",
+            "license": "Public domain (work of the United States government)",
             "datum": (
                 "stage_ft is the gage height above the station's own datum, whose elevation is not"
                 " in the published file; it is not the depth over the bed of the river"

@@ -18,7 +18,7 @@ def explorer(three_years: pd.DataFrame) -> Explorer:
     return Explorer(three_years, floods.find(three_years))
 
 
-def test_it_begins_with_the_whole_record(explorer: Explorer) -> None:
+def test_it_starts_with_the_whole_record(explorer: Explorer) -> None:
     assert explorer.span == (date(2016, 1, 1), date(2019, 1, 1))
     assert explorer.figure.numbers["peak_ft"] == 6.63
     assert repr(explorer) == "<Explorer: 2016-01-01 to 2019-01-01, Plumtree Run, 2016 to 2018>"
@@ -42,7 +42,7 @@ def test_two_dates(explorer: Explorer) -> None:
     assert explorer.figure.numbers["end"] == "2018-12-31 23:55 UTC"
 
 
-def test_buttons_move_and_stretch_the_span_within_the_record(explorer: Explorer) -> None:
+def test_buttons_move_and_resize_the_span_within_the_record(explorer: Explorer) -> None:
     earlier, later, shorter, longer = explorer._buttons
     explorer.show(date(2018, 8, 1), date(2018, 8, 4))
     later.click()
@@ -84,7 +84,7 @@ def test_an_error_is_shown_and_the_figure_stays(
     assert explorer._message.value == ""
 
 
-def test_every_control_has_a_name_and_none_is_out_of_the_keyboards_reach(
+def test_every_control_has_a_label_and_keyboard_access(
     explorer: Explorer,
 ) -> None:
     controls = [explorer._list, explorer._first, explorer._last, *explorer._buttons]
@@ -94,7 +94,7 @@ def test_every_control_has_a_name_and_none_is_out_of_the_keyboards_reach(
     assert all(each.tabbable is not False for each in controls)
 
 
-def test_stored_it_is_a_figure(explorer: Explorer) -> None:
+def test_a_stored_notebook_shows_the_figure(explorer: Explorer) -> None:
     explorer.show(date(2018, 8, 31), date(2018, 9, 1))
     bundle = explorer._repr_mimebundle_()
     assert bundle["text/plain"] == repr(explorer)
@@ -102,7 +102,7 @@ def test_stored_it_is_a_figure(explorer: Explorer) -> None:
     assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
-def test_another_figure(three_years: pd.DataFrame) -> None:
+def test_a_custom_figure(three_years: pd.DataFrame) -> None:
     explorer = Explorer(three_years, draw=plots.duration_curve)
     explorer.show(date(2018, 8, 31), date(2018, 9, 1))
     assert explorer.figure.numbers["readings"] == 576

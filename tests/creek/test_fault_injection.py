@@ -52,7 +52,7 @@ def test_a_power_cut_leaves_no_row() -> None:
     assert bad.index.tolist() == [at(0), at(3)]
 
 
-def test_noise_is_the_same_each_time_and_as_large_as_asked_for() -> None:
+def test_noise_is_reproducible_and_has_the_given_size() -> None:
     good = table([1.0] * 5000)
     fault = Fault("noise", at(0), at(4999), 0.2)
     bad = inject(good, [fault])
@@ -62,19 +62,19 @@ def test_noise_is_the_same_each_time_and_as_large_as_asked_for() -> None:
     assert (other[STAGE] != bad[STAGE]).all()
 
 
-def test_faults_come_one_upon_the_other() -> None:
+def test_faults_apply_one_after_the_other() -> None:
     stuck, spike = Fault("flat line", at(1), at(3)), Fault("spike", at(2), at(2), 5)
     assert inject(table([1, 2, 3, 4]), [stuck, spike])[STAGE].tolist() == [1, 1, 6, 1]
     assert inject(table([1, 2, 3, 4]), [spike, stuck])[STAGE].tolist() == [1, 1, 1, 1]
 
 
-def test_a_flat_line_repeats_what_was_last_measured() -> None:
+def test_a_flat_line_repeats_the_last_measured_value() -> None:
     fault = Fault("flat line", at(2), at(3))
     np.testing.assert_array_equal(inject(table([1, NAN, 3, 4]), [fault])[STAGE], [1, NAN, 1, 1])
     np.testing.assert_array_equal(inject(table([NAN, NAN, 3, 4]), [fault])[STAGE], [NAN, NAN, 3, 3])
 
 
-def test_what_was_not_measured_stays_so() -> None:
+def test_missing_values_stay_missing() -> None:
     kinds: list[Kind] = ["spike", "drift", "noise"]
     for kind in kinds:
         bad = inject(table([1, NAN, 3]), [Fault(kind, at(0), at(2), 0.1)])
@@ -89,7 +89,7 @@ def test_another_column() -> None:
         inject(table([1, 2]), [], column="rain_in")
 
 
-def test_the_readings_say_that_faults_were_put_in() -> None:
+def test_processing_lists_the_injected_faults() -> None:
     flood = samples.load("plumtree-run-flood-2018-08-31")
     bad = inject(flood, random_faults(flood.index, 1, kinds=["spike", "gap"], each=2))
     assert bad.attrs["site"] == flood.attrs["site"]
@@ -109,12 +109,12 @@ def test_the_readings_say_that_faults_were_put_in() -> None:
         (("spike", at(0), at(1), NAN), "not a number"),
     ],
 )
-def test_no_fault(arguments: tuple[object, ...], message: str) -> None:
+def test_invalid_faults_are_rejected(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Fault(*arguments)  # type: ignore[arg-type]
 
 
-def test_it_covers_from_its_start_to_its_end_in_any_zone() -> None:
+def test_a_fault_covers_its_start_to_its_end_in_any_zone() -> None:
     index = table([1, 2, 3, 4]).index
     assert isinstance(index, pd.DatetimeIndex)
     fault = Fault("gap", at(1), at(2))

@@ -35,12 +35,12 @@ class TestKnownAnswers:
         assert river["stage_ft"].max() == 26.79
 
     @pytest.mark.parametrize("bridge", ["6min", "1h", "2D"])
-    def test_no_gap_of_plumtree_run_lies_in_a_flood(
+    def test_no_gap_at_plumtree_run_is_in_a_flood(
         self, three_years: pd.DataFrame, bridge: str
     ) -> None:
         assert len(floods.find(three_years, bridge=bridge)) == 74
 
-    def test_by_the_plain_definition(self, three_years: pd.DataFrame) -> None:
+    def test_a_plain_loop_finds_the_same_floods(self, three_years: pd.DataFrame) -> None:
         stages = three_years["stage_ft"].dropna()
         expected, flood = [], False
         for time, stage in stages.items():
@@ -117,7 +117,7 @@ class TestSmallCases:
         assert found["readings"] == 11
         assert found["longest_gap_h"] == 0
 
-    def test_what_was_not_seen_is_not_told(self, record: Make) -> None:
+    def test_unobserved_measures_are_nan(self, record: Make) -> None:
         found = floods.find(record([3, 4])).iloc[0]
         assert np.isnan(found["rise_h"])
         assert np.isnan(found["half_life_h"])
@@ -127,7 +127,7 @@ class TestSmallCases:
         found = floods.find(record([1, 1, 3, 4, np.nan, np.nan, 3, 3, 1])).iloc[0]
         assert found["longest_gap_h"] == pytest.approx(0.25)
 
-    def test_one_wild_reading_makes_no_rate(self, record: Make) -> None:
+    def test_one_outlier_does_not_make_a_rate(self, record: Make) -> None:
         calm = [1.0] * 20
         wild = [*calm, 9.0, *calm]
         found = floods.find(record(wild)).iloc[0]
@@ -171,7 +171,7 @@ class TestRates:
         at = np.arange(0, 5 * 7200, 7200.0)
         np.testing.assert_allclose(floods.rise_rates(at, at / 3600)[2:], 1)
 
-    def test_not_over_a_gap(self) -> None:
+    def test_no_rate_across_a_gap(self) -> None:
         at = np.r_[np.arange(0, 3600, 300.0), 90000 + np.arange(0, 3600, 300.0)]
         rates = floods.rise_rates(at, np.arange(at.size, dtype=float))
         assert np.isnan(rates[12:18]).all()
@@ -199,7 +199,7 @@ class TestOverlay:
         laid = floods.overlay(readings, floods.find(readings), align="start")
         assert laid["hours"].mul(60).round().tolist() == [-10, -5, 0, 5, 10]
 
-    def test_nothing_to_lay(self, record: Make) -> None:
+    def test_no_flood_to_overlay(self, record: Make) -> None:
         readings = record([1, 3, 1])
         with pytest.raises(ValueError, match="no flood"):
             floods.overlay(readings, floods.find(readings).iloc[:0])
@@ -207,7 +207,7 @@ class TestOverlay:
             floods.overlay(readings, floods.find(readings), align="end")  # type: ignore[arg-type]
 
 
-# --- whatever the record ----------------------------------------------------------------------
+# --- properties of any record ---------------------------------------------------------------------
 
 # Eighths of a foot: sums of these are exact in binary.
 STAGES = st.lists(
@@ -217,7 +217,7 @@ BRIDGES = st.sampled_from([None, "5min", "10min", "1h"])
 
 
 @given(stages=STAGES, bridge=BRIDGES)
-def test_events_never_overlap_and_keep_to_the_thresholds(
+def test_events_never_overlap_and_respect_the_thresholds(
     stages: list[float], bridge: str | None
 ) -> None:
     readings = make_record(stages)
@@ -272,9 +272,7 @@ def test_shuffled_rows_give_the_same_events(stages: list[float], data: st.DataOb
 
 
 @given(stages=STAGES, bridge=BRIDGES)
-def test_what_was_not_measured_could_as_well_not_be_there(
-    stages: list[float], bridge: str | None
-) -> None:
+def test_a_missing_value_equals_a_missing_row(stages: list[float], bridge: str | None) -> None:
     readings = make_record(stages)
     pd.testing.assert_frame_equal(
         floods.find(readings, bridge=bridge), floods.find(readings.dropna(), bridge=bridge)

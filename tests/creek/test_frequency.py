@@ -28,11 +28,11 @@ class TestAnnualMaxima:
         assert years.loc[2018, "measured"] == pytest.approx(0.945, abs=0.001)
         assert years.loc[2019, "peak_time"] == pd.Timestamp("2018-11-25 01:15", tz="UTC")
 
-    def test_how_much_of_a_year_has_to_be_measured(self, three_years: pd.DataFrame) -> None:
+    def test_the_share_of_a_year_that_must_be_measured(self, three_years: pd.DataFrame) -> None:
         assert frequency.annual_maxima(three_years, complete=0.95).attrs["years"] == 1
         assert frequency.annual_maxima(three_years, complete=0.2).attrs["years"] == 4
 
-    def test_the_border_of_the_years(self, record: Make) -> None:
+    def test_the_boundary_between_years(self, record: Make) -> None:
         readings = record([1, 2, 3, 4], start="2017-09-30 23:50")
         assert frequency.annual_maxima(readings)["peak_ft"].to_dict() == {2017: 2, 2018: 4}
         readings = record([1, 2, 3, 4], start="2017-12-31 23:50")
@@ -85,7 +85,7 @@ class TestPeaksOverThreshold:
             frequency.peaks_over_threshold(record([1, 3]), threshold, apart=apart)
 
 
-class TestNote:
+class TestCaveat:
     def test_three_years(self) -> None:
         note = frequency.caveat(3)
         for text in (
@@ -96,7 +96,7 @@ class TestNote:
         ):
             assert text in note
 
-    def test_its_range_by_lot(self) -> None:
+    def test_its_range_agrees_with_the_probability(self) -> None:
         """The largest of three exceeds the level of period T with probability 1 - (1 - 1/T)^3."""
         random = np.random.default_rng(0)
         exceeded = 1 - random.random((100_000, 3)).max(axis=1)  # chance of a year above the largest
@@ -104,6 +104,6 @@ class TestNote:
         assert low == pytest.approx(1.6, abs=0.05)
         assert high == pytest.approx(59, rel=0.05)
 
-    def test_no_year(self) -> None:
+    def test_no_complete_year(self) -> None:
         assert "No year of this record is complete" in frequency.caveat(0)
         assert "1 year of stage" in frequency.caveat(1)

@@ -58,18 +58,18 @@ def files(history: History) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*.parquet"))
 
 
-class TestThereAndBack:
+class TestRoundTrip:
     @pytest.mark.parametrize("name", samples.names())
-    def test_a_sample_comes_back_as_it_was(self, history: History, name: str) -> None:
+    def test_a_sample_is_read_back_unchanged(self, history: History, name: str) -> None:
         sample = samples.load(name)
         change = history.append(name, sample)
         assert (change.new, change.known, len(change.replaced)) == (len(sample), 0, 0)
         back = history.read()
         pd.testing.assert_frame_equal(back, sample, check_freq=False, check_exact=True)
-        assert back.attrs == sample.attrs  # source, licence, units, datum, ...
+        assert back.attrs == sample.attrs  # source, license, units, datum, ...
         assert samples.times(back).equals(sample.index)
 
-    def test_the_layout_is_hive_s(self, history: History) -> None:
+    def test_the_layout_uses_hive_partitions(self, history: History) -> None:
         history.append("Test2", table([1, 2, 3]))
         assert files(history) == [
             "thing=Test2/month=2018-08/readings.parquet",
@@ -77,13 +77,13 @@ class TestThereAndBack:
         ]
         assert repr(history) == f"History in {history.storage.folder}"
 
-    def test_what_a_file_says_of_itself(self, history: History) -> None:
+    def test_each_file_has_types_and_metadata(self, history: History) -> None:
         history.append("Test2", FLOOD)
         assert history.storage.folder is not None
         schema = pq.read_schema(history.storage.folder / files(history)[0])
         assert schema.field("time").type == pa.timestamp("us", tz="UTC")
         assert schema.field("stage_ft").type == pa.float64()
-        assert schema.metadata[b"licence"].startswith(b"Public domain")
+        assert schema.metadata[b"license"].startswith(b"Public domain")
         assert schema.metadata[b"units"] == b'{"stage_ft": "ft", "water_temperature_degC": "degC"}'
 
     def test_several_things(self, history: History) -> None:
@@ -100,7 +100,7 @@ class TestThereAndBack:
         assert overview["readings"].tolist() == [1, 1, 2]
         assert overview["last"].iloc[-1] == pd.Timestamp("2018-08-31 23:59", tz="UTC")
 
-    def test_columns_that_come_later(self, history: History) -> None:
+    def test_columns_added_later(self, history: History) -> None:
         history.append("Test2", table([1.0], [0]))
         history.append("Test2", table([2.0], [2]).assign(air_degC=20.0))
         history.append("Test2", table([3.0], [44_000]).assign(snow_cm=3.0))
@@ -110,7 +110,7 @@ class TestThereAndBack:
         np.testing.assert_array_equal(back["air_degC"], [np.nan, 20, np.nan])
         assert back.attrs["units"] == {"stage_ft": "ft", "air_degC": "degC", "snow_cm": "cm"}
 
-    def test_anything_may_be_said_of_readings(self, history: History) -> None:
+    def test_metadata_is_stored_once(self, history: History) -> None:
         readings = table([1.0, 2.0])
         readings.attrs = {"Owner's name": "Mül", "count": 3, "blank": ""}
         history.append("Test2", readings)
@@ -199,31 +199,33 @@ class TestSpans:
             (("plumtree", "2018", "2017"), "The start, 2018.* is after the end, 2017"),
         ],
     )
-    def test_no_span(self, years: History, arguments: tuple[Any, ...], message: str) -> None:
+    def test_an_invalid_span_is_rejected(
+        self, years: History, arguments: tuple[Any, ...], message: str
+    ) -> None:
         with pytest.raises(ValueError, match=message):
             years.read(*arguments)
         with pytest.raises(ValueError, match=message):
             next(years.months(*arguments))
 
-    def test_no_such_column(self, years: History) -> None:
+    def test_an_unknown_column_is_rejected(self, years: History) -> None:
         with pytest.raises(ValueError, match="'plumtree' has no column 'depth' in this span"):
             years.read(columns=["depth"])
 
-    def test_nothing_is_here(self, history: History) -> None:
+    def test_an_empty_history(self, history: History) -> None:
         assert history.things == []
         assert history.overview().empty
         with pytest.raises(ValueError, match=r"Name a Thing\. Things in .*: none yet"):
             history.read()
 
-    def test_which_of_two(self, history: History) -> None:
+    def test_two_things_need_a_name(self, history: History) -> None:
         history.append("a", table([1]))
         history.append("b", table([1]))
         with pytest.raises(ValueError, match=r"Name a Thing\. Things in .*: 'a', 'b'"):
             history.read()
 
 
-class TestAgain:
-    def test_the_same_again_changes_nothing(self, history: History) -> None:
+class TestAppendingAgain:
+    def test_equal_readings_change_nothing(self, history: History) -> None:
         history.append("Test2", FLOOD)
         assert history.storage.folder is not None
         paths = [history.storage.folder / name for name in files(history)]
@@ -232,7 +234,7 @@ class TestAgain:
         assert (change.new, change.known, len(change.replaced)) == (0, 577, 0)
         assert [path.stat().st_ino for path in paths] == [stat.st_ino for stat in before]
 
-    def test_another_value_replaces_and_is_reported(self, history: History) -> None:
+    def test_a_different_value_replaces_the_old_one(self, history: History) -> None:
         history.append("Test2", table([1.0, 2.0, 3.0]))
         change = history.append("Test2", table([2.5, 2.6, 9.0], [1, 1, 3]))
         assert (change.new, change.known) == (1, 1)
@@ -363,7 +365,7 @@ class Crash:
         return stepped
 
 
-class TestSteps:
+class TestFiles:
     def test_a_file_is_on_the_disk_before_it_takes_its_name(
         self, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -399,7 +401,7 @@ class TestSteps:
         assert history.compact() == 0
         assert list(history.months()) == []
 
-    def test_readers_beside_a_writer(self, history: History) -> None:
+    def test_readers_during_writes(self, history: History) -> None:
         """Each reader finds a complete month: the readings from before, and perhaps more."""
         history.append("Test2", FLOOD[:100])
         done = threading.Event()
@@ -434,7 +436,7 @@ class TestSteps:
             writer.join()
         assert history.read()["stage_ft"].tolist() == FLOOD["stage_ft"][:80].tolist()
 
-    def test_another_writer_that_does_not_end(
+    def test_a_writer_that_never_finishes(
         self, history: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(storage, "LOCK_TIMEOUT", 0.01)
@@ -457,20 +459,20 @@ class TestForeignFiles:
         (month / "_SUCCESS").write_bytes(b"")
         return history
 
-    def test_they_are_read(self, crowded: History) -> None:
+    def test_all_files_are_read(self, crowded: History) -> None:
         back = crowded.read()
         np.testing.assert_array_equal(back["stage_ft"], [0.5, np.nan, 1, 2.5])
         assert samples.times(back)[0] == pd.Timestamp("2018-08-31 23:53", tz="UTC")
         assert crowded.read(start="2018-08-31 23:58")["stage_ft"].tolist() == [1, 2.5]
 
-    def test_and_made_one(self, crowded: History) -> None:
+    def test_compact_merges_them(self, crowded: History) -> None:
         before = crowded.read()
         assert crowded.compact() == 1
         assert files(crowded) == ["thing=Test2/month=2018-08/readings.parquet"]
         pd.testing.assert_frame_equal(crowded.read(), before)
         assert crowded.compact() == 0
 
-    def test_a_crash_in_between_changes_nothing(
+    def test_a_crash_while_compacting_changes_nothing(
         self, crowded: History, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = crowded.read()
@@ -558,7 +560,7 @@ class TestBadInput:
             ),
         ],
     )
-    def test_it_is_said_and_nothing_is_written(
+    def test_invalid_readings_are_rejected_and_nothing_is_written(
         self, history: History, readings: pd.DataFrame, message: str
     ) -> None:
         with pytest.raises(ValueError, match=message):
@@ -576,11 +578,11 @@ class TestBadInput:
             history.append("Test2", table([1.0]))
         assert history.read(start="2018-09")["stage_ft"].tolist() == [3]
 
-    def test_no_thing(self, history: History) -> None:
+    def test_an_empty_name_is_rejected(self, history: History) -> None:
         with pytest.raises(ValueError, match="name of the Thing is empty"):
             history.append("", table([1.0]))
 
-    def test_nothing_to_append(self, history: History) -> None:
+    def test_an_empty_table_changes_nothing(self, history: History) -> None:
         change = history.append("Test2", table([]))
         assert (change.new, change.known, len(change.replaced)) == (0, 0, 0)
 
@@ -599,7 +601,7 @@ class TestBadInput:
         ],
         ids=["one", "nothing", "twice", "unsorted", "negative", "text", "Float64", "32", "zone"],
     )
-    def test_what_needs_no_repair_or_a_sure_one(
+    def test_harmless_input_is_accepted(
         self, history: History, readings: pd.DataFrame, stages: list[float]
     ) -> None:
         history.append("Test2", readings)

@@ -56,7 +56,7 @@ def system(port: int, bucket: str) -> pyarrow.fs.FileSystem:
     )
 
 
-def test_there_and_back(uri: str) -> None:
+def test_round_trip(uri: str) -> None:
     history = History(uri)
     assert history.things == []
     assert history.append("plumtree", FLOOD).new == 577
@@ -67,7 +67,7 @@ def test_there_and_back(uri: str) -> None:
     assert history.overview()["month"].tolist() == ["2018-08", "2018-09"]
 
 
-def test_again_and_out_of_order_and_corrected(uri: str) -> None:
+def test_repeated_unordered_and_corrected_readings(uri: str) -> None:
     history = History(uri)
     for part in (FLOOD[300:], FLOOD[:350], FLOOD):
         history.append("a:b", part)
@@ -76,7 +76,7 @@ def test_again_and_out_of_order_and_corrected(uri: str) -> None:
     assert change.replaced["was"].tolist() == FLOOD.iloc[0].tolist()
 
 
-def test_a_file_system_says_what_a_uri_cannot(
+def test_a_file_system_with_its_own_options(
     port: int, bucket: str, system: pyarrow.fs.FileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     History(f"{bucket}/creek", filesystem=system).append("plumtree", FLOOD)
@@ -97,7 +97,7 @@ def test_the_name_shows_no_keys() -> None:
     assert repr(history) == "History in s3://creek/history"
 
 
-def test_a_recorder_writes_to_it_by_way_of_a_journal_here(uri: str, tmp_path: Path) -> None:
+def test_a_recorder_uses_a_local_journal(uri: str, tmp_path: Path) -> None:
     sent = messages(FLOOD)
     with Recorder(History(uri), "Test2", journal=tmp_path, every=None) as recorder:
         recorder.record(sent[:300])
@@ -106,7 +106,7 @@ def test_a_recorder_writes_to_it_by_way_of_a_journal_here(uri: str, tmp_path: Pa
     pd.testing.assert_frame_equal(History(uri).read(), FLOOD, check_freq=False)
 
 
-def test_a_bucket_that_cannot_be_reached_keeps_nothing_from_being_recorded(
+def test_recording_continues_while_the_bucket_is_unreachable(
     uri: str, port: int, bucket: str, tmp_path: Path
 ) -> None:
     away = History(uri.replace(bucket, "no-such-bucket"))
@@ -121,7 +121,7 @@ def test_a_bucket_that_cannot_be_reached_keeps_nothing_from_being_recorded(
     pd.testing.assert_frame_equal(History(uri).read(), FLOOD, check_freq=False)
 
 
-def test_files_of_others_are_made_one(uri: str, bucket: str, system: pyarrow.fs.FileSystem) -> None:
+def test_compact_merges_foreign_files(uri: str, bucket: str, system: pyarrow.fs.FileSystem) -> None:
     history = History(uri)
     history.append("Test2", FLOOD[:100])
     month = f"{bucket}/creek/history/thing=Test2/month=2018-08"

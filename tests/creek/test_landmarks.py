@@ -23,12 +23,12 @@ class TestAbove:
         assert pd.isna(table.loc["house", "first"])
         assert table["over_ft"].tolist() == pytest.approx([3.63, 1.63, -1.37])
 
-    def test_a_gap_counts_for_nobody(self, record: Make) -> None:
+    def test_a_gap_does_not_count(self, record: Make) -> None:
         table = landmarks.above(record([1, 4, 4, np.nan, np.nan, np.nan, 1, 1]), {"path": 3.0})
         assert table.loc["path", "hours"] == pytest.approx(10 / 60)
         assert table.loc["path", "percent"] == pytest.approx(40)
 
-    def test_at_the_landmark_is_not_above_it(self, record: Make) -> None:
+    def test_a_stage_at_the_landmark_is_not_above_it(self, record: Make) -> None:
         assert landmarks.above(record([3, 3]), {"path": 3.0}).loc["path", "times"] == 0
 
     def test_one_reading(self, record: Make) -> None:
@@ -71,13 +71,13 @@ class TestForecast:
 
 
 class TestLeadTimes:
-    def test_a_creek_that_does_rise_straight(self, record: Make) -> None:
-        # A foot in half an hour from 1 to 6 ft: each five minutes a sixth.
+    def test_a_creek_that_rises_in_a_straight_line(self, record: Make) -> None:
+        # One foot per half hour, from 1 to 6 ft: a sixth of a foot every five minutes.
         readings = record(np.r_[np.ones(12), np.arange(7, 36.1) / 6, 6.0, 1.0])
         table = landmarks.lead_times(readings, floods.find(readings), MARKS)
         assert table["landmark"].tolist() == ["path", "bridge", "house"]
         assert table["reached"].tolist() == [True, True, False]
-        # The first reading past 2.5 ft has 2 2/3 ft.
+        # The first reading above 2.5 ft is 2 2/3 ft.
         assert table["stage_ft"].unique() == pytest.approx([16 / 6])
         np.testing.assert_allclose(table["rate_ft_per_h"], 2.0)
         np.testing.assert_allclose(table["forecast_h"], [1 / 6, 7 / 6, 16 / 6])
@@ -95,7 +95,7 @@ class TestLeadTimes:
         with pytest.raises(ValueError, match="lower start"):
             landmarks.lead_times(readings, found, MARKS, alert=2.0)
 
-    def test_a_flood_that_was_not_seen_to_begin_gave_no_alert(self, record: Make) -> None:
+    def test_a_flood_with_an_unobserved_start_gives_no_alert(self, record: Make) -> None:
         readings = record([3, 4, 1])
         assert landmarks.lead_times(readings, floods.find(readings), MARKS).empty
 

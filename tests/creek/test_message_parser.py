@@ -45,11 +45,11 @@ class TestTime:
             (0, 0),
         ],
     )
-    def test_its_own(self, time: str | float, micros: int) -> None:
+    def test_the_time_of_the_message(self, time: str | float, micros: int) -> None:
         assert read({"time": time, "depth": 1.5}) == Observation("Test2", micros, (1.5, None))
 
     @pytest.mark.parametrize("said", [{"depth": 1}, {"depth": 1, "time": None}])
-    def test_else_when_it_arrived(self, said: dict[str, Any]) -> None:
+    def test_the_time_of_arrival(self, said: dict[str, Any]) -> None:
         assert read(said) == Observation("Test2", NOON, (1.0, None))
 
     @given(
@@ -132,27 +132,27 @@ def test_not_a_reading(said: Any, why: str) -> None:
         read(said)
 
 
-def test_a_number_as_text_is_a_number_and_null_is_what_was_not_measured() -> None:
+def test_numbers_as_text_and_null() -> None:
     assert read({"depth": " 1.5", "temperature": None}) == ("Test2", NOON, (1.5, None))
     assert read({"depth": None}) is None
     assert read({"depth": -0.2}) == ("Test2", NOON, (-0.2, None))
 
 
-def test_what_was_retained_is_old_unless_it_says_its_time() -> None:
+def test_a_retained_message_needs_a_time() -> None:
     assert read({"depth": 1, "time": 0}, retain=True) == ("Test2", 0, (1.0, None))
     with pytest.raises(NotAReading, match="retained and does not say when"):
         read({"depth": 1}, retain=True)
 
 
-class TestWhose:
-    def test_the_topic_says_it(self) -> None:
+class TestSender:
+    def test_the_topic_names_the_thing(self) -> None:
         parser = MessageParser(lambda topic: topic.split("/")[1])
         observation = parser.parse(Message("creek/a", b'{"depth": 1}'), ARRIVED)
         assert observation is not None
         assert observation.thing == "a"
 
     @pytest.mark.parametrize("thing", [None, lambda _: None])
-    def test_no_thing(self, thing: Any) -> None:
+    def test_a_topic_without_a_thing(self, thing: Any) -> None:
         with pytest.raises(NotAReading, match="does not say which Thing"):
             MessageParser(thing).parse(Message("creek", b'{"depth": 1}'), ARRIVED)
 

@@ -1,4 +1,4 @@
-"""A figure tells the same story three times: as an image, in description and in numbers."""
+"""A figure tells the same story three times: in its image, its description and its numbers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TestHydrograph:
     def test_labels(self, flood: pd.DataFrame) -> None:
         written = texts(hydrograph(flood))
         for text in (
-            "Flood of 31 August 2018 at Plumtree Run",
+            "Flood of August 31, 2018, at Plumtree Run",
             "Time (UTC), 2018-08-31 to 2018-09-02",
             "datum (ft)",
             "6.63 ft, 2018-08-31 23:30 UTC",
@@ -83,12 +83,12 @@ class TestHydrograph:
         ):
             assert text in written
 
-    def test_words(self, flood: pd.DataFrame) -> None:
+    def test_description(self, flood: pd.DataFrame) -> None:
         description = hydrograph(flood, title="A flood").description
         for text in ("A flood", "577 readings", "0 missing", "1.03 ft", "6.63 ft", "23:30 UTC"):
             assert text in description
 
-    def test_every_reading_is_drawn_where_it_belongs(self, flood: pd.DataFrame) -> None:
+    def test_every_reading_is_drawn_at_its_time(self, flood: pd.DataFrame) -> None:
         moments, values = line(hydrograph(flood).figure.axes[0])
         assert moments == [f"{time:%d %H:%M}" for time in flood.index]
         np.testing.assert_array_equal(values, flood["stage_ft"])
@@ -165,7 +165,7 @@ class TestCaptionedFigure:
         assert caption.text == drawn.description
         assert repr(drawn) == "<CaptionedFigure: Stage <a> & b>"
 
-    def test_nothing_stays_behind_in_pyplot(self, flood: pd.DataFrame) -> None:
+    def test_pyplot_keeps_no_figure(self, flood: pd.DataFrame) -> None:
         before = plt.get_fignums()
         hydrograph(flood, temperature=True).png()
         assert plt.get_fignums() == before
@@ -240,7 +240,7 @@ class TestEveryFigure:
         assert (shades > 250).mean() > 0.3, "on white"
 
 
-def test_lines_differ_by_more_than_their_colour() -> None:
+def test_lines_differ_by_more_than_their_color() -> None:
     assert len({str(style["linestyle"]) for style in STYLES}) == len(STYLES)
     assert len({style["marker"] for style in STYLES}) == len(STYLES)
     for style in STYLES:
@@ -275,7 +275,7 @@ class TestThresholdsAndQuality:
         assert "8.9 hours above 1.75 ft (flood ends)" in drawn.description
         assert "flood starts 2.5 ft" in texts(drawn)
 
-    def test_marks_of_what_is_not_good(
+    def test_suspect_and_failed_readings_are_marked(
         self, flood: pd.DataFrame, three_years: pd.DataFrame
     ) -> None:
         when = flood.index[40]
@@ -306,7 +306,7 @@ class TestDurationCurve:
             reached = drawn.numbers[f"reached_{percent:g}_percent_ft"]
             assert reached == pytest.approx(stage.quantile(1 - percent / 100), abs=0.01)
 
-    def test_what_the_record_is_too_short_for(self, record: Make) -> None:
+    def test_percentages_that_need_a_longer_record_are_left_out(self, record: Make) -> None:
         drawn = plots.duration_curve(record([1, 2, 3]))
         assert list(drawn.numbers) == [
             "readings",
@@ -330,7 +330,7 @@ class TestFloodPage:
         for text in ("the highest of 74", "55 minutes later", "Footpath (3 ft) after 5 minutes"):
             assert text in drawn.description
 
-    def test_one_that_was_not_seen_whole(self, record: Make) -> None:
+    def test_a_flood_that_was_not_observed_completely(self, record: Make) -> None:
         readings = record([3, 4, 3.5, 3])
         drawn = plots.flood_page(readings, floods.find(readings), 1)
         assert "start was not observed" in drawn.description
@@ -347,7 +347,7 @@ class TestFloodPage:
 
 
 class TestOverlay:
-    def test_the_highest_have_lines_of_their_own(self, three_years: pd.DataFrame) -> None:
+    def test_the_highest_floods_have_lines_of_their_own(self, three_years: pd.DataFrame) -> None:
         drawn = plots.overlay(three_years, floods.find(three_years), max_lines=2)
         assert drawn.numbers == {"floods": 74, "flood_55_peak_ft": 6.63, "flood_28_peak_ft": 5.02}
         assert "The other 72 are thin and gray" in drawn.description
@@ -461,7 +461,7 @@ class TestTemperature:
         assert drawn.numbers["warmest_hour_jun_to_aug"] == 17
         assert drawn.numbers["swing_mar_to_may_degC"] == pytest.approx(3.99, abs=0.05)
 
-    def test_a_made_up_day(self) -> None:
+    def test_a_synthetic_day(self) -> None:
         index = pd.date_range("2020-03-01", "2020-03-21", freq="1h", tz="UTC", inclusive="left")
         degc = 10 + 3 * np.cos((np.asarray(index.hour) - 14) * np.pi / 12)
         drawn = plots.temperature_cycles(pd.DataFrame({"box_temperature_degC": degc}, index=index))
@@ -469,7 +469,7 @@ class TestTemperature:
         assert drawn.numbers["warmest_hour_mar_to_may"] == 14
         assert "box temperature" in drawn.title
 
-    def test_no_whole_day_and_no_temperature(self, flood: pd.DataFrame, record: Make) -> None:
+    def test_no_complete_day_and_no_temperature(self, flood: pd.DataFrame, record: Make) -> None:
         short = plots.temperature_cycles(flood[:50])
         assert "No season has enough complete days" in short.description
         with pytest.raises(ValueError, match="have no temperature"):

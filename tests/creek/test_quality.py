@@ -44,7 +44,7 @@ def flags_of(stages: list[float], test: str) -> list[int]:
     return quality.check(make_record(stages), LIMITS).flags[test].tolist()
 
 
-class TestStormsAreNoFaults:
+class TestStormsAreNotFaults:
     def test_no_flood_of_three_years_is_flagged(
         self, three_years: pd.DataFrame, clean: quality.Quality
     ) -> None:
@@ -55,7 +55,7 @@ class TestStormsAreNoFaults:
             flags = clean.flags["overall"][rise : flood.end]
             assert set(flags.unique()) <= {GOOD, UNKNOWN}, flood.Index
 
-    def test_hardly_anything_is_flagged_at_all(self, clean: quality.Quality) -> None:
+    def test_few_readings_are_flagged(self, clean: quality.Quality) -> None:
         counts = clean.counts()
         assert counts.loc["overall", "missing"] == 9690
         assert counts.loc["overall", "fail"] == 0
@@ -65,7 +65,7 @@ class TestStormsAreNoFaults:
     @pytest.mark.parametrize(
         "name", ["kentucky-river-2014", "trout-creek-2021", "trout-creek-2022"]
     )
-    def test_nor_in_a_river_nor_in_noise(self, name: str) -> None:
+    def test_neither_a_river_nor_noise_is_flagged(self, name: str) -> None:
         found = quality.check(samples.load(name))
         flags = found.flags["overall"]
         assert not flags.isin([SUSPECT, FAIL]).any()
@@ -99,7 +99,7 @@ class TestFaultsAreFound:
         assert precision["dead sensor"] >= 0.95
         assert recall["drift"] >= 0.7
         assert precision["drift"] >= 0.9
-        # Most fall into low water, where a creek stands still for as long: see the next test.
+        # Most are at low water, where a creek can stand still for as long: see the next test.
         assert recall["flat line"] >= 0.05
         assert precision["flat line"] >= 0.3
 
@@ -133,7 +133,7 @@ class TestFaultsAreFound:
         moment = pd.Timestamp(when, tz="UTC")
         flags = quality.check(inject(storm, [Fault("spike", moment, moment, size)]), taken).flags
         bad = flags.index[flags["overall"].isin([SUSPECT, FAIL])]
-        # On the rise the one beside it may stick out too, seen from the spike.
+        # During the rise, the neighbor of a spike may stick out, too.
         assert moment in bad
         assert (abs(bad - moment) <= pd.Timedelta("5min")).all()
 
@@ -151,7 +151,7 @@ class TestFaultsAreFound:
         assert abs(shifts["start"].iloc[0] - moment) < pd.Timedelta("2h")
         assert ("higher" if step > 0 else "lower") in shifts["text"].iloc[0]
 
-    def test_a_drift_that_nobody_corrected(self, three_years: pd.DataFrame) -> None:
+    def test_an_uncorrected_drift(self, three_years: pd.DataFrame) -> None:
         creek = three_years["2016-09-01":"2016-12-15"][["stage_ft"]].copy()
         days = (creek.index - creek.index[0]) / pd.Timedelta("1D")
         creek["stage_ft"] += np.clip((days - 40) * 0.08, 0, None)
@@ -161,7 +161,7 @@ class TestFaultsAreFound:
         assert drifts["start"].min() > creek.index[0] + pd.Timedelta("38D")
         assert drifts["size_ft"].max() > 0.5
 
-    def test_a_dead_sensor_of_half_a_year(self, three_years: pd.DataFrame) -> None:
+    def test_a_sensor_that_is_dead_for_half_a_year(self, three_years: pd.DataFrame) -> None:
         start = pd.Timestamp("2018-04-01", tz="UTC")
         dead = Fault("dead sensor", start, start + pd.Timedelta("180D"), 0.0)
         found = quality.check(inject(three_years, [dead]))
@@ -181,7 +181,7 @@ class TestFlags:
             ("spike", [1, 1, 2, 3, 3], [2, 1, 1, 1, 2]),
             ("spike", [1, 1, np.nan, 1, 1], [2, 2, 9, 2, 2]),
             ("rate_of_change", [1, 2.9, 5, 5], [2, 1, 3, 1]),
-            # After a spike the way back is no change of the creek's.
+            # The step back from a spike is not a change of the creek.
             ("rate_of_change", [1, 1, 8, 1, 1], [2, 1, 2, 2, 1]),
             ("flat_line", [1, *[2.0] * 13, 1], [1, *[3] * 13, 1]),
             ("flat_line", [1, *[2.0] * 12, 1], [1] * 14),
@@ -195,7 +195,7 @@ class TestFlags:
     def test_table(self, test: str, stages: list[float], expected: list[int]) -> None:
         assert flags_of(stages, test) == expected
 
-    def test_a_missing_row_is_no_neighbour(self, record: Make) -> None:
+    def test_a_missing_row_is_not_a_neighbor(self, record: Make) -> None:
         readings = record([1, 1, 1.9, 1, 1])
         readings.index = readings.index[:2].append(readings.index[2:] + pd.Timedelta("1D"))
         flags = quality.check(readings, LIMITS).flags
@@ -215,7 +215,7 @@ class TestFlags:
         with pytest.raises(ValueError, match="'stage_ft' has no measured value"):
             quality.check(make_record(stages))
 
-    def test_the_span_is_a_span(self, record: Make) -> None:
+    def test_an_invalid_span_is_rejected(self, record: Make) -> None:
         with pytest.raises(ValueError, match="Put the lower end first"):
             limits.derive(record([1.0]), span_ft=(3, 0))
         taken = limits.derive(record([1.0, 1.1, 1.2]), span_ft=(0, 34.88))
@@ -226,7 +226,7 @@ class TestFlags:
         ]
 
 
-class TestTheyAreTheLibrarysOwn:
+class TestSameAsIoosQc:
     """Passing pieces to ioos_qc gives the same result as passing the whole record."""
 
     def test_spike(self, three_years: pd.DataFrame, clean: quality.Quality) -> None:
@@ -253,7 +253,7 @@ class TestTheyAreTheLibrarysOwn:
                 stage, LIMITS.spike_suspect_ft, LIMITS.spike_fail_ft, method="differential"
             )
         )
-        # What is missing the caller marks.
+        # The caller marks the missing values.
         there = ~np.isnan(stage)
         np.testing.assert_array_equal(ours[there], whole[there])
 
@@ -275,7 +275,7 @@ class TestTheyAreTheLibrarysOwn:
         whole = ioos_qc.qartod.flat_line_test(
             stages, at.astype("datetime64[s]"), suspect * 300, suspect * 600, tolerance=1e-9
         )
-        # Theirs flags what follows the window, ours the run from its first reading.
+        # ioos_qc flags the readings after the window, creeklab the whole run.
         ends = np.cumsum(lengths)
         expected = np.concatenate(
             [
@@ -285,7 +285,7 @@ class TestTheyAreTheLibrarysOwn:
         )
         np.testing.assert_array_equal(ours, expected)
 
-    def test_it_is_imported_late_and_quietly(self) -> None:
+    def test_ioos_qc_is_imported_late_and_without_warnings(self) -> None:
         program = (
             "import sys; from creeklab.creek import quality; assert 'xarray' not in sys.modules;"
             "from creeklab.creek.readings import samples;"
@@ -333,7 +333,7 @@ def test_every_reading_has_every_flag(stages: list[float]) -> None:
 
 
 class TestTheReport:
-    def test_in_words(self, three_years: pd.DataFrame) -> None:
+    def test_text(self, three_years: pd.DataFrame) -> None:
         month = three_years["2016-05-01":"2016-07-31"]
         moment = pd.Timestamp("2016-06-10 03:00", tz="UTC")
         faults = [
@@ -355,7 +355,7 @@ class TestTheReport:
         assert "sticks out" in html
         assert "<table" in html
 
-    def test_only_the_worst_are_named(self, clean: quality.Quality) -> None:
+    def test_only_the_worst_are_listed(self, clean: quality.Quality) -> None:
         text = clean.text(worst=2)
         assert "15.5 days" in text
         assert "and 35 more" in text
@@ -364,7 +364,7 @@ class TestTheReport:
         found = quality.check(samples.load("plumtree-run-flood-2018-08-31"))
         assert repr(found).endswith("No reading is missing, and no test found a fault.")
 
-    def test_good_readings_say_what_was_left_out(self, record: Make) -> None:
+    def test_good_readings_list_the_removed_stages(self, record: Make) -> None:
         readings = record([1, 1, 9, 1, 1])
         good = quality.check(readings, LIMITS).good()
         np.testing.assert_array_equal(good["stage_ft"], [1, 1, np.nan, 1, 1])

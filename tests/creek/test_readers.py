@@ -1,4 +1,4 @@
-"""Files of others become tables of readings, or it is said which column and row cannot."""
+"""Other people's files become tables of readings, or an error names the column and row."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TestThePublishedFiles:
             (read_trout_creek, "Log00035_mod_bridge_removal.txt", "trout-creek-2022"),
         ],
     )
-    def test_they_are_the_samples(
+    def test_they_yield_the_samples(
         self, read: Callable[[Path], pd.DataFrame], file: str, sample: str
     ) -> None:
         expected = samples.load(sample)
@@ -57,9 +57,9 @@ class TestThePublishedFiles:
             readings[list(expected)], expected, check_freq=False, check_exact=True
         )
         assert expected.attrs["units"].items() <= readings.attrs["units"].items()
-        assert readings.attrs["licence"] == expected.attrs["licence"]
+        assert readings.attrs["license"] == expected.attrs["license"]
 
-    def test_what_the_kentucky_river_says_of_itself(self) -> None:
+    def test_metadata_of_the_kentucky_river(self) -> None:
         about = read_rdb(PUBLISHED / "kentucky-river" / "03287500_uv.txt").attrs
         assert about["site"] == "USGS 03287500 KENTUCKY RIVER AT LOCK 4 AT FRANKFORT, KY"
         assert about["processing"].startswith("Converted to UTC by tz_cd; 77 interpolated values")
@@ -77,7 +77,7 @@ def rdb(*rows: str, columns: str = "\t07_00065\t07_00065_cd", widths: str = "\t1
 
 
 class TestRdb:
-    def test_each_row_is_in_its_own_zone(self, write: Write) -> None:
+    def test_each_row_is_converted_by_its_own_zone(self, write: Write) -> None:
         path = write(
             rdb(
                 "2014-11-02 00:45\tEDT\t7.0\tP",
@@ -101,7 +101,7 @@ class TestRdb:
         assert "1 interpolated values (~) and 1 words" in readings.attrs["processing"]
         assert readings.attrs["codes"] == {"stage_ft": {"P": 2, "A": 1, "P:~": 1}}
 
-    def test_a_newer_file_of_another_zone(self, write: Write) -> None:
+    def test_a_newer_file_from_another_zone(self, write: Write) -> None:
         columns = "\t69928_00065\t69928_00065_cd\t1_99999\t1_99999_cd"
         row = "2024-07-01 12:00\tMST\t1.5\tA\tx\tA"
         path = write(rdb(row, columns=columns, widths="\t14n\t10s" * 2))
@@ -141,7 +141,7 @@ class TestRdb:
             (rdb("2014-01-01 00:00\tEST\t7\tP") + "USGS\t2\t2014-01-01\tEST\t7\tP\n", "2 sites"),
         ],
     )
-    def test_what_cannot_be_read(self, write: Write, text: str, message: str) -> None:
+    def test_errors(self, write: Write, text: str, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             read_rdb(write(text))
 
@@ -151,7 +151,7 @@ class TestNwisParquet:
         index = pd.date_range("2018-08-31 12:00", periods=3, freq="5min", tz="UTC")
         return pd.DataFrame({"USGS:01581752:" + name: of for name, of in columns.items()}, index)
 
-    def test_an_interpolated_value_is_no_measurement(self, tmp_path: Path) -> None:
+    def test_an_interpolated_value_is_not_a_measurement(self, tmp_path: Path) -> None:
         rows = self.table(
             **{
                 "00010:00000": [2.0, 3, 4],
@@ -169,7 +169,7 @@ class TestNwisParquet:
         assert readings.index[0] == at("2018-08-31 12:00")
         assert readings.attrs["site"] == "USGS 01581752"
 
-    def test_what_cannot_be_read(self, tmp_path: Path) -> None:
+    def test_errors(self, tmp_path: Path) -> None:
         for rows in (
             self.table(**{"72019:00000": [1, 1, 1]}),
             self.table(**{"00065:00000": [1, 1, 1]}).rename(columns=str.lower),
@@ -207,12 +207,12 @@ class TestTroutCreek:
             (head + "2021/08/17 18:13:06,1,2,?,4,\n", r"'Range \[cm\]' has '\?' in row 0"),
         ],
     )
-    def test_what_cannot_be_read(self, write: Write, text: str, message: str) -> None:
+    def test_errors(self, write: Write, text: str, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             read_trout_creek(write(text))
 
 
-METRES = {"stage_ft": ("Level (m)", "m")}
+METERS = {"stage_ft": ("Level (m)", "m")}
 
 
 def rows(*lines: str, head: str = "when,Level (m)") -> str:
@@ -255,11 +255,11 @@ class TestCsv:
         self, write: Write, times: list[str], zone: str | None, format: str | None
     ) -> None:
         path = write(rows(*(f"{time},1" for time in times)))
-        readings = read_csv(path, METRES, time="when", zone=zone, format=format)
+        readings = read_csv(path, METERS, time="when", zone=zone, format=format)
         assert readings.index.tolist() == [at("2018-08-31 12:00"), at("2018-08-31 12:05")]
         assert readings.index.name == "time"
 
-    def test_another_country_s_logger(self, write: Write) -> None:
+    def test_a_logger_from_another_country(self, write: Write) -> None:
         path = write("Logger 7\nZeit;Pegel\n31.08.2018 12:00;0,3048\n31.08.2018 12:05;-9999\n")
         readings = read_csv(
             path,
@@ -288,10 +288,8 @@ class TestCsv:
         ],
         ids=["one row", "nothing measured", "unsorted", "twice", "completed", "negative"],
     )
-    def test_what_is_handled(
-        self, write: Write, lines: list[str], stages: list[float], said: str
-    ) -> None:
-        readings = read_csv(write(rows(*lines)), METRES, time="when", zone="UTC")
+    def test_repairs(self, write: Write, lines: list[str], stages: list[float], said: str) -> None:
+        readings = read_csv(write(rows(*lines)), METERS, time="when", zone="UTC")
         np.testing.assert_array_equal(readings["stage_ft"], stages)
         assert said in readings.attrs["processing"]
         samples.times(readings)
@@ -323,19 +321,19 @@ class TestCsv:
             (rows("2018-08-31 12:00,1,2", "2018,1,2,3"), "cannot be read as a table"),
         ],
     )
-    def test_what_cannot_be_read(self, write: Write, text: str, message: str) -> None:
+    def test_errors(self, write: Write, text: str, message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            read_csv(write(text), METRES, time="when", zone="America/New_York")
+            read_csv(write(text), METERS, time="when", zone="America/New_York")
 
     def test_times_without_a_zone(self, write: Write) -> None:
         for format in (None, "%Y-%m-%d %H:%M"):
             with pytest.raises(ValueError, match=r"have no time zone .* zone='UTC'"):
-                read_csv(write(rows("2018-08-31 12:00,1")), METRES, time="when", format=format)
+                read_csv(write(rows("2018-08-31 12:00,1")), METERS, time="when", format=format)
 
-    def test_a_time_that_is_not_as_its_format_says(self, write: Write) -> None:
+    def test_a_time_that_does_not_match_the_format(self, write: Write) -> None:
         path = write(rows("01.09.2018,1", "31.09.2018,1"))
         with pytest.raises(ValueError, match=r"Row 1 has '31.09.2018' in column 'when', .* '%d.%m"):
-            read_csv(path, METRES, time="when", zone="UTC", format="%d.%m.%Y")
+            read_csv(path, METERS, time="when", zone="UTC", format="%d.%m.%Y")
 
     @pytest.mark.parametrize(
         ("columns", "message"),
@@ -355,7 +353,7 @@ class TestCsv:
 
 
 instants = st.lists(
-    # Minutes of two years with summer time in most zones, some of them when the clocks change.
+    # Minutes of two years with daylight saving time, some of them when the clocks change.
     st.integers(0, 2 * 366 * 24 * 60)
     | st.sampled_from([43_200 + 60 * h for h in range(2000, 2100)]),
     min_size=1,
@@ -375,23 +373,23 @@ class TestNoZoneShiftsAReading:
     @given(instants, zones)
     def test_times_with_their_offset(self, index: pd.DatetimeIndex, zone: str) -> None:
         lines = [f"{time.isoformat()},1" for time in index.tz_convert(zone)]
-        readings = read_csv(io.StringIO(rows(*lines)), METRES, time="when")
+        readings = read_csv(io.StringIO(rows(*lines)), METERS, time="when")
         assert readings.index.equals(index)
 
     @given(instants, zones)
-    def test_local_times_or_it_is_said_that_they_are_unclear(
+    def test_local_times_or_an_error_if_they_are_ambiguous(
         self, index: pd.DatetimeIndex, zone: str
     ) -> None:
         local = index.tz_convert(zone).tz_localize(None)
         file = io.StringIO(rows(*(f"{time},1" for time in local)))
         if local.tz_localize(zone, ambiguous="NaT").hasnans:
             with pytest.raises(ValueError, match="happens twice or never"):
-                read_csv(file, METRES, time="when", zone=zone)
+                read_csv(file, METERS, time="when", zone=zone)
         else:
-            assert read_csv(file, METRES, time="when", zone=zone).index.equals(index)
+            assert read_csv(file, METERS, time="when", zone=zone).index.equals(index)
 
     @given(instants)
-    def test_each_row_of_the_usgs(self, index: pd.DatetimeIndex) -> None:
+    def test_usgs_rows(self, index: pd.DatetimeIndex) -> None:
         local = index.tz_convert("America/New_York")
         lines = [f"{time:%Y-%m-%d %H:%M}\t{time:%Z}\t1.5\tA" for time in local]
         with tempfile.TemporaryDirectory() as folder:

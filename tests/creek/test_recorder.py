@@ -111,7 +111,7 @@ class TestRecording:
             "now": 2.5,
         }
 
-    def test_without_a_time_it_is_when_it_arrived(
+    def test_a_message_without_a_time_gets_its_arrival_time(
         self, history: History, recorder: Recorder
     ) -> None:
         before = pd.Timestamp.now("UTC").floor("us")
@@ -119,9 +119,7 @@ class TestRecording:
         [time] = history.read().index
         assert before <= time <= pd.Timestamp.now("UTC")
 
-    def test_malformed_messages_are_counted_and_kept(
-        self, history: History, recorder: Recorder
-    ) -> None:
+    def test_malformed_messages_are_quarantined(self, history: History, recorder: Recorder) -> None:
         recorder.record(
             [
                 Message("creek", b"\xff\x00"),
@@ -182,7 +180,7 @@ class TestRecording:
 
 
 class TestBackgroundThread:
-    def test_it_is_in_the_history_after_a_while(self, history: History) -> None:
+    def test_it_writes_to_the_history(self, history: History) -> None:
         with Recorder(history, "Test2", every=0.02) as recorder:
             for message in messages(FLOOD):
                 recorder.on_message(message)
@@ -212,7 +210,7 @@ class TestBackgroundThread:
             assert recorder.new == 0
         assert len(history.read()) == 1
 
-    def test_closing_twice_and_using_it_afterwards(self, history: History) -> None:
+    def test_close_is_final(self, history: History) -> None:
         recorder = Recorder(history, "Test2")
         recorder.close()
         recorder.close()
@@ -231,7 +229,7 @@ class TestBackgroundThread:
 
 
 class TestErrors:
-    def test_while_the_history_cannot_be_written_the_journal_keeps_it(
+    def test_the_journal_keeps_readings_while_the_history_cannot_be_written(
         self, history: History, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def full(*_: object) -> None:
@@ -269,7 +267,7 @@ class TestErrors:
         assert recorder.error is None
         assert len(history.read()) == 1
 
-    def test_a_message_that_cannot_be_written_is_not_taken(
+    def test_a_partly_written_message_is_removed_from_the_journal(
         self, history: History, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         recorder.on_message(message_with(depth=1.5))

@@ -89,7 +89,7 @@ class TestTheFlood:
         for reading in heard:
             json.dumps(reading.message(), allow_nan=False)
 
-    def test_fahrenheit_gives_the_celsius_back(self) -> None:
+    def test_fahrenheit_converts_back_to_celsius(self) -> None:
         flood = samples.load("plumtree-run-flood-2018-08-31")
         heard: list[Reading] = []
         Replay(flood, heard.append, progress=False).run()
@@ -111,7 +111,7 @@ class TestGaps:
         ]
         assert [reading.time.minute for reading in heard] == [0, 5, 15]
 
-    def test_temperature_need_not_be_there(self) -> None:
+    def test_temperature_is_optional(self) -> None:
         heard: list[Reading] = []
         Replay(table([1.0]), heard.append, progress=False).run()
         assert heard == [Reading(datetime(2018, 8, 31, 12, 0, tzinfo=UTC), 1.0)]
@@ -145,15 +145,15 @@ class TestPace:
     def test_real_time(self) -> None:
         assert self.play(table([1.0] * 3), 1, [0.0] * 3)[1] == pytest.approx([0, 300, 600])
 
-    def test_a_slow_send_is_caught_up_with_and_leaves_no_drift(self) -> None:
+    def test_the_schedule_catches_up_after_a_slow_send(self) -> None:
         _, sent_at = self.play(table([1.0] * 6), 300, [0.2, 2.5, 0.1, 0.1, 0.1, 0.1])
         assert sent_at == pytest.approx([0, 1, 3.5, 3.6, 4, 5])
 
-    def test_a_gap_takes_its_time(self) -> None:
+    def test_a_gap_takes_as_long_as_it_did(self) -> None:
         readings = table([1.0, 2.0, float("nan"), 4.0, 5.0]).drop(index="2018-08-31 12:15+00:00")
         assert self.play(readings, 300, [0.0] * 3)[1] == pytest.approx([0, 1, 4])
 
-    def test_as_fast_as_it_goes_never_waits(self) -> None:
+    def test_full_speed_never_waits(self) -> None:
         time, sent_at = self.play(table([1.0] * 3), None, [0.0] * 3)
         assert (time.slept, sent_at) == ([], [0, 0, 0])
 
@@ -175,14 +175,14 @@ class TestPace:
         assert sent_at == pytest.approx([0, 1, 100, 101])
 
     @pytest.mark.parametrize("speed", [0, -1, float("nan"), float("inf")])
-    def test_no_speed(self, speed: float) -> None:
+    def test_invalid_speeds(self, speed: float) -> None:
         with pytest.raises(ValueError, match="3600 to play an hour per"):
             Replay(table([1.0]), pytest.fail, speed=speed)
 
 
 class TestResume:
     @pytest.mark.parametrize("error", [ConnectionError("cut off"), KeyboardInterrupt()])
-    def test_it_goes_on_with_the_reading_that_failed(self, error: BaseException) -> None:
+    def test_it_resumes_with_the_reading_that_failed(self, error: BaseException) -> None:
         heard: list[float | None] = []
 
         def send(reading: Reading) -> None:
@@ -201,7 +201,7 @@ class TestResume:
         assert replay.run() is replay
         assert heard == [1.0, 3.0, 4.0]
 
-    def test_another_process_plays_the_rest(self) -> None:
+    def test_another_process_resumes(self) -> None:
         readings = table([1.0, 2.0, 3.0])
         heard: list[float | None] = []
 
@@ -217,7 +217,7 @@ class TestResume:
         Replay(readings[readings.index >= replay.next], rest.append, progress=False).run()
         assert heard + [reading.depth for reading in rest] == [1.0, 2.0, 3.0]
 
-    def test_at_the_end_there_is_nothing_left_to_send(self) -> None:
+    def test_a_finished_replay_sends_nothing(self) -> None:
         heard: list[Reading] = []
         replay = Replay(table([1.0, 2.0]), heard.append, progress=False)
         replay.run().run()
@@ -266,7 +266,7 @@ class Answer:
 
 
 class TestAcknowledgments:
-    def test_as_many_are_under_way_as_the_window_has_room_for(self) -> None:
+    def test_the_window_limits_the_readings_in_flight(self) -> None:
         answers: list[Answer] = []
         most = 0
 
@@ -292,7 +292,7 @@ class TestAcknowledgments:
         assert counted == [0, 0, 0]
         assert replay.sent == 3
 
-    def test_while_there_is_time_it_waits_for_the_acknowledgment(self) -> None:
+    def test_it_waits_for_the_acknowledgment_while_there_is_time(self) -> None:
         time, counted = Time(), []
 
         def send(_: Reading) -> Answer:
@@ -305,7 +305,7 @@ class TestAcknowledgments:
         replay.run()
         assert counted == [0, 1, 2]
 
-    def test_what_arrived_beyond_a_refused_one_is_not_sent_again(self) -> None:
+    def test_readings_that_arrived_after_a_rejected_one_are_not_sent_again(self) -> None:
         heard: list[float | None] = []
         refusals = [ConnectionError("cut off")]
 
@@ -321,7 +321,7 @@ class TestAcknowledgments:
         assert heard == [0, 1, 2, 4, 5, 2]
         assert (replay.sent, replay.skipped) == (5, 1)
 
-    def test_one_that_never_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_acknowledgment_that_never_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(replay_module, "ACK_TIMEOUT", 0.01)
         monkeypatch.setattr(replay_module, "DRAIN_TIMEOUT", 0.01)
         silent: Future[None] = Future()
@@ -332,7 +332,7 @@ class TestAcknowledgments:
         silent.set_result(None)
         assert replay.run().sent == 2
 
-    def test_no_window(self) -> None:
+    def test_invalid_window(self) -> None:
         with pytest.raises(ValueError, match="at least 1"):
             Replay(table([1.0]), pytest.fail, window=0)
 
@@ -438,8 +438,8 @@ class TestStopAndPause:
         assert sent_at == pytest.approx([0, 1, 51, 52])
 
 
-class TestPlace:
-    def test_another_replay_goes_on_from_it(self, tmp_path: Path) -> None:
+class TestPosition:
+    def test_another_replay_resumes_from_it(self, tmp_path: Path) -> None:
         readings = table([0.0, 1.0, float("nan"), 3.0, 4.0, 5.0])
         heard: list[float | None] = []
 
@@ -459,7 +459,7 @@ class TestPlace:
             is None
         )
 
-    def test_with_time_between_readings_it_is_never_behind(self, tmp_path: Path) -> None:
+    def test_it_is_never_behind_if_there_is_time_between_readings(self, tmp_path: Path) -> None:
         """A program that is killed while it waits sends nothing twice."""
         time, file, positions = Time(), tmp_path / "position", []
 
@@ -492,7 +492,7 @@ class TestPlace:
         replay.run()
         assert 4 <= max(behind) <= 6
 
-    def test_a_crash_while_writing_leaves_the_position_before(
+    def test_a_crash_while_writing_keeps_the_old_position(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = tmp_path / "position"
@@ -529,7 +529,7 @@ class TestPlace:
         fates=st.lists(st.sampled_from(["later", "refused", "lost", "raised"]), max_size=40),
         window=st.integers(1, 9),
     )
-    def test_nothing_is_lost_and_doubled_only_is_what_lost_its_acknowledgment(
+    def test_no_reading_is_lost_and_only_unacknowledged_ones_are_repeated(
         self, fates: list[str], window: int
     ) -> None:
         fate, heard, unheard = iter(fates), [], []
@@ -561,7 +561,7 @@ class TestPlace:
 
 
 class TestFaults:
-    def test_a_network_loss_holds_back_what_is_measured_in_it(self) -> None:
+    def test_a_network_loss_delays_its_readings(self) -> None:
         time, sent = Time(), []
         loss = Fault("network loss", at(5), at(14))
         Replay(
@@ -576,7 +576,7 @@ class TestFaults:
         assert [depth for _, depth in sent] == [0, 1, 2, 3]
         assert [moment for moment, _ in sent] == pytest.approx([0, 2.8, 2.8, 3])
 
-    def test_the_others_are_in_the_readings(self) -> None:
+    def test_other_faults_change_the_readings(self) -> None:
         heard: list[float | None] = []
         faults = [Fault("power cut", at(5), at(5)), Fault("spike", at(10), at(10), 5)]
         Replay(
@@ -601,7 +601,7 @@ class TestReadings:
         np.testing.assert_array_equal(depths, rows["stage_ft"])
         assert any(reading.temperature is not None for reading in heard)
 
-    def test_bad_readings_are_refused_before_anything_is_sent(self) -> None:
+    def test_bad_readings_are_rejected_before_anything_is_sent(self) -> None:
         with pytest.raises(ValueError, match="is not later than"):
             Replay(table([1.0, 2.0]).iloc[::-1], pytest.fail)
         with pytest.raises(ValueError, match="no column 'stage_ft'"):
@@ -613,7 +613,7 @@ class TestReadings:
         Replay(readings, heard.append, progress=False).run()
         assert heard[0].message()["time"] == "2018-08-31T12:00:00Z"
 
-    def test_the_readings_may_change_afterwards(self) -> None:
+    def test_changing_the_readings_later_has_no_effect(self) -> None:
         readings, heard = table([1.0]), []
         replay = Replay(readings, heard.append, progress=False)
         readings.iloc[0, 0] = 9.0
@@ -628,9 +628,7 @@ class TestProgress:
         assert "2/2" in captured.err
         assert captured.out == ""
 
-    def test_the_bar_goes_on_where_the_replay_does(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_the_bar_resumes_with_the_replay(self, capsys: pytest.CaptureFixture[str]) -> None:
         def send(reading: Reading) -> None:
             if reading.depth == 3.0 and not failed:
                 failed.append(reading)
@@ -650,7 +648,7 @@ class TestProgress:
         Replay(table([1.0]), lambda _: None, progress=False).run()
         assert capsys.readouterr() == ("", "")
 
-    def test_what_a_notebook_stores_of_the_bar_does_not_depend_on_time(self) -> None:
+    def test_the_stored_bar_does_not_depend_on_time(self) -> None:
         def first(elapsed: float) -> str:
             return tqdm.format_meter(
                 0, 577, elapsed, unit=" readings", bar_format=replay_module._BAR

@@ -78,14 +78,14 @@ class TestThePage:
             "None of the gaps is in a recorded flood",
         ],
     )
-    def test_what_it_says(self, whole: Page, text: str) -> None:
+    def test_its_text(self, whole: Page, text: str) -> None:
         assert text in whole.text
 
     def test_lead_times_to_landmarks(self, whole: Page) -> None:
         assert "Meadow (4 ft) 6 of 74 15 minutes 5 minutes 65 minutes" in whole.text
         assert "Bridge (7 ft) 0 of 74 not reached" in whole.text
 
-    def test_it_needs_nothing_but_itself(self, html: str, whole: Page) -> None:
+    def test_it_is_self_contained(self, html: str, whole: Page) -> None:
         assert not {"script", "link", "iframe", "base"} & {name for name, _ in whole.tags}
         for _, attrs in whole.tags:
             assert not any(name.startswith("on") for name in attrs)
@@ -101,7 +101,7 @@ class TestThePage:
         assert all(len(each["alt"] or "") > 15 for each in pictures)
         assert len(whole.all("figcaption")) == len(pictures) == len(whole.all("figure"))
 
-    def test_headings_language_and_names_are_in_order(self, whole: Page) -> None:
+    def test_headings_language_and_names(self, whole: Page) -> None:
         assert whole.levels[0] == 1
         assert set(whole.levels[1:]) == {2}
         assert whole.all("html") == [{"lang": "en"}]
@@ -169,7 +169,7 @@ class TestOtherRecords:
         assert list(report._round_levels(2.5, peak)) == expected
 
 
-class TestRefused:
+class TestRejected:
     def test_no_flood(self) -> None:
         with pytest.raises(ValueError, match=r"no flood .* 2.49 ft, on 2022-06-13 .* 0.8 ft"):
             report.page(samples.load("trout-creek-2022"))
@@ -213,7 +213,7 @@ class TestFiles:
         with pytest.raises(ValueError, match=": 'Test2', 'Test3'"):
             report.read(folder)
 
-    def test_a_file_of_the_usgs(self, tmp_path: Path) -> None:
+    def test_a_usgs_file(self, tmp_path: Path) -> None:
         file = tmp_path / "site.txt"
         rows = ["agency_cd\tsite_no\tdatetime\ttz_cd\t01_00065\t01_00065_cd"]
         rows += ["5s\t15s\t20d\t6s\t14n\t10s"]
@@ -270,7 +270,7 @@ class TestTheCommand:
             ([FLOOD, "--start", "1", "--end", "2"], "must not be above the start"),
         ],
     )
-    def test_what_it_refuses(
+    def test_rejected_arguments(
         self, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The recorded samples: known answers, what they say about themselves, and where they come from."""
+"""The recorded samples: known answers, metadata and origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PUBLISHED = samples.FOLDER.parents[2] / "shared" / "data"
 
 @pytest.fixture
 def maker() -> Iterator[ModuleType]:
-    """Give a fresh copy of the script that makes the samples."""
+    """Return a fresh copy of the script that makes the samples."""
     spec = importlib.util.spec_from_file_location("maker", samples.FOLDER / "make_samples.py")
     assert spec is not None
     assert spec.loader is not None
@@ -141,7 +141,7 @@ class TestKnownAnswers:
             noise = creek["range_cm"] - creek["range_cm"].rolling(25, center=True).median()
             assert 2.5 < noise.std() < 3.5
 
-    def test_the_kentucky_river_was_put_into_utc_row_by_row(self) -> None:
+    def test_the_kentucky_river_was_converted_to_utc_row_by_row(self) -> None:
         river = samples.load("kentucky-river-2014")
         steps = pd.Series(np.diff(river.index)).value_counts().to_dict()
         assert steps == {pd.Timedelta(minutes=15): 6869, pd.Timedelta(minutes=75): 1}
@@ -151,7 +151,7 @@ class TestKnownAnswers:
         clock = [f"{time:%H:%M %Z}" for time in local[[change - 1, change]]]
         assert clock == ["01:45 EST", "03:00 EDT"]
 
-    def test_the_kentucky_river_leaves_out_what_was_interpolated(self) -> None:
+    def test_the_kentucky_river_leaves_out_interpolated_values(self) -> None:
         river = samples.load("kentucky-river-2014")
         assert river.isna().sum().to_dict() == {
             "stage_ft": 36,
@@ -162,7 +162,7 @@ class TestKnownAnswers:
 
 
 class TestEverySample:
-    def test_there_are_these(self) -> None:
+    def test_the_names(self) -> None:
         assert samples.names() == [
             "kentucky-river-2014",
             THREE_YEARS,
@@ -183,9 +183,9 @@ class TestEverySample:
             samples.numbers(readings, str(column))
 
     @pytest.mark.parametrize("name", samples.names())
-    def test_the_file_says_where_it_comes_from(self, name: str) -> None:
+    def test_the_file_states_its_origin(self, name: str) -> None:
         attrs = samples.load(name).attrs
-        for key in ("title", "site", "source", "licence", "datum", "processing", "source_file"):
+        for key in ("title", "site", "source", "license", "datum", "processing", "source_file"):
             assert len(attrs[key]) > 5
         assert attrs["time_zone"].startswith("UTC")
         assert len(attrs["source_sha256"]) == 64
@@ -213,7 +213,7 @@ class TestEverySample:
 
 class TestNames:
     @pytest.mark.parametrize("name", ["elkhorn", "", "../samples/" + FLOOD, FLOOD + ".parquet"])
-    def test_an_unknown_name_lists_those_that_there_are(self, name: str) -> None:
+    def test_an_unknown_name_lists_the_samples(self, name: str) -> None:
         with pytest.raises(FileNotFoundError, match=f"Samples: .*{FLOOD}"):
             samples.load(name)
 
@@ -223,8 +223,8 @@ class TestNames:
             samples.load(FLOOD)
 
 
-class TestWhereTheyComeFrom:
-    def test_they_are_what_the_published_files_give(
+class TestOrigin:
+    def test_the_published_files_yield_the_samples(
         self, maker: ModuleType, capsys: pytest.CaptureFixture[str]
     ) -> None:
         if not PUBLISHED.exists():
@@ -235,7 +235,9 @@ class TestWhereTheyComeFrom:
     def test_the_script_knows_every_sample(self, maker: ModuleType) -> None:
         assert sorted(sample.name for sample in maker.SAMPLES) == samples.names()
 
-    def test_nothing_is_made_from_another_file(self, maker: ModuleType, tmp_path: Path) -> None:
+    def test_no_sample_is_made_from_a_different_file(
+        self, maker: ModuleType, tmp_path: Path
+    ) -> None:
         with pytest.raises(FileNotFoundError, match=r"no graphing-2\.parquet"):
             maker.main([str(tmp_path)])
         (tmp_path / "graphing-2.parquet").write_bytes(b"other")
@@ -243,8 +245,8 @@ class TestWhereTheyComeFrom:
             maker.main([str(tmp_path)])
 
 
-class TestHowTheyAreMade:
-    """From a small file of the same form as the published one."""
+class TestMaking:
+    """These tests use a small file with the form of the published one."""
 
     def published(self, maker: ModuleType, path: Path) -> object:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -279,7 +281,7 @@ class TestHowTheyAreMade:
         for changed in (
             table.slice(1),
             table.rename_columns(["time", "depth", *table.column_names[2:]]),
-            table.replace_schema_metadata({**table.schema.metadata, b"licence": b"none"}),
+            table.replace_schema_metadata({**table.schema.metadata, b"license": b"none"}),
             table.set_column(1, "stage_ft", [[stage[0] + 0.001, stage[1]]]),
             table.set_column(1, "stage_ft", [[None, stage[1]]]),
         ):
@@ -310,7 +312,7 @@ class TestTablesOfReadings:
         with pytest.raises(ValueError, match=message):
             samples.times(pd.DataFrame({"stage_ft": [1.0, 2.0, 3.0]}, index=index))
 
-    def test_local_times_keep_their_order_through_the_end_of_summer_time(self) -> None:
+    def test_local_times_keep_their_order_when_daylight_saving_time_ends(self) -> None:
         utc = pd.date_range("2018-11-04 04:30", periods=6, freq="30min", tz="UTC")
         local = pd.DataFrame({"stage_ft": 1.0}, index=utc.tz_convert("America/New_York"))
         assert samples.times(local).equals(utc)
@@ -329,6 +331,6 @@ class TestTablesOfReadings:
             samples.numbers(pd.DataFrame(values, index=UTC_TIMES), "stage_ft")
 
     @pytest.mark.parametrize("dtype", ["float64", "float32", "Float64", "double[pyarrow]"])
-    def test_what_was_not_measured_is_nan(self, dtype: str) -> None:
+    def test_missing_values_are_nan(self, dtype: str) -> None:
         frame = pd.DataFrame({"stage_ft": pd.array([1.5, None, 3.0], dtype=dtype)}, index=UTC_TIMES)
         np.testing.assert_array_equal(samples.numbers(frame, "stage_ft"), [1.5, np.nan, 3.0])

@@ -44,7 +44,7 @@ class TestTheChain:
         assert conversion.pressure_to_depth(psi) == pytest.approx(depth)
         assert conversion.counts_to_depth_stepwise(counts) == pytest.approx(depth)
 
-    def test_the_published_formula_is_the_chain_but_for_what_it_drops(self) -> None:
+    def test_the_published_formula_is_the_chain_without_the_dropped_decimals(self) -> None:
         counts = np.arange(conversion.ZERO_COUNTS, conversion.FULL_SCALE_COUNTS + 1)
         formula, steps = (
             conversion.counts_to_depth(counts),
@@ -53,7 +53,7 @@ class TestTheChain:
         dropped = 0.8 / conversion.COUNTS_PER_FT
         np.testing.assert_allclose(formula - steps, dropped, atol=0.004)  # 34.8837 was rounded
 
-    def test_an_array_is_many_numbers(self) -> None:
+    def test_arrays(self) -> None:
         for step in (
             conversion.depth_to_pressure,
             conversion.pressure_to_current,
@@ -78,14 +78,14 @@ class TestTheChain:
             np.testing.assert_array_equal(many, [function(number) for number in numbers])
 
     @given(depths)
-    def test_there_and_back_within_half_a_count(self, depth: float) -> None:
+    def test_depth_to_counts_and_back_within_half_a_count(self, depth: float) -> None:
         counts = conversion.depth_to_counts(depth)
         assert isinstance(counts, int)
         assert conversion.ZERO_COUNTS <= counts <= conversion.FULL_SCALE_COUNTS
         assert abs(conversion.counts_to_depth(counts) - depth) <= HALF_A_COUNT + 1e-12
 
     @given(st.integers(conversion.ZERO_COUNTS, conversion.FULL_SCALE_COUNTS))
-    def test_back_and_there_is_the_same_count(self, counts: int) -> None:
+    def test_counts_to_depth_and_back(self, counts: int) -> None:
         assert conversion.depth_to_counts(conversion.counts_to_depth(counts)) == counts
 
     def test_out_of_the_water_and_too_deep(self) -> None:
@@ -97,7 +97,7 @@ class TestTheChain:
 
 
 class TestTheContradictions:
-    def test_what_each_comment_would_give(self) -> None:
+    def test_the_result_of_each_comment(self) -> None:
         """720 counts are 6.66 ft by the formula; the steps keep the 0.8 counts that it drops."""
         assert conversion.counts_to_depth(720) == pytest.approx(6.655, abs=5e-4)
         assert conversion.counts_to_depth_stepwise(720) == pytest.approx(6.639, abs=5e-4)
@@ -108,7 +108,7 @@ class TestTheContradictions:
         assert wrong_way == pytest.approx(52.72, abs=5e-3)
         assert wrong_way > conversion.FULL_SCALE_FT
 
-    def test_the_numbers_of_the_formula_come_from_the_others(self) -> None:
+    def test_the_numbers_of_the_formula_follow_from_the_others(self) -> None:
         zero = conversion.voltage_to_counts(conversion.current_to_voltage(conversion.ZERO_MA))
         full = conversion.voltage_to_counts(conversion.current_to_voltage(conversion.FULL_SCALE_MA))
         deepest = conversion.pressure_to_depth(conversion.FULL_SCALE_PSI)
@@ -124,7 +124,7 @@ class TestTheContradictions:
 
 class TestTheFilter:
     @given(st.floats(-1e6, 1e6), st.lists(st.floats(-1e6, 1e6), min_size=1))
-    def test_it_never_leaves_the_range_of_what_came_in(
+    def test_it_stays_within_the_range_of_its_input(
         self, start: float, inputs: list[float]
     ) -> None:
         value, low, high = start, start, start
@@ -153,7 +153,7 @@ class TestTheFilter:
 
 class TestCalibration:
     @given(depths)
-    def test_there_and_back(self, depth: float) -> None:
+    def test_round_trip(self, depth: float) -> None:
         assert conversion.uncalibrate(conversion.calibrate(depth)) == pytest.approx(depth, abs=1e-9)
 
     def test_the_published_line_agrees_with_the_ruler(self) -> None:
@@ -168,7 +168,7 @@ class TestCalibration:
         assert (round(line.slope, 4), round(line.offset, 4)) == (1.0788, 0.5810)
         assert line(np.array([13.0])).tolist() == [line(13.0)]
 
-    def test_it_extrapolates_badly_and_says_so(self) -> None:
+    def test_it_extrapolates_badly_and_its_error_shows_it(self) -> None:
         line = conversion.fit_line()
         assert line.error(14) == pytest.approx(0.029, abs=0.001)
         assert line.error(1) == pytest.approx(0.546, abs=0.001)
@@ -192,7 +192,7 @@ class TestTemperature:
         assert conversion.voltage_to_centi_degc(mv) == centi
 
     @given(st.floats(-40, 125))
-    def test_there_and_back_within_half_a_millivolt(self, degc: float) -> None:
+    def test_round_trip_within_half_a_millivolt(self, degc: float) -> None:
         back = conversion.voltage_to_centi_degc(conversion.temperature_to_voltage(degc)) / 100
         assert abs(back - degc) <= 0.05 + 1e-9
 
@@ -221,7 +221,7 @@ class TestPacket:
         assert Packet.parse(data) == Packet(720, 2140, 6.5, 21.5)
 
     @given(packets)
-    def test_there_and_back(self, packet: Packet) -> None:
+    def test_round_trip(self, packet: Packet) -> None:
         assert len(packet.pack()) == 12
         assert Packet.parse(packet.pack()) == packet
 
@@ -255,12 +255,12 @@ class TestPacket:
         assert str(bad.value.value) == str(value)
 
     @given(st.binary(min_size=12, max_size=12))
-    def test_any_twelve_bytes_are_a_good_packet_or_a_bad_one(self, data: bytes) -> None:
+    def test_any_twelve_bytes_are_a_packet_or_an_error(self, data: bytes) -> None:
         with contextlib.suppress(BadPacket):
             assert Packet.parse(data).pack() == data
 
 
-# --- a recorded creek before the sensor -----------------------------------------------------------
+# --- a recorded creek through the sensor ----------------------------------------------------------
 
 
 class TestThroughTheSensor:
@@ -271,7 +271,7 @@ class TestThroughTheSensor:
         assert list(seen) == [STAGE, "counts", "quantized_ft", TEMPERATURE]
         assert abs(seen["quantized_ft"] - flood[STAGE]).max() <= HALF_A_COUNT + 1e-12
         assert seen.loc["2018-08-31 23:30", "counts"] == 719  # 408 + 46.8807 * 6.63
-        # The filter is some 70 seconds late: behind a rise too low, and the peak a little too.
+        # The filter lags by about 70 seconds, so a rise reads low, and the peak slightly, too.
         late = (flood[STAGE] - seen[STAGE]).loc["2018-08-31 22:40"]
         assert late == pytest.approx(0.28, abs=0.005)
         assert 0 < 6.63 - seen[STAGE].max() < 0.02
@@ -298,14 +298,14 @@ class TestThroughTheSensor:
         seen = conversion.through_sensor(readings)[STAGE]
         np.testing.assert_allclose(seen, [1, 1, np.nan, np.nan, 5, 9], atol=HALF_A_COUNT)
 
-    def test_times_that_are_no_multiple_of_ten_seconds(self) -> None:
+    def test_times_that_are_not_a_multiple_of_ten_seconds(self) -> None:
         index = pd.DatetimeIndex(["2018-08-31 12:00:07", "2018-08-31 12:05:03"], tz="UTC")
         seen = conversion.through_sensor(pd.DataFrame({STAGE: [1.0, 4.0]}, index=index))
         late = 76 / 296 * 3  # 70 seconds of the filter, 6 since the packet was made
         assert seen[STAGE].iloc[1] == pytest.approx(4 - late, abs=0.05)
 
     @pytest.mark.parametrize("stage", [[], [math.nan], [2.0]])
-    def test_little_or_nothing(self, stage: list[float]) -> None:
+    def test_one_value_or_none(self, stage: list[float]) -> None:
         index = pd.date_range("2018-08-31 12:00", periods=len(stage), freq="5min", tz="UTC")
         readings = pd.DataFrame({STAGE: pd.Series(stage, index=index, dtype="float64")})
         seen = conversion.through_sensor(readings)[STAGE]

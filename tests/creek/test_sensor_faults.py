@@ -53,7 +53,7 @@ def found(stages: list[float], gone: tuple[float, float] | None = None) -> list[
         ),
         (calm(10) + ramp(6, 0.9) + calm(10), [("drift", 0.8)]),
         (calm(10) + ramp(6, -0.9) + calm(10), [("drift", -0.8)]),
-        # Nobody cleans it: up is seen, down could be the creek's.
+        # Never corrected: upward drift is found, downward drift looks like the creek.
         (calm(10) + ramp(9, 0.9) + calm(10, 1.9), [("drift", 0.9)]),
         (calm(10) + ramp(9, -0.9) + calm(10, 0.1), []),
         (calm(3), []),
@@ -68,18 +68,18 @@ def test_find(stages: list[float], expected: list[tuple[str, float]]) -> None:
     ("level", "expected"),
     [(1.5, [("datum shift", 0.5)]), (1.1, []), (0.6, [("datum shift", -0.4)])],
 )
-def test_over_a_gap(level: float, expected: list[tuple[str, float]]) -> None:
+def test_a_shift_during_a_gap(level: float, expected: list[tuple[str, float]]) -> None:
     assert found(calm(55) + calm(60, level), gone=(50, 60)) == expected
 
 
-def test_over_a_gap_a_creek_may_have_changed_by_itself() -> None:
+def test_a_creek_can_change_by_itself_during_a_gap() -> None:
     seasons = [
         level for block in range(8) for level in calm(8, 1 + 0.4 * (block % 2)) + storm(2, 1.2)
     ]
     assert found(seasons, gone=(18, 29)) == []
 
 
-def test_when() -> None:
+def test_start_and_end_of_a_shift() -> None:
     at = np.arange(20 * 96) * HOUR / 4
     (shift,) = sensor_faults.find(at, np.array(calm(10) + calm(10, 1.5)), LIMITS)
     assert shift.start <= 10 * 24 * HOUR <= shift.end

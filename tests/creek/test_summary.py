@@ -52,7 +52,7 @@ def test_a_river_that_is_always_above_the_thresholds_of_a_creek() -> None:
     assert "not its own" not in summarize(river, start=20, end=15).text()
 
 
-def test_a_record_without_a_zone_of_its_own_or_a_title(record: Make) -> None:
+def test_a_record_without_a_title(record: Make) -> None:
     found = summarize(record([1, 3, np.nan, 1], zone="America/New_York"))
     assert found.numbers["start"] == "2018-08-31 12:00 UTC"
     assert (found.numbers["rows"], found.numbers["readings"], found.numbers["missing"]) == (4, 3, 1)

@@ -1,4 +1,4 @@
-"""A table from elsewhere becomes a table of readings, or it is said what is wrong with it."""
+"""Any table becomes a table of readings, or an error says what is wrong with it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def table(values: object, index: object = UTC_TIMES) -> pd.DataFrame:
     return pd.DataFrame({"stage_ft": values}, index=index)
 
 
-class TestTidy:
-    def test_what_is_tidy_stays_as_it_is(self) -> None:
+class TestNormalize:
+    def test_a_table_of_readings_stays_unchanged(self) -> None:
         flood = samples.load("plumtree-run-flood-2018-08-31")
         again = time_series.normalize(flood)
         pd.testing.assert_frame_equal(again, flood)
@@ -51,7 +51,7 @@ class TestTidy:
             (table([1.0, 2.0, 3.0]).assign(air_degC=[1, 2, "x"]), "'air_degC' has 'x' in row 2"),
         ],
     )
-    def test_what_nobody_can_repair(self, given: pd.DataFrame, message: str) -> None:
+    def test_errors(self, given: pd.DataFrame, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             time_series.normalize(given)
 
@@ -60,36 +60,36 @@ class TestTidy:
             time_series.normalize(table([1.0, 2.0, 3.0]), time="when")
 
     def test_rows_out_of_order(self) -> None:
-        tidied = time_series.normalize(table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]]))
-        assert tidied["stage_ft"].tolist() == [1.0, 2.0, 3.0]
-        assert tidied.attrs["processing"] == "sorted by time: 1 rows came after a later row"
+        readings = time_series.normalize(table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]]))
+        assert readings["stage_ft"].tolist() == [1.0, 2.0, 3.0]
+        assert readings.attrs["processing"] == "sorted by time: 1 rows came after a later row"
 
-    def test_a_row_twice_and_rows_that_complete_each_other(self) -> None:
+    def test_repeated_rows_and_rows_that_complete_each_other(self) -> None:
         given = table([1.0, 1.0, np.nan, 2.0], UTC_TIMES[[0, 0, 1, 1]])
         given["water_temperature_degC"] = [20.0, 20.0, 21.0, np.nan]
-        tidied = time_series.normalize(given)
-        assert tidied.to_numpy().tolist() == [[1.0, 20.0], [2.0, 21.0]]
-        assert tidied.attrs["processing"] == "merged 2 rows that repeated a time"
+        readings = time_series.normalize(given)
+        assert readings.to_numpy().tolist() == [[1.0, 20.0], [2.0, 21.0]]
+        assert readings.attrs["processing"] == "merged 2 rows that repeated a time"
 
     def test_numbers_as_text_and_blanks(self) -> None:
-        tidied = time_series.normalize(table(["1.5", " ", None]))
-        np.testing.assert_array_equal(tidied["stage_ft"], [1.5, np.nan, np.nan])
+        readings = time_series.normalize(table(["1.5", " ", None]))
+        np.testing.assert_array_equal(readings["stage_ft"], [1.5, np.nan, np.nan])
 
     def test_a_stage_below_the_datum_is_kept_and_counted(self) -> None:
-        tidied = time_series.normalize(table([1.0, -0.2, -0.1]))
-        assert tidied["stage_ft"].tolist() == [1.0, -0.2, -0.1]
-        assert "2 stages below the datum" in tidied.attrs["processing"]
+        readings = time_series.normalize(table([1.0, -0.2, -0.1]))
+        assert readings["stage_ft"].tolist() == [1.0, -0.2, -0.1]
+        assert "2 stages below the datum" in readings.attrs["processing"]
 
-    def test_times_of_several_zones(self) -> None:
+    def test_times_in_several_zones(self) -> None:
         given = table([1.0, 2.0], ["2018-08-31T08:00:00-04:00", "2018-08-31T12:05:00+00:00"])
         assert time_series.normalize(given).index.equals(UTC_TIMES[:2])
 
-    def test_times_in_a_column_of_a_zone(self) -> None:
+    def test_local_times_in_a_column(self) -> None:
         given = pd.DataFrame({"when": ["2018-08-31 08:00", "2018-08-31 08:05"], "stage_ft": [1, 2]})
-        tidied = time_series.normalize(given, time="when", zone="America/New_York")
-        assert tidied.index.equals(UTC_TIMES[:2])
-        assert tidied.index.name == "time"
-        assert list(tidied) == ["stage_ft"]
+        readings = time_series.normalize(given, time="when", zone="America/New_York")
+        assert readings.index.equals(UTC_TIMES[:2])
+        assert readings.index.name == "time"
+        assert list(readings) == ["stage_ft"]
 
     @pytest.mark.parametrize("when", ["2018-11-04 01:30", "2018-03-11 02:30"])
     def test_hours_that_happen_twice_or_never(self, when: str) -> None:
@@ -97,17 +97,17 @@ class TestTidy:
         with pytest.raises(ValueError, match=rf"Row 1 \({when}:00\) happens twice or never"):
             time_series.normalize(given, zone="America/New_York")
 
-    def test_one_row_and_nothing_measured_are_readings(self) -> None:
+    def test_one_row_and_an_empty_column_are_accepted(self) -> None:
         assert len(time_series.normalize(table([1.0], UTC_TIMES[:1]))) == 1
         assert time_series.normalize(table([np.nan] * 3))["stage_ft"].isna().all()
 
-    def test_the_table_given_is_not_changed(self) -> None:
+    def test_the_argument_is_not_changed(self) -> None:
         given = table(["3", "1", "2"], UTC_TIMES[[2, 0, 1]])
         before = given.copy(deep=True)
         time_series.normalize(given)
         pd.testing.assert_frame_equal(given, before)
 
-    def test_what_was_done_before_stays_said(self) -> None:
+    def test_earlier_processing_is_kept(self) -> None:
         given = table([3.0, 1.0, 2.0], UTC_TIMES[[2, 0, 1]])
         given.attrs = {"processing": "cut", "source": "me"}
         said = time_series.normalize(given).attrs
@@ -124,7 +124,7 @@ class TestGaps:
         assert longest["start"] == pd.Timestamp("2017-12-27 06:05", tz="UTC")
         assert longest["hours"] == pytest.approx(15.524 * 24, abs=0.01)
 
-    def test_values_and_rows_and_both_ends(self, record: Make) -> None:
+    def test_missing_values_missing_rows_and_both_ends(self, record: Make) -> None:
         readings = record([np.nan, np.nan, 1, 2, np.nan, 3, 4, 5, 6, 7, np.nan])
         readings = readings.drop(readings.index[[7, 8]])
         gaps = time_series.gaps(readings)

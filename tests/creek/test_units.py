@@ -58,6 +58,6 @@ def test_the_unit_of_a_column(column: str, unit: str | None) -> None:
         ("m", "stage", "column 'stage' does not end in a unit. .* such as 'stage_ft'"),
     ],
 )
-def test_no_conversion(unit: str, column: str, message: str) -> None:
+def test_errors(unit: str, column: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         converter(unit, column)

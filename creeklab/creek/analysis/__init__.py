@@ -4,6 +4,6 @@
 ``landmarks.lead_times``, ``frequency.annual_maxima``.
 """
 
-from creeklab.creek.analysis.summary import Summary, summarize
+from creeklab.creek.analysis.summary import summarize
 
-__all__ = ["Summary", "summarize"]
+__all__ = ["summarize"]

@@ -127,11 +127,8 @@ def find(
         breaks[1:] = np.diff(at) > longest
     first, last = spans(stage, breaks, start, end)
     events = [_event(at, stage, breaks, i, j, end) for i, j in zip(first, last, strict=True)]
-    table = pd.DataFrame(events, columns=["start", "end", "peak", *list(_COLUMNS)[4:]])
-    peaks = table.pop("peak").to_numpy(dtype=np.intp)
-    table.insert(2, "peak_ft", stage[peaks])
-    table.insert(3, "peak_time", time[peaks])
-    for column in ("start", "end"):
+    table = pd.DataFrame(events, columns=list(_COLUMNS))
+    for column in ("start", "end", "peak_time"):
         table[column] = time[table[column].to_numpy(dtype=np.intp)]
     table = table.astype(_COLUMNS)
     table.index = pd.RangeIndex(1, len(table) + 1, name="flood")
@@ -170,7 +167,7 @@ def spans(stage: Floats, breaks: NDArray[np.bool_], start: float, end: float) ->
 def _event(
     at: Floats, stage: Floats, breaks: NDArray[np.bool_], first: int, last: int, end: float
 ) -> dict[str, object]:
-    """Measure one event; ``start``, ``end`` and ``peak`` are rows."""
+    """Measure one event; ``start``, ``end`` and ``peak_time`` are rows."""
     peak = first + int(np.argmax(stage[first : last + 1]))
     fell = last + 1 < at.size and not breaks[last + 1]
     close = last + 1 if fell else last
@@ -185,7 +182,8 @@ def _event(
     return {
         "start": first,
         "end": close,
-        "peak": peak,
+        "peak_ft": stage[peak],
+        "peak_time": peak,
         "rise_h": (at[peak] - at[first]) / HOUR if begins == "rise" else np.nan,
         "rate_ft_per_h": float(np.nanmax(rates)) if (~np.isnan(rates)).any() else np.nan,
         "half_life_h": (at[peak + fallen[0]] - at[peak]) / HOUR if fallen.size else np.nan,
@@ -248,8 +246,6 @@ def overlay(
 
     Parameters
     ----------
-    readings
-        The readings in which the floods were found.
     floods
         Rows from :func:`find`.
     align

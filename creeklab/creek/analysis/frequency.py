@@ -32,17 +32,12 @@ YEAR_SECONDS = 365.25 * 86400
 
 
 def annual_maxima(
-    readings: pd.DataFrame,
-    *,
-    year: Literal["water", "calendar"] = "water",
-    complete: float = 0.9,
+    readings: pd.DataFrame, *, year: Literal["water", "calendar"] = "water", complete: float = 0.9
 ) -> pd.DataFrame:
     """Return the highest stage of each year.
 
     Parameters
     ----------
-    readings
-        A table of readings.
     year
         ``"water"`` is the year of the USGS, from October 1 to September 30, named after the year in
         which it ends, so that a winter's floods stay together. ``"calendar"`` starts on January 1.
@@ -79,9 +74,7 @@ def annual_maxima(
         share = (last - first) * step / length if last - first > 1 else 0.0
         rows.append((stage[peak], time[peak], min(share, 1.0)))
     table = pd.DataFrame(
-        rows,
-        columns=["peak_ft", "peak_time", "measured"],
-        index=pd.Index(years, name="year"),
+        rows, columns=["peak_ft", "peak_time", "measured"], index=pd.Index(years, name="year")
     )
     ranked = table["peak_ft"].where(table["measured"] >= complete)
     n = int(ranked.notna().sum())
@@ -99,8 +92,6 @@ def peaks_over_threshold(
 
     Parameters
     ----------
-    readings
-        A table of readings.
     threshold
         In feet above the gage's datum.
     apart

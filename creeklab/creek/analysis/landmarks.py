@@ -64,8 +64,6 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
 
     Parameters
     ----------
-    readings
-        A table of readings.
     marks
         The stage of each landmark, in feet above the datum of these readings.
 
@@ -112,15 +110,6 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
 def forecast(stage_ft: float, rate_ft_per_h: float, marks: Mapping[str, float]) -> pd.Series:
     """Return the hours until the creek reaches each landmark if it keeps rising at this rate.
 
-    Parameters
-    ----------
-    stage_ft
-        The current stage.
-    rate_ft_per_h
-        The current rate of rise.
-    marks
-        The stage of each landmark.
-
     Returns
     -------
     pandas.Series
@@ -145,8 +134,6 @@ def lead_times(
 
     Parameters
     ----------
-    readings
-        The readings in which the floods were found.
     floods
         Floods from :func:`creeklab.creek.analysis.floods.find`. A flood whose beginning was not
         observed (``begins``) gave no alert and is left out.

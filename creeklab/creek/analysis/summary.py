@@ -89,13 +89,6 @@ def summarize(
 ) -> Summary:
     """Summarize a record.
 
-    Parameters
-    ----------
-    readings
-        A table of readings.
-    start, end
-        Where a flood starts and ends; see :mod:`creeklab.creek.analysis.floods`.
-
     Returns
     -------
     Summary

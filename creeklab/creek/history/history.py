@@ -17,47 +17,12 @@ Appending a reading again changes nothing, and a blank overwrites nothing. Only 
 for a known time and column replaces the old one**: the last value counts as a correction.
 :meth:`History.append` returns the replaced values, so that no change goes unnoticed.
 
-Other programs read a history in ``s3://creek/history`` as follows.
-
-**pandas, pyarrow**::
-
-    pd.read_parquet("s3://creek/history", filters=[("month", ">=", "2018-08")])
-    pyarrow.dataset.dataset("s3://creek/history", partitioning="hive")
-
-**Athena**, which finds every month by itself (partition projection). ``time`` is a keyword in SQL
-and needs quotes, and each query must name one Thing; to query several, leave out the properties and
-announce new months with ``MSCK REPAIR TABLE creek``::
-
-    CREATE EXTERNAL TABLE creek (`time` timestamp, stage_ft double, water_temperature_degC double)
-    PARTITIONED BY (thing string, month string)
-    STORED AS PARQUET
-    LOCATION 's3://creek/history/'
-    TBLPROPERTIES (
-      'projection.enabled' = 'true',
-      'projection.thing.type' = 'injected',
-      'projection.month.type' = 'date',
-      'projection.month.range' = '2016-01,NOW',
-      'projection.month.format' = 'yyyy-MM',
-      'projection.month.interval' = '1',
-      'projection.month.interval.unit' = 'MONTHS',
-      'storage.location.template' = 's3://creek/history/thing=${thing}/month=${month}/');
-
-    SELECT "time", stage_ft FROM creek WHERE thing = 'Test2' AND month = '2018-08';
-
-**Spark**, with an option that keeps it from reading a month as a date or a Thing called 007 as a
-number::
-
-    spark.conf.set("spark.sql.sources.partitionColumnTypeInference.enabled", "false")
-    creek = spark.read.option("mergeSchema", "true").parquet("s3a://creek/history")
-    creek.where("thing = 'Test2' AND month = '2018-08'")
-
-**Dask**, with s3fs installed::
-
-    dask.dataframe.read_parquet("s3://creek/history", filters=[("month", "==", "2018-08")])
+``docs/history-files.md`` shows how other programs read a history.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -293,10 +258,8 @@ class History:
         last: pd.Timestamp | None,
         columns: list[str] | None,
     ) -> pa.Table:
-        try:
+        with contextlib.suppress(pa.ArrowInvalid):  # In a bucket, it may have been replaced.
             return self._read_span(path, first, last, columns)
-        except pa.ArrowInvalid:
-            pass  # In a bucket, the file may have been replaced just now.
         try:
             return self._read_span(path, first, last, columns)
         except pa.ArrowInvalid as error:

@@ -113,13 +113,7 @@ class Journal:
 
 
 def read(file: Path) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Read one file of a journal.
-
-    Returns
-    -------
-    dict, list
-        Readings by Thing, in their order of arrival; and the torn lines.
-    """
+    """Return the readings of one file by Thing, in their order of arrival, and its torn lines."""
     lines = file.read_text(encoding="utf-8", errors="backslashreplace").split("\n")
     torn: list[str] = []
     rows: list[Any] = []

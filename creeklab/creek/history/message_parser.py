@@ -98,35 +98,22 @@ class MessageParser:
         self._fields = [(name, converter(unit, column)) for name, (column, unit) in fields.items()]
 
     def parse(self, message: MessageLike, arrived: datetime) -> Observation | None:
-        """Parse one message.
-
-        Parameters
-        ----------
-        message
-            The message.
-        arrived
-            When it arrived, with a time zone.
-
-        Returns
-        -------
-        Observation or None
-            None if the message measured nothing and need not measure anything.
+        """Parse a message; return None if it measured nothing and need not measure anything.
 
         Raises
         ------
         NotAReading
             If the message should hold a reading, but cannot be read.
         """
-        try:
-            report = getattr(message, "reported", lambda: None)()
-        except (ValueError, RecursionError) as error:
-            raise NotAReading(f"it is not JSON ({error})") from None
+        report = _parse_json(getattr(message, "reported", lambda: None))
         if report is not None:
             thing, fields = report
             return self._observation(thing, fields, arrived)
         if message.topic.startswith("$"):
             return None
-        fields = _object(message.payload)
+        fields = _parse_json(lambda: json.loads(message.payload))
+        if not isinstance(fields, dict):
+            raise NotAReading("it is not a JSON object")
         if not any(name in fields for name, _ in self._fields):
             raise NotAReading(f"it has none of {', '.join(name for name, _ in self._fields)}")
         if message.retain and fields.get(TIME) is None:
@@ -152,14 +139,11 @@ class MessageParser:
         return thing
 
 
-def _object(payload: bytes) -> dict[str, Any]:
+def _parse_json(parse: Callable[[], Any]) -> Any:
     try:
-        fields = json.loads(payload)
+        return parse()
     except (ValueError, RecursionError) as error:
         raise NotAReading(f"it is not JSON ({error})") from None
-    if not isinstance(fields, dict):
-        raise NotAReading("it is not a JSON object")
-    return fields
 
 
 def _number(name: str, value: Any, convert: Callable[[float], float]) -> float:

@@ -63,7 +63,7 @@ class Recorder:
     fields
         For each field of a message to read: its column, and the unit of the field.
     metadata
-        ``datum``, ``source``, ``site`` and ``licence`` of the readings, stored with them.
+        ``datum``, ``source``, ``site`` and ``license`` of the readings, stored with them.
     journal
         Folder for the journal and the quarantine. The default is ``_journal`` in the history's
         folder, which other programs ignore; a history in a bucket needs a folder here.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,17 @@ class FileStore:
         ``filesystem``, it is a path in that file system.
     filesystem
         For options that a URI cannot express: ``pyarrow.fs.S3FileSystem(anonymous=True, ...)``.
+
+    Attributes
+    ----------
+    folder
+        The local folder; None for a bucket.
+    name
+        Where the files are, without the keys that a URI may contain.
     """
 
     def __init__(self, where: str | Path, filesystem: pyarrow.fs.FileSystem | None = None) -> None:
-        self._local: Path | None = None
+        self.folder: Path | None = None
         text = str(where)
         if filesystem is not None:
             self._system = filesystem
@@ -44,15 +51,9 @@ class FileStore:
             self._system, base = pyarrow.fs.FileSystem.from_uri(text)
             self._base = base.rstrip("/")
         else:
-            self._local = Path(where).expanduser().absolute()
-            self._system, self._base = pyarrow.fs.LocalFileSystem(), self._local.as_posix()
-        # A URI may hold keys, which must not be shown.
+            self.folder = Path(where).expanduser().absolute()
+            self._system, self._base = pyarrow.fs.LocalFileSystem(), self.folder.as_posix()
         self.name = re.sub("//[^/]*@", "//", text.partition("?")[0])
-
-    @property
-    def folder(self) -> Path | None:
-        """The local folder, or None for a bucket."""
-        return self._local
 
     def list(self, path: str = "") -> list[str]:
         """Return the names in a folder, sorted, except those that start with ``.`` or ``_``."""
@@ -69,7 +70,7 @@ class FileStore:
             If there is no such file.
         """
         file = self._system.open_input_file(self._path(path))
-        if self._local is not None:
+        if self.folder is not None:
             return file
         # One request for the whole object: a second one might see its replacement.
         with file:
@@ -77,11 +78,11 @@ class FileStore:
 
     def write(self, path: str, content: pa.Buffer) -> None:
         """Write a file, completely or not at all."""
-        if self._local is None:
+        if self.folder is None:
             with self._system.open_output_stream(self._path(path), compression=None) as stream:
                 stream.write(content)
             return
-        file = self._local / path
+        file = self.folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_name(f".{file.name}.new")
         with draft.open("wb") as stream:
@@ -91,7 +92,7 @@ class FileStore:
         draft.replace(file)
         for folder in (file.parent, *file.parent.parents):
             sync_folder(folder)
-            if folder == self._local:
+            if folder == self.folder:
                 break
 
     def remove(self, path: str) -> None:
@@ -107,12 +108,13 @@ class FileStore:
         TimeoutError
             If another writer does not finish within a minute.
         """
-        lock: Any = nullcontext()
-        if self._local is not None:
-            self._local.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self._local / ".lock", timeout=LOCK_TIMEOUT)
+        if self.folder is None:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock", timeout=LOCK_TIMEOUT)
         try:
-            lock.__enter__()
+            lock.acquire()
         except Timeout:
             raise TimeoutError(
                 f"Cannot write to {self.name}: another program has been writing to it for"
@@ -121,7 +123,7 @@ class FileStore:
         try:
             yield
         finally:
-            lock.__exit__(None, None, None)
+            lock.release()
 
     def _path(self, path: str) -> str:
         return f"{self._base}/{path}" if path else self._base

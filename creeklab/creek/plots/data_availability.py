@@ -31,12 +31,8 @@ def missing(
 
     Parameters
     ----------
-    readings
-        A table of readings.
     columns
         The columns to examine; default: the first four columns of numbers.
-    title
-        Title of the figure.
 
     Returns
     -------

@@ -31,8 +31,6 @@ class Explorer:
 
     Parameters
     ----------
-    readings
-        A table of readings.
     floods
         Floods from :func:`creeklab.creek.analysis.floods.find`, offered as spans to choose.
     draw

@@ -129,7 +129,7 @@ def finalize(
 ) -> CaptionedFigure:
     """Add title, source and note to a figure; return it with its description."""
     figure.axes[0].set_title(title, loc="left", fontweight="bold")
-    source = [str(attrs[key]) for key in ("site", "source", "licence") if key in attrs]
+    source = [str(attrs[key]) for key in ("site", "source", "license") if key in attrs]
     lines = [line for text in [*source, note] for line in textwrap.wrap(text, _SMALL_PRINT_WIDTH)]
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=8, color=GRAY)
     table = pd.DataFrame() if table is None else table

@@ -63,8 +63,6 @@ def flood_page(
 
     Parameters
     ----------
-    readings
-        The readings in which the floods were found.
     floods
         Floods from :func:`creeklab.creek.analysis.floods.find`.
     number
@@ -235,8 +233,6 @@ def overlay(
 
     Parameters
     ----------
-    readings
-        The readings in which the floods were found.
     floods
         Floods from :func:`creeklab.creek.analysis.floods.find`, or some rows of them.
     max_lines
@@ -245,8 +241,6 @@ def overlay(
         The time of hour 0.
     before, after
         Hours of the record to show before and after it.
-    title
-        Title of the figure.
 
     Returns
     -------
@@ -317,13 +311,9 @@ def rise_rates(
 
     Parameters
     ----------
-    readings
-        A table of readings.
     floods
         Floods from :func:`creeklab.creek.analysis.floods.find`; the steepest rise of each is
         marked.
-    title
-        Title of the figure.
 
     Returns
     -------

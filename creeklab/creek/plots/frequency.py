@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.ticker import NullFormatter
 
@@ -25,12 +27,8 @@ def return_periods(
 
     Parameters
     ----------
-    readings
-        A table of readings.
     threshold
         Peaks above it, in feet, are drawn together with the annual maxima.
-    title
-        Title of the figure.
 
     Returns
     -------
@@ -70,24 +68,17 @@ def return_periods(
         "highest_ft": float(peaks["peak_ft"].iloc[0]),
     }
     figure, (axes,) = new_figure(4.8)
-    axes.plot(
-        peaks["return_period_years"],
-        peaks["peak_ft"],
-        linestyle="none",
-        marker="s",
-        markersize=5,
-        markerfacecolor="none",
-        markeredgecolor=BLUE,
-        label=f"{plural(len(peaks), 'peak')} above {threshold:g} ft, at least 2 days apart",
-    )
+    label = f"{plural(len(peaks), 'peak')} above {threshold:g} ft, at least 2 days apart"
+    hollow: dict[str, Any] = {"markersize": 5, "markerfacecolor": "none", "markeredgecolor": BLUE}
+    axes.plot(peaks["return_period_years"], peaks["peak_ft"], "s", label=label, **hollow)
+    label = f"{len(ranked)} annual maxima (calendar years)"
     axes.plot(
         ranked["return_period_years"],
         ranked["peak_ft"],
-        linestyle="none",
-        marker="o",
-        markersize=8,
+        "o",
         color="black",
-        label=f"{len(ranked)} annual maxima (calendar years)",
+        markersize=8,
+        label=label,
     )
     axes.set_xscale("log")
     axes.set_xlim(left=0.8 * float(peaks["return_period_years"].min()), right=max(12.0, 3 * years))

@@ -6,6 +6,7 @@ import calendar as month_names
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import Patch, Rectangle
 
@@ -34,12 +35,8 @@ def calendar(
 
     Parameters
     ----------
-    readings
-        A table of readings.
     threshold
         Days above it, in feet, are marked with a dot.
-    title
-        Title of the figure.
 
     Returns
     -------
@@ -48,11 +45,6 @@ def calendar(
         ``highest_day`` and ``highest_ft``, and with a threshold ``days_above``. Its table has, for
         each month, ``days`` with a reading, ``median_ft`` and ``highest_ft`` of their maxima, and
         ``days_above``.
-
-    Raises
-    ------
-    ValueError
-        If this is not a table of readings, or nothing was measured.
     """
     time, stage = measured_values(readings)
     every = times(readings)
@@ -109,22 +101,13 @@ def calendar(
     axes.spines[["left", "bottom"]].set_visible(False)
     bar = figure.colorbar(image, ax=axes, ticks=classes, aspect=40, pad=0.01, spacing="uniform")
     bar.set_label("Highest stage of the day (ft)")
-    key: list[Patch] = [
+    key: list[Artist] = [
         Patch(facecolor="white", edgecolor="#6b6b6b", hatch="xxxx", label="nothing measured"),
         Patch(facecolor="white", edgecolor="#6b6b6b", hatch="//", label="partly missing"),
     ]
-    dot = (
-        axes.plot([], [], "o", color="black", label=f"above {threshold:g} ft")[0]
-        if (threshold is not None)
-        else None
-    )
-    figure.legend(
-        handles=[*key, *([dot] if dot else [])],
-        loc="outside upper right",
-        ncols=3,
-        fontsize=8,
-        frameon=False,
-    )
+    if threshold is not None:
+        key += axes.plot([], [], "o", color="black", label=f"above {threshold:g} ft")
+    figure.legend(handles=key, loc="outside upper right", ncols=3, fontsize=8, frameon=False)
     period = days.tz_localize(None).to_period("M")
     table = (
         pd.DataFrame({"days": ~gone, "stage": highest, "above": above})
@@ -184,14 +167,10 @@ def temperature_cycles(
 
     Parameters
     ----------
-    readings
-        A table of readings.
     column
         The temperature; default: the first column whose name ends in ``temperature_degC``.
     zone
         The time zone of the hours and days, because the sun follows local time.
-    title
-        Title of the figure.
 
     Returns
     -------

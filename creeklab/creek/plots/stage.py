@@ -38,13 +38,7 @@ from creeklab.creek.readings.time_series import gaps, measured_values
 _FLAGS = {SUSPECT: ("suspect", "^", "#e69f00"), FAIL: ("fail", "X", "#b00020")}
 
 # A percentage of the time, and how much of a year that is.
-_SHARES = {
-    0.01: "53 minutes",
-    0.1: "9 hours",
-    1.0: "3.7 days",
-    10.0: "5 weeks",
-    100.0: "all of it",
-}
+_SHARES = {0.01: "53 minutes", 0.1: "9 hours", 1.0: "3.7 days", 10.0: "5 weeks", 100.0: "all of it"}
 _PERCENTS = (0.01, 0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99)
 
 
@@ -169,10 +163,6 @@ def duration_curve(
 
     Parameters
     ----------
-    readings
-        A table of readings.
-    title
-        Title of the figure.
     thresholds
         Named stages to draw as lines.
 
@@ -181,11 +171,6 @@ def duration_curve(
     CaptionedFigure
         Its numbers: ``readings``, and ``reached_<p>_percent_ft`` for some percentages p, without
         those for which the record is too short. Its table has all of them.
-
-    Raises
-    ------
-    ValueError
-        If this is not a table of readings, or nothing was measured.
     """
     _, stage = measured_values(readings)
     title = title or "How much of the time the creek is this high or higher"

@@ -5,19 +5,8 @@
 with them.
 """
 
-from creeklab.creek.quality.fault_injection import KINDS, Fault, inject, random_faults
-from creeklab.creek.quality.limits import Limits, derive
-from creeklab.creek.quality.quality import Quality, check
+from creeklab.creek.quality.fault_injection import Fault, inject, random_faults
+from creeklab.creek.quality.quality import check
 from creeklab.creek.quality.score import detection_scores
 
-__all__ = [
-    "KINDS",
-    "Fault",
-    "Limits",
-    "Quality",
-    "check",
-    "derive",
-    "detection_scores",
-    "inject",
-    "random_faults",
-]
+__all__ = ["Fault", "check", "detection_scores", "inject", "random_faults"]

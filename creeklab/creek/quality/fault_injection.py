@@ -58,11 +58,7 @@ _HOURS: dict[Kind, tuple[float, float]] = {
 }
 
 # Smallest and largest size, as a multiple of the scale; the sign is random too.
-_SIZES: dict[Kind, tuple[float, float]] = {
-    "spike": (1, 3),
-    "drift": (0.5, 2),
-    "noise": (0.1, 0.3),
-}
+_SIZES: dict[Kind, tuple[float, float]] = {"spike": (1, 3), "drift": (0.5, 2), "noise": (0.1, 0.3)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +110,6 @@ def inject(readings: pd.DataFrame, faults: Iterable[Fault], *, column: str = STA
         A table of readings (see :mod:`creeklab.creek.readings.samples`); it is not changed.
     faults
         Applied one after the other, in this order.
-    column
-        The column that the faults apply to.
 
     Returns
     -------
@@ -200,10 +194,6 @@ def random_faults(
     index
         The times of the readings, increasing. Pass only times at which something was measured
         (``readings[STAGE].dropna().index``), because nobody can find a fault in a gap.
-    seed
-        Seed of the random numbers.
-    kinds
-        Kinds of faults.
     each
         Number of faults of each kind.
     scale

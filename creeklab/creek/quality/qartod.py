@@ -59,8 +59,6 @@ def tests(at: Floats, stage: Floats, limits: Limits) -> dict[str, Flags]:
         Times, in seconds since 1970.
     stage
         Stages (ft); NaN where nothing was measured.
-    limits
-        See :mod:`creeklab.creek.quality.limits`.
 
     Returns
     -------

@@ -83,13 +83,7 @@ class Quality:
         return readings
 
     def text(self, worst: int = 5) -> str:
-        """Return a description of the quality, with the worst intervals first.
-
-        Parameters
-        ----------
-        worst
-            How many intervals of each kind to list.
-        """
+        """Return a description of the quality, with the ``worst`` intervals of each kind."""
         flags = self.flags["overall"].to_numpy()
         rows, missing = flags.size, int((flags == MISSING).sum())
         failed, suspect = int((flags == FAIL).sum()), int((flags == SUSPECT).sum())
@@ -121,15 +115,8 @@ def check(readings: pd.DataFrame, limits: Limits | None = None) -> Quality:
 
     Parameters
     ----------
-    readings
-        A table of readings.
     limits
         Limits of the tests; None derives them from these readings, which should then span months.
-
-    Raises
-    ------
-    ValueError
-        If this is not a table of readings, or nothing was measured.
     """
     limits = derive(readings) if limits is None else limits
     time, stage = times(readings), numbers(readings, STAGE)
@@ -227,10 +214,7 @@ def _single(
 
 
 def _unchanged(
-    at: NDArray[np.float64],
-    stage: NDArray[np.float64],
-    tested: dict[str, Flags],
-    limits: Limits,
+    at: NDArray[np.float64], stage: NDArray[np.float64], tested: dict[str, Flags], limits: Limits
 ) -> pd.DataFrame:
     """List the flat lines; one where the creek never was is a dead sensor."""
     flat = np.flatnonzero(_is_flagged(tested["flat_line"]))

@@ -43,9 +43,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
 
 
 def detection_scores(
-    found: Iterable[Quality],
-    faults: Iterable[Iterable[Fault]],
-    clean: Quality | None = None,
+    found: Iterable[Quality], faults: Iterable[Iterable[Fault]], clean: Quality | None = None
 ) -> pd.DataFrame:
     """Compare the findings of the quality check with the faults that were injected.
 

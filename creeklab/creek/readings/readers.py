@@ -60,6 +60,12 @@ HF_INTERPOLATED = "hf.missing"
 
 CM_PER_FT = 30.48
 
+_USGS = {
+    "source": "U.S. Geological Survey, National Water Information System",
+    "license": "Public domain (work of the United States government)",
+    "datum": "stage_ft is the gage height above the station's own datum",
+}
+
 
 def read_rdb(path: str | Path) -> pd.DataFrame:
     """Read a USGS file (RDB) with the instantaneous values of one site.
@@ -77,7 +83,7 @@ def read_rdb(path: str | Path) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One column for each parameter in :data:`PARAMETERS`. ``attrs`` holds ``site``, ``source``,
-        ``licence``, ``datum``, ``units`` and ``processing``; ``codes`` counts the quality codes of
+        ``license``, ``datum``, ``units`` and ``processing``; ``codes`` counts the quality codes of
         each column, such as ``{"stage_ft": {"P": 6587, "P:~": 36}}``.
 
     Raises
@@ -124,9 +130,7 @@ def read_rdb(path: str | Path) -> pd.DataFrame:
         pd.DataFrame(values, index=index),
         {
             "site": named[0].strip() if named else f"USGS {', '.join(sites)}",
-            "source": "U.S. Geological Survey, National Water Information System",
-            "licence": "Public domain (work of the United States government)",
-            "datum": "stage_ft is the gage height above the station's own datum",
+            **_USGS,
             "processing": (
                 f"Converted to UTC by tz_cd; {interpolated} interpolated values (~) and {blank}"
                 " words in place of a value left empty"
@@ -181,9 +185,7 @@ def read_nwis_parquet(path: str | Path) -> pd.DataFrame:
         pd.DataFrame(values, index=index)[order],
         {
             "site": f"USGS {sites[0]}",
-            "source": "U.S. Geological Survey, National Water Information System",
-            "licence": "Public domain (work of the United States government)",
-            "datum": "stage_ft is the gage height above the station's own datum",
+            **_USGS,
             "processing": f"{interpolated} interpolated values (hf.missing) left empty",
             "codes": codes,
         },
@@ -221,7 +223,7 @@ def read_trout_creek(path: str | Path, constant_cm: float | None = None) -> pd.D
             f"{path} is not a log of the Trout Creek gage: it has no column {missing[0]!r}, only"
             f" {list_columns(rows)}."
         )
-    index = _parsed(rows["Time [UTC]"], "%Y/%m/%d %H:%M:%S", "UTC")
+    index = utc(rows["Time [UTC]"], "UTC", "%Y/%m/%d %H:%M:%S")
     values = {
         column: as_numbers(rows[name].set_axis(index), name) for column, name in names.items()
     }
@@ -232,7 +234,7 @@ def read_trout_creek(path: str | Path, constant_cm: float | None = None) -> pd.D
         {
             "site": "Trout Creek, Minnesota: a homemade stream gage on a bridge",
             "source": "Wickert et al. (2022), Trout Creek stream gauge, doi 10.5281/zenodo.7192005",
-            "licence": "CC BY 4.0 (cite the source; changes are listed under processing)",
+            "license": "CC BY 4.0 (cite the source; changes are listed under processing)",
             "datum": f"stage_ft = ({constant:g} - range_cm) / 30.48, no surveyed datum",
             "processing": "Stage computed from the range (see datum), rounded to 0.001 ft",
         },
@@ -268,7 +270,7 @@ def read_csv(
         Format of the times, as for `strptime`: ``"%d.%m.%Y %H:%M"``. None is ISO 8601. Nothing is
         guessed: 01/02/2018 can be a day in January or in February.
     metadata
-        ``source``, ``site``, ``datum`` and ``licence`` of the readings, kept in ``attrs``.
+        ``source``, ``site``, ``datum`` and ``license`` of the readings, kept in ``attrs``.
     options
         Anything else for `pandas.read_csv`: ``sep=";"``, ``decimal=","``, ``skiprows=8``,
         ``na_values=["-9999"]``, ``encoding="latin-1"``.
@@ -304,7 +306,7 @@ def read_csv(
     for name in (time, *(name for name, _ in columns.values())):
         if name not in rows:
             raise ValueError(f"There is no column {name!r} in {path}, only {list_columns(rows)}.")
-    index = _parsed(rows[time], format, zone)
+    index = utc(rows[time], zone, format)
     values = {}
     for column, (name, unit) in columns.items():
         _check_unit(name, unit)
@@ -342,30 +344,6 @@ def _readings(values: pd.DataFrame, metadata: dict[str, Any]) -> pd.DataFrame:
     return sort_by_time(values)
 
 
-def _parsed(column: pd.Series, format: str | None, zone: str | None) -> pd.DatetimeIndex:
-    """Parse a column of times that all have one format."""
-    text = column.str.strip()
-    blank = np.flatnonzero(text.isna() | (text == ""))
-    if blank.size:
-        raise ValueError(f"Row {blank[0]} has no time in column {column.name!r}.")
-    if format is None:
-        wrong = np.flatnonzero(~text.str.match(_ISO))
-        expected = "in ISO 8601 (2018-08-31 12:00). For another format, pass format"
-    else:
-        times = pd.to_datetime(text, format=format, errors="coerce", utc="%z" in format)
-        wrong = np.flatnonzero(times.isna())
-        expected = f"in the format {format!r}"
-    if wrong.size:
-        raise ValueError(
-            f"Row {wrong[0]} has {column.iloc[wrong[0]]!r} in column {column.name!r}, which is"
-            f" not a time {expected}."
-        )
-    return utc(text if format is None else times, zone)
-
-
-_ISO = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$"
-
-
 def _local_to_utc(rows: pd.DataFrame) -> pd.DatetimeIndex:
     hours = rows["tz_cd"].map(HOURS_BEHIND_UTC)
     unknown = np.flatnonzero(hours.isna())
@@ -375,10 +353,8 @@ def _local_to_utc(rows: pd.DataFrame) -> pd.DatetimeIndex:
             f"Row {row} has {rows['tz_cd'].iloc[row]!r} in column 'tz_cd', which is not a time zone"
             f" of the USGS: {', '.join(HOURS_BEHIND_UTC)}."
         )
-    behind = pd.to_timedelta(hours, unit="h")
-    return (
-        _parsed(rows["datetime"], None, "UTC") + pd.TimedeltaIndex(behind, name="time")
-    ).as_unit("us")
+    behind = pd.TimedeltaIndex(pd.to_timedelta(hours, unit="h"), name="time")
+    return (utc(rows["datetime"], "UTC") + behind).as_unit("us")
 
 
 def _parameters(rows: pd.DataFrame) -> dict[str, str]:

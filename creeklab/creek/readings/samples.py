@@ -53,7 +53,7 @@ def load(name: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``time`` (UTC). ``attrs`` holds ``title``, ``site``, ``source``, ``licence``,
+        Indexed by ``time`` (UTC). ``attrs`` holds ``title``, ``site``, ``source``, ``license``,
         ``datum``, ``time_zone``, ``processing``, ``source_file`` and ``source_sha256`` as text,
         and ``units`` as a dictionary from column to unit.
 
@@ -88,8 +88,8 @@ def time_index(readings: pd.DataFrame) -> pd.DatetimeIndex:
     if not isinstance(index, pd.DatetimeIndex) or index.tz is None:
         raise ValueError(
             "The index of readings must be their time with a time zone. This index is a"
-            f" {type(index).__name__} of {index.dtype}; creeklab.creek.readings.normalize converts"
-            " such a table."
+            f" {type(index).__name__} of {index.dtype};"
+            " creeklab.creek.readings.time_series.normalize converts such a table."
         )
     missing = np.flatnonzero(index.isna())
     if missing.size:

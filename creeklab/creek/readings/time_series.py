@@ -28,8 +28,6 @@ Row numbers in messages count from 0, as in ``DataFrame.iloc``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -90,12 +88,7 @@ def normalize(
 
 
 def sort_by_time(readings: pd.DataFrame) -> pd.DataFrame:
-    """Sort readings by time and merge rows with equal times; record both in ``processing``.
-
-    Parameters
-    ----------
-    readings
-        Indexed by time (UTC).
+    """Sort readings by time (UTC) and merge rows with equal times; record both in ``processing``.
 
     Raises
     ------
@@ -159,13 +152,6 @@ def hold_times(at: NDArray[np.float64], interval: float) -> NDArray[np.float64]:
 def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
     """Return when nothing was measured, whether the value is missing or the whole row.
 
-    Parameters
-    ----------
-    readings
-        A table of readings.
-    column
-        The column to examine.
-
     Returns
     -------
     pandas.DataFrame
@@ -202,7 +188,9 @@ def to_datetimes(at: NDArray[np.float64]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.round(at * 1e6).astype("datetime64[us]"), tz="UTC")
 
 
-def utc(source: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
+def utc(
+    source: pd.Index | pd.Series, zone: str | None, format: str | None = None
+) -> pd.DatetimeIndex:
     """Return times of any kind in UTC.
 
     Parameters
@@ -211,6 +199,8 @@ def utc(source: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
         Times, or text that holds times.
     zone
         The time zone of times that have none; None if each has its own.
+    format
+        Format of times written as text, as for `strptime`; None is ISO 8601. Nothing is guessed.
 
     Raises
     ------
@@ -218,7 +208,7 @@ def utc(source: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
         If a time is missing, unreadable, ambiguous or without a zone; the message names the row.
     """
     if not isinstance(source.dtype, (np.dtype, pd.DatetimeTZDtype)) or source.dtype.kind in "OTSU":
-        return _parsed(list(source), zone)
+        return _parsed(pd.Series(source).reset_index(drop=True), zone, format)
     if isinstance(source.dtype, np.dtype) and source.dtype.kind != "M":
         raise ValueError(
             f"The times are {source.dtype} instead of times. Pass a DatetimeIndex, or the name of"
@@ -226,37 +216,45 @@ def utc(source: pd.Index | pd.Series, zone: str | None) -> pd.DatetimeIndex:
             " pandas.to_datetime(..., unit='s', utc=True)."
         )
     index = pd.DatetimeIndex(source)
-    _reject_missing_times(index)
+    missing = np.flatnonzero(index.isna())
+    if missing.size:
+        raise ValueError(f"Row {missing[0]} has no time.")
     return _localized(index, zone) if index.tz is None else _in_utc(index)
 
 
-def _parsed(source: list[Any], zone: str | None) -> pd.DatetimeIndex:
-    """Parse times written as text: all at once if they have one form, else one by one."""
-    try:
-        index = pd.DatetimeIndex(pd.to_datetime(pd.Index(source), format="ISO8601"))
-    except (ValueError, TypeError):
-        pass  # Zones differ, or a time is unreadable: the loop below finds which.
+_ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)? ?(Z|UTC|[+-]\d\d(?::?\d\d)?)?$"
+
+
+def _parsed(source: pd.Series, zone: str | None, format: str | None) -> pd.DatetimeIndex:
+    """Parse times written as text that all have one format."""
+    where = f" in column {source.name!r}" if source.name is not None else ""
+    text = source.astype("string").str.strip()
+    blank = np.flatnonzero(text.isna() | (text == ""))
+    if blank.size:
+        raise ValueError(f"Row {blank[0]} has no time{where}.")
+    if format is None:
+        offset = text.str.extract(f"^{_ISO}", expand=False)
+        is_iso, has_zone = text.str.match(_ISO), offset.notna()
+        iso = text.where(is_iso).str.replace(" ?UTC$", "Z", regex=True)
+        times = pd.to_datetime(iso, format="ISO8601", errors="coerce", utc=True)
+        expected = "in ISO 8601 (2018-08-31 12:00). For another format, pass format"
     else:
-        if not index.hasnans:
-            return _localized(index, zone) if index.tz is None else _in_utc(index)
-    found = []
-    for row, text in enumerate(source):
-        try:
-            time = pd.Timestamp(text)
-        except (TypeError, ValueError):
-            raise ValueError(f"Row {row} has {text!r} instead of a time.") from None
-        if pd.isna(time):
-            raise ValueError(f"Row {row} has no time.")
-        found.append(time)
-    naive = [row for row, time in enumerate(found) if time.tzinfo is None]
-    if naive and len(naive) < len(found):
+        has_zone = pd.Series("%z" in format, index=text.index)
+        times = pd.to_datetime(text, format=format, errors="coerce", utc=True)
+        expected = f"in the format {format!r}"
+    wrong = np.flatnonzero(times.isna())
+    if wrong.size:
         raise ValueError(
-            f"Row {naive[0]} ({source[naive[0]]}) has no time zone, but others have one. Add an"
-            " offset to each time, such as +00:00."
+            f"Row {wrong[0]} has {source.iloc[wrong[0]]!r}{where}, which is not a time {expected}."
         )
-    if naive:
-        return _localized(pd.DatetimeIndex(found), zone)
-    return _in_utc(pd.DatetimeIndex([time.tz_convert("UTC") for time in found]))
+    naive = np.flatnonzero(~has_zone)
+    if naive.size and naive.size < len(text):
+        raise ValueError(
+            f"Row {naive[0]} ({source.iloc[naive[0]]}) has no time zone, but others have one. Add"
+            " an offset to each time, such as +00:00."
+        )
+    index = pd.DatetimeIndex(times)
+    return _localized(index.tz_localize(None), zone) if naive.size else _in_utc(index)
 
 
 def _localized(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:
@@ -280,21 +278,8 @@ def _in_utc(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
     return index.tz_convert("UTC").as_unit("us").rename("time")
 
 
-def _reject_missing_times(index: pd.DatetimeIndex) -> None:
-    missing = np.flatnonzero(index.isna())
-    if missing.size:
-        raise ValueError(f"Row {missing[0]} has no time.")
-
-
 def as_numbers(values: pd.Series, column: str) -> pd.Series:
-    """Return a column with numbers written as text converted to numbers; blanks become NaN.
-
-    Parameters
-    ----------
-    values
-        Indexed by time.
-    column
-        Name of the column, for messages.
+    """Return values indexed by time with text converted to numbers; blanks become NaN.
 
     Raises
     ------

@@ -56,13 +56,6 @@ def unit_of(column: str) -> str | None:
 def converter(unit: str, column: str) -> Callable[[Number], Number]:
     """Return the function that converts values of a unit into those of a column.
 
-    Parameters
-    ----------
-    unit
-        One of :data:`UNITS`.
-    column
-        Name of the column, which ends in its unit.
-
     Raises
     ------
     ValueError

@@ -280,15 +280,7 @@ def voltage_to_centi_degc(voltage_mv: Any) -> Any:
 
 
 class BadPacket(ValueError):
-    """A packet that a working sensor cannot have sent.
-
-    Attributes
-    ----------
-    field
-        The wrong field, or ``"length"``.
-    value
-        Its value.
-    """
+    """A packet that a working sensor cannot have sent: ``field`` (or "length") and ``value``."""
 
     def __init__(self, field: str, value: float, meaning: str) -> None:
         super().__init__(f"Bad packet: {field} is {value}, {meaning}")
@@ -417,11 +409,6 @@ def through_sensor(
     pandas.DataFrame
         With the same rows: ``stage_ft`` as reported, ``counts`` and ``quantized_ft`` before the
         filter, and the temperature as reported. NaN where nothing was measured.
-
-    Raises
-    ------
-    ValueError
-        If this is not a table of readings.
     """
     index = times(readings)
     stage = numbers(readings, STAGE)
