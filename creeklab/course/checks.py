@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import Any, Concatenate, ParamSpec
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,7 +16,8 @@ from creeklab.client.inbox import Inbox
 from creeklab.client.key_files import ThingFiles
 from creeklab.course.resources import POLICIES, RETAINED, THINGS
 from creeklab.display.text import wrap
-from creeklab.resources.lookup import is_connected, paginate
+from creeklab.resources.lookup import is_connected, is_missing, paginate, similar_thing
+from creeklab.resources.similar_name import did_you_mean
 from creeklab.session.lab_session import LabSession
 
 P = ParamSpec("P")
@@ -61,12 +62,13 @@ def _self_check(
 
 
 @contextmanager
-def _advice(advice: str) -> Iterator[None]:
-    """Add what to do to the message of an AWS error."""
+def _advice(advice: str, ask: Callable[[], str] = str) -> Iterator[None]:
+    """Add what to do to the message of an AWS error, and a question if something is missing."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise NotYet(f"{_message(error)} {advice}") from None
+        question = ask() if isinstance(error, ClientError) and is_missing(error) else ""
+        raise NotYet(f"{_message(error)}{question} {advice}") from None
 
 
 class Checks:
@@ -82,6 +84,9 @@ class Checks:
     @cached_property
     def _data(self) -> Any:
         return self._lab.client("iot-data")
+
+    def _similar(self, thing: str) -> str:
+        return similar_thing(self._lab.client, thing)
 
     @_self_check
     def account(self) -> str:
@@ -99,7 +104,7 @@ class Checks:
     @_self_check
     def thing(self, /, name: str, **attributes: str) -> str:
         """Check that the Thing exists and has these attributes."""
-        with _advice("Create it: iot.create_thing."):
+        with _advice("Create it: iot.create_thing.", partial(self._similar, name)):
             thing = self._iot.describe_thing(thingName=name)
         wrong = _differences(thing["attributes"], attributes)
         if wrong:
@@ -155,7 +160,8 @@ class Checks:
         if policy not in names:
             raise NotYet(
                 f"'{policy}' is not attached to the certificate of '{thing}' (attached: "
-                f"{', '.join(names) or 'none'}). Attach it: iot.attach_policy."
+                f"{', '.join(names) or 'none'}).{did_you_mean(policy, names)} "
+                "Attach it: iot.attach_policy."
             )
         return f"'{policy}' is attached to the certificate of '{thing}'."
 
@@ -343,7 +349,7 @@ class Checks:
 
     def _shadow_state(self, thing: str, shadow: str | None) -> dict[str, Any]:
         named = {} if shadow is None else {"shadowName": shadow}
-        with _advice("Update it first."):
+        with _advice("Update it first.", partial(self._similar, thing)):
             answer = self._data.get_thing_shadow(thingName=thing, **named)
         state: dict[str, Any] = json.loads(answer["payload"].read())["state"]
         return state

@@ -25,6 +25,7 @@ from creeklab.diagnosis.effective_access import (
 )
 from creeklab.diagnosis.refusal import CurrentDecision, Refusal
 from creeklab.resources.lookup import or_none, paginate
+from creeklab.resources.similar_name import did_you_mean
 from creeklab.session.lab_session import ACCOUNT_CLIENT_PREFIX, LabSession
 
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
@@ -87,7 +88,9 @@ def _clients_and_things(lab: LabSession) -> set[str]:
 
 def unknown_client(of: str, known: Iterable[str]) -> str:
     """Return a text that says a name is unknown, and lists known ones, the most similar first."""
+    known = list(known)
     text = f"{of!r} is unknown: no client in the event log and no Thing has that name."
+    text += did_you_mean(of, known)
 
     def unlike(name: str) -> tuple[float, str]:
         return -SequenceMatcher(None, of.lower(), name.lower()).ratio(), name
