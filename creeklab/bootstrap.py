@@ -161,13 +161,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 class Environment:
-    """The clone's own environment, the folder ``.venv``.
-
-    Parameters
-    ----------
-    clone
-        Folder that contains ``creeklab/`` and the lock files.
-    """
+    """The environment of a clone: the folder ``.venv`` beside ``creeklab/`` and the lock files."""
 
     def __init__(self, clone: Path) -> None:
         self.clone = clone
@@ -313,10 +307,6 @@ class Installer:
 
     Parameters
     ----------
-    folder
-        Folder of the environment.
-    python
-        Python of the environment.
     held
         Open lock file. The tools inherit it, so the lock is held until the last of them ends.
     """

@@ -31,7 +31,7 @@ def page() -> str:
     """Return the text of the page."""
     with tempfile.TemporaryDirectory() as folder:
         account = LocalCloud(Path(folder), Settings()).accounts.owner
-        services = {service.model.name: service for service in account.services.values()}
+        services = {service.model.name: service for service in account.http_services.values()}
         account.close()
     return "\n".join([HEAD, *(_section(services[name]) for name in sorted(services))])
 

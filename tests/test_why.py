@@ -155,7 +155,7 @@ def test_an_inactive_certificate(lab: Lab, new_thing: Callable[..., Any]) -> Non
     with pytest.raises(RequestRefused):
         lab.connect(thing.name)
     why = lab.why(thing.name)
-    assert "is INACTIVE: activate it" in why.summary
+    assert "is INACTIVE. Activate it" in why.summary
     assert why.now is not None
     assert why.now.access.status == "INACTIVE"
     assert why.suggestions == ()

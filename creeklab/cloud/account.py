@@ -31,6 +31,11 @@ class AccountIdentity:
     secret_key: str = field(repr=False)
 
     @property
+    def iot_arn(self) -> str:
+        """Beginning of the ARNs of the account's AWS IoT resources."""
+        return f"arn:aws:iot:{self.region}:{self.account}:"
+
+    @property
     def user_arn(self) -> str:
         """ARN of the IAM user who owns the access key."""
         return f"arn:aws:iam::{self.account}:user/creeklab"

@@ -19,9 +19,9 @@ MAX_CACHED = 4096
 
 def not_active(certificate_id: str, status: str | None) -> str:
     """Explain why a certificate of this status, or without one, cannot connect."""
-    state = f"is {status}: activate it with update_certificate, or use another one"
+    state = f"is {status}. Activate it with update_certificate, or use a different certificate"
     if status is None:
-        state = "is not in this account's registry: create a new one and save its files"
+        state = "is not in this account's registry. Create a new certificate and save its files"
     short = certificate_id[:12]
     return f"The certificate {short}... {state}. Only an ACTIVE certificate can connect."
 
@@ -54,7 +54,7 @@ class ConnectionAuthorization:
         }
         if client_id is not None:
             self._connection["iot:ClientId"] = client_id
-        self._arn = f"arn:aws:iot:{registry.region}:{registry.account}:"
+        self._arn = registry.identity.iot_arn
         self._bound: Authorizer | None = None
         self._neighborhood: PolicyNeighborhood | None = None
         self._decisions: dict[str, dict[str, bool]] = {}
@@ -121,15 +121,8 @@ class AccountAuthorization(ConnectionAuthorization):
     IAM decides about the account, and its only user is an administrator.
     """
 
-    @property
-    def status(self) -> str:
-        """``ACTIVE``: there is no certificate that could be anything else."""
-        return "ACTIVE"
-
-    @property
-    def exclusive_thing(self) -> None:
-        """None: the account is not a Thing."""
-        return None
+    status = "ACTIVE"
+    exclusive_thing = None
 
     def allows(
         self, action: str, resource: str, on_refusal: Callable[[str], None] | None = None

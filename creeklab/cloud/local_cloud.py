@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
+from creeklab.cloud.accounts.account_services import CloudContext
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import Dispatcher
@@ -55,8 +56,6 @@ class LocalCloud:
     host
         For a workshop: the name by which others reach this machine. The ports are then open on its
         addresses too; without a name, only on loopback addresses.
-    services
-        The services to run.
 
     Raises
     ------
@@ -80,7 +79,8 @@ class LocalCloud:
         self._hosts = list(dict.fromkeys([*filter(_is_own_address, LOOPBACK), *addresses]))
         names = [host, *addresses] if host else []
         self._ca = CertificateAuthority(folder / "ca", names=names)
-        self.accounts = Accounts(services, folder, settings, self._ca, self.endpoint, clock, timer)
+        shared = CloudContext(services, settings, self._ca, self.endpoint, clock, timer)
+        self.accounts = Accounts(shared, folder)
         self._workshop = Workshop(folder, self.accounts, host, clock)
         self._listener = MqttListener(
             lambda certificate_id, address: (
@@ -114,7 +114,7 @@ class LocalCloud:
 
     def warm_up(self) -> None:
         """Load what the first call of an operation would wait for; call it on a thread."""
-        _ = self.accounts.owner.services
+        _ = self.accounts.owner.http_services
         self._ca.make_spare_key()
 
     async def run_until(self, stopping: asyncio.Event) -> None:
@@ -202,25 +202,22 @@ async def _first_free(ports: list[int], start: Callable[[int], Awaitable[int]]) 
 
 def _addresses(host: str) -> list[str]:
     """Return the addresses of a host name that belong to this machine."""
+    advice = "Use the name or address by which others reach this machine."
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
-        raise ValueError(
-            f"The host name '{host}' is unknown on this machine. Use the name or address by which "
-            "others reach this machine."
-        ) from None
+        raise ValueError(f"The host name '{host}' is unknown on this machine. {advice}") from None
     # An address with a % is valid for one network interface only, and no certificate can name it.
     addresses = list(dict.fromkeys(str(to[0]) for *_, to in found if "%" not in str(to[0])))
     if any(ipaddress.ip_address(address).is_unspecified for address in addresses):
         raise ValueError(
-            f"'{host}' stands for all addresses of a machine, so others cannot connect to it. Use "
-            "the name or address by which others reach this machine."
+            f"'{host}' stands for all addresses of a machine, so others cannot connect to it. "
+            + advice
         )
     own = [address for address in addresses if _is_own_address(address)]
     if not own:
         raise ValueError(
-            f"No address of '{host}' belongs to this machine ({', '.join(addresses)}). Use the "
-            "name or address by which others reach this machine."
+            f"No address of '{host}' belongs to this machine ({', '.join(addresses)}). {advice}"
         )
     named = host not in (*addresses, ENDPOINT)
     if named and all(ipaddress.ip_address(address).is_loopback for address in own):

@@ -36,7 +36,7 @@ class AccountContext:
         Seconds since the epoch.
     """
 
-    account: AccountIdentity
+    identity: AccountIdentity
     settings: Settings
     database: Database
     event_log: EventLog

@@ -68,15 +68,15 @@ class Settings:
     idle_hours: float = 12.0
 
 
-def parse_settings(assignments: Iterable[str], base: Settings | None = None) -> Settings:
-    """Return `base` with ``name=value`` texts applied.
+def parse_settings(assignments: Iterable[str]) -> Settings:
+    """Return the defaults with ``name=value`` texts applied.
 
     Raises
     ------
     ValueError
         If a name is unknown, or a setting does not accept its value.
     """
-    settings = base or Settings()
+    settings = Settings()
     hints = get_type_hints(Settings)
     for assignment in assignments:
         name, sign, text = assignment.partition("=")

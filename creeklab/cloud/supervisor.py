@@ -63,12 +63,7 @@ class RunningCloud:
 class WorkshopMembership:
     """The workshop that a home has joined, and whose cloud it uses instead of its own.
 
-    Attributes
-    ----------
-    name
-        Name of the participant.
-    secret
-        Proves that the same participant joins again.
+    `name` is the participant's; `secret` proves that the same participant joins again.
     """
 
     host: str
@@ -209,15 +204,9 @@ def start_or_attach(
         running = _find(home)
         if running is not None:
             return running
-        arguments = ["--home", str(home)]
-        if mqtt_port is not None:
-            arguments += ["--mqtt-port", str(mqtt_port)]
-        if https_port is not None:
-            arguments += ["--https-port", str(https_port)]
-        for setting in settings:
-            arguments += ["--set", setting]
-        if host:
-            arguments += ["--host", host]
+        options = {"home": home, "mqtt-port": mqtt_port, "https-port": https_port, "host": host}
+        arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
+        arguments += [f"--set={setting}" for setting in settings]
         return _spawn(cloud_folder(home), arguments, meanwhile)
 
 
@@ -227,11 +216,7 @@ def stop(home: Path) -> bool:
         return False
     _refuse_if_joined(home, "stopped")
     with _start_lock(home):
-        running = _find(home)
-        if running is None:
-            return False
-        _end(home, running)
-        return True
+        return _end(home) is not None
 
 
 def reset(home: Path) -> bool:
@@ -244,9 +229,7 @@ def reset(home: Path) -> bool:
         return False
     _refuse_if_joined(home, "emptied")
     with _start_lock(home):
-        running = _find(home)
-        if running is not None:
-            _end(home, running)
+        running = _end(home)
         for file in (home / "cloud").glob("cloud.db*"):
             file.unlink()
     if running is not None:
@@ -356,7 +339,11 @@ def _first_line(child: subprocess.Popen[str]) -> str:
     return lines[0]
 
 
-def _end(home: Path, running: RunningCloud) -> None:
+def _end(home: Path) -> RunningCloud | None:
+    """Stop the cloud of `home`, and return what it was; None if it was not running."""
+    running = _find(home)
+    if running is None:
+        return None
     with contextlib.suppress(ProcessLookupError):
         os.kill(running.pid, signal.SIGTERM)
     lock = running_lock(home)
@@ -367,3 +354,4 @@ def _end(home: Path, running: RunningCloud) -> None:
             f"The cloud (process {running.pid}) did not stop within {STOP_TIMEOUT:.0f} s. Kill it."
         ) from None
     lock.release()
+    return running

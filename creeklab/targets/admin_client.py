@@ -19,15 +19,7 @@ RESPONSE_TIMEOUT = 15.0
 
 
 class AdminRequestRefused(RuntimeError):
-    """The local cloud refused a request.
-
-    Attributes
-    ----------
-    code
-        Name of the exception, as AWS names it.
-    message
-        The cloud's own message.
-    """
+    """The local cloud refused a request, with the exception `code` and its own `message`."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"The local cloud answered {status}: {message}")
@@ -38,14 +30,7 @@ class AdminRequestRefused(RuntimeError):
 def call_admin(
     url: str, ca_file: Path, account: AccountIdentity, endpoint: str, request: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Call an endpoint of a cloud's admin API and return its response.
-
-    Parameters
-    ----------
-    url
-        The cloud's HTTPS address.
-    account
-        The account whose access key signs the request.
+    """Call an endpoint of a cloud's admin API, signed by `account`, and return its response.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -34,7 +34,7 @@ def open_local(home: Path, running: supervisor.RunningCloud) -> Target:
         https_port=running.https_port,
         ca_file=ca_file,
         session=_LocalSession(account, url, ca_file),
-        admin=_AdminApi(account, url, ca_file).call,
+        admin=partial(_call_admin, url, ca_file, account),
     )
 
 
@@ -54,21 +54,12 @@ def _raise_if_stopped(caught_exception: Exception | None, **_: Any) -> None:
         raise CloudNotRunning(endpoint_url=f"{url.scheme}://{url.netloc}")
 
 
-class _AdminApi:
-    """The admin API of one running cloud, called with the account's access key."""
-
-    def __init__(self, account: AccountIdentity, url: str, ca_file: Path) -> None:
-        self._account = account
-        self._url = url
-        self._ca_file = ca_file
-
-    def call(self, endpoint: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return call_admin(self._url, self._ca_file, self._account, endpoint, request)
-        except EndpointConnectionError:
-            raise supervisor.CloudError(
-                CloudNotRunning.fmt.format(endpoint_url=self._url)
-            ) from None
+def _call_admin(url: str, *arguments: Any) -> dict[str, Any]:
+    """Call the admin API of a running cloud with its account's access key."""
+    try:
+        return call_admin(url, *arguments)
+    except EndpointConnectionError:
+        raise supervisor.CloudError(CloudNotRunning.fmt.format(endpoint_url=url)) from None
 
 
 class _LocalSession(boto3.Session):

@@ -36,16 +36,7 @@ def join(base: Path, file: Path, name: str) -> WorkshopMembership:
     """Join a workshop: from now on, the lab of this home uses its cloud.
 
     Joining again under the same name, after leaving or after the cloud has moved, returns to the
-    same account.
-
-    Parameters
-    ----------
-    base
-        The home folder.
-    file
-        The join file from the instructor.
-    name
-        The participant's name.
+    same account. `base` is the home folder, and `file` the join file from the instructor.
 
     Raises
     ------

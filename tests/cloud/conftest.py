@@ -12,7 +12,7 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_fixture import Checked, Clock
+from tests.cloud.iot_fixture import IDENTITY, Checked, Clock
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +33,9 @@ def iot_registry(
     yield Registry(
         store,
         authority,
-        account="123456789012",
-        region="us-east-1",
-        endpoint="localhost",
-        clock=clock,
+        IDENTITY,
+        "localhost",
+        clock,
     )
     store.close()
 

@@ -76,7 +76,7 @@ class DispatcherFixture:
         self.records: list[dict[str, Any]] = []
         data = HttpService("iot-data", [HttpApi("iot-data", ("iotdata",), self.operations)])
         sts = StsOperations(AccountIdentity(ACCOUNT, "us-east-1", KEY, SECRET))
-        self.services = {
+        self.http_services = {
             "iot": HttpService("iot", [HttpApi("iot", ("iot",), self.operations)]),
             "iotdata": data,
             "iotdevicegateway": data,
@@ -143,7 +143,7 @@ class DispatcherFixture:
         )
 
     def send(self, raw: bytes) -> bytes:
-        """Send bytes as they are; return all that comes back."""
+        """Send raw bytes; return everything that is received."""
         context = ssl.create_default_context(cafile=self.ca)
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
@@ -185,7 +185,7 @@ def assert_typed(status: int, headers: dict[str, str], body: bytes, code: str) -
 
 
 def make_certificate(folder: Path) -> Path:
-    """Make a self-signed certificate for 127.0.0.1, with its key in the same file."""
+    """Create a self-signed certificate for 127.0.0.1, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "local")])
     now = datetime.datetime.now(datetime.UTC)

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.operations import RegistryOperations
 
@@ -22,7 +23,8 @@ MODEL = botocore.session.get_session().get_service_model("iot")
 OPERATIONS = {xform_name(name): MODEL.operation_model(name) for name in MODEL.operation_names}
 ERRORS = {shape.name for shape in MODEL.error_shapes}
 
-ARN = "arn:aws:iot:us-east-1:123456789012:"
+IDENTITY = AccountIdentity("123456789012", "us-east-1", "AKIDEXAMPLE", "secret")
+ARN = IDENTITY.iot_arn
 ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
 UNKNOWN = "0" * 64
 CSR = (
@@ -35,7 +37,7 @@ CSR = (
 
 
 class Clock:
-    """Seconds that pass with each look, and that a test can set."""
+    """A clock that advances one second with each call, and that a test can set."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.25
@@ -56,7 +58,7 @@ class Checked:
 
         def call(**members: Any) -> Any:
             _fits(members, model.input_shape)
-            answer = method(**members)
+            answer = method(**members) or {}
             if model.output_shape is None:
                 assert not answer
             else:
@@ -74,7 +76,7 @@ def _fits(members: dict[str, Any], shape: StructureShape) -> None:
 
 
 def certificate(iot: Any, *, active: bool = False) -> str:
-    """Make a certificate and return its ARN."""
+    """Create a certificate and return its ARN."""
     made = iot.create_certificate_from_csr(certificateSigningRequest=CSR, setAsActive=active)
     arn: str = made["certificateArn"]
     return arn
@@ -85,7 +87,7 @@ def thing(iot: Any, name: str = "Test2", **attributes: str) -> None:
 
 
 def attached_to_thing(iot: Any) -> str:
-    """Make a certificate and the Thing Test2 that it is attached to; return its ARN."""
+    """Create a certificate and attach it to a new Thing Test2; return its ARN."""
     arn = certificate(iot)
     thing(iot)
     iot.attach_thing_principal(thingName="Test2", principal=arn)
@@ -93,7 +95,7 @@ def attached_to_thing(iot: Any) -> str:
 
 
 def attached_to_policy(iot: Any) -> str:
-    """Make a certificate and the policy creek that is attached to it; return its ARN."""
+    """Create a certificate and attach a new policy creek to it; return its ARN."""
     arn = certificate(iot)
     iot.create_policy(policyName="creek", policyDocument=ALLOW)
     iot.attach_policy(policyName="creek", target=arn)
@@ -101,7 +103,7 @@ def attached_to_policy(iot: Any) -> str:
 
 
 def policy_document(*statements: tuple[str, str, str]) -> str:
-    """Write a policy of effect, action without ``iot:``, and resource without the ARN's begin."""
+    """Return a policy; actions have no ``iot:``, and resources lack the start of the ARN."""
     listed = [
         {"Effect": effect, "Action": f"iot:{action}", "Resource": ARN + resource}
         for effect, action, resource in statements
@@ -110,7 +112,7 @@ def policy_document(*statements: tuple[str, str, str]) -> str:
 
 
 def refusal(call: Callable[[], object]) -> tuple[str, str]:
-    """Return code and message of a refusal, which must be one of the model's."""
+    """Return code and message of the error, which must be in the model."""
     with pytest.raises(ServiceError) as caught:
         call()
     assert caught.value.code in ERRORS

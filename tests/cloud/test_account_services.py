@@ -1,4 +1,4 @@
-"""An account that cannot be opened leaves nothing open."""
+"""An account that fails to open leaves no open file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from creeklab.cloud.storage.database import Database
 from tests.cloud.broker_fixture import Clock
 
 
-def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_account_closes_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Database] = []
 
     def store(path: Path) -> Database:
@@ -29,16 +31,10 @@ def test_its_database_is_closed_again(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(account_services, "Database", store)
     ca, clock = CertificateAuthority(tmp_path / "ca"), Clock(1_785_000_000.0)
+    cloud = account_services.CloudContext(
+        [Service("failing", fail)], Settings(), ca, "localhost", clock, clock
+    )
     with pytest.raises(ZeroDivisionError):
-        account_services.AccountServices(
-            [Service("failing", fail)],
-            tmp_path,
-            load_account(tmp_path),
-            Settings(),
-            ca,
-            "localhost",
-            clock,
-            clock,
-        )
+        account_services.AccountServices(cloud, tmp_path, load_account(tmp_path))
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")

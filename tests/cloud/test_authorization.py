@@ -1,4 +1,4 @@
-"""TestAuthorization and GetEffectivePolicies, and that the broker does what they say."""
+"""TestAuthorization and GetEffectivePolicies, and whether the broker agrees with them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from creeklab.cloud.storage.database import Database
 from tests.cloud.iot_fixture import (
     ALLOW,
     ARN,
+    IDENTITY,
     UNKNOWN,
     Checked,
     Clock,
@@ -46,7 +47,7 @@ def info(action: str, *resources: str) -> dict[str, Any]:
     return {"actionType": action, "resources": [ARN + resource for resource in resources]}
 
 
-def test_authorization_answers_as_aws_does(iot: Any) -> None:
+def test_test_authorization_matches_aws(iot: Any) -> None:
     arn = certificate(iot, active=True)
     iot.create_policy(
         policyName="dev", policyDocument=policy_document(("Allow", "Connect", "client/thing1"))
@@ -74,7 +75,7 @@ def test_authorization_answers_as_aws_does(iot: Any) -> None:
     }
 
 
-def test_authorization_with_policies_added_and_skipped(iot: Any) -> None:
+def test_test_authorization_with_added_and_skipped_policies(iot: Any) -> None:
     arn = attached_to_policy(iot)
     iot.create_policy(
         policyName="no", policyDocument=policy_document(("Deny", "Publish", "topic/creek/control"))
@@ -101,7 +102,7 @@ def test_authorization_with_policies_added_and_skipped(iot: Any) -> None:
     assert [policy["policyName"] for policy in added["allowed"]["policies"]] == ["creek"]
 
 
-def test_policies_alone_can_be_asked_too(iot: Any) -> None:
+def test_test_authorization_of_policies_alone(iot: Any) -> None:
     iot.create_policy(policyName="creek", policyDocument=ALLOW)
     (result,) = iot.test_authorization(
         authInfos=[info("PUBLISH", "topic/creek/depth")], policyNamesToAdd=["creek"]
@@ -109,7 +110,7 @@ def test_policies_alone_can_be_asked_too(iot: Any) -> None:
     assert result["authDecision"] == "ALLOWED"
 
 
-def test_authorization_names_the_variables_without_a_value(iot: Any) -> None:
+def test_test_authorization_names_variables_without_a_value(iot: Any) -> None:
     arn = attached_to_thing(iot)
     variable = "iot:Connection.Thing.ThingName"
     iot.create_policy(
@@ -141,7 +142,9 @@ def test_authorization_names_the_variables_without_a_value(iot: Any) -> None:
         ({"principal": ARN + "cert/" + UNKNOWN}, "ResourceNotFound", "does not exist"),
     ],
 )
-def test_what_cannot_be_asked(iot: Any, members: dict[str, Any], code: str, message: str) -> None:
+def test_invalid_questions_to_test_authorization(
+    iot: Any, members: dict[str, Any], code: str, message: str
+) -> None:
     iot.create_thing_group(thingGroupName="gauges")
     question = {"authInfos": [info("CONNECT", "client/a")], **members}
     found = refusal(lambda: iot.test_authorization(**question))
@@ -149,12 +152,12 @@ def test_what_cannot_be_asked(iot: Any, members: dict[str, Any], code: str, mess
     assert message in found[1]
 
 
-# --- the policies of groups -----------------------------------------------------------------------
+# --- group policies -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def gauges(iot: Any) -> str:
-    """Make Test2 with a certificate, in the group ``plumtree`` below ``gauges``; return its ARN.
+    """Create Test2 with a certificate, in the group ``plumtree`` below ``gauges``; return its ARN.
 
     Policy ``root`` is attached to gauges, ``leaf`` to plumtree, ``own`` to the certificate, and
     ``leaf`` to the certificate as well.
@@ -273,7 +276,7 @@ def test_the_type_of_a_thing_is_a_variable(iot: Any) -> None:
     assert decisions() == [("IMPLICIT_DENY", missing)] * 2
 
 
-def test_a_certificate_of_one_thing_alone_is_that_thing_under_any_client_id(
+def test_an_exclusive_certificate_is_its_thing_under_any_client_id(
     iot: Any, iot_registry: Registry
 ) -> None:
     arn = certificate(iot, active=True)
@@ -329,10 +332,10 @@ def some_document(random: Random) -> str:
 
 @dataclass(frozen=True)
 class World:
-    """What one example has in its registry."""
+    """The registry of one example."""
 
     policies: list[str]
-    attached: list[str]  # to these Things the certificate is attached
+    attached: list[str]  # Things that the certificate is attached to
     members: dict[str, str | None]  # the group that each Thing is in
     of_certificate: set[int]
     of_groups: dict[str, set[int]]
@@ -341,7 +344,7 @@ class World:
 
 
 def world_of(seed: int) -> World:
-    """Make a world up: all of its choices independent, which hypothesis's own would not be."""
+    """Return a random world. Its choices are independent; hypothesis's own would not be."""
     random = Random(seed)
 
     def some() -> set[int]:
@@ -362,7 +365,7 @@ worlds = st.integers(0, 2**64).map(world_of)
 
 
 def applying(world: World) -> set[int]:
-    """Return which policies apply, worked out from the world alone."""
+    """Return the policies that apply, derived from the world alone."""
     found = set(world.of_certificate)
     if world.client_id in world.attached:
         group = world.members.get(world.client_id)
@@ -389,7 +392,7 @@ def context(world: World) -> dict[str, str]:
 
 
 def build(world: World, registry: Registry) -> tuple[Any, str]:
-    """Make everything of a world; return the operations and the certificate's ARN."""
+    """Create a world; return the operations and the certificate's ARN."""
     iot: Any = Checked(RegistryOperations(registry))
     arn = certificate(iot, active=True)
     iot.create_thing_type(thingTypeName="gauge")
@@ -416,7 +419,7 @@ def build(world: World, registry: Registry) -> tuple[Any, str]:
     return iot, arn
 
 
-def test_what_is_answered_is_what_the_broker_then_does(
+def test_test_authorization_agrees_with_the_broker(
     authority: CertificateAuthority, tmp_path: Path
 ) -> None:
     files = itertools.count()
@@ -428,10 +431,9 @@ def test_what_is_answered_is_what_the_broker_then_does(
         registry = Registry(
             store,
             authority,
-            account="123456789012",
-            region="us-east-1",
-            endpoint="localhost",
-            clock=Clock(),
+            IDENTITY,
+            "localhost",
+            Clock(),
         )
         iot, arn = build(world, registry)
         results = iot.test_authorization(

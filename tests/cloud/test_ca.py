@@ -1,4 +1,4 @@
-"""The certificate authority, seen through real TLS handshakes held in memory."""
+"""The certificate authority, tested with real TLS handshakes in memory."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def client_context(
     certificate: str | None = None,
     key: str | None = None,
 ) -> ssl.SSLContext:
-    """What a careful device uses: RFC 5280 to the letter, as Python 3.13 does by default."""
+    """Return the context of a strict device, which enforces RFC 5280 as Python 3.13 does."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(trusted.ca_file)
     context.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -74,7 +74,7 @@ def client_context(
 def handshake(
     server: ssl.SSLContext, client: ssl.SSLContext, host: str | None = "localhost"
 ) -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """Shake hands in memory and pass one byte each way; return the server's and client's side."""
+    """Connect in memory and pass one byte each way; return the server's and client's side."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     near = client.wrap_bio(down, up, server_hostname=host)
     far = server.wrap_bio(up, down, server_side=True)
@@ -114,7 +114,7 @@ def test_a_device_and_the_cloud_trust_each_other(
     assert near.session is None or not near.session.has_ticket
 
 
-def test_a_key_made_ahead_is_handed_out_once(ca: CertificateAuthority) -> None:
+def test_a_spare_key_is_used_once(ca: CertificateAuthority) -> None:
     assert not ca.has_spare_key
     ca.make_spare_key()
     assert ca.has_spare_key
@@ -130,7 +130,7 @@ def test_a_key_made_ahead_is_handed_out_once(ca: CertificateAuthority) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("who", ["nobody", "stranger", "impostor", "server"])
-def test_others_do_not_get_in(
+def test_untrusted_clients_are_rejected(
     ca: CertificateAuthority, tmp_path: Path, version: ssl.TLSVersion, who: str
 ) -> None:
     certificate = key = None
@@ -155,7 +155,7 @@ def test_others_do_not_get_in(
     assert caught.value.reason == reason
 
 
-def test_a_certificate_of_a_thing_cannot_pose_as_the_cloud(
+def test_a_certificate_of_a_thing_cannot_impersonate_the_cloud(
     ca: CertificateAuthority, tmp_path: Path
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
@@ -169,14 +169,14 @@ def test_a_certificate_of_a_thing_cannot_pose_as_the_cloud(
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
-def test_https_asks_for_no_certificate_and_bears_the_local_names(
+def test_https_requires_no_certificate_and_has_the_local_names(
     ca: CertificateAuthority, tmp_path: Path, host: str
 ) -> None:
     far, _ = handshake(ca.https_context(), client_context(ca, tmp_path), host)
     assert far.getpeercert(binary_form=True) is None
 
 
-def test_further_names_are_of_the_server_only_when_given(tmp_path: Path) -> None:
+def test_the_server_certificate_has_additional_names_only_if_given(tmp_path: Path) -> None:
     folder = tmp_path / "ca"
     plain = CertificateAuthority(folder)
     client = client_context(plain, tmp_path)
@@ -189,21 +189,21 @@ def test_further_names_are_of_the_server_only_when_given(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["", "a b", "bücher.example", "https://x"])
-def test_a_name_that_no_certificate_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_no_certificate_can_contain_is_rejected(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="host name"):
         CertificateAuthority(tmp_path / "ca", names=[name])
 
 
-def test_tls_1_1_is_refused(ca: CertificateAuthority) -> None:
+def test_tls_1_1_is_rejected(ca: CertificateAuthority) -> None:
     for context in (ca.server_context(), ca.https_context()):
         assert context.minimum_version == ssl.TLSVersion.TLSv1_2
         assert context.num_tickets == 0
 
 
-# --- what is issued -------------------------------------------------------------------------------
+# --- issued certificates --------------------------------------------------------------------------
 
 
-def test_keys_and_certificate_are_as_aws_makes_them(tmp_path: Path) -> None:
+def test_keys_and_certificate_have_the_form_of_aws(tmp_path: Path) -> None:
     now = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
     ca = CertificateAuthority(tmp_path / "ca", clock=now.timestamp)
     issued = ca.issue_keys_and_certificate()
@@ -223,7 +223,7 @@ def test_keys_and_certificate_are_as_aws_makes_them(tmp_path: Path) -> None:
     assert key.public_key() == public == certificate.public_key()
 
 
-def test_serial_numbers_are_random_and_of_at_most_20_bytes(ca: CertificateAuthority) -> None:
+def test_serial_numbers_are_random_with_at_most_20_bytes(ca: CertificateAuthority) -> None:
     request = csr(ec.generate_private_key(ec.SECP256R1()))
     serials = {ca.issue_from_csr(request).serial_number for _ in range(20)}
     assert len(serials) == 20
@@ -267,12 +267,12 @@ def test_a_csr_keeps_its_key_and_subject(
     assert certificate.issuer.rfc4514_string() == AWS_ISSUER
 
 
-def test_a_csr_without_a_subject_gets_that_of_aws(ca: CertificateAuthority) -> None:
+def test_a_csr_without_a_subject_gets_the_subject_of_aws(ca: CertificateAuthority) -> None:
     certificate = ca.issue_from_csr(csr(ec.generate_private_key(ec.SECP256R1())))
     assert certificate.subject.rfc4514_string() == "CN=AWS IoT Certificate"
 
 
-def test_a_csr_cannot_make_itself_an_authority(ca: CertificateAuthority) -> None:
+def test_a_csr_cannot_request_an_authority(ca: CertificateAuthority) -> None:
     certificate = ca.issue_from_csr(csr(ec.generate_private_key(ec.SECP256R1()), as_ca=True))
     extension = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     assert extension.value.ca is False
@@ -280,7 +280,7 @@ def test_a_csr_cannot_make_itself_an_authority(ca: CertificateAuthority) -> None
 
 
 def _tampered() -> str:
-    """A request whose public key is not the one that signed it."""
+    """Return a request that was signed with a different key."""
     first, second = (
         x509.load_pem_x509_csr(csr(ec.generate_private_key(ec.SECP256R1())).encode())
         for _ in range(2)
@@ -310,7 +310,7 @@ def _tampered() -> str:
     ],
     ids=["RSA 1024", "P-224", "secp256k1", "Ed25519", "tampered", "empty", "text", "cut off"],
 )
-def test_a_bad_csr_is_refused_with_the_reason(
+def test_an_invalid_csr_is_rejected_with_the_reason(
     ca: CertificateAuthority, request_of: Callable[[], str], reason: str
 ) -> None:
     with pytest.raises(ServiceError, match=reason) as caught:
@@ -318,7 +318,7 @@ def test_a_bad_csr_is_refused_with_the_reason(
     assert caught.value.code == "InvalidRequestException"
 
 
-def test_a_certificate_is_no_csr(ca: CertificateAuthority) -> None:
+def test_a_certificate_is_not_a_csr(ca: CertificateAuthority) -> None:
     with pytest.raises(ServiceError, match="could not be read"):
         ca.issue_from_csr(pem(ca.issue_keys_and_certificate().certificate))
 
@@ -352,11 +352,11 @@ def test_a_second_start_changes_nothing(tmp_path: Path) -> None:
     assert contents(folder) == before
 
 
-def test_ca_pem_holds_no_key(ca: CertificateAuthority) -> None:
+def test_ca_pem_contains_no_key(ca: CertificateAuthority) -> None:
     assert "PRIVATE" not in ca.ca_file.read_text()
 
 
-def test_the_server_certificate_is_renewed_before_its_end_and_no_sooner(tmp_path: Path) -> None:
+def test_the_server_certificate_is_renewed_shortly_before_it_expires(tmp_path: Path) -> None:
     folder, start = tmp_path / "ca", 1_800_000_000.0
     CertificateAuthority(folder, clock=lambda: start)
     first = contents(folder)
@@ -370,7 +370,7 @@ def test_the_server_certificate_is_renewed_before_its_end_and_no_sooner(tmp_path
     assert life == 397 * DAY
 
 
-def test_a_server_certificate_of_another_root_is_made_anew(tmp_path: Path) -> None:
+def test_a_server_certificate_of_another_root_is_replaced(tmp_path: Path) -> None:
     ours, other = tmp_path / "ours", tmp_path / "other"
     CertificateAuthority(ours)
     CertificateAuthority(other)
@@ -380,7 +380,7 @@ def test_a_server_certificate_of_another_root_is_made_anew(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("writes", range(4))
-def test_a_death_while_it_is_made_leaves_nothing_half_made(
+def test_a_crash_during_creation_leaves_no_partial_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     class Death(BaseException):
@@ -412,7 +412,7 @@ def test_a_death_while_it_is_made_leaves_nothing_half_made(
 
 @pytest.mark.parametrize("name", ["root.pem", "devices.pem"])
 @pytest.mark.parametrize("damage", ["empty", "garbled", "key of another"])
-def test_a_damaged_authority_is_named_with_what_to_do(
+def test_the_error_for_a_damaged_authority_says_what_to_do(
     tmp_path: Path, name: str, damage: str
 ) -> None:
     folder = tmp_path / "ca"
@@ -432,7 +432,7 @@ def test_a_damaged_authority_is_named_with_what_to_do(
     assert "delete the folder" in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_the_error_for_an_unusable_folder_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(AuthorityError, match="cannot be used: "):
         CertificateAuthority(tmp_path / "file" / "ca")

@@ -1,4 +1,4 @@
-"""Who is connected, and what is remembered of those who left."""
+"""Connected clients, and the last connection of disconnected ones."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def arrive(known: ConnectivityTracker, client_id: str = "a", expiry: int = 0) ->
     )
 
 
-def test_a_connection_starts_and_ends(known: ConnectivityTracker, clock: Clock) -> None:
+def test_connect_and_disconnect(known: ConnectivityTracker, clock: Clock) -> None:
     assert known.get("a") is None
     here = arrive(known)
     assert known.get("a") == here

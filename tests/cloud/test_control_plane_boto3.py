@@ -1,4 +1,4 @@
-"""The control plane through boto3, and what connected devices notice of it."""
+"""The control plane through boto3, and its effects on connected devices."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def thing_events(lab: Lab) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("thing_events")
-def test_a_device_hears_of_changes_in_the_registry(lab: Lab, new_thing: MakeThing) -> None:
+def test_a_device_receives_registry_events(lab: Lab, new_thing: MakeThing) -> None:
     watcher, iot = new_thing(), lab.client("iot")
     with lab.connect(watcher.name) as device:
         things = device.subscribe("$aws/events/thing/#")
@@ -55,7 +55,7 @@ def test_a_device_hears_of_changes_in_the_registry(lab: Lab, new_thing: MakeThin
         assert event["attributes"] == {"site": "creek"}
 
 
-def test_the_policy_of_a_group_works_on_a_live_connection(lab: Lab, new_thing: MakeThing) -> None:
+def test_a_group_policy_applies_to_a_live_connection(lab: Lab, new_thing: MakeThing) -> None:
     connect = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}
     thing, iot = new_thing([connect]), lab.client("iot")
     group = iot.create_thing_group(thingGroupName=f"group-of-{thing.name}")
@@ -120,7 +120,7 @@ def test_connectivity_of_a_thing(lab: Lab, new_thing: MakeThing) -> None:
         iot.get_thing_connectivity_data(thingName="none")
 
 
-def test_what_this_cloud_does_not_have_is_said_by_name(lab: Lab) -> None:
+def test_unsupported_operations_are_named(lab: Lab) -> None:
     iot = lab.client("iot")
     for operation, call in (
         ("RegisterCACertificate", lambda: iot.register_ca_certificate(caCertificate="x")),

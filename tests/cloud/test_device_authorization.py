@@ -1,4 +1,4 @@
-"""Devices over HTTPS: messages and shadows by certificate, as far as the policies go."""
+"""Devices over HTTPS: messages and shadows by certificate, as the policies allow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECONDS = 10.0
 
 @contextmanager
 def https(lab: Lab, thing: NewThing, *alpn: str) -> Iterator[HTTPSConnection]:
-    """Open an HTTPS connection with a Thing's certificate, as any HTTP client does it."""
+    """Open an HTTPS connection with a Thing's certificate, as any HTTP client does."""
     context = ssl.create_default_context(cafile=lab.ca_file)
     context.load_cert_chain(thing.files.certificate, thing.files.private_key)
     if alpn:
@@ -35,16 +35,16 @@ def https(lab: Lab, thing: NewThing, *alpn: str) -> Iterator[HTTPSConnection]:
         connection.close()
 
 
-Said = tuple[int, Any]
+Reply = tuple[int, Any]
 
 
-def ask(
+def call(
     connection: HTTPSConnection, method: str, target: str, body: bytes = b"", **headers: str
-) -> Said:
+) -> Reply:
     connection.request(method, target, body or None, headers)
-    answer = connection.getresponse()
-    said = answer.read()
-    return answer.status, json.loads(said) if said else None
+    response = connection.getresponse()
+    reply = response.read()
+    return response.status, json.loads(reply) if reply else None
 
 
 def allow(action: str, *resources: str) -> dict[str, Any]:
@@ -54,24 +54,24 @@ def allow(action: str, *resources: str) -> dict[str, Any]:
 FORBIDDEN = (403, "Forbidden")
 
 
-def refusal(lab: Lab, said: Said) -> str:
-    """Check that the response is AWS's refusal; return its explanation in the event log."""
-    status, body = said
+def refusal(lab: Lab, reply: Reply) -> str:
+    """Check that the response has AWS's error; return the explanation in the event log."""
+    status, body = reply
     assert (status, body["message"]) == FORBIDDEN
     assert set(body) == {"message", "traceId"}
     return lab.why().summary
 
 
-# --- what is allowed ------------------------------------------------------------------------------
+# --- allowed requests -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("alpn", [(), ("x-amzn-http-ca",), ("http/1.1",), ("h2", "http/1.1")])
-def test_a_message(lab: Lab, new_thing: NewThings, alpn: tuple[str, ...]) -> None:
+def test_publish_with_a_certificate(lab: Lab, new_thing: NewThings, alpn: tuple[str, ...]) -> None:
     thing = new_thing([allow("iot:Publish", "topic/https/*")])
     with lab.connect_account() as account, https(lab, thing, *alpn) as connection:
         inbox = account.subscribe("https/#")
         topic = quote("https/depth in/feet", safe="")
-        status, body = ask(connection, "POST", f"/topics/{topic}?qos=1", b'{"depth": 1.4}')
+        status, body = call(connection, "POST", f"/topics/{topic}?qos=1", b'{"depth": 1.4}')
         assert (status, body["message"], set(body)) == (200, "OK", {"message", "traceId"})
         [message] = inbox.wait_for(1)
         assert (message.topic, message.json, message.qos) == (
@@ -83,21 +83,19 @@ def test_a_message(lab: Lab, new_thing: NewThings, alpn: tuple[str, ...]) -> Non
         assert (entry["operation"], entry["principal"]) == ("Publish", thing.certificate_id)
 
 
-def test_properties_of_mqtt_5_come_along(lab: Lab, new_thing: NewThings) -> None:
+def test_mqtt_5_properties(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect_account() as account, https(lab, thing) as connection:
         inbox = account.subscribe("https/properties")
         target = "/topics/https%2Fproperties?qos=0&contentType=text/plain"
-        assert ask(connection, "POST", target, b"x")[0] == 200
+        assert call(connection, "POST", target, b"x")[0] == 200
         assert inbox.wait_for(1)[0].qos == 0
     entry = lab.events(kind="publish", topic="https/properties").iloc[-1]
     assert entry["properties"]["content_type"] == "text/plain"
 
 
 @pytest.mark.parametrize("name", ["", "lamp"], ids=["classic", "named"])
-def test_a_shadow_from_the_first_update_to_its_end(
-    lab: Lab, new_thing: NewThings, name: str
-) -> None:
+def test_a_shadow_from_update_to_delete(lab: Lab, new_thing: NewThings, name: str) -> None:
     shadow = f"/{name}" if name else ""
     thing = new_thing(
         [
@@ -107,28 +105,28 @@ def test_a_shadow_from_the_first_update_to_its_end(
     )
     target = f"/things/{thing.name}/shadow" + (f"?name={name}" if name else "")
     with https(lab, thing) as connection:
-        status, body = ask(connection, "GET", target)
+        status, body = call(connection, "GET", target)
         assert (status, body["message"]) == (
             404,
             f"No shadow exists with name: '{name or thing.name}'",
         )
         state = {"state": {"reported": {"lamp": "on"}}}
-        status, body = ask(connection, "POST", target, json.dumps(state).encode())
+        status, body = call(connection, "POST", target, json.dumps(state).encode())
         assert (status, body["state"], body["version"]) == (200, state["state"], 1)
-        assert ask(connection, "GET", target)[1]["state"] == state["state"]
-        status, body = ask(connection, "POST", target, b'{"state": {}, "version": 7}')
+        assert call(connection, "GET", target)[1]["state"] == state["state"]
+        status, body = call(connection, "POST", target, b'{"state": {}, "version": 7}')
         assert (status, body["message"]) == (409, "Version conflict")
-        assert ask(connection, "DELETE", target)[1]["version"] == 1
+        assert call(connection, "DELETE", target)[1]["version"] == 1
         other = f"/things/{thing.name}/shadow" + ("" if name else "?name=lamp")
         for method in ("GET", "POST", "DELETE"):
-            assert "iot:" in refusal(lab, ask(connection, method, other, b"{}"))
+            assert "iot:" in refusal(lab, call(connection, method, other, b"{}"))
 
 
-def test_more_of_iot_data(lab: Lab, new_thing: NewThings) -> None:
+def test_other_iot_data_operations(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     named = f"/api/things/shadow/ListNamedShadowsForThing/{thing.name}"
     with lab.connect(thing.name), https(lab, thing) as connection:
-        ask(connection, "POST", f"/topics/{thing.name}?retain=true", b"kept")
+        call(connection, "POST", f"/topics/{thing.name}?retain=true", b"kept")
         for method, target in (
             ("GET", named),
             ("GET", f"/retainedMessage/{thing.name}"),
@@ -139,27 +137,27 @@ def test_more_of_iot_data(lab: Lab, new_thing: NewThings) -> None:
             ("DELETE", f"/connections/{thing.name}"),
             ("POST", f"/topics/{thing.name}?retain=true"),
         ):
-            assert ask(connection, method, target)[0] == 200, target
+            assert call(connection, method, target)[0] == 200, target
 
 
-# --- what is not ----------------------------------------------------------------------------------
+# --- denied requests ------------------------------------------------------------------------------
 
 
-def test_another_topic(lab: Lab, new_thing: NewThings) -> None:
+def test_a_denied_topic(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing([allow("iot:Publish", "topic/https/mine")])
     before = counted(lab, "PublishIn.AuthError")
     with https(lab, thing) as connection:
-        why = refusal(lab, ask(connection, "POST", "/topics/https%2Fyours?qos=1", b"x"))
+        why = refusal(lab, call(connection, "POST", "/topics/https%2Fyours?qos=1", b"x"))
         assert "'https/yours' (iot:Publish)" in why
-        told = lab.why()
-        assert told.suggestions  # what is proposed is looked up as a request without a client ID
-        assert "https/yours" in repr(told)
-        entry = told.entry
+        denial = lab.why()
+        assert denial.suggestions  # suggestions are evaluated without a client ID
+        assert "https/yours" in repr(denial)
+        entry = denial.entry
         assert entry is not None
         assert (entry["action"], entry["operation"]) == ("iot:Publish", "Publish")
         assert entry["resource"] == "topic/https/yours"
         assert (entry["principal"], entry["source_ip"]) == (thing.certificate_id, "127.0.0.1")
-        assert ask(connection, "POST", "/topics/https%2Fmine?qos=1", b"x")[0] == 200
+        assert call(connection, "POST", "/topics/https%2Fmine?qos=1", b"x")[0] == 200
     assert counted(lab, "PublishIn.AuthError") == before + 1
 
 
@@ -168,42 +166,42 @@ def counted(lab: Lab, name: str) -> int:
     return sum(row["sum"] for row in totals if (row["name"], row["protocol"]) == (name, "HTTP"))
 
 
-def test_retaining_needs_a_right_of_its_own(lab: Lab, new_thing: NewThings) -> None:
+def test_retaining_needs_its_own_permission(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing([allow("iot:Publish", "topic/https/kept")])
     with https(lab, thing) as connection:
-        why = refusal(lab, ask(connection, "POST", "/topics/https%2Fkept?retain=true", b"x"))
+        why = refusal(lab, call(connection, "POST", "/topics/https%2Fkept?retain=true", b"x"))
     assert "iot:RetainPublish" in why
 
 
-def test_variables_of_thing_and_client_have_no_value(lab: Lab, new_thing: NewThings) -> None:
+def test_thing_and_client_variables_have_no_value(lab: Lab, new_thing: NewThings) -> None:
     for variable in ("iot:Connection.Thing.ThingName", "iot:ClientId"):
         thing = new_thing([allow("iot:Publish", "topic/${" + variable + "}")])
         with https(lab, thing) as connection:
-            why = refusal(lab, ask(connection, "POST", f"/topics/{thing.name}", b"x"))
+            why = refusal(lab, call(connection, "POST", f"/topics/{thing.name}", b"x"))
         assert variable in why
         assert lab.why().now is not None
         assert not lab.why().allowed
     thing = new_thing([allow("iot:Publish", "topic/${iot:CertificateId}")])
     with https(lab, thing) as connection:
-        assert ask(connection, "POST", f"/topics/{thing.certificate_id}", b"x")[0] == 200
+        assert call(connection, "POST", f"/topics/{thing.certificate_id}", b"x")[0] == 200
 
 
 def test_policies_change_under_an_open_connection(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     iot = lab.client("iot")
     with https(lab, thing) as connection:
-        assert ask(connection, "POST", "/topics/a", b"x")[0] == 200
+        assert call(connection, "POST", "/topics/a", b"x")[0] == 200
         iot.detach_policy(policyName=thing.policy, target=thing.certificate_arn)
-        assert "No policy is attached" in refusal(lab, ask(connection, "POST", "/topics/a", b"x"))
+        assert "No policy is attached" in refusal(lab, call(connection, "POST", "/topics/a", b"x"))
         iot.attach_policy(policyName=thing.policy, target=thing.certificate_arn)
-        assert ask(connection, "POST", "/topics/a", b"x")[0] == 200
+        assert call(connection, "POST", "/topics/a", b"x")[0] == 200
         iot.update_certificate(certificateId=thing.certificate_id, newStatus="REVOKED")
-        assert "is REVOKED" in refusal(lab, ask(connection, "POST", "/topics/a", b"x"))
-        # Not even that there is no such path is told any more.
-        assert "is REVOKED" in refusal(lab, ask(connection, "GET", "/nowhere"))
+        assert "is REVOKED" in refusal(lab, call(connection, "POST", "/topics/a", b"x"))
+        # The response no longer even says that the path does not exist.
+        assert "is REVOKED" in refusal(lab, call(connection, "GET", "/nowhere"))
 
 
-def test_what_is_wrong_with_a_call_is_said(lab: Lab, new_thing: NewThings) -> None:
+def test_errors_describe_the_problem(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with https(lab, thing) as connection:
         for method, target, body, status in (
@@ -215,28 +213,28 @@ def test_what_is_wrong_with_a_call_is_said(lab: Lab, new_thing: NewThings) -> No
             ("POST", f"/things/{thing.name}/shadow", b"{", 400),
             ("POST", "/things/no%20thing/shadow", b"{}", 400),
         ):
-            said = ask(connection, method, target, body)
-            assert (said[0], set(said[1])) == (status, {"message", "traceId"}), target
+            reply = call(connection, method, target, body)
+            assert (reply[0], set(reply[1])) == (status, {"message", "traceId"}), target
 
 
 @pytest.mark.parametrize(
     "path",
     ["/things", "/certificates", "/policies", "/_creeklab/events", "/_creeklab/why", "/mqtt"],
 )
-def test_nothing_else_is_open_to_a_device(lab: Lab, new_thing: NewThings, path: str) -> None:
+def test_other_paths_are_closed_to_devices(lab: Lab, new_thing: NewThings, path: str) -> None:
     thing = new_thing()
     with https(lab, thing) as connection:
         for method in ("GET", "POST"):
-            assert ask(connection, method, path)[0] in (403, 404, 405)
+            assert call(connection, method, path)[0] in (403, 404, 405)
 
 
-def test_a_signature_counts_even_if_a_certificate_is_shown(lab: Lab, new_thing: NewThings) -> None:
-    """A wrong signature is refused, whatever the certificate would allow."""
+def test_a_signature_takes_precedence_over_a_certificate(lab: Lab, new_thing: NewThings) -> None:
+    """A wrong signature is rejected, whatever the certificate would allow."""
     thing = new_thing()
     with https(lab, thing) as connection:
-        said = ask(connection, "POST", "/topics/a", b"x", Authorization="AWS4-HMAC-SHA256 x")
-        assert said[0] == 403
-        assert said[1]["message"] != "Forbidden"
+        reply = call(connection, "POST", "/topics/a", b"x", Authorization="AWS4-HMAC-SHA256 x")
+        assert reply[0] == 403
+        assert reply[1]["message"] != "Forbidden"
 
 
 # --- the actions ----------------------------------------------------------------------------------
@@ -266,7 +264,7 @@ TOPIC, THING, CLIENT = {"topic": "a/b"}, {"thingName": "T"}, {"clientId": "c"}
         ("SendDirectMessage", {**CLIENT, **TOPIC}, ["iot:SendDirectMessage client/c"]),
     ],
 )
-def test_what_a_policy_has_to_allow(
+def test_required_policy_actions(
     operation: str, members: dict[str, Any], needed: list[str]
 ) -> None:
     actions = {**messaging.DEVICE_ACTIONS, **shadow.DEVICE_ACTIONS}

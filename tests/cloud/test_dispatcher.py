@@ -1,4 +1,4 @@
-"""The whole way with real boto3 clients over TLS, and with requests that no boto3 would send."""
+"""The HTTPS port with real boto3 clients over TLS, and with requests that boto3 never sends."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def client(cloud: DispatcherFixture) -> Iterator[Callable[..., Any]]:
         each.close()
 
 
-# What boto3 sends and gets
+# Requests of boto3
 
 
 def test_path_and_body(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
@@ -325,7 +325,7 @@ def test_too_large(cloud: DispatcherFixture, client: Callable[..., Any]) -> None
     assert len(cloud.operations.calls) == 1
 
 
-# What boto3 would not send
+# Requests that boto3 never sends
 
 
 def test_an_unknown_path(cloud: DispatcherFixture) -> None:
@@ -390,7 +390,7 @@ def test_a_body_that_ends_too_early(cloud: DispatcherFixture) -> None:
 
 
 def signed(cloud: DispatcherFixture, method: str, path: str, *more: str) -> bytes:
-    """Return the head of a signed request that has no body, with more lines in it."""
+    """Return the head of a signed request without a body, with additional lines."""
     aws = AWSRequest(method, f"https://127.0.0.1:{cloud.port}{path}", {}, b"")
     SigV4Auth(Credentials(KEY, SECRET), "iot", "us-east-1").add_auth(aws)
     lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{cloud.port}"]
@@ -460,7 +460,7 @@ def test_a_head_that_two_programs_may_read_differently(
 
 
 def test_a_head_without_end(cloud: DispatcherFixture) -> None:
-    # It may be cut off before it has said all.
+    # The connection may be closed before everything is sent.
     with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
         raw = cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: " + b"x" * 1_000_000)
         assert_typed(*parse(raw), "InvalidRequestException")
@@ -556,7 +556,7 @@ def test_a_presigned_web_socket(cloud: DispatcherFixture, service: str) -> None:
     opened.shutdown()
 
 
-# On record
+# Recorded calls
 
 
 def test_the_record(cloud: DispatcherFixture, client: Callable[..., Any]) -> None:
@@ -591,7 +591,7 @@ def test_the_record(cloud: DispatcherFixture, client: Callable[..., Any]) -> Non
 # Start and stop
 
 
-NOBODY: Any = None  # accounts, of which there are none
+NO_ACCOUNTS: Any = None
 
 
 def with_ipv6() -> bool:
@@ -606,13 +606,13 @@ def with_ipv6() -> bool:
 @pytest.mark.skipif(not with_ipv6(), reason="This machine has no second loopback address.")
 def test_several_hosts_and_one_port() -> None:
     async def start_two() -> None:
-        first, second = Dispatcher(NOBODY), Dispatcher(NOBODY)
+        first, second = Dispatcher(NO_ACCOUNTS), Dispatcher(NO_ACCOUNTS)
         port = await first.start(["127.0.0.1"], 0, None)
         try:
             with pytest.raises(OSError, match=str(port)) as caught:
                 await second.start(["::1", "127.0.0.1"], port, None)
             assert caught.value.errno == errno.EADDRINUSE
-            # What it had opened already is closed again.
+            # Ports that were already open are closed again.
             assert await second.start(["::1"], port, None) == port
         finally:
             await first.stop()
@@ -628,7 +628,7 @@ def test_several_hosts_and_one_port() -> None:
 
 def test_stop_is_final_and_may_come_twice() -> None:
     async def start_and_stop() -> None:
-        server = Dispatcher(NOBODY)
+        server = Dispatcher(NO_ACCOUNTS)
         port = await server.start(["127.0.0.1"], 0, None)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await server.stop()

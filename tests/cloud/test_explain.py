@@ -1,3 +1,5 @@
+"""Explanations of denied requests: mismatches, advice and suggestion."""
+
 from __future__ import annotations
 
 import json
@@ -434,7 +436,7 @@ def differences(explanation: Explanation) -> str:
         ),
     ],
 )
-def test_what_differs(
+def test_mismatches(
     action: str, pattern: str, requested: str, context: Context, differs: str, advice: str
 ) -> None:
     # A second, unrelated statement must not be chosen as the closest.
@@ -470,7 +472,7 @@ def test_another_field_of_the_arn(mistake: str, label: str) -> None:
     assert f"write {right!r} as the {label}" in explanation.summary
 
 
-def test_several_differences_are_all_named() -> None:
+def test_all_differences_are_named() -> None:
     resource = "arn:aws:iot:eu-west-1:123456789012:topic/${iot:ClientId}/#"
     condition = {"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "192.168.0.0/16"]}}
     rules = policy(statement("iot:Subscribe", resource, Condition=condition))
@@ -693,7 +695,7 @@ def test_the_closest_of_several() -> None:
         ("topicfilter/creek/d", "topic/greek/#"),
     ],
 )
-def test_the_more_likely_slip_is_closer(closer: str, farther: str) -> None:
+def test_the_likelier_slip_is_closer(closer: str, farther: str) -> None:
     alone = explain([policy(statement(PUBLISH, HERE + closer))], PUBLISH, "topic/creek/depth")
     for order in ((closer, farther), (farther, closer)):
         together = policy(statement(PUBLISH, [HERE + pattern for pattern in order]))
@@ -712,7 +714,7 @@ def test_an_action_outweighs_every_other_difference() -> None:
     assert explanation.closest == explanation.findings[1]
 
 
-def test_among_equals_the_closest_is_the_most_alike() -> None:
+def test_the_most_similar_of_equally_distant_statements_is_closest() -> None:
     names = ["house/cellar", "creek/stage", "creek/height"]
     rules = policy(*(statement(PUBLISH, f"{HERE}topic/a/{name}/b") for name in names))
     explanation = explain([rules], PUBLISH, "topic/b/creek/heights/c")
@@ -741,7 +743,7 @@ def test_a_request_for_everything() -> None:
         ("iot:AssumeRoleWithCertificate", "rolealias/r", f"sent a request for '{HERE}rolealias/r'"),
     ],
 )
-def test_what_was_requested(action: str, requested: str, sentence: str) -> None:
+def test_attempt_in_words(action: str, requested: str, sentence: str) -> None:
     summary = explain([], action, requested).summary
     assert f"{sentence} ({action}) and was denied." in summary
 
@@ -841,7 +843,7 @@ def test_a_summary_has_two_to_four_sentences(
 
 @no_deadline
 @given(requested=st.text(), pattern=st.text(), client=st.text())
-def test_any_text_can_be_explained(requested: str, pattern: str, client: str) -> None:
+def test_explaining_any_text(requested: str, pattern: str, client: str) -> None:
     rules = policy(statement(PUBLISH, f"{HERE}topic/${{iot:ClientId}}/{pattern}x"[:300]))
     authorizer = Authorizer([rules], {"iot:ClientId": client})
     for resource in (requested, HERE + requested, f"{HERE}topic/{requested}"):

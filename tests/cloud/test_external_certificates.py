@@ -1,4 +1,4 @@
-"""Certificates that people bring: which are taken, and that they let in whom they should alone."""
+"""Certificates of other signers: which are accepted, and which clients can connect with them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sign(
     extensions: tuple[Extension, ...] = (),
     digest: Any = SHA256,
 ) -> x509.Certificate:
-    """Make a certificate for `key`, self-signed without a `signer`."""
+    """Create a certificate for `key`, self-signed without a `signer`."""
     subject = name or named("my gauge")
     now = datetime.now(UTC)
     builder = (
@@ -78,7 +78,7 @@ def pem(*certificates: x509.Certificate) -> str:
     return "".join(each.public_bytes(serialization.Encoding.PEM).decode() for each in certificates)
 
 
-# --- which are taken ------------------------------------------------------------------------------
+# --- registration ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def own_ca() -> tuple[Key, x509.Certificate]:
     return key, sign(key, name=named("my CA"), extensions=((AUTHORITY, True),))
 
 
-def test_a_certificate_of_an_unknown_signer(iot: Any) -> None:
+def test_register_a_certificate_of_an_unknown_signer(iot: Any) -> None:
     loaded = sign(RSA)
     key = loaded.fingerprint(hashes.SHA256()).hex()
     made = iot.register_certificate_without_ca(certificatePem=pem(loaded))
@@ -113,7 +113,7 @@ def test_the_status_it_is_registered_with(iot: Any, status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["PENDING_ACTIVATION", "PENDING_TRANSFER", "REGISTER_INACTIVE"])
-def test_a_status_of_awss_own(iot: Any, status: str) -> None:
+def test_a_status_that_only_aws_sets(iot: Any, status: str) -> None:
     found = refusal(
         lambda: iot.register_certificate_without_ca(certificatePem=pem(sign(RSA)), status=status)
     )
@@ -173,7 +173,9 @@ UNFIT: dict[str, tuple[Callable[[], str], str]] = {
 
 
 @pytest.mark.parametrize(("text", "reason"), UNFIT.values(), ids=UNFIT)
-def test_what_no_device_could_connect_with(iot: Any, text: Callable[[], str], reason: str) -> None:
+def test_certificates_that_no_device_can_use(
+    iot: Any, text: Callable[[], str], reason: str
+) -> None:
     for register in (iot.register_certificate_without_ca, iot.register_certificate):
         code, message = refusal(lambda register=register: register(certificatePem=text()))
         assert code == "CertificateValidationException"
@@ -181,7 +183,7 @@ def test_what_no_device_could_connect_with(iot: Any, text: Callable[[], str], re
     assert iot.list_certificates()["certificates"] == []
 
 
-def test_a_namesake_of_the_local_authority_would_shut_everyone_out(
+def test_a_certificate_with_the_authoritys_name_is_rejected(
     iot: Any, authority: CertificateAuthority
 ) -> None:
     local = x509.load_pem_x509_certificate(
@@ -196,7 +198,7 @@ def test_a_namesake_of_the_local_authority_would_shut_everyone_out(
     assert "its subject is that of this cloud's own certificate authority" in message
 
 
-def test_register_certificate_wants_a_registered_authority(
+def test_register_certificate_requires_a_registered_authority(
     iot: Any, own_ca: tuple[Key, x509.Certificate]
 ) -> None:
     signer, ca = own_ca
@@ -219,7 +221,7 @@ def test_register_certificate_wants_a_registered_authority(
         ({"setAsActive": False, "status": "ACTIVE"}, "ACTIVE"),
     ],
 )
-def test_a_deleted_certificate_of_this_cloud_comes_back(
+def test_a_deleted_certificate_can_be_registered_again(
     iot: Any, authority: CertificateAuthority, members: dict[str, Any], status: str
 ) -> None:
     arn = certificate(iot)
@@ -234,13 +236,13 @@ def test_a_deleted_certificate_of_this_cloud_comes_back(
     assert (described["status"], described["certificateMode"]) == (status, "DEFAULT")
 
 
-# --- whom they let in -----------------------------------------------------------------------------
+# --- connections ----------------------------------------------------------------------------------
 
 knock = plain_tls(ssl.TLSVersion.TLSv1_3)
 
 
 def write(folder: Path, key: Key, *chain: x509.Certificate) -> Pair:
-    """Write the files that a client shows: a certificate with what signed it, and the key."""
+    """Write the files of a client: its certificate chain and its key."""
     name = chain[0].fingerprint(hashes.SHA256()).hex()[:16]
     pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
     pair.certificate.write_text(pem(*chain))
@@ -276,7 +278,7 @@ KEYS: dict[str, Callable[[], Key]] = {
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_a_self_signed_certificate_lets_its_device_in_at_once(
+def test_a_self_signed_certificate_connects_immediately(
     lab: Lab, tmp_path: Path, kind: str
 ) -> None:
     key = KEYS[kind]()
@@ -289,7 +291,7 @@ def test_a_self_signed_certificate_lets_its_device_in_at_once(
 
 
 @pytest.mark.parametrize("with_chain", [False, True])
-def test_a_certificate_of_a_persons_own_authority(
+def test_a_certificate_of_a_private_authority(
     lab: Lab, tmp_path: Path, own_ca: tuple[Key, x509.Certificate], with_chain: bool
 ) -> None:
     signer, ca = own_ca
@@ -299,14 +301,14 @@ def test_a_certificate_of_a_persons_own_authority(
     pair = write(tmp_path, key, leaf, *((ca,) if with_chain else ()))
     assert knock(lab, pair, "gauge") == WELCOME
     assert sdk_5(lab, pair, "gauge") == WELCOME
-    # Its sister was not registered, and their authority is nobody here.
+    # The other certificate and the authority of both are not registered.
     sister = sign(key, signer, ca.subject, name=named("sister"))
     assert knock(lab, write(tmp_path, key, sister, ca), "gauge") == HANGUP
     assert "was rejected" in lab.why().summary
     assert "register_certificate_without_ca" in lab.why().summary
 
 
-def test_a_registered_certificate_lets_in_none_that_it_signed(lab: Lab, tmp_path: Path) -> None:
+def test_certificates_signed_by_a_registered_one_cannot_connect(lab: Lab, tmp_path: Path) -> None:
     signer = ec.generate_private_key(ec.SECP256R1())
     both = (AUTHORITY, True), (usage(sign_data=True, sign_certificates=True), True)
     authority = sign(signer, name=named("an authority as a device"), extensions=both)
@@ -321,7 +323,7 @@ def test_a_registered_certificate_lets_in_none_that_it_signed(lab: Lab, tmp_path
     assert knock(lab, write(tmp_path, key, follower), "gauge") == WELCOME
 
 
-def test_only_while_it_is_active_and_registered(lab: Lab, tmp_path: Path) -> None:
+def test_a_certificate_connects_only_while_active_and_registered(lab: Lab, tmp_path: Path) -> None:
     iot = lab.client("iot")
     made = sign(RSA, name=named("of many states"))
     pair = write(tmp_path, RSA, made)
@@ -343,7 +345,7 @@ def test_only_while_it_is_active_and_registered(lab: Lab, tmp_path: Path) -> Non
     assert "is not in this account's registry" in lab.why().summary
 
 
-def test_after_a_restart_the_same_are_in_and_out(home: Path, tmp_path: Path) -> None:
+def test_registered_certificates_still_count_after_a_restart(home: Path, tmp_path: Path) -> None:
     lab = open_lab(home=home)
     iot = lab.client("iot")
     kept, gone = (sign(RSA, name=named(name)) for name in ("kept", "gone"))

@@ -1,6 +1,6 @@
-"""Publishing over HTTPS: what a message may be, what arrives of it, and a typed 400 for the rest.
+"""Messages and connections over HTTPS: valid requests, and a typed error for each invalid one.
 
-The shadow calls of the same service stand in `test_shadows.py`.
+`test_shadows.py` tests the shadow operations of the same service.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def data(lab: Lab) -> Any:
     return lab.client("iot-data")
 
 
-def assert_refused(call: Any, code: str, status: int, text: str = "") -> None:
+def assert_rejected(call: Any, code: str, status: int, text: str = "") -> None:
     with pytest.raises(ClientError) as error:
         call()
     response = error.value.response
@@ -88,7 +88,7 @@ def assert_refused(call: Any, code: str, status: int, text: str = "") -> None:
         "$aws/things/iot-data/shadow/name/x/get",
     ],
 )
-def test_odd_topics_arrive_as_they_are(data: Any, listener: Device, topic: str) -> None:
+def test_unusual_topics_arrive_unchanged(data: Any, listener: Device, topic: str) -> None:
     inbox = listener.subscribe(topic)
     data.publish(topic=topic, payload=b"x", qos=1)
     assert [(each.topic, each.payload) for each in inbox.wait_for(1)] == [(topic, b"x")]
@@ -112,13 +112,13 @@ def test_odd_topics_arrive_as_they_are(data: Any, listener: Device, topic: str) 
     ],
     ids=lambda value: repr(value[:20]),
 )
-def test_topics_that_cannot_be(data: Any, topic: str, text: str) -> None:
-    assert_refused(
+def test_invalid_topics(data: Any, topic: str, text: str) -> None:
+    assert_rejected(
         lambda: data.publish(topic=topic, payload=b"x"), "InvalidRequestException", 400, text
     )
 
 
-def test_a_topic_has_to_be_named(data: Any) -> None:
+def test_a_topic_is_required(data: Any) -> None:
     with pytest.raises(ClientError) as error:
         data.publish(topic="", payload=b"x")
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404)
@@ -129,7 +129,7 @@ def test_a_topic_has_to_be_named(data: Any) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(range(256)), b"x" * 131_072], ids=len)
 @pytest.mark.parametrize("qos", [0, 1])
-def test_a_payload_arrives_at_its_quality(
+def test_a_payload_arrives_with_its_qos(
     data: Any, listener: Device, payload: bytes, qos: int
 ) -> None:
     inbox = listener.subscribe("data/payload")
@@ -140,15 +140,15 @@ def test_a_payload_arrives_at_its_quality(
 
 @pytest.mark.parametrize("size", [131_073, 1_000_000, 1_048_576 + 1])
 def test_a_payload_beyond_128_kilobytes_is_too_large(data: Any, size: int) -> None:
-    assert_refused(
+    assert_rejected(
         lambda: data.publish(topic="data/large", payload=b"x" * size),
         "RequestEntityTooLargeException",
         413,
     )
 
 
-def test_there_is_no_quality_2(data: Any) -> None:
-    assert_refused(lambda: data.publish(topic="a", qos=2), "InvalidRequestException", 400, "qos")
+def test_qos_2_is_rejected(data: Any) -> None:
+    assert_rejected(lambda: data.publish(topic="a", qos=2), "InvalidRequestException", 400, "qos")
 
 
 def test_a_retained_message_until_an_empty_one(data: Any, listener: Device) -> None:
@@ -170,14 +170,14 @@ def test_a_retained_message_until_an_empty_one(data: Any, listener: Device) -> N
 
 @pytest.mark.parametrize("topic", ["$aws/things/Test2/shadow/update", "$SYS/a"])
 def test_nothing_is_retained_on_a_reserved_topic(data: Any, topic: str) -> None:
-    assert_refused(
+    assert_rejected(
         lambda: data.publish(topic=topic, payload=b"{}", retain=True),
         "InvalidRequestException",
         400,
     )
 
 
-# --- the properties of MQTT 5 ---------------------------------------------------------------------
+# --- MQTT 5 properties ----------------------------------------------------------------------------
 
 
 def test_properties_reach_a_client_that_is_not_the_sdk(
@@ -247,8 +247,8 @@ def test_properties_reach_a_client_that_is_not_the_sdk(
     ],
     ids=lambda members: json.dumps(members)[:50],
 )
-def test_properties_that_cannot_be(data: Any, members: dict[str, Any]) -> None:
-    assert_refused(
+def test_invalid_properties(data: Any, members: dict[str, Any]) -> None:
+    assert_rejected(
         lambda: data.publish(topic="data/bad", payload=b"x", **members),
         "InvalidRequestException",
         400,
@@ -260,7 +260,7 @@ def test_properties_that_cannot_be(data: Any, members: dict[str, Any]) -> None:
 
 @pytest.fixture
 def empty(data: Any) -> Any:
-    """The client of an account without a retained message."""
+    """Return the client of an account without retained messages."""
     for page in data.get_paginator("list_retained_messages").paginate():
         for topic in page["retainedTopics"]:
             data.publish(topic=topic["topic"], payload=b"", retain=True)
@@ -276,18 +276,18 @@ def test_a_retained_message_is_read(empty: Any) -> None:
         retain=True,
         userProperties='[{"creek": "Elkhorn"}, {"gauge": "ü"}]',
     )
-    answer = empty.get_retained_message(topic="retained/a b/ü")
-    assert (answer["topic"], answer["payload"], answer["qos"]) == (
+    response = empty.get_retained_message(topic="retained/a b/ü")
+    assert (response["topic"], response["payload"], response["qos"]) == (
         "retained/a b/ü",
         bytes(range(256)),
         1,
     )
-    assert before - 1 <= answer["lastModifiedTime"] <= time.time() * 1000
-    assert json.loads(answer["userProperties"]) == [{"creek": "Elkhorn"}, {"gauge": "ü"}]
+    assert before - 1 <= response["lastModifiedTime"] <= time.time() * 1000
+    assert json.loads(response["userProperties"]) == [{"creek": "Elkhorn"}, {"gauge": "ü"}]
     empty.publish(topic="retained/a b/ü", payload=b"new", retain=True, userProperties="[]")
     later = empty.get_retained_message(topic="retained/a b/ü")
     assert (later["payload"], later["qos"]) == (b"new", 0)
-    assert later["lastModifiedTime"] >= answer["lastModifiedTime"]
+    assert later["lastModifiedTime"] >= response["lastModifiedTime"]
     assert "userProperties" not in later
 
 
@@ -314,22 +314,22 @@ def test_retained_messages_are_listed_by_pages(empty: Any) -> None:
     ]
 
 
-def test_what_is_not_retained_cannot_be_read(empty: Any) -> None:
+def test_reading_a_message_that_is_not_retained(empty: Any) -> None:
     empty.publish(topic="retained/passing", payload=b"x", qos=1)
     for topic in ("retained/passing", "retained/#", "retained"):
-        assert_refused(
+        assert_rejected(
             lambda topic=topic: empty.get_retained_message(topic=topic),
             "ResourceNotFoundException",
             404,
             topic,
         )
-    assert_refused(
+    assert_rejected(
         lambda: empty.list_retained_messages(nextToken="x"),
         "InvalidRequestException",
         400,
         "next page",
     )
-    assert_refused(
+    assert_rejected(
         lambda: empty.list_retained_messages(maxResults=201), "InvalidRequestException", 400
     )
 
@@ -361,7 +361,7 @@ def wait_until(done: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 class Guest:
-    """A client of another kind than the SDK, whose connection outlives the test's questions."""
+    """A client other than the SDK, connected until the test ends it."""
 
     def __init__(self, lab: Lab, thing: NewThing, client_id: str, **options: Any) -> None:
         self.messages: Queue[paho.MQTTMessage] = Queue()
@@ -422,10 +422,10 @@ def guest(lab: Lab, thing: NewThing) -> Iterator[Callable[..., Guest]]:
 def test_a_connection_is_described(lab: Lab, data: Any, guest: Callable[..., Guest]) -> None:
     before = time.time() * 1000
     client = guest(expiry=600)
-    answer = data.get_connection(clientId=client.client_id)
-    del answer["ResponseMetadata"]
-    assert before - 1 <= answer.pop("connectedSince") <= time.time() * 1000
-    assert answer == {
+    response = data.get_connection(clientId=client.client_id)
+    del response["ResponseMetadata"]
+    assert before - 1 <= response.pop("connectedSince") <= time.time() * 1000
+    assert response == {
         "clientId": client.client_id,
         "connected": True,
         "cleanSession": False,
@@ -442,11 +442,11 @@ def test_a_connection_that_has_ended_is_described(data: Any, guest: Callable[...
     before = time.time() * 1000
     client.close()
     wait_until(lambda: not data.get_connection(clientId=client.client_id)["connected"])
-    answer = data.get_connection(clientId=client.client_id)
-    assert answer["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
-    assert before - 1 <= answer["disconnectedSince"] <= time.time() * 1000
-    assert answer["cleanSession"]
-    assert "connectedSince" not in answer
+    response = data.get_connection(clientId=client.client_id)
+    assert response["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
+    assert before - 1 <= response["disconnectedSince"] <= time.time() * 1000
+    assert response["cleanSession"]
+    assert "connectedSince" not in response
 
 
 def test_the_thing_of_a_connection(lab: Lab, data: Any) -> None:
@@ -475,7 +475,7 @@ def test_subscriptions_are_listed_by_pages(data: Any, guest: Callable[..., Guest
     assert [each for page in pages for each in page] == sorted(filters)
     client.close()
     assert len(data.list_subscriptions(clientId=client.client_id)["subscriptions"]) == 5
-    assert_refused(
+    assert_rejected(
         lambda: data.list_subscriptions(clientId=client.client_id, nextToken="%"),
         "InvalidRequestException",
         400,
@@ -487,7 +487,7 @@ ADMINISTRATIVE_ACTION = 152
 
 @pytest.mark.parametrize("clean", [False, True])
 @pytest.mark.parametrize("prevented", [False, True])
-def test_a_connection_is_cut(
+def test_delete_connection(
     data: Any, listener: Device, guest: Callable[..., Guest], clean: bool, prevented: bool
 ) -> None:
     inbox = listener.subscribe("data/will")
@@ -501,17 +501,17 @@ def test_a_connection_is_cut(
     payloads = [b"end"] if prevented else [b"gone", b"end"]
     assert [each.payload for each in inbox.wait_for(len(payloads))] == payloads
     listener.unsubscribe("data/will")
-    answer = data.get_connection(clientId=client.client_id)
-    assert answer["disconnectReason"] == "API_INITIATED_DISCONNECT"
+    response = data.get_connection(clientId=client.client_id)
+    assert response["disconnectReason"] == "API_INITIATED_DISCONNECT"
     if clean:
-        assert_refused(
+        assert_rejected(
             lambda: data.list_subscriptions(clientId=client.client_id),
             "ResourceNotFoundException",
             404,
         )
     else:
         assert data.list_subscriptions(clientId=client.client_id)["subscriptions"]
-    assert_refused(
+    assert_rejected(
         lambda: data.delete_connection(clientId=client.client_id), "ResourceNotFoundException", 404
     )
 
@@ -528,7 +528,7 @@ def test_a_connection_is_cut(
         ("x" * 129, "InvalidRequestException"),
     ],
 )
-def test_a_client_that_is_not_there(data: Any, call: str, client_id: str, code: str) -> None:
+def test_an_unknown_client(data: Any, call: str, client_id: str, code: str) -> None:
     members = {"topic": "a"} if call == "send_direct_message" else {}
     with pytest.raises(ClientError) as error:
         getattr(data, call)(clientId=client_id, **members)
@@ -540,7 +540,7 @@ def test_a_client_that_is_not_there(data: Any, call: str, client_id: str, code: 
 
 def test_a_direct_message_needs_no_subscription(data: Any, guest: Callable[..., Guest]) -> None:
     client = guest()
-    answer = data.send_direct_message(
+    response = data.send_direct_message(
         clientId=client.client_id,
         topic="direct/ü",
         payload=b"x",
@@ -550,8 +550,8 @@ def test_a_direct_message_needs_no_subscription(data: Any, guest: Callable[..., 
         payloadFormatIndicator="UTF8_DATA",
         userProperties='[{"a": "1"}]',
     )
-    assert answer["message"] == "OK"
-    assert answer["traceId"] == answer["ResponseMetadata"]["RequestId"]
+    assert response["message"] == "OK"
+    assert response["traceId"] == response["ResponseMetadata"]["RequestId"]
     message: Any = client.messages.get(timeout=5)
     assert (message.topic, message.payload, message.qos) == ("direct/ü", b"x", 0)
     assert message.properties.ContentType == "text/plain"
@@ -562,18 +562,18 @@ def test_a_direct_message_needs_no_subscription(data: Any, guest: Callable[..., 
 
 def test_a_direct_message_is_confirmed(data: Any, guest: Callable[..., Guest]) -> None:
     client = guest()
-    answer = data.send_direct_message(
+    response = data.send_direct_message(
         clientId=client.client_id, topic="direct", payload=b"x", confirmation=True, timeout=15
     )
-    assert answer["message"] == "OK"
+    assert response["message"] == "OK"
     assert client.messages.get(timeout=5).qos == 1
 
 
-def test_a_direct_message_that_nobody_confirms(lab: Lab, guest: Callable[..., Guest]) -> None:
+def test_an_unconfirmed_direct_message(lab: Lab, guest: Callable[..., Guest]) -> None:
     client = guest(acknowledges=False)
-    # boto3 tries again after a 504, and the message would come several times.
+    # boto3 retries after a 504, which would send the message several times.
     data = lab.session.client("iot-data", config=Config(retries={"total_max_attempts": 1}))
-    assert_refused(
+    assert_rejected(
         lambda: data.send_direct_message(
             clientId=client.client_id, topic="direct", confirmation=True, timeout=1
         ),
@@ -585,11 +585,11 @@ def test_a_direct_message_that_nobody_confirms(lab: Lab, guest: Callable[..., Gu
     assert client.messages.empty()
 
 
-def test_a_direct_message_that_the_client_may_not_receive(lab: Lab, data: Any) -> None:
+def test_a_direct_message_that_policies_deny(lab: Lab, data: Any) -> None:
     connect = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}
     thing = make_thing(lab, [connect])
     with lab.connect(thing.name):
-        assert_refused(
+        assert_rejected(
             lambda: data.send_direct_message(clientId=thing.name, topic="direct"),
             "ForbiddenException",
             403,
@@ -611,7 +611,7 @@ def test_a_direct_message_that_the_client_may_not_receive(lab: Lab, data: Any) -
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_direct_messages_that_cannot_be(
+def test_invalid_direct_messages(
     data: Any, listener: Device, members: dict[str, Any], code: str
 ) -> None:
     with pytest.raises(ClientError) as error:
@@ -622,7 +622,7 @@ def test_direct_messages_that_cannot_be(
 # --- counters -------------------------------------------------------------------------------------
 
 
-def test_what_is_counted(lab: Lab, data: Any) -> None:
+def test_metrics_of_http_messages(lab: Lab, data: Any) -> None:
     def counts() -> dict[str, int]:
         frame = lab.metrics()
         http = frame.xs("HTTP", axis="columns", level="protocol") if len(frame.columns) else frame
@@ -651,11 +651,11 @@ def test_what_is_counted(lab: Lab, data: Any) -> None:
     }
 
 
-# --- by itself ------------------------------------------------------------------------------------
+# --- operations without a cloud -------------------------------------------------------------------
 
 
 class Recorder:
-    """Stands in for the broker and keeps what it is told to publish."""
+    """A broker that only records published messages."""
 
     def __init__(self) -> None:
         self.published: list[tuple[Any, ...]] = []
@@ -685,13 +685,13 @@ class Recorder:
     ],
     ids=str,
 )
-def test_how_members_become_properties(members: dict[str, Any], properties: dict[str, Any]) -> None:
+def test_members_become_properties(members: dict[str, Any], properties: dict[str, Any]) -> None:
     broker: Any = Recorder()
     MessagingOperations(broker, broker).publish(topic="a", payload=b"x", qos=1, **members)
     assert broker.published == [("a", b"x", 1, False, properties)]
 
 
-def test_what_is_refused_is_not_published() -> None:
+def test_a_rejected_message_is_not_published() -> None:
     broker: Any = Recorder()
     service = MessagingOperations(broker, broker)
     for members in (

@@ -1,4 +1,4 @@
-"""Every list of the control plane: a page at a time, and each with tokens of its own."""
+"""Every list of the control plane: page by page, each with its own tokens."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LISTS: dict[str, dict[str, Any]] = {
     "list_targets_for_policy": {"policyName": "p0"},
     "list_policy_principals": {"policyName": "p0"},
 }
-"""Each list with what it is asked about; ``{arn}`` is the first certificate's."""
+"""The arguments of each list; ``{arn}`` is the first certificate's."""
 
 
 @pytest.fixture
 def full(iot: Any) -> str:
-    """Make three of everything, all tied together; return the first certificate's ARN."""
+    """Create three of everything, all attached; return the first certificate's ARN."""
     arns = [certificate(iot) for _ in range(3)]
     for number in range(3):
         thing(iot, f"t{number}")
@@ -49,13 +49,13 @@ def full(iot: Any) -> str:
 
 
 def ways(name: str) -> tuple[str, str, str]:
-    """Return what a list calls its page size, its token in a request and that of an answer."""
+    """Return the names of a list's page size, its request token and its response token."""
     if "pageSize" in OPERATIONS[name].input_shape.members:
         return "pageSize", "marker", "nextMarker"
     return "maxResults", "nextToken", "nextToken"
 
 
-def test_no_list_is_forgotten(iot: Any) -> None:
+def test_every_list_is_tested(iot: Any) -> None:
     paged = {
         name
         for name, model in OPERATIONS.items()
@@ -68,7 +68,7 @@ def test_no_list_is_forgotten(iot: Any) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_pages_of_one_are_the_whole_list(iot: Any, full: str, name: str) -> None:
+def test_pages_of_one_item_add_up_to_the_list(iot: Any, full: str, name: str) -> None:
     about = {member: value.replace("{arn}", full) for member, value in LISTS[name].items()}
     size, token_in, token_out = ways(name)
     read = getattr(iot, name)
@@ -88,7 +88,7 @@ def test_pages_of_one_are_the_whole_list(iot: Any, full: str, name: str) -> None
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_the_token_of_another_list_is_refused(iot: Any, full: str, name: str) -> None:
+def test_the_token_of_another_list_is_rejected(iot: Any, full: str, name: str) -> None:
     about = {member: value.replace("{arn}", full) for member, value in LISTS[name].items()}
     size, token_in, _ = ways(name)
     other = "list_thing_types" if name == "list_things" else "list_things"

@@ -1,3 +1,5 @@
+"""Policies: parsing, and the decision on a request."""
+
 from __future__ import annotations
 
 import json
@@ -158,8 +160,8 @@ def test_lists_of_actions_and_resources_are_alternatives() -> None:
     assert allowed == [("Publish", "a"), ("Publish", "b"), ("Receive", "a"), ("Receive", "b")]
 
 
-def test_a_match_ends() -> None:
-    # With backtracking, none of these would ever finish.
+def test_matching_is_not_exponential() -> None:
+    # With backtracking, these would take longer than the age of the universe.
     for pattern, text in [
         ("a*" * 30 + "b", "a" * 100),
         ("a*" * 900 + "b", "a" * 2000),
@@ -239,7 +241,7 @@ GAUGE: Context = {
         ("topic/${iot:Certificate.Subject.CommonName}", "topic/first", True),
         ("topic/${iot:Certificate.Subject.CommonName.1}", "topic/second", True),
         ("topic/${iot:Certificate.Subject.CommonName.2}", "topic/second", False),
-        # A list of values cannot fill one place.
+        # A variable with several values is not replaced.
         ("topic/${iot:Certificate.Subject.CommonName.List}", "topic/first", False),
         # AWS does not use certificate attributes that contain wildcards or are too long.
         ("topic/${iot:Certificate.Subject.Title}", "topic/a*b", False),
@@ -331,7 +333,7 @@ DENY_CREEK = policy(statement("iot:Publish", HERE + "topic/creek/*", "Deny"), na
         ([ALLOW_ALL, DENY_CREEK], "EXPLICIT_DENY", [ALLOW_ALL], [DENY_CREEK]),
     ],
 )
-def test_evaluation(
+def test_decisions(
     policies: list[Policy], expected: str, allowed: list[Policy], denied: list[Policy]
 ) -> None:
     decision = Authorizer(policies, {}).decide("iot:Publish", HERE + "topic/creek/depth")
@@ -350,7 +352,7 @@ def test_the_order_of_statements_does_not_matter() -> None:
         assert outcome([rules], "iot:Publish", HERE + "topic/b") == "ALLOWED"
 
 
-def test_denying_a_filter_does_not_deny_a_wider_one() -> None:
+def test_a_deny_of_a_filter_does_not_deny_a_wider_one() -> None:
     rules = policy(
         statement("iot:Subscribe", HERE + "topicfilter/building/*"),
         statement("iot:Subscribe", HERE + "topicfilter/building/control_room/#", "Deny"),
@@ -452,7 +454,7 @@ def test_conditions(
     assert Authorizer([one], context).decide("iot:Publish", HERE + "topic/a").allows is expected
 
 
-def test_all_conditions_must_hold() -> None:
+def test_all_conditions_must_be_met() -> None:
     both = {
         "StringEquals": {"iot:ClientId": "gauge", THING + "ThingTypeName": "Sensor"},
         "Bool": {THING + "IsAttached": "true"},
@@ -639,7 +641,7 @@ def condition(operator: str, value: object) -> str:
         (condition("IpAddress", "localhost"), "IpAddress cannot compare with 'localhost'"),
     ],
 )
-def test_malformed(text: str, message: str) -> None:
+def test_malformed_documents(text: str, message: str) -> None:
     with pytest.raises(MalformedPolicy) as caught:
         parse(text)
     assert str(caught.value).startswith(f"{SYNTAX} ")
@@ -705,7 +707,7 @@ json_values = st.recursive(
 
 @no_deadline
 @given(content=json_values)
-def test_any_document_is_read_or_rejected(content: object) -> None:
+def test_any_document_is_parsed_or_rejected(content: object) -> None:
     for text in (json.dumps(content), document(Condition=content), document(Action=content)):
         try:
             parsed = parse(text)

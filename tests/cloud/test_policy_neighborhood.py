@@ -30,7 +30,7 @@ def denied(registry: Registry, arn: str, client_id: str = "Test2") -> Explanatio
 PUBLISH = policy_document(("Allow", "Publish", "topic/creek/depth"))
 
 
-def test_another_version(iot: Any, iot_registry: Registry, arn: str) -> None:
+def test_another_version_would_allow(iot: Any, iot_registry: Registry, arn: str) -> None:
     iot.create_policy_version(policyName="own", policyDocument=PUBLISH)
     found = denied(iot_registry, arn)
     assert [each.reason for each in found.non_applying] == ["version"]
@@ -58,7 +58,7 @@ def test_the_policy_of_a_group_needs_the_thing_as_client_id(
     assert "connect with 'Test2' as client ID" in found.summary
 
 
-def test_an_empty_thing_variable_has_its_cause(iot: Any, iot_registry: Registry, arn: str) -> None:
+def test_why_a_thing_variable_is_empty(iot: Any, iot_registry: Registry, arn: str) -> None:
     own = policy_document(("Allow", "Publish", "topic/${iot:Connection.Thing.ThingName}/*"))
     iot.create_policy_version(policyName="own", policyDocument=own, setAsDefault=True)
     summary = denied(iot_registry, arn, "gauge").summary
@@ -66,7 +66,7 @@ def test_an_empty_thing_variable_has_its_cause(iot: Any, iot_registry: Registry,
     assert "this certificate is attached to 'Test2'" in summary
 
 
-def test_a_change_in_the_neighborhood_is_seen(iot: Any, iot_registry: Registry, arn: str) -> None:
+def test_changes_in_the_neighborhood_count(iot: Any, iot_registry: Registry, arn: str) -> None:
     access = ConnectionAuthorization(iot_registry, arn[-64:], "Test2", "127.0.0.1")
     iot_registry.authorization_listeners.append(access.invalidate)
     request = ("iot:Publish", "topic/creek/depth")

@@ -1,4 +1,4 @@
-"""The registry and the file it is kept in."""
+"""The registry and its database file."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from creeklab.cloud.registry.policy_attachments import MAX_POLICIES
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database, DatabaseError, Page
 from creeklab.cloud.storage.schema import MIGRATIONS
+from tests.cloud.iot_fixture import ALLOW, IDENTITY
 
-ALLOW = '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"iot:*","Resource":"*"}}'
 DENY = ALLOW.replace("Allow", "Deny")
 KEY = ec.generate_private_key(ec.SECP256R1())
 
@@ -59,10 +59,9 @@ def make_registry(store: Database, ca: CertificateAuthority) -> Registry:
     return Registry(
         store,
         ca,
-        account="123456789012",
-        region="us-east-1",
-        endpoint="localhost",
-        clock=lambda: 1_800_000_000.5,
+        IDENTITY,
+        "localhost",
+        lambda: 1_800_000_000.5,
     )
 
 
@@ -79,7 +78,7 @@ def registry(store: Database, ca: CertificateAuthority) -> Registry:
 
 
 def code_of(call: Callable[[], object]) -> str:
-    """Return the code of the refusal, or ``ok``."""
+    """Return the error code, or ``ok``."""
     try:
         call()
     except ServiceError as error:
@@ -88,12 +87,12 @@ def code_of(call: Callable[[], object]) -> str:
 
 
 def certificate(registry: Registry, *, active: bool = True) -> tuple[str, str]:
-    """Make a certificate; return its id and ARN."""
+    """Create a certificate; return its id and ARN."""
     made = registry.certificates.issue_from_csr(CSR, active=active)
     return made.id, registry.arn("cert", made.id)
 
 
-# --- lists a page at a time -----------------------------------------------------------------------
+# --- paging ---------------------------------------------------------------------------------------
 
 
 def all_pages(
@@ -107,7 +106,7 @@ def all_pages(
             return pages
 
 
-def test_pages_hold_everything_once_and_in_order(registry: Registry) -> None:
+def test_pages_contain_each_item_once_in_order(registry: Registry) -> None:
     names = [f"thing{number:02}" for number in range(10)]
     for name in reversed(names):
         registry.things.create(name, {})
@@ -121,7 +120,7 @@ def test_an_empty_list_is_one_empty_page(registry: Registry) -> None:
     assert registry.things.page(Page(25)) == ([], None)
 
 
-def test_certificates_and_policies_go_by_creation_both_ways(registry: Registry) -> None:
+def test_certificates_and_policies_are_ordered_by_creation(registry: Registry) -> None:
     ids = [certificate(registry)[0] for _ in range(5)]
     names = ["p", "a", "z", "b", "y"]
     for name in names:
@@ -133,7 +132,7 @@ def test_certificates_and_policies_go_by_creation_both_ways(registry: Registry) 
         assert [name for page in pages for name in page] == names[::step]
 
 
-def test_a_page_begins_where_the_last_ended_whatever_happened_meanwhile(
+def test_the_next_page_starts_after_the_last_key_despite_changes(
     registry: Registry,
 ) -> None:
     for name in "bdfh":
@@ -147,13 +146,13 @@ def test_a_page_begins_where_the_last_ended_whatever_happened_meanwhile(
 
 
 @pytest.mark.parametrize("token", ["", "x", "bm8=", "e30=", "WzFd", "W1tdLCBbXV0=", "é", "W" * 999])
-def test_a_made_up_token_is_refused(registry: Registry, token: str) -> None:
+def test_an_invented_token_is_rejected(registry: Registry, token: str) -> None:
     with pytest.raises(ServiceError, match="first page") as caught:
         registry.things.page(Page(1, token))
     assert caught.value.code == "InvalidRequestException"
 
 
-def test_a_token_is_good_for_its_own_list_only(registry: Registry) -> None:
+def test_a_token_is_valid_only_for_its_own_list(registry: Registry) -> None:
     for name in "abc":
         registry.things.create(name, {"color": "red"})
         registry.policies.create(name, ALLOW)
@@ -192,7 +191,7 @@ def test_things_are_found_by_attribute(registry: Registry) -> None:
 # --- things ---------------------------------------------------------------------------------------
 
 
-def test_creating_a_thing_again_gives_the_same_thing(registry: Registry) -> None:
+def test_creating_a_thing_again_returns_the_same_thing(registry: Registry) -> None:
     first = registry.things.create("Test2", {"site": "plumtree", "empty": ""})
     assert registry.things.create("Test2", {"site": "plumtree"}) == first
     assert first.version == 1
@@ -225,7 +224,7 @@ def test_updating_a_thing(
     assert (thing.attributes, thing.version) == (after, 2)
 
 
-def test_a_thing_has_three_attributes_at_most(registry: Registry) -> None:
+def test_a_thing_has_at_most_three_attributes(registry: Registry) -> None:
     three = {"a": "1", "b": "2", "c": "3"}
     assert code_of(lambda: registry.things.create("u", {**three, "d": "4"})) != "ok"
     registry.things.create("t", three)
@@ -280,7 +279,7 @@ def test_an_exclusive_attachment_allows_no_other(registry: Registry) -> None:
         ),
     ],
 )
-def test_what_is_no_principal_of_this_account(
+def test_principals_that_are_not_of_this_account(
     registry: Registry, principal: str, code: str, message: str
 ) -> None:
     key, arn = certificate(registry)
@@ -301,7 +300,7 @@ def test_what_is_no_principal_of_this_account(
         assert caught.value.code == code
 
 
-def test_ten_policies_are_the_most(registry: Registry) -> None:
+def test_a_certificate_has_at_most_ten_policies(registry: Registry) -> None:
     _, arn = certificate(registry)
     for number in range(MAX_POLICIES + 1):
         registry.policies.create(f"p{number}", ALLOW)
@@ -313,10 +312,10 @@ def test_ten_policies_are_the_most(registry: Registry) -> None:
     assert caught.value.code == "LimitExceededException"
 
 
-# --- what a connection may ask --------------------------------------------------------------------
+# --- queries of a connection ----------------------------------------------------------------------
 
 
-def test_policies_of_follow_every_change_at_once(registry: Registry) -> None:
+def test_policies_of_reflects_each_change_immediately(registry: Registry) -> None:
     key, arn = certificate(registry)
 
     def effects() -> list[tuple[str, str]]:
@@ -397,7 +396,7 @@ def test_certificate_context(registry: Registry) -> None:
     assert registry.certificate_context("0" * 64) == {}
 
 
-def test_listeners_hear_of_what_alters_rights_once_it_is_committed(
+def test_authorization_listeners_are_called_after_the_commit(
     registry: Registry, store: Database, tmp_path: Path
 ) -> None:
     key, arn = certificate(registry)
@@ -449,7 +448,7 @@ def make_group(registry: Registry, name: str) -> None:
     registry.groups.create(name, parent=None, description=None, attributes={}, tags={})
 
 
-# --- what a failure or a death leaves -------------------------------------------------------------
+# --- failures and kills ---------------------------------------------------------------------------
 
 
 def dump(store: Database) -> dict[str, list[tuple[Any, ...]]]:
@@ -475,7 +474,7 @@ def dump(store: Database) -> dict[str, list[tuple[Any, ...]]]:
         ("DELETE ON policy_attachments", lambda r, arn: r.groups.delete("g")),
     ],
 )
-def test_a_change_that_fails_in_its_middle_leaves_nothing(
+def test_a_change_that_fails_halfway_is_rolled_back(
     registry: Registry, store: Database, fails: str, change: Callable[[Registry, str], object]
 ) -> None:
     _, arn = certificate(registry, active=False)
@@ -505,9 +504,10 @@ def test_a_change_that_fails_in_its_middle_leaves_nothing(
 CREATOR = """
 import sys
 from pathlib import Path
+from creeklab.cloud.account import new_account
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.storage.database import Database
-registry = Registry(Database(Path(sys.argv[1])), None, account="1", region="r", endpoint="e")
+registry = Registry(Database(Path(sys.argv[1])), None, new_account(), "localhost", lambda: 0.0)
 number = 0
 while True:
     registry.things.create(f"{number}", {})
@@ -518,7 +518,7 @@ while True:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("acknowledged", [1, 37, 200])
-def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path, acknowledged: int) -> None:
+def test_acknowledged_changes_survive_kill_9(tmp_path: Path, acknowledged: int) -> None:
     path = tmp_path / "cloud.db"
     with subprocess.Popen(
         [sys.executable, "-c", CREATOR, str(path)], stdout=subprocess.PIPE, text=True
@@ -535,7 +535,7 @@ def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path, acknowledged: int
     assert kept == set(range(len(kept)))
 
 
-def test_no_file_holds_the_private_key_of_a_thing(tmp_path: Path) -> None:
+def test_no_file_contains_the_private_key_of_a_thing(tmp_path: Path) -> None:
     authority = CertificateAuthority(tmp_path / "ca")
     store = Database(tmp_path / "cloud.db")
     registry = make_registry(store, authority)
@@ -565,7 +565,7 @@ NAMES = st.sampled_from(["a", "b", "c"])
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """Random operations beside a plain model of the rules of the developer guide."""
+    """Random operations, compared with a simple model of the developer guide's rules."""
 
     authority: CertificateAuthority
     folder: Path
@@ -764,7 +764,7 @@ def test_any_sequence_of_operations_keeps_the_rules(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_the_file_and_its_log_are_for_the_owner_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_database_and_its_log(tmp_path: Path) -> None:
     path, before = tmp_path / "new" / "cloud.db", os.umask(0)
     try:
         Database(path).close()
@@ -781,7 +781,7 @@ def test_the_file_and_its_log_are_for_the_owner_alone(tmp_path: Path) -> None:
         os.umask(before)
 
 
-def test_a_file_of_a_newer_creeklab_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_of_a_newer_creeklab_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "cloud.db"
     Database(path).close()
     with sqlite3.connect(path) as db:
@@ -795,7 +795,7 @@ def test_a_file_of_a_newer_creeklab_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["no database", "cut off", "middle"])
-def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) -> None:
+def test_the_error_for_a_damaged_file_names_it_and_the_fix(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "cloud.db"
     store = Database(path)
     with store.transaction() as db:
@@ -815,16 +815,14 @@ def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, damage: str) ->
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+def test_the_error_for_an_unreadable_file_names_it(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(DatabaseError, match="cannot be opened: ") as caught:
         Database(tmp_path / "folder")
     assert str(tmp_path / "folder") in str(caught.value)
 
 
-def test_a_file_from_before_a_migration_is_brought_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_file_is_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cloud.db"
     store = Database(path)
     with store.transaction() as db:
@@ -891,7 +889,7 @@ def test_an_account_of_the_first_schema_keeps_everything(
         store.close()
 
 
-def test_attributes_are_kept_as_given(registry: Registry) -> None:
+def test_attributes_are_stored_unchanged(registry: Registry) -> None:
     given = {"a": "[x]=#:/@", "B-_.,": "0"}
     registry.things.create("t", given)
     assert registry.things.get("t").attributes == given

@@ -1,4 +1,4 @@
-"""Registry events: which message appears on which topic, and that all are off at first."""
+"""Registry events: the message on each topic, and that all are disabled at first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cloud.iot_fixture import ALLOW, ARN, Clock, certificate, refusal, thi
 
 
 class Heard(list[tuple[str, dict[str, Any]]]):
-    """What was published below ``$aws/events/``, without the members that all messages have."""
+    """The messages published below ``$aws/events/``, without the members of every message."""
 
     def __init__(self) -> None:
         self._ids: set[uuid.UUID] = set()
@@ -49,7 +49,7 @@ def switch(iot: Any, *names: str, on: bool = True) -> None:
 
 
 def everything(iot: Any) -> None:
-    """Do everything that is announced."""
+    """Make every change that has an event."""
     iot.create_thing_type(thingTypeName="gauge")
     iot.create_thing(thingName="Test2", thingTypeName="gauge")
     iot.create_thing_group(thingGroupName="creeks")
@@ -59,7 +59,7 @@ def everything(iot: Any) -> None:
     certificate(iot)
 
 
-def test_all_events_are_off_at_first_and_switched_one_by_one(iot: Any, heard: Heard) -> None:
+def test_all_events_start_disabled_and_are_enabled_one_by_one(iot: Any, heard: Heard) -> None:
     off = {name: {"Enabled": False} for name in EVENT_TYPES}
     assert iot.describe_event_configurations() == {"eventConfigurations": off}
     everything(iot)
@@ -100,7 +100,7 @@ def test_all_events_are_off_at_first_and_switched_one_by_one(iot: Any, heard: He
         ("JOB_EXECUTION", []),
     ],
 )
-def test_each_switch_is_for_its_own_events(
+def test_each_event_type_enables_only_its_own_events(
     iot: Any, heard: Heard, event_type: str, topics: list[str]
 ) -> None:
     switch(iot, event_type)
@@ -290,7 +290,7 @@ def test_membership(iot: Any, heard: Heard) -> None:
     ]
 
 
-def test_what_fails_is_no_news(iot: Any, heard: Heard, iot_registry: Registry) -> None:
+def test_a_failed_call_publishes_nothing(iot: Any, heard: Heard, iot_registry: Registry) -> None:
     switch(iot, "THING")
     told: list[object] = []
     iot_registry.change_listeners.append(told.append)
@@ -303,7 +303,7 @@ def test_what_fails_is_no_news(iot: Any, heard: Heard, iot_registry: Registry) -
     assert (told, heard) == ([], [])
 
 
-# --- what is logged -------------------------------------------------------------------------------
+# --- logging options ------------------------------------------------------------------------------
 
 
 def test_logging_options(iot: Any) -> None:

@@ -1,4 +1,4 @@
-"""The operations of the service ``iot``: each request and answer must fit botocore's model."""
+"""The operations of the service ``iot``: each request and response must match botocore's model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import inspect
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from cryptography import x509
@@ -35,19 +35,25 @@ METHODS = {
 }
 
 
-# --- the shape of every operation -----------------------------------------------------------------
+# --- the shape of each operation ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_what_the_model_says(name: str) -> None:
     shape = OPERATIONS[name].input_shape
-    parameters = inspect.signature(METHODS[name]).parameters
-    taken = [each for each in parameters.values() if each.name != "self"]
-    assert {each.name for each in taken} == set(shape.members)
-    assert {each.name for each in taken if each.default is each.empty} == set(
+    parameters = list(inspect.signature(METHODS[name]).parameters.values())[1:]
+    kinds = [each.kind for each in parameters]
+    of_page: set[str] = set()
+    if kinds and kinds[-1] is inspect.Parameter.VAR_KEYWORD:
+        (page,) = get_args(get_type_hints(METHODS[name])[parameters.pop().name])
+        of_page = set(get_type_hints(page))
+        assert not page.__required_keys__
+        kinds.pop()
+    assert {each.name for each in parameters} | of_page == set(shape.members)
+    assert {each.name for each in parameters if each.default is each.empty} == set(
         shape.required_members
     )
-    assert all(each.kind is inspect.Parameter.KEYWORD_ONLY for each in taken)
+    assert set(kinds) <= {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_no_operation_is_missing() -> None:
@@ -74,7 +80,7 @@ def test_no_operation_is_missing() -> None:
     assert sorted(METHODS) == sorted(wanted)
 
 
-# --- the guards of AWS, by name and text ----------------------------------------------------------
+# --- AWS's errors, by code and message -----------------------------------------------------------
 
 
 def versions(iot: Any, count: int) -> None:
@@ -406,9 +412,7 @@ def test_guard(
         ALLOW + " " + "x" * 9,
     ],
 )
-def test_a_document_that_is_no_policy_is_refused_before_anything_changes(
-    iot: Any, document: str
-) -> None:
+def test_an_invalid_policy_is_rejected_before_anything_changes(iot: Any, document: str) -> None:
     versions(iot, 1)
     for operation, name in (("create_policy", "new"), ("create_policy_version", "creek")):
         with pytest.raises(ServiceError, match=r"^MalformedPolicyException: Policy document is"):
@@ -417,10 +421,10 @@ def test_a_document_that_is_no_policy_is_refused_before_anything_changes(
     assert len(iot.list_policy_versions(policyName="creek")["policyVersions"]) == 1
 
 
-# --- the way of the tutorial ----------------------------------------------------------------------
+# --- the steps of the tutorial --------------------------------------------------------------------
 
 
-def test_from_nothing_to_an_attached_thing_and_back(iot: Any) -> None:
+def test_the_tutorial_from_start_to_clean_up(iot: Any) -> None:
     made = iot.create_thing(thingName="Test2", attributePayload={"attributes": {"site": "creek"}})
     assert made["thingArn"] == ARN + "thing/Test2"
     assert str(uuid.UUID(made["thingId"])) == made["thingId"]
@@ -489,7 +493,7 @@ def test_from_nothing_to_an_attached_thing_and_back(iot: Any) -> None:
     assert iot.list_policies() == {"policies": []}
 
 
-def test_a_certificate_described(iot: Any) -> None:
+def test_describe_certificate(iot: Any) -> None:
     arn = certificate(iot)
     key = arn[-64:]
     first = iot.describe_certificate(certificateId=key)["certificateDescription"]
@@ -561,7 +565,7 @@ def test_versions_of_a_policy(iot: Any) -> None:
     iot.delete_policy_version(policyName="creek", policyVersionId="3")
 
 
-def test_the_endpoint_is_the_same_bare_host_for_every_type(iot: Any) -> None:
+def test_every_endpoint_type_has_the_same_host_name(iot: Any) -> None:
     kinds = ["Data", "Data-ATS", "CredentialProvider", "Jobs", "DeviceAdvisor"]
     answers = [iot.describe_endpoint(endpointType=f"iot:{kind}") for kind in kinds]
     assert [*answers, iot.describe_endpoint()] == [{"endpointAddress": "localhost"}] * 6
@@ -570,7 +574,7 @@ def test_the_endpoint_is_the_same_bare_host_for_every_type(iot: Any) -> None:
 # --- lists ----------------------------------------------------------------------------------------
 
 
-def test_lists_go_on_where_they_ended(iot: Any) -> None:
+def test_lists_continue_after_the_last_item(iot: Any) -> None:
     arn = certificate(iot)
     for number in range(26):
         iot.create_thing(thingName=f"t{number:02}")

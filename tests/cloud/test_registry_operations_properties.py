@@ -1,7 +1,7 @@
-"""Whatever a request of the control plane says: an answer of the model's form, or a typed refusal.
+"""Any request of the control plane gets a response that matches the model, or a typed error.
 
-Requests are made up from botocore's model, of names that exist and of any text, and go through the
-same validation as those over HTTP. One registry sees them all, so each meets what others left.
+Requests are generated from botocore's model, with existing names and arbitrary text, and pass the
+same validation as HTTP requests. They share one registry, so each meets the effects of the others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.operations import RegistryOperations
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_fixture import ALLOW, ARN, CSR, ERRORS, OPERATIONS, Clock, certificate
+from tests.cloud.iot_fixture import (
+    ALLOW,
+    ARN,
+    CSR,
+    ERRORS,
+    IDENTITY,
+    OPERATIONS,
+    Clock,
+    certificate,
+)
 
 SERVICE = ServiceModel("iot")
 SLOW = ("create_keys_and_certificate",)  # which makes an RSA key each time
@@ -30,11 +39,11 @@ KINDS = ("thing", "thinggroup", "thingtype", "policy", "topic")
 
 
 Known = dict[str, Sequence[str]]
-"""Texts worth trying by the name of their shape; those of "" for all others."""
+"""Useful texts by the name of their shape; those of "" apply to all others."""
 
 
 def texts(name: str, known: Known) -> st.SearchStrategy[str]:
-    """Return texts that fit a shape, seven times of eight."""
+    """Return texts that match a shape in seven of eight cases."""
     shape = SERVICE.shapes[name]
     fitting = [
         text
@@ -50,7 +59,7 @@ def texts(name: str, known: Known) -> st.SearchStrategy[str]:
 
 
 def values(name: str, known: Known) -> st.SearchStrategy[Any]:
-    """Return values that mostly fit a shape."""
+    """Return values that mostly match a shape."""
     shape = SERVICE.shapes[name]
     match shape["type"]:
         case "structure":
@@ -89,10 +98,9 @@ def test_any_request_is_answered(authority: CertificateAuthority, tmp_path: Path
     registry = Registry(
         store,
         authority,
-        account="123456789012",
-        region="us-east-1",
-        endpoint="localhost",
-        clock=Clock(),
+        IDENTITY,
+        "localhost",
+        Clock(),
     )
     iot = RegistryOperations(registry)
     arns = [certificate(iot, active=active) for active in (True, False)]

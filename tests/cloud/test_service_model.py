@@ -1,4 +1,4 @@
-"""The wire, against botocore's own serialisers and parsers: for every operation, every member."""
+"""Requests and responses against botocore's serializers and parsers, for every member."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def read(
 
 
 def parsed(name: str, operation: str, answer: HttpResponse) -> dict[str, Any]:
-    """Return what botocore makes of an answer."""
+    """Return a response as botocore parses it."""
     parser = create_parser(MODELS[name].metadata["protocol"])
     response = {
         "status_code": answer.status,
@@ -91,7 +91,7 @@ def parsed(name: str, operation: str, answer: HttpResponse) -> dict[str, Any]:
 
 
 def sample(service: ServiceModel, name: str, given: bool = False) -> Any:
-    """Return a value of a shape, with every member it has; `given` is as the operation gets it."""
+    """Return a value of a shape with every member; `given` is the form that operations receive."""
     shape = service.shapes[name]
     match shape["type"]:
         case "structure":
@@ -132,7 +132,7 @@ def test_every_member_of_every_request(name: str, operation: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "operation"), REST_OPERATIONS)
-def test_every_member_of_every_answer(name: str, operation: str) -> None:
+def test_every_member_of_every_response(name: str, operation: str) -> None:
     service = SERVICES[name]
     output = service.operations[operation].get("output")
     if output and "payload" in service.shapes[output["shape"]]:
@@ -152,7 +152,7 @@ def test_every_member_of_every_answer(name: str, operation: str) -> None:
 
 @pytest.mark.parametrize(("name", "operation"), REST_OPERATIONS)
 def test_required_members_are_required(name: str, operation: str) -> None:
-    """A path label cannot be missing, and of the rest AWS says which are."""
+    """A path label cannot be missing; AWS names the other missing members."""
     service = SERVICES[name]
     shape = service.shapes[service.operations[operation]["input"]["shape"]]
     labels = {
@@ -205,7 +205,7 @@ def test_routes(method: str, path: str, operation: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["iot", "iot-data"])
-def test_no_path_fits_two_operations(name: str) -> None:
+def test_no_path_matches_two_operations(name: str) -> None:
     """If this fails, `Service` must try a literal segment before a label."""
     routes = [
         (operation["http"]["method"], operation["http"]["requestUri"].split("/"))
@@ -307,13 +307,13 @@ def test_refused_requests(operation: str, parts: dict[str, Any], message: str) -
     assert message in caught.value.message
 
 
-def test_newer_operations_call_it_validation_exception() -> None:
+def test_newer_operations_raise_validation_exception() -> None:
     with pytest.raises(ServiceError) as caught:
         members_of("GetPackage", labels={"packageName": "a b"})
     assert caught.value.code == "ValidationException"
 
 
-def test_a_thing_name_in_the_words_of_aws() -> None:
+def test_an_invalid_thing_name_has_the_message_of_aws() -> None:
     with pytest.raises(ServiceError) as caught:
         members_of("CreateThing", labels={"thingName": "my%20thing"})
     assert caught.value.message == (
@@ -322,8 +322,8 @@ def test_a_thing_name_in_the_words_of_aws() -> None:
     )
 
 
-def test_attributes_in_the_words_of_aws() -> None:
-    """As the service answered in aws/aws-sdk-java#666, but for the length of a value."""
+def test_invalid_attributes_have_the_message_of_aws() -> None:
+    """The response in aws/aws-sdk-java#666, except for the length of a value."""
     attributes = {'"state"': '{"reported":{"device_id":"ABCD","motion_info":"STOP"}}'}
     body = json.dumps({"attributePayload": {"attributes": attributes}}).encode()
     with pytest.raises(ServiceError) as caught:
@@ -348,14 +348,14 @@ PAIRS = [{"site": "01581920"}, {"unit": "ft"}]
 
 
 @pytest.mark.parametrize("given", [PAIRS, json.dumps(PAIRS)])
-def test_json_in_a_header_arrives_as_its_text(given: Any) -> None:
+def test_json_in_a_header_is_returned_as_text(given: Any) -> None:
     request = wire("iot-data", "Publish", {"topic": "t", "userProperties": given})
     _, members = read(SERVICES["iot-data"], *request)
     assert json.loads(members["userProperties"]) == PAIRS
 
 
 def test_an_empty_payload() -> None:
-    """What is required is there, if empty; what is not, is absent."""
+    """A required payload is empty; an optional one is absent."""
     data = SERVICES["iot-data"]
     assert read(data, "POST", "/things/T/shadow", "", {}, b"")[1]["payload"] == b""
     assert "payload" not in read(data, "POST", "/topics/t", "", {}, b"")[1]
@@ -369,7 +369,7 @@ def test_an_empty_payload() -> None:
     st.text(),
     st.binary() | st.recursive(st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode),
 )
-def test_any_request_is_read_or_refused(
+def test_any_request_is_parsed_or_rejected(
     name: str, method: str, path: str, text: str, query: str, body: bytes
 ) -> None:
     service = SERVICES[name]
@@ -383,10 +383,10 @@ def test_any_request_is_read_or_refused(
         assert members.keys() <= allowed.keys()
 
 
-# Answers
+# Responses
 
 
-def test_answers_without_members_have_no_members() -> None:
+def test_responses_without_members_are_empty() -> None:
     iot = SERVICES["iot"]
     assert iot.serialize("AttachPolicy", None, REQUEST_ID).body == b""
     assert iot.serialize("DeleteThing", None, REQUEST_ID).body == b"{}"
@@ -415,7 +415,7 @@ def test_a_payload_is_the_body() -> None:
         ("sts", "GetCallerIdentity", {"User": "x"}),
     ],
 )
-def test_a_misspelt_member_is_a_defect(name: str, operation: str, result: dict[str, Any]) -> None:
+def test_a_misspelled_member_raises(name: str, operation: str, result: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="has no member"):
         SERVICES[name].serialize(operation, result, REQUEST_ID)
 
@@ -457,7 +457,7 @@ def test_further_members_of_an_error() -> None:
     assert answer.status == 409
 
 
-def test_no_status_contradicts_a_model() -> None:
+def test_statuses_agree_with_the_models() -> None:
     for service in SERVICES.values():
         for code in STATUSES.keys() & service.shapes.keys():
             assert service.shapes[code]["error"]["httpStatusCode"] == STATUSES[code]
@@ -466,7 +466,7 @@ def test_no_status_contradicts_a_model() -> None:
 # The protocol query
 
 
-def test_a_form_in_and_xml_out() -> None:
+def test_a_form_request_gets_an_xml_response() -> None:
     request = wire("sts", "GetCallerIdentity", {})
     assert read(SERVICES["sts"], *request) == ("GetCallerIdentity", {})
     result = {"UserId": "AIDA", "Account": "123456789012", "Arn": "arn:aws:iam::1:user/a&b"}

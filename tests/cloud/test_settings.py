@@ -1,4 +1,4 @@
-"""Settings as texts: what is taken, and what a person is told about the rest."""
+"""Settings as text: accepted values, and the messages for the others."""
 
 from dataclasses import fields
 
@@ -41,7 +41,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "value"), TAKEN)
-def test_taken(text: str, value: object) -> None:
+def test_accepted(text: str, value: object) -> None:
     name = text.partition("=")[0]
     default = Settings()
     changed = parse_settings([text])
@@ -52,18 +52,17 @@ def test_taken(text: str, value: object) -> None:
         assert getattr(changed, field.name) == expected
 
 
-def test_every_setting_has_a_row() -> None:
+def test_every_setting_is_tested() -> None:
     assert [text.partition("=")[0] for text, _ in TAKEN] == [each.name for each in fields(Settings)]
 
 
 @pytest.mark.parametrize(("text", "why"), REFUSED)
-def test_refused(text: str, why: str) -> None:
+def test_rejected(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse_settings([text])
 
 
-def test_the_last_of_several_counts() -> None:
-    base = Settings(dollar_topics="spec", idle_hours=1.0)
-    changed = parse_settings(["idle_hours=2", "shadow_max_bytes=9000", "idle_hours=3"], base)
-    assert changed == Settings(dollar_topics="spec", shadow_max_bytes=9000, idle_hours=3.0)
+def test_the_last_assignment_wins() -> None:
+    changed = parse_settings(["idle_hours=2", "shadow_max_bytes=9000", "idle_hours=3"])
+    assert changed == Settings(shadow_max_bytes=9000, idle_hours=3.0)
     assert parse_settings([]) == Settings()

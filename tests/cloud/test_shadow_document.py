@@ -1,4 +1,4 @@
-"""Device Shadow documents: the rules of merge, delta, version and refusal, as tables."""
+"""Device Shadow documents: the rules of merge, delta, version and rejection, as tables."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def patch(current: Shadow | None, state: Any, now: int = NOW) -> Update:
     return apply(current, {"state": state}, now)
 
 
-def made(*states: Any) -> Shadow:
-    """The shadow after these updates."""
+def shadow_after(*states: Any) -> Shadow:
+    """Return the shadow after these updates."""
     current = None
     for state in states:
         current = patch(current, state).shadow
@@ -49,27 +49,27 @@ def state_of(current: Shadow) -> Any:
 
 
 def text_of(document: Any) -> str:
-    """Text in which 1, 1.0 and true differ, as they do for a client."""
+    """Return text in which 1, 1.0 and true differ, as they do for a client."""
     return json.dumps(document, sort_keys=True, allow_nan=False)
 
 
-def refused(request: Any, current: Shadow | None = None, **options: Any) -> Rejected:
+def rejection_of(request: Any, current: Shadow | None = None, **options: Any) -> Rejected:
     with pytest.raises(Rejected) as caught:
         apply(current, request, **options)
     return caught.value
 
 
-def fault(refusal: Rejected) -> tuple[int, str]:
-    return refusal.code, refusal.message
+def code_and_message(rejection: Rejected) -> tuple[int, str]:
+    return rejection.code, rejection.message
 
 
 def short(parameter: Any) -> str:
-    """Test id that stays readable where the payload is a bomb."""
+    """Return a test ID that stays short if the payload is huge."""
     return ascii(parameter)[:50]
 
 
 def nested(levels: int, kind: str = "object") -> Any:
-    """`levels` objects or arrays around a 1."""
+    """Return `levels` objects or arrays around a 1."""
     value: Any = 1
     for _ in range(levels):
         value = {"a": value} if kind == "object" else [value]
@@ -122,7 +122,7 @@ def test_all_messages_of_an_update() -> None:
 
 
 def test_full_document() -> None:
-    current = made({"desired": {"lamp": "on"}, "reported": {"lamp": "off"}})
+    current = shadow_after({"desired": {"lamp": "on"}, "reported": {"lamp": "off"}})
     expected = {
         "state": {
             "desired": {"lamp": "on"},
@@ -134,11 +134,11 @@ def test_full_document() -> None:
         "timestamp": NOW + 10,
     }
     assert current.document(NOW + 10) == expected
-    answer = shadow.get(current, b'{"clientToken":"req-0002"}', NOW + 10, label="Test2")
-    assert answer == {**expected, "clientToken": "req-0002"}
+    response = shadow.get(current, b'{"clientToken":"req-0002"}', NOW + 10, label="Test2")
+    assert response == {**expected, "clientToken": "req-0002"}
 
 
-def test_no_client_token_in_the_answers_if_the_request_has_none() -> None:
+def test_responses_have_no_client_token_without_one_in_the_request() -> None:
     update = patch(None, {"desired": {"lamp": "on"}})
     assert update.delta is not None
     for document in (update.accepted, update.delta, update.documents):
@@ -168,9 +168,9 @@ def test_documents_hold_no_delta() -> None:
 
 def test_store_round_trip() -> None:
     for current in (
-        made({"desired": {"ü": [1, 1.0, True]}, "reported": {"timestamp": 5}}),
-        made({"reported": {"depth": 6.63}}),
-        made({}),
+        shadow_after({"desired": {"ü": [1, 1.0, True]}, "reported": {"timestamp": 5}}),
+        shadow_after({"reported": {"depth": 6.63}}),
+        shadow_after({}),
     ):
         again = Shadow.from_json(current.to_json())
         assert again == current
@@ -190,7 +190,7 @@ MERGES: dict[str, tuple[Any, Any, Any]] = {
     "object over array": ({"c": [3]}, {"c": {"d": 1}}, {"c": {"d": 1}}),
     "new empty object": ({"a": 1}, {"d": {}}, {"a": 1, "d": {}}),
     "empty object over object": ({"a": {"b": 1}}, {"a": {}}, {"a": {"b": 1}}),
-    "array replaced whole": ({"a": [1, 2, 3]}, {"a": [9]}, {"a": [9]}),
+    "array replaced entirely": ({"a": [1, 2, 3]}, {"a": [9]}, {"a": [9]}),
     "no element merge": ({"a": [{"x": 1}]}, {"a": [{"y": 2}]}, {"a": [{"y": 2}]}),
     "null removes": ({"a": 1, "b": 2}, {"a": None}, {"b": 2}),
     "null removes an object": ({"a": {"b": 1}, "c": 2}, {"a": None}, {"c": 2}),
@@ -219,7 +219,7 @@ def test_merge(section: str, before: Any, update: Any, after: Any) -> None:
     assert document["state"] == expected
     assert document["metadata"].keys() == expected.keys()
     assert done.shadow.version == 2
-    # What the request named is told back as it was sent, and stamped now, nulls too.
+    # The response repeats the request as it was sent, nulls included, with new timestamps.
     assert done.accepted["state"] == {section: update}
     assert done.accepted["metadata"] == {section: stamped(update, NOW)}
 
@@ -233,7 +233,7 @@ def stamped(value: Any, now: int) -> Any:
 
 
 def test_state_null_removes_everything_and_still_counts() -> None:
-    current = made({"desired": {"a": 1}, "reported": {"a": 2}})
+    current = shadow_after({"desired": {"a": 1}, "reported": {"a": 2}})
     done = patch(current, None)
     assert done.accepted == {"state": None, "metadata": STAMP, "version": 2, "timestamp": NOW}
     assert done.delta is None
@@ -247,12 +247,12 @@ def test_state_null_removes_everything_and_still_counts() -> None:
 
 
 def test_state_null_makes_an_empty_shadow() -> None:
-    assert made(None).document(NOW)["state"] == {}
+    assert shadow_after(None).document(NOW)["state"] == {}
 
 
 @pytest.mark.parametrize("empty", [{}, {"desired": {}}, {"reported": {"x": None}}])
 def test_empty_first_content_shows_no_section(empty: Any) -> None:
-    current = made(empty)
+    current = shadow_after(empty)
     assert current.document(NOW) == {"state": {}, "metadata": {}, "version": 1, "timestamp": NOW}
 
 
@@ -278,11 +278,11 @@ def test_delta_in_a_request_is_dropped() -> None:
     assert state_of(done.shadow) == {"reported": {"a": 1}}
 
 
-def test_metadata_tells_when_each_leaf_was_set() -> None:
+def test_metadata_has_the_time_of_each_leaf() -> None:
     first = patch(None, {"reported": {"a": 1, "b": {"c": [1, [2]], "d": 3}, "e": 4}}, 100).shadow
     second = patch(first, {"reported": {"a": 1, "b": {"d": None, "f": 5}}}, 200).shadow
     old, new = {"timestamp": 100}, {"timestamp": 200}
-    # a is set to what it was, and renewed all the same.
+    # a gets a new timestamp although its value stays the same.
     assert second.document(NOW)["metadata"] == {
         "reported": {"a": new, "b": {"c": [old, [old]], "f": new}, "e": old}
     }
@@ -298,12 +298,10 @@ def test_numbers_stay_as_sent(number: str) -> None:
 
 
 def test_untouched_branches_are_shared() -> None:
-    first = made({"reported": {"big": {"x": 1}, "depth": 1.4}, "desired": {"y": 2}})
+    first = shadow_after({"reported": {"big": {"x": 1}, "depth": 1.4}, "desired": {"y": 2}})
     second = patch(first, {"reported": {"depth": 1.5}}).shadow
-    assert first.reported is not None
-    assert second.reported is not None
-    assert second.reported["big"] is first.reported["big"]
-    assert second.desired is first.desired
+    assert second.state["reported"]["big"] is first.state["reported"]["big"]
+    assert second.state["desired"] is first.state["desired"]
 
 
 # --- versions ------------------------------------------------------------------------------------
@@ -311,7 +309,7 @@ def test_untouched_branches_are_shared() -> None:
 
 @pytest.mark.parametrize("version", [ABSENT, 2, 2.0])
 def test_update_of_the_current_version(version: Any) -> None:
-    current = made({"reported": {"a": 1}}, {"reported": {"a": 2}})
+    current = shadow_after({"reported": {"a": 1}}, {"reported": {"a": 2}})
     request = {"state": {"reported": {"a": 3}}}
     if version is not ABSENT:
         request["version"] = version
@@ -320,17 +318,17 @@ def test_update_of_the_current_version(version: Any) -> None:
 
 @pytest.mark.parametrize("version", [0, 1, 3, 1e300, 2.5])
 def test_version_conflict(version: Any) -> None:
-    current = made({"reported": {"a": 1}}, {"reported": {"a": 2}})
-    refusal = refused({"state": {"reported": {"a": 3}}, "version": version}, current)
-    assert fault(refusal) == CONFLICT
+    current = shadow_after({"reported": {"a": 1}}, {"reported": {"a": 2}})
+    rejection = rejection_of({"state": {"reported": {"a": 3}}, "version": version}, current)
+    assert code_and_message(rejection) == CONFLICT
 
 
 @pytest.mark.parametrize("version", [-1, -0.5, "1", True, None, [1], {}])
 @pytest.mark.parametrize("exists", [False, True])
 def test_invalid_version(version: Any, exists: bool) -> None:
-    current = made({"reported": {"a": 1}}) if exists else None
-    refusal = refused({"state": {}, "version": version}, current)
-    assert fault(refusal) == INVALID_VERSION
+    current = shadow_after({"reported": {"a": 1}}) if exists else None
+    rejection = rejection_of({"state": {}, "version": version}, current)
+    assert code_and_message(rejection) == INVALID_VERSION
 
 
 @pytest.mark.parametrize(
@@ -348,28 +346,28 @@ def test_version_for_a_new_shadow(version: int, rules: ShadowLimits, outcome: An
     if isinstance(outcome, int):
         assert apply(None, request, limits=rules).shadow.version == outcome
     else:
-        refusal = refused(request, limits=rules)
-        assert fault(refusal) == outcome
+        rejection = rejection_of(request, limits=rules)
+        assert code_and_message(rejection) == outcome
 
 
 @pytest.mark.parametrize("last_version", [0, 7])
 def test_numbering_after_a_delete(last_version: int) -> None:
-    """Goes on from the deleted version within 48 hours, starts at 1 after them."""
+    """Numbering continues from the deleted version within 48 hours, and starts at 1 later."""
     done = apply(None, {"state": {"reported": {"a": 1}}}, last_version=last_version)
     assert done.shadow.version == done.accepted["version"] == last_version + 1
     assert done.documents["previous"] is None
 
 
-def test_last_version_does_not_matter_to_a_shadow_that_exists() -> None:
-    current = made({"reported": {"a": 1}})
+def test_an_existing_shadow_ignores_the_last_version() -> None:
+    current = shadow_after({"reported": {"a": 1}})
     assert apply(current, {"state": {}}, last_version=7).shadow.version == 2
 
 
-# --- refusals ------------------------------------------------------------------------------------
+# --- rejections ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("payload", "refusal"),
+    ("payload", "rejection"),
     [
         (b"", (400, "Missing update payload")),
         (b" ", INVALID_JSON),
@@ -416,15 +414,15 @@ def test_last_version_does_not_matter_to_a_shadow_that_exists() -> None:
     ],
     ids=short,
 )  # fmt: skip
-def test_refused_requests(payload: bytes, refusal: tuple[int, str]) -> None:
-    current = made({"reported": {"kept": 1}})
+def test_rejected_requests(payload: bytes, rejection: tuple[int, str]) -> None:
+    current = shadow_after({"reported": {"kept": 1}})
     before = current.to_json()
     for existing in (None, current):
-        caught = refused(payload, existing)
-        assert fault(caught) == refusal
+        caught = rejection_of(payload, existing)
+        assert code_and_message(caught) == rejection
         assert caught.document(NOW) == {
-            "code": refusal[0],
-            "message": refusal[1],
+            "code": rejection[0],
+            "message": rejection[1],
             "timestamp": NOW,
         }
     assert current.to_json() == before
@@ -441,16 +439,16 @@ ORDER: dict[str, tuple[Any, tuple[int, str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("request_", "refusal"), ORDER.values(), ids=ORDER.keys())
-def test_order_of_the_checks(request_: Any, refusal: tuple[int, str]) -> None:
-    caught = refused(request_, made({"reported": {"a": 1}}))
-    assert fault(caught) == refusal
+@pytest.mark.parametrize(("request_", "rejection"), ORDER.values(), ids=ORDER.keys())
+def test_order_of_the_checks(request_: Any, rejection: tuple[int, str]) -> None:
+    caught = rejection_of(request_, shadow_after({"reported": {"a": 1}}))
+    assert code_and_message(caught) == rejection
 
 
-def test_a_refusal_carries_the_token_of_the_request() -> None:
+def test_a_rejection_has_the_token_of_the_request() -> None:
     for request in ({}, {"state": 1}, {"state": {}, "version": -1}, {"state": {}, "version": 9}):
-        refusal = refused({**request, "clientToken": "req-1"}, made({}))
-        assert refusal.document(NOW)["clientToken"] == "req-1"
+        rejection = rejection_of({**request, "clientToken": "req-1"}, shadow_after({}))
+        assert rejection.document(NOW)["clientToken"] == "req-1"
 
 
 def test_client_token_of_64_bytes() -> None:
@@ -466,32 +464,32 @@ def test_depth(section: str, kind: str, depth: int) -> None:
     """The section is level 1; objects and arrays count, leaves do not."""
     rules = ShadowLimits(max_depth=depth)
     apply(None, {"state": {section: {"top": nested(depth - 1, kind)}}}, limits=rules)
-    refusal = refused({"state": {section: {"top": nested(depth, kind)}}}, limits=rules)
-    assert refusal.code == 400
-    assert refusal.message == f"JSON contains too many levels of nesting; maximum is {depth}"
+    rejection = rejection_of({"state": {section: {"top": nested(depth, kind)}}}, limits=rules)
+    assert rejection.code == 400
+    assert rejection.message == f"JSON contains too many levels of nesting; maximum is {depth}"
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "\\u20ac", '\\"'])
 def test_size_is_that_of_the_merged_sections(character: str) -> None:
     decoded = json.loads(f'"{character}"')
     width = len(json.dumps(decoded, ensure_ascii=False).encode()) - 2
-    current = made({"desired": {"k": "v"}})  # 9 bytes
+    current = shadow_after({"desired": {"k": "v"}})  # 9 bytes
 
     def with_reported(room: int) -> bytes:
         count, rest = divmod(room - len('{"a":""}'), width)
         return f'{{"state": {{"reported": {{"a": "{character * count}{"y" * rest}"}}}}}}'.encode()
 
     done = apply(current, with_reported(8192 - 9))
-    refusal = refused(with_reported(8192 - 9 + 1), current)
-    assert fault(refusal) == TOO_LARGE
-    # Metadata and spaces do not count; what is there already does.
-    assert refused({"state": {"desired": {"b": 1}}}, done.shadow).code == 413
+    rejection = rejection_of(with_reported(8192 - 9 + 1), current)
+    assert code_and_message(rejection) == TOO_LARGE
+    # Metadata and spaces do not count; the existing state does.
+    assert rejection_of({"state": {"desired": {"b": 1}}}, done.shadow).code == 413
     assert patch(done.shadow, {"desired": None}).shadow.version == 3
     larger = ShadowLimits(max_bytes=30 * 1024)
     assert apply(done.shadow, {"state": {"desired": {"b": 1}}}, limits=larger).shadow.version == 3
 
 
-def test_of_equal_keys_the_last_counts() -> None:
+def test_the_last_of_equal_keys_wins() -> None:
     done = apply(None, b'{"state":1,"state":{"reported":{"a":1,"a":2}}}')
     assert state_of(done.shadow) == {"reported": {"a": 2}}
 
@@ -504,7 +502,7 @@ def test_surrogate_pairs_are_a_character() -> None:
 # --- delta ---------------------------------------------------------------------------------------
 
 
-# First update, state after it, second update, state after that.
+# First update, the state after it, second update, the state after it.
 MEASURED: list[tuple[Any, Any, Any, Any]] = [
     (
         {"desired": {"on": True}},
@@ -625,20 +623,20 @@ def test_delta_metadata_is_that_of_desired() -> None:
     }
 
 
-def test_delta_names_all_differences_after_every_update() -> None:
-    current = made({"desired": {"a": 1, "b": 2}})
+def test_every_delta_has_all_differences() -> None:
+    current = shadow_after({"desired": {"a": 1, "b": 2}})
     done = patch(current, {"reported": {"a": 1, "other": 3}})
     assert done.delta is not None
     assert done.delta["state"] == {"b": 2}
 
 
 def test_removed_desired_key_leaves_the_delta() -> None:
-    current = made({"desired": {"a": 1, "b": 2}, "reported": {"a": 0, "b": 2}})
+    current = shadow_after({"desired": {"a": 1, "b": 2}, "reported": {"a": 0, "b": 2}})
     assert patch(current, {"desired": {"a": None}}).delta is None
 
 
 def test_key_removed_from_reported_enters_the_delta() -> None:
-    current = made({"desired": {"a": 1}, "reported": {"a": 1, "b": 2}})
+    current = shadow_after({"desired": {"a": 1}, "reported": {"a": 1, "b": 2}})
     done = patch(current, {"reported": {"a": None}})
     assert done.delta is not None
     assert done.delta["state"] == {"a": 1}
@@ -664,12 +662,12 @@ def test_missing_shadow(request_: Any, payload: bytes) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"{}", b'{"other":[1]}'])
 def test_get_without_token(payload: bytes) -> None:
-    current = made({"reported": {"a": 1}})
+    current = shadow_after({"reported": {"a": 1}})
     assert shadow.get(current, payload, NOW, label="x") == current.document(NOW)
 
 
 @pytest.mark.parametrize(
-    ("payload", "refusal"),
+    ("payload", "rejection"),
     [
         (b"{", INVALID_JSON),
         (b"[]", INVALID_JSON),
@@ -680,11 +678,11 @@ def test_get_without_token(payload: bytes) -> None:
     ],
     ids=short,
 )
-def test_get_refused(payload: bytes, refusal: tuple[int, str]) -> None:
-    for current in (None, made({})):
+def test_get_rejected(payload: bytes, rejection: tuple[int, str]) -> None:
+    for current in (None, shadow_after({})):
         with pytest.raises(Rejected) as caught:
             shadow.get(current, payload, NOW, label="x")
-        assert fault(caught.value) == refusal
+        assert code_and_message(caught.value) == rejection
 
 
 @pytest.mark.parametrize(
@@ -701,13 +699,13 @@ def test_get_refused(payload: bytes, refusal: tuple[int, str]) -> None:
     ],
     ids=short,
 )
-def test_delete_ignores_its_payload_but_for_the_token(payload: bytes, token: str | None) -> None:
-    answer = shadow.delete(made({}, {}, {}), payload, NOW, label="x")
+def test_delete_ignores_its_payload_except_for_the_token(payload: bytes, token: str | None) -> None:
+    response = shadow.delete(shadow_after({}, {}, {}), payload, NOW, label="x")
     expected: dict[str, Any] = {"version": 3, "timestamp": NOW}
     if token is not None:
         expected["clientToken"] = token
-    assert answer == expected
+    assert response == expected
 
 
-def test_rejected_reads_well_when_it_escapes() -> None:
+def test_an_uncaught_rejection_is_readable() -> None:
     assert str(Rejected(404, "Thing not found")) == "404: Thing not found"

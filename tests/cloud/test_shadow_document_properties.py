@@ -1,4 +1,4 @@
-"""Device Shadow documents: what holds of every document and every history of updates."""
+"""Device Shadow documents: properties of every document and history of updates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def patch(current: Shadow | None, state: Any, now: int = NOW) -> Update:
     return shadow.update(current, payload, now)
 
 
-def made(history: list[Any]) -> Shadow:
-    """The shadow after these updates."""
+def shadow_after(history: list[Any]) -> Shadow:
+    """Return the shadow after these updates."""
     current = None
     for state in history:
         current = patch(current, state).shadow
@@ -29,7 +29,7 @@ def made(history: list[Any]) -> Shadow:
 
 
 def text_of(document: Any) -> str:
-    """Text in which 1, 1.0 and true differ, as they do for a client."""
+    """Return text in which 1, 1.0 and true differ, as they do for a client."""
     return json.dumps(document, sort_keys=True, allow_nan=False)
 
 
@@ -45,7 +45,7 @@ leaves = st.one_of(
 
 
 def values(levels: int, nulls: bool) -> st.SearchStrategy[Any]:
-    """JSON values of at most `levels` levels; nulls, if at all, only where they remove."""
+    """Return JSON values of at most `levels` levels, with nulls only where they remove keys."""
     choices = [leaves]
     if nulls:
         choices.append(st.none())
@@ -77,11 +77,11 @@ nearly_requests = st.fixed_dictionaries(
 )
 
 
-# --- independent accounts of the rules -----------------------------------------------------------
+# --- independent implementations of the rules ----------------------------------------------------
 
 
 def merge_patch(target: Any, change: Any) -> Any:
-    """RFC 7386, section 2, as an independent account of the merge."""
+    """Merge as in RFC 7386, section 2, independently of the code under test."""
     if not isinstance(change, dict):
         return change
     result = dict(target) if isinstance(target, dict) else {}
@@ -94,14 +94,14 @@ def merge_patch(target: Any, change: Any) -> Any:
 
 
 def agree(wanted: Any, actual: Any) -> bool:
-    """Whether `actual` has all that `wanted` has."""
+    """Return whether `actual` contains everything in `wanted`."""
     if isinstance(wanted, dict) and isinstance(actual, dict):
         return all(key in actual and agree(value, actual[key]) for key, value in wanted.items())
     return bool(distinct(wanted) == distinct(actual))
 
 
 def distinct(value: Any) -> Any:
-    """The value with its booleans made different from numbers."""
+    """Return the value with booleans that differ from numbers."""
     if isinstance(value, dict):
         return {key: distinct(child) for key, child in value.items()}
     if isinstance(value, list):
@@ -110,7 +110,7 @@ def distinct(value: Any) -> Any:
 
 
 def fits(metadata: Any, state: Any) -> bool:
-    """Whether `metadata` has a timestamp for each leaf of `state`, and nothing else."""
+    """Return whether `metadata` has a timestamp for each leaf of `state`, and nothing else."""
     if isinstance(state, dict):
         same_keys: bool = metadata.keys() == state.keys()
         return same_keys and all(fits(metadata[key], state[key]) for key in state)
@@ -123,7 +123,7 @@ def fits(metadata: Any, state: Any) -> bool:
 
 
 @given(histories)
-def test_every_history_keeps_the_rules(history: list[Any]) -> None:
+def test_every_history_satisfies_the_rules(history: list[Any]) -> None:
     current: Shadow | None = None
     model: dict[str, Any] = {}
     for number, state in enumerate(history, start=1):
@@ -151,53 +151,53 @@ def test_every_history_keeps_the_rules(history: list[Any]) -> None:
 
 
 @given(histories)
-def test_a_device_that_takes_the_delta_has_none_left(history: list[Any]) -> None:
-    current = made(history)
+def test_reporting_the_delta_removes_it(history: list[Any]) -> None:
+    current = shadow_after(history)
     delta = current.document(NOW)["state"].get("delta")
     if delta is not None:
         done = patch(current, {"reported": delta})
         assert done.delta is None
-        assert agree(done.shadow.desired, done.shadow.reported)
-        assert done.shadow.desired is current.desired
+        assert agree(done.shadow.state.get("desired"), done.shadow.state.get("reported"))
+        assert done.shadow.state.get("desired") is current.state.get("desired")
 
 
 @given(histories)
-def test_sending_what_is_there_changes_nothing_but_version_and_time(history: list[Any]) -> None:
-    current = made(history)
+def test_sending_the_current_state_changes_only_version_and_time(history: list[Any]) -> None:
+    current = shadow_after(history)
     state = current.document(NOW)["state"]
     again = patch(current, state, NOW + 1).shadow
     assert text_of(again.document(NOW)["state"]) == text_of(state)
     assert again.version == current.version + 1
 
 
-def answered(payload: bytes, current: Shadow | None) -> None:
-    """Any payload is answered with JSON in UTF-8 or refused, and leaves the shadow alone."""
+def check_response(payload: bytes, current: Shadow | None) -> None:
+    """Check that the response is JSON in UTF-8 or a rejection, and the shadow unchanged."""
     before = current and current.to_json()
     documents: list[Any] = []
     try:
         done = shadow.update(current, payload, NOW)
-    except Rejected as refusal:
-        documents.append(refusal.document(NOW))
+    except Rejected as rejection:
+        documents.append(rejection.document(NOW))
     else:
         documents += [done.accepted, done.delta, done.documents, done.shadow.document(NOW)]
     for request in (shadow.get, shadow.delete):
         try:
             documents.append(request(current, payload, NOW, label="x"))
-        except Rejected as refusal:
-            documents.append(refusal.document(NOW))
+        except Rejected as rejection:
+            documents.append(rejection.document(NOW))
     for document in documents:
         json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
     assert (current and current.to_json()) == before
 
 
 currents = st.sampled_from(
-    [None, made([{}]), made([{"desired": {"a": {"b": 1}}, "reported": {"a": [1]}}])]
+    [None, shadow_after([{}]), shadow_after([{"desired": {"a": {"b": 1}}, "reported": {"a": [1]}}])]
 )
 
 
 @given(st.binary(max_size=60), currents)
 def test_only_rejected_escapes_for_bytes(payload: bytes, current: Shadow | None) -> None:
-    answered(payload, current)
+    check_response(payload, current)
 
 
 @given(nearly_requests | anything, st.booleans(), currents)
@@ -205,4 +205,4 @@ def test_only_rejected_escapes_for_json(
     request: Any, escaped: bool, current: Shadow | None
 ) -> None:
     text = json.dumps(request, ensure_ascii=escaped)
-    answered(text.encode(errors="surrogatepass"), current)
+    check_response(text.encode(errors="surrogatepass"), current)

@@ -1,7 +1,7 @@
-"""The Device Shadow service around its documents: topics, the store, and REST beside MQTT.
+"""The Device Shadow service around its documents: topics, the store, REST and MQTT.
 
-Once by itself, with a store, a clock that the test moves, and a list for what it publishes; once
-through boto3 and an MQTT connection to a whole cloud.
+The first tests run the service alone, with a store, a clock that the test sets, and a list of
+published messages. The others use boto3 and an MQTT connection to a complete cloud.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def new_event_log(clock: Callable[[], float]) -> EventLog:
 
 
 class ShadowsFixture:
-    """The service with all that is around it."""
+    """The service with its store, clock, event log and published messages."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +60,7 @@ class ShadowsFixture:
         self.published.append((topic, json.loads(payload)))
 
     def send(self, topic: str, payload: bytes | str | dict[str, Any] = b"") -> dict[str, Any]:
-        """Hand over a message of client ``c``; return by topic what the service publishes."""
+        """Send a message of client ``c``; return the published messages by topic."""
         if isinstance(payload, dict):
             payload = json.dumps(payload)
         raw = payload.encode() if isinstance(payload, str) else payload
@@ -70,9 +70,9 @@ class ShadowsFixture:
             ShadowTopics(self.shadows).on_request(
                 PublishedMessage(topic, raw, sender=PeerIdentity("c")), match
             )
-        answers = dict(self.published)
-        assert len(answers) == len(self.published)
-        return answers
+        responses = dict(self.published)
+        assert len(responses) == len(self.published)
+        return responses
 
 
 @pytest.fixture
@@ -86,24 +86,24 @@ def fixture(tmp_path: Path) -> Iterator[ShadowsFixture]:
 
 
 @pytest.mark.parametrize("prefix", [CLASSIC, NAMED])
-def test_what_follows_from_an_update(fixture: ShadowsFixture, prefix: str) -> None:
+def test_messages_of_an_update(fixture: ShadowsFixture, prefix: str) -> None:
     first = fixture.send(f"{prefix}/update", REPORT)
     assert first.keys() == {f"{prefix}/update/accepted", f"{prefix}/update/documents"}
     assert first[f"{prefix}/update/accepted"]["state"] == {"reported": {"depth": 1.4}}
-    wish = fixture.send(
+    desired = fixture.send(
         f"{prefix}/update", {"state": {"desired": {"depth": 1}}, "clientToken": "token"}
     )
-    assert wish.keys() == {f"{prefix}/update/{last}" for last in ("accepted", "documents", "delta")}
-    assert wish[f"{prefix}/update/delta"]["state"] == {"depth": 1}
-    assert wish[f"{prefix}/update/documents"]["previous"]["version"] == 1
-    assert wish[f"{prefix}/update/documents"]["current"]["version"] == 2
-    assert {answer["clientToken"] for answer in wish.values()} == {"token"}
+    assert desired.keys() == {
+        f"{prefix}/update/{last}" for last in ("accepted", "documents", "delta")
+    }
+    assert desired[f"{prefix}/update/delta"]["state"] == {"depth": 1}
+    assert desired[f"{prefix}/update/documents"]["previous"]["version"] == 1
+    assert desired[f"{prefix}/update/documents"]["current"]["version"] == 2
+    assert {response["clientToken"] for response in desired.values()} == {"token"}
 
 
 @pytest.mark.parametrize("prefix", [CLASSIC, NAMED])
-def test_get_and_delete_answer_and_nothing_else_follows(
-    fixture: ShadowsFixture, prefix: str
-) -> None:
+def test_get_and_delete_publish_only_their_response(fixture: ShadowsFixture, prefix: str) -> None:
     fixture.send(f"{prefix}/update", REPORT)
     got = fixture.send(f"{prefix}/get", {"clientToken": "token"})
     assert got.keys() == {f"{prefix}/get/accepted"}
@@ -140,24 +140,26 @@ def test_a_rejection_carries_the_client_token(
     code: int,
     text: str,
 ) -> None:
-    [(topic, answer)] = fixture.send(f"{prefix}/{request_type}", request_).items()
+    [(topic, response)] = fixture.send(f"{prefix}/{request_type}", request_).items()
     assert topic == f"{prefix}/{request_type}/rejected"
-    assert answer["clientToken"] == "token"
-    assert (answer["code"], answer["timestamp"]) == (code, int(fixture.now))
-    assert answer["message"].startswith(text)
+    assert response["clientToken"] == "token"
+    assert (response["code"], response["timestamp"]) == (code, int(fixture.now))
+    assert response["message"].startswith(text)
     if code == 404:
-        assert answer["message"].endswith(f"'{name}'")
+        assert response["message"].endswith(f"'{name}'")
     entry = fixture.event_log.last_refusal("c")
     assert entry is not None
     assert (entry["kind"], entry["request"], entry["thing"]) == ("shadow", request_type, "Test2")
-    assert entry["refusal"]["summary"] == f"{code} {answer['message']}"
+    assert entry["refusal"]["summary"] == f"{code} {response['message']}"
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xfe", b"{{{", b"[]", b"5", b'{"version": 99}'])
 def test_delete_does_not_read_its_payload(fixture: ShadowsFixture, payload: bytes) -> None:
     fixture.send(f"{CLASSIC}/update", REPORT)
-    answers = fixture.send(f"{CLASSIC}/delete", payload)
-    assert answers == {f"{CLASSIC}/delete/accepted": {"version": 1, "timestamp": int(fixture.now)}}
+    responses = fixture.send(f"{CLASSIC}/delete", payload)
+    assert responses == {
+        f"{CLASSIC}/delete/accepted": {"version": 1, "timestamp": int(fixture.now)}
+    }
 
 
 @pytest.mark.parametrize(
@@ -174,12 +176,12 @@ def test_delete_does_not_read_its_payload(fixture: ShadowsFixture, payload: byte
         ("update", b"[" * 5000, 400),
     ],
 )
-def test_garbage_is_rejected(
+def test_malformed_payloads_are_rejected(
     fixture: ShadowsFixture, request_type: str, payload: bytes, code: int
 ) -> None:
-    [(topic, answer)] = fixture.send(f"{CLASSIC}/{request_type}", payload).items()
+    [(topic, response)] = fixture.send(f"{CLASSIC}/{request_type}", payload).items()
     assert topic == f"{CLASSIC}/{request_type}/rejected"
-    assert answer["code"] == code
+    assert response["code"] == code
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_garbage_is_rejected(
         f"{CLASSIC}/update\n",
     ],
 )
-def test_what_merely_looks_like_a_shadow_topic(fixture: ShadowsFixture, topic: str) -> None:
+def test_topics_that_only_resemble_shadow_topics(fixture: ShadowsFixture, topic: str) -> None:
     assert fixture.send(topic, REPORT) == {}
     assert fixture.event_log.entries() == []
     assert fixture.store.execute("SELECT count(*) FROM shadows").fetchone()[0] == 0
@@ -229,7 +231,7 @@ def test_what_merely_looks_like_a_shadow_topic(fixture: ShadowsFixture, topic: s
     ],
 )
 @pytest.mark.parametrize("restarted", [False, True])
-def test_numbering_goes_on_for_48_hours(
+def test_version_numbers_continue_for_48_hours(
     fixture: ShadowsFixture, elapsed: float, version: int, restarted: bool
 ) -> None:
     for _ in range(3):
@@ -240,14 +242,14 @@ def test_numbering_goes_on_for_48_hours(
         fixture.store.close()
         fixture.open()
     assert fixture.send(f"{CLASSIC}/get")[f"{CLASSIC}/get/rejected"]["code"] == 404
-    answers = fixture.send(f"{CLASSIC}/update", REPORT)
-    assert answers[f"{CLASSIC}/update/accepted"]["version"] == version
-    assert answers[f"{CLASSIC}/update/documents"]["previous"] is None
-    assert answers[f"{CLASSIC}/update/documents"]["current"]["version"] == version
+    responses = fixture.send(f"{CLASSIC}/update", REPORT)
+    assert responses[f"{CLASSIC}/update/accepted"]["version"] == version
+    assert responses[f"{CLASSIC}/update/documents"]["previous"] is None
+    assert responses[f"{CLASSIC}/update/documents"]["current"]["version"] == version
     assert REMEMBER_DELETED_SECONDS == 48 * HOURS
 
 
-def test_the_48_hours_begin_with_the_last_deletion(fixture: ShadowsFixture) -> None:
+def test_the_48_hours_start_with_the_last_deletion(fixture: ShadowsFixture) -> None:
     for version in (1, 2, 3):
         fixture.send(f"{CLASSIC}/update", REPORT)
         gone = fixture.send(f"{CLASSIC}/delete")
@@ -260,7 +262,7 @@ def test_the_48_hours_begin_with_the_last_deletion(fixture: ShadowsFixture) -> N
     assert accepted["version"] == 4
 
 
-def test_shadows_of_other_names_and_things_are_apart(fixture: ShadowsFixture) -> None:
+def test_shadows_are_separate_by_thing_and_name(fixture: ShadowsFixture) -> None:
     prefixes = [
         CLASSIC,
         NAMED,
@@ -272,13 +274,13 @@ def test_shadows_of_other_names_and_things_are_apart(fixture: ShadowsFixture) ->
         for _ in range(number + 1):
             fixture.send(f"{prefix}/update", {"state": {"reported": {"number": number}}})
     fixture.send(f"{NAMED}/delete")
-    answers = [next(iter(fixture.send(f"{prefix}/get").values())) for prefix in prefixes]
-    assert [answer.get("version") for answer in answers] == [1, None, 3, 4, 5]
-    assert answers[0]["state"]["reported"] == {"number": 0}
-    assert answers[1]["code"] == 404
+    responses = [next(iter(fixture.send(f"{prefix}/get").values())) for prefix in prefixes]
+    assert [response.get("version") for response in responses] == [1, None, 3, 4, 5]
+    assert responses[0]["state"]["reported"] == {"number": 0}
+    assert responses[1]["code"] == 404
 
 
-def test_what_is_acknowledged_is_committed_first(tmp_path: Path) -> None:
+def test_changes_are_committed_before_they_are_acknowledged(tmp_path: Path) -> None:
     seen: list[int] = []
 
     def publish(topic: str, payload: bytes, qos: int) -> None:
@@ -313,7 +315,7 @@ def test_a_direct_call_that_fails_publishes_nothing_and_changes_nothing(
     assert fixture.shadows.names("Test2", "", 10) == []
 
 
-def test_the_named_shadows_in_order_and_in_parts(fixture: ShadowsFixture) -> None:
+def test_named_shadows_are_sorted_and_paged(fixture: ShadowsFixture) -> None:
     names = ["b", "a:1", "$internal", "Z", "a"]
     for name in ["", *names, "deleted"]:
         fixture.shadows.update("Test2", name, REPORT)
@@ -325,7 +327,7 @@ def test_the_named_shadows_in_order_and_in_parts(fixture: ShadowsFixture) -> Non
     assert fixture.shadows.names("Nobody", "", 10) == []
 
 
-def test_what_is_on_the_tape(fixture: ShadowsFixture) -> None:
+def test_requests_in_the_event_log(fixture: ShadowsFixture) -> None:
     fixture.send(f"{NAMED}/update", REPORT)
     fixture.send(f"{NAMED}/get")
     fixture.send(f"{NAMED}/delete")
@@ -337,7 +339,7 @@ def test_what_is_on_the_tape(fixture: ShadowsFixture) -> None:
     assert entries == [(*of, "update", 1), (*of, "delete", 1)]
 
 
-def test_each_version_is_on_the_tape_with_what_was_before(fixture: ShadowsFixture) -> None:
+def test_the_event_log_has_each_version_and_the_previous_one(fixture: ShadowsFixture) -> None:
     fixture.send(f"{NAMED}/update", {"state": {"desired": {"lamp": "on"}}})
     fixture.shadows.update("Test2", "settings", b'{"state": {"reported": {"lamp": "on"}}}')
     fixture.shadows.delete("Test2", "settings")
@@ -357,8 +359,8 @@ def test_each_version_is_on_the_tape_with_what_was_before(fixture: ShadowsFixtur
     assert [entry["protocol"] for entry in entries] == ["MQTT", "HTTP", "HTTP"]
 
 
-def test_what_is_accepted_is_counted(fixture: ShadowsFixture) -> None:
-    fixture.send(f"{CLASSIC}/get")  # there is none yet
+def test_accepted_requests_are_counted(fixture: ShadowsFixture) -> None:
+    fixture.send(f"{CLASSIC}/get")  # the shadow does not exist yet
     fixture.send(f"{CLASSIC}/update", REPORT)
     fixture.send(f"{CLASSIC}/update", "no JSON")
     fixture.shadows.update("Test2", "", REPORT)
@@ -384,8 +386,8 @@ def test_what_is_accepted_is_counted(fixture: ShadowsFixture) -> None:
 NewThings = Callable[..., NewThing]
 
 
-def body(answer: Any) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(answer["payload"].read())
+def body(response: Any) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(response["payload"].read())
     return document
 
 
@@ -436,7 +438,7 @@ def test_a_failure_over_rest_is_not_seen_on_mqtt(lab: Lab, new_thing: NewThings)
     assert sorted(topics) == ["accepted", "accepted", "documents", "documents"]
 
 
-def test_rest_and_mqtt_see_one_shadow(lab: Lab, new_thing: NewThings) -> None:
+def test_rest_and_mqtt_share_one_shadow(lab: Lab, new_thing: NewThings) -> None:
     data, thing = lab.client("iot-data"), new_thing()
     with lab.connect(thing.name) as device:
         assert device.shadow.update(reported={"a": 1})["version"] == 1
@@ -471,8 +473,8 @@ def test_listing_named_shadows_page_by_page(lab: Lab, new_thing: NewThings) -> N
         token = {"nextToken": page["nextToken"]}
     assert pages == [names[:3], names[3:6], names[6:]]
     assert data.list_named_shadows_for_thing(thingName=thing)["results"] == names
-    whole = data.list_named_shadows_for_thing(thingName=thing, pageSize=7)
-    assert "nextToken" not in whole
+    complete = data.list_named_shadows_for_thing(thingName=thing, pageSize=7)
+    assert "nextToken" not in complete
     assert data.list_named_shadows_for_thing(thingName="unknown")["results"] == []
 
 
@@ -487,14 +489,14 @@ def test_listing_named_shadows_page_by_page(lab: Lab, new_thing: NewThings) -> N
     ],
     ids=str,
 )
-def test_a_page_that_cannot_be(lab: Lab, arguments: dict[str, Any]) -> None:
+def test_invalid_page_arguments(lab: Lab, arguments: dict[str, Any]) -> None:
     data = lab.client("iot-data")
     with pytest.raises(data.exceptions.InvalidRequestException):
         data.list_named_shadows_for_thing(thingName="Test2", **arguments)
 
 
 @pytest.mark.parametrize("name", ["a b", "a/b", "a" * 65, "ü", "a.b"])
-def test_what_is_not_the_name_of_a_shadow(lab: Lab, name: str) -> None:
+def test_invalid_shadow_names(lab: Lab, name: str) -> None:
     data = lab.client("iot-data")
     with pytest.raises(data.exceptions.InvalidRequestException):
         data.update_thing_shadow(thingName="Test2", shadowName=name, payload=REPORT)
@@ -525,7 +527,7 @@ def test_a_database_that_cannot_be_used_is_reported_to_the_client(
     ]
 
 
-def test_shadows_deleted_long_ago_leave_the_database(fixture: ShadowsFixture) -> None:
+def test_old_tombstones_are_purged(fixture: ShadowsFixture) -> None:
     for topic in (CLASSIC, NAMED):
         fixture.send(f"{topic}/update", REPORT)
         fixture.send(f"{topic}/delete")

@@ -1,4 +1,4 @@
-"""Signatures made by AWS's own examples, botocore and the AWS common runtime, and broken ones."""
+"""Signatures: AWS's own examples, botocore, the AWS common runtime, and invalid ones."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_odd_characters_in_path_query_header_and_body(text: str) -> None:
     st.lists(st.tuples(st.text(min_size=1), st.text())),
     st.binary(),
 )
-def test_whatever_botocore_signs_is_accepted(
+def test_requests_signed_by_botocore_are_accepted(
     method: str, labels: list[str], parameters: list[tuple[str, str]], body: bytes
 ) -> None:
     path = "/" + "/".join(quote(label, safe="") for label in labels)
@@ -164,7 +164,7 @@ CHANGES: list[Callable[[Request], Request]] = [
 
 @pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize("change", CHANGES)
-def test_any_change_of_a_signed_request_is_refused(change: Callable[[Request], Request]) -> None:
+def test_any_change_of_a_signed_request_is_rejected(change: Callable[[Request], Request]) -> None:
     request = Request(
         "POST", "/topics/a%2Fb", "qos=1&retain=false", {"x-amz-m": "text"}, b"payload"
     )
@@ -248,7 +248,7 @@ REFUSALS: list[tuple[Callable[[Request], Request], str, str]] = [
 
 @pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize(("change", "code", "text"), REFUSALS)
-def test_refusals(change: Callable[[Request], Request], code: str, text: str) -> None:
+def test_rejections(change: Callable[[Request], Request], code: str, text: str) -> None:
     request = signed_by_botocore(Request("GET", "/things"))
     assert request.verify()
     with pytest.raises(ServiceError) as caught:
@@ -258,7 +258,7 @@ def test_refusals(change: Callable[[Request], Request], code: str, text: str) ->
 
 
 @pytest.mark.usefixtures("frozen")
-def test_another_secret_is_refused() -> None:
+def test_a_different_secret_is_rejected() -> None:
     with pytest.raises(ServiceError, match="does not match the signature you provided"):
         signed_by_botocore(Request()).verify(secrets={KEY: "another"})
 
@@ -282,7 +282,7 @@ def test_another_secret_is_refused() -> None:
         ),
     ],
 )
-def test_the_clock(offset: float, text: str | None) -> None:
+def test_clock_skew(offset: float, text: str | None) -> None:
     request = signed_by_botocore(Request())
     if text is None:
         assert request.verify(NOW.timestamp() + offset)
@@ -293,7 +293,7 @@ def test_the_clock(offset: float, text: str | None) -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_an_expiry_in_the_header_does_not_count() -> None:
+def test_an_expiry_in_the_header_is_ignored() -> None:
     change = in_authorization("Credential=", "Expires=604800, Credential=")
     request = change(signed_by_botocore(Request()))
     assert request.verify()
@@ -302,7 +302,7 @@ def test_an_expiry_in_the_header_does_not_count() -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_a_body_hash_that_is_right() -> None:
+def test_a_correct_body_hash() -> None:
     headers = {"x-amz-content-sha256": sha256(b"{}").hexdigest()}
     assert signed_by_botocore(Request("POST", headers=headers, body=b"{}")).verify()
 
@@ -350,7 +350,7 @@ def test_presigned_by_botocore() -> None:
         request.verify(NOW.timestamp() + 3601)
 
 
-def test_a_presigned_request_lives_as_long_as_it_says() -> None:
+def test_a_presigned_request_expires_after_its_lifetime() -> None:
     request = presigned(seconds=86400)
     assert request.verify(NOW.timestamp() + 86400)
     with pytest.raises(ServiceError, match="Signature expired"):
@@ -375,7 +375,7 @@ def test_a_presigned_request_must_be_complete() -> None:
 
 
 @given(st.text(), st.dictionaries(st.sampled_from(["authorization", "host"]), st.text()))
-def test_no_request_is_too_odd_to_refuse(query: str, headers: dict[str, str]) -> None:
+def test_malformed_requests_are_rejected(query: str, headers: dict[str, str]) -> None:
     query = "X-Amz-Signature=0&" + query.encode("utf-8", "replace").decode()
     headers = {name: value.encode("utf-8", "replace").decode() for name, value in headers.items()}
     with pytest.raises(ServiceError):

@@ -1,4 +1,4 @@
-"""The smallest change that would allow a request: it does, and it allows nothing else."""
+"""The smallest change allows the request, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from creeklab.cloud.policy import Authorizer, SuggestedChange, parse, suggest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database
-from tests.cloud.iot_fixture import ARN, Clock
+from tests.cloud.iot_fixture import ARN, IDENTITY, Clock
 from tests.cloud.test_authorization import (
     ACTIONS,
     KINDS,
@@ -160,7 +160,7 @@ def allowed(documents: dict[str, str], known: Any = TEST2) -> set[tuple[str, str
         ),
     ],
 )
-def test_what_changes(
+def test_suggested_change(
     statement: dict[str, Any], action: str, resource: str, lines: list[str]
 ) -> None:
     documents = {"P": document(statement)}
@@ -180,7 +180,7 @@ def test_without_a_policy_one_is_created() -> None:
     assert found.diff.startswith("+{\n")
 
 
-def test_what_is_allowed_needs_no_change() -> None:
+def test_an_allowed_request_needs_no_change() -> None:
     documents = {"P": document(allow("iot:*", "*"))}
     assert suggest(documents, TEST2, "iot:Connect", ARN + "client/Test2") == ()
 
@@ -195,7 +195,7 @@ def test_wildcards_in_a_request_are_not_wildcards_in_the_policy() -> None:
             assert (changes[0].before is None) == (version != "2012-10-17")
 
 
-def test_a_policy_that_is_full_is_left_as_it_is() -> None:
+def test_a_full_policy_is_not_changed() -> None:
     full = allow("iot:Publish", [f"ARN:topic/{'x' * 56}/{number:03}" for number in range(18)])
     documents = {"P": document(full)}
     assert len("".join(documents["P"].split())) in range(1900, 2048)
@@ -203,7 +203,7 @@ def test_a_policy_that_is_full_is_left_as_it_is() -> None:
     assert found.before is None
 
 
-def test_losing_what_a_line_allowed_is_a_warning() -> None:
+def test_a_lost_permission_is_a_warning() -> None:
     documents = {"P": document(allow("iot:Connect", "ARN:client/Test1"))}
     (found,) = suggest(documents, TEST2, "iot:Connect", ARN + "client/Test2")
     assert found.warnings == (
@@ -221,13 +221,13 @@ def test_the_cause_of_an_empty_variable_is_named() -> None:
     assert "'gauge' is not the name of a Thing" in warning
 
 
-def test_a_wide_filter_has_its_warning() -> None:
+def test_a_wide_filter_has_a_warning() -> None:
     documents = {"P": document(allow("iot:Connect", "*"))}
     (found,) = suggest(documents, TEST2, "iot:Subscribe", ARN + "topicfilter/#")
     assert any("messages of all devices" in warning for warning in found.warnings)
 
 
-def test_a_deny_is_narrowed_to_what_it_need_not_deny() -> None:
+def test_a_deny_is_narrowed() -> None:
     request = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {
         "P": document(allow("iot:*", "*")),
@@ -244,7 +244,7 @@ def test_a_deny_is_narrowed_to_what_it_need_not_deny() -> None:
     assert before <= after
 
 
-def test_narrowing_a_wide_deny_has_its_warning() -> None:
+def test_narrowing_a_wide_deny_has_a_warning() -> None:
     request = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {"D": document(allow("iot:*", "*"), deny("iot:Publish", "ARN:topic/creek/*"))}
     (found,) = suggest(documents, TEST2, *request)
@@ -256,7 +256,7 @@ def test_narrowing_a_wide_deny_has_its_warning() -> None:
     assert {action for action, _ in gained} == {"iot:Publish"}
 
 
-def test_a_policy_that_only_denies_may_be_replaced() -> None:
+def test_a_policy_that_only_denies_can_be_replaced() -> None:
     request = ("iot:Publish", ARN + "topic/creek/depth")
     documents = {"D": document(deny("iot:Publish", "ARN:topic/creek/depth"))}
     (found,) = suggest(documents, TEST2, *request)
@@ -269,16 +269,15 @@ def test_a_policy_that_only_denies_may_be_replaced() -> None:
 def test_suggestions_work(authority: CertificateAuthority, tmp_path: Path) -> None:
     """Apply each suggestion to an account; compare TestAuthorization with the broker."""
     files = itertools.count()
-    refusals = {"IMPLICIT_DENY": 0, "EXPLICIT_DENY": 0}
+    denied = {"IMPLICIT_DENY": 0, "EXPLICIT_DENY": 0}
 
     def registry_of() -> Registry:
         return Registry(
             Database(tmp_path / f"{next(files)}.db"),
             authority,
-            account="123456789012",
-            region="us-east-1",
-            endpoint="localhost",
-            clock=Clock(),
+            IDENTITY,
+            "localhost",
+            Clock(),
         )
 
     def guard(world: World) -> str:
@@ -340,7 +339,7 @@ def test_suggestions_work(authority: CertificateAuthority, tmp_path: Path) -> No
             if before[request] == "ALLOWED":
                 assert changes == ()
                 continue
-            refusals[before[request]] += 1
+            denied[before[request]] += 1
             assert changes
             apply(iot, arn, changes)
             after = decisions(iot, arn, world.client_id)
@@ -355,7 +354,7 @@ def test_suggestions_work(authority: CertificateAuthority, tmp_path: Path) -> No
             }
             freed = any("no longer denied" in text for each in changes for text in each.warnings)
             assert gained == {request} or (freed and {verb for verb, _ in gained} == {request[0]})
-            # No message has a topic with an MQTT wildcard in it.
+            # A message cannot have a topic with an MQTT wildcard.
             possible = [
                 each for each in universe if each[0] == "SUBSCRIBE" or not set("+#") & set(each[1])
             ]
@@ -368,5 +367,5 @@ def test_suggestions_work(authority: CertificateAuthority, tmp_path: Path) -> No
         assert decisions(iot, arn, world.client_id) == before
 
     check()
-    assert sum(refusals.values()) > 200
-    assert min(refusals.values()) > 20
+    assert sum(denied.values()) > 200
+    assert min(denied.values()) > 20

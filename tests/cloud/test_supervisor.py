@@ -1,7 +1,7 @@
 """The one cloud of a home folder: found, started only once, stopped, and repaired.
 
-Everything runs as users run it, a process in a home folder of its own, but for the idle end, which
-is the loop of `App` under a clock of the test's own.
+Everything runs as users run it, in a process with its own home folder. Only the idle stop is tested
+in this process, with a simulated clock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ..conftest import make_thing
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals or file modes")
 
-# Says that it is there, waits for its turn, and then says which cloud it got.
+# Reports that it runs, waits for its turn, and then reports which cloud it got.
 ASKER = """
 import json, sys
 from dataclasses import asdict
@@ -48,7 +48,7 @@ print(json.dumps(asdict(start_or_attach(Path(sys.argv[1])))))
 
 
 def python(*arguments: str) -> subprocess.Popen[str]:
-    """Start a Python that can import creeklab, its input and output to be had from here."""
+    """Start a Python that can import creeklab, with pipes for input and output."""
     clone = str(Path(creeklab.__file__).parents[1])
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -60,7 +60,7 @@ def python(*arguments: str) -> subprocess.Popen[str]:
 
 
 def ask_all_at_once(home: Path, count: int) -> list[RunningCloud]:
-    """Have `count` processes call ``ensure(home)`` at the same time; return what they got."""
+    """Let `count` processes call ``start_or_attach(home)`` concurrently; return the results."""
     with contextlib.ExitStack() as stack:
         askers = [stack.enter_context(python("-c", ASKER, str(home))) for _ in range(count)]
         for asker in askers:
@@ -79,7 +79,7 @@ def ask_all_at_once(home: Path, count: int) -> list[RunningCloud]:
 
 @contextlib.contextmanager
 def taken(port: int = 0) -> Iterator[int]:
-    """Listen on `port`, by default on a free one, and give its number."""
+    """Listen on `port`, by default on a free one, and yield its number."""
     with socket.create_server(("127.0.0.1", port)) as holder:
         yield holder.getsockname()[1]
 
@@ -90,7 +90,7 @@ def free_port() -> int:
 
 
 def start(home: Path, *settings: str) -> RunningCloud:
-    """Start the cloud on free ports, which nobody else takes while it is down."""
+    """Start the cloud on free ports that no other program takes while it is stopped."""
     return supervisor.start_or_attach(home, mqtt_port=0, https_port=0, settings=settings)
 
 
@@ -113,14 +113,14 @@ def wait_for_file(file: Path) -> None:
 # --- start, find, stop ----------------------------------------------------------------------------
 
 
-def test_nothing_is_made_by_looking(home: Path) -> None:
+def test_status_creates_nothing(home: Path) -> None:
     assert supervisor.status(home) is None
     assert supervisor.stop(home) is False
     assert supervisor.reset(home) is False
     assert not home.exists()
 
 
-def test_started_found_stopped_and_started_again_on_the_same_ports(home: Path) -> None:
+def test_a_restart_uses_the_same_ports(home: Path) -> None:
     started = start(home)
     assert started.started_here
     found = supervisor.start_or_attach(home)
@@ -152,7 +152,7 @@ def test_two_homes_have_two_clouds(home: Path, tmp_path: Path) -> None:
         supervisor.stop(other)
 
 
-def test_many_that_ask_at_once_get_one_cloud_that_outlives_them(home: Path) -> None:
+def test_concurrent_starts_get_one_cloud_that_outlives_them(home: Path) -> None:
     answers = ask_all_at_once(home, 6)
     assert sorted(answer.started_here for answer in answers) == [False] * 5 + [True]
     assert len({(answer.pid, *ports(answer)) for answer in answers}) == 1
@@ -165,8 +165,8 @@ def test_many_that_ask_at_once_get_one_cloud_that_outlives_them(home: Path) -> N
         assert os.getsid(found.pid) == found.pid
 
 
-def test_a_cloud_that_is_still_starting_is_waited_for(home: Path) -> None:
-    # As if a cell that opened the lab had been interrupted, and run once more.
+def test_start_waits_for_a_cloud_that_is_still_starting(home: Path) -> None:
+    # As if a cell that opened the lab had been interrupted and run again.
     with python("-m", "creeklab.cloud", "--home", str(home)) as starting:
         wait_for_file(home / "cloud" / "account.json")
         try:
@@ -177,7 +177,7 @@ def test_a_cloud_that_is_still_starting_is_waited_for(home: Path) -> None:
             starting.kill()
 
 
-def test_the_end_of_the_one_that_is_starting_it_does_no_harm(home: Path) -> None:
+def test_killing_the_starting_process_does_no_harm(home: Path) -> None:
     with python("-c", ASKER, str(home)) as asker:
         assert asker.stdin is not None
         asker.stdin.write("go\n")
@@ -194,7 +194,7 @@ def test_the_end_of_the_one_that_is_starting_it_does_no_harm(home: Path) -> None
 # --- ports ----------------------------------------------------------------------------------------
 
 
-def test_free_ports_are_found_if_the_usual_ones_are_taken(home: Path) -> None:
+def test_free_ports_are_used_if_the_default_ports_are_taken(home: Path) -> None:
     held = set()
     with contextlib.ExitStack() as stack:
         for port in (8883, 8443):
@@ -203,7 +203,7 @@ def test_free_ports_are_found_if_the_usual_ones_are_taken(home: Path) -> None:
         assert held.isdisjoint(ports(supervisor.start_or_attach(home)))
 
 
-def test_a_named_port_that_is_taken_is_an_error_that_names_it(home: Path) -> None:
+def test_the_error_for_a_taken_port_names_it(home: Path) -> None:
     mqtt, https = free_port(), free_port()
     assert ports(supervisor.start_or_attach(home, mqtt_port=mqtt, https_port=https)) == (
         mqtt,
@@ -216,11 +216,11 @@ def test_a_named_port_that_is_taken_is_an_error_that_names_it(home: Path) -> Non
         with pytest.raises(CloudError, match=f"Port {port} is in use by another program"):
             supervisor.start_or_attach(home, https_port=port)
         assert supervisor.status(home) is None
-    # What went wrong once changes nothing for the devices that know the ports of before.
+    # A failed start must not change the ports that devices know.
     assert ports(supervisor.start_or_attach(home)) == (mqtt, https)
 
 
-def test_a_port_of_the_last_time_that_is_taken_now_is_given_up(home: Path) -> None:
+def test_a_previous_port_that_is_taken_is_replaced(home: Path) -> None:
     first = start(home)
     supervisor.stop(home)
     with taken(first.mqtt_port):
@@ -230,16 +230,16 @@ def test_a_port_of_the_last_time_that_is_taken_now_is_given_up(home: Path) -> No
 
 
 @pytest.mark.parametrize("port", [-1, 65_536])
-def test_a_port_that_cannot_be_is_an_error_that_names_it(home: Path, port: int) -> None:
+def test_the_error_for_an_invalid_port_names_it(home: Path, port: int) -> None:
     with pytest.raises(CloudError, match=str(port)):
         supervisor.start_or_attach(home, mqtt_port=port)
 
 
-# --- what may be found in a home folder -----------------------------------------------------------
+# --- the state of the home folder -----------------------------------------------------------------
 
 
 @POSIX
-def test_a_killed_cloud_is_found_dead_and_started_again(home: Path) -> None:
+def test_a_killed_cloud_is_restarted(home: Path) -> None:
     first = start(home)
     open_lab(home=home).client("iot").create_thing(thingName="survivor")
     os.kill(first.pid, signal.SIGKILL)
@@ -255,7 +255,7 @@ def test_a_killed_cloud_is_found_dead_and_started_again(home: Path) -> None:
 
 @pytest.mark.parametrize("file", ["account.json", "cloud.db", "ca/root.pem"])
 def test_killed_while_starting_for_the_first_time(home: Path, file: str) -> None:
-    """Kill it the moment `file` appears: the next start goes on from what there is."""
+    """Kill it when `file` appears: the next start continues with the existing files."""
     with python("-m", "creeklab.cloud", "--home", str(home)) as starting:
         wait_for_file(home / "cloud" / file)
         starting.kill()
@@ -266,7 +266,7 @@ def test_killed_while_starting_for_the_first_time(home: Path, file: str) -> None
 
 
 @pytest.mark.parametrize("said", ['{"pid": 1, "mqtt_po', '["mqtt_port"]'])
-def test_a_ready_file_without_sense_is_no_obstacle(home: Path, said: str) -> None:
+def test_an_invalid_ready_file_is_replaced(home: Path, said: str) -> None:
     file = supervisor.cloud_folder(home) / "ready.json"
     file.write_text(said)
     assert supervisor.status(home) is None
@@ -276,7 +276,7 @@ def test_a_ready_file_without_sense_is_no_obstacle(home: Path, said: str) -> Non
 
 def test_a_stale_ready_file_names_ports_but_no_process(home: Path) -> None:
     mqtt, https = free_port(), free_port()
-    # As after a restart of the machine: that process number is somebody else's now.
+    # As after a restart of the machine: the process ID belongs to another program.
     with python("-c", "input()") as bystander:
         stale = {"pid": bystander.pid, "endpoint": "?", "mqtt_port": mqtt, "https_port": https}
         (supervisor.cloud_folder(home) / "ready.json").write_text(json.dumps(stale))
@@ -287,7 +287,7 @@ def test_a_stale_ready_file_names_ports_but_no_process(home: Path) -> None:
     assert bystander.returncode == 0
 
 
-def test_a_damaged_database_is_named_and_reset_is_the_way_out(home: Path) -> None:
+def test_a_damaged_database_is_named_and_reset_repairs_it(home: Path) -> None:
     first = start(home)
     open_lab(home=home).client("iot").create_thing(thingName="lost")
     supervisor.stop(home)
@@ -319,7 +319,7 @@ def test_any_other_damaged_file_is_named(home: Path) -> None:
         file.write_bytes(whole)
 
 
-def test_a_setting_that_cannot_be_is_explained(home: Path) -> None:
+def test_an_invalid_setting_is_explained(home: Path) -> None:
     with pytest.raises(CloudError, match=r"'no_such=1' is not name=value .* idle_hours"):
         supervisor.start_or_attach(home, settings=["idle_hours=2", "no_such=1"])
     assert supervisor.status(home) is None
@@ -334,8 +334,8 @@ def test_a_home_that_is_a_file_is_explained(home: Path) -> None:
     assert home.read_text() == "a file"
 
 
-def test_a_folder_that_cannot_be_used_is_explained(home: Path) -> None:
-    # Stands for every way in which the system refuses the lock file; mode bits stop no superuser.
+def test_an_unusable_folder_is_explained(home: Path) -> None:
+    # Represents every failure to open the lock file; mode bits do not stop a superuser.
     lock = supervisor.cloud_folder(home) / "start.lock"
     lock.mkdir()
     try:
@@ -349,7 +349,7 @@ def test_a_folder_that_cannot_be_used_is_explained(home: Path) -> None:
 # --- reset, devices, file modes -------------------------------------------------------------------
 
 
-def test_reset_empties_the_account_and_keeps_all_else(home: Path) -> None:
+def test_reset_empties_only_the_account(home: Path) -> None:
     running = start(home, "shadow_max_bytes=40")
     lab = open_lab(home=home)
     iot, data = lab.client("iot"), lab.client("iot-data")
@@ -379,7 +379,7 @@ def test_reset_empties_the_account_and_keeps_all_else(home: Path) -> None:
     assert supervisor.status(home) is None
 
 
-def test_a_connected_device_holds_up_no_stop_and_comes_back(home: Path) -> None:
+def test_a_connected_device_does_not_delay_a_stop_and_reconnects(home: Path) -> None:
     start(home)
     lab = open_lab(home=home)
     with lab.connect(make_thing(lab).name) as device:
@@ -389,7 +389,7 @@ def test_a_connected_device_holds_up_no_stop_and_comes_back(home: Path) -> None:
 
 
 @POSIX
-def test_it_asks_for_the_file_handles_that_a_workshop_takes(home: Path) -> None:
+def test_the_limit_of_open_files_is_raised_for_a_workshop(home: Path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -405,7 +405,7 @@ def test_it_asks_for_the_file_handles_that_a_workshop_takes(home: Path) -> None:
 
 
 @POSIX
-def test_only_the_owner_can_read_what_lies_in_the_cloud_folder(home: Path) -> None:
+def test_only_the_owner_can_read_the_cloud_folder(home: Path) -> None:
     mask = os.umask(0)
     try:
         make_thing(open_lab(home=home))
@@ -420,11 +420,11 @@ def test_only_the_owner_can_read_what_lies_in_the_cloud_folder(home: Path) -> No
     assert {"account.json", "cloud.db", "cloud.log", "ready.json", "ca/root.pem"} <= modes.keys()
 
 
-# --- idle end -------------------------------------------------------------------------------------
+# --- idle stop ------------------------------------------------------------------------------------
 
 
 class Minutes(asyncio.Event):
-    """Stands for the order to stop: each wait for it is a minute in which it does not come."""
+    """Replaces the stop event: each wait for it takes one simulated minute."""
 
     def __init__(self, busy: Callable[[int], None], last: int) -> None:
         super().__init__()
@@ -455,7 +455,7 @@ class Minutes(asyncio.Event):
         (0, [], [], 500),
     ],
 )
-def test_it_ends_itself_when_nobody_has_used_it_for_its_hours(
+def test_an_idle_cloud_stops_after_idle_hours(
     tmp_path: Path, idle_hours: float, calls: Sequence[int], connected: Sequence[int], end: int
 ) -> None:
     def busy(minute: int) -> None:

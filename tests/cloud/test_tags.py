@@ -39,7 +39,7 @@ def found(iot: Any, arn: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("create", CREATE)
-def test_tags_are_put_changed_and_taken_away(iot: Any, create: Create) -> None:
+def test_tags_are_added_changed_and_removed(iot: Any, create: Create) -> None:
     arn = create(iot, tags=[*tags(owner="ann", cost="1"), {"Key": "bare"}])
     assert found(iot, arn) == {"owner": "ann", "cost": "1", "bare": ""}
     iot.tag_resource(resourceArn=arn, tags=tags(cost="2", site="plumtree"))
@@ -50,7 +50,7 @@ def test_tags_are_put_changed_and_taken_away(iot: Any, create: Create) -> None:
 
 
 @pytest.mark.parametrize("create", CREATE)
-def test_a_namesake_begins_without_tags(iot: Any, clock: Clock, create: Create) -> None:
+def test_a_recreated_resource_has_no_tags(iot: Any, clock: Clock, create: Create) -> None:
     arn = create(iot, tags=tags(owner="ann"))
     iot.deprecate_thing_type(thingTypeName="creek") if create is create_type else None
     clock.now += 300
@@ -69,7 +69,7 @@ def test_a_namesake_begins_without_tags(iot: Any, clock: Clock, create: Create) 
 
 
 @pytest.mark.parametrize("create", CREATE)
-def test_fifty_tags_are_the_most(iot: Any, create: Create) -> None:
+def test_a_resource_has_at_most_fifty_tags(iot: Any, create: Create) -> None:
     fifty = tags(**{f"t{number}": "1" for number in range(50)})
     code, message = refusal(lambda: create(iot, tags=[*fifty, *tags(more="1")]))
     assert code == "InvalidRequestException"
@@ -87,7 +87,7 @@ def test_fifty_tags_are_the_most(iot: Any, create: Create) -> None:
 
 @pytest.mark.parametrize("create", CREATE)
 @pytest.mark.parametrize("key", ["aws:created", "AWS:created", "aws:"])
-def test_the_prefix_of_aws_is_its_own(iot: Any, create: Create, key: str) -> None:
+def test_the_prefix_aws_is_reserved(iot: Any, create: Create, key: str) -> None:
     tag = [{"Key": key, "Value": "1"}]
     code, message = refusal(lambda: create(iot, tags=tag))
     assert code == "InvalidRequestException"
@@ -97,7 +97,7 @@ def test_the_prefix_of_aws_is_its_own(iot: Any, create: Create, key: str) -> Non
     assert refusal(lambda: iot.untag_resource(resourceArn=arn, tagKeys=[key]))[0] == code
 
 
-def test_a_key_stands_once_in_a_request(iot: Any) -> None:
+def test_a_key_must_not_occur_twice_in_a_request(iot: Any) -> None:
     twice = [*tags(owner="ann"), *tags(owner="bob")]
     code, message = refusal(lambda: create_policy(iot, tags=twice))
     assert (code, message) == (
@@ -106,7 +106,7 @@ def test_a_key_stands_once_in_a_request(iot: Any) -> None:
     )
 
 
-def test_what_takes_no_tags(iot: Any) -> None:
+def test_resources_without_tags(iot: Any) -> None:
     thing(iot)
     for arn in (certificate(iot), ARN + "thing/Test2", ARN + "policies/p", "creek", ""):
         for call in (
@@ -119,7 +119,7 @@ def test_what_takes_no_tags(iot: Any) -> None:
             assert "is not the ARN of a resource that can have tags" in message
 
 
-def test_what_is_of_another_account_is_not_there(iot: Any) -> None:
+def test_a_resource_of_another_account_does_not_exist(iot: Any) -> None:
     arn = create_policy(iot).replace("123456789012", "999999999999")
     code, _ = refusal(lambda: iot.tag_resource(resourceArn=arn, tags=tags(a="1")))
     assert code == "ResourceNotFoundException"

@@ -16,7 +16,7 @@ def group(iot: Any, name: str, parent: str | None = None) -> None:
 
 @pytest.fixture
 def tree(iot: Any) -> None:
-    """Make creeks > plumtree > upper and creeks > broad, and beside them pumps."""
+    """Create creeks > plumtree > upper and creeks > broad, and beside them pumps."""
     for name, parent in (
         ("creeks", None),
         ("plumtree", "creeks"),
@@ -113,7 +113,7 @@ def test_another_version_is_refused(iot: Any) -> None:
 
 
 @pytest.mark.usefixtures("tree")
-def test_the_way_to_the_root(iot: Any) -> None:
+def test_describe_lists_the_ancestors_from_the_root(iot: Any) -> None:
     metadata = iot.describe_thing_group(thingGroupName="upper")["thingGroupMetadata"]
     assert metadata["parentGroupName"] == "plumtree"
     assert metadata["rootToParentThingGroups"] == [
@@ -141,7 +141,7 @@ def test_groups_are_listed(iot: Any, wanted: dict[str, Any], found: list[str]) -
 
 
 @pytest.mark.usefixtures("tree")
-def test_a_group_with_children_stays(iot: Any) -> None:
+def test_a_group_with_children_cannot_be_deleted(iot: Any) -> None:
     for name in ("creeks", "plumtree"):
         assert refusal(lambda name=name: iot.delete_thing_group(thingGroupName=name)) == (
             "InvalidRequestException",
@@ -162,13 +162,13 @@ def test_a_group_with_children_stays(iot: Any) -> None:
         ("remove_thing_from_thing_group", {"thingName": "Test2"}),
     ],
 )
-def test_a_group_that_is_not_there(iot: Any, operation: str, members: dict[str, Any]) -> None:
+def test_a_missing_group(iot: Any, operation: str, members: dict[str, Any]) -> None:
     thing(iot)
     found = refusal(lambda: getattr(iot, operation)(thingGroupName="none", **members))
     assert found == ("ResourceNotFoundException", "The thing group none does not exist.")
 
 
-def test_a_parent_that_is_not_there(iot: Any) -> None:
+def test_a_missing_parent(iot: Any) -> None:
     missing = ("ResourceNotFoundException", "The thing group none does not exist.")
     assert refusal(lambda: group(iot, "child", "none")) == missing
     assert refusal(lambda: iot.list_thing_groups(parentGroup="none")) == missing
@@ -177,7 +177,7 @@ def test_a_parent_that_is_not_there(iot: Any) -> None:
 # --- quotas ---------------------------------------------------------------------------------------
 
 
-def test_seven_levels_are_the_most(iot: Any) -> None:
+def test_a_hierarchy_has_at_most_seven_levels(iot: Any) -> None:
     parent = None
     for level in range(1, 8):
         group(iot, f"level{level}", parent)
@@ -187,7 +187,7 @@ def test_seven_levels_are_the_most(iot: Any) -> None:
     assert "at most 7 levels deep" in message
 
 
-def test_a_hundred_children_are_the_most(iot: Any) -> None:
+def test_a_group_has_at_most_a_hundred_children(iot: Any) -> None:
     group(iot, "creeks")
     for number in range(100):
         group(iot, f"child{number}", "creeks")
@@ -196,7 +196,7 @@ def test_a_hundred_children_are_the_most(iot: Any) -> None:
     assert "at most 100 direct child groups" in message
 
 
-def test_fifty_attributes_are_the_most(iot: Any) -> None:
+def test_a_group_has_at_most_fifty_attributes(iot: Any) -> None:
     fifty = {f"a{number}": "1" for number in range(50)}
 
     def properties(attributes: dict[str, str]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def test_fifty_attributes_are_the_most(iot: Any) -> None:
         assert "at most 50 attributes" in message
 
 
-def test_a_thing_is_in_ten_groups_at_most(iot: Any) -> None:
+def test_a_thing_is_in_at_most_ten_groups(iot: Any) -> None:
     thing(iot)
     for number in range(11):
         group(iot, f"g{number}")
@@ -233,7 +233,7 @@ def test_a_thing_is_in_ten_groups_at_most(iot: Any) -> None:
 
 
 @pytest.mark.usefixtures("tree")
-def test_a_thing_is_in_one_group_of_a_hierarchy(iot: Any) -> None:
+def test_a_thing_is_in_only_one_group_of_a_hierarchy(iot: Any) -> None:
     thing(iot)
     iot.add_thing_to_thing_group(thingGroupName="upper", thingName="Test2")
     iot.add_thing_to_thing_group(thingGroupName="pumps", thingName="Test2")
@@ -247,7 +247,7 @@ def test_a_thing_is_in_one_group_of_a_hierarchy(iot: Any) -> None:
     iot.add_thing_to_thing_group(thingGroupName="creeks", thingName="Test2")
 
 
-def test_two_policies_are_the_most_a_group_has(iot: Any) -> None:
+def test_a_group_has_at_most_two_policies(iot: Any) -> None:
     group(iot, "creeks")
     for number in range(3):
         iot.create_policy(policyName=f"p{number}", policyDocument=ALLOW)
@@ -315,7 +315,7 @@ def test_things_in_groups(iot: Any) -> None:
         },
     ],
 )
-def test_names_and_arns_are_the_same(iot: Any, members: dict[str, str]) -> None:
+def test_names_and_arns_are_equivalent(iot: Any, members: dict[str, str]) -> None:
     thing(iot)
     group(iot, "creeks")
     iot.add_thing_to_thing_group(**members)
@@ -345,7 +345,9 @@ def test_names_and_arns_are_the_same(iot: Any, members: dict[str, str]) -> None:
         ),
     ],
 )
-def test_what_names_no_thing_or_group(iot: Any, members: dict[str, str], message: str) -> None:
+def test_requests_that_name_no_thing_or_group(
+    iot: Any, members: dict[str, str], message: str
+) -> None:
     thing(iot)
     group(iot, "creeks")
     for operation in ("add_thing_to_thing_group", "remove_thing_from_thing_group"):
@@ -394,7 +396,7 @@ def test_policies_of_groups_are_listed(iot: Any) -> None:
         ("creeks", "InvalidRequestException"),
     ],
 )
-def test_a_target_that_is_not_there(iot: Any, target: str, code: str) -> None:
+def test_a_missing_target(iot: Any, target: str, code: str) -> None:
     iot.create_policy(policyName="p", policyDocument=ALLOW)
     group(iot, "creeks")
     for call in (

@@ -1,4 +1,4 @@
-"""Thing types: made, deprecated and, five minutes later, deleted; and Things that have one."""
+"""Thing types: created, deprecated and, five minutes later, deleted; and Things of a type."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_from_creation_to_deletion(iot: Any, clock: Clock) -> None:
         assert found == ("ResourceNotFoundException", "The thing type gauge does not exist.")
 
 
-def test_undoing_the_deprecation_begins_the_five_minutes_anew(iot: Any, clock: Clock) -> None:
+def test_undoing_the_deprecation_restarts_the_five_minutes(iot: Any, clock: Clock) -> None:
     iot.create_thing_type(thingTypeName="gauge")
     iot.deprecate_thing_type(thingTypeName="gauge")
     clock.now += 400
@@ -96,7 +96,7 @@ def test_the_same_name_with_other_properties(iot: Any) -> None:
     assert iot.create_thing_type(thingTypeName="gauge") == made
 
 
-def test_three_searchable_attributes_are_the_most(iot: Any) -> None:
+def test_a_type_has_at_most_three_searchable_attributes(iot: Any) -> None:
     found = refusal(
         lambda: iot.create_thing_type(
             thingTypeName="gauge", thingTypeProperties={"searchableAttributes": list("abcd")}
@@ -106,7 +106,7 @@ def test_three_searchable_attributes_are_the_most(iot: Any) -> None:
     assert "at most 3 searchableAttributes" in found[1]
 
 
-def test_types_are_listed_by_the_begin_of_their_names(iot: Any) -> None:
+def test_types_are_listed_by_prefix(iot: Any) -> None:
     for name in ("pump", "gauge", "gauge-2", "Gauge", "g_"):
         iot.create_thing_type(thingTypeName=name)
     assert names(iot.list_thing_types()) == ["Gauge", "g_", "gauge", "gauge-2", "pump"]
@@ -138,7 +138,7 @@ def test_things_have_a_type_change_it_and_lose_it(iot: Any) -> None:
     assert "thingTypeName" not in iot.describe_thing(thingName="Test2")
 
 
-def test_a_type_that_cannot_be_had(iot: Any) -> None:
+def test_types_that_a_thing_cannot_have(iot: Any) -> None:
     thing(iot)
     missing = ("ResourceNotFoundException", "The thing type none does not exist.")
     assert refusal(lambda: iot.create_thing(thingName="t", thingTypeName="none")) == missing
@@ -154,7 +154,7 @@ def test_a_type_that_cannot_be_had(iot: Any) -> None:
         "InvalidRequestException",
         "Can not update a thing to use deprecated thing type: gauge",
     )
-    # What has the type already keeps it.
+    # A Thing that already has the type keeps it.
     iot.update_thing(thingName="old", thingTypeName="gauge")
     assert iot.describe_thing(thingName="old")["thingTypeName"] == "gauge"
     both = refusal(
@@ -164,7 +164,7 @@ def test_a_type_that_cannot_be_had(iot: Any) -> None:
 
 
 @pytest.mark.parametrize(("typed", "most"), [(True, 50), (False, 3)])
-def test_as_many_attributes_as_the_type_allows(iot: Any, typed: bool, most: int) -> None:
+def test_the_number_of_attributes_depends_on_the_type(iot: Any, typed: bool, most: int) -> None:
     iot.create_thing_type(thingTypeName="gauge")
     kind = {"thingTypeName": "gauge"} if typed else {}
     attributes = {f"a{number}": "1" for number in range(most)}
@@ -184,7 +184,7 @@ def test_as_many_attributes_as_the_type_allows(iot: Any, typed: bool, most: int)
     assert iot.describe_thing(thingName="t")["attributes"] == attributes
 
 
-def test_a_type_is_not_taken_from_a_thing_with_too_many_attributes(iot: Any) -> None:
+def test_a_thing_with_too_many_attributes_keeps_its_type(iot: Any) -> None:
     iot.create_thing_type(thingTypeName="gauge")
     attributes = {"attributes": dict.fromkeys("abcd", "1")}
     iot.create_thing(thingName="t", thingTypeName="gauge", attributePayload=attributes)

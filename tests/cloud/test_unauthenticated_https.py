@@ -1,4 +1,4 @@
-"""Nobody comes in by the HTTPS port who should not: by signature, by certificate, or by trick.
+"""The HTTPS port rejects callers with a wrong signature or certificate, and smuggled requests.
 
 Beside the strangers of `test_unauthenticated`, who show wrong certificates, here are those whose
 signature is wrong or old, and those who send what is not quite HTTP.
@@ -69,7 +69,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 
 
 class Wrong(NamedTuple):
-    """What is wrong with a signature, and the codes that IoT and STS have for it."""
+    """Wrong signatures, and the error codes of IoT and STS for each."""
 
     codes: set[str]
     access_key: str = ""
@@ -138,7 +138,7 @@ SIGNERS: dict[str, Callable[[Lab, Wrong], Signed]] = {
 
 
 def upgrade(lab: Lab, path: str, headers: dict[str, str]) -> tuple[int, str]:
-    """Ask for a WebSocket; return the status, and what is said about it."""
+    """Request a WebSocket; return the status and the message."""
     context = ssl.create_default_context(cafile=lab.ca_file)
     connection = HTTPSConnection(lab.endpoint, lab.https_port, timeout=SECONDS, context=context)
     with contextlib.closing(connection):
@@ -201,7 +201,7 @@ class TestHttps:
 
 
 def over_https(lab: Lab, pair: Pair | None, path: str = "/topics/a%2Fb") -> str:
-    """Publish with a client certificate; return what came of it."""
+    """Publish with a client certificate; return the result."""
     context = ssl.create_default_context(cafile=lab.ca_file)
     if pair is not None:
         context.load_cert_chain(*pair)
@@ -231,7 +231,7 @@ class TestHttpsDevice:
             assert outcome == HANGUP
             assert STRANGERS[stranger].explanation in refusal.summary
         else:
-            # Without a connection there is no client ID, and iot:Connect is not asked.
+            # Without a connection there is no client ID, and iot:Connect is not evaluated.
             assert outcome == "403 Forbidden"
             if stranger != "another client ID":
                 assert STRANGERS[stranger].explanation in refusal.summary
@@ -338,7 +338,7 @@ TRICKS = {
 
 
 def statuses(lab: Lab, data: bytes, pair: Pair | None = None) -> list[int]:
-    """Send bytes over TLS, and after them a request that is the last; return every status."""
+    """Send bytes and then a last request over TLS; return the status of each response."""
     context = ssl.create_default_context(cafile=lab.ca_file)
     if pair is not None:
         context.load_cert_chain(*pair)
@@ -346,14 +346,14 @@ def statuses(lab: Lab, data: bytes, pair: Pair | None = None) -> list[int]:
         socket.create_connection((lab.endpoint, lab.https_port), SECONDS) as plain,
         context.wrap_socket(plain, server_hostname=lab.endpoint) as secured,
     ):
-        with contextlib.suppress(ConnectionError, ssl.SSLError):  # it may be cut off before the end
+        with contextlib.suppress(ConnectionError, ssl.SSLError):  # it may be closed before the end
             secured.sendall(data + b"\r\n" + LAST)
         answered = heard(secured)
     return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answered)]
 
 
 class TestTricks:
-    """What is not a plain request is answered with a refusal, or cut off: nothing else."""
+    """Malformed requests are rejected or the connection is closed; nothing else happens."""
 
     @pytest.mark.parametrize("trick", TRICKS)
     @pytest.mark.parametrize("who", ["nobody", "a Thing without rights"])
@@ -368,7 +368,7 @@ class TestTricks:
 
     @pytest.mark.parametrize("trick", ["length and chunks", "two lengths", "two encodings"])
     def test_what_is_smuggled_along_with_a_signed_request(self, lab: Lab, trick: str) -> None:
-        """One request was signed; at most one answer is given to it, and none to the other."""
+        """One request is signed; it gets at most one response, and the other gets none."""
         target = f"https://{lab.endpoint}:{lab.https_port}/things/smuggler"
         request = AWSRequest("POST", target, {"Host": "localhost"}, b"{}")
         SigV4Auth(_credentials(lab, Wrong(set())), "iot", lab.region).add_auth(request)
@@ -424,7 +424,7 @@ def knock_at_the_lab(lab: Lab, path: str, wrong: Wrong, service: str = "creeklab
 
 
 class TestWebSocket:
-    """Who opens ``/mqtt`` without the account's signature is told why, and so is the tape."""
+    """Without the account's signature, the response and the event log say why ``/mqtt`` fails."""
 
     @pytest.mark.parametrize("kind", SIGNERS)
     @pytest.mark.parametrize("wrong", WRONG)
@@ -445,7 +445,7 @@ class TestWebSocket:
     def test_five_minutes_are_the_most(
         self, lab: Lab, monkeypatch: pytest.MonkeyPatch, minutes: int
     ) -> None:
-        """A signature in the header, or a URL that does not say how long it is good for."""
+        """A signature in the header, or a URL without an expiry time."""
         for kind in ("header", "URL without expiry"):
             for wrong, status in ((minutes, 403), (minutes // 2, 101)):
                 with monkeypatch.context() as patch:
@@ -454,7 +454,7 @@ class TestWebSocket:
                 assert upgrade(lab, path, headers)[0] == status
 
     def test_replayed(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A URL is good as long as it says, and not a second longer, as often as one likes."""
+        """A URL is valid until it expires, for any number of connections."""
         url = SIGNERS["URL"](lab, Wrong(set()))
         assert [upgrade(lab, *url)[0] for _ in range(3)] == [101] * 3
         with monkeypatch.context() as patch:
@@ -464,7 +464,7 @@ class TestWebSocket:
         assert "Signature expired" in answer
 
     def test_changed(self, lab: Lab) -> None:
-        """What was signed is this request and no other."""
+        """A signature is valid only for the request that was signed."""
         path, _ = SIGNERS["URL"](lab, Wrong(set()))
         for changed in (
             path.replace("X-Amz-Expires=60", "X-Amz-Expires=600000"),
@@ -493,7 +493,7 @@ class TestWebSocket:
 
 
 def set_clock(patch: pytest.MonkeyPatch, minutes: int) -> None:
-    """Put the clock by which boto3 signs forward."""
+    """Set the clock that boto3 signs with forward."""
     for module in ("botocore.auth", "botocore.crt.auth"):  # the second, as awscrt is installed
         clock = importlib.import_module(module).get_current_datetime
         patch.setattr(

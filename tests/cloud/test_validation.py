@@ -1,4 +1,4 @@
-"""Every constraint, in AWS's words; Java's patterns; and no value that is too odd to refuse."""
+"""Every constraint with AWS's message, Java's patterns, and arbitrary JSON values."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(sorted(SHAPES["Input"]["members"])), JSON))
-def test_any_json_fits_or_is_invalid(raw: dict[str, Any]) -> None:
+def test_any_json_is_valid_or_rejected(raw: dict[str, Any]) -> None:
     try:
         members = validate(SHAPES, "Input", raw)
     except InvalidRequest:
@@ -237,12 +237,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("pattern", "text", "expected"), CASES)
-def test_patterns_mean_what_they_mean_in_java(pattern: str, text: str, expected: bool) -> None:
+def test_patterns_match_as_in_java(pattern: str, text: str, expected: bool) -> None:
     assert matches(pattern, text) is expected
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_a_class_holds_exactly_its_category(text: str) -> None:
+def test_a_class_contains_exactly_its_category(text: str) -> None:
     for name in "CLNZ":
         inside = [unicodedata.category(char).startswith(name) for char in text]
         assert matches(rf"[\p{{{name}}}]*", text) is all(inside)
@@ -263,7 +263,7 @@ def test_every_pattern_of_the_models_compiles(service: str, least: int, least_ja
         for pattern in found:
             assert matches(pattern, "aZ5 -_ü水\t\n\u200b😀[]^\\") in (True, False)
             assert matches(pattern, "") in (True, False)
-    # `matches` knows these classes, and relies on their standing inside a character class.
+    # `matches` knows these classes, and relies on their position inside a character class.
     assert {name for pattern in java for name in re.findall(r"\\p\{(\w+)\}", pattern)} <= {
         *("Upper", "Digit", "Graph", "Cntrl"),
         *("C", "L", "N", "Z"),

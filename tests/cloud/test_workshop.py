@@ -1,6 +1,6 @@
-"""A workshop: one cloud, many accounts, and nobody sees or touches another's.
+"""A workshop: one cloud with many accounts, and each participant sees only their own.
 
-The teacher's cloud listens on a second loopback address beside the first, as it would on one of the
+The instructor's cloud listens on a second loopback address, as it would on an address of the
 network; each participant has a home folder, as on a machine of their own.
 """
 
@@ -74,7 +74,7 @@ pytestmark = pytest.mark.skipif(not has(HOST), reason="This machine has one loop
 
 @contextmanager
 def workshop_cloud(home: Path, host: str = HOST) -> Iterator[Path]:
-    """Run a teacher's cloud; give the file to hand out."""
+    """Run an instructor's cloud; yield its join file."""
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0, host=host)
     try:
         yield home / "cloud" / JOIN_FILE
@@ -83,15 +83,15 @@ def workshop_cloud(home: Path, host: str = HOST) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("teacher")
+def instructor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("instructor")
     with workshop_cloud(home):
         yield home
 
 
 @pytest.fixture
-def file(teacher: Path) -> Path:
-    return teacher / "cloud" / JOIN_FILE
+def file(instructor: Path) -> Path:
+    return instructor / "cloud" / JOIN_FILE
 
 
 def key_of(lab: Lab) -> AccountIdentity:
@@ -121,7 +121,7 @@ def ben(tmp_path: Path, file: Path, request: pytest.FixtureRequest) -> Lab:
 
 
 def issued(iot: Any) -> tuple[dict[str, Any], str]:
-    """Have a certificate made for a key of one's own, which takes less time than an RSA key."""
+    """Create a certificate from a CSR, which is faster than creating an RSA key."""
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA256())
     pem = request.public_bytes(serialization.Encoding.PEM).decode()
@@ -192,12 +192,12 @@ class Someone:
         )
 
 
-def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
-    with workshop_cloud(tmp_path / "teacher") as file, ThreadPoolExecutor(4) as pool:
+def test_fifty_participants_each_have_their_own_test2(tmp_path: Path) -> None:
+    with workshop_cloud(tmp_path / "instructor") as file, ThreadPoolExecutor(4) as pool:
         session, one_at_a_time = boto3.Session(), Lock()
 
         def arrive(number: int) -> Someone:
-            # All at once, as in a classroom: while one account is written, the others continue.
+            # Concurrently, as in a classroom: while one account is written, the others continue.
             person = Someone(tmp_path / f"home-{number}", file, number)
             with one_at_a_time:  # as boto3 wants it
                 person.connect_clients(session)
@@ -217,14 +217,14 @@ def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
                 assert message.json == {"number": person.number}
             for person, device in zip(connected, devices, strict=True):
                 assert device.shadow.get()["state"]["reported"] == {"number": person.number}
-            # All have heard of all there was to hear of, and no client ID was taken over.
+            # Everyone received every message, and no client ID was taken over.
             for device, inbox in zip(devices, inboxes, strict=True):
                 device.publish("creek/end", "")
                 assert [message.topic for message in inbox.wait_for(2)] == [
                     "creek/depth",
                     "creek/end",
                 ]
-        owner = open_lab(home=tmp_path / "teacher")
+        owner = open_lab(home=tmp_path / "instructor")
         assert owner.client("iot").list_things()["things"] == []
         told = owner.admin("participants", {})["participants"]
         assert {(row["name"], row["things"]) for row in told} == {
@@ -232,7 +232,7 @@ def test_fifty_people_each_with_a_test2_of_their_own(tmp_path: Path) -> None:
         }
 
 
-# --- apart ----------------------------------------------------------------------------------------
+# --- isolation ------------------------------------------------------------------------------------
 
 
 class TestApart:
@@ -254,8 +254,8 @@ class TestApart:
             retained = ben.client("iot-data").list_retained_messages()["retainedTopics"]
             assert retained == []
 
-    def test_a_certificate_is_good_for_its_own_account(self, anna: Lab, ben: Lab) -> None:
-        """Under a Thing's name of the other's, with the files of one's own."""
+    def test_a_certificate_is_valid_only_in_its_own_account(self, anna: Lab, ben: Lab) -> None:
+        """Connect with your own files, under the name of another participant's Thing."""
         only_its_name = {"Effect": "Allow", "Action": "iot:*", "Resource": "ARN:client/THING"}
         thing = make_thing(anna, [only_its_name])
         other = make_thing(ben)
@@ -279,7 +279,7 @@ class TestApart:
     @pytest.mark.parametrize(
         "operation", ["register_certificate", "register_certificate_without_ca"]
     )
-    def test_nobody_registers_the_certificate_of_another(
+    def test_a_certificate_cannot_be_registered_in_two_accounts(
         self, anna: Lab, ben: Lab, operation: str
     ) -> None:
         thing = make_thing(anna)
@@ -309,17 +309,17 @@ class TestApart:
         with pytest.raises(AdminRequestRefused, match="does not match"):
             call_admin(url_of(ben), ben.ca_file, mixed, "why", {})
 
-    def test_tapes(self, anna: Lab, ben: Lab, teacher: Path) -> None:
+    def test_event_logs(self, anna: Lab, ben: Lab, instructor: Path) -> None:
         thing = make_thing(anna)
         with anna.connect(thing.name) as device:
             device.publish("hers/alone", "x")
         assert len(anna.events(topic="hers/alone", kind="publish")) == 1
-        for lab in (ben, open_lab(home=teacher)):
+        for lab in (ben, open_lab(home=instructor)):
             assert len(lab.events(topic="hers/alone")) == 0
             assert len(lab.events(thing=thing.name)) == 0
 
-    def test_doors(self, anna: Lab, file: Path) -> None:
-        """What is the owner's, and what is open to who has the join file only."""
+    def test_admin_endpoints(self, anna: Lab, file: Path) -> None:
+        """Check which endpoints the owner can call, and which the join key can."""
         for endpoint in ("participants", "join"):
             with pytest.raises(AdminRequestRefused, match="no admin endpoint"):
                 anna.admin(endpoint, {"name": "x", "secret": "x" * 30})
@@ -351,7 +351,7 @@ class TestApart:
                 client_id="who has the join key",
             )
 
-    def test_reset_empties_the_account_of_who_asks(self, anna: Lab, ben: Lab) -> None:
+    def test_reset_empties_only_the_callers_account(self, anna: Lab, ben: Lab) -> None:
         hers, his = make_thing(anna), make_thing(ben)
         key = key_of(anna)
         with ben.connect(his.name) as device:
@@ -372,8 +372,8 @@ class TestApart:
 # --- joining --------------------------------------------------------------------------------------
 
 
-def test_who_is_told_of_a_certificate_that_nobody_has(tmp_path: Path) -> None:
-    with workshop_cloud(tmp_path / "teacher") as file:
+def test_which_account_logs_an_unknown_certificate(tmp_path: Path) -> None:
+    with workshop_cloud(tmp_path / "instructor") as file:
         lab = lab_of(tmp_path / "anna", file, "Anna")
         thing = make_thing(lab)
         lab.client("iot").update_certificate(
@@ -386,12 +386,12 @@ def test_who_is_told_of_a_certificate_that_nobody_has(tmp_path: Path) -> None:
             else:
                 call(thingName=thing.name, principal=thing.certificate_arn)
         lab.client("iot").delete_certificate(certificateId=thing.certificate_id)
-        # She alone has been here so far.
+        # Only Anna has signed requests from this address so far.
         with pytest.raises(RequestRefused):
             lab.connect(thing.name)
         assert "is not in this account's registry" in lab.why(thing.name).summary
-        # The teacher comes from the same address: now it could be either.
-        owner = open_lab(home=tmp_path / "teacher")
+        # The instructor uses the same address: now it could be either of them.
+        owner = open_lab(home=tmp_path / "instructor")
         assert owner.why(thing.name).entry is None
         with pytest.raises(RequestRefused):
             lab.connect(thing.name, client_id="again")
@@ -400,7 +400,7 @@ def test_who_is_told_of_a_certificate_that_nobody_has(tmp_path: Path) -> None:
 
 
 class TestJoining:
-    def test_again_from_the_same_home(self, tmp_path: Path, file: Path) -> None:
+    def test_joining_again_from_the_same_home(self, tmp_path: Path, file: Path) -> None:
         lab = lab_of(tmp_path / "home", file, "Cleo")
         thing = make_thing(lab)
         again = lab_of(tmp_path / "home", file, "Cleo")
@@ -417,7 +417,7 @@ class TestJoining:
         assert not workshop_folder(tmp_path / "second").joinpath("cloud", "joined.json").exists()
 
     @pytest.mark.parametrize("name", ["", " ", "x" * (MAX_NAME + 1), "a\nb", " Eve", "\x1b[2J"])
-    def test_a_name_that_cannot_be(self, tmp_path: Path, file: Path, name: str) -> None:
+    def test_an_invalid_name(self, tmp_path: Path, file: Path, name: str) -> None:
         with pytest.raises(CloudError, match=r"You have not joined the workshop\. A name has 1 to"):
             join(tmp_path, file, name)
 
@@ -425,9 +425,7 @@ class TestJoining:
         "question",
         [{}, {"name": "F"}, {"name": "F", "secret": "short"}, {"name": 1, "secret": "x" * 30}],
     )
-    def test_a_question_that_cannot_be(
-        self, tmp_path: Path, file: Path, question: dict[str, Any]
-    ) -> None:
+    def test_an_invalid_request(self, tmp_path: Path, file: Path, question: dict[str, Any]) -> None:
         told = json.loads(file.read_text())
         ca = tmp_path / "ca.pem"
         ca.write_text(told["ca"])
@@ -436,7 +434,7 @@ class TestJoining:
             call_admin(f"https://{told['host']}:{told['https_port']}", ca, key, "join", question)
         assert refused.value.code == "InvalidRequestException"
 
-    def test_under_another_name_one_has_to_leave_first(self, tmp_path: Path, file: Path) -> None:
+    def test_joining_under_another_name_requires_leaving(self, tmp_path: Path, file: Path) -> None:
         base = tmp_path / "home"
         first = lab_of(base, file, "Gil")
         thing = make_thing(first)
@@ -445,12 +443,12 @@ class TestJoining:
         assert leave(base) == "Gil"
         second = lab_of(base, file, "Gila")
         assert second.account != first.account
-        # The keys of the other account are kept, and not mixed with those of this one.
+        # The keys of the other account are kept, separate from those of this one.
         assert second.keys.things() == []
         old = base / f"workshop.was-{first.account}"
         assert KeyFiles(old / "keys", first.ca_file).things() == [thing.name]
 
-    def test_leaving_and_coming_back(
+    def test_leaving_and_returning(
         self, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         base = tmp_path / "home"
@@ -472,19 +470,19 @@ class TestJoining:
         finally:
             supervisor.stop(base)
 
-    def test_what_lies_on_the_disk_is_private(self, tmp_path: Path, teacher: Path) -> None:
-        join(tmp_path, teacher / "cloud" / JOIN_FILE, "Ida")
-        for folder in (teacher, tmp_path / "workshop"):
+    def test_files_of_a_workshop_are_private(self, tmp_path: Path, instructor: Path) -> None:
+        join(tmp_path, instructor / "cloud" / JOIN_FILE, "Ida")
+        for folder in (instructor, tmp_path / "workshop"):
             for path in folder.rglob("*"):
                 mode = stat.S_IMODE(path.stat().st_mode)
                 assert mode & 0o077 == 0, (path, oct(mode))
-        told = [path.read_text() for path in (teacher / "cloud" / "accounts").rglob("*.json")]
+        told = [path.read_text() for path in (instructor / "cloud" / "accounts").rglob("*.json")]
         secret = supervisor.workshop_membership(workshop_folder(tmp_path))
         assert secret is not None
         assert not any(secret.secret in text for text in told)
 
     @pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"host": 1}', "\xff"])
-    def test_a_file_that_is_none(self, tmp_path: Path, content: str | None) -> None:
+    def test_an_invalid_join_file(self, tmp_path: Path, content: str | None) -> None:
         file = tmp_path / "file.json"
         if content is not None:
             file.write_bytes(content.encode("latin-1"))
@@ -496,7 +494,7 @@ class TestJoining:
         with pytest.raises(ValueError, match="git work tree"):
             join(tmp_path, file, "Kim")
 
-    def test_a_file_that_is_out_of_date(self, tmp_path: Path, file: Path) -> None:
+    def test_an_outdated_join_file(self, tmp_path: Path, file: Path) -> None:
         told = json.loads(file.read_text())
         told["secret_key"] = "x" * 40
         wrong = tmp_path / "wrong.json"
@@ -508,7 +506,7 @@ class TestJoining:
         with pytest.raises(CloudError, match="rejected the join key"):
             join(tmp_path / "home", wrong, "Lu")
 
-    def test_another_cloud_at_the_same_place(
+    def test_another_cloud_at_the_same_address(
         self, tmp_path: Path, file: Path, session_lab: Lab
     ) -> None:
         told = json.loads(file.read_text())
@@ -518,7 +516,7 @@ class TestJoining:
         with pytest.raises(CloudError, match="has a different certificate"):
             join(tmp_path / "home", wrong, "Mo")
 
-    def test_nobody_there(self, tmp_path: Path, file: Path) -> None:
+    def test_an_unreachable_cloud(self, tmp_path: Path, file: Path) -> None:
         told = json.loads(file.read_text())
         with socket.create_server((HOST, 0)) as holder:
             told["https_port"] = holder.getsockname()[1]
@@ -528,11 +526,11 @@ class TestJoining:
             join(tmp_path / "home", wrong, "Nic")
 
 
-# --- the cloud comes and goes ---------------------------------------------------------------------
+# --- restarts of the cloud ------------------------------------------------------------------------
 
 
 def test_it_stops_and_starts_again(tmp_path: Path) -> None:
-    home, base = tmp_path / "teacher", tmp_path / "home"
+    home, base = tmp_path / "instructor", tmp_path / "home"
     with workshop_cloud(home) as file:
         old = file.read_text()
         lab = lab_of(base, file, "Oda")
@@ -543,7 +541,7 @@ def test_it_stops_and_starts_again(tmp_path: Path) -> None:
     with pytest.raises(CloudError, match="Open the lab again"):
         lab.why()
     assert supervisor.status(lab.home) is None
-    # Started for this machine alone, it is not open to the network, and nobody can join.
+    # Started without a host name, only this machine can connect, and no one can join.
     supervisor.start_or_attach(home)
     try:
         with pytest.raises(CloudError, match="cannot be reached"):
@@ -556,12 +554,12 @@ def test_it_stops_and_starts_again(tmp_path: Path) -> None:
         with open_lab(home=lab.home).connect(thing.name) as device:
             inbox = device.subscribe("kept")
             assert inbox.wait_for(1)[0].retain
-        # The old join key went with its file; who has joined stays.
+        # The old join key was deleted with its file; participants stay.
         (tmp_path / "old.json").write_text(old)
         with pytest.raises(CloudError, match="rejected the join key"):
             join(tmp_path / "late", tmp_path / "old.json", "Pia")
         assert lab_of(base, file, "Oda").account == lab.account
-        # An account that is emptied by its owner is the owner's own.
+        # The owner's reset empties only the owner's account.
         supervisor.reset(home)
         running = supervisor.status(home)
         assert running is not None
@@ -571,8 +569,8 @@ def test_it_stops_and_starts_again(tmp_path: Path) -> None:
         supervisor.stop(home)
 
 
-def test_who_has_joined_outlives_a_kill(tmp_path: Path) -> None:
-    home = tmp_path / "teacher"
+def test_participants_survive_a_kill(tmp_path: Path) -> None:
+    home = tmp_path / "instructor"
     with workshop_cloud(home) as file:
         lab = lab_of(tmp_path / "home", file, "Sam")
         thing = make_thing(lab)
@@ -585,7 +583,9 @@ def test_who_has_joined_outlives_a_kill(tmp_path: Path) -> None:
             device.publish("still", "here")
 
 
-def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_participants_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(workshop, "MAX_PARTICIPANTS", 2)
     app = LocalCloud(tmp_path, Settings(), host="127.0.0.1")
     app._workshop.open(1, 2, "")
@@ -599,13 +599,13 @@ def test_there_is_room_for_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         account.close()
 
 
-# --- what is wrong with one account is no matter of the others ------------------------------------
+# --- a broken account does not affect the others --------------------------------------------------
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="It has no such limit.")
-def test_where_few_files_may_be_open(tmp_path: Path) -> None:
-    """Who has come is served, one too many is told, and the cloud ends as it should."""
-    home = tmp_path / "teacher"
+def test_a_low_limit_of_open_files(tmp_path: Path) -> None:
+    """Participants are served, one too many is rejected, and the cloud stops cleanly."""
+    home = tmp_path / "instructor"
     home.mkdir(mode=0o700)
     command = [sys.executable, "-m", "creeklab.cloud", "--home", str(home), "--host", HOST]
     command += ["--mqtt-port", "0", "--https-port", "0"]
@@ -642,8 +642,8 @@ def test_where_few_files_may_be_open(tmp_path: Path) -> None:
         assert "Traceback" not in log.read_text()
 
 
-class Teacher:
-    """A cloud without ports, which is asked to join it."""
+class Instructor:
+    """A cloud without ports, and requests to join it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -672,10 +672,10 @@ class Teacher:
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Teacher]:
-    teacher = Teacher(tmp_path)
-    yield teacher
-    teacher.close()
+def small(tmp_path: Path) -> Iterator[Instructor]:
+    instructor = Instructor(tmp_path)
+    yield instructor
+    instructor.close()
 
 
 @contextmanager
@@ -688,14 +688,14 @@ def full_disk() -> Iterator[None]:
         yield
 
 
-def asks_everybody(teacher: Teacher) -> None:
-    """Do what asks one account after the other."""
-    assert teacher.accounts.by_certificate("ab" * 32, "127.0.0.1") is teacher.accounts.owner
-    for account in teacher.accounts:
+def asks_everybody(instructor: Instructor) -> None:
+    """Make calls that ask every account."""
+    assert instructor.accounts.by_certificate("ab" * 32, "127.0.0.1") is instructor.accounts.owner
+    for account in instructor.accounts:
         assert not account.registry.certificates.elsewhere("ab" * 32)
 
 
-def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reset_that_fails(small: Instructor, caplog: pytest.LogCaptureFixture) -> None:
     key = small.join("a")
     small.join("b")
     with full_disk():
@@ -712,7 +712,7 @@ def test_a_reset_that_fails(small: Teacher, caplog: pytest.LogCaptureFixture) ->
     assert small.account("a").admin_endpoints["reset"]({}) == {}
 
 
-def test_a_database_that_cannot_be_read(small: Teacher) -> None:
+def test_a_database_that_cannot_be_read(small: Instructor) -> None:
     for name in "ab":
         small.join(name)
     small.account("a").database.close()
@@ -720,7 +720,9 @@ def test_a_database_that_cannot_be_read(small: Teacher) -> None:
     assert small.things() == {"a": None, "b": 0}
 
 
-def test_a_join_that_fails_leaves_nothing(small: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_join_that_fails_leaves_nothing(
+    small: Instructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with full_disk(), pytest.raises(ServiceError, match="join again when that is fixed"):
         small.join("a")
     with monkeypatch.context() as patch:
@@ -731,7 +733,7 @@ def test_a_join_that_fails_leaves_nothing(small: Teacher, monkeypatch: pytest.Mo
     assert len(list(small.accounts)) == 1
     key = small.join("a")
     small.close()
-    again = Teacher(small.folder)
+    again = Instructor(small.folder)
     assert again.join("a") == key
     again.close()
 
@@ -746,20 +748,20 @@ def test_a_join_that_fails_leaves_nothing(small: Teacher, monkeypatch: pytest.Mo
         ("cloud.db", "This is no database. " * 100),
     ],
 )
-def test_a_damaged_account_is_left_out(
-    small: Teacher, caplog: pytest.LogCaptureFixture, file: str, text: str
+def test_a_damaged_account_is_skipped(
+    small: Instructor, caplog: pytest.LogCaptureFixture, file: str, text: str
 ) -> None:
     keys = {name: small.join(name) for name in "ab"}
     damaged = small.file("a", file)
     small.close()
     damaged.write_text(text)
-    again = Teacher(small.folder)
+    again = Instructor(small.folder)
     assert "was skipped" in caplog.text
     assert str(damaged.parent) in caplog.text
     assert again.join("b") == keys["b"]
     asks_everybody(again)
     if file != "participant.json":
-        # Nobody else gets the name, and after the repair it is the same account.
+        # The name stays taken, and after the repair it is the same account.
         with pytest.raises(ServiceError, match="join again when that is fixed"):
             again.join("a")
         damaged.unlink()
@@ -768,9 +770,7 @@ def test_a_damaged_account_is_left_out(
 
 
 @pytest.mark.parametrize("version", [4, 5])
-def test_who_connects_to_an_account_that_was_emptied_meanwhile(
-    small: Teacher, version: int
-) -> None:
+def test_a_connection_to_an_account_that_was_just_reset(small: Instructor, version: int) -> None:
     small.join("a")
     account = small.account("a")
     heard = bytearray()
@@ -779,38 +779,38 @@ def test_who_connects_to_an_account_that_was_emptied_meanwhile(
     late = Connection(account.broker, peer, heard.extend, lambda: closed.append(True))
     account.admin_endpoints["reset"]({})
     late.receive(packets.encode(connect("late", version), version))
-    # MQTT 3.1.1 is cut off without a word, as in every refusal.
+    # MQTT 3.1.1 connections are closed without a packet, as on every denial.
     answer = [packets.Connack(False, 0x88, {})] if version == 5 else []
     assert list(Decoder(version=version).feed(bytes(heard))) == answer
     assert closed
     assert account.broker.connections == {}
 
 
-def test_a_lost_key_is_made_again_for_the_same_account(small: Teacher) -> None:
+def test_a_lost_access_key_is_replaced_in_the_same_account(small: Instructor) -> None:
     key = small.join("a")
     lost = small.file("a", "account.json")
     small.close()
     lost.unlink()
-    again = Teacher(small.folder)
+    again = Instructor(small.folder)
     new = again.join("a")
     assert (new["account"], new["access_key"] == key["access_key"]) == (key["account"], False)
-    assert again.accounts.owner.account.account == ACCOUNT_ID
+    assert again.accounts.owner.identity.account == ACCOUNT_ID
     again.close()
 
 
-def test_the_key_of_another_account_opens_none(small: Teacher) -> None:
+def test_an_access_key_of_another_account_is_rejected(small: Instructor) -> None:
     small.join("a")
     file = small.file("a", "account.json")
     small.close()
     file.write_text((small.folder / "account.json").read_text())
-    again = Teacher(small.folder)
-    assert again.accounts.owner.account.account == ACCOUNT_ID
+    again = Instructor(small.folder)
+    assert again.accounts.owner.identity.account == ACCOUNT_ID
     assert again.things() == {"a": None}
     again.close()
 
 
-def test_a_device_of_before_the_reset_is_told_why(tmp_path: Path) -> None:
-    with workshop_cloud(tmp_path / "teacher") as file:
+def test_why_explains_a_device_from_before_the_reset(tmp_path: Path) -> None:
+    with workshop_cloud(tmp_path / "instructor") as file:
         lab = lab_of(tmp_path / "anna", file, "Anna")
         thing = make_thing(lab)
         files = {
@@ -824,11 +824,11 @@ def test_a_device_of_before_the_reset_is_told_why(tmp_path: Path) -> None:
         with pytest.raises(RequestRefused):
             lab.connect(thing.name)
         assert "not in this account's registry" in lab.why().summary
-        log = (tmp_path / "teacher" / "cloud" / "cloud.log").read_text()
+        log = (tmp_path / "instructor" / "cloud" / "cloud.log").read_text()
         assert "Traceback" not in log
 
 
-def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
+def test_without_a_host_name_only_this_machine_can_connect(home: Path) -> None:
     running = supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     assert running.host == ""
     assert not (home / "cloud" / JOIN_FILE).exists()
@@ -848,23 +848,23 @@ def test_without_a_name_it_is_open_to_this_machine_only(home: Path) -> None:
         ("::", "'::' stands for all addresses of a machine"),
     ],
 )
-def test_a_name_that_cannot_be_listened_on(home: Path, host: str, why: str) -> None:
+def test_a_host_name_without_an_own_address(home: Path, host: str, why: str) -> None:
     with pytest.raises(CloudError, match=why):
         supervisor.start_or_attach(home, host=host)
 
 
-def test_a_name_that_is_loopback_here_is_of_no_use(
+def test_a_host_name_that_is_loopback_here_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Debian and Ubuntu have it for the machine's own name."""
+    """Debian and Ubuntu map the machine's own name to a loopback address."""
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda *_, **__: [(socket.AF_INET, 1, 6, "", ("127.0.1.1", 0))]
     )
-    with pytest.raises(ValueError, match=r"'teacher' has the address 127\.0\.1\.1, "):
-        LocalCloud(tmp_path, Settings(), host="teacher")
+    with pytest.raises(ValueError, match=r"'instructor' has the address 127\.0\.1\.1, "):
+        LocalCloud(tmp_path, Settings(), host="instructor")
 
 
-def test_a_name_beside_addresses(home: Path, tmp_path: Path) -> None:
+def test_a_host_name_with_several_addresses(home: Path, tmp_path: Path) -> None:
     with workshop_cloud(home, "localhost") as file:
         lab = lab_of(tmp_path / "home", file, "Quin")
         assert lab.endpoint == "localhost"
@@ -897,26 +897,26 @@ class Shell:
 def test_a_workshop_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teacher = Shell(tmp_path / "teacher", monkeypatch, capsys)
+    instructor = Shell(tmp_path / "instructor", monkeypatch, capsys)
     anna = Shell(tmp_path / "anna", monkeypatch, capsys)
-    file = tmp_path / "teacher" / "cloud" / JOIN_FILE
+    file = tmp_path / "instructor" / "cloud" / JOIN_FILE
     try:
-        code, said = teacher(f"start --host {HOST}")
+        code, said = instructor(f"start --host {HOST}")
         assert (code, str(file) in said, "creeklab cloud join FILE" in said) == (0, True, True)
-        assert "No participants yet." in teacher("status")[1]
-        code, said = teacher("start --host other.local")
+        assert "No participants yet." in instructor("status")[1]
+        code, said = instructor("start --host other.local")
         assert (code, "they apply only when the cloud" in said) == (1, True)
 
         code, said = anna(f"join {file} --name Anna")
         assert (code, "You have joined as Anna" in said) == (0, True)
         code, said = anna("status")
-        running = supervisor.status(tmp_path / "teacher")
+        running = supervisor.status(tmp_path / "instructor")
         assert running is not None
         assert (code, f"MQTT on {HOST}:{running.mqtt_port}" in said) == (0, True)
         trusted = supervisor.ca_path(tmp_path / "anna" / "workshop")
         assert trusted.exists()
         assert f"CA certificate: {trusted}\n" in said
-        row = teacher("status")[1].splitlines()[-1].split()
+        row = instructor("status")[1].splitlines()[-1].split()
         assert (row[0], row[2:]) == ("Anna", ["0", "0"])
         code, said = anna("start")
         assert (code, "No cloud was started" in said) == (1, True)
@@ -925,10 +925,10 @@ def test_a_workshop_on_the_command_line(
             1,
             True,
         )
-        assert supervisor.status(tmp_path / "teacher") is not None
+        assert supervisor.status(tmp_path / "instructor") is not None
         assert anna("reset --yes")[0] == 0
 
-        assert teacher("stop")[0] == 0
+        assert instructor("stop")[0] == 0
         code, said = anna("status")
         assert (code, "cannot be reached" in said) == (3, True)
         assert anna("start")[0] == 1
@@ -940,7 +940,7 @@ def test_a_workshop_on_the_command_line(
         assert anna("leave") == (0, "You have not joined a workshop.\n")
         assert anna("status")[0] == 3
     finally:
-        supervisor.stop(tmp_path / "teacher")
+        supervisor.stop(tmp_path / "instructor")
 
 
 def test_a_damaged_file_of_a_participant(tmp_path: Path, file: Path) -> None:
@@ -952,7 +952,7 @@ def test_a_damaged_file_of_a_participant(tmp_path: Path, file: Path) -> None:
     assert leave(tmp_path) is None
 
 
-def test_secrets_are_in_no_repr() -> None:
+def test_no_repr_contains_a_secret() -> None:
     assert "hush" not in repr(WorkshopMembership("h", 1, 2, "n", "hush"))
     assert "hush" not in repr(AccountIdentity("1", "r", "AKIA", "hush"))
     assert RunningCloud(0, "h", 1, 2).host == ""

@@ -380,23 +380,16 @@ def _check_update(current: Shadow | None, last_version: int, result: shadow.Upda
     assert Shadow.from_json(found.to_json()) == found
     for message in (result.accepted, result.documents, result.delta or {}):
         _as_sent(message)
-    sections = (
-        (found.desired, found.desired_metadata),
-        (found.reported, found.reported_metadata),
-    )
-    for section, metadata in sections:
-        assert section is None or section, "a section is empty"
-        _same_tree(section, metadata)
-    kept = {name: each for name, (each, _) in zip("dr", sections, strict=True) if each}
-    size = sum(len(_as_sent(each)) for each in kept.values())
+    assert found.state.keys() == found.metadata.keys()
+    for name, section in found.state.items():
+        assert section, "a section is empty"
+        _same_tree(section, found.metadata[name])
+    size = sum(len(_as_sent(each)) for each in found.state.values())
     assert size <= ShadowLimits().max_bytes + 2
 
 
 def _same_tree(section: Any, metadata: Any, level: int = 1) -> None:
     """See that the metadata has the section's shape, and nothing in it is null or too deep."""
-    if section is None:
-        assert metadata is None
-        return
     if isinstance(section, dict):
         assert set(section) == set(metadata)
         pairs = [(value, metadata[key]) for key, value in section.items()]

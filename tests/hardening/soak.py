@@ -42,7 +42,7 @@ from botocore import xform_name
 from creeklab import Lab, open_lab
 from creeklab.bootstrap import REPOSITORY_ROOT
 from creeklab.cloud.account import load_account
-from creeklab.cloud.accounts.account_services import AccountServices
+from creeklab.cloud.accounts.account_services import AccountServices, CloudContext
 from creeklab.cloud.api.http_api import HttpService
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.local_cloud import SERVICES
@@ -214,10 +214,12 @@ class Classroom:
         ca = CertificateAuthority(folder / "ca")
         account = load_account(folder)
         self.services = AccountServices(
-            SERVICES, folder, account, settings, ca, "localhost", self.clock, self.clock
+            CloudContext(SERVICES, settings, ca, "localhost", self.clock, self.clock),
+            folder,
+            account,
         )
-        self.iot = Checked(_operations(self.services.services["iot"]))
-        self.data: Any = _operations(self.services.services["iotdata"])
+        self.iot = Checked(_operations(self.services.http_services["iot"]))
+        self.data: Any = _operations(self.services.http_services["iotdata"])
         self._random = Random(seed)
         self._numbers = itertools.count(1)
         self._devices: dict[str, Guest] = {}

@@ -8,6 +8,7 @@ because the broker asks it whose certificate a client has and what its policies 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -29,76 +30,64 @@ from creeklab.cloud.storage.group_commit import GroupCommit
 from creeklab.cloud.transport.http_server import Request
 
 
-class AccountServices:
-    """Everything that belongs to one account.
+@dataclass(frozen=True, slots=True)
+class CloudContext:
+    """What the accounts of one cloud share.
 
-    Parameters
+    Attributes
     ----------
     services
-        The services that run in it.
-    folder
-        Folder of its database.
+        The services that run in each account.
     endpoint
         Host name that DescribeEndpoint returns.
     clock, timer
         Seconds since the epoch, and seconds that never go back.
     """
 
-    def __init__(
-        self,
-        services: Sequence[Service],
-        folder: Path,
-        account: AccountIdentity,
-        settings: Settings,
-        ca: CertificateAuthority,
-        endpoint: str,
-        clock: Callable[[], float],
-        timer: Callable[[], float],
-    ) -> None:
-        self.account = account
+    services: Sequence[Service]
+    settings: Settings
+    ca: CertificateAuthority
+    endpoint: str
+    clock: Callable[[], float]
+    timer: Callable[[], float]
+
+
+class AccountServices:
+    """Everything that belongs to one account, with its database in `folder`."""
+
+    def __init__(self, cloud: CloudContext, folder: Path, identity: AccountIdentity) -> None:
+        self.identity = identity
         self.calls = 0
-        self.event_log = EventLog(clock=clock)
+        self.event_log = EventLog(clock=cloud.clock)
         self.database = Database(folder / "cloud.db")
+        self.admin_endpoints: dict[str, AdminEndpoint] = {}
+        self._http: list[HttpApi] = []
+        self._topics: list[ReservedTopic] = []
         try:
-            self._build(services, settings, ca, endpoint, clock, timer)
+            self._build(cloud)
         except BaseException:
             self.database.close()
             raise
 
-    def _build(
-        self,
-        services: Sequence[Service],
-        settings: Settings,
-        ca: CertificateAuthority,
-        endpoint: str,
-        clock: Callable[[], float],
-        timer: Callable[[], float],
-    ) -> None:
-        account, database = self.account, self.database
-        self.registry = Registry(
-            database,
-            ca,
-            account=account.account,
-            region=account.region,
-            endpoint=endpoint,
-            clock=clock,
-        )
-        ca.trust(self.registry.certificates.external())
-        self.commits = GroupCommit(database, timer)
+    def _build(self, cloud: CloudContext) -> None:
+        database, clock, settings = self.database, cloud.clock, cloud.settings
+        self.registry = Registry(database, cloud.ca, self.identity, cloud.endpoint, clock)
+        cloud.ca.trust(self.registry.certificates.external())
+        self.commits = GroupCommit(database, cloud.timer)
         retained = RetainedMessages(database, self.commits, settings.retained_max, clock)
         self.broker = Broker(
             settings,
             self.event_log,
             retained,
-            SqliteSessionStore(database, self.commits, clock, timer),
+            SqliteSessionStore(database, self.commits, clock, cloud.timer),
             self.commits,
             self._authorization_for,
             clock,
-            timer,
+            cloud.timer,
         )
         self.registry.authorization_listeners.append(self.broker.invalidate_authorization)
         context = AccountContext(
-            account,
+            self.identity,
             settings,
             database,
             self.event_log,
@@ -107,10 +96,7 @@ class AccountServices:
             retained,
             clock,
         )
-        self.admin_endpoints: dict[str, AdminEndpoint] = {}
-        self._http: list[HttpApi] = []
-        self._topics: list[ReservedTopic] = []
-        for service in services:
+        for service in cloud.services:
             self._add(service, context)
         self.broker.add_handler("services", topic_handler(self._topics))
 
@@ -126,7 +112,7 @@ class AccountServices:
         self.admin_endpoints |= endpoints.admin
 
     @cached_property
-    def services(self) -> Mapping[str, HttpService]:
+    def http_services(self) -> Mapping[str, HttpService]:
         """AWS services, by the name that a request is signed for.
 
         Reading their models takes a while, and no device waits for them.
@@ -146,7 +132,7 @@ class AccountServices:
         # Imported here: most clouds never open a WebSocket, and importing wsproto takes time.
         from creeklab.cloud.mqtt.listeners.websocket_listener import serve_websocket
 
-        await serve_websocket(self.broker, request, self.account.user_id)
+        await serve_websocket(self.broker, request, self.identity.user_id)
 
     def device_authorization(self, certificate_id: str, source_ip: str) -> ConnectionAuthorization:
         """Return what the policies of a certificate allow over HTTPS."""
@@ -174,9 +160,5 @@ class AccountServices:
     def _authorization_for(
         self, peer: Peer, client_id: str, attributes: tuple[str, ...]
     ) -> ConnectionAuthorization:
-        source_ip, certificate_id = peer.source_ip, peer.certificate_id
-        if certificate_id is None:
-            return AccountAuthorization(self.registry, "", client_id, source_ip, attributes)
-        return ConnectionAuthorization(
-            self.registry, certificate_id, client_id, source_ip, attributes
-        )
+        kind = AccountAuthorization if peer.certificate_id is None else ConnectionAuthorization
+        return kind(self.registry, peer.certificate_id or "", client_id, peer.source_ip, attributes)

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from creeklab.cloud.account import AccountIdentity, load_account
-from creeklab.cloud.accounts.account_services import AccountServices
+from creeklab.cloud.accounts.account_services import AccountServices, CloudContext
 from creeklab.cloud.api.dispatcher import AccountBackend
-from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.service import Service
-from creeklab.cloud.settings import Settings
 
 Soon = Callable[[Callable[[], object]], object]
 
@@ -25,18 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Accounts:
-    """The accounts of one cloud.
-
-    Parameters
-    ----------
-    services
-        The services that run in each account.
-    folder
-        Folder of the owner's account.
-    endpoint
-        Host name that DescribeEndpoint returns.
-    clock, timer
-        Seconds since the epoch, and seconds that never go back.
+    """The accounts of one cloud, of which the owner's is in `folder`.
 
     Attributes
     ----------
@@ -46,34 +32,15 @@ class Accounts:
         Secret access keys by access key ID.
     """
 
-    def __init__(
-        self,
-        services: Sequence[Service],
-        folder: Path,
-        settings: Settings,
-        ca: CertificateAuthority,
-        endpoint: str,
-        clock: Callable[[], float],
-        timer: Callable[[], float],
-    ) -> None:
-        self._services = services
-        self._settings = settings
-        self._ca = ca
-        self._endpoint = endpoint
-        self._clocks = clock, timer
+    def __init__(self, cloud: CloudContext, folder: Path) -> None:
+        self._cloud = cloud
         self._soon: Soon | None = None
         self._accounts: dict[str, AccountServices] = {}  # by account ID, the owner's first
         self._by_access_key: dict[str, AccountBackend] = {}
         # By address: the id of the one account that works from there, else the owner's.
         self._by_address: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
-        self.owner_account = load_account(folder)
-        self.add(folder, self.owner_account)
-
-    @property
-    def owner(self) -> AccountServices:
-        """Account of the person who runs the cloud."""
-        return self._accounts[self.owner_account.account]
+        self.owner = self.add(folder, load_account(folder))
 
     def __iter__(self) -> Iterator[AccountServices]:
         """Iterate over the accounts, the owner's first."""
@@ -108,24 +75,15 @@ class Accounts:
         """Record that a request signed with this access key came from an address."""
         account = self._by_access_key[access_key]
         if isinstance(account, AccountServices):
-            account_id = account.account.account
+            account_id = account.identity.account
             if self._by_address.setdefault(address, account_id) != account_id:
-                self._by_address[address] = self.owner_account.account
+                self._by_address[address] = self.owner.identity.account
 
     def add(self, folder: Path, identity: AccountIdentity) -> AccountServices:
         """Open the account in `folder`; an open account of the same id must be removed first."""
-        account = AccountServices(
-            self._services,
-            folder,
-            identity,
-            self._settings,
-            self._ca,
-            self._endpoint,
-            *self._clocks,
-        )
+        account = AccountServices(self._cloud, folder, identity)
         account.registry.certificates.elsewhere = lambda certificate_id: any(
-            other.account.account != identity.account and _has(other, certificate_id)
-            for other in self
+            other is not account and _has(other, certificate_id) for other in self
         )
         if self._soon is not None:
             account.set_commit_scheduler(self._soon)
@@ -135,7 +93,7 @@ class Accounts:
 
     def remove(self, account: AccountServices) -> None:
         """Close an account, so that neither its access key nor its certificates find it."""
-        identity = account.account
+        identity = account.identity
         del self._accounts[identity.account]
         del self._by_access_key[identity.access_key], self.secrets[identity.access_key]
         account.close()
@@ -166,5 +124,5 @@ def _has(account: AccountServices, certificate_id: str) -> bool:
         return account.registry.certificate_status(certificate_id) is not None
     except sqlite3.Error:
         # One broken account must not keep the others from being asked.
-        log.exception("The registry of account %s cannot be read.", account.account.account)
+        log.exception("The registry of account %s cannot be read.", account.identity.account)
         return False

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from creeklab.cloud.account import AccountIdentity, load_account, new_account
+from creeklab.cloud.account import load_account, new_account
 from creeklab.cloud.accounts.account_services import AccountServices
 from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.api.dispatcher import AdminEndpoint
@@ -119,44 +119,34 @@ class Workshop:
         file = self._folder / JOIN_FILE
         key = _join_key(file)
         joining = JoinKeyAccount(self._accounts.owner, {"join": self._join})
-        self._accounts.register_key(key.access_key, key.secret_key, joining)
-        join_file = {
-            "host": self._host,
-            "mqtt_port": mqtt_port,
-            "https_port": https_port,
-            "ca": ca,
-            "access_key": key.access_key,
-            "secret_key": key.secret_key,
-        }
-        write_private(file, json.dumps(join_file, indent=2) + "\n")
+        self._accounts.register_key(key["access_key"], key["secret_key"], joining)
+        address = {"host": self._host, "mqtt_port": mqtt_port, "https_port": https_port}
+        write_private(file, json.dumps({**address, "ca": ca, **key}, indent=2) + "\n")
 
     def participants(self) -> list[dict[str, Any]]:
         """Return the participants in the order of joining, with their resources."""
-        rows = []
-        for each in sorted(self._participants.values(), key=lambda each: each.joined):
-            things, connected = self._counts(each)
-            rows.append(
-                {
-                    "name": each.name,
-                    "account": each.account,
-                    "joined": each.joined,
-                    "things": things,
-                    "connected": connected,
-                }
-            )
-        return rows
+        by_time = sorted(self._participants.values(), key=lambda each: each.joined)
+        return [
+            {
+                "name": each.name,
+                "account": each.account,
+                "joined": each.joined,
+                **self._counts(each),
+            }
+            for each in by_time
+        ]
 
-    def _counts(self, participant: Participant) -> tuple[int | None, int]:
+    def _counts(self, participant: Participant) -> dict[str, int | None]:
         """Return the number of Things (None if the account cannot be read) and of connections."""
         account = self._accounts.by_id(participant.account)
         if account is None:
-            return None, 0
+            return {"things": None, "connected": 0}
         try:
             things = account.registry.things.count()
         except sqlite3.Error:
             log.exception("The account of %s cannot be read.", participant.name)
             things = None
-        return things, len(account.broker.connections)
+        return {"things": things, "connected": len(account.broker.connections)}
 
     def _join(self, request: dict[str, Any]) -> dict[str, Any]:
         """Serve ``join``: create the account of a name, or return it."""
@@ -172,7 +162,7 @@ class Workshop:
         hashed = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
         participant = self._participants.get(name.casefold())
         if participant is None:
-            return asdict(self._create(name, hashed).account)
+            return asdict(self._create(name, hashed).identity)
         if not hmac.compare_digest(participant.secret, hashed):
             raise ServiceError(
                 "ResourceAlreadyExistsException",
@@ -185,7 +175,7 @@ class Workshop:
                 account = self._open(participant)
             except Exception as error:
                 raise _not_opened(participant) from error
-        return asdict(account.account)
+        return asdict(account.identity)
 
     def _create(self, name: str, hashed: str) -> AccountServices:
         joined, limit = len(self._participants), max_participants()
@@ -263,7 +253,7 @@ def max_participants() -> int:
 class JoinKeyAccount:
     """The pseudo-account of the join key: one admin endpoint, recorded in the owner's log."""
 
-    services: Mapping[str, HttpService] = {}
+    http_services: Mapping[str, HttpService] = {}
 
     def __init__(self, owner: AccountServices, endpoints: Mapping[str, AdminEndpoint]) -> None:
         self.admin_endpoints = endpoints
@@ -278,12 +268,14 @@ class JoinKeyAccount:
         raise NotImplementedError
 
 
-def _join_key(file: Path) -> AccountIdentity:
+def _join_key(file: Path) -> dict[str, str]:
+    names = ("access_key", "secret_key")
     try:
         saved = json.loads(file.read_text())
-        return AccountIdentity("", "", str(saved["access_key"]), str(saved["secret_key"]))
+        return {name: str(saved[name]) for name in names}
     except (OSError, ValueError, KeyError, TypeError):
-        return new_account("")
+        created = new_account("")
+        return {name: getattr(created, name) for name in names}
 
 
 def _read(file: Path) -> Participant:

@@ -18,10 +18,9 @@ import inspect
 import json
 import logging
 import sqlite3
-import ssl
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -61,7 +60,7 @@ class AccountBackend(Protocol):
     """An account, as the dispatcher needs it."""
 
     @property
-    def services(self) -> Mapping[str, HttpService]:
+    def http_services(self) -> Mapping[str, HttpService]:
         """AWS services, by the name that a request is signed for (``"iot"``, ``"iotdata"``)."""
 
     @property
@@ -72,14 +71,10 @@ class AccountBackend(Protocol):
         """
 
     def record_call(self, **call: Any) -> None:
-        """Record a request; called once for each.
+        """Record a request: its service, operation, status, error and duration in seconds.
 
-        Parameters
-        ----------
-        **call
-            ``service``, ``operation``, ``status``, ``error`` (None for success) and ``duration`` in
-            seconds; for the request of a device also ``principal`` and ``source_ip``; ``refusal``
-            with its explanation if a device or an unauthenticated caller was refused.
+        The request of a device also has ``principal`` and ``source_ip``, and a refusal of a device
+        or an unauthenticated caller has ``refusal`` with its explanation.
         """
 
     async def open_websocket(self, request: Request) -> None:
@@ -125,36 +120,15 @@ class _Call:
 
 
 class Dispatcher:
-    """Serves the operations of several services, for several accounts, on one port.
-
-    Parameters
-    ----------
-    clock
-        Seconds since the epoch.
-    """
+    """Serves the operations of several services, for several accounts, on one port."""
 
     def __init__(
         self, accounts: AccountDirectory, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._accounts = accounts
         self._clock = clock
-        self._http = HttpServer(self._handle, _unreadable_request)
-
-    async def start(
-        self, hosts: Sequence[str], port: int, ssl_context: ssl.SSLContext | None
-    ) -> int:
-        """Listen on `port` of every host, on a free port if it is 0; return the port.
-
-        Raises
-        ------
-        OSError
-            If the port is in use.
-        """
-        return await self._http.start(hosts, port, ssl_context)
-
-    async def stop(self) -> None:
-        """Stop listening, let current requests finish, and close every connection."""
-        await self._http.stop()
+        http = HttpServer(self._handle, _unreadable_request)
+        self.start, self.stop = http.start, http.stop
 
     async def _handle(self, request: Request) -> HttpResponse | None:
         started = time.perf_counter()
@@ -175,9 +149,8 @@ class Dispatcher:
         except Exception:
             logger.exception("%s %s failed", call.service, call.operation)
             call.error = "InternalFailureException"
-            response = call.serialize_error(
-                ServiceError(call.error, INTERNAL_FAILURE), call.request_id
-            )
+            internal = ServiceError(call.error, INTERNAL_FAILURE)
+            response = call.serialize_error(internal, call.request_id)
         if response is None:
             return None
         call.account.record_call(
@@ -201,7 +174,7 @@ class Dispatcher:
             call.details["refusal"] = {"summary": UNAUTHENTICATED_MESSAGE}
         claimed = sigv4.parse_caller(query, headers)
         call.service = claimed.service
-        services = call.account.services
+        services = call.account.http_services
         if claimed.service in services:
             call.serialize_error = services[claimed.service].model.serialize_error
         elif claimed.service != ADMIN_SERVICE:
@@ -230,16 +203,14 @@ class Dispatcher:
             return None
         if caller.service == ADMIN_SERVICE:
             return self._respond_to_admin(request.method, path, body, call)
-        if caller.service not in account.services:
+        if caller.service not in account.http_services:
             raise ServiceError(
                 "AccessDeniedException",
                 "A join key can only be used to join a workshop. Run creeklab cloud join FILE "
                 "--name NAME, and use the account that you receive.",
             )
-        service = account.services[caller.service]
-        call.operation, labels = service.model.route(request.method, path, body)
-        method = service.method(call.operation)
-        members = service.model.parse_request(call.operation, labels, query, headers, body)
+        service = account.http_services[caller.service]
+        method, members = _find_operation(service, request, body, call)
         return await _run(service, method, members, call)
 
     async def _respond_to_device(
@@ -250,20 +221,17 @@ class Dispatcher:
         account = call.account = self._accounts.by_certificate(principal, source_ip)
         call.service, call.explained = DATA_SERVICE, True
         call.details = {"principal": principal, "source_ip": source_ip}
-        service = account.services[DATA_SERVICE]
+        service = account.http_services[DATA_SERVICE]
         call.serialize_error = lambda error, request_id: service.model.serialize_error(
             ServiceError(error.code, error.message, **error.members, traceId=request_id), request_id
         )
         access = account.device_authorization(principal, source_ip)
         _refuse_if(device_authorization.check_certificate_status(access), call)
         body = await request.body()
-        call.operation, labels = service.model.route(request.method, request.path, body)
-        method = service.method(call.operation)
-        members = service.model.parse_request(
-            call.operation, labels, request.query, request.headers, body
-        )
-        actions = service.device_actions(call.operation, members)
-        _refuse_if(device_authorization.check_policy(access, call.operation, actions), call)
+        method, members = _find_operation(service, request, body, call)
+        operation = str(call.operation)
+        actions = service.device_actions(operation, members)
+        _refuse_if(device_authorization.check_policy(access, operation, actions), call)
         return await _run(service, method, members, call)
 
     def _respond_to_admin(self, method: str, path: str, body: bytes, call: _Call) -> HttpResponse:
@@ -284,6 +252,16 @@ class Dispatcher:
             raise ServiceError("InvalidRequestException", "The body must be a JSON object.")
         response = json.dumps(call.account.admin_endpoints[name](request)).encode()
         return json_response(200, response, call.request_id)
+
+
+def _find_operation(
+    service: HttpService, request: Request, body: bytes, call: _Call
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the method of the requested operation, and its arguments."""
+    call.operation, labels = service.model.route(request.method, request.path, body)
+    return service.method(call.operation), service.model.parse_request(
+        call.operation, labels, request.query, request.headers, body
+    )
 
 
 async def _run(

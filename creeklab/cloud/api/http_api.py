@@ -50,13 +50,7 @@ class HttpApi:
 
 
 class HttpService:
-    """One AWS service: its model, and all operations that this cloud has of it.
-
-    Parameters
-    ----------
-    name
-        botocore's name of the AWS service.
-    """
+    """One AWS service, by botocore's name: its model, and the operations that this cloud has."""
 
     def __init__(self, name: str, apis: Iterable[HttpApi]) -> None:
         self.model = load_model(name)

@@ -113,14 +113,8 @@ class ServiceModel:
     def route(self, method: str, path: str, body: bytes) -> tuple[str, dict[str, str]]:
         """Return the operation of a request, and its labels.
 
-        Labels are the variable segments of the path or, in the protocol ``query``, the form.
-
-        Parameters
-        ----------
-        method, path
-            From the request line, the path still percent-encoded.
-        body
-            The body, or b"" if there is none.
+        Labels are the variable segments of the path or, in the protocol ``query``, the form. The
+        path is still percent-encoded.
 
         Raises
         ------
@@ -138,7 +132,7 @@ class ServiceModel:
         headers: Mapping[str, str],
         body: bytes,
     ) -> dict[str, Any]:
-        """Return the members of a request for its operation.
+        """Return the members of a request; `route` returned its operation and labels.
 
         Strings are `str`, blobs `bytes`, timestamps seconds since the epoch (`float`). A member
         that is sent as encoded JSON in a header is its JSON text. Members that are missing or null
@@ -146,14 +140,8 @@ class ServiceModel:
 
         Parameters
         ----------
-        operation, labels
-            From `route`.
-        query
-            The query string, still percent-encoded.
-        headers
-            By lower-case name.
-        body
-            The body, or b"" if there is none.
+        query, headers
+            The query string, still percent-encoded, and the headers by lower-case name.
 
         Raises
         ------
@@ -270,18 +258,10 @@ class ServiceModel:
     def serialize(
         self, operation: str, result: Mapping[str, Any] | None, request_id: str
     ) -> HttpResponse:
-        """Return the response with the result of an operation.
+        """Return the response with the result of an operation: the members of its output.
 
-        Parameters
-        ----------
-        operation
-            Its name in the model.
-        result
-            The members of its output. Timestamps are seconds since the epoch or `datetime`, blobs
-            `bytes`; members that are None are omitted. The result of an operation without output in
-            the model is written as it is.
-        request_id
-            Id of the request.
+        Timestamps are seconds since the epoch or `datetime`, blobs `bytes`; members that are None
+        are omitted. The result of an operation without output in the model is written as it is.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Admin endpoints that AWS does not have: what happened, and why something was refused."""
+"""Admin endpoints that AWS does not have: events, metrics, and why a request was denied."""
 
 from __future__ import annotations
 

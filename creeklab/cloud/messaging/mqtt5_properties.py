@@ -15,6 +15,12 @@ from creeklab.cloud.mqtt.codec.decoder import Decoder
 from creeklab.cloud.mqtt.codec.packets import Publish, encode
 from creeklab.cloud.mqtt.codec.wire import ProtocolError
 
+_UNCHANGED = {
+    "contentType": "content_type",
+    "responseTopic": "response_topic",
+    "messageExpiry": "message_expiry_interval",
+}
+
 
 def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:
     """Translate the MQTT 5 members of Publish and SendDirectMessage to MQTT 5 properties.
@@ -35,13 +41,7 @@ def message_properties(topic: str, mqtt5: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_mqtt(mqtt5: dict[str, Any]) -> dict[str, Any]:
-    properties: dict[str, Any] = {}
-    if "contentType" in mqtt5:
-        properties["content_type"] = mqtt5["contentType"]
-    if "responseTopic" in mqtt5:
-        properties["response_topic"] = mqtt5["responseTopic"]
-    if "messageExpiry" in mqtt5:
-        properties["message_expiry_interval"] = mqtt5["messageExpiry"]
+    properties = {_UNCHANGED[name]: mqtt5[name] for name in _UNCHANGED if name in mqtt5}
     if "payloadFormatIndicator" in mqtt5:
         utf8 = mqtt5["payloadFormatIndicator"] == "UTF8_DATA"
         properties["payload_format_indicator"] = int(utf8)

@@ -54,12 +54,13 @@ class MessagingOperations:
             self._metrics.count("PublishIn.ClientError", "HTTP")
             raise
         code = self._broker.publish_durably(topic, payload, qos, retain, properties)
+        if code == Reason.QUOTA_EXCEEDED:
+            self._metrics.count("PublishIn.Throttle", "HTTP")
+            message = "The account has too many retained messages."
+            raise ServiceError("ThrottlingException", message)
         if code:
-            throttled = code == Reason.QUOTA_EXCEEDED
-            self._metrics.count(
-                "PublishIn.Throttle" if throttled else "PublishIn.ServerError", "HTTP"
-            )
-            raise _not_stored(throttled)
+            self._metrics.count("PublishIn.ServerError", "HTTP")
+            raise ServiceError("InternalFailureException", "The message could not be stored.")
         self._metrics.count("PublishIn.Success", "HTTP")
         if retain:
             self._metrics.count("PublishRetained.Success", "HTTP")
@@ -71,13 +72,13 @@ class MessagingOperations:
         if stored is None or stored.message.with_remaining_expiry(self._broker.clock()) is None:
             raise _not_found(f"No retained message is stored for the topic '{topic}'.")
         message = stored.message
-        pairs = message.properties.get("user_properties")
+        pairs = [{name: text} for name, text in message.properties.get("user_properties", ())]
         return {
             "topic": topic,
             "payload": message.payload,
             "qos": message.qos,
             "lastModifiedTime": _milliseconds(stored.modified),
-            "userProperties": _user_properties(pairs) if pairs else None,
+            "userProperties": json.dumps(pairs).encode() if pairs else None,
         }
 
     def list_retained_messages(
@@ -103,11 +104,8 @@ class MessagingOperations:
         broker = self._broker
         found = broker.connectivity.get(clientId)
         session = broker.get_session(clientId)
-        expired = (
-            found is None
-            or broker.clock() - (found.disconnected_at or broker.clock()) > CONNECTION_INFO_TTL
-        )
-        if found is None or expired:
+        ended = found.disconnected_at if found else None
+        if found is None or (ended and broker.clock() - ended > CONNECTION_INFO_TTL):
             if session is None:
                 raise _no_client(clientId)
             expiry = {"cleanSession": session.expiry == 0, "sessionExpiry": session.expiry}
@@ -124,7 +122,7 @@ class MessagingOperations:
             response["thingName"] = connection.subject.thing
             response["connectedSince"] = _milliseconds(found.since)
         else:
-            response["disconnectedSince"] = _milliseconds(found.disconnected_at or 0.0)
+            response["disconnectedSince"] = _milliseconds(ended or 0.0)
             response["disconnectReason"] = found.disconnect_reason
         if includeSocketInformation:
             response["sourceIp"], response["sourcePort"] = found.source_ip, found.source_port
@@ -196,13 +194,7 @@ class MessagingOperations:
 def _checked(
     topic: str, payload: bytes, mqtt5: dict[str, Any], *, retain: bool = False
 ) -> dict[str, Any]:
-    """Return the MQTT 5 properties of a message that can be published.
-
-    Raises
-    ------
-    ServiceError
-        ``InvalidRequestException``, ``RequestEntityTooLargeException``.
-    """
+    """Return the MQTT 5 properties of a message; raise `ServiceError` if it is invalid."""
     try:
         check_topic(topic, retain=retain)
     except InvalidTopic as error:
@@ -213,22 +205,12 @@ def _checked(
     return message_properties(topic, mqtt5)
 
 
-def _user_properties(pairs: list[tuple[str, str]]) -> bytes:
-    return json.dumps([{name: value} for name, value in pairs]).encode()
-
-
 def _not_found(message: str) -> ServiceError:
     return ServiceError("ResourceNotFoundException", message)
 
 
 def _no_client(client_id: str) -> ServiceError:
     return _not_found(f"There is no client with the id '{client_id}'.")
-
-
-def _not_stored(throttled: bool) -> ServiceError:
-    if throttled:
-        return ServiceError("ThrottlingException", "The account has too many retained messages.")
-    return ServiceError("InternalFailureException", "The message could not be stored.")
 
 
 def _milliseconds(seconds: float) -> int:

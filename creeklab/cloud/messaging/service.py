@@ -9,6 +9,7 @@ from creeklab.cloud.messaging.connectivity import ConnectivityOperations
 from creeklab.cloud.messaging.operations import MessagingOperations
 from creeklab.cloud.service import AccountContext, Endpoints, Service
 
+CLIENT_OPERATIONS = ("GetConnection", "DeleteConnection", "ListSubscriptions", "SendDirectMessage")
 SIGNED_FOR = ("iotdata", "iotdevicegateway")
 
 
@@ -26,15 +27,7 @@ DEVICE_ACTIONS: DeviceActions = {
     "Publish": _publish,
     "GetRetainedMessage": lambda members: [("iot:GetRetainedMessage", "topic/" + members["topic"])],
     "ListRetainedMessages": lambda _: [("iot:ListRetainedMessages", "*")],
-    **{
-        operation: _on_client(operation)
-        for operation in (
-            "GetConnection",
-            "DeleteConnection",
-            "ListSubscriptions",
-            "SendDirectMessage",
-        )
-    },
+    **{operation: _on_client(operation) for operation in CLIENT_OPERATIONS},
 }
 """Developer guide, "AWS IoT Core policy actions"."""
 

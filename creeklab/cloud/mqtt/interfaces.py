@@ -144,7 +144,7 @@ class ClientConnection(Protocol):
     def disconnect(self, code: int) -> None:
         """Close the connection with this reason code."""
 
-    def tick(self, now: float, certificates_changed: bool) -> None:
+    def tick(self, now: float, registry_changed: bool) -> None:
         """Close the connection if it is overdue or no longer allowed."""
 
 

@@ -18,12 +18,11 @@ Sources: AWS IoT developer guide, pages on policies, policy variables, and polic
 user guide, policy grammar, condition operators and policy variables, which AWS IoT follows.
 """
 
-from creeklab.cloud.policy.authorizer import Authorizer, Decision, Outcome
+from creeklab.cloud.policy.authorizer import Authorizer
 from creeklab.cloud.policy.binding import Context
 from creeklab.cloud.policy.document import (
     MAX_SIZE,
     Condition,
-    Effect,
     MalformedPolicy,
     Policy,
     Statement,
@@ -33,7 +32,6 @@ from creeklab.cloud.policy.explain import (
     Explanation,
     NonApplyingPolicy,
     PolicyNeighborhood,
-    StatementResult,
     explain,
 )
 from creeklab.cloud.policy.suggest import SuggestedChange, suggest
@@ -43,16 +41,12 @@ __all__ = [
     "Authorizer",
     "Condition",
     "Context",
-    "Decision",
-    "Effect",
     "Explanation",
     "MalformedPolicy",
     "NonApplyingPolicy",
-    "Outcome",
     "Policy",
     "PolicyNeighborhood",
     "Statement",
-    "StatementResult",
     "SuggestedChange",
     "explain",
     "parse",

@@ -45,13 +45,6 @@ class Authorizer:
         nothing. A certificate attribute counts as having no value there if it contains ``*`` or
         ``?`` or has more than `MAX_CERTIFICATE_VALUE` characters (AWS IoT developer guide, X.509
         certificate policy variables).
-
-    Attributes
-    ----------
-    policies, context
-        As given; the names in the context are normalized.
-    statements
-        All statements of the policies, bound to the context.
     """
 
     def __init__(self, policies: Sequence[Policy], context: Context) -> None:

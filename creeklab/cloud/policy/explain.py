@@ -18,7 +18,6 @@ from creeklab.cloud.policy.authorizer import Authorizer, Decision, Outcome
 from creeklab.cloud.policy.binding import BoundStatement, Context, normalize
 from creeklab.cloud.policy.document import Effect, Policy
 from creeklab.cloud.policy.mismatches import (
-    Mismatch,
     action_mismatch,
     condition_mismatch,
     resource_mismatches,
@@ -143,11 +142,9 @@ def explain(
         suggestion = {"Effect": "Allow", "Action": action, "Resource": exactly(resource)}
         warning = _warning(action, resource, context)
         non_applying = tuple(
-            NonApplyingResult(
-                each.policy.name, each.policy.number, each.reason, each.why, each.advice
-            )
-            for each in neighborhood.non_applying
-            if Authorizer([each.policy], context).decide(action, resource).allows
+            NonApplyingResult(one.policy.name, one.policy.number, one.reason, one.why, one.advice)
+            for one in neighborhood.non_applying
+            if Authorizer([one.policy], context).decide(action, resource).allows
         )
     verdict = "allowed" if decision.allows else "denied"
     sentences = [
@@ -216,14 +213,13 @@ def _compare(
         bound.matches(action, resource),
         differs=tuple(each.text for each in mismatches),
         advice=tuple(each.advice for each in mismatches),
-        differences=tuple(map(_as_data, mismatches)),
+        differences=tuple(
+            {"kind": each.kind, "expected": each.expected, "actual": each.actual}
+            for each in mismatches
+        ),
     )
     skipped = unfilled and bound.statement.effect == "Deny"
     return _Compared(bound, result, relevant, (distance, -similarity), skipped)
-
-
-def _as_data(mismatch: Mismatch) -> dict[str, str]:
-    return {"kind": mismatch.kind, "expected": mismatch.expected, "actual": mismatch.actual}
 
 
 # --- the summary --------------------------------------------------------------------------------

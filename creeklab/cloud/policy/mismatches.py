@@ -27,27 +27,16 @@ from creeklab.cloud.policy.wildcards import covers, literal, plain
 SLIP, VALUE, NAME, FIELD, OTHER, ACTION = 1, 2, 3, 4, 8, 100
 """Distances, explained at the top of this file."""
 
-ACTIONS = (
-    "iot:AssumeRoleWithCertificate",
-    "iot:Connect",
-    "iot:DeleteConnection",
-    "iot:DeleteThingShadow",
-    "iot:DescribeJobExecution",
-    "iot:GetConnection",
-    "iot:GetPendingJobExecutions",
-    "iot:GetRetainedMessage",
-    "iot:GetThingShadow",
-    "iot:ListNamedShadowsForThing",
-    "iot:ListRetainedMessages",
-    "iot:ListSubscriptions",
-    "iot:Publish",
-    "iot:Receive",
-    "iot:RetainPublish",
-    "iot:SendDirectMessage",
-    "iot:StartNextPendingJobExecution",
-    "iot:Subscribe",
-    "iot:UpdateJobExecution",
-    "iot:UpdateThingShadow",
+ACTIONS = tuple(
+    "iot:" + name
+    for name in (
+        *("AssumeRoleWithCertificate", "Connect", "DeleteConnection", "DeleteThingShadow"),
+        *("DescribeJobExecution", "GetConnection", "GetPendingJobExecutions"),
+        *("GetRetainedMessage", "GetThingShadow", "ListNamedShadowsForThing"),
+        *("ListRetainedMessages", "ListSubscriptions", "Publish", "Receive", "RetainPublish"),
+        *("SendDirectMessage", "StartNextPendingJobExecution", "Subscribe"),
+        *("UpdateJobExecution", "UpdateThingShadow"),
+    )
 )
 """Policy actions of devices (developer guide, "AWS IoT Core policy actions")."""
 
@@ -98,13 +87,8 @@ def total_distance(mismatches: Iterable[Mismatch]) -> int:
 _THING = "iot:Connection.Thing."
 _CERTIFICATE = "iot:Certificate."
 _KNOWN = (
-    "aws:SourceIp",
-    "iot:CertificateId",
-    "iot:ClientId",
-    "iot:ConnectAttributes",
-    _THING + "IsAttached",
-    _THING + "ThingName",
-    _THING + "ThingTypeName",
+    *("aws:SourceIp", "iot:CertificateId", "iot:ClientId", "iot:ConnectAttributes"),
+    *(_THING + name for name in ("IsAttached", "ThingName", "ThingTypeName")),
 )
 
 EmptyVariableReason = tuple[str, str, str]
@@ -273,8 +257,7 @@ def action_mismatch(bound: BoundStatement, action: str) -> Mismatch:
             return Mismatch("spelling", text, advice, each, action, FIELD)
     expected = ", ".join(bound.statement.actions)
     text = f"its Action ({expected}) does not include {action}"
-    over_mqtt = ("iot:publish", "iot:receive", "iot:retainpublish", "iot:subscribe")
-    if action.lower() in over_mqtt and "thingshadow" in expected.lower():
+    if action.lower() in _OVER_MQTT and "thingshadow" in expected.lower():
         text += "; over MQTT, a shadow needs Publish, Subscribe and Receive on its topics, and the"
         text += " shadow actions apply only to REST"
     return Mismatch("action", text, f"add {action} to its Action", expected, action, ACTION)
@@ -345,16 +328,12 @@ def _resource(
 
 
 def _old_version(text: str, policy: Policy) -> Mismatch:
-    return Mismatch(
-        "version",
+    why = (
         f"its document has no Version {VARIABLES_SINCE!r}, so {text!r} is plain text without"
-        " policy variables",
-        f'write "Version": "{VARIABLES_SINCE}" in the document',
-        policy.version,
-        VARIABLES_SINCE,
-        VALUE,
-        unfilled=True,
+        " policy variables"
     )
+    fix = f'write "Version": "{VARIABLES_SINCE}" in the document'
+    return Mismatch("version", why, fix, policy.version, VARIABLES_SINCE, VALUE, unfilled=True)
 
 
 def condition_mismatch(

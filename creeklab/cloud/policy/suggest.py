@@ -74,17 +74,8 @@ def suggest(
 ) -> tuple[SuggestedChange, ...]:
     """Return the changes that together allow a request, at most one per policy.
 
-    Parameters
-    ----------
-    documents
-        The policies that apply to the connection, by name, in order of preference for a change.
-    action, resource
-        Such as ``"iot:Publish"`` and the full ARN of a topic.
-
-    Returns
-    -------
-    tuple
-        The changes; empty if the request is allowed already or no change allows it.
+    There are none if the request is allowed already or no change allows it. `documents` are the
+    policies that apply to the connection, by name, in order of preference for a change.
     """
     found: dict[str, SuggestedChange] = {}
     current = dict(documents)

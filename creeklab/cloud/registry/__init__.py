@@ -10,9 +10,9 @@ Refusals are `ServiceError`, named as in the API reference.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.registry.account_settings import AccountSettings
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import Groups
@@ -33,12 +33,8 @@ class Registry:
 
     Parameters
     ----------
-    account, region, partition
-        Parts of the account's ARNs.
     endpoint
         Host name by which devices reach the cloud.
-    clock
-        Seconds since the epoch.
 
     Attributes
     ----------
@@ -53,19 +49,13 @@ class Registry:
         self,
         database: Database,
         ca: CertificateAuthority,
-        *,
-        account: str,
-        region: str,
+        identity: AccountIdentity,
         endpoint: str,
-        partition: str = "aws",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float],
     ) -> None:
-        self.account = account
-        self.region = region
+        self.identity = identity
         self.endpoint = endpoint
-        work = UnitOfWork(
-            database, account=account, region=region, partition=partition, clock=clock
-        )
+        work = UnitOfWork(database, identity, clock)
         self.arn = work.arn
         self.parse_arn = work.parse_arn
         self.authorization_listeners = work.authorization_listeners

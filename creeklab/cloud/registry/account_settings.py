@@ -11,17 +11,8 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.unit_of_work import UnitOfWork
 
 EVENT_TYPES = (
-    "THING",
-    "THING_GROUP",
-    "THING_TYPE",
-    "THING_GROUP_MEMBERSHIP",
-    "THING_GROUP_HIERARCHY",
-    "THING_TYPE_ASSOCIATION",
-    "JOB",
-    "JOB_EXECUTION",
-    "POLICY",
-    "CERTIFICATE",
-    "CA_CERTIFICATE",
+    *("THING", "THING_GROUP", "THING_TYPE", "THING_GROUP_MEMBERSHIP", "THING_GROUP_HIERARCHY"),
+    *("THING_TYPE_ASSOCIATION", "JOB", "JOB_EXECUTION", "POLICY", "CERTIFICATE", "CA_CERTIFICATE"),
 )
 
 

@@ -34,8 +34,6 @@ def authorizer(
 
     Parameters
     ----------
-    certificate_id, client_id
-        None if the request leaves them open.
     connection
         Values from the connection itself, such as ``aws:SourceIp``.
     add, skip

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import external_certificates
-from creeklab.cloud.registry.records import Certificate, from_row, insert
+from creeklab.cloud.registry.records import Certificate, insert
 from creeklab.cloud.registry.unit_of_work import (
     Listed,
     UnitOfWork,
+    already_exists,
     conflict,
     exists,
     invalid,
@@ -61,12 +61,7 @@ class Certificates:
         """Register a certificate that a registered certificate authority has signed.
 
         The only registered authority is the local one, so this can only restore a deleted
-        certificate of this cloud.
-
-        Parameters
-        ----------
-        authority
-            PEM text of the authority's certificate.
+        certificate of this cloud. `authority` is the PEM text of the authority's certificate.
 
         Raises
         ------
@@ -126,11 +121,10 @@ class Certificates:
         )
         with self._work.transaction() as db:
             if self.find(certificate.id) is not None:
-                raise ServiceError(
-                    "ResourceAlreadyExistsException",
+                raise already_exists(
                     "The certificate is already provisioned or registered",
-                    resourceId=certificate.id,
-                    resourceArn=self._work.arn("cert", certificate.id),
+                    certificate.id,
+                    self._work.arn("cert", certificate.id),
                 )
             if self.elsewhere(certificate.id):
                 raise ServiceError(
@@ -138,7 +132,7 @@ class Certificates:
                     "The certificate is registered in another account of this cloud, which could "
                     "not tell whose device comes with it.",
                 )
-            insert(db, "certificates", asdict(certificate))
+            insert(db, certificate)
         if external:
             self._ca.trust([certificate.pem])
         return certificate
@@ -150,22 +144,16 @@ class Certificates:
 
     def find(self, key: str) -> Certificate | None:
         """Return the certificate of an id, or None if it is not registered."""
-        row = self._work.database.execute(
-            "SELECT * FROM certificates WHERE id = ?", (key.lower(),)
-        ).fetchone()
-        return None if row is None else from_row(Certificate, row)
+        return self._work.find(Certificate, key.lower(), "id")
 
     def get(self, key: str) -> Certificate:
         """Return the certificate of an id."""
-        certificate = self.find(key)
-        if certificate is None:
-            raise not_found(f"Certificate {key} does not exist in your account")
-        return certificate
+        missing = f"Certificate {key} does not exist in your account"
+        return self._work.get(Certificate, key.lower(), missing, "id")
 
     def page(self, page: Page) -> Listed[Certificate]:
         """List certificates in the order of their creation."""
-        rows, token = self._work.database.page("SELECT * FROM certificates", "number", page)
-        return [from_row(Certificate, row) for row in rows], token
+        return self._work.page(Certificate, page, key="number")
 
     def set_status(self, key: str, status: str) -> None:
         """Activate, deactivate or revoke a certificate."""
@@ -184,10 +172,7 @@ class Certificates:
     def delete(self, key: str, *, force: bool = False) -> None:
         """Delete a certificate that is not ACTIVE and has no attachments.
 
-        Parameters
-        ----------
-        force
-            Detach its policies instead of failing. Its Things must be detached anyway.
+        `force` detaches its policies instead of failing. Its Things must be detached anyway.
         """
         with self._work.transaction() as db:
             certificate = self.get(key)

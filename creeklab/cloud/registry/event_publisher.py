@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from creeklab.cloud.registry import Registry
@@ -33,45 +34,34 @@ EventMessage = tuple[str, str, dict[str, Any]]
 """The event type that enables a message, its topic after ``$aws/events/``, and its members."""
 
 
+@dataclass(frozen=True, slots=True)
 class RegistryEventPublisher:
-    """Publishes registry events; add `on_change` to the change listeners of the registry.
+    """Publishes registry events; add `on_change` to the change listeners of the registry."""
 
-    Parameters
-    ----------
-    publish
-        Publishes topic and payload at a QoS on behalf of the cloud.
-    clock
-        Seconds since the epoch.
-    """
-
-    def __init__(
-        self,
-        registry: Registry,
-        publish: Callable[[str, bytes, int], object],
-        clock: Callable[[], float],
-    ) -> None:
-        self._registry = registry
-        self._publish = publish
-        self._clock = clock
+    registry: Registry
+    publish: Callable[[str, bytes, int], object]
+    clock: Callable[[], float]
 
     def on_change(self, change: Change) -> None:
         """Publish the message about a change if its event type is enabled."""
-        event_type, topic, members = message(change, self._registry.arn)
-        if not self._registry.account_settings.events().enabled[event_type]:
+        event_type, topic, members = message(change, self.registry.arn)
+        if not self.registry.account_settings.events().enabled[event_type]:
             return
         # In the guide, the message about an association has no account.
         account = (
-            {} if event_type == "THING_TYPE_ASSOCIATION" else {"accountId": self._registry.account}
+            {}
+            if event_type == "THING_TYPE_ASSOCIATION"
+            else {"accountId": self.registry.identity.account}
         )
         payload = {
             "eventType": f"{event_type}_EVENT",
             "eventId": str(uuid.uuid4()),
-            "timestamp": _milliseconds(self._clock()),
+            "timestamp": _milliseconds(self.clock()),
             "operation": change.operation,
             **account,
             **members,
         }
-        self._publish("$aws/events/" + topic, json.dumps(payload).encode(), 1)
+        self.publish("$aws/events/" + topic, json.dumps(payload).encode(), 1)
 
 
 def message(change: Change, arn: Arn) -> EventMessage:

@@ -11,20 +11,19 @@ import json
 import sqlite3
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import attributes as rules
 from creeklab.cloud.registry.changes import HierarchyChanged, MembershipChanged, ThingGroupChanged
-from creeklab.cloud.registry.records import Thing, ThingGroup, from_row, insert
+from creeklab.cloud.registry.records import Thing, ThingGroup, insert
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import (
     Listed,
     UnitOfWork,
+    already_exists,
     exists,
     invalid,
-    not_found,
     require_version,
 )
 from creeklab.cloud.storage.database import Page
@@ -84,18 +83,17 @@ class Groups:
                 same = (present.parent, present.description, present.attributes)
                 if same == (parent, description, wanted):
                     return present
-                raise ServiceError(
-                    "ResourceAlreadyExistsException",
+                raise already_exists(
                     f"Thing Group {name} already exists in current account with different "
                     "properties",
-                    resourceId=present.id,
-                    resourceArn=self._work.arn("thinggroup", name),
+                    present.id,
+                    self._work.arn("thinggroup", name),
                 )
             lineage = self._lineage_below(db, parent) if parent else ()
             group = ThingGroup(
                 name, str(uuid.uuid4()), parent, 1, description, wanted, self._work.clock()
             )
-            insert(db, "thing_groups", asdict(group))
+            insert(db, group)
             self._tags.put_on_new(db, "thinggroup", name, tags)
             self._work.emit(ThingGroupChanged("CREATED", group, lineage))
             if lineage:
@@ -123,17 +121,11 @@ class Groups:
 
     def find(self, name: str) -> ThingGroup | None:
         """Return a group, or None if there is no group of this name."""
-        row = self._work.database.execute(
-            "SELECT * FROM thing_groups WHERE name = ?", (name,)
-        ).fetchone()
-        return None if row is None else from_row(ThingGroup, row)
+        return self._work.find(ThingGroup, name)
 
     def get(self, name: str) -> ThingGroup:
         """Return a group."""
-        group = self.find(name)
-        if group is None:
-            raise not_found(f"The thing group {name} does not exist.")
-        return group
+        return self._work.get(ThingGroup, name, f"The thing group {name} does not exist.")
 
     def lineage(self, group: ThingGroup) -> tuple[ThingGroup, ...]:
         """Return the ancestors of a group, its parent first and the root last."""
@@ -151,14 +143,10 @@ class Groups:
         prefix: str = "",
         recursive: bool | None = None,
     ) -> Listed[str]:
-        """List the names of groups.
+        """List the names of groups, of those below `parent`, or of those that begin with `prefix`.
 
         Parameters
         ----------
-        parent
-            Only groups below this one.
-        prefix
-            Only groups whose names begin with it.
         recursive
             Whether to list groups at any depth, or only the first level. None means any depth
             without a parent, and the first level below a parent, as the developer guide shows.
@@ -244,8 +232,10 @@ class Groups:
                 )
             self._check_other_trees(into, member, present)
             membership = str(uuid.uuid4())
-            row = {"thing": thing, "thing_group": group, "id": membership}
-            insert(db, "group_members", row)
+            db.execute(
+                "INSERT INTO group_members (thing, thing_group, id) VALUES (?, ?, ?)",
+                (thing, group, membership),
+            )
             self._work.emit(MembershipChanged("ADDED", member, into, membership))
 
     def _check_other_trees(self, into: ThingGroup, thing: Thing, present: list[str]) -> None:

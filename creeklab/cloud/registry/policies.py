@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import lru_cache
 
 from creeklab.cloud import policy as documents
@@ -15,6 +14,7 @@ from creeklab.cloud.registry.tags import NO_TAGS, Tags
 from creeklab.cloud.registry.unit_of_work import (
     Listed,
     UnitOfWork,
+    already_exists,
     conflict,
     exists,
     invalid,
@@ -38,27 +38,21 @@ class Policies:
         now = self._work.clock()
         with self._work.transaction() as db:
             if exists(db, "SELECT 1 FROM policies WHERE name = ?", name):
-                raise ServiceError(
-                    "ResourceAlreadyExistsException",
+                raise already_exists(
                     f"Policy cannot be created - name already exists (name={name})",
-                    resourceId=name,
-                    resourceArn=self._work.arn("policy", name),
+                    name,
+                    self._work.arn("policy", name),
                 )
             policy = Policy(name, 1, 1, secrets.token_hex(32), now, now)
             version = PolicyVersion(name, 1, document, now)
-            insert(db, "policies", asdict(policy))
-            insert(db, "policy_versions", asdict(version))
+            insert(db, policy)
+            insert(db, version)
             self._tags.put_on_new(db, "policy", name, tags)
         return version
 
     def get(self, name: str) -> Policy:
         """Return a policy."""
-        row = self._work.database.execute(
-            "SELECT * FROM policies WHERE name = ?", (name,)
-        ).fetchone()
-        if row is None:
-            raise not_found("Policy not found")
-        return from_row(Policy, row)
+        return self._work.get(Policy, name, "Policy not found")
 
     def page(self, page: Page) -> Listed[str]:
         """List the names of the policies in the order of their creation."""
@@ -93,7 +87,7 @@ class Policies:
                     f"({MAX_VERSIONS})",
                 )
             version = PolicyVersion(name, policy.last_version + 1, document, self._work.clock())
-            insert(db, "policy_versions", asdict(version))
+            insert(db, version)
             db.execute(
                 "UPDATE policies SET last_version = ?, modified = ? WHERE name = ?",
                 (version.version, version.created, name),

@@ -6,7 +6,6 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import ABOVE, Groups
 from creeklab.cloud.registry.policies import Policies
-from creeklab.cloud.registry.records import insert
 from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, not_found
 from creeklab.cloud.storage.database import Page
 
@@ -34,18 +33,16 @@ class PolicyAttachments:
             attached = [row["policy"] for row in rows]
             if name in attached:
                 return
-            what, most = (
-                ("certificate", MAX_POLICIES)
-                if column == "certificate"
-                else ("thing group", MAX_GROUP_POLICIES)
-            )
+            most = MAX_POLICIES if column == "certificate" else MAX_GROUP_POLICIES
             if len(attached) >= most:
                 raise ServiceError(
                     "LimitExceededException",
-                    f"A {what} can have at most {most} policies attached. Detach one "
-                    "first, or put more statements into fewer policies.",
+                    f"A {column.replace('_', ' ')} can have at most {most} policies attached. "
+                    "Detach one first, or put more statements into fewer policies.",
                 )
-            insert(db, "policy_attachments", {"policy": name, column: key})
+            db.execute(
+                f"INSERT INTO policy_attachments (policy, {column}) VALUES (?, ?)", (name, key)
+            )
 
     def detach(self, name: str, target: str) -> None:
         """Detach a policy from a certificate or group; it is not an error if it is not attached."""
@@ -59,10 +56,7 @@ class PolicyAttachments:
     def policies_of(self, target: str, page: Page, *, recursive: bool = False) -> Listed[str]:
         """List the names of the policies of a target in the order of their attachment.
 
-        Parameters
-        ----------
-        recursive
-            Whether to include the policies of the groups above a thing group.
+        If `recursive`, include the policies of the groups above a thing group.
         """
         column, key = self.resolve(target)
         of_target = f"{column} = :group"

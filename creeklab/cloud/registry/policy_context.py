@@ -8,9 +8,10 @@ from creeklab.cloud import policy as documents
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import ABOVE, AROUND
 from creeklab.cloud.registry.policies import Policies
+from creeklab.cloud.registry.records import certificate_variables
 from creeklab.cloud.registry.thing_principals import EXCLUSIVE
 from creeklab.cloud.registry.things import Things
-from creeklab.cloud.registry.unit_of_work import UnitOfWork
+from creeklab.cloud.registry.unit_of_work import UnitOfWork, exists
 
 _DOCUMENTS = """
     SELECT name, document FROM policy_attachments
@@ -101,14 +102,11 @@ class PolicyContextQueries:
         A certificate that is not registered has none.
         """
         certificate = self._certificates.find(certificate_id)
-        return certificate.variables() if certificate else {}
+        return certificate_variables(certificate.id, certificate.pem) if certificate else {}
 
     def _is_attached(self, thing: str, certificate_id: str) -> bool:
-        row = self._work.database.execute(
-            "SELECT 1 FROM thing_principals WHERE thing = ? AND certificate = ?",
-            (thing, certificate_id),
-        ).fetchone()
-        return row is not None
+        attachment = "SELECT 1 FROM thing_principals WHERE thing = ? AND certificate = ?"
+        return exists(self._work.database, attachment, thing, certificate_id)
 
 
 def _once(policies: Iterable[documents.Policy]) -> list[documents.Policy]:

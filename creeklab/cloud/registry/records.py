@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from cryptography import x509
@@ -100,10 +100,6 @@ class Certificate:
     mode: str = "DEFAULT"
     external: bool = False
 
-    def variables(self) -> dict[str, str | tuple[str, ...]]:
-        """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables."""
-        return certificate_variables(self.id, self.pem)
-
 
 def certificate_variables(certificate_id: str, pem: str) -> dict[str, str | tuple[str, ...]]:
     """Return the ``iot:CertificateId`` and ``iot:Certificate`` variables of a certificate.
@@ -147,11 +143,21 @@ class PolicyVersion:
 
 Record = TypeVar("Record", Thing, ThingType, ThingGroup, Certificate, Policy, PolicyVersion)
 
+TABLES: Mapping[type, str] = {
+    Thing: "things",
+    ThingType: "thing_types",
+    ThingGroup: "thing_groups",
+    Certificate: "certificates",
+    Policy: "policies",
+    PolicyVersion: "policy_versions",
+}
+"""The table of each kind of record; its columns are named like the fields."""
+
 _JSON = ("attributes", "properties")
 
 
 def from_row(kind: type[Record], row: sqlite3.Row) -> Record:
-    """Return a record of the columns named like its fields; objects are stored as JSON text."""
+    """Return the record in a row; objects are stored as JSON text."""
     return kind(
         **{
             name: json.loads(row[name]) if name in _JSON else row[name]
@@ -160,8 +166,9 @@ def from_row(kind: type[Record], row: sqlite3.Row) -> Record:
     )
 
 
-def insert(db: sqlite3.Connection, table: str, row: Mapping[str, Any]) -> None:
-    """Insert a row, given by column names; objects are stored as JSON text."""
+def insert(db: sqlite3.Connection, record: Record) -> None:
+    """Insert a record; objects are stored as JSON text."""
+    row = asdict(record)
     names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
     plain = {name: json.dumps(value) if name in _JSON else value for name, value in row.items()}
-    db.execute(f"INSERT INTO {table} ({names}) VALUES ({values})", plain)
+    db.execute(f"INSERT INTO {TABLES[type(record)]} ({names}) VALUES ({values})", plain)

@@ -23,14 +23,7 @@ SERVICE = Service(
     "registry",
     _build,
     resources=(
-        "Thing",
-        "thing type",
-        "thing group",
-        "certificate",
-        "policy",
-        "policy version",
-        "certificate of a Thing",
-        "policy of a certificate",
-        "Thing in a group",
+        *("Thing", "thing type", "thing group", "certificate", "policy", "policy version"),
+        *("certificate of a Thing", "policy of a certificate", "Thing in a group"),
     ),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from creeklab.cloud.registry.certificates import Certificates
-from creeklab.cloud.registry.records import insert
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, invalid, not_found
 from creeklab.cloud.storage.database import Page
@@ -47,8 +46,10 @@ class ThingPrincipals:
                     f"The certificate is attached to thing {next(iter(attached))}, and an "
                     "exclusive attachment allows no other. Detach it there first.",
                 )
-            attachment = {"thing": thing, "certificate": key, "type": kind or NON_EXCLUSIVE}
-            insert(db, "thing_principals", attachment)
+            db.execute(
+                "INSERT INTO thing_principals (thing, certificate, type) VALUES (?, ?, ?)",
+                (thing, key, kind or NON_EXCLUSIVE),
+            )
 
     def detach(self, thing: str, principal: str) -> None:
         """Detach a certificate from a Thing; it is not an error if it is not attached."""

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
-from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.changes import ThingTypeChanged
-from creeklab.cloud.registry.records import ThingType, from_row, insert
+from creeklab.cloud.registry.records import ThingType, insert
 from creeklab.cloud.registry.tags import Tags
-from creeklab.cloud.registry.unit_of_work import Listed, UnitOfWork, exists, invalid, not_found
+from creeklab.cloud.registry.unit_of_work import (
+    Listed,
+    UnitOfWork,
+    already_exists,
+    exists,
+    invalid,
+)
 from creeklab.cloud.storage.database import Page
 
 MAX_SEARCHABLE = 3
@@ -44,45 +49,32 @@ class ThingTypes:
             if present is not None:
                 if present.properties == properties:
                     return present
-                raise ServiceError(
-                    "ResourceAlreadyExistsException",
+                raise already_exists(
                     f"Thing Type {name} already exists in current account with different "
                     "properties",
-                    resourceId=present.id,
-                    resourceArn=self._work.arn("thingtype", name),
+                    present.id,
+                    self._work.arn("thingtype", name),
                 )
             thing_type = ThingType(
                 name, str(uuid.uuid4()), dict(properties), self._work.clock(), None
             )
-            insert(db, "thing_types", asdict(thing_type))
+            insert(db, thing_type)
             self._tags.put_on_new(db, "thingtype", name, tags)
             self._work.emit(ThingTypeChanged("CREATED", thing_type))
         return thing_type
 
     def find(self, name: str) -> ThingType | None:
         """Return a thing type, or None if there is no type of this name."""
-        row = self._work.database.execute(
-            "SELECT * FROM thing_types WHERE name = ?", (name,)
-        ).fetchone()
-        return None if row is None else from_row(ThingType, row)
+        return self._work.find(ThingType, name)
 
     def get(self, name: str) -> ThingType:
         """Return a thing type."""
-        thing_type = self.find(name)
-        if thing_type is None:
-            raise not_found(f"The thing type {name} does not exist.")
-        return thing_type
+        return self._work.get(ThingType, name, f"The thing type {name} does not exist.")
 
     def page(self, page: Page, prefix: str = "") -> Listed[ThingType]:
         """List thing types by name, only those whose names begin with `prefix`."""
-        rows, token = self._work.database.page(
-            "SELECT * FROM thing_types",
-            "name",
-            page,
-            "substr(name, 1, length(:prefix)) = :prefix",
-            prefix=prefix,
-        )
-        return [from_row(ThingType, row) for row in rows], token
+        begins = "substr(name, 1, length(:prefix)) = :prefix"
+        return self._work.page(ThingType, page, begins, prefix=prefix)
 
     def deprecate(self, name: str, *, undo: bool) -> None:
         """Deprecate a type, so that no further Thing can have it, or undo that."""

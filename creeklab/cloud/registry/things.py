@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
-from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import attributes as rules
 from creeklab.cloud.registry.changes import AssociationChanged, ThingChanged
-from creeklab.cloud.registry.records import Thing, from_row, insert
+from creeklab.cloud.registry.records import Thing, insert
 from creeklab.cloud.registry.thing_types import ThingTypes
 from creeklab.cloud.registry.unit_of_work import (
     Listed,
     UnitOfWork,
+    already_exists,
     exists,
     invalid,
-    not_found,
     require_version,
 )
 from creeklab.cloud.storage.database import Page
@@ -41,17 +40,16 @@ class Things:
             if present is not None:
                 if (present.attributes, present.type) == (wanted, thing_type):
                     return present
-                raise ServiceError(
-                    "ResourceAlreadyExistsException",
+                raise already_exists(
                     f"Thing {name} already exists in account with different attributes",
-                    resourceId=present.id,
-                    resourceArn=self._work.arn("thing", name),
+                    present.id,
+                    self._work.arn("thing", name),
                 )
             if thing_type and self._types.get(thing_type).deprecated is not None:
                 # The typo is AWS's own.
                 raise invalid(f"Can not create new thing with depreated thing type:{thing_type}")
             thing = Thing(name, str(uuid.uuid4()), 1, wanted, thing_type)
-            insert(db, "things", asdict(thing))
+            insert(db, thing)
             self._work.emit(ThingChanged("CREATED", thing))
             if thing_type:
                 self._work.emit(AssociationChanged("CREATED", thing, thing_type))
@@ -59,8 +57,7 @@ class Things:
 
     def find(self, name: str) -> Thing | None:
         """Return a Thing, or None if there is no Thing of this name."""
-        row = self._work.database.execute("SELECT * FROM things WHERE name = ?", (name,)).fetchone()
-        return None if row is None else from_row(Thing, row)
+        return self._work.find(Thing, name)
 
     def count(self) -> int:
         """Return the number of Things."""
@@ -69,10 +66,7 @@ class Things:
 
     def get(self, name: str) -> Thing:
         """Return a Thing."""
-        thing = self.find(name)
-        if thing is None:
-            raise not_found(f"Thing {name} does not exist in your account")
-        return thing
+        return self._work.get(Thing, name, f"Thing {name} does not exist in your account")
 
     def page(
         self,
@@ -82,15 +76,9 @@ class Things:
         prefix: bool = False,
         thing_type: str | None = None,
     ) -> Listed[Thing]:
-        """List Things by name.
+        """List Things by name: all, or those of a type, or those that have an attribute.
 
-        Parameters
-        ----------
-        attribute, value, prefix
-            Only Things that have this attribute, with this value or, if `prefix`, with a value that
-            begins with it.
-        thing_type
-            Only Things of this type.
+        The attribute must have the value or, if `prefix`, a value that begins with it.
         """
         conditions = []
         if thing_type is not None:
@@ -101,16 +89,10 @@ class Things:
                 "EXISTS (SELECT 1 FROM json_each(attributes) "
                 f"WHERE key = :attribute AND (:value IS NULL OR {test}))"
             )
-        rows, token = self._work.database.page(
-            "SELECT * FROM things",
-            "name",
-            page,
-            " AND ".join(conditions) or "TRUE",
-            attribute=attribute,
-            value=value,
-            type=thing_type,
+        condition = " AND ".join(conditions) or "TRUE"
+        return self._work.page(
+            Thing, page, condition, attribute=attribute, value=value, type=thing_type
         )
-        return [from_row(Thing, row) for row in rows], token
 
     def update(
         self,

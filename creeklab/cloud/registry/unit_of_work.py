@@ -10,11 +10,13 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry.changes import Change
-from creeklab.cloud.storage.database import Database
+from creeklab.cloud.registry.records import TABLES, Record, from_row
+from creeklab.cloud.storage.database import Database, Page
 
 Item = TypeVar("Item")
 Listed = tuple[list[Item], str | None]
@@ -24,31 +26,17 @@ _ARN = re.compile(r"(arn:[^:]*:iot:[^:]*:[^:]*:)([a-z]+)/(.+)", re.DOTALL)
 
 
 class UnitOfWork:
-    """The database of one account, and the prefix of its ARNs.
-
-    Attributes
-    ----------
-    authorization_listeners
-        Called after each committed change that can affect what a connection is allowed to do.
-    change_listeners
-        Called with each `Change` after it is committed.
-    """
+    """The database of one account, the prefix of its ARNs, and the listeners of `Registry`."""
 
     def __init__(
-        self,
-        database: Database,
-        *,
-        account: str,
-        region: str,
-        partition: str,
-        clock: Callable[[], float],
+        self, database: Database, identity: AccountIdentity, clock: Callable[[], float]
     ) -> None:
         self.database = database
         self.clock = clock
         self.authorization_listeners: list[Callable[[], None]] = []
         self.change_listeners: list[Callable[[Change], None]] = []
         self._changes: list[Change] = []
-        self._arn_prefix = f"arn:{partition}:iot:{region}:{account}:"
+        self._arn_prefix = identity.iot_arn
 
     def arn(self, kind: str, name: str) -> str:
         """Return the ARN of a resource of a kind such as ``thing``, ``cert`` or ``policy``."""
@@ -66,10 +54,7 @@ class UnitOfWork:
     def transaction(self, *, affects_authorization: bool = True) -> Iterator[sqlite3.Connection]:
         """Open a transaction, and call the listeners after its commit.
 
-        Parameters
-        ----------
-        affects_authorization
-            Whether the change can affect what a connection is allowed to do.
+        `affects_authorization`: whether the change can affect what a connection is allowed to do.
         """
         self._changes = []
         with self.database.transaction() as db:
@@ -81,6 +66,29 @@ class UnitOfWork:
             for change_listener in self.change_listeners:
                 change_listener(change)
 
+    def find(self, kind: type[Record], key: str, column: str = "name") -> Record | None:
+        """Return the record with a key, or None if there is none."""
+        row = self.database.execute(
+            f"SELECT * FROM {TABLES[kind]} WHERE {column} = ?", (key,)
+        ).fetchone()
+        return None if row is None else from_row(kind, row)
+
+    def get(self, kind: type[Record], key: str, missing: str, column: str = "name") -> Record:
+        """Return the record with a key, or raise ``ResourceNotFoundException``."""
+        record = self.find(kind, key, column)
+        if record is None:
+            raise not_found(missing)
+        return record
+
+    def page(
+        self, kind: type[Record], page: Page, condition: str = "TRUE", key: str = "name", **of: Any
+    ) -> Listed[Record]:
+        """List records in the order of `key`, as `Database.page` does."""
+        rows, token = self.database.page(
+            f"SELECT * FROM {TABLES[kind]}", key, page, condition, **of
+        )
+        return [from_row(kind, row) for row in rows], token
+
     def emit(self, change: Change) -> None:
         """Pass a change to its listeners after the open transaction is committed."""
         self._changes.append(change)
@@ -89,6 +97,11 @@ class UnitOfWork:
 def exists(db: sqlite3.Connection | Database, select: str, *keys: str) -> bool:
     """Return whether a query has a row."""
     return db.execute(select, keys).fetchone() is not None
+
+
+def already_exists(message: str, key: str, arn: str) -> ServiceError:
+    """Return ``ResourceAlreadyExistsException``, which names the resource."""
+    return ServiceError("ResourceAlreadyExistsException", message, resourceId=key, resourceArn=arn)
 
 
 def invalid(message: str) -> ServiceError:

@@ -45,22 +45,20 @@ _BACKDATE = timedelta(minutes=5)
 _SERVER_LIFETIME = timedelta(days=397)
 _SERVER_RENEWAL = timedelta(days=30)
 
-_ROOT_NAME = x509.Name(
-    [
-        x509.NameAttribute(NameOID.ORGANIZATION_NAME, "creeklab"),
-        x509.NameAttribute(NameOID.COMMON_NAME, "creeklab local root CA"),
-    ]
+
+def _name(attributes: dict[x509.ObjectIdentifier, str]) -> x509.Name:
+    return x509.Name([x509.NameAttribute(*attribute) for attribute in attributes.items()])
+
+
+_ROOT_NAME = _name(
+    {NameOID.ORGANIZATION_NAME: "creeklab", NameOID.COMMON_NAME: "creeklab local root CA"}
 )
 # AWS writes its whole issuer name into a single OU.
-_DEVICE_AUTHORITY_NAME = x509.Name(
-    [
-        x509.NameAttribute(
-            NameOID.ORGANIZATIONAL_UNIT_NAME,
-            "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US",
-        )
-    ]
-)
-_DEVICE_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AWS IoT Certificate")])
+_ISSUER = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"
+_DEVICE_AUTHORITY_NAME = _name({NameOID.ORGANIZATIONAL_UNIT_NAME: _ISSUER})
+_DEVICE_NAME = _name({NameOID.COMMON_NAME: "AWS IoT Certificate"})
+_INVALID = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
+"""What `cryptography` raises for damaged files and for signatures that do not match."""
 
 
 class AuthorityError(OSError):
@@ -173,14 +171,11 @@ class CertificateAuthority:
     def issue_keys_and_certificate(self) -> KeysAndCertificate:
         """Issue a certificate for a new RSA 2048 key pair, as CreateKeysAndCertificate does."""
         key = self._spare_keys.pop() if self._spare_keys else _new_key()
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         return KeysAndCertificate(
-            self._issue(_DEVICE_NAME, key.public_key()),
-            key.public_key()
-            .public_bytes(
-                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-            )
-            .decode(),
-            _key_pem(key),
+            self._issue(_DEVICE_NAME, key.public_key()), public.decode(), _key_pem(key)
         )
 
     def issue_from_csr(self, pem: str) -> x509.Certificate:
@@ -207,7 +202,11 @@ class CertificateAuthority:
             usable = usable_key(key)
         except ValueError as fault:
             raise _bad_request(str(fault)) from None
-        if not _is_signed(request):
+        try:
+            is_signed = request.is_signature_valid
+        except _INVALID:
+            is_signed = False
+        if not is_signed:
             raise _bad_request("its signature does not match its contents and key")
         return self._issue(subject if list(subject) else _DEVICE_NAME, usable)
 
@@ -215,7 +214,7 @@ class CertificateAuthority:
         """Return whether the device authority has signed a certificate."""
         try:
             certificate.verify_directly_issued_by(self._certificate)
-        except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
+        except _INVALID:
             return False
         return True
 
@@ -297,14 +296,13 @@ class CertificateAuthority:
                 text, password=None, unsafe_skip_rsa_key_validation=True
             )
             certificate = x509.load_pem_x509_certificate(text)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            if isinstance(loaded, rsa.RSAPrivateKey) and (
+                loaded.public_key() == certificate.public_key()
+            ):
+                return loaded, certificate
+        except _INVALID as error:
             raise self._damaged(path) from error
-        if (
-            not isinstance(loaded, rsa.RSAPrivateKey)
-            or loaded.public_key() != certificate.public_key()
-        ):
-            raise self._damaged(path)
-        return loaded, certificate
+        raise self._damaged(path)
 
     def _damaged(self, path: Path) -> AuthorityError:
         return AuthorityError(
@@ -338,14 +336,7 @@ class CertificateAuthority:
             certificate = x509.load_pem_x509_certificate(text)
             certificate.verify_directly_issued_by(root)
             present = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except (
-            FileNotFoundError,
-            ValueError,
-            TypeError,
-            UnsupportedAlgorithm,
-            InvalidSignature,
-            x509.ExtensionNotFound,
-        ):
+        except (FileNotFoundError, x509.ExtensionNotFound, *_INVALID):
             return False
         now = self._now()
         return (
@@ -389,13 +380,6 @@ class CertificateAuthority:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(int(self._clock()), UTC)
-
-
-def _is_signed(request: x509.CertificateSigningRequest) -> bool:
-    try:
-        return request.is_signature_valid
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature):
-        return False
 
 
 def _leaf(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:

@@ -65,16 +65,7 @@ def is_signed(query: str, headers: Mapping[str, str]) -> bool:
 def parse_caller(query: str, headers: Mapping[str, str]) -> Caller:
     """Return the caller that a request states, unverified; it decides the form of an error.
 
-    Parameters
-    ----------
-    query, headers
-        As for `verify`.
-
-    Raises
-    ------
-    ServiceError
-        ``MissingAuthenticationTokenException`` if the request is not signed,
-        ``IncompleteSignatureException`` if the signature cannot be read.
+    It raises `ServiceError` like `verify` if the request is not signed or cannot be read.
     """
     return _claim(query, headers).caller
 
@@ -119,12 +110,12 @@ def verify(
         )
     _check_date(claim, now)
     if "host" not in claim.signed_headers:
-        message = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
-        raise ServiceError("InvalidSignatureException", message)
+        raise _invalid("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     digest = sha256(body).hexdigest()
     if headers.get("x-amz-content-sha256", digest) != digest:
-        message = "The provided 'x-amz-content-sha256' header does not match what was computed."
-        raise ServiceError("InvalidSignatureException", message)
+        raise _invalid(
+            "The provided 'x-amz-content-sha256' header does not match what was computed."
+        )
     names = claim.signed_headers
     given = claim.signature.encode("utf-8", "surrogateescape")
     for canonical_query in _canonical_queries(query, claim.presigned):
@@ -133,7 +124,7 @@ def verify(
         lines += ["", ";".join(names), digest]
         if hmac.compare_digest(_sign(secret, claim, "\n".join(lines)).encode(), given):
             return claim.caller
-    raise ServiceError("InvalidSignatureException", _WRONG_SIGNATURE)
+    raise _invalid(_WRONG_SIGNATURE)
 
 
 def _claim(query: str, headers: Mapping[str, str]) -> _Claim:
@@ -191,6 +182,10 @@ def _incomplete(message: str) -> ServiceError:
     return ServiceError("IncompleteSignatureException", message)
 
 
+def _invalid(message: str) -> ServiceError:
+    return ServiceError("InvalidSignatureException", message)
+
+
 def _check_date(claim: _Claim, now: float) -> None:
     try:
         if not re.fullmatch("[0-9]{8}T[0-9]{6}Z", claim.date):
@@ -200,23 +195,20 @@ def _check_date(claim: _Claim, now: float) -> None:
         message = f"Date must be in ISO-8601 'basic format'. Got '{claim.date}'."
         raise _incomplete(message) from None
     if not claim.date.startswith(claim.day + "T"):
-        message = (
+        raise _invalid(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from "
             f"HTTP: '{claim.day}' != '{claim.date[:8]}', from '{claim.date}'."
         )
-        raise ServiceError("InvalidSignatureException", message)
     if date < now - claim.lifetime:
-        message = (
+        raise _invalid(
             f"Signature expired: {claim.date} is now earlier than {_text(now - claim.lifetime)} "
             f"({_text(now)} - {claim.lifetime / 60:g} min.)"
         )
-        raise ServiceError("InvalidSignatureException", message)
     if date > now + WINDOW_SECONDS:
-        message = (
+        raise _invalid(
             f"Signature not yet current: {claim.date} is still later than "
             f"{_text(now + WINDOW_SECONDS)} ({_text(now)} + {WINDOW_SECONDS // 60} min.)"
         )
-        raise ServiceError("InvalidSignatureException", message)
 
 
 def _text(moment: float) -> str:

@@ -30,6 +30,7 @@ __all__ = ["Rejected", "Shadow", "ShadowLimits", "Update", "delete", "failed", "
 JsonObject: TypeAlias = dict[str, Any]
 
 CLIENT_TOKEN_BYTES = 64
+SECTIONS = ("desired", "reported")
 
 
 class Rejected(Exception):
@@ -92,18 +93,16 @@ class Shadow:
 
     Attributes
     ----------
-    desired, reported
-        The sections; None where the document has none.
-    desired_metadata, reported_metadata
-        ``{"timestamp": s}`` for each leaf of the section, in the same place.
+    state
+        The sections that the document has, ``desired`` before ``reported``.
+    metadata
+        ``{"timestamp": s}`` for each leaf of `state`, in the same place.
     version
         Number of the last accepted update.
     """
 
-    desired: JsonObject | None
-    reported: JsonObject | None
-    desired_metadata: JsonObject | None
-    reported_metadata: JsonObject | None
+    state: JsonObject
+    metadata: JsonObject
     version: int
 
     def to_json(self) -> str:
@@ -113,15 +112,7 @@ class Shadow:
     @classmethod
     def from_json(cls, text: str) -> Shadow:
         """Return the shadow of a text from `to_json`."""
-        stored = json.loads(text)
-        state, metadata = stored["state"], stored["metadata"]
-        return cls(
-            desired=state.get("desired"),
-            reported=state.get("reported"),
-            desired_metadata=metadata.get("desired"),
-            reported_metadata=metadata.get("reported"),
-            version=stored["version"],
-        )
+        return cls(**json.loads(text))
 
     def document(self, now: int) -> JsonObject:
         """Return the full document for GET at the time `now`, with ``state.delta`` if there is one.
@@ -137,19 +128,16 @@ class Shadow:
 
     def snapshot(self) -> JsonObject:
         """Return state, metadata and version, without delta, as in a ``documents`` message."""
-        state: JsonObject = {}
-        metadata: JsonObject = {}
-        if self.desired is not None:
-            state["desired"], metadata["desired"] = self.desired, self.desired_metadata
-        if self.reported is not None:
-            state["reported"], metadata["reported"] = self.reported, self.reported_metadata
-        return {"state": state, "metadata": metadata, "version": self.version}
+        return {
+            "state": self.state.copy(),
+            "metadata": self.metadata.copy(),
+            "version": self.version,
+        }
 
     def _delta(self) -> tuple[JsonObject, JsonObject]:
         """Return the delta and its metadata; both are empty if there is none."""
-        if self.desired is None or self.desired_metadata is None:
-            return {}, {}
-        return _difference(self.desired, self.desired_metadata, self.reported or {})
+        desired, metadata = self.state.get("desired", {}), self.metadata.get("desired", {})
+        return _difference(desired, metadata, self.state.get("reported", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,21 +168,15 @@ def update(
     last_version: int = 0,
     limits: ShadowLimits = _DEFAULT_LIMITS,
 ) -> Update:
-    """Apply an update request.
+    """Apply an update request to the stored shadow, which is not changed.
 
     Parameters
     ----------
-    current
-        The stored shadow, None if there is none. It is not changed.
-    payload
-        Request document as received.
     now
         Time of the update; it becomes the timestamp of every leaf that the request sets.
     last_version
         Version at which a shadow of this name was deleted less than 48 hours ago, otherwise 0;
         version numbers continue from there (AWS IoT developer guide, Interacting with shadows).
-    limits
-        Quotas and open points.
 
     Raises
     ------
@@ -243,12 +225,8 @@ def get(current: Shadow | None, payload: bytes, now: int, *, label: str) -> Json
 
     Parameters
     ----------
-    current
-        The stored shadow, None if there is none.
     payload
         Empty, ``{}``, or an object with a ``clientToken``.
-    now
-        Time of the response.
     label
         Name in a 404: the Thing's for its classic shadow, otherwise the shadow's.
 
@@ -268,39 +246,22 @@ def delete(current: Shadow | None, payload: bytes, now: int, *, label: str) -> J
     """Return the deleted version for a delete request.
 
     The payload, including its ``version``, is ignored (AWS IoT developer guide, Device Shadow MQTT
-    topics), except that a ``clientToken`` is echoed, because the SDKs wait for theirs.
-
-    Parameters
-    ----------
-    current
-        The stored shadow, None if there is none.
-    payload
-        Anything.
-    now
-        Time of the response.
-    label
-        Name in a 404: the Thing's for its classic shadow, otherwise the shadow's.
+    topics), except that a ``clientToken`` is echoed, because the SDKs wait for theirs. `label` is
+    the name in a 404, as for `get`.
 
     Raises
     ------
     Rejected
         404 if there is no shadow.
     """
-    try:
-        token = _client_token(_parse(payload, _DEFAULT_LIMITS))
-    except Rejected:
-        token = None
+    token = _find_token(payload)
     version = _existing(current, label, token).version
     return _with_token({"version": version, "timestamp": now}, token)
 
 
 def failed(payload: bytes) -> Rejected:
     """Return the rejection of a request that could not be served, whatever its payload."""
-    try:
-        token = _client_token(_parse(payload, _DEFAULT_LIMITS)) if payload else None
-    except Rejected:
-        token = None
-    return Rejected(500, "Internal service failure", token)
+    return Rejected(500, "Internal service failure", _find_token(payload))
 
 
 # --- requests ------------------------------------------------------------------------------------
@@ -353,6 +314,14 @@ def _client_token(request: JsonObject) -> str | None:
     return None
 
 
+def _find_token(payload: bytes) -> str | None:
+    """Return the token of a payload that might not be a request; None if there is none."""
+    try:
+        return _client_token(_parse(payload, _DEFAULT_LIMITS))
+    except Rejected:
+        return None
+
+
 def _checked(
     request: JsonObject, current: Shadow | None, token: str | None, limits: ShadowLimits
 ) -> JsonObject | None:
@@ -369,10 +338,10 @@ def _checked(
             raise Rejected(400, "State node must be an object", token)
         # Clients send back whole documents from GET.
         state.pop("delta", None)
-        for section, name in (("desired", "Desired"), ("reported", "Reported")):
+        for section in SECTIONS:
             if not isinstance(state.get(section), dict | None):
-                raise Rejected(400, f"{name} node must be an object", token)
-        if not state.keys() <= {"desired", "reported"}:
+                raise Rejected(400, f"{section.title()} node must be an object", token)
+        if not state.keys() <= set(SECTIONS):
             raise Rejected(400, "State contains an invalid node", token)
     version = request.get("version", 0)
     if type(version) not in (int, float) or version < 0:
@@ -437,32 +406,20 @@ def _with_token(document: JsonObject, token: str | None) -> JsonObject:
 def _patched(
     current: Shadow | None, state: JsonObject | None, stamp: JsonObject, version: int
 ) -> Shadow:
-    """Return the shadow after merging `state` into `current`."""
-    desired = reported = desired_metadata = reported_metadata = None
-    if current is not None and state is not None:
-        desired, desired_metadata = current.desired, current.desired_metadata
-        reported, reported_metadata = current.reported, current.reported_metadata
-    if state is not None:
-        if "desired" in state:
-            desired, desired_metadata = _section(desired, desired_metadata, state["desired"], stamp)
-        if "reported" in state:
-            reported, reported_metadata = _section(
-                reported, reported_metadata, state["reported"], stamp
-            )
-    return Shadow(desired, reported, desired_metadata, reported_metadata, version + 1)
-
-
-def _section(
-    section: JsonObject | None,
-    metadata: JsonObject | None,
-    patch: JsonObject | None,
-    stamp: JsonObject,
-) -> tuple[JsonObject | None, JsonObject | None]:
-    """Merge into one section, which becomes absent if nothing is left of it."""
-    if patch is None:
-        return None, None
-    merged, merged_metadata = _merge(section or {}, metadata or {}, patch, stamp)
-    return (merged, merged_metadata) if merged else (None, None)
+    """Return the shadow after merging `state` into `current`; a null state removes everything."""
+    merged = Shadow({}, {}, version + 1)
+    if state is None:
+        return merged
+    for name in SECTIONS:
+        tree, stamps = {}, {}
+        if current is not None:
+            tree, stamps = current.state.get(name, {}), current.metadata.get(name, {})
+        if name in state:
+            patch = state[name]
+            tree, stamps = ({}, {}) if patch is None else _merge(tree, stamps, patch, stamp)
+        if tree:
+            merged.state[name], merged.metadata[name] = tree, stamps
+    return merged
 
 
 def _merge(
@@ -528,5 +485,4 @@ def _same(one: Any, other: Any) -> bool:
 
 def _size(shadow: Shadow) -> int:
     """Return the bytes of the two sections, as the quota counts them."""
-    sections = (shadow.desired, shadow.reported)
-    return sum(len(_encode(section).encode()) for section in sections if section is not None)
+    return sum(len(_encode(section).encode()) for section in shadow.state.values())

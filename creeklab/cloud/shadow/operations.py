@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud.api.paging import decode_token, encode_token
@@ -31,20 +30,17 @@ class ShadowOperations:
 
     def get_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Members:
         """Return the document of a shadow."""
-        with _rejections():
-            return _body(self._shadows.get(thingName, shadowName))
+        return _respond(self._shadows.get, thingName, shadowName)
 
     def update_thing_shadow(
         self, *, thingName: str, payload: bytes, shadowName: str = ""
     ) -> Members:
         """Update a shadow."""
-        with _rejections():
-            return _body(self._shadows.update(thingName, shadowName, payload))
+        return _respond(self._shadows.update, thingName, shadowName, payload)
 
     def delete_thing_shadow(self, *, thingName: str, shadowName: str = "") -> Members:
         """Delete a shadow."""
-        with _rejections():
-            return _body(self._shadows.delete(thingName, shadowName))
+        return _respond(self._shadows.delete, thingName, shadowName)
 
     def list_named_shadows_for_thing(
         self, *, thingName: str, nextToken: str = "", pageSize: int = 25
@@ -58,14 +54,10 @@ class ShadowOperations:
         }
 
 
-@contextmanager
-def _rejections() -> Iterator[None]:
-    """Turn a rejection into the exception of the REST API."""
+def _respond(request: Callable[..., Members], *arguments: Any) -> Members:
+    """Return the document of a request as a response of the REST API, or raise its exception."""
     try:
-        yield
+        document = request(*arguments)
     except Rejected as rejected:
         raise ServiceError(EXCEPTIONS[rejected.code], rejected.message) from None
-
-
-def _body(document: Members) -> Members:
     return {"payload": json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()}

@@ -24,15 +24,8 @@ def _action(operation: str) -> Callable[[Members], list[tuple[str, str]]]:
     return needed
 
 
-DEVICE_ACTIONS = {
-    operation: _action(operation)
-    for operation in (
-        "GetThingShadow",
-        "UpdateThingShadow",
-        "DeleteThingShadow",
-        "ListNamedShadowsForThing",
-    )
-}
+OPERATIONS = ("GetThingShadow", "UpdateThingShadow", "DeleteThingShadow")
+DEVICE_ACTIONS = {name: _action(name) for name in (*OPERATIONS, "ListNamedShadowsForThing")}
 
 
 def _build(context: AccountContext) -> Endpoints:
@@ -42,13 +35,8 @@ def _build(context: AccountContext) -> Endpoints:
         first_previous=settings.shadow_first_previous,
         first_version=settings.shadow_first_version,
     )
-    shadows = Shadows(
-        ShadowStore(context.database),
-        context.broker.publish,
-        context.event_log,
-        context.clock,
-        limits,
-    )
+    store, publish = ShadowStore(context.database), context.broker.publish
+    shadows = Shadows(store, publish, context.event_log, context.clock, limits)
     signed_for = ("iotdata", "iotdevicegateway")
     return Endpoints(
         http=[HttpApi("iot-data", signed_for, ShadowOperations(shadows), DEVICE_ACTIONS)],
@@ -59,12 +47,7 @@ def _build(context: AccountContext) -> Endpoints:
 SERVICE = Service(
     "shadow",
     _build,
-    metrics={
-        "GetThingShadow": ("Accepted",),
-        "UpdateThingShadow": ("Accepted",),
-        "DeleteThingShadow": ("Accepted",),
-        "ListThingShadow": ("Accepted",),
-    },
+    metrics=dict.fromkeys((*OPERATIONS, "ListThingShadow"), ("Accepted",)),
     events={"shadow": BufferLimit(5_000, 4_000_000)},
     resources=("shadow",),
 )

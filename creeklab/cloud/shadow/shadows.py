@@ -48,13 +48,7 @@ class Shadows:
     def get(
         self, thing: str, name: str, payload: bytes = b"", protocol: MetricProtocol = "HTTP"
     ) -> JsonObject:
-        """Return the document of a shadow.
-
-        Raises
-        ------
-        Rejected
-            404 if there is no such shadow, 400 if the payload is not a request for ``get``.
-        """
+        """Return the document of a shadow, or raise `Rejected` as `document.get` does."""
         current, _ = self._store.load(thing, name, self._clock())
         response = shadow.get(current, payload, self.now(), label=name or thing)
         self._event_log.metrics.count("GetThingShadow.Accepted", protocol)
@@ -70,27 +64,19 @@ class Shadows:
     ) -> JsonObject:
         """Apply an update, publish its messages, and return the accepted document.
 
-        Raises
-        ------
-        Rejected
-            As listed in the developer guide, "Device Shadow error messages".
+        It raises `Rejected` as `document.update` does.
         """
         current, last_version = self._store.load(thing, name, self._clock())
         result = shadow.update(
             current, payload, self.now(), last_version=last_version, limits=self._limits
         )
         self._store.save(thing, name, result.shadow)
-        self._event_log.append(
-            "shadow",
-            client_id=client_id,
-            thing=thing,
-            shadow=name,
-            request="update",
-            protocol=protocol,
-            version=result.shadow.version,
-            previous=current and current.snapshot(),
-            document=result.documents["current"],
-        )
+        change = {
+            "version": result.shadow.version,
+            "previous": current and current.snapshot(),
+            "document": result.documents["current"],
+        }
+        self._log(thing, name, "update", client_id, protocol, **change)
         self._event_log.metrics.count("UpdateThingShadow.Accepted", protocol)
         prefix = _prefix(thing, name) + "/update"
         if result.delta is not None:
@@ -107,27 +93,16 @@ class Shadows:
         client_id: str = "",
         protocol: MetricProtocol = "HTTP",
     ) -> JsonObject:
-        """Delete a shadow; return its last version.
-
-        Raises
-        ------
-        Rejected
-            404 if there is no such shadow.
-        """
+        """Delete a shadow and return its last version, or raise `Rejected` if there is none."""
         current, _ = self._store.load(thing, name, self._clock())
         response = shadow.delete(current, payload, self.now(), label=name or thing)
         self._store.delete(thing, name, self._clock())
-        self._event_log.append(
-            "shadow",
-            client_id=client_id,
-            thing=thing,
-            shadow=name,
-            request="delete",
-            protocol=protocol,
-            version=response["version"],
-            previous=current and current.snapshot(),
-            document=None,
-        )
+        change = {
+            "version": response["version"],
+            "previous": current and current.snapshot(),
+            "document": None,
+        }
+        self._log(thing, name, "delete", client_id, protocol, **change)
         self._event_log.metrics.count("DeleteThingShadow.Accepted", protocol)
         return response
 
@@ -141,14 +116,20 @@ class Shadows:
         self, thing: str, name: str, request: str, client_id: str, rejected: Rejected
     ) -> None:
         """Record that a request over MQTT was rejected."""
+        refusal = {"summary": f"{rejected.code} {rejected.message}"}
+        self._log(thing, name, request, client_id, "MQTT", refusal=refusal)
+
+    def _log(
+        self, thing: str, name: str, request: str, client_id: str, protocol: str, **members: Any
+    ) -> None:
         self._event_log.append(
             "shadow",
             client_id=client_id,
             thing=thing,
             shadow=name,
             request=request,
-            protocol="MQTT",
-            refusal={"summary": f"{rejected.code} {rejected.message}"},
+            protocol=protocol,
+            **members,
         )
 
     def publish(self, topic: str, document: JsonObject) -> None:

@@ -28,10 +28,8 @@ class ShadowTopics:
         thing, name, request = topic["thing"], topic["name"] or "", topic["request"]
         try:
             if request == "update":
-                shadows.update(
-                    thing, name, payload, client_id, "MQTT"
-                )  # publishes its own response
-                return
+                shadows.update(thing, name, payload, client_id, "MQTT")
+                return  # it has published its response
             if request == "get":
                 response = shadows.get(thing, name, payload, "MQTT")
             else:

@@ -8,7 +8,7 @@ from creeklab.cloud.sts.operations import StsOperations
 
 
 def _build(context: AccountContext) -> Endpoints:
-    operations = StsOperations(context.account)
+    operations = StsOperations(context.identity)
     return Endpoints(http=[HttpApi("sts", ("sts",), operations)])
 
 

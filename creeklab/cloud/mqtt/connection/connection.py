@@ -543,12 +543,12 @@ class Connection:
             self.permissions.log_refusal("connect", why)
             self._close_now()
 
-    def tick(self, now: float, certificates_changed: bool) -> None:
+    def tick(self, now: float, registry_changed: bool) -> None:
         """Close the connection if it is overdue or its certificate is no longer active.
 
         Parameters
         ----------
-        certificates_changed
+        registry_changed
             Whether the registry has changed since the last call.
         """
         access = self.authorization
@@ -559,7 +559,7 @@ class Connection:
             why = "A connection that was opened with a signature lasts 24 hours."
             reason = DisconnectReason.WEBSOCKET_TTL_EXPIRATION
             self._refuse(why, Reason.ADMINISTRATIVE_ACTION, reason)
-        elif certificates_changed and access is not None and access.status != "ACTIVE":
+        elif registry_changed and access is not None and access.status != "ACTIVE":
             self._refuse("The certificate is no longer ACTIVE.", Reason.NOT_AUTHORIZED)
         elif self._stored_rate is not None:
             self.drain_queue()

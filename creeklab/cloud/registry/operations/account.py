@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 from creeklab.cloud.registry.operations.base import (
     DEFAULT_PAGE,
@@ -16,12 +17,17 @@ from creeklab.cloud.storage.database import Page
 
 # All types have the same local endpoint (API reference, DescribeEndpoint).
 ENDPOINT_TYPES = (
-    "iot:Data",
-    "iot:Data-ATS",
-    "iot:CredentialProvider",
-    "iot:Jobs",
-    "iot:DeviceAdvisor",
+    *("iot:Data", "iot:Data-ATS", "iot:CredentialProvider", "iot:Jobs", "iot:DeviceAdvisor"),
 )
+
+
+class LoggingOptions(TypedDict, total=False):
+    """The members of SetV2LoggingOptions."""
+
+    roleArn: str
+    defaultLogLevel: str
+    disableAllLogs: bool
+    eventConfigurations: Sequence[Members]
 
 
 class AccountOperations(Operations):
@@ -49,13 +55,12 @@ class AccountOperations(Operations):
 
     def update_event_configurations(
         self, *, eventConfigurations: dict[str, Members] | None = None
-    ) -> Members:
+    ) -> None:
         """Enable or disable registry events."""
         changes = eventConfigurations or {}
         self._registry.account_settings.set_events(
             {name: change.get("Enabled", False) for name, change in changes.items()}
         )
-        return {}
 
     def get_v2_logging_options(self, *, verbose: bool = False) -> Members:
         """Return the logging options; the event configurations only if `verbose`."""
@@ -64,40 +69,21 @@ class AccountOperations(Operations):
             options.pop("eventConfigurations", None)
         return options
 
-    def set_v2_logging_options(
-        self,
-        *,
-        roleArn: str | None = None,
-        defaultLogLevel: str | None = None,
-        disableAllLogs: bool = False,
-        eventConfigurations: Sequence[Members] | None = None,
-    ) -> Members:
+    def set_v2_logging_options(self, **options: Unpack[LoggingOptions]) -> None:
         """Set the logging options; the role is not used."""
-        given = {
-            "roleArn": roleArn,
-            "defaultLogLevel": defaultLogLevel,
-            "disableAllLogs": disableAllLogs,
-            "eventConfigurations": eventConfigurations,
-        }
-        self._registry.account_settings.set_logging(
-            {name: value for name, value in given.items() if value is not None}
-        )
-        return {}
+        self._registry.account_settings.set_logging({"disableAllLogs": False, **options})
 
     # --- tags ---------------------------------------------------------------------------------
 
-    def tag_resource(self, *, resourceArn: str, tags: Sequence[Members]) -> Members:
+    def tag_resource(self, *, resourceArn: str, tags: Sequence[Members]) -> None:
         """Put tags on a resource."""
         self._registry.tags.put(resourceArn, parse_tags(tags))
-        return {}
 
-    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> Members:
+    def untag_resource(self, *, resourceArn: str, tagKeys: Sequence[str]) -> None:
         """Remove tags from a resource."""
         self._registry.tags.remove(resourceArn, tagKeys)
-        return {}
 
     def list_tags_for_resource(self, *, resourceArn: str, nextToken: str | None = None) -> Members:
         """List the tags of a resource."""
-        found, token = self._registry.tags.page(resourceArn, Page(DEFAULT_PAGE, nextToken))
-        tags = ({"Key": key, "Value": value} for key, value in found)
-        return listing("tags", tags, nextToken=token)
+        tags = self._registry.tags.page(resourceArn, Page(DEFAULT_PAGE, nextToken))
+        return listing("tags", tags, lambda tag: dict(zip(("Key", "Value"), tag, strict=True)))

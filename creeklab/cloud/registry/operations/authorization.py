@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from creeklab.cloud.policy import Authorizer, Policy
 from creeklab.cloud.registry.authorizer import authorizer
-from creeklab.cloud.registry.operations.base import Members, Operations, listing, raise_not_found
+from creeklab.cloud.registry.operations.base import Members, Operations, raise_not_found
 from creeklab.cloud.registry.unit_of_work import invalid
 
 ACTIONS = {
@@ -45,14 +45,14 @@ class AuthorizationOperations(Operations):
                 policies = registry.policies_of(key, thingName)
             else:
                 policies = registry.policy_context.policies_of_group(key)
-        effective = (
+        effective = [
             {
                 **self._policy(policy.name),
                 "policyDocument": registry.policies.document(policy.name),
             }
             for policy in policies
-        )
-        return listing("effectivePolicies", effective)
+        ]
+        return {"effectivePolicies": effective}
 
     def test_authorization(
         self,
@@ -74,7 +74,7 @@ class AuthorizationOperations(Operations):
             add=[self._registry.policies.parsed(name) for name in policyNamesToAdd],
             skip=policyNamesToSkip,
         )
-        return listing("authResults", (self._auth_result(bound, info) for info in authInfos))
+        return {"authResults": [self._auth_result(bound, info) for info in authInfos]}
 
     def _auth_result(self, authorizer: Authorizer, info: Members) -> Members:
         """Evaluate one authInfo; several resources are allowed if each of them is."""
@@ -100,4 +100,4 @@ class AuthorizationOperations(Operations):
 
     def _deciding(self, found: Iterable[Iterable[Policy]]) -> Members:
         names = dict.fromkeys(policy.name for policies in found for policy in policies)
-        return listing("policies", map(self._policy, names))
+        return {"policies": [self._policy(name) for name in names]}

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
-from creeklab.cloud.registry.unit_of_work import invalid
+from creeklab.cloud.registry.unit_of_work import Item, Listed, invalid
+from creeklab.cloud.storage.database import Page
 
 Members = dict[str, Any]
 
 DEFAULT_PAGE = 25  # the API reference says so for certificates; here for every list
+
+
+class TokenPage(TypedDict, total=False):
+    """The members with which a request asks for one page of a list."""
+
+    nextToken: str
+    maxResults: int
+
+
+class MarkerPage(TypedDict, total=False):
+    """The same members in the older operations."""
+
+    marker: str
+    pageSize: int
+
+
+class OrderedPage(MarkerPage, total=False):
+    """The same members in the older operations that list the newest resources first."""
+
+    ascendingOrder: bool
 
 
 class Operations:
@@ -24,9 +45,25 @@ class Operations:
         return {"policyName": name, "policyArn": self._registry.arn("policy", name)}
 
 
-def listing(member: str, items: Iterable[Any], **token: str | None) -> Members:
-    """Return a response with a list, and the token of the next page if there is one."""
-    return {member: list(items), **{name: text for name, text in token.items() if text is not None}}
+def read_page(members: Mapping[str, Any], *, newest_first: bool = False) -> Page:
+    """Return the page that a request asks for."""
+    return Page(
+        members.get("maxResults", members.get("pageSize", DEFAULT_PAGE)),
+        members.get("nextToken", members.get("marker")),
+        members.get("ascendingOrder", not newest_first),
+    )
+
+
+def listing(
+    member: str,
+    listed: Listed[Item],
+    show: Callable[[Item], Any] = lambda item: item,
+    token: str = "nextToken",
+) -> Members:
+    """Return a response with a page of a list, and the token of the next page if there is one."""
+    items, following = listed
+    rest = {} if following is None else {token: following}
+    return {member: [show(item) for item in items], **rest}
 
 
 def raise_not_found(kind: str, name: str | None) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from creeklab.cloud.registry.operations.base import DEFAULT_PAGE, Members, Operations, listing
+from typing import Unpack
+
+from creeklab.cloud.registry.operations.base import (
+    Members,
+    Operations,
+    OrderedPage,
+    listing,
+    read_page,
+)
 from creeklab.cloud.registry.records import Certificate
-from creeklab.cloud.storage.database import Page
 
 
 class CertificateOperations(Operations):
@@ -64,7 +71,7 @@ class CertificateOperations(Operations):
         description = {
             **self._issued(certificate),
             "status": certificate.status,
-            "ownedBy": self._registry.account,
+            "ownedBy": self._registry.identity.account,
             "creationDate": certificate.created,
             "lastModifiedDate": certificate.modified,
             "customerVersion": 1,
@@ -75,33 +82,23 @@ class CertificateOperations(Operations):
         }
         return {"certificateDescription": description}
 
-    def update_certificate(self, *, certificateId: str, newStatus: str) -> Members:
+    def update_certificate(self, *, certificateId: str, newStatus: str) -> None:
         """Activate, deactivate or revoke a certificate."""
         self._registry.certificates.set_status(certificateId, newStatus)
-        return {}
 
-    def delete_certificate(self, *, certificateId: str, forceDelete: bool = False) -> Members:
+    def delete_certificate(self, *, certificateId: str, forceDelete: bool = False) -> None:
         """Delete a certificate."""
         self._registry.certificates.delete(certificateId, force=forceDelete)
-        return {}
 
-    def list_certificates(
-        self,
-        *,
-        pageSize: int = DEFAULT_PAGE,
-        marker: str | None = None,
-        ascendingOrder: bool = False,
-    ) -> Members:
+    def list_certificates(self, **page: Unpack[OrderedPage]) -> Members:
         """List the certificates, by default the newest first."""
-        found, token = self._registry.certificates.page(Page(pageSize, marker, ascendingOrder))
-        certificates = (
-            {
-                "certificateArn": self._registry.arn("cert", certificate.id),
-                "certificateId": certificate.id,
-                "status": certificate.status,
-                "certificateMode": certificate.mode,
-                "creationDate": certificate.created,
-            }
-            for certificate in found
-        )
-        return listing("certificates", certificates, nextMarker=token)
+        found = self._registry.certificates.page(read_page(page, newest_first=True))
+        return listing("certificates", found, self._summary, "nextMarker")
+
+    def _summary(self, certificate: Certificate) -> Members:
+        return {
+            **self._named(certificate),
+            "status": certificate.status,
+            "certificateMode": certificate.mode,
+            "creationDate": certificate.created,
+        }

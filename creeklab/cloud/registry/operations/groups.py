@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import TypedDict, Unpack
 
 from creeklab.cloud.registry.operations.base import (
-    DEFAULT_PAGE,
     Members,
     Operations,
+    TokenPage,
     listing,
     parse_tags,
+    read_page,
 )
 from creeklab.cloud.registry.records import ThingType
 from creeklab.cloud.registry.unit_of_work import invalid
-from creeklab.cloud.storage.database import Page
+
+
+class GroupMember(TypedDict, total=False):
+    """The members that name a thing group and a Thing, by name or ARN."""
+
+    thingGroupName: str
+    thingGroupArn: str
+    thingName: str
+    thingArn: str
 
 
 class GroupOperations(Operations):
@@ -41,26 +51,18 @@ class GroupOperations(Operations):
         thing_type = self._registry.thing_types.get(thingTypeName)
         return {**self._type(thing_type), "thingTypeId": thing_type.id}
 
-    def list_thing_types(
-        self,
-        *,
-        nextToken: str | None = None,
-        maxResults: int = DEFAULT_PAGE,
-        thingTypeName: str = "",
-    ) -> Members:
+    def list_thing_types(self, *, thingTypeName: str = "", **page: Unpack[TokenPage]) -> Members:
         """List the thing types, or those whose names begin with a text."""
-        found, token = self._registry.thing_types.page(Page(maxResults, nextToken), thingTypeName)
-        return listing("thingTypes", map(self._type, found), nextToken=token)
+        types = self._registry.thing_types.page(read_page(page), thingTypeName)
+        return listing("thingTypes", types, self._type)
 
-    def deprecate_thing_type(self, *, thingTypeName: str, undoDeprecate: bool = False) -> Members:
+    def deprecate_thing_type(self, *, thingTypeName: str, undoDeprecate: bool = False) -> None:
         """Deprecate a thing type, or undo that."""
         self._registry.thing_types.deprecate(thingTypeName, undo=undoDeprecate)
-        return {}
 
-    def delete_thing_type(self, *, thingTypeName: str) -> Members:
+    def delete_thing_type(self, *, thingTypeName: str) -> None:
         """Delete a deprecated thing type."""
         self._registry.thing_types.delete(thingTypeName)
-        return {}
 
     def _type(self, thing_type: ThingType) -> Members:
         since = thing_type.deprecated
@@ -103,12 +105,12 @@ class GroupOperations(Operations):
     def describe_thing_group(self, *, thingGroupName: str) -> Members:
         """Return a thing group with its ancestors, the root first."""
         group = self._registry.groups.get(thingGroupName)
-        lineage = [above.name for above in reversed(self._registry.groups.lineage(group))]
         metadata: Members = {"creationDate": group.created}
         if group.parent is not None:
+            above = reversed(self._registry.groups.lineage(group))
             metadata |= {
                 "parentGroupName": group.parent,
-                "rootToParentThingGroups": self._groups(lineage),
+                "rootToParentThingGroups": [self._group(each.name) for each in above],
             }
         properties: Members = {}
         if group.description is not None:
@@ -127,20 +129,16 @@ class GroupOperations(Operations):
     def list_thing_groups(
         self,
         *,
-        nextToken: str | None = None,
-        maxResults: int = DEFAULT_PAGE,
         parentGroup: str | None = None,
         namePrefixFilter: str = "",
         recursive: bool | None = None,
+        **page: Unpack[TokenPage],
     ) -> Members:
         """List the thing groups."""
-        names, token = self._registry.groups.page(
-            Page(maxResults, nextToken),
-            parent=parentGroup,
-            prefix=namePrefixFilter,
-            recursive=recursive,
+        names = self._registry.groups.page(
+            read_page(page), parent=parentGroup, prefix=namePrefixFilter, recursive=recursive
         )
-        return listing("thingGroups", self._groups(names), nextToken=token)
+        return listing("thingGroups", names, self._group)
 
     def update_thing_group(
         self,
@@ -162,49 +160,36 @@ class GroupOperations(Operations):
 
     def delete_thing_group(
         self, *, thingGroupName: str, expectedVersion: int | None = None
-    ) -> Members:
+    ) -> None:
         """Delete a thing group."""
         self._registry.groups.delete(thingGroupName, expectedVersion)
-        return {}
 
-    def _groups(self, names: Iterable[str]) -> list[Members]:
-        return [
-            {"groupName": name, "groupArn": self._registry.arn("thinggroup", name)}
-            for name in names
-        ]
+    def _group(self, name: str) -> Members:
+        return {"groupName": name, "groupArn": self._registry.arn("thinggroup", name)}
 
     # --- things in groups ---------------------------------------------------------------------
 
     def add_thing_to_thing_group(
-        self,
-        *,
-        thingGroupName: str | None = None,
-        thingGroupArn: str | None = None,
-        thingName: str | None = None,
-        thingArn: str | None = None,
-        overrideDynamicGroups: bool = False,
-    ) -> Members:
+        self, *, overrideDynamicGroups: bool = False, **member: Unpack[GroupMember]
+    ) -> None:
         """Add a Thing to a thing group; there are no dynamic groups to override."""
-        self._registry.groups.add(
-            self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
-            self._name("thing", "thing", thingName, thingArn),
-        )
-        return {}
+        self._registry.groups.add(*self._names(member))
 
-    def remove_thing_from_thing_group(
-        self,
-        *,
-        thingGroupName: str | None = None,
-        thingGroupArn: str | None = None,
-        thingName: str | None = None,
-        thingArn: str | None = None,
-    ) -> Members:
+    def remove_thing_from_thing_group(self, **member: Unpack[GroupMember]) -> None:
         """Remove a Thing from a thing group."""
-        self._registry.groups.remove(
-            self._name("thingGroup", "thinggroup", thingGroupName, thingGroupArn),
-            self._name("thing", "thing", thingName, thingArn),
+        self._registry.groups.remove(*self._names(member))
+
+    def _names(self, member: GroupMember) -> tuple[str, str]:
+        """Return the names of a group and a Thing."""
+        group = (
+            "thingGroup",
+            "thinggroup",
+            member.get("thingGroupName"),
+            member.get("thingGroupArn"),
         )
-        return {}
+        return self._name(*group), self._name(
+            "thing", "thing", member.get("thingName"), member.get("thingArn")
+        )
 
     def _name(self, member: str, kind: str, name: str | None, arn: str | None) -> str:
         """Return a name that a request gives as a name, an ARN, or both."""
@@ -228,22 +213,15 @@ class GroupOperations(Operations):
         return named
 
     def list_things_in_thing_group(
-        self,
-        *,
-        thingGroupName: str,
-        recursive: bool = False,
-        nextToken: str | None = None,
-        maxResults: int = DEFAULT_PAGE,
+        self, *, thingGroupName: str, recursive: bool = False, **page: Unpack[TokenPage]
     ) -> Members:
         """List the Things of a thing group, and of the groups below it if recursive."""
-        things, token = self._registry.groups.things_in(
-            thingGroupName, Page(maxResults, nextToken), recursive=recursive
+        things = self._registry.groups.things_in(
+            thingGroupName, read_page(page), recursive=recursive
         )
-        return listing("things", things, nextToken=token)
+        return listing("things", things)
 
-    def list_thing_groups_for_thing(
-        self, *, thingName: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
-    ) -> Members:
+    def list_thing_groups_for_thing(self, *, thingName: str, **page: Unpack[TokenPage]) -> Members:
         """List the thing groups that a Thing is in, and the groups above them."""
-        names, token = self._registry.groups.groups_of(thingName, Page(maxResults, nextToken))
-        return listing("thingGroups", self._groups(names), nextToken=token)
+        names = self._registry.groups.groups_of(thingName, read_page(page))
+        return listing("thingGroups", names, self._group)

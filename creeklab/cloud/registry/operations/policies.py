@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from creeklab.cloud.registry.operations.base import (
-    DEFAULT_PAGE,
+    MarkerPage,
     Members,
     Operations,
+    OrderedPage,
     listing,
     parse_tags,
+    read_page,
 )
 from creeklab.cloud.registry.records import PolicyVersion
-from creeklab.cloud.storage.database import Page
 
 
 class PolicyOperations(Operations):
@@ -39,21 +41,14 @@ class PolicyOperations(Operations):
             "generationId": policy.generation,
         }
 
-    def delete_policy(self, *, policyName: str) -> Members:
+    def delete_policy(self, *, policyName: str) -> None:
         """Delete a policy."""
         self._registry.policies.delete(policyName)
-        return {}
 
-    def list_policies(
-        self,
-        *,
-        marker: str | None = None,
-        pageSize: int = DEFAULT_PAGE,
-        ascendingOrder: bool = False,
-    ) -> Members:
+    def list_policies(self, **page: Unpack[OrderedPage]) -> Members:
         """List the policies, by default the newest first."""
-        names, token = self._registry.policies.page(Page(pageSize, marker, ascendingOrder))
-        return listing("policies", map(self._policy, names), nextMarker=token)
+        names = self._registry.policies.page(read_page(page, newest_first=True))
+        return listing("policies", names, self._policy, "nextMarker")
 
     def create_policy_version(
         self, *, policyName: str, policyDocument: str, setAsDefault: bool = False
@@ -80,25 +75,23 @@ class PolicyOperations(Operations):
     def list_policy_versions(self, *, policyName: str) -> Members:
         """List the versions of a policy."""
         default = self._registry.policies.get(policyName).default_version
-        versions = (
+        versions = [
             {
                 "versionId": str(version.version),
                 "isDefaultVersion": version.version == default,
                 "createDate": version.created,
             }
             for version in self._registry.policies.versions(policyName)
-        )
-        return listing("policyVersions", versions)
+        ]
+        return {"policyVersions": versions}
 
-    def set_default_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
+    def set_default_policy_version(self, *, policyName: str, policyVersionId: str) -> None:
         """Make a version of a policy the default."""
         self._registry.policies.set_default(policyName, policyVersionId)
-        return {}
 
-    def delete_policy_version(self, *, policyName: str, policyVersionId: str) -> Members:
+    def delete_policy_version(self, *, policyName: str, policyVersionId: str) -> None:
         """Delete a version of a policy."""
         self._registry.policies.delete_version(policyName, policyVersionId)
-        return {}
 
     def _version(self, version: PolicyVersion) -> Members:
         return {
@@ -109,67 +102,46 @@ class PolicyOperations(Operations):
 
     # --- policies and their targets -----------------------------------------------------------
 
-    def attach_policy(self, *, policyName: str, target: str) -> Members:
+    def attach_policy(self, *, policyName: str, target: str) -> None:
         """Attach a policy to a certificate or thing group."""
         self._registry.policy_attachments.attach(policyName, target)
-        return {}
 
-    def detach_policy(self, *, policyName: str, target: str) -> Members:
+    def detach_policy(self, *, policyName: str, target: str) -> None:
         """Detach a policy from a certificate or thing group."""
         self._registry.policy_attachments.detach(policyName, target)
-        return {}
 
-    def attach_principal_policy(self, *, policyName: str, principal: str) -> Members:
+    def attach_principal_policy(self, *, policyName: str, principal: str) -> None:
         """Attach a policy to a certificate: the older name of AttachPolicy."""
-        return self.attach_policy(policyName=policyName, target=principal)
+        self.attach_policy(policyName=policyName, target=principal)
 
-    def detach_principal_policy(self, *, policyName: str, principal: str) -> Members:
+    def detach_principal_policy(self, *, policyName: str, principal: str) -> None:
         """Detach a policy from a certificate: the older name of DetachPolicy."""
-        return self.detach_policy(policyName=policyName, target=principal)
+        self.detach_policy(policyName=policyName, target=principal)
 
     def list_attached_policies(
-        self,
-        *,
-        target: str,
-        recursive: bool = False,
-        marker: str | None = None,
-        pageSize: int = DEFAULT_PAGE,
+        self, *, target: str, recursive: bool = False, **page: Unpack[MarkerPage]
     ) -> Members:
         """List the policies of a certificate or group, and of the groups above it if recursive."""
-        names, token = self._registry.policy_attachments.policies_of(
-            target, Page(pageSize, marker), recursive=recursive
+        names = self._registry.policy_attachments.policies_of(
+            target, read_page(page), recursive=recursive
         )
-        return listing("policies", map(self._policy, names), nextMarker=token)
+        return listing("policies", names, self._policy, "nextMarker")
 
-    def list_principal_policies(
-        self,
-        *,
-        principal: str,
-        marker: str | None = None,
-        pageSize: int = DEFAULT_PAGE,
-        ascendingOrder: bool = False,
-    ) -> Members:
+    def list_principal_policies(self, *, principal: str, **page: Unpack[OrderedPage]) -> Members:
         """List the policies of a certificate, by default the last attached first."""
-        page = Page(pageSize, marker, ascendingOrder)
-        names, token = self._registry.policy_attachments.policies_of(principal, page)
-        return listing("policies", map(self._policy, names), nextMarker=token)
+        names = self._registry.policy_attachments.policies_of(
+            principal, read_page(page, newest_first=True)
+        )
+        return listing("policies", names, self._policy, "nextMarker")
 
-    def list_targets_for_policy(
-        self, *, policyName: str, marker: str | None = None, pageSize: int = DEFAULT_PAGE
-    ) -> Members:
+    def list_targets_for_policy(self, *, policyName: str, **page: Unpack[MarkerPage]) -> Members:
         """List the targets of a policy."""
-        targets, token = self._registry.policy_attachments.of(policyName, Page(pageSize, marker))
-        return listing("targets", targets, nextMarker=token)
+        targets = self._registry.policy_attachments.of(policyName, read_page(page))
+        return listing("targets", targets, token="nextMarker")
 
-    def list_policy_principals(
-        self,
-        *,
-        policyName: str,
-        marker: str | None = None,
-        pageSize: int = DEFAULT_PAGE,
-        ascendingOrder: bool = False,
-    ) -> Members:
+    def list_policy_principals(self, *, policyName: str, **page: Unpack[OrderedPage]) -> Members:
         """List the principals of a policy, by default the last attached first."""
-        page = Page(pageSize, marker, ascendingOrder)
-        principals, token = self._registry.policy_attachments.of(policyName, page)
-        return listing("principals", principals, nextMarker=token)
+        principals = self._registry.policy_attachments.of(
+            policyName, read_page(page, newest_first=True)
+        )
+        return listing("principals", principals, token="nextMarker")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from creeklab.cloud.registry.operations.base import (
-    DEFAULT_PAGE,
     Members,
     Operations,
+    TokenPage,
     listing,
     raise_not_found,
+    read_page,
 )
 from creeklab.cloud.registry.records import Thing
 from creeklab.cloud.registry.unit_of_work import invalid
-from creeklab.cloud.storage.database import Page
 
 
 class ThingOperations(Operations):
@@ -29,20 +31,13 @@ class ThingOperations(Operations):
         raise_not_found("billing group", billingGroupName)
         attributes = (attributePayload or {}).get("attributes", {})
         thing = self._registry.things.create(thingName, attributes, thingTypeName)
-        return {
-            "thingName": thing.name,
-            "thingArn": self._registry.arn("thing", thing.name),
-            "thingId": thing.id,
-        }
+        arn = self._registry.arn("thing", thing.name)
+        return {"thingName": thing.name, "thingArn": arn, "thingId": thing.id}
 
     def describe_thing(self, *, thingName: str) -> Members:
         """Return a Thing."""
         thing = self._registry.things.get(thingName)
-        return {
-            **self._thing(thing),
-            "thingId": thing.id,
-            "defaultClientId": thing.name,
-        }
+        return {**self._thing(thing), "thingId": thing.id, "defaultClientId": thing.name}
 
     def update_thing(
         self,
@@ -52,7 +47,7 @@ class ThingOperations(Operations):
         attributePayload: Members | None = None,
         expectedVersion: int | None = None,
         removeThingType: bool = False,
-    ) -> Members:
+    ) -> None:
         """Change the attributes of a Thing, or its type."""
         payload = attributePayload or {}
         self._registry.things.update(
@@ -63,34 +58,27 @@ class ThingOperations(Operations):
             thing_type=thingTypeName,
             remove_type=removeThingType,
         )
-        return {}
 
-    def delete_thing(self, *, thingName: str, expectedVersion: int | None = None) -> Members:
+    def delete_thing(self, *, thingName: str, expectedVersion: int | None = None) -> None:
         """Delete a Thing."""
         self._registry.things.delete(thingName, expectedVersion)
-        return {}
 
     def list_things(
         self,
         *,
-        nextToken: str | None = None,
-        maxResults: int = DEFAULT_PAGE,
         attributeName: str | None = None,
         attributeValue: str | None = None,
         thingTypeName: str | None = None,
         usePrefixAttributeValue: bool = False,
+        **page: Unpack[TokenPage],
     ) -> Members:
         """List the Things."""
         if attributeName is None and attributeValue is not None:
             raise invalid("attributeValue needs attributeName beside it.")
-        things, token = self._registry.things.page(
-            Page(maxResults, nextToken),
-            attributeName,
-            attributeValue,
-            usePrefixAttributeValue,
-            thingTypeName,
+        things = self._registry.things.page(
+            read_page(page), attributeName, attributeValue, usePrefixAttributeValue, thingTypeName
         )
-        return listing("things", map(self._thing, things), nextToken=token)
+        return listing("things", things, self._thing)
 
     def _thing(self, thing: Thing) -> Members:
         return {
@@ -105,60 +93,42 @@ class ThingOperations(Operations):
 
     def attach_thing_principal(
         self, *, thingName: str, principal: str, thingPrincipalType: str | None = None
-    ) -> Members:
+    ) -> None:
         """Attach a certificate to a Thing."""
         self._registry.thing_principals.attach(thingName, principal, thingPrincipalType)
-        return {}
 
-    def detach_thing_principal(self, *, thingName: str, principal: str) -> Members:
+    def detach_thing_principal(self, *, thingName: str, principal: str) -> None:
         """Detach a certificate from a Thing."""
         self._registry.thing_principals.detach(thingName, principal)
-        return {}
 
-    def list_thing_principals(
-        self, *, thingName: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
-    ) -> Members:
+    def list_thing_principals(self, *, thingName: str, **page: Unpack[TokenPage]) -> Members:
         """List the certificates of a Thing."""
-        found, token = self._registry.thing_principals.of_thing(
-            thingName, Page(maxResults, nextToken)
-        )
-        return listing("principals", (principal for principal, _ in found), nextToken=token)
+        found = self._registry.thing_principals.of_thing(thingName, read_page(page))
+        return listing("principals", found, lambda attachment: attachment[0])
 
     def list_thing_principals_v2(
-        self,
-        *,
-        thingName: str,
-        nextToken: str | None = None,
-        maxResults: int = DEFAULT_PAGE,
-        thingPrincipalType: str | None = None,
+        self, *, thingName: str, thingPrincipalType: str | None = None, **page: Unpack[TokenPage]
     ) -> Members:
         """List the certificates of a Thing with their kind of attachment."""
-        found, token = self._registry.thing_principals.of_thing(
-            thingName, Page(maxResults, nextToken), thingPrincipalType
+        found = self._registry.thing_principals.of_thing(
+            thingName, read_page(page), thingPrincipalType
         )
-        objects = ({"principal": name, "thingPrincipalType": kind} for name, kind in found)
-        return listing("thingPrincipalObjects", objects, nextToken=token)
+        return listing("thingPrincipalObjects", found, lambda each: _attached("principal", *each))
 
-    def list_principal_things(
-        self, *, principal: str, nextToken: str | None = None, maxResults: int = DEFAULT_PAGE
-    ) -> Members:
+    def list_principal_things(self, *, principal: str, **page: Unpack[TokenPage]) -> Members:
         """List the Things of a certificate."""
-        found, token = self._registry.thing_principals.things_of(
-            principal, Page(maxResults, nextToken)
-        )
-        return listing("things", (thing for thing, _ in found), nextToken=token)
+        found = self._registry.thing_principals.things_of(principal, read_page(page))
+        return listing("things", found, lambda attachment: attachment[0])
 
     def list_principal_things_v2(
-        self,
-        *,
-        principal: str,
-        nextToken: str | None = None,
-        maxResults: int = DEFAULT_PAGE,
-        thingPrincipalType: str | None = None,
+        self, *, principal: str, thingPrincipalType: str | None = None, **page: Unpack[TokenPage]
     ) -> Members:
         """List the Things of a certificate with their kind of attachment."""
-        found, token = self._registry.thing_principals.things_of(
-            principal, Page(maxResults, nextToken), thingPrincipalType
+        found = self._registry.thing_principals.things_of(
+            principal, read_page(page), thingPrincipalType
         )
-        objects = ({"thingName": name, "thingPrincipalType": kind} for name, kind in found)
-        return listing("principalThingObjects", objects, nextToken=token)
+        return listing("principalThingObjects", found, lambda each: _attached("thingName", *each))
+
+
+def _attached(member: str, name: str, kind: str) -> Members:
+    return {member: name, "thingPrincipalType": kind}
