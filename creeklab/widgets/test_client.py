@@ -194,7 +194,8 @@ class MqttTestClient(LiveView):
         if self._explain is None:
             return refusal
         try:
-            return f"{refusal} Why: {self._explain()}"
+            why = self._explain()
+            return refusal if why in refusal else f"{refusal} Why: {why}"
         except Exception as error:  # the cloud might have ended
             return f"{refusal} The reason is not known: {error}"
 
