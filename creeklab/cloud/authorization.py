@@ -34,7 +34,12 @@ class ConnectionAuthorization:
     client_id
         None over HTTPS, which has no client ID.
     attributes
-        The set ``iot:ConnectAttributes``: ``PersistentConnect`` and ``LastWill`` as they apply.
+        The set ``iot:ConnectAttributes``: ``PersistentConnect``, ``LastWill``, both or neither.
+
+    Attributes
+    ----------
+    publishable, receivable
+        Topics that `allows` has allowed to publish to and to receive, for the broker's hot path.
     """
 
     def __init__(
@@ -58,12 +63,16 @@ class ConnectionAuthorization:
         self._bound: Authorizer | None = None
         self._neighborhood: PolicyNeighborhood | None = None
         self._decisions: dict[str, dict[str, bool]] = {}
+        self.publishable: set[str] = set()
+        self.receivable: set[str] = set()
 
     def invalidate(self) -> None:
         """Drop all decisions, because a policy, an attachment, a Thing or a certificate changed."""
         self._bound = None
         self._neighborhood = None
         self._decisions.clear()
+        self.publishable.clear()
+        self.receivable.clear()
 
     @property
     def status(self) -> str | None:
@@ -81,7 +90,7 @@ class ConnectionAuthorization:
         """Return whether `action` is allowed on `resource`, such as ``topic/creek/depth``.
 
         `on_refusal` is called with the resource when a refusal is decided, but not when it is found
-        in the cache: a flood of messages that a client must not receive is explained once.
+        in the cache, so the log explains a flood of messages that a client must not receive once.
         """
         decisions = self._decisions.get(action)
         if decisions is None:

@@ -42,10 +42,19 @@ class Explained:
         return {"summary": f"{self.action} on {self.resource} is not allowed"}
 
 
+class AlwaysEmpty(set[str]):
+    """A set that stays empty, so that every decision is asked for again."""
+
+    def add(self, element: str) -> None:
+        pass
+
+
 @dataclass
 class FakeAuthorization:
     """Allows everything except the pairs of action and resource in `denied`."""
 
+    publishable = AlwaysEmpty()
+    receivable = AlwaysEmpty()
     exclusive_thing: str | None = None
     denied: set[tuple[str, str]] = field(default_factory=set)
     status: str | None = "ACTIVE"

@@ -715,16 +715,16 @@ def test_event_of_a_connect_that_is_not_authorized(
 
 
 @pytest.mark.parametrize(
-    ("status", "announced"), [("INACTIVE", True), ("REVOKED", True), (None, False)]
+    ("status", "publishes_event"), [("INACTIVE", True), ("REVOKED", True), (None, False)]
 )
 def test_who_is_let_down_before_connack_is_announced_if_the_account_knows_it(
-    fixture: BrokerFixture, status: str | None, announced: bool
+    fixture: BrokerFixture, status: str | None, publishes_event: bool
 ) -> None:
     # A watcher with rights of its own.
     watcher = watching(fixture)
     fixture.authorization = FakeAuthorization(status=status)
     fixture.client(5).send(connect("a", 5))
-    assert [topic for topic, _ in seen(watcher)] == ["presence/connect_failed/a"] * announced
+    assert [topic for topic, _ in seen(watcher)] == ["presence/connect_failed/a"] * publishes_event
 
 
 def test_other_rejected_connects_have_no_event(fixture: BrokerFixture) -> None:

@@ -30,13 +30,7 @@ def known(clock: Clock) -> ConnectivityTracker:
 
 
 def arrive(known: ConnectivityTracker, client_id: str = "a", expiry: int = 0) -> ClientConnectivity:
-    return known.connected(
-        client_id,
-        source=("192.0.2.7", 50123),
-        target=("127.0.0.1", 8883),
-        keep_alive=1200,
-        session_expiry=expiry,
-    )
+    return known.connected(client_id, ("192.0.2.7", 50123, "127.0.0.1", 8883), 1200, expiry)
 
 
 def test_connect_and_disconnect(known: ConnectivityTracker, clock: Clock) -> None:

@@ -76,7 +76,7 @@ GAUGE, TEST2 = PeerIdentity("gauge", "0a1b", "127.0.0.1", 4711), PeerIdentity("T
 
 def send(log: EventLog, topic: str = "creek/depth", payload: bytes = b"1.4", **more: Any) -> None:
     members = {"sender": GAUGE, "receivers": [], "properties": None, **more}
-    log.log_publish(
+    log.log_message(
         log.stamp(),
         members["sender"],
         topic,
@@ -93,7 +93,8 @@ def test_a_message_and_everyone_who_got_it() -> None:
     receivers: list[PeerIdentity] = []
     send(log, receivers=receivers)
     receivers += [TEST2, GAUGE]
-    log.log_delivery(TEST2, "creek/depth", b"\xff\x00", 1, True, {"correlation_data": b"\xff"})
+    properties = {"correlation_data": b"\xff"}
+    log.log_message(log.stamp(), TEST2, "creek/depth", b"\xff\x00", 1, True, properties)
     who = {"principal": "0a1b", "source_ip": "127.0.0.1", "source_port": 4711}
     assert log.entries() == [
         {
@@ -174,7 +175,7 @@ def test_only_the_size_of_a_large_payload_is_logged() -> None:
     properties = {"user_properties": [("a", "x" * MAX_LOGGED_PAYLOAD)]}
     send(log, payload=b"x" * (MAX_LOGGED_PAYLOAD + 1))
     send(log, payload=b"x" * MAX_LOGGED_PAYLOAD, properties=properties)
-    log.log_delivery(TEST2, "a", b"x" * (MAX_LOGGED_PAYLOAD + 1), 0, False, properties)
+    log.log_message(log.stamp(), TEST2, "a", b"x" * (MAX_LOGGED_PAYLOAD + 1), 0, False, properties)
     large, largest_kept, delivered = log.entries()
     assert (large["size"], "payload" in large) == (MAX_LOGGED_PAYLOAD + 1, False)
     assert len(largest_kept["payload"]) == largest_kept["size"] == MAX_LOGGED_PAYLOAD

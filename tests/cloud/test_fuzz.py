@@ -96,7 +96,7 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
     [
         (fuzz_codec, wire, "topic_name", raises, "a defect"),
         (fuzz_codec, packets, "put_uint16", lambda value: b"\0\1", "AssertionError"),
-        (fuzz_broker, Connection, "_on_puback", raises, "a defect"),
+        (fuzz_broker, Connection, "_acknowledge", raises, "a defect"),
         (fuzz_broker, SubscriptionTree, "remove", nothing, "something is left behind"),
         (fuzz_broker, Broker, "remove_connection", nothing, "something is left behind"),
         (fuzz_broker, Connection, "_on_protocol_error", no_cut, "was not cut off"),

@@ -363,10 +363,89 @@ def test_nothing_is_sent_after_the_connection_is_lost() -> None:
     in_a_loop(scene)
 
 
+class LaterLoop:
+    """Stands in for a connection's event loop, and calls nothing until the test does."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
+        self.later.append((delay, callback))
+        return Handle()
+
+
+class Handle:
+    def cancel(self) -> None:
+        pass
+
+
+def test_bytes_above_the_throughput_are_read_after_the_delay() -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        loop = protocol._loop = LaterLoop()
+        protocol._pace = Throughput(1000, fixture.clock())
+        protocol.received(packets.encode(Publish("a", bytes(2500)), 5))
+        assert socket.paused
+        loop.soon.pop()()
+        [(delay, resume)] = loop.later
+        assert delay == pytest.approx(1.5, abs=0.1)
+        assert socket.paused
+        fixture.clock.now += delay / 2  # called too early, it waits for the rest
+        resume()
+        assert socket.paused
+        [_, (rest, resume)] = loop.later
+        assert rest == pytest.approx(delay / 2, abs=0.001)
+        fixture.clock.now += rest + 0.001
+        resume()
+        assert not socket.paused
+
+    in_a_loop(scene)
+
+
+def test_messages_above_the_throughput_are_sent_after_the_delay() -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        protocol.received(packets.encode(subscribe("news", qos=0), 5))
+        protocol._pace = Throughput(1000, fixture.clock())
+        loop = protocol._loop = LaterLoop()
+        before = len(messages_in(socket.written))
+        for number in range(3):
+            fixture.broker.publish("news", b"%d" % number + bytes(1500), 0)
+        for received in range(1, 4):
+            protocol.flush() if received == 1 else None
+            assert len(messages_in(socket.written)) == before + received
+            if received < 3:
+                delay, send = loop.later.pop()
+                fixture.clock.now += delay + 0.001
+                send()
+
+    in_a_loop(scene)
+
+
+def test_bytes_above_the_throughput_delay_a_websocket(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slept = [10.0], []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(websocket_listener.asyncio, "sleep", sleep)
+    conversation = websocket_listener._Conversation.__new__(websocket_listener._Conversation)
+    conversation._closed = False
+    conversation._timer = lambda: now[0]
+    conversation._pace = Throughput(1000, now[0])
+    asyncio.run(conversation._limit_throughput(900))
+    assert slept == []
+    asyncio.run(conversation._limit_throughput(2100))
+    assert sum(slept) == pytest.approx(2.0)
+
+
 def test_a_client_is_cut_off_once() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
-        protocol._connection.close_slow_consumer(17 << 20)
-        protocol._connection.close_slow_consumer(18 << 20)
+        protocol._connection.record_slow_consumer(17 << 20)
+        protocol._connection.record_slow_consumer(18 << 20)
         cut = [
             each for each in fixture.event_log.entries() if "MiB wait" in str(each.get("refusal"))
         ]

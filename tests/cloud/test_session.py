@@ -15,7 +15,7 @@ def message(number: int, expires_at: float | None = None) -> OutboundMessage:
 
 
 def test_packet_ids_count_up_skip_those_in_flight_and_wrap():
-    session = Session("Test2", 5, "ab" * 32, window=65535)
+    session = Session("Test2", 5, "ab" * 32, receive_maximum=65535)
     session._last_id = 65533
     assert [session.enqueue_or_send(message(n), False) for n in range(3)] == [65534, 65535, 1]
     session._last_id = 65533
@@ -23,7 +23,7 @@ def test_packet_ids_count_up_skip_those_in_flight_and_wrap():
 
 
 def test_beyond_the_window_messages_wait_and_follow_in_order():
-    session = Session("Test2", 5, "ab" * 32, window=2)
+    session = Session("Test2", 5, "ab" * 32, receive_maximum=2)
     assert [session.enqueue_or_send(message(n), False) for n in range(4)] == [1, 2, 0, 0]
     assert session.pop_next(0) is None
     assert session.acknowledge(1)

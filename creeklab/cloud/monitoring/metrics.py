@@ -10,7 +10,7 @@ most a second late.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -18,12 +18,7 @@ MetricProtocol = Literal["MQTT", "HTTP"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Connect": (
-        "Success",
-        "AuthError",
-        "ClientError",
-        "ClientIDThrottle",
-        "ServerError",
-        "Throttle",
+        *("Success", "AuthError", "ClientError", "ClientIDThrottle", "ServerError", "Throttle"),
     ),
     "Ping": ("Success",),
     "PublishIn": ("Success", "AuthError", "ClientError", "ServerError", "Throttle"),
@@ -40,7 +35,7 @@ NAMES = tuple(f"{group}.{end}" for group, ends in GROUPS.items() for end in ends
 MINUTES_KEPT = 180
 """Minutes whose counts are stored; minutes without counts take no space."""
 
-_Counts = dict[tuple[str, str], int]
+_Counts = Counter[tuple[str, str]]
 
 
 class Metrics:
@@ -62,7 +57,7 @@ class Metrics:
         self._clock = clock
         self._totals = {protocol: dict.fromkeys(NAMES, 0) for protocol in get_args(MetricProtocol)}
         self.mqtt = self._totals["MQTT"]
-        self._recorded: _Counts = {}
+        self._recorded: _Counts = Counter()
         self._minute = self._this_minute()
         self._minutes: deque[tuple[int, _Counts]] = deque(maxlen=MINUTES_KEPT)
 
@@ -116,17 +111,17 @@ class Metrics:
         return now - now % 60
 
     def _nonzero(self) -> _Counts:
-        return {
-            (name, protocol): number
-            for protocol, counts in self._totals.items()
-            for name, number in counts.items()
-            if number
-        }
+        return Counter(
+            {
+                (name, protocol): number
+                for protocol, counts in self._totals.items()
+                for name, number in counts.items()
+                if number
+            }
+        )
 
     def _grown(self) -> _Counts:
-        recorded = self._recorded
-        grown = {key: number - recorded.get(key, 0) for key, number in self._nonzero().items()}
-        return {key: number for key, number in grown.items() if number}
+        return self._nonzero() - self._recorded
 
 
 def _row(key: tuple[str, str], number: int) -> dict[str, Any]:

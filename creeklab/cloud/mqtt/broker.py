@@ -40,7 +40,6 @@ from creeklab.cloud.mqtt.interfaces import (
     Peer,
     PublishDenied,
     PublishedMessage,
-    RetainedStore,
 )
 from creeklab.cloud.mqtt.lifecycle import events
 from creeklab.cloud.mqtt.lifecycle.connectivity import ConnectivityTracker
@@ -51,6 +50,7 @@ from creeklab.cloud.mqtt.routing.route_cache import RouteCache
 from creeklab.cloud.mqtt.routing.shared_subscriptions import SharedGroups
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 from creeklab.cloud.mqtt.session.message import OutboundMessage
+from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session import Backlog, Session, SessionStore
 from creeklab.cloud.mqtt.session.wills import PendingWill, PendingWills
 from creeklab.cloud.mqtt.storage_failures import StorageFailures
@@ -89,21 +89,15 @@ class Broker:
     ----------
     closed
         Whether it has closed and accepts no more connections.
-    connects
-        Rate of CONNECTs by client ID.
     commits
         While it has promises, a PUBACK has to wait for `commit_and_acknowledge`: defer it.
-    connectivity
-        Connected clients, and why the others disconnected.
-    shared_groups
-        Shared subscriptions.
     """
 
     def __init__(
         self,
         settings: Settings,
         event_log: EventLog,
-        retained: RetainedStore,
+        retained: RetainedMessages,
         session_store: SessionStore,
         commits: GroupCommit,
         authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization],
@@ -175,7 +169,7 @@ class Broker:
             self._add_session(session)
         session.expiry = expiry
         session.ends_at = None
-        session.window = connection.window
+        session.receive_maximum = connection.receive_maximum
         if not expiry and session.store is not None:
             self._session_store.delete(session)
         elif session.store is not None:
@@ -185,13 +179,8 @@ class Broker:
         connection.session = session
         self.connections[client_id] = connection
         peer = connection.peer
-        self.connectivity.connected(
-            client_id,
-            source=(peer.source_ip, peer.source_port),
-            target=(peer.target_ip, peer.target_port),
-            keep_alive=connection.keep_alive,
-            session_expiry=expiry,
-        )
+        addresses = peer.source_ip, peer.source_port, peer.target_ip, peer.target_port
+        self.connectivity.connected(client_id, addresses, connection.keep_alive, expiry)
         return session, resumed
 
     def remove_connection(
@@ -227,20 +216,7 @@ class Broker:
         self._publish_will(pending)
 
     def disconnect(self, client_id: str, clean_session: bool, prevent_will: bool) -> bool:
-        """Disconnect a client on behalf of the account (DeleteConnection).
-
-        Parameters
-        ----------
-        clean_session
-            Whether to end its session, too.
-        prevent_will
-            Whether to discard its will.
-
-        Returns
-        -------
-        bool
-            Whether it was connected.
-        """
+        """Disconnect a client for DeleteConnection; return whether it was connected."""
         connection = self.connections.get(client_id)
         if connection is None:
             return False
@@ -409,8 +385,14 @@ class Broker:
         if authorize is not None:
             authorize(message)
         topic, payload, sender = message.topic, message.payload, message.sender
+        client_id = sender.client_id
         if message.retain and payload and not self.retained.has_room(topic):
-            self._log_retained_limit(topic, sender.client_id)
+            why = (
+                f"{self.settings.retained_max} topics have a retained message, the most there can "
+                "be. Remove one with an empty retained message on its topic."
+            )
+            refusal = {"summary": why}
+            self.event_log.append("publish", client_id=client_id, topic=topic, refusal=refusal)
             return Reason.QUOTA_EXCEEDED
         stamp = self.event_log.stamp()
         outbound = self._outbound(message)
@@ -420,16 +402,10 @@ class Broker:
             self.retained.put(outbound)
         reserved = topic.startswith("$aws/")
         if not (reserved and reserved_topics.is_basic_ingest(topic)):
-            self._route(outbound, sender.client_id)
-        self.event_log.log_publish(
-            stamp,
-            sender,
-            topic,
-            payload,
-            message.qos,
-            message.retain,
-            message.properties,
-            receivers,
+            self._route(outbound, client_id)
+        qos, retain, properties = message.qos, message.retain, message.properties
+        self.event_log.log_message(
+            stamp, sender, topic, payload, qos, retain, properties, receivers
         )
         answered = False
         try:
@@ -441,12 +417,10 @@ class Broker:
         except sqlite3.Error as error:
             self._storage_failures.record(error, 1)
             return Reason.UNSPECIFIED_ERROR
-        if reserved and sender.client_id and not answered:
+        if reserved and client_id and not answered:
             missing = reserved_topics.missing_service(topic)
             if missing is not None:
-                self.event_log.append(
-                    "unanswered", client_id=sender.client_id, topic=topic, why=missing
-                )
+                self.event_log.append("unanswered", client_id=client_id, topic=topic, why=missing)
         return Reason.SUCCESS
 
     def _publish_will(self, pending: PendingWill) -> None:
@@ -464,13 +438,6 @@ class Broker:
         )
         with contextlib.suppress(PublishDenied):  # its client is gone, so there is no reply
             self.publish_message(message, authorize)
-
-    def _log_retained_limit(self, topic: str, client_id: str) -> None:
-        why = (
-            f"{self.settings.retained_max} topics have a retained message, the most there can be. "
-            "Remove one with an empty retained message on its topic."
-        )
-        self.event_log.append("publish", client_id=client_id, topic=topic, refusal={"summary": why})
 
     def _outbound(self, message: PublishedMessage) -> OutboundMessage:
         expires_at = None
@@ -559,14 +526,9 @@ class Broker:
         self._deferred_pubacks.append((connection, packet_id))
 
     def commit_and_acknowledge(self) -> bool:
-        """Commit what has to be stored, and send the PUBACKs that waited for it.
+        """Commit what has to be stored and send the PUBACKs that waited; return whether it worked.
 
         Called once in a turn of the event loop, before anything that promises storage is sent.
-
-        Returns
-        -------
-        bool
-            Whether all of it is stored.
         """
         error = self.commits.commit()
         deferred, self._deferred_pubacks = self._deferred_pubacks, []

@@ -14,10 +14,8 @@ from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.monitoring.event_log import CLOUD, PeerIdentity
 from creeklab.cloud.mqtt.codec.wire import Properties, Reason
 from creeklab.cloud.mqtt.lifecycle.events import EventSubject
-from creeklab.cloud.mqtt.rate_limits import Rates
 from creeklab.cloud.mqtt.session.message import OutboundMessage
 from creeklab.cloud.mqtt.session.session import Session
-from creeklab.cloud.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +96,12 @@ HandlerStage = Literal["services", "rules"]
 
 
 class ClientConnection(Protocol):
-    """A connection, as the broker sees it (`connection/connection.py`).
-
-    Attributes
-    ----------
-    window
-        QoS 1 messages that the client accepts before it acknowledges one.
-    keep_alive
-        In seconds.
-    subject
-        Client, principal and Thing that its lifecycle events name.
-    """
+    """A connection, as the broker sees it (`connection/connection.py`)."""
 
     peer: Peer
     client_id: str
     version: int
-    window: int
+    receive_maximum: int
     keep_alive: int
     session: Session | None
     subject: EventSubject
@@ -146,38 +134,3 @@ class ClientConnection(Protocol):
 
     def tick(self, now: float, registry_changed: bool) -> None:
         """Close the connection if it is overdue or no longer allowed."""
-
-
-class ConnectAdmission(Protocol):
-    """What a check of a CONNECT needs from the broker (`connection/permissions.py`).
-
-    Attributes
-    ----------
-    closed
-        Whether the broker has closed and accepts no more connections.
-    connects
-        Rate of CONNECTs by client ID.
-    authorization_for
-        Returns the authorization of a peer with a client ID and connect attributes.
-    """
-
-    closed: bool
-    settings: Settings
-    connects: Rates
-    authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization]
-
-    def has_session_capacity(self, client_id: str) -> bool:
-        """Return whether a client ID can have a persistent session."""
-
-
-class RetainedStore(Protocol):
-    """Storage of retained messages, one for each topic."""
-
-    def has_room(self, topic: str) -> bool:
-        """Return whether a message can be stored for a topic."""
-
-    def put(self, message: OutboundMessage) -> None:
-        """Store `message` for its topic; an empty payload removes the stored one."""
-
-    def get(self, topic: str) -> OutboundMessage | None:
-        """Return the message of exactly this topic, with its remaining expiry interval."""

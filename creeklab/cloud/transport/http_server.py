@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import logging
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from email.utils import formatdate
 from http import HTTPStatus
 
 import h11
@@ -31,9 +31,6 @@ DRAIN_TIMEOUT = 2.0
 CLOSE_TIMEOUT = 5.0
 STOP_TIMEOUT = 2.0
 READ_SIZE = 1 << 16
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 log = logging.getLogger(__name__)
 
@@ -246,7 +243,7 @@ class _Connection:
     async def send(self, response: HttpResponse) -> bool:
         """Send a response; return whether another request can follow."""
         http = self._http
-        headers = [("Date", _date(time.time())), ("Content-Length", str(len(response.body)))]
+        headers = [("Date", formatdate(usegmt=True)), ("Content-Length", str(len(response.body)))]
         headers += response.headers.items()
         if http.they_are_waiting_for_100_continue or http.their_state is h11.ERROR:
             # The next bytes could be a body or another request.
@@ -285,10 +282,3 @@ class _Connection:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._http.receive_data(await self._reader.read(READ_SIZE))
         return event
-
-
-def _date(seconds: float) -> str:
-    """Format a time for HTTP, independently of the locale."""
-    at = time.gmtime(seconds)
-    day, month = _DAYS[at.tm_wday], _MONTHS[at.tm_mon - 1]
-    return f"{day}, {at.tm_mday:02} {month} {at.tm_year} {time.strftime('%H:%M:%S', at)} GMT"

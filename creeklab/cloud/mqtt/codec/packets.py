@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 from creeklab.cloud.mqtt.codec.wire import (
     TOPICS,
@@ -189,21 +189,10 @@ class Puback:
 
     @staticmethod
     def _read(reader: Reader) -> Puback:
-        packet_id = reader.packet_id()
-        if reader.version == 4 or reader.pos == reader.end:
-            return Puback(packet_id)
-        reason_code = reader.reason_code()
-        return Puback(
-            packet_id, reason_code, reader.properties() if reader.pos < reader.end else {}
-        )
+        return Puback(reader.packet_id(), *_read_reason(reader))
 
     def _body(self, version: int) -> bytes:
-        body = self.packet_id.to_bytes(2, "big")
-        if version == 4 or not (self.reason_code or self.properties):
-            return body
-        return (
-            body + put_uint8(self.reason_code) + put_properties(self.properties, PacketType.PUBACK)
-        )
+        return put_uint16(self.packet_id) + _put_reason(self, version, PacketType.PUBACK)
 
 
 @dataclass(slots=True)
@@ -281,12 +270,8 @@ class Suback:
 
     @staticmethod
     def _read(reader: Reader) -> Suback:
-        suback = Suback(reader.packet_id(), [], reader.properties())
-        while reader.pos < reader.end:
-            suback.reason_codes.append(reader.reason_code())
-        if not suback.reason_codes:
-            raise reader.forbidden("answers for no topic filter.")
-        return suback
+        packet_id, properties = reader.packet_id(), reader.properties()
+        return Suback(packet_id, _read_codes(reader), properties)
 
     def _body(self, version: int) -> bytes:
         body = put_uint16(self.packet_id)
@@ -333,14 +318,8 @@ class Unsuback:
 
     @staticmethod
     def _read(reader: Reader) -> Unsuback:
-        unsuback = Unsuback(reader.packet_id(), [], reader.properties())
-        if reader.version == 4:
-            return unsuback
-        while reader.pos < reader.end:
-            unsuback.reason_codes.append(reader.reason_code())
-        if not unsuback.reason_codes:
-            raise reader.forbidden("answers for no topic filter.")
-        return unsuback
+        packet_id, properties = reader.packet_id(), reader.properties()
+        return Unsuback(packet_id, [] if reader.version == 4 else _read_codes(reader), properties)
 
     def _body(self, version: int) -> bytes:
         body = put_uint16(self.packet_id)
@@ -351,32 +330,39 @@ class Unsuback:
         )
 
 
+def _read_codes(reader: Reader) -> list[int]:
+    """Read the reason codes that are the rest of a SUBACK or UNSUBACK."""
+    codes = []
+    while reader.pos < reader.end:
+        codes.append(reader.reason_code())
+    if not codes:
+        raise reader.forbidden("answers for no topic filter.")
+    return codes
+
+
+class _Empty:
+    __slots__ = ()
+
+    @classmethod
+    def _read(cls, _reader: Reader) -> Self:
+        return cls()
+
+    def _body(self, _version: int) -> bytes:
+        return b""
+
+
 @dataclass(slots=True)
-class Pingreq:
+class Pingreq(_Empty):
     """PINGREQ: the client is alive."""
 
     _first: ClassVar[bytes] = b"\xc0"
 
-    @staticmethod
-    def _read(_reader: Reader) -> Pingreq:
-        return Pingreq()
-
-    def _body(self, _version: int) -> bytes:
-        return b""
-
 
 @dataclass(slots=True)
-class Pingresp:
+class Pingresp(_Empty):
     """PINGRESP: the answer to PINGREQ."""
 
     _first: ClassVar[bytes] = b"\xd0"
-
-    @staticmethod
-    def _read(_reader: Reader) -> Pingresp:
-        return Pingresp()
-
-    def _body(self, _version: int) -> bytes:
-        return b""
 
 
 @dataclass(slots=True)
@@ -390,46 +376,40 @@ class Disconnect:
 
     @staticmethod
     def _read(reader: Reader) -> Disconnect:
-        if reader.version == 4 or reader.pos == reader.end:
-            return Disconnect()
-        reason_code = reader.reason_code()
-        return Disconnect(reason_code, reader.properties() if reader.pos < reader.end else {})
+        return Disconnect(*_read_reason(reader))
 
     def _body(self, version: int) -> bytes:
-        if version == 4 or not (self.reason_code or self.properties):
-            return b""
-        return put_uint8(self.reason_code) + put_properties(self.properties, PacketType.DISCONNECT)
+        return _put_reason(self, version, PacketType.DISCONNECT)
 
 
-Packet: TypeAlias = (
-    Connect
-    | Connack
-    | Publish
-    | Puback
-    | Subscribe
-    | Suback
-    | Unsubscribe
-    | Unsuback
-    | Pingreq
-    | Pingresp
-    | Disconnect
-)
+def _read_reason(reader: Reader) -> tuple[int, Properties]:
+    """Read the end of a PUBACK or DISCONNECT, where MQTT 5 can omit properties, or both."""
+    if reader.version == 4 or reader.pos == reader.end:
+        return 0, {}
+    return reader.reason_code(), reader.properties() if reader.pos < reader.end else {}
+
+
+def _put_reason(packet: Puback | Disconnect, version: int, kind: PacketType) -> bytes:
+    if version == 4 or not (packet.reason_code or packet.properties):
+        return b""
+    return put_uint8(packet.reason_code) + put_properties(packet.properties, kind)
+
+
+_FromBoth: TypeAlias = Publish | Puback | Disconnect
+_FromClient: TypeAlias = Connect | Subscribe | Unsubscribe | Pingreq
+Packet: TypeAlias = _FromBoth | _FromClient | Connack | Suback | Unsuback | Pingresp
 
 
 # Writing packets ----------------------------------------------------------------------------------
 
 
 def encode(packet: Packet, version: int) -> bytes:
-    """Return the bytes of a packet.
-
-    Version 4 leaves out what MQTT 3.1.1 does not have: properties, reason codes outside CONNACK and
-    SUBACK, and subscription options other than QoS.
+    """Return the bytes of a packet, without what its version does not have.
 
     Raises
     ------
     ValueError, OverflowError
-        If MQTT cannot carry a value: a number or string is too large for its field, a string has
-        U+0000 or a lone surrogate, or the packet does not have the property.
+        If a value does not fit into its field, or the packet does not have the property.
     """
     if isinstance(packet, Publish):
         flags = packet.dup << 3 | packet.qos << 1 | packet.retain
@@ -454,14 +434,7 @@ def encode_publish_around_id(
     Returns
     -------
     tuple of bytes
-        At QoS 1, the bytes before and after the packet id, so that
-        ``head + packet_id.to_bytes(2, "big") + tail`` is the frame. At QoS 0, the frame and
-        ``b""``.
-
-    Raises
-    ------
-    ValueError, OverflowError
-        As `encode`.
+        At QoS 1, the bytes before and after the packet id; at QoS 0, the frame and ``b""``.
     """
     name, tail = _topic_field(topic), payload
     if version == 5:

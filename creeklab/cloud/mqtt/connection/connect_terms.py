@@ -25,17 +25,11 @@ class ConnectTerms:
 
     Attributes
     ----------
-    version
-        4 for MQTT 3.1.1, 5 for MQTT 5.
     client_id
         The client's own, or an assigned one; empty if it had to send one and did not.
-    assigned
-        Whether the broker assigned the client ID.
-    keep_alive
-        In seconds; the client is disconnected after 1.5 times as long without a packet.
     expiry
         Seconds that the session outlives the connection.
-    window
+    receive_maximum
         QoS 1 messages that the client accepts before it acknowledges one.
     max_packet
         Bytes of the largest packet that the client accepts; 0 for any.
@@ -47,7 +41,7 @@ class ConnectTerms:
     clean: bool
     keep_alive: int
     expiry: int
-    window: int
+    receive_maximum: int
     max_packet: int
     will: Will | None
 

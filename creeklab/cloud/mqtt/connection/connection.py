@@ -11,29 +11,16 @@ other packet is a protocol error. A connection holds no socket: `write` and `clo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from typing import Any, TypeAlias
 
 from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.monitoring.event_log import PeerIdentity
 from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec import packets
-from creeklab.cloud.mqtt.codec.decoder import Decoder
-from creeklab.cloud.mqtt.codec.packets import (
-    Connack,
-    Connect,
-    Disconnect,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Publish,
-    Suback,
-    Subscribe,
-    Unsuback,
-    Unsubscribe,
-    Will,
-)
+from creeklab.cloud.mqtt.codec.decoder import Decoder, Pubacks
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, ConnectTerms
 from creeklab.cloud.mqtt.connection.permissions import ClientPermissions, ConnectRejection
@@ -53,20 +40,6 @@ class State(Enum):
     CONNECTED = "connected"
     CLOSED = "closed"
 
-
-HANDLERS: Mapping[State, Mapping[type[packets.Packet], str]] = {
-    State.AWAITING_CONNECT: {Connect: "_on_connect"},
-    State.CONNECTED: {
-        Publish: "_on_publish",
-        Puback: "_on_puback",
-        Subscribe: "_on_subscribe",
-        Unsubscribe: "_on_unsubscribe",
-        Pingreq: "_on_pingreq",
-        Disconnect: "_on_disconnect",
-    },
-    State.CLOSED: {},
-}
-"""The method that handles each packet which is allowed in a state."""
 
 MAX_FILTERS = 8
 MAX_WEBSOCKET_AGE = 24 * 3600.0
@@ -109,7 +82,7 @@ class Connection:
         self.peer = peer
         self.client_id = ""
         self.version = 4
-        self.window = MAX_IN_FLIGHT
+        self.receive_maximum = MAX_IN_FLIGHT
         self.keep_alive = 0
         self.session: Session | None = None
         self.subject = EventSubject("", peer.principal, None)
@@ -125,7 +98,7 @@ class Connection:
         self._close = close
         self._decoder = Decoder(max_packet_size=MAX_PACKET)
         self._enter(State.AWAITING_CONNECT)
-        self._will: Will | None = None
+        self._will: packets.Will | None = None
         self._opened = self._last_received = broker.timer()
         stored_rate = broker.settings.stored_rate
         self._stored_rate = Rate(stored_rate, self._opened) if stored_rate else None
@@ -151,14 +124,14 @@ class Connection:
         self._last_received = self._broker.timer()
         self._unacknowledged = self.deferred_pubacks
         try:
-            for packet in self._decoder.feed(data):
+            for packet in self._decoder.feed_coalesced(data):
                 handler = self._handlers.get(type(packet))
                 if handler is None:
                     if self.state is State.CLOSED:
                         return
                     why = f"{type(packet).__name__} is not allowed: {self.state.value}."
                     raise ProtocolError(Reason.PROTOCOL_ERROR, why)
-                getattr(self, handler)(packet)
+                handler(self, packet)
         except ProtocolError as error:
             self._on_protocol_error(error)
 
@@ -175,20 +148,20 @@ class Connection:
             return
         self.version = self._decoder.version or 4
         if self.version == 5:
-            self._send(Connack(False, error.reason_code, {}))
+            self._send(packets.Connack(False, error.reason_code, {}))
         elif error.reason_code == Reason.UNSUPPORTED_PROTOCOL_VERSION:
-            self._send(Connack(False, 1, {}))
+            self._send(packets.Connack(False, 1, {}))
         self._close_now()
 
     # --- connect ------------------------------------------------------------------------------
 
-    def _on_connect(self, connect: Connect) -> None:
+    def _on_connect(self, connect: packets.Connect) -> None:
         broker = self._broker
         terms = ConnectTerms.of(connect, broker.settings.session_expiry_max)
         self.version = terms.version
         self.client_id = terms.client_id
         self.keep_alive = terms.keep_alive
-        self.window = terms.window
+        self.receive_maximum = terms.receive_maximum
         self._max_packet = terms.max_packet
         self._will = terms.will
         rejection = self.permissions.check_connect(terms, self.peer, broker, self._last_received)
@@ -212,18 +185,18 @@ class Connection:
         self.drain_queue()
 
     def _reject_connect(self, rejection: ConnectRejection) -> None:
-        if rejection.announced:
+        if rejection.publishes_event:
             self._broker.publish_connect_failed(self)
         connack = rejection.always_connack or self._broker.settings.connect_denied_311 == "connack5"
         if rejection.reason is not None and self.version == 5:
-            self._send(Connack(False, rejection.reason, {}))
+            self._send(packets.Connack(False, rejection.reason, {}))
         elif rejection.reason is not None and connack:
-            self._send(Connack(False, rejection.return_code, {}))
+            self._send(packets.Connack(False, rejection.return_code, {}))
         self._close_now()
 
     # --- publish ------------------------------------------------------------------------------
 
-    def _on_publish(self, publish: Publish) -> None:
+    def _on_publish(self, publish: packets.Publish) -> None:
         if publish.qos:
             self._unacknowledged += 1
             if self._unacknowledged > MAX_IN_FLIGHT and self.version == 5:
@@ -235,8 +208,9 @@ class Connection:
         topic, properties = publish.topic, publish.properties
         if properties and "topic_alias" in properties:
             topic = self._aliases.resolve(topic, properties["topic_alias"])
+        sender = self.permissions.identity
         message = PublishedMessage(
-            topic, publish.payload, publish.qos, publish.retain, properties, self.identity, "client"
+            topic, publish.payload, publish.qos, publish.retain, properties, sender, "client"
         )
         packet_id = publish.packet_id
         try:
@@ -286,11 +260,11 @@ class Connection:
     def _reject_publish(self, packet_id: int, reason: Reason) -> None:
         # MQTT 3.1.1 has no PUBACK for it: the client sends the message again after reconnecting.
         if self.version == 5:
-            self._send(Puback(packet_id, reason, {}))
+            self._send(packets.Puback(packet_id, reason, {}))
 
     # --- subscribe ----------------------------------------------------------------------------
 
-    def _on_subscribe(self, subscribe: Subscribe) -> None:
+    def _on_subscribe(self, subscribe: packets.Subscribe) -> None:
         broker, session = self._broker, self._active_session()
         if "subscription_identifier" in subscribe.properties:
             why = "AWS IoT Core has no subscription identifiers."
@@ -307,7 +281,7 @@ class Connection:
             if refusals[-1] is None:
                 filters.add(entry.filter)
         closing = self.version == 4 and broker.settings.subscribe_denied_311 == "close"
-        if closing and any(reason is not None for reason in refusals):
+        if closing and any(refusals):
             code = Reason.NOT_AUTHORIZED
             self._close_now(reason_of(code if code in refusals else Reason.TOPIC_FILTER_INVALID))
             return
@@ -336,9 +310,9 @@ class Connection:
             for topic_filter in new:
                 broker.unsubscribe(session, topic_filter)
             codes = [code if code >= 0x80 else Reason.UNSPECIFIED_ERROR for code in codes]
-            self._send(Suback(subscribe.packet_id, codes, {}))
+            self._send(packets.Suback(subscribe.packet_id, codes, {}))
             return
-        self._send(Suback(subscribe.packet_id, codes, {}))
+        self._send(packets.Suback(subscribe.packet_id, codes, {}))
         broker.publish_subscriptions(self, "subscribed", granted)
         for message, qos in retained:
             if qos == 0 and self.congested:
@@ -362,7 +336,7 @@ class Connection:
             if message is not None and subscription is not None:
                 self.deliver(message, min(subscription.qos, message.qos), True)
 
-    def _on_unsubscribe(self, unsubscribe: Unsubscribe) -> None:
+    def _on_unsubscribe(self, unsubscribe: packets.Unsubscribe) -> None:
         session = self._active_session()
         for topic_filter in unsubscribe.filters:
             self._broker.unsubscribe(session, topic_filter)
@@ -374,7 +348,7 @@ class Connection:
             if self.version == 4:
                 return
             code = Reason.UNSPECIFIED_ERROR
-        self._send(Unsuback(unsubscribe.packet_id, [code] * len(unsubscribe.filters), {}))
+        self._send(packets.Unsuback(unsubscribe.packet_id, [code] * len(unsubscribe.filters), {}))
         self._broker.publish_subscriptions(self, "unsubscribed", unsubscribe.filters)
 
     # --- to the client ------------------------------------------------------------------------
@@ -384,10 +358,11 @@ class Connection:
 
         `group` is the filter of the shared subscription that matched, if one did.
         """
-        session = self.session
-        if session is None or self.state is State.CLOSED:
+        session, access = self.session, self.permissions.authorization
+        if session is None or access is None:
             return
-        if not self.permissions.allows_delivery(message.topic):
+        topic = message.topic
+        if topic not in access.receivable and not self.permissions.allows_delivery(topic):
             return
         if qos == 0:
             if self.congested:
@@ -432,13 +407,12 @@ class Connection:
         if message.receivers is not None:
             message.receivers.append(self.permissions.identity)
         else:
-            topic, payload = message.topic, message.payload
-            self._event_log.log_delivery(
-                self.identity, topic, payload, qos, retain, message.properties
-            )
+            log, identity = self._event_log, self.permissions.identity
+            topic, payload, properties = message.topic, message.payload, message.properties
+            log.log_message(log.stamp(), identity, topic, payload, qos, retain, properties)
 
     def drain_queue(self) -> None:
-        """Send waiting messages, as far as the client's window allows."""
+        """Send waiting messages, as far as the client's Receive Maximum allows."""
         session, rate = self.session, self._stored_rate
         while session is not None and self.state is State.CONNECTED:
             if rate is not None and not rate.available(self._broker.timer()):
@@ -455,21 +429,28 @@ class Connection:
             else:
                 session.acknowledge(packet_id)
 
-    def _on_puback(self, puback: Puback) -> None:
+    def _on_puback(self, puback: packets.Puback) -> None:
+        self._acknowledge((puback.packet_id,))
+
+    def _on_pubacks(self, pubacks: Pubacks) -> None:
+        self._acknowledge(pubacks.packet_ids)
+
+    def _acknowledge(self, packet_ids: Sequence[int]) -> None:
         session = self._active_session()
-        message = session.acknowledge(puback.packet_id)
-        if message is not None and message.confirmed is not None:
-            message.confirmed()
+        for packet_id in packet_ids:
+            message = session.acknowledge(packet_id)
+            if message is not None and message.confirmed is not None:
+                message.confirmed()
         if session.waiting:
             self.drain_queue()
 
-    def _on_pingreq(self, _: Pingreq) -> None:
-        self._send(Pingresp())
+    def _on_pingreq(self, _: packets.Pingreq) -> None:
+        self._send(packets.Pingresp())
         self._counts["Ping.Success"] += 1
 
     # --- the end ------------------------------------------------------------------------------
 
-    def _on_disconnect(self, disconnect: Disconnect) -> None:
+    def _on_disconnect(self, disconnect: packets.Disconnect) -> None:
         session = self._active_session()
         if "session_expiry_interval" in disconnect.properties:
             requested = disconnect.properties["session_expiry_interval"]
@@ -502,18 +483,10 @@ class Connection:
         self._refuse(why, Reason.ADMINISTRATIVE_ACTION)
 
     def disconnect(self, code: int, reason: DisconnectReason | None = None) -> None:
-        """Close the connection from the broker's side.
-
-        Parameters
-        ----------
-        code
-            Reason code of the DISCONNECT that an MQTT 5 client receives.
-        reason
-            Reason in the lifecycle event, if it is not the usual one for this code.
-        """
+        """Close the connection with a reason code; `reason` is for the lifecycle event."""
         if self.state is not State.CLOSED:
             if self.version == 5 and self.state is State.CONNECTED:
-                self._send(Disconnect(code, {}))
+                self._send(packets.Disconnect(code, {}))
             why = f"closed by the broker, reason code {int(code)}"
             self._close_now(reason or reason_of(code), why)
 
@@ -525,7 +498,7 @@ class Connection:
             self._will = None
         self._detach(why, reason)
 
-    def close_slow_consumer(self, unread: int) -> None:
+    def record_slow_consumer(self, unread: int) -> None:
         """Record that the client was cut off with this many bytes unread."""
         if self.state is State.CLOSED:
             return
@@ -544,13 +517,7 @@ class Connection:
             self._close_now()
 
     def tick(self, now: float, registry_changed: bool) -> None:
-        """Close the connection if it is overdue or its certificate is no longer active.
-
-        Parameters
-        ----------
-        registry_changed
-            Whether the registry has changed since the last call.
-        """
+        """Close the connection if it is overdue or its certificate is no longer active."""
         access = self.authorization
         if now - self._last_received > 1.5 * self.keep_alive:
             why = f"No packet arrived for 1.5 times the keep alive of {self.keep_alive} s."
@@ -584,6 +551,7 @@ class Connection:
         if state is State.CONNECTED:
             self.permissions.log_event("disconnect", reason=reason.value, why=why)
             self._broker.remove_connection(self, reason, self._will)
+            self.session = None
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -597,3 +565,20 @@ class Connection:
 
     def _send(self, packet: packets.Packet) -> None:
         self._write(packets.encode(packet, self.version))
+
+
+_Handler: TypeAlias = Callable[[Connection, Any], None]
+HANDLERS: Mapping[State, Mapping[type[packets.Packet | Pubacks], _Handler]] = {
+    State.AWAITING_CONNECT: {packets.Connect: Connection._on_connect},
+    State.CONNECTED: {
+        packets.Publish: Connection._on_publish,
+        packets.Puback: Connection._on_puback,
+        Pubacks: Connection._on_pubacks,
+        packets.Subscribe: Connection._on_subscribe,
+        packets.Unsubscribe: Connection._on_unsubscribe,
+        packets.Pingreq: Connection._on_pingreq,
+        packets.Disconnect: Connection._on_disconnect,
+    },
+    State.CLOSED: {},
+}
+"""The method that handles each packet which is allowed in a state."""

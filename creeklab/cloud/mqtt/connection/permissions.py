@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from creeklab.cloud.authorization import ConnectionAuthorization, not_active
+from creeklab.cloud.authorization import MAX_CACHED, ConnectionAuthorization, not_active
 from creeklab.cloud.monitoring.event_log import EventLog, PeerIdentity
+from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Reason
 from creeklab.cloud.mqtt.connection.connect_terms import ConnectTerms, check_client_id
-from creeklab.cloud.mqtt.interfaces import ConnectAdmission, Peer, PublishedMessage
+from creeklab.cloud.mqtt.interfaces import Peer, PublishedMessage
 from creeklab.cloud.mqtt.rate_limits import Rate
 from creeklab.cloud.mqtt.routing.topic_tree import (
     MAX_PAYLOAD,
@@ -49,15 +50,15 @@ class ConnectRejection(NamedTuple):
         Reason code in MQTT 5; None to close the connection without a CONNACK.
     return_code
         Return code of the CONNACK in MQTT 3.1.1, if one is sent.
-    announced
-        Whether a ``connect_failed`` event is published.
+    publishes_event
+        Whether it publishes a ``connect_failed`` event.
     always_connack
         Whether MQTT 3.1.1 gets a CONNACK whatever the settings say.
     """
 
     reason: Reason | None
     return_code: int
-    announced: bool = False
+    publishes_event: bool = False
     always_connack: bool = False
 
 
@@ -97,7 +98,7 @@ class ClientPermissions:
     # --- checks -------------------------------------------------------------------------------
 
     def check_connect(
-        self, terms: ConnectTerms, peer: Peer, broker: ConnectAdmission, now: float
+        self, terms: ConnectTerms, peer: Peer, broker: Broker, now: float
     ) -> ConnectRejection | None:
         """Return how a CONNECT is rejected; None if it is accepted."""
         client_id = terms.client_id
@@ -124,7 +125,7 @@ class ClientPermissions:
         if access.status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
             self.log_refusal("connect", not_active(peer.principal, access.status), "AuthError")
-            return ConnectRejection(None, 0, announced=access.status is not None)
+            return ConnectRejection(None, 0, publishes_event=access.status is not None)
         denied = None
         if terms.assigned and not access.allows("iot:Connect", "client/" + client_id):
             # The assigned ID differs in each attempt, so no policy should name it.
@@ -136,7 +137,7 @@ class ClientPermissions:
         elif terms.will is not None:
             denied = self.check_publish("connect", terms.will)
         if denied is not None:
-            return ConnectRejection(denied, 5, announced=denied is Reason.NOT_AUTHORIZED)
+            return ConnectRejection(denied, 5, publishes_event=denied is Reason.NOT_AUTHORIZED)
         if terms.expiry and not broker.has_session_capacity(client_id):
             why = (
                 f"The account has {broker.settings.sessions_max} persistent sessions, the most it "
@@ -149,7 +150,10 @@ class ClientPermissions:
 
     def check_publish(self, kind: str, message: PublishedMessage | Will) -> Reason | None:
         """Return why a message or a will must not be published; None if it is allowed."""
-        topic = message.topic
+        topic, access = message.topic, self.authorization
+        known = access is not None and topic in access.publishable
+        if known and message.qos < 2 and not message.retain and len(message.payload) <= MAX_PAYLOAD:
+            return None
         if message.qos > 1:
             whose = "The will" if isinstance(message, Will) else "The message"
             why = f"{whose} has QoS 2, which AWS IoT Core does not have. Use QoS 0 or 1."
@@ -168,6 +172,8 @@ class ClientPermissions:
         except InvalidTopic as error:
             self.log_refusal(kind, str(error), topic=topic)
             return Reason.TOPIC_NAME_INVALID
+        if access is not None and len(access.publishable) < MAX_CACHED:
+            access.publishable.add(topic)
         return None
 
     def check_rate(self, topic: str, now: float) -> Reason | None:
@@ -219,9 +225,14 @@ class ClientPermissions:
 
     def allows_delivery(self, topic: str) -> bool:
         """Return whether the client is allowed to receive a topic; log only the first refusal."""
-        return self.authorization is not None and self.authorization.allows(
+        access = self.authorization
+        if access is None or not access.allows(
             "iot:Receive", "topic/" + topic, self._explain_delivery
-        )
+        ):
+            return False
+        if len(access.receivable) < MAX_CACHED:
+            access.receivable.add(topic)
+        return True
 
     # --- log entries --------------------------------------------------------------------------
 

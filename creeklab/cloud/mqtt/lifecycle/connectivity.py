@@ -76,13 +76,11 @@ class ConnectivityTracker:
     def connected(
         self,
         client_id: str,
-        *,
-        source: tuple[str, int],
-        target: tuple[str, int],
+        addresses: tuple[str, int, str, int],
         keep_alive: int,
         session_expiry: int,
     ) -> ClientConnectivity:
-        """Record a new connection; the previous one of the client ID has ended before."""
+        """Record a new connection from source to target; the previous one has ended before."""
         now = self._clock()
         last = self._disconnected.pop(client_id, None)
         found = self._connected[client_id] = ClientConnectivity(
@@ -91,8 +89,7 @@ class ConnectivityTracker:
             now,
             None,
             None,
-            *source,
-            *target,
+            *addresses,
             keep_alive,
             session_expiry == 0,
             session_expiry,

@@ -29,7 +29,7 @@ class DisconnectReason(StrEnum):
     CUSTOMAUTH_TTL_EXPIRATION = "CUSTOMAUTH_TTL_EXPIRATION"
 
 
-_BY_CODE = {
+_BY_CODE: dict[int, DisconnectReason] = {
     Reason.NOT_AUTHORIZED: DisconnectReason.AUTH_ERROR,
     Reason.SERVER_SHUTTING_DOWN: DisconnectReason.SERVER_INITIATED_DISCONNECT,
     Reason.KEEP_ALIVE_TIMEOUT: DisconnectReason.MQTT_KEEP_ALIVE_TIMEOUT,
@@ -40,4 +40,4 @@ _BY_CODE = {
 
 def reason_of(code: int) -> DisconnectReason:
     """Return the reason for the code of a DISCONNECT that the broker sends."""
-    return _BY_CODE.get(Reason(code), DisconnectReason.CLIENT_ERROR)
+    return _BY_CODE.get(code, DisconnectReason.CLIENT_ERROR)

@@ -277,7 +277,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             self._connection.congested = self._paused
             unread = max(queued, self._transport.get_write_buffer_size())
             if unread > MAX_UNREAD:
-                self._connection.close_slow_consumer(unread)
+                self._connection.record_slow_consumer(unread)
                 self._transport.abort()  # closing would wait for the client to read
                 self._drop()
             self._connection.send_retained()

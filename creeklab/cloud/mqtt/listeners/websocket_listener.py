@@ -134,7 +134,7 @@ class _Conversation:
 
     def _cut_off(self, unread: int) -> None:
         if self._connection.state is not State.CLOSED:
-            self._connection.close_slow_consumer(unread)
+            self._connection.record_slow_consumer(unread)
             self._close()
 
     def _close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from creeklab.cloud.mqtt.codec.packets import Subscription
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
@@ -21,13 +21,8 @@ Members: TypeAlias = Sequence[tuple[Session, Subscription]]
 """Members of one group, each with its subscription."""
 
 
-class Deliver(Protocol):
-    """Delivers a message to a session, whether or not its client is connected."""
-
-    def __call__(
-        self, session: Session, message: OutboundMessage, qos: int, retain: bool, group: str
-    ) -> None:
-        """Deliver `message` at `qos` on behalf of the shared subscription `group`."""
+Deliver: TypeAlias = Callable[[Session, OutboundMessage, int, bool, str], None]
+"""Delivers a message to a session, connected or not: QoS, retain, filter of the group."""
 
 
 class SharedGroups:

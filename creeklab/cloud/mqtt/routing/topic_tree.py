@@ -154,14 +154,10 @@ class SubscriptionTree(Generic[S, O]):
     def remove(self, topic_filter: str, subscriber: S) -> None:
         """Remove a subscription if it exists, and the branches that it leaves empty."""
         share, inner = split_share(topic_filter)
-        path: list[tuple[_Node[S, O], str]] = []
-        node = self._root
-        for level in inner.split("/"):
-            child = node.children.get(level)
-            if child is None:
-                return
-            path.append((node, level))
-            node = child
+        path = self._path(inner)
+        if not path:
+            return
+        node = path[-1]
         if share:
             group = node.shared.get(share, {})
             group.pop(subscriber, None)
@@ -169,21 +165,26 @@ class SubscriptionTree(Generic[S, O]):
                 node.shared.pop(share, None)
         else:
             node.direct.pop(subscriber, None)
-        for parent, level in reversed(path):
+        for parent, level in reversed(list(zip(path, inner.split("/"), strict=False))):
             if not parent.children[level].empty:
                 break
             del parent.children[level]
 
+    def _path(self, inner: str) -> list[_Node[S, O]]:
+        """Return the nodes of a filter, the root first; an empty list if it has none."""
+        path = [self._root]
+        for level in inner.split("/"):
+            child = path[-1].children.get(level)
+            if child is None:
+                return []
+            path.append(child)
+        return path
+
     def members(self, topic_filter: str) -> tuple[tuple[S, O], ...]:
         """Return the members of the shared group of ``$share/<name>/<filter>``."""
         share, inner = split_share(topic_filter)
-        node = self._root
-        for level in inner.split("/"):
-            child = node.children.get(level)
-            if child is None:
-                return ()
-            node = child
-        return tuple(node.shared.get(share, {}).items())
+        path = self._path(inner)
+        return tuple(path[-1].shared.get(share, {}).items()) if path else ()
 
     def match(self, topic: str) -> Match[S, O]:
         """Find the subscribers of a topic name."""

@@ -30,13 +30,7 @@ Entry: TypeAlias = tuple[OutboundMessage, bool, int]
 
 
 class SessionStore(Protocol):
-    """Storage of the sessions that outlive their connections.
-
-    Attributes
-    ----------
-    count
-        Number of stored sessions.
-    """
+    """Storage of the sessions that outlive their connections; `count` is their number."""
 
     count: int
 
@@ -93,7 +87,7 @@ class Session:
     expiry: int = 0
     ends_at: float | None = None
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
-    window: int = MAX_IN_FLIGHT
+    receive_maximum: int = MAX_IN_FLIGHT
     in_flight: dict[int, Entry] = field(default_factory=dict)
     waiting: deque[Entry] = field(default_factory=deque)
     shared: dict[int, str] = field(default_factory=dict)
@@ -106,29 +100,16 @@ class Session:
     def enqueue_or_send(self, message: OutboundMessage, retain: bool, group: str = "") -> int:
         """Add a QoS 1 message; return the packet id to send it with, or 0 if it has to wait.
 
-        Parameters
-        ----------
-        group
-            Filter of the shared subscription that matched, or empty.
-
-        Raises
-        ------
-        OverflowError
-            If too many messages wait: this one is dropped.
+        `group` is the filter of the shared subscription that matched, or empty. Raise an
+        `OverflowError` if too many messages wait.
         """
-        if self.ends_at is None and len(self.in_flight) < self.window and not self.waiting:
+        if self.ends_at is None and len(self.in_flight) < self.receive_maximum and not self.waiting:
             return self._start(self._add(message, retain, group))
         self.queue(message, retain, group)
         return 0
 
     def queue(self, message: OutboundMessage, retain: bool, group: str = "") -> None:
-        """Add a message behind the waiting ones.
-
-        Raises
-        ------
-        OverflowError
-            If too many messages wait: this one is dropped.
-        """
+        """Add a message behind the waiting ones; raise an `OverflowError` if too many wait."""
         size = estimated_size(message)
         if len(self.waiting) >= MAX_WAITING:
             raise OverflowError(f"{MAX_WAITING} messages already wait for '{self.client_id}'.")
@@ -144,12 +125,13 @@ class Session:
         entry = self.in_flight.pop(packet_id, None)
         if entry is None:
             return None
-        self.forget(entry)
+        if self.store is not None or self.shared:
+            self.forget(entry)
         return entry[0]
 
     def pop_next(self, now: float) -> tuple[int, OutboundMessage, bool] | None:
         """Return the next message to send now, as packet id, message and retain flag."""
-        while self.waiting and len(self.in_flight) < self.window:
+        while self.waiting and len(self.in_flight) < self.receive_maximum:
             entry = self._pop()
             message = entry[0].with_remaining_expiry(now)
             if message is not None:

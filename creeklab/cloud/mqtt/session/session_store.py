@@ -188,16 +188,13 @@ class SqliteSessionStore:
     def written(self, committed: bool) -> None:
         """Forget what was committed; if the commit failed, drop new messages and keep the rest."""
         if committed:
-            self._changed.clear()
-            self._ended.clear()
-            self._done_entries.clear()
-            self._done_messages.clear()
+            for written in (self._changed, self._ended, self._done_entries, self._done_messages):
+                written.clear()
         else:
             for message in self._new_messages:
                 message.number = 0
-        self._new_messages.clear()
-        self._new_rows.clear()
-        self._new_entries.clear()
+        for new in (self._new_messages, self._new_rows, self._new_entries):
+            new.clear()
 
     def _session_row(self, session: Session) -> Row:
         ends_at = session.ends_at

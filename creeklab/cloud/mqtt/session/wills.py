@@ -26,11 +26,6 @@ class PendingWill:
     authorization: ConnectionAuthorization
     sender: PeerIdentity
 
-    @property
-    def size(self) -> int:
-        """Approximate memory, in bytes."""
-        return estimated_size(self.will)
-
 
 class PendingWills:
     """The waiting wills of one account."""
@@ -50,20 +45,21 @@ class PendingWills:
         OverflowError
             If the backlog is full.
         """
-        if self._backlog.bytes + pending.size > session.MAX_BACKLOG_BYTES:
+        size = estimated_size(pending.will)
+        if self._backlog.bytes + size > session.MAX_BACKLOG_BYTES:
             raise OverflowError(
                 f"The will of '{pending.sender.client_id}' is published without its delay: "
                 f"{session.MAX_BACKLOG_BYTES >> 20} MiB of messages and wills already wait, for "
                 "all clients together."
             )
         self._wills[pending.sender.client_id] = pending
-        self._backlog.bytes += pending.size
+        self._backlog.bytes += size
 
     def take(self, client_id: str) -> PendingWill | None:
         """Remove and return the will of a client ID; None if there is none."""
         pending = self._wills.pop(client_id, None)
         if pending is not None:
-            self._backlog.bytes -= pending.size
+            self._backlog.bytes -= estimated_size(pending.will)
         return pending
 
     def take_due(self, now: float) -> list[PendingWill]:
