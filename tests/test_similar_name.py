@@ -20,6 +20,7 @@ from tests.conftest import NewThing, make_thing
         ("Tset2", ["Test2"], "Test2"),
         ("Elkhron", ["Elkhorn", "gauge-1"], "Elkhorn"),
         ("gauge-1", ["gauge-1"], ""),
+        ("Test3", ["Test2", "TestClient"], ""),
         ("barn", ["Test2", "TestClient"], ""),
         ("x", [], ""),
     ],
