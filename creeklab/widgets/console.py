@@ -130,8 +130,8 @@ class Console(LiveView):
         for name, button in self._sections.items():
             _mark_current(button, name == section)
         self._monitor = None
-        old = [child for child in self._body.children if not self._is_client(child)]
         self._take_notice()
+        old = [child for child in self._body.children if not self._is_client(child)]
         self.show(self._title, heading(page.title, 3))
         tools = [self._tool(page.tool)] if page.tool else []
         self._body.children = [*map(self._widget, page.elements), *tools]
