@@ -61,6 +61,7 @@ CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
     "AttachPrincipalPolicy": _requested(_policy_principal),
     "AddThingToThingGroup": _requested(_group_member),
     "UpdateThingShadow": _requested(_shadow),
+    "CreateTopicRule": _requested(_named(ResourceKind.TOPIC_RULE, "ruleName")),
 }
 """The resource that an operation creates, from request and response; None before a response."""
 
@@ -76,5 +77,6 @@ DELETES: Mapping[str, Callable[[Document], Resource]] = {
     "DetachPrincipalPolicy": _policy_principal,
     "RemoveThingFromThingGroup": _group_member,
     "DeleteThingShadow": _shadow,
+    "DeleteTopicRule": _named(ResourceKind.TOPIC_RULE, "ruleName"),
 }
 """The resource that an operation deletes, from its request."""
