@@ -21,6 +21,7 @@ LONGEST = (
     "tests/test_aws.py",
     "tests/test_benchmarks.py",
     "tests/creek/test_report.py",
+    "tests/testing/test_plugin.py",
     "tests/cloud/test_fuzz.py",
     "tests/cloud/test_real_clients.py",
     "tests/test_checks.py",

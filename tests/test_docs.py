@@ -76,7 +76,7 @@ def test_files_exist(document: str, found: str) -> None:
     assert found in made or any(list(place.glob(found.rstrip("/"))) for place in places)
 
 
-@each(lambda text: re.findall(r"(?<![\w/])creeklab(?:\.[A-Za-z_]\w*)+", text))
+@each(lambda text: re.findall(r"(?<![\w/-])creeklab(?:\.[A-Za-z_]\w*)+", text))
 def test_dotted_names_exist(document: str, found: str) -> None:
     parts = found.split(".")
     value: Any = creeklab
