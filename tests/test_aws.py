@@ -42,7 +42,7 @@ FINGERPRINT = (
 )
 
 
-# --- whom devices trust ---------------------------------------------------------------------------
+# --- the CA that devices trust --------------------------------------------------------------------
 
 
 def test_amazon_root_ca_1_is_the_true_one() -> None:

@@ -1,1 +1,1 @@
-"""How fast, and how large: ``python -m tests.benchmarks`` prints it. Nothing here is asserted."""
+"""Measurements of speed and memory, which ``python -m tests.benchmarks`` prints."""

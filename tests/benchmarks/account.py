@@ -46,7 +46,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 
 
 def _things_a_second(home: Path) -> float:
-    # Of the cloud alone, without the lab's ledger, which looks before it believes.
+    # Measures the cloud alone: the lab's ledger would add calls.
     session = open_local(home, supervisor.start_or_attach(home)).session
     clients = [session.client("iot") for _ in range(4)]
 
@@ -80,7 +80,7 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def _updates_a_second(lab: Lab) -> float:
-    """Update one shadow over MQTT, and count the PUBACKs: what they promise is on disk."""
+    """Update one shadow over MQTT, and count the PUBACKs, which mean that it is on disk."""
     iot = lab.client("iot")
     answer = iot.create_keys_and_certificate(setAsActive=True)
     files = lab.keys.save("thing-00000", answer)

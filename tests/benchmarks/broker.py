@@ -39,7 +39,7 @@ TOPIC = f"bench/{NAMES[0]}/depth"
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker that runs, and what a client needs to connect."""
+    """A running broker, and everything that a client needs to connect."""
 
     pid: int
     address: tuple[str, int]
@@ -76,7 +76,7 @@ def _kilobytes_a_connection(broker: Broker) -> float:
 
 
 WORK: dict[Row, Callable[[Broker], float]] = {
-    # First, as long as neither has memory left over from other work.
+    # First, before other work leaves memory allocated.
     Row("1,000 idle connections, each", "KB", min, "mosquitto", None): _kilobytes_a_connection,
     Row("QoS 0 one-to-one, 50 publishes a write", "/s", max, "mosquitto", 1.5): _one_to(
         1, qos=0, count=100_000, per_write=50
@@ -99,7 +99,7 @@ WORK: dict[Row, Callable[[Broker], float]] = {
 
 
 def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> None:
-    """Measure every row whose name has `wanted` in it once, first the cloud, then mosquitto."""
+    """Measure every row whose name contains `wanted` once, first the cloud, then mosquitto."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         start = running.enter_context
         ours = start(running_cloud(Path(folder, "home"), settings))
@@ -113,7 +113,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 
 @contextlib.contextmanager
 def started_cloud(home: Path, settings: list[str]) -> Iterator[tuple[int, Lab, Any]]:
-    """Run a cloud; give its process id, a lab, and an ``iot`` client that skips the ledger."""
+    """Run a cloud; yield its process id, a lab, and an ``iot`` client that skips the ledger."""
     running = supervisor.start_or_attach(home, settings=settings)
     try:
         lab = open_lab(home=home)

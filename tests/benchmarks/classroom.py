@@ -70,7 +70,7 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the class measured at one load; times in seconds.
+    """The measurements of the class at one load; times in seconds.
 
     Attributes
     ----------

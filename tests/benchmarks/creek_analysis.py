@@ -1,7 +1,7 @@
 """Analyze three years of five minutes, and ten years of one minute, against plain pandas.
 
 Ours loads Parquet, derives the limits, flags every reading, finds the floods and makes the summary.
-The peer does as much of that as somebody would write down who has a CSV and pandas: parse it, flag
+The peer does as much of that as a script with pandas would: parse it, flag
 spikes and flat lines with ``diff`` and ``rolling``, find floods in a loop, describe. Each runs in a
 process of its own, and its time begins after its imports. The ten years are the three years over
 and over, a reading a minute by straight lines in between, gaps left as they are.
@@ -43,7 +43,7 @@ ROWS = (THREE, THREE_PROCESSOR, THREE_MEMORY, TEN, TEN_PROCESSOR, TEN_MEMORY)
 
 
 def measure(ours: Figures, theirs: Figures, settings: list[str], wanted: str) -> None:
-    """Measure every row once; there is no cloud in it to have settings."""
+    """Measure every row once. No cloud is involved, so there are no settings."""
     folder = Path(_data().name)
     for name, took, worked, held in (
         ("three", THREE, THREE_PROCESSOR, THREE_MEMORY),
@@ -68,14 +68,14 @@ def _run(*arguments: str) -> dict[str, float]:
 
 @functools.cache
 def _data() -> tempfile.TemporaryDirectory[str]:
-    """Make the files, in a process of its own: its memory is not to count for others."""
+    """Write the files in a separate process, so that its memory does not count."""
     folder = tempfile.TemporaryDirectory()
     _run("make", folder.name)
     return folder
 
 
 def make(folder: Path) -> int:
-    """Write both records as Parquet and as CSV; return how many readings the longer has."""
+    """Write both records as Parquet and as CSV; return the number of readings in the longer one."""
     three = samples.load("plumtree-run-2016-2018")[["stage_ft"]]
     at = (three.index - three.index[0]).total_seconds().to_numpy()
     minute = np.arange(MINUTES) * 60.0
@@ -90,7 +90,7 @@ def make(folder: Path) -> int:
 
 
 def ours(file: Path) -> int:
-    """Load, flag, find the floods, summarize; return how many floods."""
+    """Load, flag, find the floods, summarize; return the number of floods."""
     readings = pq.read_table(file).to_pandas().set_index("time")
     checked = quality.check(readings)
     checked.counts()
@@ -98,7 +98,7 @@ def ours(file: Path) -> int:
 
 
 def plain(file: Path) -> int:
-    """Do the same, or less, the plain way."""
+    """Do the same, or less, with plain pandas."""
     readings = pd.read_csv(file, parse_dates=["time"], index_col="time")
     stage = readings["stage_ft"].dropna()
     step = stage.diff()
@@ -121,7 +121,7 @@ def plain(file: Path) -> int:
 
 
 def _peak_megabytes() -> float:
-    """Peak memory of this process, without what the one that started it had at that time."""
+    """Return the peak memory of this process, minus its memory at the start."""
     status = Path("/proc/self/status")
     if not status.exists():
         return float("nan")

@@ -77,7 +77,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 
 
 def minutes() -> pd.DataFrame:
-    """Make ten years of Plumtree Run's three, a reading a minute: in between, straight lines."""
+    """Extend Plumtree Run to ten years and one reading a minute, by linear interpolation."""
     years = samples.load("plumtree-run-2016-2018").iloc[:, :2].ffill()
     index = pd.date_range("2009-01-01", periods=MINUTES, freq="min", tz="UTC", name="time")
     position = (np.arange(MINUTES) / 5) % (len(years) - 1)
@@ -88,7 +88,7 @@ def minutes() -> pd.DataFrame:
     return pd.DataFrame(columns, index=index.as_unit("us"))
 
 
-# --- what is measured, each in a process of its own -----------------------------------------------
+# --- the measurements, each in its own process ----------------------------------------------------
 
 
 def _write(folder: Path, readings: pd.DataFrame) -> None:
@@ -196,7 +196,7 @@ WITHOUT: dict[str, Callable[[Path], None]] = {
 
 
 def main(name: str, folder: Path) -> list[float]:
-    """Do one of them; give its seconds, and the largest memory of this process in MB."""
+    """Run one measurement; return its seconds, and the peak memory of this process in MB."""
     if name == "record":
         return _record(folder)
     if name.startswith("flush"):

@@ -45,7 +45,7 @@ WINDOW = 100
 
 
 def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> None:
-    """Measure every row whose name has `wanted` in it once, cloud and mosquitto slice by slice."""
+    """Measure every row whose name contains `wanted` once, cloud and mosquitto slice by slice."""
     years = samples.load("plumtree-run-2016-2018")[["stage_ft"]].dropna()
     for row in ROWS:
         if wanted not in row.name:
@@ -65,7 +65,7 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
 
 @contextlib.contextmanager
 def _cloud(home: Path, settings: list[str]) -> Iterator[Way]:
-    """Run a cloud, and give what replays readings to it and says how many seconds that took."""
+    """Run a cloud; yield a function that replays readings to it and returns the seconds."""
     supervisor.start_or_attach(home, settings=settings)
     try:
         lab = open_lab(home=home)
@@ -97,7 +97,7 @@ def _cloud(home: Path, settings: list[str]) -> Iterator[Way]:
 
 @contextlib.contextmanager
 def _mosquitto(folder: Path) -> Iterator[Way]:
-    """Run mosquitto, and give what publishes the same to it with one client of awsiotsdk."""
+    """Run mosquitto; yield a function that publishes the same with one client of awsiotsdk."""
     with mosquitto.running(folder) as peer:
         connected, stopped = threading.Event(), threading.Event()
         client = mqtt5_client_builder.mtls_from_path(
@@ -133,7 +133,7 @@ def _published(client: mqtt5.Client, readings: pd.DataFrame) -> float:
         packet = mqtt5.PublishPacket(topic=TOPIC, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
         under_way.append(client.publish(packet))
         if len(under_way) == WINDOW:
-            # Half of them at once: to wake up for each would cost more.
+            # Half of them at once, because waking up for each would cost more.
             for _ in range(WINDOW // 2):
                 under_way.popleft().result(20)
     for answer in under_way:

@@ -1,4 +1,4 @@
-"""What the first cells of a notebook wait for: the lab, and then a Thing's connection.
+"""Waiting time in the first cells of a notebook: the lab, and then a Thing's connection.
 
 Runs in a Python of its own, as a notebook does, so that what `creeklab.open_lab` has to import
 counts too. With the name of a Thing that has its certificate and policy, that one connects, else a

@@ -1,4 +1,4 @@
-"""Mosquitto as a peer: another broker, with the same kind of certificates, mutual TLS as well."""
+"""Mosquitto as a peer, with mutual TLS and the same kind of certificates."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ START_SECONDS = 10.0
 
 
 def program() -> str | None:
-    """Where mosquitto is installed; Debian has it in a folder for administrators."""
+    """Return the path of mosquitto, which Debian installs in a folder for administrators."""
     return shutil.which("mosquitto", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")
 
 
 @dataclass(frozen=True)
 class Mosquitto:
-    """A mosquitto that runs."""
+    """A running mosquitto."""
 
     pid: int
     port: int
@@ -47,7 +47,7 @@ class Mosquitto:
 
 @contextlib.contextmanager
 def running(folder: Path, access_rules: str = "") -> Iterator[Mosquitto]:
-    """Run mosquitto as it is when installed, but for port, certificates and messages in flight.
+    """Run mosquitto with its default settings except ports, certificates and messages in flight.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ def running(folder: Path, access_rules: str = "") -> Iterator[Mosquitto]:
         "allow_anonymous true\n"
         # As many as AWS IoT Core has in flight; the default is 20.
         "max_inflight_messages 100\n"
-        # It acknowledges before it delivers, and drops what a slow subscriber has no room for.
+        # It acknowledges before it delivers, and drops messages for a slow subscriber.
         "max_queued_messages 0\n"
         "log_type error\n" + (f"acl_file {rules}\n" if access_rules else "")
     )
-    # It warns those who run it as root, as containers do.
+    # It logs a warning when it runs as root, as in containers.
     with subprocess.Popen([path, "-c", configuration], stderr=subprocess.DEVNULL) as child:
         try:
             _wait_for(port)

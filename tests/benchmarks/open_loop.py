@@ -53,7 +53,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the messages.
+    """The fate of the messages.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class _Sender:
 
 
 class _Receiver:
-    """Acknowledges what arrives, and notes how late it is."""
+    """Acknowledges messages, and records how late each is."""
 
     def __init__(self, line: Line, sent: _Sent) -> None:
         self._line = line

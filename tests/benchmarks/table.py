@@ -1,4 +1,4 @@
-"""What is measured, the figures, and the table of them.
+"""Rows, figures, and the table that shows them.
 
 A ratio is the cloud's median divided by the peer's: other work of the machine falls on both, since
 each repetition measures one after the other.

@@ -37,7 +37,7 @@ PUBACK = b"\x40\x02"
 
 
 class Line:
-    """One connection: made, and from then on never waited for.
+    """One connection, which never blocks once it is open.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Line:
                 return answer
 
     def send(self, data: bytes) -> bool:
-        """Send all of it, or keep it for `resend` and return False."""
+        """Send everything, or keep the rest for `resend` and return False."""
         try:
             sent = self.socket.send(data)
         except ssl.SSLWantWriteError:
@@ -84,11 +84,11 @@ class Line:
         return not self._unsent
 
     def resend(self) -> bool:
-        """Go on with what did not go out; return whether all of it is out."""
+        """Send the rest; return whether everything is sent."""
         return not self._unsent or self.send(self._unsent)
 
     def send_all(self, data: bytes) -> None:
-        """Send all of it; wait if the socket has no room."""
+        """Send everything, and wait if the socket is full."""
         if not self.send(self._unsent + data):
             self.socket.setblocking(True)
             while not self.resend():
@@ -96,7 +96,7 @@ class Line:
             self.socket.setblocking(False)
 
     def read(self) -> bytes:
-        """Return what has come, perhaps nothing."""
+        """Return the bytes that have arrived, perhaps none."""
         parts: list[bytes] = []
         with contextlib.suppress(ssl.SSLWantReadError):
             while True:

@@ -1,6 +1,6 @@
-"""Spoilt packets and documents: a short run of ``python -m tests.hardening fuzz``.
+"""Malformed packets and documents: a short run of ``python -m tests.hardening fuzz``.
 
-And that it would find what it looks for, with a defect put in.
+The last test plants defects and expects the run to find each.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def anything(*_: Any) -> bool:
     return True
 
 
-def malformed_unsaid(self: Connection, error: ProtocolError) -> None:
+def without_reason(self: Connection, error: ProtocolError) -> None:
     self._close_now()
 
 
@@ -121,7 +121,7 @@ def no_cut(self: Connection, error: ProtocolError) -> None:
         (fuzz_broker, SubscriptionTree, "remove", nothing, "something is left behind"),
         (fuzz_broker, Broker, "remove_connection", nothing, "something is left behind"),
         (fuzz_broker, Connection, "_on_protocol_error", no_cut, "was not cut off"),
-        (fuzz_broker, Connection, "_on_protocol_error", malformed_unsaid, "the farewell is"),
+        (fuzz_broker, Connection, "_on_protocol_error", without_reason, "the DISCONNECT is"),
         (fuzz_shadow, document, "_check_content", nothing, "AssertionError"),
         (fuzz_policy, wildcards.Glob, "matches", raises, "a defect"),
         (fuzz_https, device_authorization, "check_certificate_status", raises, "500: "),

@@ -1,4 +1,4 @@
-"""Make trouble for the local cloud at length, and say what came of it.
+"""Stress the local cloud for a long time, and report the findings.
 
 The test suite runs a short version of each command.
 """

@@ -294,7 +294,7 @@ class Talker:
         else:
             unknown = error.reason_code == Reason.UNSUPPORTED_PROTOCOL_VERSION
             wanted = Connack(False, 1) if unknown else None
-        assert last == wanted, f"the farewell is {last}, not {wanted}"
+        assert last == wanted, f"the DISCONNECT is {last}, not {wanted}"
 
     def _hear(self) -> list[Packet]:
         data, self._client._written = self._client._written, b""
@@ -302,9 +302,9 @@ class Talker:
         decoder = Decoder(version=self._client.connection.version)
         answers = list(decoder.feed(data))
         assert not decoder._tail, "half a packet came"
-        assert not (self._over and answers), "something came after the farewell"
+        assert not (self._over and answers), "something came after the DISCONNECT"
         for answer in answers:
-            assert not self._over, "something came after the farewell"
+            assert not self._over, "something came after the DISCONNECT"
             self._over = isinstance(answer, Disconnect)
             if isinstance(answer, Connack):
                 self._accepted = answer.reason_code == 0
@@ -329,7 +329,7 @@ def fuzz_broker(random: Random, count: int, report: Report) -> None:
             made += 1
             place = Path(folder, str(made))
             place.mkdir()
-            # A world with a finding in it is not to spoil the next conversations.
+            # A broker with a finding must not affect the next conversations.
             worlds = [World(place, kept) for kept in (True, False)]
             found = report.counts["broker", "FOUND"]
             while report.total("broker") < count and report.counts["broker", "FOUND"] == found:
@@ -499,7 +499,7 @@ def speak_over_tls(random: Random, count: int, report: Report, lab: Lab, thing: 
 
 
 def _last_code(secured: ssl.SSLSocket, version: int) -> int | None:
-    """Read what comes for a moment; return the reason code of the farewell, if one came."""
+    """Read what comes for a moment; return the reason code of the DISCONNECT, if one came."""
     decoder, code = Decoder(version=version), None
     secured.settimeout(0.02)
     with contextlib.suppress(OSError, ProtocolError):

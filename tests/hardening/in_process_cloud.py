@@ -1,4 +1,4 @@
-"""A whole cloud in this process, with real sockets and clients and its services in reach.
+"""A whole cloud in this process, with real sockets and clients, and access to its services.
 
 Its event loop runs in a thread; `InProcessCloud.call` calls a function there. A test can set its
 clock, limit the size of its database and count what it holds.
@@ -65,7 +65,7 @@ class InProcessCloud:
     _loop: asyncio.AbstractEventLoop
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function where the cloud's rooms live."""
+        """Call a function on the event loop of the cloud."""
         done: Future[T] = Future()
 
         def call() -> None:
@@ -80,18 +80,18 @@ class InProcessCloud:
     def connect(
         self, client_id: str, version: int = 5, expiry: int = 0, **properties: Any
     ) -> PacketClient:
-        """Connect as a client that shows every packet."""
+        """Connect a client that shows every packet."""
         return connect_client(self.lab, self.thing, client_id, version, expiry, **properties)
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        """Return the tape's entries of a kind."""
+        """Return the event log's entries of a kind."""
         return [each for each in self.call(self.services.event_log.entries) if each["kind"] == kind]
 
 
 def connect_client(
     lab: Lab, thing: NewThing, client_id: str, version: int = 5, expiry: int = 0, **properties: Any
 ) -> PacketClient:
-    """Connect to a lab's cloud as a client that shows every packet."""
+    """Connect a client that shows every packet to a lab's cloud."""
     address, files = (lab.endpoint, lab.mqtt_port), thing.files
     return PacketClient(
         address,
@@ -121,26 +121,26 @@ def start_cloud(
 
     async def start() -> tuple[LocalCloud, int, int]:
         app = LocalCloud(folder, parse_settings(settings), clock, timer, host)
-        # A free port of IPv4 may be taken on IPv6: 0 is tried more than once.
+        # A port that is free on IPv4 may be in use on IPv6, so 0 is tried more than once.
         return app, *await app.start([0, 0, 0], [0, 0, 0])
 
     async def finish() -> None:
-        """Let what is still under way in the loop end, as `asyncio.run` does."""
+        """Finish what is still running on the loop, as `asyncio.run` does."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        # Who was cut off has this long for its farewell; the loop cannot be closed before.
-        await asyncio.sleep(farewell + 0.2)
+        # A disconnected client has this long to read its DISCONNECT, and the loop must stay open.
+        await asyncio.sleep(close_timeout + 0.2)
         await loop.shutdown_asyncgens()
         await loop.shutdown_default_executor()
 
     def run(coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(SECONDS)
 
-    farewell = min(tls_listener.CLOSE_TIMEOUT, 0.5)
+    close_timeout = min(tls_listener.CLOSE_TIMEOUT, 0.5)
     try:
-        with running_lock(home), patch.object(tls_listener, "CLOSE_TIMEOUT", farewell):
+        with running_lock(home), patch.object(tls_listener, "CLOSE_TIMEOUT", close_timeout):
             app, mqtt_port, https_port = run(start())
             try:
                 running = asdict(RunningCloud(os.getpid(), app.endpoint, mqtt_port, https_port))
@@ -158,7 +158,7 @@ def start_cloud(
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
-    """Wait until something is so, with a bound."""
+    """Wait until a condition is true, for a limited time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"

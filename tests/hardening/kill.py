@@ -1,4 +1,4 @@
-"""Kill the cloud (kill -9) under load, again and again: what it acknowledged is there afterwards.
+"""Kill the cloud (kill -9) under load, repeatedly: everything it acknowledged must survive.
 
 Messages: two publishers with a hundred messages of QoS 1 in flight each; persistent sessions of
 MQTT 3.1.1 and 5 that take everything, that leave half unacknowledged, that are away, and a shared
@@ -63,7 +63,7 @@ Connector = Callable[..., PacketClient]
 
 
 class Publisher:
-    """Publishes numbered messages as fast as it is acknowledged; knows which were.
+    """Publishes numbered messages as fast as they are acknowledged, and records which were.
 
     Attributes
     ----------
@@ -77,10 +77,10 @@ class Publisher:
         self._number = 0
 
     def run(self, connect: Connector) -> None:
-        """Publish until the cloud has gone or the round has seen enough."""
+        """Publish until the cloud is gone or the round has enough messages."""
         under_way: dict[int, bytes] = {}
         last = self._number + MOST_OF_A_ROUND
-        # The kill may come while it connects.
+        # The kill may happen while it connects.
         with contextlib.suppress(OSError), contextlib.closing(connect(self.name, 5)) as client:
             while self._number < last or under_way:
                 fresh: list[Publish] = []
@@ -98,7 +98,7 @@ class Publisher:
 
 
 class Reader:
-    """A client with a persistent session; knows what came, and what cannot come again.
+    """A client with a persistent session that records what arrived and cannot arrive again.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Reader:
         self._pings = 0
 
     def subscribe(self, connect: Connector) -> None:
-        """Make the session."""
+        """Create the session."""
         with contextlib.closing(self._connect(connect, present=False)) as client:
             client.send(Subscribe(1, [Subscription(self.topic_filter, 1)]))
             [suback] = client.take()
@@ -138,7 +138,7 @@ class Reader:
             assert suback.reason_codes == [1]
 
     def run(self, connect: Connector) -> None:
-        """Read until the cloud has gone."""
+        """Read until the cloud is gone."""
         with (
             contextlib.suppress(OSError),
             contextlib.closing(self._connect(connect)) as client,
@@ -147,7 +147,7 @@ class Reader:
                 self._answer(client, self._share)
 
     def catch_up(self, connect: Connector, missing: Callable[[], bool]) -> None:
-        """Read and acknowledge until nothing is missing, and nothing more is to come."""
+        """Read and acknowledge until nothing is missing and nothing more arrives."""
         deadline = time.monotonic() + PATIENCE
         quiet = 0
         with contextlib.closing(self._connect(connect)) as client:
@@ -166,7 +166,7 @@ class Reader:
         return client
 
     def _answer(self, client: PacketClient, share: float) -> bool:
-        """Take what comes and acknowledge a share of it; return whether messages came."""
+        """Acknowledge a share of what arrives; return whether messages arrived."""
         came = False
         answers: list[Puback | Pingreq] = []
         for packet in client.take():
@@ -206,7 +206,7 @@ def _is_missing(reader: Reader, wanted: Collection[bytes]) -> bool:
 
 
 class Bookkeeper:
-    """Changes a shadow and the registry, one call after the other; knows what was answered.
+    """Changes a shadow and the registry, one call after the other, and records the answers.
 
     Attributes
     ----------
@@ -229,7 +229,7 @@ class Bookkeeper:
         self._under_way = ""
 
     def run(self, _: Connector) -> None:
-        """Make changes until the cloud has gone."""
+        """Make changes until the cloud is gone."""
         with contextlib.suppress(HTTPClientError, NoConnection):
             while True:
                 self._update()
@@ -258,7 +258,7 @@ class Bookkeeper:
         self.changes += 1
 
     def check(self) -> None:
-        """See that all that was answered is there, and nothing else."""
+        """Assert that every answered change is stored, and nothing else."""
         if self.version or self._under_way:
             version = self._found()
             most = self.version + (self._under_way == SHADOW)
@@ -306,7 +306,7 @@ class Load:
             reader.subscribe(self._connect_client)
 
     def round(self, home: Path) -> None:
-        """Load the cloud, kill it, start it again, and see that everything is there."""
+        """Load the cloud, kill it, restart it, and assert that everything is there."""
         running = supervisor.start_or_attach(home)
         moment = self._random.uniform(0.05, LONGEST)
         busy: list[Publisher | Reader | Bookkeeper] = [self.all, self.half, *self.group]
@@ -377,7 +377,7 @@ def _number(payload: bytes) -> int:
 
 
 def rounds(home: Path, count: int, seed: int) -> Iterator[Load]:
-    """Go through `count` rounds in a new home folder; give the load after each."""
+    """Run `count` rounds in a new home folder, and yield the load after each."""
     supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
     lab = open_lab(home=home)
     load = Load(lab, make_thing(lab), seed)

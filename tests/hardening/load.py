@@ -51,7 +51,7 @@ Lines = Iterator[str]
 
 
 def subscribed(client: PacketClient, *filters: str, qos: int = 1) -> PacketClient:
-    """Subscribe, and wait for the answer."""
+    """Subscribe, and wait for the SUBACK."""
     client.send(Subscribe(1, [Subscription(each, qos) for each in filters]))
     assert isinstance(next(client.packets()), Suback)
     return client
@@ -91,7 +91,7 @@ def answers(client: PacketClient) -> bool:
     return any(isinstance(each, Pingresp) for each in client.packets())
 
 
-# --- who does not read, and who does not acknowledge ---------------------------------------------
+# --- clients that do not read or acknowledge ------------------------------------------------------
 
 
 def slow_consumer(
@@ -108,7 +108,7 @@ def slow_consumer(
         subscribed(slow, "load/#")
         subscribed(fast, "load/#")
         for number in range(big):
-            # The last message of each turn is acknowledged, so that who reads is never behind.
+            # The last message of each turn is acknowledged, so that the reader is never behind.
             source.send(Publish("load/0", BIG), Publish("load/0", BIG))
             assert publish_all(source, iter([Publish("load/1", b"%d" % number, 1)])) == {0: 1}
             left = 3
@@ -118,7 +118,7 @@ def slow_consumer(
                         left -= 1
                         if packet.qos:
                             fast.send(Puback(packet.packet_id))
-        yield f"{2 * big} messages of QoS 0 came to who reads, none was lost"
+        yield f"{2 * big} QoS 0 messages reached the reader, none was lost"
         subscribed_for_small = (Publish("quiet/1", b"", 1) for _ in range(1))
         assert publish_all(source, subscribed_for_small) == {0: 1}
         fast.close()
@@ -143,7 +143,7 @@ def slow_consumer(
                     came += 1
                     slow.send(Puback(packet.packet_id))
         assert answers(slow)
-        yield f"who was slow reads again: {came} messages of QoS 1 had waited"
+        yield f"the slow client reads again: {came} QoS 1 messages had waited"
 
 
 def never_acknowledges(cloud: InProcessCloud, count: int = 10_500) -> Lines:
@@ -174,7 +174,7 @@ def never_acknowledges(cloud: InProcessCloud, count: int = 10_500) -> Lines:
 def never_reads_answers(
     cloud: InProcessCloud, max_unread: int = 1 << 21, max_growth: float = math.inf
 ) -> Lines:
-    """A client that asks for more and more and reads no answer is cut off; it is told why."""
+    """Disconnect a client that keeps asking and reads no answer, and record the reason."""
     with (
         patch.object(tls_listener, "MAX_UNREAD", max_unread),
         contextlib.closing(cloud.connect("witness")) as witness,
@@ -197,11 +197,11 @@ def never_reads_answers(
         yield f"cut off after {asked} pings: {refusal['refusal']['summary']}"
 
 
-# --- who connects and connects --------------------------------------------------------------------
+# --- connection floods ----------------------------------------------------------------------------
 
 
 def connects(lab: Lab, thing: NewThing, pid: int, count: int, wait: float) -> Lines:
-    """Connections that never begin TLS, stop half way, or never send CONNECT, on a real cloud."""
+    """Open connections that never start TLS, stop half way, or never send CONNECT."""
     context = ssl.create_default_context(cafile=str(lab.ca_file))
     context.load_cert_chain(thing.files.certificate, thing.files.private_key)
     offered = ssl.MemoryBIO()
@@ -237,14 +237,14 @@ def connects(lab: Lab, thing: NewThing, pid: int, count: int, wait: float) -> Li
             assert answers(witness), "the witness is not answered"
         with contextlib.closing(connect_client(lab, thing, "late")) as late:
             assert answers(late)
-        yield f"all of them were cut off; {open_handles(pid)} handles, and a new client gets in"
+        yield f"all of them were closed; {open_handles(pid)} handles, and a new client connects"
 
 
 # --- 100,000 retained topics ----------------------------------------------------------------------
 
 
 def retained(cloud: InProcessCloud, count: int, max_growth: float = math.inf) -> Lines:
-    """As many retained messages as the setting allows, all of them listed, and one too many."""
+    """Retain as many messages as the setting allows, list them all, and send one too many."""
     before = resident_bytes()
     data = cloud.lab.client("iot-data")
     with contextlib.closing(cloud.connect("source")) as source:
@@ -270,14 +270,14 @@ def retained(cloud: InProcessCloud, count: int, max_growth: float = math.inf) ->
     assert len(listed) == count
     mean = (time.monotonic() - began) / pages * 1000
     assert resident_bytes() - before < max_growth
-    yield f"{pages} pages of 200, {mean:.1f} ms each; one topic more is refused with 0x97"
+    yield f"{pages} pages of 200, {mean:.1f} ms each; one more topic is refused with 0x97"
 
 
 # --- a full disk ----------------------------------------------------------------------------------
 
 
 class Log(logging.Handler):
-    """Keeps what is logged."""
+    """Collects the log lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -300,7 +300,7 @@ def logged() -> Iterator[Log]:
 def full_disk(
     lab: Lab, thing: NewThing, fill: Callable[[], None], free: Callable[[], None]
 ) -> Lines:
-    """Messages, shadows and calls while there is no room: nothing is promised that is not kept."""
+    """Fill the disk under messages, shadows and calls: whatever is acknowledged must be stored."""
     iot = lab.session.client("iot", config=Config(retries={"total_max_attempts": 1}))
     data = lab.session.client("iot-data", config=Config(retries={"total_max_attempts": 1}))
     with contextlib.closing(connect_client(lab, thing, "away", expiry=HOUR)) as away:
@@ -350,13 +350,13 @@ def full_disk(
             assert number < 5000, "the disk is never full for calls"
         assert "Free disk space" in said, said
         yield f"full after {number} messages and calls: PUBACK 0x80, and {said[:130]!r}..."
-        assert answers(source), "who is connected is not answered"
+        assert answers(source), "a connected client is not answered"
         with contextlib.closing(connect_client(lab, thing, "other")) as other:
             assert answers(other)
         refusals = lab.events(kind="storage")
         assert refusals["refusal"].str.contains("cannot be written").any()
         free()
-        # Soon after an error nothing is tried.
+        # Shortly after an error, the cloud does not try to write.
         tries = itertools.count()
         wait_for(lambda: publish(b"after %d" % next(tries)) == 0, "messages are kept again")
         assert update() == ""
@@ -373,14 +373,14 @@ def full_disk(
                 if isinstance(packet, Publish):
                     came.append(packet.payload)
                     away.send(Puback(packet.packet_id))
-    # What was refused may have come to who is there at once, and to who is away from memory.
+    # A connected client may have received a refused message at once, an absent one from memory.
     assert [each for each in came if each not in refused] == promised, "not all, or not in order"
     assert len(set(came)) == len(came), "something came twice"
-    yield f"room again: {len(promised)} messages acknowledged, all came; {len(refused)} refused"
+    yield f"room again: {len(promised)} messages acknowledged and delivered; {len(refused)} refused"
 
 
 def full_pages(cloud: InProcessCloud, pages: int = 60) -> Lines:
-    """A database that may not grow."""
+    """Fill a database that is not allowed to grow."""
     store = cloud.services.database
 
     def limit(more: int) -> None:
@@ -418,7 +418,7 @@ def small_disk(megabytes: int) -> Iterator[Path | None]:
 
 
 def full_tmpfs(megabytes: int = 6) -> Lines:
-    """A disk that is full, under a cloud that is a process of its own."""
+    """Fill the disk of a cloud that runs in its own process."""
     with small_disk(megabytes) as disk:
         if disk is None:
             yield "no disk can be mounted here; the database with a limit shows the same"
@@ -447,8 +447,8 @@ def full_tmpfs(megabytes: int = 6) -> Lines:
 
 
 def clock_jumps(cloud: InProcessCloud) -> Lines:
-    """Hours forwards and backwards: what is told by the clock, and what by the timer."""
-    # No retries: boto3 would set its own clock by the answer.
+    """Move the clock by hours in both directions, then the timer."""
+    # No retries: boto3 would adjust its own clock to the answer.
     once = Config(retries={"total_max_attempts": 1})
 
     def call() -> str:
@@ -512,7 +512,7 @@ def clock_jumps(cloud: InProcessCloud) -> Lines:
     cloud.timer.by += 2 * HOUR
     cloud.call(cloud.services.tick)
     assert not cloud.call(lambda: [*cloud.services.broker._sessions])
-    yield "the timer forward: who is silent is cut off, who is away too long has no session"
+    yield "the timer forward: a silent client is disconnected, and an old session has expired"
 
 
 # --- all of it ------------------------------------------------------------------------------------
@@ -527,9 +527,9 @@ def _in_process(scenario: Callable[..., Lines], *settings: str, **members: Any) 
 
 
 def flood_of_connects(count: int) -> Lines:
-    """Run `connects` with a cloud that may have 300 file handles."""
+    """Run `connects` with a cloud that is limited to 300 file handles."""
     if sys.platform != "linux":
-        yield "only Linux limits a process that runs"
+        yield "only Linux can limit a running process"
         return
     import resource
 

@@ -1,4 +1,4 @@
-"""A client that shows every packet: a TLS socket and the codec, and no will of its own.
+"""A client that shows every packet: a TLS socket and the codec, and nothing automatic.
 
 The SDKs send again, acknowledge and wait by themselves; who wants to know what was promised when
 has to see the packets.
@@ -68,14 +68,14 @@ class PacketClient:
         self._socket.sendall(b"".join(encode(packet, self.version) for packet in packets))
 
     def packets(self) -> Iterator[Packet]:
-        """Give what has come, and wait if nothing has; never ends by itself."""
+        """Yield packets as they arrive, without end."""
         while True:
             while self._ready:
                 yield self._ready.pop(0)
             self.receive()
 
     def receive(self) -> list[Packet]:
-        """Wait for the next bytes, and return the packets that are there with them."""
+        """Wait for the next bytes, and return the packets that they complete."""
         data = self._socket.recv(1 << 18)
         if not data:
             raise ConnectionError("The cloud has gone.")
@@ -83,7 +83,7 @@ class PacketClient:
         return self._ready
 
     def take(self) -> list[Packet]:
-        """Wait for packets, and return all that are there."""
+        """Wait for packets, and return all that have arrived."""
         while not self._ready:
             self.receive()
         found, self._ready = self._ready, []

@@ -1,4 +1,4 @@
-"""What a process uses: memory and file handles, as the operating system counts them."""
+"""Memory and file handles of a process, as the operating system counts them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ ON_LINUX = platform.system() == "Linux"
 
 
 def open_handles(pid: int | None = None) -> int:
-    """Return how many file handles a process has; without a number, this one."""
+    """Return the number of open file handles of a process, by default this one."""
     return len(list(Path(f"/proc/{pid or 'self'}/fd").iterdir()))
 
 
 def resident_bytes(pid: int | None = None) -> int:
-    """Return how many bytes of memory a process has in use (RSS)."""
+    """Return the resident memory of a process in bytes, by default this one."""
     return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * PAGE
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:
-    """Return the slope of the line that fits best (least squares), values a time."""
+    """Return the slope of the line that fits best (least squares), in values per unit of time."""
     middle = sum(times) / len(times)
     average = sum(values) / len(values)
     spread = sum((time - middle) ** 2 for time in times)

@@ -1,4 +1,4 @@
-"""What a run of spoilt inputs did and found."""
+"""The results of a run with malformed inputs."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ MOST_FINDINGS = 20
 
 
 class Report:
-    """What a run did and found.
+    """The counts and findings of a run.
 
     Attributes
     ----------
     counts
-        How often something came out of an input, by part and outcome.
+        How often each outcome occurred, by part and outcome.
     findings
         The first findings, each as text.
     slowest
-        Seconds of the processor that the slowest input of each part took.
+        Processor seconds for the slowest input of each part.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Report:
 
     @contextmanager
     def watching(self, part: str, sent: object) -> Iterator[None]:
-        """Put down what goes wrong with an input, and how long it takes."""
+        """Record the failure of an input, and how long it takes."""
         began = time.process_time()
         try:
             yield
