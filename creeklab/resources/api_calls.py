@@ -44,6 +44,8 @@ _certificate = _assigned(ResourceKind.CERTIFICATE, "certificateId")
 _thing_principal = _named(ResourceKind.THING_PRINCIPAL, "thingName", "principal")
 _policy_target = _named(ResourceKind.POLICY_TARGET, "policyName", "target")
 _policy_principal = _named(ResourceKind.POLICY_TARGET, "policyName", "principal")
+_role = _named(ResourceKind.ROLE, "RoleName")
+_role_policy = _named(ResourceKind.ROLE_POLICY, "RoleName", "PolicyName")
 _shadow = _named(ResourceKind.SHADOW, "thingName", "shadowName")
 
 CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
@@ -61,6 +63,8 @@ CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
     "AttachPrincipalPolicy": _requested(_policy_principal),
     "AddThingToThingGroup": _requested(_group_member),
     "UpdateThingShadow": _requested(_shadow),
+    "CreateRole": _requested(_role),
+    "PutRolePolicy": _requested(_role_policy),
 }
 """The resource that an operation creates, from request and response; None before a response."""
 
@@ -76,5 +80,7 @@ DELETES: Mapping[str, Callable[[Document], Resource]] = {
     "DetachPrincipalPolicy": _policy_principal,
     "RemoveThingFromThingGroup": _group_member,
     "DeleteThingShadow": _shadow,
+    "DeleteRole": _role,
+    "DeleteRolePolicy": _role_policy,
 }
 """The resource that an operation deletes, from its request."""
