@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from creeklab.cloud.supervisor import RunningCloud
     from creeklab.lab.lab import Lab
 
-# The cells of a notebook and the tests of a class build on each other, so they share a process.
-# Each process holds a cloud, a kernel and perhaps a browser, so four processes are enough.
-XDIST_ARGS = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
+# One process more than processors, because tests often wait for a cloud or a kernel. Each process
+# holds a cloud, a kernel and perhaps a browser, so four are enough. The cells of a notebook build
+# on each other, and the tests of a file share fixtures, so each file runs in one process, in the
+# order that tests/scheduling.py determines.
+XDIST_ARGS = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile"]
+XDIST_ARGS += ["--no-loadscope-reorder"]
 # Import Linter has no ``python -m`` form.
 LINT_IMPORTS = [
     "-c",

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from creeklab.course.resources import (
     BROKEN_POLICIES,
     POLICIES,
+    RULES,
     SENSOR_POLICY,
     TEST_CLIENT,
     THING,
@@ -60,6 +61,7 @@ def catch_up(lab: LabSession, notebook: str | int) -> str:
         "10": _before_breaking,
         "11": _before_breaking,
         "12": _before_breaking,
+        "13": _before_rules,
         "99": _before_end,
     }
     named = re.fullmatch(r"(\d{1,2})(-[\w-]+)?(\.ipynb)?", str(notebook))
@@ -87,9 +89,11 @@ def _check_ownership(lab: LabSession) -> None:
             one = Resource(ResourceKind.SHADOW, (name, shadow))
             if one not in inventory:
                 raise _foreign(lab, one)
-    for policy in [Resource(ResourceKind.POLICY, (name,)) for name in POLICIES]:
-        if not inventory.owns(policy) and exists(inventory.client, policy):
-            raise _foreign(lab, policy)
+    named = [Resource(ResourceKind.POLICY, (name,)) for name in POLICIES]
+    named += [Resource(ResourceKind.TOPIC_RULE, (name,)) for name in RULES]
+    for one in named:
+        if not inventory.owns(one) and exists(inventory.client, one):
+            raise _foreign(lab, one)
 
 
 def _foreign(lab: LabSession, one: Resource) -> RuntimeError:
@@ -157,6 +161,13 @@ def _before_breaking(lab: LabSession) -> str:
         f"Everything works: '{THING}' is allowed to use its own shadow, '{TEST_CLIENT}' is allowed "
         f"everything. '{THING}' has no shadow yet."
     )
+
+
+def _before_rules(lab: LabSession) -> str:
+    state = _before_sensor(lab)
+    for rule in RULES:
+        lab.client("iot").delete_topic_rule(ruleName=rule)
+    return f"{state} There are no rules of the course yet."
 
 
 def _before_end(lab: LabSession) -> str:

@@ -65,6 +65,7 @@ CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
     "UpdateThingShadow": _requested(_shadow),
     "CreateRole": _requested(_role),
     "PutRolePolicy": _requested(_role_policy),
+    "CreateTopicRule": _requested(_named(ResourceKind.TOPIC_RULE, "ruleName")),
 }
 """The resource that an operation creates, from request and response; None before a response."""
 
@@ -82,5 +83,6 @@ DELETES: Mapping[str, Callable[[Document], Resource]] = {
     "DeleteThingShadow": _shadow,
     "DeleteRole": _role,
     "DeleteRolePolicy": _role_policy,
+    "DeleteTopicRule": _named(ResourceKind.TOPIC_RULE, "ruleName"),
 }
 """The resource that an operation deletes, from its request."""

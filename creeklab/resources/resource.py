@@ -26,6 +26,7 @@ class ResourceKind(StrEnum):
     RETAINED_MESSAGE = "retained message"
     ROLE = "role"
     ROLE_POLICY = "policy of a role"
+    TOPIC_RULE = "topic rule"
 
 
 ATTACHMENTS = (ResourceKind.THING_PRINCIPAL, ResourceKind.POLICY_TARGET, ResourceKind.GROUP_MEMBER)
@@ -36,6 +37,7 @@ IDENTITIES = {
     ResourceKind.THING_GROUP: "thingGroupId",
     ResourceKind.POLICY: "creationDate",
     ResourceKind.ROLE: "RoleId",
+    ResourceKind.TOPIC_RULE: "createdAt",
 }
 """The member of AWS's description that distinguishes a resource from a later one of its name."""
 

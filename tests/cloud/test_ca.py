@@ -297,9 +297,21 @@ def _tampered() -> str:
     return forged.public_bytes(PEM).decode()
 
 
+def _signed_with_sha_1() -> str:
+    """Return a request that names SHA-1; the library no longer signs with it."""
+    request = x509.load_pem_x509_csr(
+        csr(rsa.generate_private_key(public_exponent=65537, key_size=2048)).encode()
+    )
+    der = request.public_bytes(serialization.Encoding.DER)
+    rsa_with = bytes.fromhex("06092a864886f70d0101")
+    sha_1 = x509.load_der_x509_csr(der.replace(rsa_with + b"\x0b", rsa_with + b"\x05"))
+    return sha_1.public_bytes(PEM).decode()
+
+
 @pytest.mark.parametrize(
     ("request_of", "reason"),
     [
+        (_signed_with_sha_1, "it is signed with SHA-1, which is no longer secure. Sign it again"),
         (lambda: csr(rsa.generate_private_key(public_exponent=65537, key_size=1024)), "1024 bits"),
         (lambda: csr(ec.generate_private_key(ec.SECP224R1())), "neither RSA nor on the curve"),
         (lambda: csr(ec.generate_private_key(ec.SECP256K1())), "neither RSA nor on the curve"),
@@ -309,7 +321,17 @@ def _tampered() -> str:
         (lambda: "creek", "could not be read"),
         (lambda: csr(ec.generate_private_key(ec.SECP256R1()))[:200], "could not be read"),
     ],
-    ids=["RSA 1024", "P-224", "secp256k1", "Ed25519", "tampered", "empty", "text", "cut off"],
+    ids=[
+        "SHA-1",
+        "RSA 1024",
+        "P-224",
+        "secp256k1",
+        "Ed25519",
+        "tampered",
+        "empty",
+        "text",
+        "cut off",
+    ],
 )
 def test_an_invalid_csr_is_rejected_with_the_reason(
     ca: CertificateAuthority, request_of: Callable[[], str], reason: str

@@ -56,6 +56,6 @@ def check_policy(
         return {"refusal": {"summary": f"Devices cannot call {operation}: sign it as the account."}}
     for action, resource in actions:
         if not access.allows(action, resource):
-            explanation = access.explain(action, resource).as_dict()
-            return {"action": action, "resource": resource, "refusal": explanation}
+            denial = access.decided(action, resource)
+            return {"action": action, "resource": resource, "denial": denial}
     return None

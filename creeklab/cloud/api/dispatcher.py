@@ -32,7 +32,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.security import sigv4
 from creeklab.cloud.security.ca import certificate_id
 from creeklab.cloud.transport.http_response import HttpResponse
-from creeklab.cloud.transport.http_server import HttpServer, Request
+from creeklab.cloud.transport.http_server import HttpServer, Request, Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ UNAUTHENTICATED_MESSAGE = (
     "Missing Authentication Token: a request was not signed with the account's access key and came "
     "without the certificate of a Thing. Use boto3 with the account's credentials, or give the "
     "client a certificate and its private key."
+)
+MQTT_ON_HTTPS_MESSAGE = (
+    "This is MQTT, on the HTTPS port. Connect to the MQTT port, which `creeklab cloud status` "
+    "shows, or give the client the ALPN protocol x-amzn-mqtt-ca."
 )
 STORAGE_MESSAGE = (
     "The local cloud could not use its database ({error}), and nothing was changed. Free disk "
@@ -126,7 +130,7 @@ class Dispatcher:
     ) -> None:
         self._accounts = accounts
         self._clock = clock
-        http = HttpServer(self._handle, _unreadable_request)
+        http = HttpServer(self._handle, _internal_failure, self._on_unreadable)
         self.start, self.stop = http.start, http.stop
 
     async def _handle(self, request: Request) -> HttpResponse | None:
@@ -137,7 +141,7 @@ class Dispatcher:
             response = await self._respond(request, call)
         except ServiceError as error:
             call.error = error.code
-            if call.explained:
+            if call.explained and "denial" not in call.details:
                 call.details.setdefault("refusal", {"summary": error.message})
             response = call.serialize_error(error, call.request_id)
         except sqlite3.Error as error:
@@ -161,6 +165,24 @@ class Dispatcher:
             **call.details,
         )
         return response
+
+    def _on_unreadable(self, sent: Unreadable) -> HttpResponse:
+        """Return the response to bytes that are not HTTP; log MQTT, whose client cannot read it."""
+        error = ServiceError("InvalidRequestException", "The HTTP request cannot be parsed.")
+        if sent.data[:1] == b"\x10" and sent.data[2:16].lstrip(b"\x00\x04\x06").startswith(b"MQ"):
+            error = ServiceError(error.code, MQTT_ON_HTTPS_MESSAGE)
+            principal = "" if sent.certificate is None else certificate_id(sent.certificate)
+            self._accounts.by_certificate(principal, sent.remote).record_call(
+                service=None,
+                operation=None,
+                status=400,
+                error=error.code,
+                duration=0.0,
+                principal=principal,
+                source_ip=sent.remote,
+                refusal={"summary": MQTT_ON_HTTPS_MESSAGE},
+            )
+        return json_error(error, str(uuid.uuid4()))
 
     async def _respond(self, request: Request, call: _Call) -> HttpResponse | None:
         """Return the response; None if the request opened a WebSocket, which has closed."""
@@ -295,10 +317,7 @@ def _error_serializer_for(service: str, headers: Mapping[str, str]) -> ErrorSeri
     return serialize
 
 
-def _unreadable_request(failed: bool) -> HttpResponse:
-    """Return the response to an unreadable request, or to one that failed."""
-    if failed:
-        error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
-    else:
-        error = ServiceError("InvalidRequestException", "The HTTP request cannot be parsed.")
+def _internal_failure() -> HttpResponse:
+    """Return the response to a request that failed outside its service."""
+    error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
     return json_error(error, str(uuid.uuid4()))

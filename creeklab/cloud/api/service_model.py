@@ -84,6 +84,14 @@ class _Route:
         return labels
 
 
+VALIDATION_ERRORS = (
+    "InvalidRequestException",
+    "ValidationException",
+    "InvalidParameterValueException",
+)
+"""Names of the error of an invalid request: an operation has one of them in its model."""
+
+
 class ServiceModel:
     """One AWS service, according to botocore's newest model of it.
 
@@ -169,8 +177,7 @@ class ServiceModel:
     def _validation_code(self, operation: str) -> str:
         """Return the name of a validation error, which differs in newer operations."""
         errors = {error["shape"] for error in self.operations[operation].get("errors", ())}
-        newer = "ValidationException" in errors and "InvalidRequestException" not in errors
-        return "ValidationException" if newer else "InvalidRequestException"
+        return next((code for code in VALIDATION_ERRORS if code in errors), VALIDATION_ERRORS[0])
 
     def _route_path(self, method: str, path: str) -> tuple[str, dict[str, str]]:
         segments = path.split("/")
@@ -292,23 +299,31 @@ class ServiceModel:
         output = self.operations[operation].get("output")
         if self._is_query:
             return self._xml_response(operation, output, result or {}, request_id)
+        status = self.operations[operation]["http"].get("responseCode", 200)
         if output is None and not result:
-            return HttpResponse(200, {"x-amzn-RequestId": request_id}, b"")
+            return HttpResponse(status, {"x-amzn-RequestId": request_id}, b"")
         if output is None:
             # Publish returns more than its model says (seen in responses of AWS IoT).
             body = {**(result or {}), "traceId": request_id}
             return json_response(200, json.dumps(body).encode(), request_id)
         members = self._output(output["shape"], result or {})
         shape = self.shapes[output["shape"]]
-        if "payload" in shape:
-            return json_response(200, members.get(shape["payload"], b""), request_id)
-        if "traceId" in shape["members"]:
-            members.setdefault("traceId", request_id)
-        status = 200
+        headers: dict[str, str] = {}
         for member, ref in shape["members"].items():
             if ref.get("location") == "statusCode":
                 status = members.pop(member, status)
-        return json_response(status, json.dumps(members).encode(), request_id)
+            elif ref.get("location") == "header" and member in members:
+                headers[ref["locationName"]] = str(members.pop(member))
+        if "payload" in shape:
+            text = members.get(shape["payload"], b"")
+        elif status == 204:
+            text = b""
+        else:
+            if "traceId" in shape["members"]:
+                members.setdefault("traceId", request_id)
+            text = json.dumps(members).encode()
+        response = json_response(status, text, request_id)
+        return replace(response, headers={**response.headers, **headers})
 
     def _xml_response(
         self, operation: str, output: Shape | None, result: Mapping[str, Any], request_id: str

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.private_file import write_private
@@ -60,6 +60,11 @@ _ROOT_NAME = _name(
 _ISSUER = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"
 _DEVICE_AUTHORITY_NAME = _name({NameOID.ORGANIZATIONAL_UNIT_NAME: _ISSUER})
 _DEVICE_NAME = _name({NameOID.COMMON_NAME: "AWS IoT Certificate"})
+_WEAK_HASHES = {
+    SignatureAlgorithmOID.RSA_WITH_MD5: "MD5",
+    SignatureAlgorithmOID.RSA_WITH_SHA1: "SHA-1",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA1: "SHA-1",
+}
 _INVALID = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
 """What `cryptography` raises for damaged files and for signatures that do not match."""
 
@@ -209,6 +214,12 @@ class CertificateAuthority:
             is_signed = request.is_signature_valid
         except _INVALID:
             is_signed = False
+        weak = _WEAK_HASHES.get(request.signature_algorithm_oid)
+        if weak is not None:  # the library calls every such signature invalid
+            raise _bad_request(
+                f"it is signed with {weak}, which is no longer secure. Sign it again with SHA-256, "
+                "for example with openssl req -new -sha256"
+            )
         if not is_signed:
             raise _bad_request("its signature does not match its contents and key")
         return self._issue(subject if list(subject) else _DEVICE_NAME, usable)
