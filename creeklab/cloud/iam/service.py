@@ -11,7 +11,7 @@ from creeklab.cloud.service import AccountContext, Endpoints, Service
 
 def _build(context: AccountContext) -> Endpoints:
     roles = Roles(context.database, context.identity, context.clock)
-    return Endpoints(http=[HttpApi("iam", ("iam",), IamOperations(roles))])
+    return Endpoints(http=[HttpApi("iam", ("iam",), IamOperations(roles))], provides=roles)
 
 
 SERVICE = Service("iam", _build, MIGRATIONS, resources=("role", "policy of a role"))
