@@ -25,6 +25,11 @@ def _group_member(request: Document) -> Resource:
     return Resource(ResourceKind.GROUP_MEMBER, (group, thing))
 
 
+def _function(request: Document) -> Resource:
+    name = str(request.get("FunctionName")).rpartition("function:")[2]
+    return Resource(ResourceKind.FUNCTION, (name.partition(":")[0],))
+
+
 def _requested(
     resource: Callable[[Document], Resource],
 ) -> Callable[[Document, Document], Resource]:
@@ -66,6 +71,7 @@ CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
     "CreateRole": _requested(_role),
     "PutRolePolicy": _requested(_role_policy),
     "CreateTopicRule": _requested(_named(ResourceKind.TOPIC_RULE, "ruleName")),
+    "CreateFunction": _requested(_function),
 }
 """The resource that an operation creates, from request and response; None before a response."""
 
@@ -84,5 +90,6 @@ DELETES: Mapping[str, Callable[[Document], Resource]] = {
     "DeleteRole": _role,
     "DeleteRolePolicy": _role_policy,
     "DeleteTopicRule": _named(ResourceKind.TOPIC_RULE, "ruleName"),
+    "DeleteFunction": _function,
 }
 """The resource that an operation deletes, from its request."""

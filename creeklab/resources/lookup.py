@@ -37,7 +37,8 @@ def identity(client: Client, one: Resource) -> str | None:
 
 def identity_from(kind: ResourceKind, response: Mapping[str, Any]) -> str:
     """Return the identity of a resource from AWS's response, ``""`` if it contains none."""
-    value = response.get("Role", response).get(IDENTITIES.get(kind, ""), "")
+    members = response["Role"] if kind == ResourceKind.ROLE else response
+    value = members.get(IDENTITIES.get(kind, ""), "")
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -136,6 +137,7 @@ _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.POLICY_TARGET: _has_target,
     ResourceKind.GROUP_MEMBER: _is_member,
     ResourceKind.SHADOW: _get_shadow,
+    ResourceKind.FUNCTION: _call("lambda", "get_function_configuration", "FunctionName"),
     ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
     ResourceKind.ROLE: _call("iam", "get_role", "RoleName"),
     ResourceKind.ROLE_POLICY: _call("iam", "get_role_policy", "RoleName", "PolicyName"),

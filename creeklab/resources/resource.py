@@ -27,6 +27,7 @@ class ResourceKind(StrEnum):
     ROLE = "role"
     ROLE_POLICY = "policy of a role"
     TOPIC_RULE = "topic rule"
+    FUNCTION = "function"
 
 
 ATTACHMENTS = (ResourceKind.THING_PRINCIPAL, ResourceKind.POLICY_TARGET, ResourceKind.GROUP_MEMBER)
