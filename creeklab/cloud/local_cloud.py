@@ -20,7 +20,7 @@ from creeklab.cloud.api.dispatcher import Dispatcher
 from creeklab.cloud.diagnostics import service as diagnostics
 from creeklab.cloud.lambda_ import service as functions
 from creeklab.cloud.messaging import service as messaging
-from creeklab.cloud.mqtt.listeners.tls_listener import MqttListener
+from creeklab.cloud.mqtt.listeners.tls_listener import ALPN, MqttListener
 from creeklab.cloud.registry import service as registry
 from creeklab.cloud.rules import service as rules
 from creeklab.cloud.security.ca import CertificateAuthority
@@ -42,8 +42,9 @@ SERVICES = (
 """Every service of the cloud. A new one is a folder, and a line here."""
 
 ENDPOINT = "localhost"
-HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1"]
-"""Devices on AWS's port 443 ask for the first one; here it makes no difference."""
+HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1", ALPN]
+"""Devices on AWS's port 443 ask for the first one, where it makes no difference here, or for MQTT
+with the last one."""
 LOOPBACK = ("127.0.0.1", "::1")
 TICK_SECONDS = 1.0
 
@@ -85,7 +86,7 @@ class LocalCloud:
         self._ca = CertificateAuthority(folder / "ca", names=names)
         shared = CloudContext(services, settings, self._ca, self.endpoint, clock, timer)
         self.accounts = Accounts(shared, folder)
-        self._workshop = Workshop(folder, self.accounts, host, clock)
+        self._workshop = Workshop(folder, self.accounts, settings, host, clock)
         self._listener = MqttListener(
             lambda certificate_id, address: (
                 self.accounts.by_certificate(certificate_id, address).broker
@@ -110,7 +111,8 @@ class LocalCloud:
         context = self._report_failed_handshakes(self._ca.https_context())
         context.set_alpn_protocols(HTTPS_ALPN)
         https = await _first_free(
-            https_ports, lambda port: self._api.start(self._hosts, port, context)
+            https_ports,
+            lambda port: self._api.start(self._hosts, port, context, self._listener.protocol_for),
         )
         self.accounts.start(CloudAddress(f"https://{self.endpoint}:{https}", self._ca.ca_file))
         self._workshop.open(mqtt, https, self._ca.ca_file.read_text())

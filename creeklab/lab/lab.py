@@ -7,7 +7,7 @@ the time that `open_lab` needs for its imports.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from creeklab.course.checks import Checks
     from creeklab.diagnosis.probe import CheckReport
     from creeklab.diagnosis.refusal import Refusal
-    from creeklab.diagnosis.why_rule import RuleReport
+    from creeklab.diagnosis.rule_report import RuleReport
     from creeklab.widgets.console import Console
     from creeklab.widgets.live_view import LiveView
     from creeklab.widgets.policy_lab import PolicyLab
@@ -45,13 +45,7 @@ class Lab(LabSession):
     ) -> Refusal: ...
 
     @overload
-    def why(
-        self,
-        *,
-        rule: str,
-        topic: str | None = None,
-        payload: Mapping[str, Any] | str | bytes | None = None,
-    ) -> RuleReport: ...
+    def why(self, *, rule: str, topic: str | None = None, payload: object = None) -> RuleReport: ...
 
     def why(
         self,
@@ -61,9 +55,9 @@ class Lab(LabSession):
         resource: str | None = None,
         rule: str | None = None,
         topic: str | None = None,
-        payload: Mapping[str, Any] | str | bytes | None = None,
+        payload: object = None,
     ) -> Refusal | RuleReport:
-        """Explain the last refusal, decide whether a Thing is allowed a request, or explain a rule.
+        """Explain the last refusal, whether a Thing is allowed a request, or what a rule did.
 
         Parameters
         ----------
@@ -74,20 +68,22 @@ class Lab(LabSession):
             does not report refusals, so there a request is always decided: without these two, the
             last one that was refused to a device of this lab, or with `of`, whether it can connect.
         rule
-            Name of a topic rule: explain why it fired for its latest messages, or why it did not.
+            Explain what this rule does with the latest messages instead. Local cloud only.
         topic, payload
-            Explain the rule for this message instead.
+            With `rule`: the message to explain it for. The payload is an object to send as JSON, or
+            text.
 
         Raises
         ------
         ValueError
             If only one of `action` and `resource` is given, or `action` is not a device action.
         """
-        from creeklab.diagnosis.why import why
-        from creeklab.diagnosis.why_rule import why_rule
-
         if rule is not None:
+            from creeklab.diagnosis.rule_report import why_rule
+
             return why_rule(self, rule, topic, payload)
+        from creeklab.diagnosis.why import why
+
         return why(self, of, action=action, resource=resource)
 
     def events(

@@ -1,11 +1,11 @@
 """Take down what a lab created, in the order that AWS requires.
 
-AWS deletes nothing that something else still uses. So rules (which could create something again)
-and their functions come first, then messages and attachments, certificates (deactivated before they
-are deleted), policies (their older versions first), shadows, Things, groups (the inner ones first),
-and thing types, which must be deprecated for five minutes.
-Each step is an ordinary call through the lab's session, so the ledger records it at once, and a
-later run continues after a failure.
+Rules come first, because they react to messages, and their functions next. AWS deletes nothing that
+something else still uses. So messages and attachments follow, then certificates (deactivated before
+they are deleted), policies (their older versions first), shadows, Things, groups (the inner ones
+first), and thing types, which must be deprecated for five minutes. Each step is an ordinary call
+through the lab's session, so the ledger records it at once, and a later run continues after a
+failure.
 """
 
 from __future__ import annotations

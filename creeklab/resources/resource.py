@@ -35,6 +35,7 @@ IDENTITIES = {
     ResourceKind.THING_TYPE: "thingTypeId",
     ResourceKind.THING_GROUP: "thingGroupId",
     ResourceKind.POLICY: "creationDate",
+    ResourceKind.TOPIC_RULE: "createdAt",
 }
 """The member of AWS's description that distinguishes a resource from a later one of its name."""
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.api.dispatcher import ADMIN_SERVICE, AdminEndpoint
@@ -138,6 +139,10 @@ class AccountServices:
         services = {model: HttpService(model, apis) for model, apis in by_model.items()}
         return {name: services[api.model] for api in self._http for name in api.signed_for}
 
+    def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
+        """Return an endpoint of the admin API; it is the same for every address."""
+        return self.admin_endpoints.get(name)
+
     def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Commit what is pending by way of `soon`, which schedules a function on the event loop."""
         self.commits.soon = lambda: soon(self.broker.commit_and_acknowledge)
@@ -158,7 +163,7 @@ class AccountServices:
         """Return what the policies of a certificate allow over HTTPS."""
         return ConnectionAuthorization(self.registry, certificate_id, None, source_ip)
 
-    def record_call(self, **call: object) -> None:
+    def record_call(self, **call: Any) -> None:
         """Record a call of the API in the event log."""
         self.calls += 1
         # Reading the event log must not add to it.
@@ -180,7 +185,8 @@ class AccountServices:
         self.database.close()
 
     def _authorization_for(
-        self, peer: Peer, client_id: str, attributes: tuple[str, ...]
+        self, peer: Peer, client_id: str, attributes: tuple[str, ...], will_topic: str | None
     ) -> ConnectionAuthorization:
         kind = AccountAuthorization if peer.certificate_id is None else ConnectionAuthorization
-        return kind(self.registry, peer.certificate_id or "", client_id, peer.source_ip, attributes)
+        certificate_id, source_ip = peer.certificate_id or "", peer.source_ip
+        return kind(self.registry, certificate_id, client_id, source_ip, attributes, will_topic)

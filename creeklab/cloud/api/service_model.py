@@ -53,6 +53,9 @@ QUERY_CODES = {
 }
 """Names of these errors in services of the query protocol."""
 
+PATHS_WITH_SLASHES = {"/topics/{topic}": "/topics/{topic+}"}
+"""Paths whose label also takes unencoded slashes, as in the developer guide's HTTPS example."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Route:
@@ -111,10 +114,11 @@ class ServiceModel:
         self._version: str = model["metadata"]["apiVersion"]
         self._is_query: bool = model["metadata"]["protocol"] == "query"
         self._namespace: str = model["metadata"].get("xmlNamespace", "")
-        self._routes = [
-            _Route(name, operation["http"]["method"], operation["http"]["requestUri"].split("/"))
-            for name, operation in self.operations.items()
-        ]
+        self._routes = []
+        for operation_name, operation in self.operations.items():
+            path = operation["http"]["requestUri"]
+            segments = PATHS_WITH_SLASHES.get(path, path).split("/")
+            self._routes.append(_Route(operation_name, operation["http"]["method"], segments))
 
     # Requests
 

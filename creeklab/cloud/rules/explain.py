@@ -134,26 +134,34 @@ def _explain_filter(name: str, topic_filter: str | None, topic: str) -> tuple[st
             "A wildcard in the first level does not match this topic, which begins with $. Write "
             f"FROM '{levels[0]}/#'."
         )
-    for position, level in enumerate(filters):
-        if level == "#":
-            if len(levels) == position:
-                short = "/".join(filters[:position])
-                return summary, f"'{topic_filter}' does not match '{short}' itself. Add a level."
-            break
-        if position >= len(levels):
-            return summary, f"The topic has {len(levels)} levels, and the filter {len(filters)}."
-        if level in ("+", levels[position]):
-            continue
-        fixed = "/".join([*filters[:position], "+", *filters[position + 1 :]])
-        if "*" in level:
-            return summary, f"MQTT has no wildcard '*'. Use '+' for a level: FROM '{fixed}'."
-        if level.lower() == levels[position].lower():
-            return summary, f"'{level}' and '{levels[position]}' differ in their case."
-        near = f"Level {position + 1} is '{levels[position]}', and the filter has '{level}'."
-        return summary, f"{near} FROM '{fixed}' accepts any text there."
+    same = 0  # levels that match
+    while same < min(len(filters), len(levels)) and filters[same] in ("+", levels[same]):
+        same += 1
+    if same == len(levels) < len(filters) and filters[same] == "#":
+        return summary, f"'{topic_filter}' does not match '{topic}' itself. Add a level."
+    if same == len(filters):
+        return summary, (
+            f"The topic has more levels than the filter. FROM '{topic_filter}/#' matches it."
+        )
+    if same == len(levels):
+        return summary, (
+            f"The topic has {len(levels)} levels, and the filter {len(filters)}. "
+            f"FROM '{'/'.join(filters[:same])}' matches it."
+        )
+    wanted, level = filters[same], levels[same]
+    if len(levels) == len(filters):
+        pairs = zip(filters[same:], levels[same:], strict=True)
+        rest = [each if each in ("+", "#", other) else "+" for each, other in pairs]
+    else:
+        rest = ["#"]
+    fixed = f"FROM '{'/'.join([*filters[:same], *rest])}'"
+    if "*" in wanted:
+        return summary, f"MQTT has no wildcard '*'. Use '+' for a level: {fixed}."
+    if wanted.lower() == level.lower():
+        return summary, f"'{wanted}' and '{level}' differ in their case."
     return (
         summary,
-        f"The topic has more levels than the filter. FROM '{topic_filter}/#' matches it.",
+        f"Level {same + 1} is '{level}', and the filter has '{wanted}'. {fixed} matches it.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -52,6 +53,8 @@ def test_a_disabled_rule() -> None:
         ("creek/#", "creek", "'creek/#' does not match 'creek' itself"),
         ("creek/+", "creek/a/b", "more levels than the filter. FROM 'creek/+/#' matches it"),
         ("creek/+/depth", "creek/a", "The topic has 2 levels, and the filter 3"),
+        ("creek/+/depth", "creek/a/b/depth", "Level 3 is 'b', and the filter has 'depth'"),
+        ("creek/+/depth/now", "creek/a/level/then", "FROM 'creek/+/+/+' matches it"),
         ("#", "$aws/events/presence/connected/a", "begins with $. Write FROM '$aws/#'"),
     ],
 )
@@ -62,6 +65,8 @@ def test_a_filter_that_does_not_match(topic_filter: str, topic: str, change: str
         f"The filter '{topic_filter}' of the rule 'FloodAlarm' does not match '{topic}'."
     )
     assert change in found.change
+    for suggested in re.findall("FROM '(.+?)'", found.change):
+        assert explained(f"SELECT * FROM '{suggested}'", topic).outcome == "fires"
 
 
 def test_without_from_only_basic_ingest_reaches_it() -> None:

@@ -431,31 +431,6 @@ def test_the_latest_messages_are_explained(
     assert found["counts"]["Failure"] == 1
 
 
-def test_why_shows_the_latest_message_and_its_actions(
-    create: Callable[..., str], device: Device, lab: Lab, topic: str
-) -> None:
-    name = create(f"SELECT depth FROM '{topic}' WHERE depth > 5.5", republish("${target}"))
-    device.publish(topic, {"depth": 1.4})
-    change = "1.4 > 5.5 is not true. Change the message or the limit in depth > 5.5."
-    assert lab.why(rule=name).text.splitlines() == [
-        f"Message on '{topic}': WHERE of the rule '{name}' is not true for this message.",
-        f"depth > 5.5  false  {change}",
-        "depth        1.4",
-        f"Smallest change: {change}",
-    ]
-    device.publish(topic, {"depth": 6, "target": "$aws/x"})
-    report = lab.why(rule=name)
-    assert report.fired
-    assert report.text.splitlines()[-2] == 'Outgoing payload: {"depth":6}'
-    assert "RepublishAction on '$aws/x': Failed to republish to topic." in report.text
-    assert "<table" in report._repr_html_()
-    typed = lab.why(rule=name, topic=topic, payload={"Depth": 6})
-    assert (typed.fired, typed.executions) == (False, [])
-    assert "the payload has 'Depth'" in typed.text
-    with pytest.raises(ValueError, match="A message needs a topic"):
-        lab.why(rule=name, payload={})
-
-
 def test_a_typed_message_is_explained(create: Callable[..., str], lab: Lab, topic: str) -> None:
     name = create(f"SELECT depth FROM '{topic}' WHERE depth > 5.5", republish("x"))
     [message] = lab.admin("rule", {"rule": name, "topic": topic, "payload": '{"depth": 6}'})[
