@@ -24,8 +24,7 @@ def republish(topic: str, **members: Any) -> dict[str, Any]:
 
 
 def events(lab: Lab, kind: str, rule: str) -> list[dict[str, Any]]:
-    entries = lab.admin("events", {})["entries"]
-    return [entry for entry in entries if entry["kind"] == kind and entry.get("rule") == rule]
+    return [entry for entry in lab.event_pages(kind=kind) if entry.get("rule") == rule]
 
 
 @pytest.fixture
@@ -180,8 +179,7 @@ def test_basic_ingest_without_an_enabled_rule_is_logged(
     disabled = create("SELECT * FROM 'x'", republish("y"), ruleDisabled=True)
     for name in (disabled, "missing"):
         device.publish(f"$aws/rules/{name}/a", {})
-    entries = lab.admin("events", {})["entries"]
-    why = [each["why"] for each in entries if each["kind"] == "unanswered"]
+    why = [each["why"] for each in lab.event_pages(kind="unanswered")]
     assert f"The rule '{disabled}' is disabled, so nothing received the message." in why
     assert "This cloud has no rule 'missing', so nothing received the message." in why
 
