@@ -404,6 +404,47 @@ def test_an_existing_name_and_a_hyphen_are_refused(create: Callable[..., str], i
     assert "Member must satisfy regular expression pattern: ^[a-zA-Z0-9_]+$" in message
 
 
+def test_an_existing_role_must_be_assumable_and_allow_the_action(
+    create: Callable[..., str], device: Device, lab: Lab, iot: Any, topic: str
+) -> None:
+    iam = lab.client("iam")
+
+    def document(**members: Any) -> str:
+        statement = {"Effect": "Allow", **members}
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    def trusted(service: str) -> str:
+        return document(Principal={"Service": service}, Action="sts:AssumeRole")
+
+    role = iam.create_role(
+        RoleName="rules-test", AssumeRolePolicyDocument=trusted("lambda.amazonaws.com")
+    )["Role"]["Arn"]
+    action = {"republish": {"roleArn": role, "topic": f"{topic}/out"}}
+    error = {"errorAction": republish(f"{topic}/error")}
+    with pytest.raises(ClientError, match=rf"unable to assume role .* on resource: {role}"):
+        create(f"SELECT * FROM '{topic}'", action)
+    iam.update_assume_role_policy(
+        RoleName="rules-test", PolicyDocument=trusted("iot.amazonaws.com")
+    )
+    create(f"SELECT * FROM '{topic}'", action, **error)
+    out, errors = device.subscribe(f"{topic}/out"), device.subscribe(f"{topic}/error")
+    device.publish(topic, {})
+    [failure] = errors.wait_for(1)[0].json["failures"]
+    resource = f"arn:aws:iot:{lab.region}:{lab.account}:topic/{topic}/out"
+    assert "The error code is 403." in failure["errorMessage"]
+    assert f"does not allow iot:Publish on {resource}" in failure["errorMessage"]
+    assert not out.messages
+    iam.put_role_policy(
+        RoleName="rules-test",
+        PolicyName="publish",
+        PolicyDocument=document(Action="iot:Publish", Resource=resource),
+    )
+    device.publish(topic, {})
+    out.wait_for(1)
+    iam.delete_role_policy(RoleName="rules-test", PolicyName="publish")
+    iam.delete_role(RoleName="rules-test")
+
+
 # --- why ------------------------------------------------------------------------------------------
 
 
