@@ -27,7 +27,7 @@ def _mosquitto(folder: Path) -> contextlib.AbstractContextManager[classroom.Clas
 
 
 def test_they_run_and_print_their_tables() -> None:
-    parts = ["start", "broker", "--only", "lockstep"]
+    parts = ["start", "rules", "broker", "--only", "lockstep"]
     command = [sys.executable, "-m", "tests.benchmarks", "--repeat", "1", *parts]
     clone = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=600)
@@ -37,6 +37,7 @@ def test_they_run_and_print_their_tables() -> None:
         "memory of the idle cloud",
         "readings of the flood",
         "lockstep",
+        "publish path with ten rules",
     ):
         assert row in done.stdout
 

@@ -19,6 +19,7 @@ from . import (
     creek_history,
     creek_replay,
     mosquitto,
+    rules,
     start,
 )
 from .table import new_figures, print_table
@@ -28,6 +29,7 @@ PARTS = {
     "broker": (tuple(broker.WORK), broker.measure),
     "class": (classroom.ROWS, classroom.measure),
     "account": (account.ROWS, account.measure),
+    "rules": (rules.ROWS, rules.measure),
     "creek-analysis": (creek_analysis.ROWS, creek_analysis.measure),
     "creek-history": (creek_history.ROWS, creek_history.measure),
     "creek-replay": (creek_replay.ROWS, creek_replay.measure),

@@ -31,6 +31,8 @@ class Rules:
     ----------
     factories
         The actions that this cloud has, by their name in the API.
+    check_pass_role
+        Raises `ServiceError` if an action cannot have the role of an ARN.
     clock
         Seconds since the epoch.
     """
@@ -42,12 +44,14 @@ class Rules:
         registry: Registry,
         event_log: EventLog,
         factories: Mapping[str, ActionFactory],
+        check_pass_role: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._engine = engine
         self._registry = registry
         self._factories = factories
+        self._check_pass_role = check_pass_role
         self._clock = clock
         for rule in store.load():
             try:
@@ -126,11 +130,16 @@ class Rules:
                 f"The SQL statement is longer than {MAX_SQL_BYTES} bytes.",
             )
         try:
-            return compile_rule(rule, self.arn(rule.name), self._factories)
+            compiled = compile_rule(rule, self.arn(rule.name), self._factories)
         except SqlError as error:
             raise ServiceError("SqlParseException", str(error)) from None
         except InvalidAction as error:
             raise ServiceError("InvalidRequestException", str(error)) from None
+        for action in (*rule.payload["actions"], rule.payload.get("errorAction", {})):
+            for members in action.values():
+                if "roleArn" in members:
+                    self._check_pass_role(members["roleArn"])
+        return compiled
 
 
 def resume(

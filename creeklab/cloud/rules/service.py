@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from creeklab.cloud.api.http_api import HttpApi
+from creeklab.cloud.iam.roles import Roles
 from creeklab.cloud.lambda_.functions import Functions
 from creeklab.cloud.monitoring.event_log import BufferLimit
 from creeklab.cloud.rules.actions.action import ActionFactory, ActionFailed
@@ -17,6 +18,7 @@ from creeklab.cloud.rules.engine import RuleEngine
 from creeklab.cloud.rules.executor import Executor
 from creeklab.cloud.rules.operations import RuleOperations
 from creeklab.cloud.rules.pending import PendingExecutions
+from creeklab.cloud.rules.role_permissions import RolePermissions
 from creeklab.cloud.rules.rules import Rules, resume
 from creeklab.cloud.rules.store import MIGRATIONS, RuleStore
 from creeklab.cloud.service import AccountContext, CloudAddress, Endpoints, Service
@@ -49,7 +51,18 @@ def _build(context: AccountContext) -> Endpoints:
     )
     executor.engine = engine
 
-    def publish(topic: str, payload: bytes, qos: int, properties: dict[str, Any]) -> None:
+    roles = context.provided.get("iam")
+    permissions = RolePermissions(roles if isinstance(roles, Roles) else None)
+
+    def publish(
+        role: str, topic: str, payload: bytes, qos: int, properties: dict[str, Any]
+    ) -> None:
+        reason = permissions.refusal(role, "iot:Publish", context.registry.arn("topic", topic))
+        if reason is not None:
+            raise ActionFailed(
+                "Failed to republish to topic. Received Server error. The error code is 403. "
+                + reason
+            )
         if broker.publish(topic, payload, qos, properties=properties):
             raise ActionFailed("Failed to republish to topic. The message could not be stored.")
 
@@ -58,7 +71,13 @@ def _build(context: AccountContext) -> Endpoints:
     if isinstance(functions, Functions):
         factories["lambda"] = partial(InvokeFunction, functions)
     rules = Rules(
-        RuleStore(context.database), engine, context.registry, event_log, factories, context.clock
+        RuleStore(context.database),
+        engine,
+        context.registry,
+        event_log,
+        factories,
+        permissions.check_pass_role,
+        context.clock,
     )
     admin = RuleAdmin(engine, event_log, account, settings.dollar_topics, context.clock)
     broker.add_handler("rules", engine.on_message)

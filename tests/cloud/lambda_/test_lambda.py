@@ -81,8 +81,7 @@ def refused(call: Callable[..., Any], **members: Any) -> tuple[str, str]:
 
 
 def entries(lab: Lab, function: str) -> list[dict[str, Any]]:
-    found = lab.admin("events", {})["entries"]
-    return [each for each in found if each["kind"] == "function" and each["function"] == function]
+    return [each for each in lab.event_pages(kind="function") if each["function"] == function]
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

@@ -24,8 +24,7 @@ def republish(topic: str, **members: Any) -> dict[str, Any]:
 
 
 def events(lab: Lab, kind: str, rule: str) -> list[dict[str, Any]]:
-    entries = lab.admin("events", {})["entries"]
-    return [entry for entry in entries if entry["kind"] == kind and entry.get("rule") == rule]
+    return [entry for entry in lab.event_pages(kind=kind) if entry.get("rule") == rule]
 
 
 @pytest.fixture
@@ -180,8 +179,7 @@ def test_basic_ingest_without_an_enabled_rule_is_logged(
     disabled = create("SELECT * FROM 'x'", republish("y"), ruleDisabled=True)
     for name in (disabled, "missing"):
         device.publish(f"$aws/rules/{name}/a", {})
-    entries = lab.admin("events", {})["entries"]
-    why = [each["why"] for each in entries if each["kind"] == "unanswered"]
+    why = [each["why"] for each in lab.event_pages(kind="unanswered")]
     assert f"The rule '{disabled}' is disabled, so nothing received the message." in why
     assert "This cloud has no rule 'missing', so nothing received the message." in why
 
@@ -404,6 +402,47 @@ def test_an_existing_name_and_a_hyphen_are_refused(create: Callable[..., str], i
     code, message = refused(iot.create_topic_rule, ruleName="creek-flood", topicRulePayload=payload)
     assert code == "InvalidRequestException"
     assert "Member must satisfy regular expression pattern: ^[a-zA-Z0-9_]+$" in message
+
+
+def test_an_existing_role_must_be_assumable_and_allow_the_action(
+    create: Callable[..., str], device: Device, lab: Lab, iot: Any, topic: str
+) -> None:
+    iam = lab.client("iam")
+
+    def document(**members: Any) -> str:
+        statement = {"Effect": "Allow", **members}
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    def trusted(service: str) -> str:
+        return document(Principal={"Service": service}, Action="sts:AssumeRole")
+
+    role = iam.create_role(
+        RoleName="rules-test", AssumeRolePolicyDocument=trusted("lambda.amazonaws.com")
+    )["Role"]["Arn"]
+    action = {"republish": {"roleArn": role, "topic": f"{topic}/out"}}
+    error = {"errorAction": republish(f"{topic}/error")}
+    with pytest.raises(ClientError, match=rf"unable to assume role .* on resource: {role}"):
+        create(f"SELECT * FROM '{topic}'", action)
+    iam.update_assume_role_policy(
+        RoleName="rules-test", PolicyDocument=trusted("iot.amazonaws.com")
+    )
+    create(f"SELECT * FROM '{topic}'", action, **error)
+    out, errors = device.subscribe(f"{topic}/out"), device.subscribe(f"{topic}/error")
+    device.publish(topic, {})
+    [failure] = errors.wait_for(1)[0].json["failures"]
+    resource = f"arn:aws:iot:{lab.region}:{lab.account}:topic/{topic}/out"
+    assert "The error code is 403." in failure["errorMessage"]
+    assert f"does not allow iot:Publish on {resource}" in failure["errorMessage"]
+    assert not out.messages
+    iam.put_role_policy(
+        RoleName="rules-test",
+        PolicyName="publish",
+        PolicyDocument=document(Action="iot:Publish", Resource=resource),
+    )
+    device.publish(topic, {})
+    out.wait_for(1)
+    iam.delete_role_policy(RoleName="rules-test", PolicyName="publish")
+    iam.delete_role(RoleName="rules-test")
 
 
 # --- why ------------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from creeklab.cloud.rules.actions.action import (
 )
 from creeklab.cloud.rules.sql.evaluate import Scope
 
-Publish = Callable[[str, bytes, int, dict[str, Any]], None]
-"""Publishes topic, payload, QoS and MQTT 5 properties; raises `ActionFailed`."""
+Publish = Callable[[str, str, bytes, int, dict[str, Any]], None]
+"""Publishes for a role topic, payload, QoS and MQTT 5 properties; raises `ActionFailed`."""
 
 _FORMATS = {"UNSPECIFIED_BYTES": 0, "UTF8_DATA": 1}
 _RESERVED = "$aws/"
@@ -33,6 +33,7 @@ class Republish:
     def __init__(self, publish: Publish, members: Members, rule: RuleContext) -> None:
         check_role(members["roleArn"])
         self._publish = publish
+        self._role: str = members["roleArn"]
         self._topic = rule.template(members["topic"])
         self._qos: int = members.get("qos", 0)
         if self._qos not in (0, 1):
@@ -57,7 +58,8 @@ class Republish:
                     f"Failed to republish to topic. The payload has {len(payload)} bytes, and at "
                     f"most {MAX_PAYLOAD} are allowed."
                 )
-            self._publish(_real_topic(text), payload, self._qos, self._properties(scope))
+            topic = _real_topic(text)
+            self._publish(self._role, topic, payload, self._qos, self._properties(scope))
 
         return Prepared(text, run)
 
