@@ -5,6 +5,7 @@ with smaller numbers.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -72,6 +73,14 @@ def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess
     monkeypatch.setattr(http_server, "CLOSE_TIMEOUT", 1.0)
     with start_cloud(tmp_path / "home") as cloud:
         yield cloud
+
+
+@needs_proc
+def test_half_open_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "HANDSHAKE_TIMEOUT", 1.5)
+    monkeypatch.setattr(http_server, "FIRST_REQUEST_TIMEOUT", 1.5)
+    with start_cloud(tmp_path / "home") as cloud:
+        assert len(list(load.half_open_https(cloud.lab, os.getpid(), 1, 40))) == 1
 
 
 @needs_proc

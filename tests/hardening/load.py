@@ -12,6 +12,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import socket
 import ssl
 import subprocess
@@ -238,6 +239,33 @@ def connects(lab: Lab, thing: NewThing, pid: int, count: int, wait: float) -> Li
         with contextlib.closing(connect_client(lab, thing, "late")) as late:
             assert answers(late)
         yield f"all of them were cut off; {open_handles(pid)} handles, and a new client gets in"
+
+
+def half_open_https(
+    lab: Lab, pid: int, rounds: int, count: int, max_growth: float = math.inf
+) -> Lines:
+    """Connections to the HTTPS port without a handshake, or without a request after it.
+
+    They are closed after ten seconds. The first round is a warm-up: memory counts from its end.
+    """
+    context = ssl.create_default_context(cafile=str(lab.ca_file))
+    handles, memory = open_handles(pid), 0
+    left = handles + 5 + (count if pid == os.getpid() else 0)  # this end's own sockets
+    for number in range(rounds + 1):
+        with contextlib.ExitStack() as stack:
+            for position in range(count):
+                raw = socket.create_connection((lab.endpoint, lab.https_port), 10)
+                stack.enter_context(raw)
+                if position % 10 == 0:
+                    secured = context.wrap_socket(raw, server_hostname=lab.endpoint)
+                    stack.enter_context(secured)
+            most = open_handles(pid)
+            wait_for(lambda: open_handles(pid) <= left, "they are all closed", 60)
+        memory = memory or resident_bytes(pid)
+        if number:
+            growth = resident_bytes(pid) / memory - 1
+            yield f"round {number}: {most} handles, then {open_handles(pid)}; memory {growth:+.1%}"
+            assert growth <= max_growth
 
 
 # --- 100,000 retained topics ----------------------------------------------------------------------
@@ -549,11 +577,28 @@ def flood_of_connects(count: int) -> Lines:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def rounds_of_half_open_https(rounds: int, count: int) -> Lines:
+    """Run `half_open_https` with a cloud in a process of its own."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "home")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4 * count), hard))
+        try:
+            running = supervisor.start_or_attach(home, mqtt_port=0, https_port=0)
+            yield from half_open_https(open_lab(home=home), running.pid, rounds, count, 0.2)
+        finally:
+            supervisor.stop(home)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 SCENARIOS: dict[str, Callable[[int], Lines]] = {
     "slow-consumer": lambda _: _in_process(slow_consumer, max_growth=200e6),
     "never-acknowledges": lambda _: _in_process(never_acknowledges),
     "never-reads-answers": lambda _: _in_process(never_reads_answers, max_growth=100e6),
     "connects": lambda _: flood_of_connects(1000),
+    "half-open-https": lambda _: rounds_of_half_open_https(25, 1000),
     "retained": lambda count: _in_process(
         retained, f"retained_max={count}", count=count, max_growth=300e6
     ),
