@@ -5,7 +5,6 @@ with smaller numbers.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -80,7 +79,7 @@ def test_half_open_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(http_server, "HANDSHAKE_TIMEOUT", 1.5)
     monkeypatch.setattr(http_server, "FIRST_REQUEST_TIMEOUT", 1.5)
     with start_cloud(tmp_path / "home") as cloud:
-        assert len(list(load.half_open_https(cloud.lab, os.getpid(), 1, 40))) == 1
+        assert len(list(load.half_open_https(cloud, 1, 40))) == 1
 
 
 @needs_proc
