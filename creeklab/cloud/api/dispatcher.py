@@ -67,11 +67,10 @@ class AccountBackend(Protocol):
     def http_services(self) -> Mapping[str, HttpService]:
         """AWS services, by the name that a request is signed for (``"iot"``, ``"iotdata"``)."""
 
-    @property
-    def admin_endpoints(self) -> Mapping[str, AdminEndpoint]:
-        """Endpoints of ``POST /_creeklab/<endpoint>``: JSON object in, JSON object out.
+    def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
+        """Return an endpoint of ``POST /_creeklab/<name>`` for a caller at an IP address.
 
-        Their requests are signed for the service ``creeklab``.
+        Its request and response are JSON objects, and the request is signed for ``creeklab``.
         """
 
     def record_call(self, **call: Any) -> None:
@@ -142,7 +141,7 @@ class Dispatcher:
             response = await self._respond(request, call)
         except ServiceError as error:
             call.error = error.code
-            if call.explained:
+            if call.explained and "denial" not in call.details:
                 call.details.setdefault("refusal", {"summary": error.message})
             response = call.serialize_error(error, call.request_id)
         except sqlite3.Error as error:
@@ -249,6 +248,7 @@ class Dispatcher:
         )
         access = account.device_authorization(principal, source_ip)
         _refuse_if(device_authorization.check_certificate_status(access), call)
+        device_authorization.check_available(request.path)
         body = await request.body()
         method, members = _find_operation(service, request, body, call)
         operation = str(call.operation)
@@ -259,11 +259,8 @@ class Dispatcher:
     def _respond_to_admin(self, method: str, path: str, body: bytes, call: _Call) -> HttpResponse:
         """Call an endpoint of the admin API."""
         name = path.removeprefix(ADMIN_PATH)
-        if (
-            method != "POST"
-            or not path.startswith(ADMIN_PATH)
-            or name not in call.account.admin_endpoints
-        ):
+        endpoint = call.account.admin_endpoint(name, call.address)
+        if method != "POST" or not path.startswith(ADMIN_PATH) or endpoint is None:
             raise ServiceError("UnknownOperationException", f"There is no admin endpoint '{name}'.")
         call.operation = name
         try:
@@ -272,7 +269,7 @@ class Dispatcher:
             request = None
         if not isinstance(request, dict):
             raise ServiceError("InvalidRequestException", "The body must be a JSON object.")
-        response = json.dumps(call.account.admin_endpoints[name](request)).encode()
+        response = json.dumps(endpoint(request)).encode()
         return json_response(200, response, call.request_id)
 
 

@@ -101,7 +101,9 @@ class Broker:
         retained: RetainedMessages,
         session_store: SessionStore,
         commits: GroupCommit,
-        authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization],
+        authorization_for: Callable[
+            [Peer, str, tuple[str, ...], str | None], ConnectionAuthorization
+        ],
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
@@ -335,9 +337,9 @@ class Broker:
             ``services`` for messages on ``$aws/...``, ``rules`` for all messages. A stage without
             handlers costs nothing.
         handler
-            May publish further messages. A handler of ``services`` returns whether it answers the
-            topic; if none does, the log says so. If a handler raises ``sqlite3.Error``, the message
-            ends there: the log says so, and its sender gets an error instead of an acknowledgment.
+            May publish further messages. It returns whether it answers a reserved topic; if none
+            does, the log says so. If a handler raises ``sqlite3.Error``, the message ends there:
+            the log says so, and its sender gets an error instead of an acknowledgment.
         """
         self._handlers[stage].append(handler)
 
@@ -417,7 +419,7 @@ class Broker:
                 for handler in self._handlers["services"]:
                     answered = bool(handler(message)) or answered
             for handler in self._handlers["rules"]:
-                handler(message)
+                answered = bool(handler(message)) or answered
         except sqlite3.Error as error:
             self._storage_failures.record(error, 1)
             return Reason.UNSPECIFIED_ERROR
