@@ -28,7 +28,7 @@ _MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks
 class _MallocInfo(ctypes.Structure):
     """The result of glibc's ``mallinfo2``."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO.split()]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO.split()]
 
 
 def allocated_bytes() -> int:
