@@ -71,6 +71,9 @@ class ClientPermissions:
         The client in the event log.
     authorization
         Its authorization; None before its CONNECT was checked.
+    took_long
+        Whether it was refused something, or allowed a topic for the first time, since this was
+        reset: with the largest policies that AWS allows, that takes as long as ten messages.
     """
 
     __slots__ = (
@@ -80,11 +83,13 @@ class ClientPermissions:
         "_publish_rate",
         "authorization",
         "identity",
+        "took_long",
     )
 
     def __init__(self, identity: PeerIdentity, event_log: EventLog, publish_rate: int) -> None:
         self.identity = identity
         self.authorization: ConnectionAuthorization | None = None
+        self.took_long = False
         self._event_log = event_log
         self._counts = event_log.metrics.mqtt
         self._max_publish_rate = publish_rate
@@ -146,6 +151,7 @@ class ClientPermissions:
         known = access is not None and topic in access.publishable
         if known and message.qos < 2 and not message.retain and len(message.payload) <= MAX_PAYLOAD:
             return None
+        self.took_long = not known
         if message.qos > 1:
             self.log_refusal(kind, "AWS IoT Core has no QoS 2.", topic=topic)
             return Reason.QOS_NOT_SUPPORTED
@@ -227,6 +233,7 @@ class ClientPermissions:
     # --- log entries --------------------------------------------------------------------------
 
     def _explain(self, kind: str, action: str, resource: str) -> None:
+        self.took_long = True
         if self.authorization is None:
             return
         if self.authorization.status != "ACTIVE":
