@@ -19,6 +19,7 @@ from . import (
     creek_history,
     creek_replay,
     mosquitto,
+    neighbor,
     rules,
     start,
 )
@@ -28,6 +29,7 @@ PARTS = {
     "start": (start.ROWS, start.measure),
     "broker": (tuple(broker.WORK), broker.measure),
     "class": (classroom.ROWS, classroom.measure),
+    "neighbor": (neighbor.ROWS, neighbor.measure),
     "account": (account.ROWS, account.measure),
     "rules": (rules.ROWS, rules.measure),
     "creek-analysis": (creek_analysis.ROWS, creek_analysis.measure),
@@ -41,7 +43,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}: all")
     parser.add_argument("--repeat", type=int, default=5, help="repetitions (default: 5)")
     parser.add_argument(
-        "--only", default="", help="of the broker and creek-replay, rows with this in their name"
+        "--only",
+        default="",
+        help="of the broker, neighbor and creek-replay, rows with this in their name",
     )
     parser.add_argument(
         "--set",

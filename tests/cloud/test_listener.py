@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -256,12 +256,12 @@ def test_a_slow_websocket_client_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         web_socket: Any = WebSocket()
         conversation = websocket_listener._Conversation(fixture.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
-        conversation._process(packets.encode(connect("a", 5), 5))
+        await conversation._process(packets.encode(connect("a", 5), 5))
         await asyncio.sleep(0)
-        conversation._process(PING * 500)
+        await conversation._process(PING * 500)
         await asyncio.sleep(0)
         assert "a" in fixture.broker.connections
-        conversation._process(PING)
+        await conversation._process(PING)
         await asyncio.sleep(0)
         assert "a" not in fixture.broker.connections
         assert "keeps asking for more" in fixture.refusal
@@ -288,12 +288,12 @@ def test_retained_messages_over_websocket() -> None:
         web_socket: Any = ReadWebSocket()
         conversation = websocket_listener._Conversation(fixture.broker, web_socket, "user")
         sending = asyncio.ensure_future(conversation._send())
-        conversation._process(packets.encode(connect("a", 5), 5))
+        await conversation._process(packets.encode(connect("a", 5), 5))
         topics = [f"creek/{number}" for number in range(24)]
         for topic in topics:
             fixture.broker.publish(topic, LARGE, 0, retain=True)
         for at in range(0, 24, 8):
-            conversation._process(packets.encode(subscribe(*topics[at : at + 8]), 5))
+            await conversation._process(packets.encode(subscribe(*topics[at : at + 8]), 5))
         assert conversation._queued_bytes < websocket_listener.HIGH_WATER + 2 * MAX_PAYLOAD
         await asyncio.sleep(0)
         assert [each.topic for each in messages_in(web_socket.written)] == topics
@@ -328,15 +328,53 @@ def test_a_defect_while_writing_closes_one_connection() -> None:
     in_a_loop(scene)
 
 
+def test_others_have_a_turn_after_each_refused_message() -> None:
+    """A decision can take as long as ten messages; fifty refusals arrive at once here."""
+
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        fixture.authorization.denied.add(("iot:Publish", "topic/secret"))
+        loop = protocol._loop = LaterLoop()
+        before = socket.written.count(b"\x87")
+        sent = [Publish("secret", b"", 1, packet_id=number) for number in range(1, 51)]
+        protocol.received(b"".join(packets.encode(each, 5) for each in sent))
+        for answered in range(1, 51):
+            assert socket.written.count(b"\x87") == before + answered
+            assert socket.paused
+            loop.soon.pop()()
+        assert not socket.paused
+        assert loop.soon == []
+
+    in_a_loop(scene)
+
+
+def test_others_have_a_turn_after_each_new_topic() -> None:
+    async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
+        fixture.authorization.publishable = set()  # type: ignore[misc]
+        loop = protocol._loop = LaterLoop()
+        topics = ["a", "a", "b", "a", "b", "c"]
+        protocol.received(b"".join(packets.encode(Publish(each, b""), 5) for each in topics))
+        turns = 1
+        while loop.soon:
+            loop.soon.pop()()
+            turns += 1
+        assert turns == 4  # after a, b and c
+        assert protocol._steps is None
+
+    in_a_loop(scene)
+
+
 def test_a_defect_while_reading_closes_one_connection() -> None:
     async def scene(fixture: BrokerFixture, protocol: Any, socket: Socket) -> None:
-        protocol._connection.receive = protocol._connection.connection_lost = (
-            None  # called, they fail
-        )
+        def defect(_: bytes) -> Iterator[None]:
+            raise RuntimeError("a defect")
+            yield
+
+        protocol._connection.steps = defect
+        protocol._connection.connection_lost = None  # called, it fails
         protocol.received(PING)
         assert socket.gone
         assert not protocol._outgoing.reading
-        del protocol._connection.receive, protocol._connection.connection_lost
+        del protocol._connection.steps, protocol._connection.connection_lost
 
     in_a_loop(scene)
 

@@ -75,6 +75,14 @@ def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess
 
 
 @needs_proc
+def test_half_open_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "HANDSHAKE_TIMEOUT", 1.5)
+    monkeypatch.setattr(http_server, "FIRST_REQUEST_TIMEOUT", 1.5)
+    with start_cloud(tmp_path / "home") as cloud:
+        assert len(list(load.half_open_https(cloud, 1, 40))) == 1
+
+
+@needs_proc
 def test_flood_of_connects() -> None:
     assert len(list(load.flood_of_connects(320))) == 2  # it may have 300 file handles
 

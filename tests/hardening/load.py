@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import itertools
 import json
 import logging
@@ -40,10 +41,16 @@ from creeklab.cloud.mqtt.codec.packets import (
 )
 from creeklab.cloud.mqtt.listeners import tls_listener
 from creeklab.cloud.mqtt.session import session
+from creeklab.cloud.transport import http_server
 from tests.conftest import NewThing, make_thing
 from tests.hardening.in_process_cloud import InProcessCloud, connect_client, start_cloud, wait_for
 from tests.hardening.packet_client import PacketClient
-from tests.hardening.process_usage import open_handles, resident_bytes
+from tests.hardening.process_usage import (
+    allocated_bytes,
+    open_handles,
+    resident_bytes,
+    return_free_memory,
+)
 
 HOUR = 3600
 BIG = bytes(100_000)
@@ -238,6 +245,39 @@ def connects(lab: Lab, thing: NewThing, pid: int, count: int, wait: float) -> Li
         with contextlib.closing(connect_client(lab, thing, "late")) as late:
             assert answers(late)
         yield f"all of them were closed; {open_handles(pid)} handles, and a new client connects"
+
+
+def half_open_https(
+    cloud: InProcessCloud, rounds: int, count: int, max_growth: float = math.inf
+) -> Lines:
+    """Connections to the HTTPS port without a handshake, or without a request after it.
+
+    The cloud closes them. The first round is a warm-up: memory counts from its end. What counts is
+    the memory in use; the C library keeps what is free, so the process looks larger until the
+    library is asked to return it.
+    """
+    lab, handles, memory = cloud.lab, open_handles(), 0
+    context = ssl.create_default_context(cafile=str(lab.ca_file))
+    for number in range(rounds + 1):
+        with contextlib.ExitStack() as stack:
+            for position in range(count):
+                raw = socket.create_connection((lab.endpoint, lab.https_port), 10)
+                stack.enter_context(raw)
+                if position % 10 == 0:
+                    secured = context.wrap_socket(raw, server_hostname=lab.endpoint)
+                    stack.enter_context(secured)
+            # This process has the other end of each connection, too.
+            wait_for(lambda: open_handles() <= handles + count + 5, "they are all closed", 60)
+        gc.collect()
+        memory = memory or allocated_bytes()
+        if number:
+            growth = allocated_bytes() / memory - 1
+            resident, kept = resident_bytes(), return_free_memory()
+            yield (
+                f"round {number}: memory in use {growth:+.1%}; {resident / 1e6:.0f} MB resident, "
+                f"of which {kept / 1e6:.0f} MB were free"
+            )
+            assert growth <= max_growth
 
 
 # --- 100,000 retained topics ----------------------------------------------------------------------
@@ -549,11 +589,28 @@ def flood_of_connects(count: int) -> Lines:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def rounds_of_half_open_https(rounds: int, count: int) -> Lines:
+    """Run `half_open_https`, where the cloud waits for one second instead of ten."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4 * count), hard))
+    try:
+        with (
+            patch.object(http_server, "HANDSHAKE_TIMEOUT", 1.0),
+            patch.object(http_server, "FIRST_REQUEST_TIMEOUT", 1.0),
+        ):
+            yield from _in_process(half_open_https, rounds=rounds, count=count, max_growth=0.2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 SCENARIOS: dict[str, Callable[[int], Lines]] = {
     "slow-consumer": lambda _: _in_process(slow_consumer, max_growth=200e6),
     "never-acknowledges": lambda _: _in_process(never_acknowledges),
     "never-reads-answers": lambda _: _in_process(never_reads_answers, max_growth=100e6),
     "connects": lambda _: flood_of_connects(1000),
+    "half-open-https": lambda _: rounds_of_half_open_https(25, 1000),
     "retained": lambda count: _in_process(
         retained, f"retained_max={count}", count=count, max_growth=300e6
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from collections.abc import Sequence
@@ -19,6 +20,30 @@ def open_handles(pid: int | None = None) -> int:
 def resident_bytes(pid: int | None = None) -> int:
     """Return the resident memory of a process in bytes, by default this one."""
     return int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1]) * PAGE
+
+
+_MALLINFO = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+
+
+class _MallocInfo(ctypes.Structure):
+    """The result of glibc's ``mallinfo2``."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in _MALLINFO.split()]
+
+
+def allocated_bytes() -> int:
+    """Return how much memory this process has in use, without what the C library keeps (glibc)."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _MallocInfo
+    found = mallinfo()
+    return int(found.uordblks + found.hblkhd)
+
+
+def return_free_memory() -> int:
+    """Return free memory to the system (glibc), and how many bytes that were."""
+    before = resident_bytes()
+    ctypes.CDLL(None).malloc_trim(0)
+    return before - resident_bytes()
 
 
 def slope(times: Sequence[float], values: Sequence[float]) -> float:

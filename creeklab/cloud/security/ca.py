@@ -30,6 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorit
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.private_file import write_private
+from creeklab.cloud.security.tls import disable_session_ids
 
 CertificateKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
@@ -275,6 +276,7 @@ class CertificateAuthority:
         # No session tickets: they cost time and would outlive the revocation of a certificate.
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
+        disable_session_ids(context)
         context.load_cert_chain(self._folder / "server.pem")
         for text in self._trusted:
             context.load_verify_locations(cadata=text)

@@ -1,8 +1,11 @@
-"""Detect failed TLS handshakes, and explain them."""
+"""Detect failed TLS handshakes and explain them; leave no TLS session to resume."""
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
+import contextlib
+import ctypes
 import ssl
 from collections.abc import Callable
 
@@ -13,6 +16,24 @@ NO_CERTIFICATE = (
     "The device sent no certificate. AWS IoT Core requires one from every device: give the client "
     "the certificate and private key of a Thing."
 )
+
+
+# OpenSSL's SSL_CTX_set_session_cache_mode, a macro for SSL_CTX_ctrl.
+_SET_SESSION_CACHE_MODE, _CACHE_OFF = 44, 0
+
+
+def disable_session_ids(context: ssl.SSLContext) -> None:
+    """Give clients of TLS 1.2 no session ID: a session would outlive a certificate's revocation.
+
+    Python has no method for it. Its context is an object with OpenSSL's context as its first field;
+    where OpenSSL's functions cannot be reached, as on Windows, session IDs stay.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        control = ctypes.CDLL(_ssl.__file__).SSL_CTX_ctrl
+        control.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
+        control.restype = ctypes.c_long
+        native = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
+        control(native, _SET_SESSION_CACHE_MODE, _CACHE_OFF, None)
 
 
 def watch_handshakes(

@@ -11,7 +11,7 @@ other packet is a protocol error. A connection holds no socket: `write` and `clo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeAlias
@@ -43,9 +43,8 @@ class State(Enum):
 
 
 MAX_FILTERS = 8
+# Of a connection with a signature (developer guide, "Device communication protocols").
 MAX_WEBSOCKET_AGE = 24 * 3600.0
-"""Longest connection of the account, over WebSocket with a signature, in seconds (developer guide,
-"Device communication protocols")."""
 SLOW_READER = "The client reads more slowly than its messages arrive; QoS 0 messages do not wait."
 # Any other reason ends the connection (developer guide, "MQTT 5 reason codes").
 PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA_EXCEEDED)
@@ -54,17 +53,12 @@ PUBACK_REASONS = (Reason.NOT_AUTHORIZED, Reason.TOPIC_NAME_INVALID, Reason.QUOTA
 class Connection:
     """The server's end of one MQTT connection; an `interfaces.ClientConnection`.
 
-    Parameters
-    ----------
-    write, close
-        Send bytes to the client; close the connection after everything is sent.
+    `write` sends bytes to the client, and `close` closes the connection after everything is sent.
 
     Attributes
     ----------
     subject
         Client, principal and Thing that its lifecycle events name.
-    permissions
-        What the client is allowed to do, and its identity in the event log.
     congested
         Whether the client reads so slowly that QoS 0 messages for it are dropped.
     deferred_pubacks
@@ -121,9 +115,15 @@ class Connection:
     # --- bytes in -----------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """Take bytes from the client."""
+        """Take bytes from the client, all at once."""
+        for _ in self.steps(data):
+            pass
+
+    def steps(self, data: bytes) -> Iterator[None]:
+        """Take bytes from the client; after each packet that took long, others can have a turn."""
         self._last_received = self._broker.timer()
         self._unacknowledged = self.deferred_pubacks
+        permissions = self.permissions
         try:
             for packet in self._decoder.feed_coalesced(data):
                 handler = self._handlers.get(type(packet))
@@ -133,6 +133,9 @@ class Connection:
                     why = f"{type(packet).__name__} is not allowed: {self.state.value}."
                     raise ProtocolError(Reason.PROTOCOL_ERROR, why)
                 handler(self, packet)
+                if permissions.took_long:
+                    permissions.took_long = False
+                    yield
         except ProtocolError as error:
             self._on_protocol_error(error)
 
@@ -324,10 +327,9 @@ class Connection:
         self.drain_queue()
 
     def send_retained(self) -> None:
-        """Send the retained messages that wait because the client reads slowly, while it reads.
+        """Send the retained messages of QoS 0 that wait because the client reads slowly.
 
-        They are of QoS 0, at most one for each subscription. None is lost, and the message is
-        looked up only now, so the client receives the newest one of a topic.
+        They are looked up only now, so the client receives the newest one of a topic.
         """
         while self._retained_due and self.state is State.CONNECTED and not self.congested:
             topic = next(iter(self._retained_due))
@@ -433,13 +435,10 @@ class Connection:
                 session.acknowledge(packet_id)
 
     def _on_puback(self, puback: packets.Puback) -> None:
-        self._acknowledge((puback.packet_id,))
+        self._acknowledge(Pubacks((puback.packet_id,)))
 
-    def _on_pubacks(self, pubacks: Pubacks) -> None:
-        self._acknowledge(pubacks.packet_ids)
-
-    def _acknowledge(self, packet_ids: Sequence[int]) -> None:
-        session = self._active_session()
+    def _acknowledge(self, pubacks: Pubacks) -> None:
+        session, packet_ids = self._active_session(), pubacks.packet_ids
         for packet_id in packet_ids:
             message = session.acknowledge(packet_id)
             if message is not None and message.confirmed is not None:
@@ -589,7 +588,7 @@ HANDLERS: Mapping[State, Mapping[type[packets.Packet | Pubacks], _Handler]] = {
     State.CONNECTED: {
         packets.Publish: Connection._on_publish,
         packets.Puback: Connection._on_puback,
-        Pubacks: Connection._on_pubacks,
+        Pubacks: Connection._acknowledge,
         packets.Subscribe: Connection._on_subscribe,
         packets.Unsubscribe: Connection._on_unsubscribe,
         packets.Pingreq: Connection._on_pingreq,

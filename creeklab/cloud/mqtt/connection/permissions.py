@@ -76,6 +76,9 @@ class ClientPermissions:
         The client in the event log.
     authorization
         Its authorization; None before its CONNECT was checked.
+    took_long
+        Whether it was refused something, or allowed a topic for the first time, since this was
+        reset: with the largest policies that AWS allows, that takes as long as ten messages.
     """
 
     __slots__ = (
@@ -85,11 +88,13 @@ class ClientPermissions:
         "_publish_rate",
         "authorization",
         "identity",
+        "took_long",
     )
 
     def __init__(self, identity: PeerIdentity, event_log: EventLog, publish_rate: int) -> None:
         self.identity = identity
         self.authorization: ConnectionAuthorization | None = None
+        self.took_long = False
         self._event_log = event_log
         self._counts = event_log.metrics.mqtt
         self._max_publish_rate = publish_rate
@@ -156,6 +161,7 @@ class ClientPermissions:
         known = access is not None and topic in access.publishable
         if known and message.qos < 2 and not message.retain and len(message.payload) <= MAX_PAYLOAD:
             return None
+        self.took_long = not known
         if message.qos > 1:
             whose = "The will" if isinstance(message, Will) else "The message"
             why = f"{whose} has QoS 2, which AWS IoT Core does not have. Use QoS 0 or 1."
@@ -239,6 +245,7 @@ class ClientPermissions:
     # --- log entries --------------------------------------------------------------------------
 
     def _explain(self, kind: str, action: str, resource: str) -> None:
+        self.took_long = True
         if self.authorization is None:
             return
         if self.authorization.status != "ACTIVE":

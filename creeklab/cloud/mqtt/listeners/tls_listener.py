@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
 from creeklab.cloud.mqtt.broker import Broker
@@ -152,6 +152,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self._queued_bytes = 0
         self._paused = False
         self._received = 0
+        self._steps: Iterator[None] | None = None  # the packets that wait for the next turn
         self._pace: Throughput | None = None
         self._send_timer: asyncio.TimerHandle | None = None
 
@@ -184,15 +185,12 @@ class _MqttProtocol(asyncio.BufferedProtocol):
 
     def received(self, data: bytes) -> None:
         outgoing, backpressure = self._outgoing, self._backpressure
-        outgoing.reading = True
         backpressure.reached = False
         self._quick_ack.on_receive()
-        try:
-            self._connection.receive(data)
-        except Exception:
-            self.fail()
-        finally:
-            outgoing.reading = False
+        while self._steps is not None:
+            self._advance()
+        self._steps = self._connection.steps(data)
+        self._advance()
         if (
             self._connect_timeout is not None
             and self._connection.state is not State.AWAITING_CONNECT
@@ -205,13 +203,38 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if not will_answer:
             self._quick_ack.on_no_reply()
         self._received += len(data)
-        if backpressure.reached and not backpressure.is_slow(self._connection.session):
+        if self._steps is not None:
+            self._transport.pause_reading()
+            self._loop.call_soon(self._continue)
+        elif backpressure.reached and not backpressure.is_slow(self._connection.session):
             self._transport.pause_reading()
             backpressure.wait(self._resume_reading)
         elif self._received > READ_BUDGET or self._pace is not None:
             self._received = 0
             self._transport.pause_reading()
             self._loop.call_soon(self._resume_reading)
+
+    def _advance(self) -> None:
+        """Handle packets up to the next one that takes long."""
+        self._outgoing.reading = True
+        try:
+            next(self._steps or iter(()))
+        except StopIteration:
+            self._steps = None
+        except Exception:
+            self._steps = None
+            self.fail()
+        finally:
+            self._outgoing.reading = False
+
+    def _continue(self) -> None:
+        """Handle further packets after the other connections had their turn."""
+        self._advance()
+        self._outgoing.flush()
+        if self._steps is None:
+            self._resume_reading()
+        else:
+            self._loop.call_soon(self._continue)
 
     def fail(self) -> None:
         """Close the connection after a defect in the broker, which must not affect the others."""

@@ -105,7 +105,7 @@ class _Conversation:
             quick_ack.on_no_reply()
             async for data in self._socket.messages():
                 if isinstance(data, bytes):
-                    self._process(data)
+                    await self._process(data)
                     await self._wait_for_subscribers()
                     await self._limit_throughput(len(data))
                 else:
@@ -125,10 +125,11 @@ class _Conversation:
             backpressure.wait(resumed.set)
             await resumed.wait()
 
-    def _process(self, data: bytes) -> None:
+    async def _process(self, data: bytes) -> None:
         self._backpressure.reached = False
         try:
-            self._connection.receive(data)
+            for _ in self._connection.steps(data):
+                await asyncio.sleep(0)  # a packet took long: others have a turn
         except Exception:
             # A defect must affect one connection, not the broker.
             log.exception("A connection was closed because of an error in the broker.")
