@@ -258,6 +258,7 @@ class JoinKeyAccount:
     def __init__(self, owner: AccountServices, endpoints: Mapping[str, AdminEndpoint]) -> None:
         self.admin_endpoints = endpoints
         self.record_call = owner.record_call
+        self.region = owner.region
 
     async def open_websocket(self, request: Request) -> None:
         """Raise `ServiceError`: a join key cannot connect."""
