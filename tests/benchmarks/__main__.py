@@ -18,6 +18,7 @@ from . import (
     creek_analysis,
     creek_history,
     creek_replay,
+    denials,
     mosquitto,
     start,
 )
@@ -28,6 +29,7 @@ PARTS = {
     "broker": (tuple(broker.WORK), broker.measure),
     "class": (classroom.ROWS, classroom.measure),
     "account": (account.ROWS, account.measure),
+    "denials": (denials.ROWS, denials.measure),
     "creek-analysis": (creek_analysis.ROWS, creek_analysis.measure),
     "creek-history": (creek_history.ROWS, creek_history.measure),
     "creek-replay": (creek_replay.ROWS, creek_replay.measure),
