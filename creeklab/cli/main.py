@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +21,18 @@ from typing import TYPE_CHECKING, Any
 from creeklab.bootstrap import REPOSITORY_ROOT, SetupError, prepare, print_line
 from creeklab.cli import jupyterlab
 from creeklab.cli.jupyterlab import NOTEBOOKS, JupyterError, child_environment
+from creeklab.cli.report_options import add_report_options
 
 if TYPE_CHECKING:
     from creeklab.cloud.supervisor import RunningCloud
     from creeklab.lab.lab import Lab
 
-# The cells of a notebook and the tests of a class build on each other, so they share a process.
-# Each process holds a cloud, a kernel and perhaps a browser, so four processes are enough.
-XDIST_ARGS = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
+# One process more than processors, because tests often wait for a cloud or a kernel. Each process
+# holds a cloud, a kernel and perhaps a browser, so four are enough. The cells of a notebook build
+# on each other, and the tests of a file share fixtures, so each file runs in one process, in the
+# order that tests/scheduling.py determines.
+XDIST_ARGS = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile"]
+XDIST_ARGS += ["--no-loadscope-reorder"]
 # Import Linter has no ``python -m`` form.
 LINT_IMPORTS = [
     "-c",
@@ -56,13 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(options: argparse.Namespace) -> int:
-    from creeklab.cloud.supervisor import CloudError
+    from creeklab.cloud.supervisor import CloudError, unusable
 
     try:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except CloudError as error:
         raise CommandError(error) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise CommandError(unusable(error.filename, error)) from error
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -106,6 +116,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     join.add_argument("file", type=Path, help="the join file from the instructor")
     join.add_argument("--name", required=True, help="your name in the workshop")
     join.set_defaults(run=join_workshop)
+    actions.add_parser("participants", help="list the participants of your workshop").set_defaults(
+        run=show_participants
+    )
+    remove = actions.add_parser("remove", help="remove a participant and delete their account")
+    remove.add_argument("name", metavar="NAME", help="the participant's name")
+    remove.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    remove.set_defaults(run=remove_participant)
     actions.add_parser("leave", help="leave the workshop").set_defaults(run=leave_workshop)
     actions.add_parser("stop", help="stop it; its state is kept").set_defaults(run=stop_cloud)
     actions.add_parser("status", help="show whether it is running, and where").set_defaults(
@@ -132,24 +149,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     clean_up.set_defaults(run=clean_up_lab)
 
     report = commands.add_parser("report", help="write a report on the floods in a recording")
-    report.add_argument("readings", metavar="SAMPLE", help="a sample, a history folder or a file")
-    report.add_argument("--thing", help="the Thing to report on, if the history has several")
-    report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
-    report.add_argument(
-        "--start", type=float, default=2.5, help="a flood starts above this stage (ft)"
-    )
-    report.add_argument("--end", type=float, default=1.75, help="it ends below this stage (ft)")
-    report.add_argument("--zone", default="UTC", help="local time zone, such as America/New_York")
-    _add_list(
-        report, "--landmark", "NAME=FT", "a landmark and the stage that reaches it", type=_landmark
-    )
+    add_report_options(report)
     report.set_defaults(run=write_report)
 
     if arguments[:1] == ["test"] and arguments[1:] not in (["-h"], ["--help"]):
         options = parser.parse_args(["test"])
         options.pytest_arguments = arguments[1:]
         return options
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.given = arguments
+    return options
 
 
 def _add_list(
@@ -172,14 +181,6 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 1 to 65535")
     return int(text)
-
-
-def _landmark(text: str) -> tuple[str, float]:
-    name, _, height = text.rpartition("=")
-    try:
-        return name.strip(), float(height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FT, such as Bank=7.6") from None
 
 
 # --- lab ------------------------------------------------------------------------------------------
@@ -390,6 +391,45 @@ def show_cloud(_: argparse.Namespace) -> int:
     return 0
 
 
+def show_participants(_: argparse.Namespace) -> int:
+    """List the participants of the workshop that this home hosts."""
+    print_line(_participants(_workshop_home()))
+    return 0
+
+
+def remove_participant(options: argparse.Namespace) -> int:
+    """Remove a participant from the workshop, after confirmation."""
+    from creeklab.lab.open_lab import open_lab
+    from creeklab.targets.admin_client import AdminRequestRefused
+
+    home = _workshop_home()
+    if not options.yes:
+        _confirm(
+            f"This disconnects the devices of '{options.name}' and deletes their account in the\n"
+            "workshop, with all its Things, certificates, policies and shadows."
+        )
+    try:
+        open_lab("local", home=home).admin("remove_participant", {"name": options.name})
+    except AdminRequestRefused as error:
+        raise CommandError(error.message) from None
+    print_line(f"Removed '{options.name}'. With the join file, anyone can join under this name.")
+    return 0
+
+
+def _workshop_home() -> Path:
+    """Return the home folder if its own cloud is running."""
+    from creeklab.cloud import supervisor
+
+    home = _home()
+    if supervisor.workshop_membership(home) is not None:
+        raise CommandError("You have joined a workshop. Only its instructor can use this command.")
+    if not _is_running(home):
+        raise CommandError(
+            "The local cloud is not running. Start it with: python3 -m creeklab cloud start"
+        )
+    return home
+
+
 def _participants(home: Path) -> str:
     from creeklab.display.table import text_table
     from creeklab.lab.open_lab import open_lab
@@ -522,17 +562,37 @@ def _where(cloud: RunningCloud) -> str:
 def write_report(options: argparse.Namespace) -> int:
     """Write a report on the floods in a recording."""
     from creeklab.creek import report
+    from creeklab.creek.analysis.floods import END_FT, START_FT
+    from creeklab.creek.readings.building import Choices
+    from creeklab.creek.readings.display import Display
 
+    choices = Choices(
+        zone=options.file_zone,
+        time_format=options.time_format,
+        stage=options.stage,
+        where=dict(options.where),
+        site=options.site,
+    )
     try:
         report.check_output(options.output)
+        display = Display(options.zone, metric=options.units == "metric")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            readings = report.read(options.readings, options.thing, choices)
+        for warning in caught:
+            print_line(f"Warning: {warning.message}")
         page = report.page(
-            report.read(options.readings, options.thing),
-            start=options.start,
-            end=options.end,
-            marks=dict(options.landmark),
+            readings,
+            start=START_FT if options.start is None else display.to_feet(options.start),
+            end=END_FT if options.end is None else display.to_feet(options.end),
+            marks={name: display.to_feet(stage) for name, stage in options.landmark},
             zone=options.zone,
+            metric=options.units == "metric",
         )
         report.write(page, options.output)
+    except report.UnsuitableThresholds as error:
+        command = [*options.given, "--start", f"{error.start:g}", "--end", f"{error.end:g}"]
+        raise CommandError(f"{error} Try: creeklab {shlex.join(command)}") from error
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
     print_line(f"Wrote the flood report: {options.output.resolve()}")

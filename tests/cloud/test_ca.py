@@ -6,6 +6,7 @@ import contextlib
 import os
 import ssl
 import stat
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -390,6 +391,32 @@ def test_the_server_certificate_is_renewed_shortly_before_it_expires(tmp_path: P
     certificate = x509.load_pem_x509_certificate(second["server.pem"])
     life = certificate.not_valid_after_utc.timestamp() - (start + 368 * DAY)
     assert life == 397 * DAY
+
+
+def test_a_cloud_that_was_created_while_the_clock_was_ahead(tmp_path: Path) -> None:
+    folder = tmp_path / "ca"
+    CertificateAuthority(folder, clock=lambda: time.time() + 400 * DAY)
+    ca = CertificateAuthority(folder)
+    issued = ca.issue_keys_and_certificate()
+    client = client_context(ca, tmp_path, pem(issued.certificate), issued.private_key)
+    handshake(ca.server_context(), client)
+
+
+@pytest.mark.parametrize("name", ["root.pem", "devices.pem"])
+def test_an_authority_from_the_future_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with monkeypatch.context() as patch:  # as earlier versions of creeklab dated them
+        patch.setattr(ca_module, "_AUTHORITY_START", datetime(2031, 2, 3, tzinfo=UTC))
+        CertificateAuthority(tmp_path / "new")
+    CertificateAuthority(tmp_path / "ca")
+    (tmp_path / "new" / name).replace(tmp_path / "ca" / name)
+    now = datetime(2026, 11, 30, tzinfo=UTC)
+    with pytest.raises(AuthorityError) as caught:
+        CertificateAuthority(tmp_path / "ca", clock=now.timestamp)
+    for part in (str(tmp_path / "ca" / name), "2031-02-03", "2026-11-30", "clock was ahead"):
+        assert part in str(caught.value)
+    CertificateAuthority(tmp_path / "ca", clock=datetime(2031, 2, 4, tzinfo=UTC).timestamp)
 
 
 def test_a_server_certificate_of_another_root_is_replaced(tmp_path: Path) -> None:

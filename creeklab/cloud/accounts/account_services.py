@@ -24,7 +24,14 @@ from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import SqliteSessionStore
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.service import AccountContext, Endpoints, ReservedTopic, Service, topic_handler
+from creeklab.cloud.service import (
+    AccountContext,
+    CloudAddress,
+    Endpoints,
+    ReservedTopic,
+    Service,
+    topic_handler,
+)
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
@@ -65,6 +72,8 @@ class AccountServices:
         self.admin_endpoints: dict[str, AdminEndpoint] = {}
         self._http: list[HttpApi] = []
         self._topics: list[ReservedTopic] = []
+        self._starts: list[Callable[[CloudAddress], object]] = []
+        self._closes: list[Callable[[], object]] = []
         try:
             self._build(cloud)
         except BaseException:
@@ -112,6 +121,12 @@ class AccountServices:
         self._http += endpoints.http
         self._topics += endpoints.topics
         self.admin_endpoints |= endpoints.admin
+        if endpoints.provides is not None:
+            context.provided[service.name] = endpoints.provides
+        if endpoints.start is not None:
+            self._starts.append(endpoints.start)
+        if endpoints.close is not None:
+            self._closes.append(endpoints.close)
 
     @cached_property
     def http_services(self) -> Mapping[str, HttpService]:
@@ -125,9 +140,18 @@ class AccountServices:
         services = {model: HttpService(model, apis) for model, apis in by_model.items()}
         return {name: services[api.model] for api in self._http for name in api.signed_for}
 
+    def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
+        """Return an endpoint of the admin API; it is the same for every address."""
+        return self.admin_endpoints.get(name)
+
     def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Commit what is pending by way of `soon`, which schedules a function on the event loop."""
         self.commits.soon = lambda: soon(self.broker.commit_and_acknowledge)
+
+    def start(self, address: CloudAddress) -> None:
+        """Start the services that need the event loop or the cloud's address."""
+        for start in self._starts:
+            start(address)
 
     async def open_websocket(self, request: Request) -> None:
         """Serve MQTT over a WebSocket whose request the account has signed."""
@@ -157,6 +181,8 @@ class AccountServices:
     def close(self) -> None:
         """Close every connection and the database."""
         self.broker.close()
+        for close in self._closes:
+            close()
         self.database.close()
 
     def _authorization_for(
