@@ -54,8 +54,8 @@ ADMIN_SERVICE = "creeklab"
 DATA_SERVICE = "iotdata"
 ADMIN_PATH = "/_creeklab/"
 MQTT_PATH = "/mqtt"
-GLOBAL_SERVICES = ("sts",)
-"""Services that clients can sign for any region, because they have an endpoint for all of them."""
+GLOBAL_SERVICES = ("iam", "sts")
+"""Services with one endpoint for all regions: clients can sign for any region."""
 
 MQTT_SERVICES = ("iotdevicegateway", DATA_SERVICE)
 
