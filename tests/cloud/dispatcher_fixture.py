@@ -76,6 +76,7 @@ class DispatcherFixture:
         self.records: list[dict[str, Any]] = []
         data = HttpService("iot-data", [HttpApi("iot-data", ("iotdata",), self.operations)])
         sts = StsOperations(AccountIdentity(ACCOUNT, "us-east-1", KEY, SECRET))
+        self.region = "us-east-1"
         self.http_services = {
             "iot": HttpService("iot", [HttpApi("iot", ("iot",), self.operations)]),
             "iotdata": data,

@@ -522,7 +522,8 @@ def test_the_own_door(cloud: DispatcherFixture) -> None:
         ("POST", "/_creeklab/echo", b"[]", "creeklab", "InvalidRequestException"),
         ("POST", "/_creeklab/refuse", b"", "creeklab", "ResourceNotFoundException"),
         ("POST", "/_creeklab/echo", b"{}", None, "MissingAuthenticationTokenException"),
-        ("GET", "/mqtt", b"", "iot", "UnknownOperationException"),
+        ("GET", "/mqtt", b"", "iot", "InvalidSignatureException"),
+        ("GET", "/mqtt", b"", "execute-api", "InvalidSignatureException"),
     ],
 )
 def test_refusals_at_the_own_doors(

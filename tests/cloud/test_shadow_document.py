@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from creeklab.cloud.shadow import document as shadow
 from creeklab.cloud.shadow.document import Rejected, Shadow, ShadowLimits, Update
+from tests.cloud.steps import steps
 
 NOW = 1_785_000_000
 STAMP = {"timestamp": NOW}
@@ -494,6 +496,39 @@ def test_size_is_that_of_the_merged_sections(character: str) -> None:
     assert patch(done.shadow, {"desired": None}).shadow.version == 3
     larger = ShadowLimits(max_bytes=30 * 1024)
     assert apply(done.shadow, {"state": {"desired": {"b": 1}}}, limits=larger).shadow.version == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {f"k{number}": {"a": {"b": {"c": {"d": 1}}}} for number in range(3_500)},
+        {**{f"k{number}": {"a": {"b": 1}} for number in range(5_000)}, "gone": None},
+        {f"k{number}": None for number in range(10_000)},
+        {"a": [1] * 60_000},
+    ],
+    ids=["nested", "nested, with a null", "nulls", "array"],
+)
+def test_the_largest_payloads_take_a_bounded_number_of_steps(content: Any) -> None:
+    payload = json.dumps({"state": {"reported": content}}, separators=(",", ":")).encode()
+    assert 90_000 < len(payload) < 131_072
+
+    def update() -> None:
+        with contextlib.suppress(Rejected):
+            shadow.update(None, payload, NOW)
+
+    assert steps(update) < 300_000
+
+
+def test_the_lower_bound_of_the_size_rejects_nothing_that_fits() -> None:
+    section = {"": "", "a": [1, [], {}], "b": {"c": {}, "gone": None}, "ü": 2, "d": "x" * 30}
+    kept = {key: value for key, value in section.items() if key != "b"} | {"b": {"c": {}}}
+    size = len(json.dumps(kept, separators=(",", ":"), ensure_ascii=False).encode())
+    for text in ({"": 1}, {"": [0]}, {"": [0, 0]}, {"a": {}}, {"a": ""}, {"a": [[], []]}):
+        exact = len(json.dumps(text, separators=(",", ":")))
+        assert apply(None, {"state": {"reported": text}}, limits=ShadowLimits(max_bytes=exact))
+    assert apply(None, {"state": {"reported": section}}, limits=ShadowLimits(max_bytes=size))
+    with pytest.raises(Rejected, match="413"):
+        apply(None, {"state": {"reported": section}}, limits=ShadowLimits(max_bytes=size - 1))
 
 
 def test_the_last_of_equal_keys_wins() -> None:

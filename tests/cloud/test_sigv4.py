@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.security.sigv4 import Caller, parse_caller, verify
+from creeklab.cloud.security.sigv4 import Caller, ScopeError, check_scope, parse_caller, verify
 
 KEY = "AKIDEXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -333,7 +333,7 @@ def presigned(
 def test_presigned_by_the_common_runtime(token: str | None, omit_token: bool) -> None:
     request = presigned(token=token, omit_token=omit_token)
     assert ("X-Amz-Security-Token" in request.query) == (token is not None)
-    assert request.verify() == Caller(KEY, "us-east-1", "iotdevicegateway")
+    assert request.verify() == Caller(KEY, "us-east-1", "iotdevicegateway", token is not None)
     assert parse_caller(request.query, request.headers) == request.verify()
     for query in (request.query + "&x=1", request.query.replace("iotdevicegateway", "iot")):
         with pytest.raises(ServiceError, match="does not match the signature you provided"):
@@ -361,6 +361,48 @@ def test_a_presigned_request_expires_after_its_lifetime() -> None:
         query = request.query.replace("X-Amz-Expires=86400", f"X-Amz-Expires={seconds}")
         with pytest.raises(ServiceError, match="X-Amz-Expires must be from 1 to 604800 seconds"):
             replace(request, query=query).verify()
+
+
+@pytest.mark.parametrize(
+    ("caller", "code", "message", "explanation"),
+    [
+        (
+            Caller(KEY, "us-east-1", "iotdevicegateway", has_token=True),
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+            "has a session token (X-Amz-Security-Token)",
+        ),
+        (
+            Caller(KEY, "us-west-2", "iotdevicegateway"),
+            "InvalidSignatureException",
+            "Credential should be scoped to a valid region, not 'us-west-2'.",
+            "signed for the region 'us-west-2', and this account is in 'us-east-1'",
+        ),
+        (
+            Caller(KEY, "us-east-1", "iot"),
+            "InvalidSignatureException",
+            "Credential should be scoped to correct service: 'iotdevicegateway'.",
+            "signed for the service 'iot', and MQTT over WebSocket needs 'iotdevicegateway'",
+        ),
+    ],
+)
+def test_a_wrong_scope(caller: Caller, code: str, message: str, explanation: str) -> None:
+    services = ("iotdevicegateway", "iotdata")
+    with pytest.raises(ScopeError) as caught:
+        check_scope(caller, region="us-east-1", services=services)
+    assert (caught.value.code, caught.value.message) == (code, message)
+    assert explanation in caught.value.explanation
+    for service in services:
+        check_scope(Caller(KEY, "us-east-1", service), region="us-east-1", services=services)
+    check_scope(Caller(KEY, "eu-west-1", "sts"), region=None, services=())
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_session_token_in_the_headers() -> None:
+    request = signed_by_botocore(Request("GET", "/things"))
+    assert not request.verify().has_token
+    with_token = {**request.headers, "x-amz-security-token": "invented"}
+    assert replace(request, headers=with_token).verify().has_token
 
 
 def test_a_presigned_request_must_be_complete() -> None:

@@ -98,10 +98,18 @@ def _credentials(lab: Lab, wrong: Wrong) -> Credentials:
 
 
 def presigned(
-    lab: Lab, wrong: Wrong, *, service: str = "iotdevicegateway", path: str = "/mqtt"
+    lab: Lab,
+    wrong: Wrong,
+    *,
+    service: str = "iotdevicegateway",
+    path: str = "/mqtt",
+    region: str | None = None,
+    token: str | None = None,
 ) -> Signed:
     request = AWSRequest("GET", f"https://{lab.endpoint}:{lab.https_port}{path}")
-    SigV4QueryAuth(_credentials(lab, wrong), service, lab.region, expires=60).add_auth(request)
+    credentials = _credentials(lab, wrong)
+    credentials.token = token
+    SigV4QueryAuth(credentials, service, region or lab.region, expires=60).add_auth(request)
     return request.url.partition(str(lab.https_port))[2], {}
 
 
@@ -484,7 +492,46 @@ class TestWebSocket:
     @pytest.mark.parametrize("service", ["iot", "creeklab", "sts", "execute-api"])
     def test_signed_for_another_service(self, lab: Lab, service: str) -> None:
         path, _ = presigned(lab, Wrong(set()), service=service)
-        assert upgrade(lab, path, {})[0] in (400, 403, 404, 501)
+        message = "Credential should be scoped to correct service: 'iotdevicegateway'."
+        assert upgrade(lab, path, {}) == (403, message)
+        assert f"is signed for the service '{service}'" in lab.why().summary
+
+    def test_signed_for_another_region(self, lab: Lab) -> None:
+        path, _ = presigned(lab, Wrong(set()), region="ap-south-1")
+        message = "Credential should be scoped to a valid region, not 'ap-south-1'."
+        assert upgrade(lab, path, {}) == (403, message)
+        assert f"this account is in '{lab.region}'" in lab.why().summary
+
+    @pytest.mark.parametrize("signed", [True, False], ids=["signed", "added after signing"])
+    def test_an_invented_session_token(self, lab: Lab, signed: bool) -> None:
+        path, _ = presigned(lab, Wrong(set()), token="invented" if signed else None)
+        if not signed:
+            path += "&X-Amz-Security-Token=invented"
+        message = "The security token included in the request is invalid."
+        assert upgrade(lab, path, {}) == (403, message)
+        assert "AWS_SESSION_TOKEN" in lab.why().summary
+
+    def test_boto3_with_another_region_or_a_session_token(self, lab: Lab) -> None:
+        own = _credentials(lab, Wrong(set()))
+
+        def publish(region: str, token: str | None) -> None:
+            boto3.client(
+                "iot-data",
+                region_name=region,
+                endpoint_url=f"https://{lab.endpoint}:{lab.https_port}",
+                aws_access_key_id=own.access_key,
+                aws_secret_access_key=own.secret_key,
+                aws_session_token=token,
+                verify=str(lab.ca_file),
+            ).publish(topic="a", payload=b"")
+
+        with pytest.raises(ClientError, match="not 'ap-south-1'"):
+            publish("ap-south-1", None)
+        assert "signed for the region 'ap-south-1'" in lab.why().summary
+        with pytest.raises(ClientError, match="security token included in the request is invalid"):
+            publish(lab.region, "invented")
+        assert "has a session token" in lab.why().summary
+        publish(lab.region, None)
 
     @pytest.mark.parametrize("path", ["//mqtt", "/./mqtt", "/x/../mqtt", "/%6dqtt", "/MQTT"])
     def test_another_path(self, lab: Lab, path: str) -> None:

@@ -65,6 +65,7 @@ class AccountServices:
 
     def __init__(self, cloud: CloudContext, folder: Path, identity: AccountIdentity) -> None:
         self.identity = identity
+        self.region = identity.region
         self.calls = 0
         self.event_log = EventLog(clock=cloud.clock)
         self.database = Database(folder / "cloud.db")

@@ -321,6 +321,7 @@ class JoinKeyAccount:
     ) -> None:
         self._join = join
         self.record_call = owner.record_call
+        self.region = owner.region
 
     def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
         """Return the endpoint ``join``."""

@@ -54,6 +54,9 @@ ADMIN_SERVICE = "creeklab"
 DATA_SERVICE = "iotdata"
 ADMIN_PATH = "/_creeklab/"
 MQTT_PATH = "/mqtt"
+GLOBAL_SERVICES = ("iam", "sts")
+"""Services with one endpoint for all regions: clients can sign for any region."""
+
 MQTT_SERVICES = ("iotdevicegateway", DATA_SERVICE)
 
 AdminEndpoint = Callable[[dict[str, Any]], dict[str, Any]]
@@ -62,6 +65,10 @@ ErrorSerializer = Callable[[ServiceError, str], HttpResponse]
 
 class AccountBackend(Protocol):
     """An account, as the dispatcher needs it."""
+
+    @property
+    def region(self) -> str:
+        """The region that requests to this account must be signed for."""
 
     @property
     def http_services(self) -> Mapping[str, HttpService]:
@@ -76,8 +83,9 @@ class AccountBackend(Protocol):
     def record_call(self, **call: Any) -> None:
         """Record a request: its service, operation, status, error and duration in seconds.
 
-        The request of a device also has ``principal`` and ``source_ip``, and a refusal of a device
-        or an unauthenticated caller has ``refusal`` with its explanation.
+        The request of a device also has ``principal`` and ``source_ip``. The refusal of a device,
+        of an unauthenticated caller or of a wrong scope has ``refusal`` with its explanation, and a
+        denial by policies has ``denial``.
         """
 
     async def open_websocket(self, request: Request) -> None:
@@ -197,10 +205,12 @@ class Dispatcher:
             call.details["refusal"] = {"summary": UNAUTHENTICATED_MESSAGE}
         claimed = sigv4.parse_caller(query, headers)
         call.service = claimed.service
+        if path == MQTT_PATH and claimed.service not in MQTT_SERVICES:
+            call.service = MQTT_SERVICES[0]  # `sigv4.check_scope` rejects the other one
         services = call.account.http_services
-        if claimed.service in services:
-            call.serialize_error = services[claimed.service].model.serialize_error
-        elif claimed.service != ADMIN_SERVICE:
+        if call.service in services:
+            call.serialize_error = services[call.service].model.serialize_error
+        elif call.service != ADMIN_SERVICE:
             call.serialize_error = _error_serializer_for(claimed.service, headers)
             served = ", ".join(sorted({service.model.name for service in services.values()}))
             raise ServiceError(
@@ -221,7 +231,15 @@ class Dispatcher:
         )
         account = call.account = self._accounts.by_access_key(caller.access_key)
         self._accounts.record_source(caller.access_key, call.address)
-        if path == MQTT_PATH and caller.service in MQTT_SERVICES:
+        if path == MQTT_PATH or caller.service in account.http_services:
+            services_of_path = MQTT_SERVICES if path == MQTT_PATH else ()
+            region = None if caller.service in GLOBAL_SERVICES else account.region
+            try:
+                sigv4.check_scope(caller, region=region, services=services_of_path)
+            except sigv4.ScopeError as error:
+                call.details["refusal"] = {"summary": error.explanation}
+                raise
+        if path == MQTT_PATH:
             await account.open_websocket(request)
             return None
         if caller.service == ADMIN_SERVICE:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from creeklab.cloud.policy.binding import Context, bind, normalize
+from creeklab.cloud.policy.binding import BoundStatement, Context, bind, normalize
 from creeklab.cloud.policy.document import Effect, Policy
+
+MAX_ACTIONS = 32
+"""Actions whose statements are cached."""
 
 Outcome = Literal["ALLOWED", "EXPLICIT_DENY", "IMPLICIT_DENY"]
 
@@ -56,10 +59,17 @@ class Authorizer:
             for statement in policy.statements
         )
 
+        self._by_action: dict[str, list[BoundStatement]] = {}
+
     def decide(self, action: str, resource: str) -> Decision:
         """Decide one request, such as ``"iot:Publish"`` on the full ARN of a topic."""
-        candidates = [bound for bound in self.statements if bound.names(action)]
-        matching = [bound for bound in candidates if bound.matches(action, resource)]
+        candidates = self._by_action.get(action)
+        if candidates is None:
+            if len(self._by_action) >= MAX_ACTIONS:
+                self._by_action.clear()
+            candidates = [bound for bound in self.statements if bound.names(action)]
+            self._by_action[action] = candidates
+        matching = [bound for bound in candidates if not bound.unmet and bound.covers(resource)]
 
         def policies_with(effect: Effect) -> tuple[Policy, ...]:
             found = [bound.policy for bound in matching if bound.statement.effect == effect]

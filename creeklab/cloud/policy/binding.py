@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from creeklab.cloud.policy.conditions import is_met
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, Statement
-from creeklab.cloud.policy.wildcards import Glob, covers, fill, glob, literal, prefix
+from creeklab.cloud.policy.wildcards import Glob, covers, fill, glob, literal, prefix, suffix
 
 Context = Mapping[str, str | tuple[str, ...]]
 """What is known of a connection: values of condition keys and variables by name, without ``${}``.
@@ -79,6 +79,7 @@ class BoundStatement(NamedTuple):
     unmet: tuple[UnmetCondition, ...]
     missing: tuple[str, ...]
     prefixes: tuple[str, ...]
+    suffixes: tuple[str, ...]
 
     def names(self, action: str) -> bool:
         """Return whether the statement is about `action`, ignoring case."""
@@ -87,10 +88,10 @@ class BoundStatement(NamedTuple):
 
     def covers(self, resource: str) -> bool:
         """Return whether the statement is about `resource`."""
-        # One fast comparison rules out most statements.
-        return resource.startswith(self.prefixes) and any(
-            pattern.covers(resource) for pattern in self.resources
-        )
+        # Two fast comparisons rule out most statements.
+        if not (resource.startswith(self.prefixes) and resource.endswith(self.suffixes)):
+            return False
+        return any(pattern.covers(resource) for pattern in self.resources)
 
     def matches(self, action: str, resource: str) -> bool:
         """Return whether the statement applies to this request."""
@@ -128,6 +129,7 @@ def bind(policy: Policy, statement: Statement, context: Context) -> BoundStateme
         tuple(unmet),
         tuple(dict.fromkeys(names)),
         tuple(prefix(bound.pattern) for bound in resources if not bound.missing),
+        tuple(suffix(bound.pattern) for bound in resources if not bound.missing),
     )
 
 

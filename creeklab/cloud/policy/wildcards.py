@@ -168,6 +168,11 @@ def prefix(pattern: str) -> str:
     return found[0] if found else ""
 
 
+def suffix(pattern: str) -> str:
+    """Return a text with which everything ends that a filled pattern matches."""
+    return pattern[1 + max(pattern.rfind("*"), pattern.rfind("?"), pattern.rfind("}")) :]
+
+
 def covers(pattern: str, text: str) -> bool:
     """Return whether a filled pattern matches the whole of `text`."""
     if _SPECIAL.isdisjoint(pattern):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -29,6 +29,7 @@ MAX_PRESIGNED_SECONDS = 7 * 24 * 3600
 _IN_HEADER = ("Credential", "SignedHeaders", "Signature")
 _FIELDS = ("Algorithm", *_IN_HEADER, "Date")
 _TOKEN = "X-Amz-Security-Token"
+_INVALID_TOKEN = "The security token included in the request is invalid."
 _WRONG_SIGNATURE = (
     "The request signature we calculated does not match the signature you provided. Check your "
     "AWS Secret Access Key and signing method. Consult the service documentation for details."
@@ -37,11 +38,23 @@ _WRONG_SIGNATURE = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The access key that signed a request, and the region and service that it signed for."""
+    """The access key that signed a request, and the region and service that it signed for.
+
+    `has_token` tells whether the request has a session token, signed or not.
+    """
 
     access_key: str
     region: str
     service: str
+    has_token: bool = False
+
+
+class ScopeError(ServiceError):
+    """A correct signature for the wrong service, region or session; `explanation` says which."""
+
+    def __init__(self, code: str, message: str, explanation: str) -> None:
+        super().__init__(code, message)
+        self.explanation = explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +118,7 @@ def verify(
     claim = _claim(query, headers)
     secret = secrets.get(claim.caller.access_key)
     if secret is None:
-        raise ServiceError(
-            "UnrecognizedClientException", "The security token included in the request is invalid."
-        )
+        raise ServiceError("UnrecognizedClientException", _INVALID_TOKEN)
     _check_date(claim, now)
     if "host" not in claim.signed_headers:
         raise _invalid("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
@@ -125,6 +136,41 @@ def verify(
         if hmac.compare_digest(_sign(secret, claim, "\n".join(lines)).encode(), given):
             return claim.caller
     raise _invalid(_WRONG_SIGNATURE)
+
+
+def check_scope(caller: Caller, *, region: str | None, services: Collection[str]) -> None:
+    """Raise `ScopeError`, in AWS's words, if a verified request was signed for something else.
+
+    Parameters
+    ----------
+    region
+        Region that it must be signed for; None for any.
+    services
+        Services that it can be signed for; empty for any.
+    """
+    if caller.has_token:
+        raise ScopeError(
+            "UnrecognizedClientException",
+            _INVALID_TOKEN,
+            "The request has a session token (X-Amz-Security-Token), but the access key of this "
+            "account is permanent and has none. Remove the token from the client's credentials: "
+            "aws_session_token, or the variable AWS_SESSION_TOKEN.",
+        )
+    if services and caller.service not in services:
+        expected = next(iter(services))
+        raise ScopeError(
+            "InvalidSignatureException",
+            f"Credential should be scoped to correct service: '{expected}'.",
+            f"The request is signed for the service '{caller.service}', and MQTT over WebSocket "
+            f"needs '{expected}'. Sign the URL for that service.",
+        )
+    if region is not None and caller.region != region:
+        raise ScopeError(
+            "InvalidSignatureException",
+            f"Credential should be scoped to a valid region, not '{caller.region}'.",
+            f"The request is signed for the region '{caller.region}', and this account is in "
+            f"'{region}'. Set the region of the client to '{region}'.",
+        )
 
 
 def _claim(query: str, headers: Mapping[str, str]) -> _Claim:
@@ -149,11 +195,12 @@ def _claim(query: str, headers: Mapping[str, str]) -> _Claim:
             "Credential must have exactly 5 slash-delimited elements, e.g. "
             f"keyid/date/region/service/aws4_request, got '{fields['Credential']}'."
         )
+    has_token = bool("Security-Token" in fields if presigned else headers.get(_TOKEN.lower()))
     lifetime = fields.get("Expires", str(WINDOW_SECONDS))
     if not re.fullmatch("[0-9]{1,6}", lifetime) or not 1 <= int(lifetime) <= MAX_PRESIGNED_SECONDS:
         raise _incomplete(f"X-Amz-Expires must be from 1 to {MAX_PRESIGNED_SECONDS} seconds.")
     return _Claim(
-        Caller(access_key=scope[0], region=scope[2], service=scope[3]),
+        Caller(scope[0], region=scope[2], service=scope[3], has_token=has_token),
         day=scope[1],
         date=fields["Date"],
         lifetime=int(lifetime),
