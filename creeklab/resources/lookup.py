@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.resources.resource import IDENTITIES, Resource, ResourceKind
+from creeklab.resources.similar_name import did_you_mean
 
 Client = Callable[[str], Any]
 """Returns a boto3 client for a service."""
+
+MAX_COMPARED = 1_000
+"""Things that a misspelled name is compared with."""
 
 
 def exists(client: Client, one: Resource) -> bool:
@@ -65,6 +70,13 @@ def paginate(call: Callable[..., Any], member: str, **request: Any) -> Iterator[
         if not any(token):
             return
         request |= {"nextToken": token[0]} if token[0] else {"marker": token[1]}
+
+
+def similar_thing(client: Client, name: str) -> str:
+    """Return " Did you mean ...?" with the Thing of the most similar name; empty if it exists."""
+    things = islice(paginate(client("iot").list_things, "things", maxResults=250), MAX_COMPARED)
+    names = [each["thingName"] for each in things]
+    return "" if name in names else did_you_mean(name, names)
 
 
 def shadow_names(client: Client, thing: str) -> list[str]:
@@ -130,6 +142,7 @@ _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.POLICY_TARGET: _has_target,
     ResourceKind.GROUP_MEMBER: _is_member,
     ResourceKind.SHADOW: _get_shadow,
+    ResourceKind.FUNCTION: _call("lambda", "get_function_configuration", "FunctionName"),
     ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
     ResourceKind.TOPIC_RULE: _find_rule,
 }

@@ -61,8 +61,8 @@ from creeklab.creek.history.parquet import (
 )
 from creeklab.creek.history.recent import EMPTY, Recent
 from creeklab.creek.history.storage import FileStore
+from creeklab.creek.readings.numbers import as_numbers
 from creeklab.creek.readings.samples import time_index
-from creeklab.creek.readings.time_series import as_numbers
 from creeklab.creek.readings.units import unit_of
 
 FILE = "readings.parquet"
