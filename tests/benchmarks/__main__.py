@@ -16,6 +16,7 @@ from . import (
     broker,
     classroom,
     creek_analysis,
+    creek_fleet,
     creek_history,
     creek_replay,
     denials,
@@ -35,6 +36,7 @@ PARTS = {
     "rules": (rules.ROWS, rules.measure),
     "denials": (denials.ROWS, denials.measure),
     "creek-analysis": (creek_analysis.ROWS, creek_analysis.measure),
+    "creek-fleet": (creek_fleet.ROWS, creek_fleet.measure),
     "creek-history": (creek_history.ROWS, creek_history.measure),
     "creek-replay": (creek_replay.ROWS, creek_replay.measure),
 }
