@@ -155,9 +155,11 @@ class TestFaultsAreFound:
         creek = three_years["2016-09-01":"2016-12-15"][["stage_ft"]].copy()
         days = (creek.index - creek.index[0]) / pd.Timedelta("1D")
         creek["stage_ft"] += np.clip((days - 40) * 0.08, 0, None)
-        found = quality.check(creek).intervals
+        checked = quality.check(creek)
+        found = checked.intervals
         drifts = found[found["kind"] == "drift"]
         assert not drifts.empty
+        assert "flagged 16,322 of them, where the technician had marked 72" in checked.text()
         assert drifts["start"].min() > creek.index[0] + pd.Timedelta("38D")
         assert drifts["size_ft"].max() > 0.5
 
