@@ -98,8 +98,8 @@ def years(
     Returns
     -------
     CaptionedFigure
-        Its numbers: ``years``, and for each of them ``<year>_highest_ft`` and ``<year>_days`` with a reading. Its
-        table: the highest stage by day of the year (rows) and year (columns).
+        Its numbers: ``years``, and for each of them ``<year>_highest_ft`` and ``<year>_days`` with
+        a reading. Its table: the highest stage by day of the year (rows) and year (columns).
 
     Raises
     ------
