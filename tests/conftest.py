@@ -14,6 +14,7 @@ from creeklab import Lab, open_lab
 from creeklab.client.key_files import ThingFiles
 from creeklab.cloud import supervisor
 from tests.closing import close_what_is_reset
+from tests.scheduling import FilesAndPackages, rank
 
 counter = itertools.count(1)
 
@@ -27,8 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "live: runs on AWS itself; needs -m live and an AWS account")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndPackages:
+    return FilesAndPackages(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests that need an AWS account, unless ``-m live`` selects them."""
+    """Start with the longest files; run tests that need an AWS account only with ``-m live``."""
+    items.sort(key=rank)
     if "live" not in config.option.markexpr:
         live = [item for item in items if item.get_closest_marker("live")]
         items[:] = [item for item in items if item not in live]

@@ -33,7 +33,7 @@ from creeklab import bootstrap
 from creeklab.bootstrap import REPOSITORY_ROOT, Environment, SetupError
 from creeklab.cli import jupyterlab, main
 
-SECONDS = 120.0  # upper bound for any wait; nothing here takes a tenth of it
+SECONDS = 300.0  # upper bound for any wait; on an idle machine, nothing takes a thirtieth of it
 
 FAKE_UV = """
 import json, os, pathlib, subprocess, sys

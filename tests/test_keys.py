@@ -202,6 +202,45 @@ def test_every_valid_thing_name_has_a_folder(keys: KeyFiles, name: str, answers:
     assert keys.files(name) == files
 
 
+@pytest.mark.parametrize("order", [("Test2", "test2", "TEST2"), ("test2", "TEST2", "Test2")])
+def test_names_that_differ_only_in_case_have_separate_folders(
+    keys: KeyFiles, answers: Answers, order: tuple[str, ...]
+) -> None:
+    first, second = answers
+    for name in order:
+        keys.save(name, first)
+    assert len({name.casefold() for name in names(keys.folder)}) == 3
+    assert names(keys.folder)[0].casefold() == "test2" or order[0] in names(keys.folder)
+    assert keys.things() == sorted(order)
+    ids = {name: keys.files(name).certificate_id for name in order}
+    keys.save(order[1], second)
+    changed = {name for name in order if keys.files(name).certificate_id != ids[name]}
+    assert changed == {order[1]}
+    keys.remove(order[0])
+    assert keys.things() == sorted(order[1:])
+    keys.save(order[0], second)
+    assert keys.things() == sorted(order)
+    assert len({name.casefold() for name in names(keys.folder)}) == 4  # one is set aside
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "Com1", "lpt9"])
+def test_names_that_windows_reserves_have_another_folder(
+    keys: KeyFiles, answers: Answers, name: str
+) -> None:
+    files = keys.save(name, answers[0])
+    assert files.folder.name.startswith(f"{name}%")
+    assert keys.things() == [name]
+    assert keys.files(name) == files
+    keys.remove(name)
+    assert keys.things() == []
+
+
+def test_a_folder_from_before_is_found(keys: KeyFiles, answers: Answers) -> None:
+    keys.save("Test2", answers[0]).folder.rename(keys.folder / "con")
+    assert keys.files("con").folder == keys.folder / "con"
+    assert keys.things() == ["con"]
+
+
 # --- nothing is lost ------------------------------------------------------------------------------
 
 

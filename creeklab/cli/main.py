@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from creeklab.cloud.supervisor import RunningCloud
     from creeklab.lab.lab import Lab
 
-# The cells of a notebook and the tests of a class build on each other, so they share a process.
-# Each process holds a cloud, a kernel and perhaps a browser, so four processes are enough.
-XDIST_ARGS = ["--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadscope"]
+# One process more than processors, because tests often wait for a cloud or a kernel. Each process
+# holds a cloud, a kernel and perhaps a browser, so four are enough. The cells of a notebook build
+# on each other, and the tests of a file share fixtures, so each file runs in one process, in the
+# order that tests/scheduling.py determines.
+XDIST_ARGS = ["--numprocesses", str(min((os.cpu_count() or 1) + 1, 4)), "--dist", "loadfile"]
+XDIST_ARGS += ["--no-loadscope-reorder"]
 # Import Linter has no ``python -m`` form.
 LINT_IMPORTS = [
     "-c",
@@ -59,13 +62,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(options: argparse.Namespace) -> int:
-    from creeklab.cloud.supervisor import CloudError
+    from creeklab.cloud.supervisor import CloudError, unusable
 
     try:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except CloudError as error:
         raise CommandError(error) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise CommandError(unusable(error.filename, error)) from error
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -109,6 +116,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     join.add_argument("file", type=Path, help="the join file from the instructor")
     join.add_argument("--name", required=True, help="your name in the workshop")
     join.set_defaults(run=join_workshop)
+    actions.add_parser("participants", help="list the participants of your workshop").set_defaults(
+        run=show_participants
+    )
+    remove = actions.add_parser("remove", help="remove a participant and delete their account")
+    remove.add_argument("name", metavar="NAME", help="the participant's name")
+    remove.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    remove.set_defaults(run=remove_participant)
     actions.add_parser("leave", help="leave the workshop").set_defaults(run=leave_workshop)
     actions.add_parser("stop", help="stop it; its state is kept").set_defaults(run=stop_cloud)
     actions.add_parser("status", help="show whether it is running, and where").set_defaults(
@@ -375,6 +389,45 @@ def show_cloud(_: argparse.Namespace) -> int:
         print_line(_invitation(home, cloud))
         print_line("\n" + _participants(home))
     return 0
+
+
+def show_participants(_: argparse.Namespace) -> int:
+    """List the participants of the workshop that this home hosts."""
+    print_line(_participants(_workshop_home()))
+    return 0
+
+
+def remove_participant(options: argparse.Namespace) -> int:
+    """Remove a participant from the workshop, after confirmation."""
+    from creeklab.lab.open_lab import open_lab
+    from creeklab.targets.admin_client import AdminRequestRefused
+
+    home = _workshop_home()
+    if not options.yes:
+        _confirm(
+            f"This disconnects the devices of '{options.name}' and deletes their account in the\n"
+            "workshop, with all its Things, certificates, policies and shadows."
+        )
+    try:
+        open_lab("local", home=home).admin("remove_participant", {"name": options.name})
+    except AdminRequestRefused as error:
+        raise CommandError(error.message) from None
+    print_line(f"Removed '{options.name}'. With the join file, anyone can join under this name.")
+    return 0
+
+
+def _workshop_home() -> Path:
+    """Return the home folder if its own cloud is running."""
+    from creeklab.cloud import supervisor
+
+    home = _home()
+    if supervisor.workshop_membership(home) is not None:
+        raise CommandError("You have joined a workshop. Only its instructor can use this command.")
+    if not _is_running(home):
+        raise CommandError(
+            "The local cloud is not running. Start it with: python3 -m creeklab cloud start"
+        )
+    return home
 
 
 def _participants(home: Path) -> str:

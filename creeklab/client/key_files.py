@@ -20,6 +20,13 @@ from typing import Any
 
 from creeklab.home import refuse_git_work_tree
 
+# macOS and Windows ignore case, and Windows reserves the names of its devices. The folder of such a
+# Thing ends with the hash of its name.
+_SUFFIX = re.compile("%[0-9a-f]{8}$")
+_RESERVED_NAMES = {
+    *("con", "prn", "aux", "nul"),
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)),
+}
 THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 
 
@@ -157,7 +164,9 @@ class KeyFiles:
         """Return the names of the Things that have files here."""
         if not self.folder.exists():
             return []
-        names = (folder.name.replace("%3A", ":") for folder in self.folder.iterdir())
+        names = (
+            _SUFFIX.sub("", folder.name).replace("%3A", ":") for folder in self.folder.iterdir()
+        )
         return sorted(name for name in names if THING_NAME.fullmatch(name))
 
     def certificates(self) -> dict[Path, str]:
@@ -204,7 +213,14 @@ class KeyFiles:
                 f"'{thing}' is not a valid Thing name. Use only letters, digits, ':', '_' and "
                 "'-', at most 128 characters."
             )
-        return self.folder / thing.replace(":", "%3A")
+        plain = thing.replace(":", "%3A")
+        present = [each.name for each in self.folder.iterdir()] if self.folder.exists() else []
+        distinct = f"{plain}%{hashlib.sha256(thing.encode()).hexdigest()[:8]}"
+        others = {_SUFFIX.sub("", name.partition(".")[0]) for name in present} - {plain}
+        collides = plain.casefold() in _RESERVED_NAMES | {name.casefold() for name in others}
+        if plain not in present and (distinct in present or collides):
+            return self.folder / distinct
+        return self.folder / plain
 
 
 def certificate_id(pem: str) -> str:

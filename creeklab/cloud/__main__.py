@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import filelock
@@ -23,7 +24,7 @@ import filelock
 from creeklab.cloud.local_cloud import LocalCloud
 from creeklab.cloud.private_file import write_private
 from creeklab.cloud.settings import Settings, parse_settings
-from creeklab.cloud.supervisor import RunningCloud, cloud_folder, running_lock
+from creeklab.cloud.supervisor import RunningCloud, cloud_folder, log_file, running_lock, unusable
 
 if sys.platform == "win32":
     from asyncio import run
@@ -32,6 +33,8 @@ else:
 
     from uvloop import run
 
+MAX_LOG = 1 << 20
+"""Bytes of the log file; when it is full, it becomes ``cloud.log.1``."""
 MAX_OPEN_FILES = 10_240
 """Limit of open files that the cloud requests; macOS grants no process more."""
 DEFAULT_MQTT_PORT, DEFAULT_HTTPS_PORT = 8883, 8443
@@ -46,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="", help="name by which a workshop reaches this machine")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     home: Path = options.home.absolute()
     _raise_file_limit()
     lock = running_lock(home)
@@ -55,14 +57,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except filelock.Timeout:
         return _fail(f"A cloud is already running for {home}.")
     try:
+        os.umask(0o077)
+        logging.basicConfig(
+            level=logging.WARNING,
+            format="%(asctime)s %(levelname)s %(message)s",
+            handlers=[RotatingLog(log_file(cloud_folder(home)), maxBytes=MAX_LOG, backupCount=1)],
+        )
         settings = parse_settings(options.settings)
         run(_serve(home, settings, options))
     except (ValueError, OSError) as error:
         logging.exception("The cloud did not start.")
-        return _fail(getattr(error, "strerror", None) or str(error))
+        return _fail(_describe(error))
     finally:
         lock.release()
     return 0
+
+
+class RotatingLog(RotatingFileHandler):
+    """The log file. Standard error, where Python reports a crash, goes to the current file."""
+
+    def doRollover(self) -> None:
+        """Rename the full file, and redirect standard error to the new one."""
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)  # Windows cannot rename an open file
+        super().doRollover()
+        assert self.stream is not None
+        os.dup2(self.stream.fileno(), 2)
+
+
+def _describe(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else str(unusable(error.filename, error))
+    return str(error)
 
 
 def _raise_file_limit() -> None:

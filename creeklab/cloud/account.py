@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 import string
 from collections.abc import Callable
@@ -19,6 +20,13 @@ from creeklab.cloud.private_file import write_private
 
 ACCOUNT_ID = "123456789012"
 REGION = "us-east-1"
+_MEMBERS = {
+    "account": "[0-9]{12}",
+    "region": "[a-z0-9-]{1,30}",
+    "access_key": "[A-Z0-9]{16,128}",
+    "secret_key": "[!-~]{16,128}",
+}
+"""Members of an account as JSON, with the regular expression that each must match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +83,27 @@ def load_account(
         write_private(file, json.dumps(asdict(account), indent=2) + "\n")
         return account
     try:
-        return AccountIdentity(**json.loads(text))
-    except (ValueError, TypeError):
+        return parse_account(json.loads(text))
+    except ValueError:
         raise ValueError(
             f"{file} is not a creeklab account file. Delete it to get a new access key."
         ) from None
+
+
+def parse_account(document: object) -> AccountIdentity:
+    """Return the account in a JSON document, whose account number can then name a file.
+
+    Raises
+    ------
+    ValueError
+        If a member is missing, unknown or not valid.
+    """
+    if not isinstance(document, dict) or document.keys() != _MEMBERS.keys():
+        raise ValueError(f"An account has the members {', '.join(_MEMBERS)}.")
+    for name, pattern in _MEMBERS.items():
+        if not (isinstance(document[name], str) and re.fullmatch(pattern, document[name])):
+            raise ValueError(f"The member {name} of the account is not valid.")
+    return AccountIdentity(**document)
 
 
 def unique_id(arn: str) -> str:

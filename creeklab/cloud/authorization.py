@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from creeklab.cloud.policy import Authorizer, Explanation, PolicyNeighborhood, explain
+from creeklab.cloud.policy import Authorizer, DecidedRequest
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.authorizer import authorizer, policy_neighborhood
 
 MAX_CACHED = 4096
 """Resources whose decision is cached, for each action."""
+
+MAX_RESOURCE = 512
+"""Characters of a resource that policies see. No valid topic, filter, client ID or Thing has more.
+What is longer is rejected after the policies, so a client cannot make them compare 64 KB."""
 
 
 def not_active(certificate_id: str, status: str | None) -> str:
@@ -35,6 +39,8 @@ class ConnectionAuthorization:
         None over HTTPS, which has no client ID.
     attributes
         The set ``iot:ConnectAttributes``: ``PersistentConnect``, ``LastWill``, both or neither.
+    will_topic
+        Topic of the will; its ARN is ``iot:LastWillTopic``. None if there is no will.
 
     Attributes
     ----------
@@ -49,6 +55,7 @@ class ConnectionAuthorization:
         client_id: str | None,
         source_ip: str,
         attributes: tuple[str, ...] = (),
+        will_topic: str | None = None,
     ) -> None:
         self._registry = registry
         self.certificate_id = certificate_id
@@ -59,9 +66,10 @@ class ConnectionAuthorization:
         }
         if client_id is not None:
             self._connection["iot:ClientId"] = client_id
+        if will_topic is not None:
+            self._connection["iot:LastWillTopic"] = registry.arn("topic", will_topic)
         self._arn = registry.identity.iot_arn
         self._bound: Authorizer | None = None
-        self._neighborhood: PolicyNeighborhood | None = None
         self._decisions: dict[str, dict[str, bool]] = {}
         self.publishable: set[str] = set()
         self.receivable: set[str] = set()
@@ -69,7 +77,6 @@ class ConnectionAuthorization:
     def invalidate(self) -> None:
         """Drop all decisions, because a policy, an attachment, a Thing or a certificate changed."""
         self._bound = None
-        self._neighborhood = None
         self._decisions.clear()
         self.publishable.clear()
         self.receivable.clear()
@@ -92,6 +99,7 @@ class ConnectionAuthorization:
         `on_refusal` is called with the resource when a refusal is decided, but not when it is found
         in the cache, so the log explains a flood of messages that a client must not receive once.
         """
+        resource = resource[:MAX_RESOURCE]
         decisions = self._decisions.get(action)
         if decisions is None:
             decisions = self._decisions[action] = {}
@@ -107,14 +115,15 @@ class ConnectionAuthorization:
                 on_refusal(resource)
         return allowed
 
-    def explain(self, action: str, resource: str) -> Explanation:
-        """Explain the decision on `action` and `resource`."""
+    def decided(self, action: str, resource: str) -> DecidedRequest:
+        """Return a request with what its explanation needs: explaining takes longer than deciding.
+
+        It is explained as if it had been decided now, so call this right after `allows`.
+        """
         bound = self._authorizer()
-        if self._neighborhood is None:
-            self._neighborhood = policy_neighborhood(
-                self._registry, self.certificate_id, bound.policies
-            )
-        return explain(bound, action, self._arn + resource, self._neighborhood)
+        neighborhood = policy_neighborhood(self._registry, self.certificate_id, bound.policies)
+        arn = self._arn + resource[:MAX_RESOURCE]
+        return DecidedRequest(bound.policies, bound.context, action, arn, neighborhood)
 
     def _authorizer(self) -> Authorizer:
         if self._bound is None:

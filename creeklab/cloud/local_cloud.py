@@ -18,12 +18,14 @@ from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import Dispatcher
 from creeklab.cloud.diagnostics import service as diagnostics
+from creeklab.cloud.lambda_ import service as functions
 from creeklab.cloud.messaging import service as messaging
-from creeklab.cloud.mqtt.listeners.tls_listener import MqttListener
+from creeklab.cloud.mqtt.listeners.tls_listener import ALPN, MqttListener
 from creeklab.cloud.registry import service as registry
+from creeklab.cloud.rules import service as rules
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.security.tls import explain_handshake, watch_handshakes
-from creeklab.cloud.service import Service
+from creeklab.cloud.service import CloudAddress, Service
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.shadow import service as shadow
 from creeklab.cloud.sts import service as sts
@@ -32,14 +34,17 @@ SERVICES = (
     registry.SERVICE,
     shadow.SERVICE,
     messaging.SERVICE,
+    functions.SERVICE,
+    rules.SERVICE,
     sts.SERVICE,
     diagnostics.SERVICE,
 )
 """Every service of the cloud. A new one is a folder, and a line here."""
 
 ENDPOINT = "localhost"
-HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1"]
-"""Devices on AWS's port 443 ask for the first one; here it makes no difference."""
+HTTPS_ALPN = ["x-amzn-http-ca", "http/1.1", ALPN]
+"""Devices on AWS's port 443 ask for the first one, where it makes no difference here, or for MQTT
+with the last one."""
 LOOPBACK = ("127.0.0.1", "::1")
 TICK_SECONDS = 1.0
 
@@ -81,7 +86,7 @@ class LocalCloud:
         self._ca = CertificateAuthority(folder / "ca", names=names)
         shared = CloudContext(services, settings, self._ca, self.endpoint, clock, timer)
         self.accounts = Accounts(shared, folder)
-        self._workshop = Workshop(folder, self.accounts, host, clock)
+        self._workshop = Workshop(folder, self.accounts, settings, host, clock)
         self._listener = MqttListener(
             lambda certificate_id, address: (
                 self.accounts.by_certificate(certificate_id, address).broker
@@ -106,8 +111,10 @@ class LocalCloud:
         context = self._report_failed_handshakes(self._ca.https_context())
         context.set_alpn_protocols(HTTPS_ALPN)
         https = await _first_free(
-            https_ports, lambda port: self._api.start(self._hosts, port, context)
+            https_ports,
+            lambda port: self._api.start(self._hosts, port, context, self._listener.protocol_for),
         )
+        self.accounts.start(CloudAddress(f"https://{self.endpoint}:{https}", self._ca.ca_file))
         self._workshop.open(mqtt, https, self._ca.ca_file.read_text())
         self._ticker = loop.create_task(self._tick())
         return mqtt, https

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from creeklab.cloud.account import AccountIdentity
@@ -34,6 +35,8 @@ class AccountContext:
     ----------
     clock
         Seconds since the epoch.
+    provided
+        What the services before this one provide, by their names.
     """
 
     identity: AccountIdentity
@@ -44,6 +47,14 @@ class AccountContext:
     broker: Broker
     retained: RetainedMessages
     clock: Callable[[], float]
+    provided: dict[str, object] = field(default_factory=dict)
+
+
+class CloudAddress(NamedTuple):
+    """Where programs on this machine reach the cloud over HTTPS, and the file that they trust."""
+
+    url: str
+    ca_file: Path
 
 
 class ReservedTopic(NamedTuple):
@@ -86,11 +97,20 @@ class Endpoints:
         Reserved MQTT topics, each with its handler.
     admin
         Views that AWS does not have: ``POST /_creeklab/<name>``.
+    start
+        Called once, on the running event loop, when the cloud listens.
+    close
+        Called when the account closes, before its database.
+    provides
+        What the services that are listed after this one can use of it.
     """
 
     http: Sequence[HttpApi] = ()
     topics: Sequence[ReservedTopic] = ()
     admin: Mapping[str, AdminEndpoint] = field(default_factory=dict)
+    start: Callable[[CloudAddress], object] | None = None
+    close: Callable[[], object] | None = None
+    provides: object | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ class Settings:
         (``"invalid"``) or 409 (``"conflict"``).
     shadow_max_bytes
         Largest size of desired and reported state together; AWS raises it to 30720 on request.
+    joins_per_minute
+        Joins of a workshop per minute and IP address; 0 means no limit.
+    resend_seconds
+        Seconds after which a QoS 1 message without a PUBACK is sent again over the same connection,
+        for up to an hour, as AWS does; 0 means only over a new connection, as MQTT 5 demands.
     idle_hours
         Hours without a connection or a call after which the cloud stops; 0 means never.
     """
@@ -65,6 +70,8 @@ class Settings:
     shadow_first_previous: Literal["null", "empty"] = "null"
     shadow_first_version: Literal["invalid", "conflict"] = "invalid"
     shadow_max_bytes: int = 8192
+    joins_per_minute: int = 60
+    resend_seconds: int = 30
     idle_hours: float = 12.0
 
 

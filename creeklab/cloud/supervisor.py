@@ -26,6 +26,8 @@ import filelock
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 15.0
 REACH_TIMEOUT = 5.0
+READY_GRACE = 2.0
+"""Seconds in which a cloud that is starting replaces an earlier, damaged ``ready.json``."""
 
 # uvloop has a buffer of 256 KB for each connection and uses little of it. In a block that is mapped
 # on its own, only touched pages take memory; but after the first such block is freed, glibc would
@@ -89,11 +91,13 @@ def workshop_membership(home: Path) -> WorkshopMembership | None:
     file = membership_file(home)
     try:
         return WorkshopMembership(**json.loads(file.read_text()))
-    except OSError:
-        return None  # if something is wrong with the folder, creating it will say so
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise unusable(file, error) from None
     except (ValueError, TypeError):
         raise CloudError(
-            f"The file {file} cannot be read. Leave the workshop with "
+            f"The file {file} is damaged. Leave the workshop with "
             "python3 -m creeklab cloud leave, and join it again."
         ) from None
 
@@ -131,6 +135,15 @@ def _refuse_if_joined(home: Path, what: str) -> None:
         )
 
 
+def unusable(path: Path | str, error: OSError) -> CloudError:
+    """Return the error for a file or folder of the home folder that cannot be used."""
+    return CloudError(
+        f"{path} cannot be used ({error.strerror}). Make the file and its folder readable and "
+        "writable, and check that the disk is not full, or choose another home folder with the "
+        "environment variable CREEKLAB_HOME."
+    )
+
+
 def cloud_folder(home: Path) -> Path:
     """Return the private folder of a home's cloud; create it if it does not exist."""
     folder = home / "cloud"
@@ -143,6 +156,11 @@ def cloud_folder(home: Path) -> Path:
             "with the environment variable CREEKLAB_HOME."
         ) from None
     return folder
+
+
+def log_file(folder: Path) -> Path:
+    """Return the log of the cloud in `folder`."""
+    return folder / "cloud.log"
 
 
 def ca_path(home: Path) -> Path:
@@ -231,7 +249,10 @@ def reset(home: Path) -> bool:
     with _start_lock(home):
         running = _end(home)
         for file in (home / "cloud").glob("cloud.db*"):
-            file.unlink()
+            try:
+                file.unlink()
+            except OSError as error:
+                raise unusable(file, error) from None
     if running is not None:
         start_or_attach(home, settings=running.settings, host=running.host)
     return running is not None
@@ -248,11 +269,7 @@ def _start_lock(home: Path) -> Iterator[None]:
             "Stop that program and try again."
         ) from None
     except OSError as error:
-        raise CloudError(
-            f"The folder {home / 'cloud'} cannot be used ({error.strerror}). Make the folder and "
-            "its files readable and writable, or choose another home folder with the environment "
-            "variable CREEKLAB_HOME."
-        ) from None
+        raise unusable(lock.lock_file, error) from None
     try:
         yield
     finally:
@@ -267,17 +284,26 @@ def running_lock(home: Path) -> filelock.BaseFileLock:
 def _find(home: Path) -> RunningCloud | None:
     """Wait until the cloud that holds the lock is ready, and return it; None without a cloud."""
     lock = running_lock(home)
-    deadline = time.monotonic() + START_TIMEOUT
+    started = time.monotonic()
     while True:
+        waited = time.monotonic() - started
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                return RunningCloud(**json.loads((home / "cloud" / "ready.json").read_text()))
+            try:
+                running = _read_ready(home / "cloud" / "ready.json")
+            except CloudError:
+                if waited > READY_GRACE:
+                    raise
+                running = None
+            if running is not None:
+                return running
+        except OSError as error:
+            raise unusable(lock.lock_file, error) from None
         else:
             lock.release()
             return None
-        if time.monotonic() > deadline:
+        if waited > START_TIMEOUT:
             raise CloudError(
                 f"A process holds the lock of {home / 'cloud'} but has not published its ports. "
                 "Stop that process and try again."
@@ -285,10 +311,34 @@ def _find(home: Path) -> RunningCloud | None:
         time.sleep(0.05)
 
 
+def _read_ready(file: Path) -> RunningCloud | None:
+    """Return the cloud that a file describes; None if the cloud is not ready yet."""
+    try:
+        content = json.loads(file.read_text())
+        if "pid" not in content:
+            return None
+        running = RunningCloud(**content)
+        if all(isinstance(n, int) for n in (running.pid, running.mqtt_port, running.https_port)):
+            return running
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unusable(file, error) from None
+    except (ValueError, TypeError):
+        pass
+    raise CloudError(
+        f"The cloud is running, but the file {file} does not describe it. Stop the process "
+        "'python -m creeklab.cloud', delete the file, and try again."
+    )
+
+
 def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], object]) -> RunningCloud:
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    log = os.open(folder / "cloud.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        log = os.open(log_file(folder), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise unusable(log_file(folder), error) from None
     flags: dict[str, object] = {"start_new_session": True}
     if sys.platform == "win32":
         flags = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
@@ -310,7 +360,7 @@ def _spawn(folder: Path, arguments: Sequence[str], meanwhile: Callable[[], objec
     try:
         reply = json.loads(line)
     except ValueError:
-        reply = {"error": f"It exited while starting; {folder / 'cloud.log'} says why."}
+        reply = {"error": f"It exited while starting; {log_file(folder)} says why."}
     if "error" in reply:
         child.wait(STOP_TIMEOUT)
         raise CloudError(f"The local cloud did not start. {reply['error']}")
@@ -344,8 +394,15 @@ def _end(home: Path) -> RunningCloud | None:
     running = _find(home)
     if running is None:
         return None
-    with contextlib.suppress(ProcessLookupError):
+    try:
         os.kill(running.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+    except OSError as error:
+        raise CloudError(
+            f"The cloud (process {running.pid}) cannot be stopped ({error.strerror}). Stop it as "
+            "the user who started it."
+        ) from None
     lock = running_lock(home)
     try:
         lock.acquire(timeout=STOP_TIMEOUT)

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from creeklab.course.resources import (
     BROKEN_POLICIES,
     POLICIES,
+    RULES,
     SENSOR_POLICY,
     TEST_CLIENT,
     THING,
@@ -60,6 +61,7 @@ def catch_up(lab: LabSession, notebook: str | int) -> str:
         "10": _before_breaking,
         "11": _before_breaking,
         "12": _before_breaking,
+        "13": _before_rules,
         "99": _before_end,
     }
     named = re.fullmatch(r"(\d{1,2})(-[\w-]+)?(\.ipynb)?", str(notebook))
@@ -68,8 +70,11 @@ def catch_up(lab: LabSession, notebook: str | int) -> str:
         raise ValueError(
             f"There is no notebook '{notebook}'. The notebooks are {', '.join(steps)}."
         )
+    if step is _before_anything:
+        return step(lab)
     if lab.target == "aws":
         _check_ownership(lab)
+    _remove_rules(lab)
     return step(lab)
 
 
@@ -87,9 +92,11 @@ def _check_ownership(lab: LabSession) -> None:
             one = Resource(ResourceKind.SHADOW, (name, shadow))
             if one not in inventory:
                 raise _foreign(lab, one)
-    for policy in [Resource(ResourceKind.POLICY, (name,)) for name in POLICIES]:
-        if not inventory.owns(policy) and exists(inventory.client, policy):
-            raise _foreign(lab, policy)
+    named = [Resource(ResourceKind.POLICY, (name,)) for name in POLICIES]
+    named += [Resource(ResourceKind.TOPIC_RULE, (name,)) for name in RULES]
+    for one in named:
+        if not inventory.owns(one) and exists(inventory.client, one):
+            raise _foreign(lab, one)
 
 
 def _foreign(lab: LabSession, one: Resource) -> RuntimeError:
@@ -159,6 +166,10 @@ def _before_breaking(lab: LabSession) -> str:
     )
 
 
+def _before_rules(lab: LabSession) -> str:
+    return f"{_before_sensor(lab)} There are no rules of the course yet."
+
+
 def _before_end(lab: LabSession) -> str:
     _before_sensor(lab)
     report = json.dumps({"state": {"reported": {"depth": 1.24, "temperature": 70.52}}})
@@ -224,6 +235,14 @@ def _ensure_policy(lab: LabSession, policy: str, document: dict[str, Any]) -> No
             iot.create_policy_version(
                 policyName=policy, policyDocument=json.dumps(document), setAsDefault=True
             )
+
+
+def _remove_rules(lab: LabSession) -> None:
+    """Delete the course's rules: they would add messages to other notebooks."""
+    iot = lab.client("iot")
+    for rule in list(paginate(iot.list_topic_rules, "rules")):
+        if rule["ruleName"] in RULES:
+            iot.delete_topic_rule(ruleName=rule["ruleName"])
 
 
 def _remove_policy(lab: LabSession, policy: str) -> None:

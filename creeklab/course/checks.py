@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from creeklab.client.device import RequestRefused
 from creeklab.client.inbox import Inbox
 from creeklab.client.key_files import ThingFiles
-from creeklab.course.resources import POLICIES, RETAINED, THINGS
+from creeklab.course.resources import POLICIES, RETAINED, RULES, THINGS
 from creeklab.display.text import wrap
 from creeklab.resources.lookup import is_connected, paginate
 from creeklab.session.lab_session import LabSession
@@ -307,6 +307,23 @@ class Checks:
         raise NotYet(f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
 
     @_self_check
+    def rule(self, name: str, topic_filter: str | None = None) -> str:
+        """Check that a rule exists, is enabled, and receives the messages of a topic filter."""
+        rules = {each["ruleName"]: each for each in paginate(self._iot.list_topic_rules, "rules")}
+        if name not in rules:
+            raise NotYet(f"there is no rule '{name}'. Create it: iot.create_topic_rule.")
+        if rules[name]["ruleDisabled"]:
+            raise NotYet(f"the rule '{name}' is disabled. Enable it: iot.enable_topic_rule.")
+        selected = rules[name].get("topicPattern")
+        if topic_filter not in (None, selected):
+            raise NotYet(
+                f"the rule '{name}' receives messages on '{selected}', not on '{topic_filter}'. "
+                "Replace it: iot.replace_topic_rule."
+            )
+        source = f"messages on '{selected}'" if selected else "Basic Ingest only"
+        return f"the rule '{name}' is enabled and receives {source}."
+
+    @_self_check
     def equals(self, found: Any, expected: Any) -> str:
         """Check an exercise's answer against the expected one."""
         if found != expected:
@@ -332,13 +349,15 @@ class Checks:
         left += [f"the Thing '{each}'" for each in THINGS if each in things]
         policies = {each["policyName"] for each in paginate(self._iot.list_policies, "policies")}
         left += [f"the policy '{each}'" for each in POLICIES if each in policies]
+        rules = {each["ruleName"] for each in paginate(self._iot.list_topic_rules, "rules")}
+        left += [f"the rule '{each}'" for each in RULES if each in rules]
         left += [f"a shadow of '{each}'" for each in THINGS if not self.no_shadow(each)]
         left += [f"the retained message of '{each}'" for each in RETAINED if self.retained(each)]
         if left:
             raise NotYet(f"still there: {', '.join(left)}.")
         return (
-            "nothing of the course is left: no Thing, certificate, policy, shadow, retained "
-            "message or key file."
+            "nothing of the course is left: no Thing, certificate, policy, rule, shadow, "
+            "retained message or key file."
         )
 
     def _shadow_state(self, thing: str, shadow: str | None) -> dict[str, Any]:

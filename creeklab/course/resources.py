@@ -1,4 +1,4 @@
-"""The Things and policies of the course, by name."""
+"""The Things, policies and rules of the course, by name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
 
 THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)
 POLICIES = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES, *BROKEN_POLICIES)
+RULES = ("FloodAlarm", "FloodOnce", "Heat", "BrokenAlarm")
 RETAINED = ("creek/elkhorn/last", "barn/door")
 
 

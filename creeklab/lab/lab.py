@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
 from creeklab.session.lab_session import LabSession
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from creeklab.course.checks import Checks
     from creeklab.diagnosis.probe import CheckReport
     from creeklab.diagnosis.refusal import Refusal
+    from creeklab.diagnosis.rule_report import RuleReport
     from creeklab.widgets.console import Console
     from creeklab.widgets.live_view import LiveView
     from creeklab.widgets.policy_lab import PolicyLab
@@ -38,10 +39,25 @@ class Lab(LabSession):
 
     # --- the event log ----------------------------------------------------------------------------
 
+    @overload
     def why(
         self, of: str | None = None, *, action: str | None = None, resource: str | None = None
-    ) -> Refusal:
-        """Explain the last refusal, or decide whether a Thing is allowed a request.
+    ) -> Refusal: ...
+
+    @overload
+    def why(self, *, rule: str, topic: str | None = None, payload: object = None) -> RuleReport: ...
+
+    def why(
+        self,
+        of: str | None = None,
+        *,
+        action: str | None = None,
+        resource: str | None = None,
+        rule: str | None = None,
+        topic: str | None = None,
+        payload: object = None,
+    ) -> Refusal | RuleReport:
+        """Explain the last refusal, whether a Thing is allowed a request, or what a rule did.
 
         Parameters
         ----------
@@ -51,12 +67,21 @@ class Lab(LabSession):
             The request to decide, such as ``action="iot:Publish", resource="creek/depth"``. AWS
             does not report refusals, so there a request is always decided: without these two, the
             last one that was refused to a device of this lab, or with `of`, whether it can connect.
+        rule
+            Explain what this rule does with the latest messages instead. Local cloud only.
+        topic, payload
+            With `rule`: the message to explain it for. The payload is an object to send as JSON, or
+            text.
 
         Raises
         ------
         ValueError
             If only one of `action` and `resource` is given, or `action` is not a device action.
         """
+        if rule is not None:
+            from creeklab.diagnosis.rule_report import why_rule
+
+            return why_rule(self, rule, topic, payload)
         from creeklab.diagnosis.why import why
 
         return why(self, of, action=action, resource=resource)

@@ -1,10 +1,11 @@
 """Take down what a lab created, in the order that AWS requires.
 
-AWS deletes nothing that something else still uses. So messages and attachments come first, then
-certificates (deactivated before they are deleted), policies (their older versions first), shadows,
-Things, groups (the inner ones first), and thing types, which must be deprecated for five minutes.
-Each step is an ordinary call through the lab's session, so the ledger records it at once, and a
-later run continues after a failure.
+Rules come first, because they react to messages, and their functions next. AWS deletes nothing that
+something else still uses. So messages and attachments follow, then certificates (deactivated before
+they are deleted), policies (their older versions first), shadows, Things, groups (the inner ones
+first), and thing types, which must be deprecated for five minutes. Each step is an ordinary call
+through the lab's session, so the ledger records it at once, and a later run continues after a
+failure.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ class _Plan:
 
     def steps(self) -> Iterator[TeardownStep]:
         """Yield the steps; resources that must stay come last."""
+        yield from self._rules()
         yield from self._messages()
         yield from self._attachments()
         yield from self._certificates()
@@ -174,6 +176,16 @@ class _Plan:
 
     def _owned_of(self, kind: str) -> list[Resource]:
         return [one for one in self._owned if one.kind == kind and one not in self._left]
+
+    def _rules(self) -> Iterator[TeardownStep]:
+        for one in self._owned_of(ResourceKind.TOPIC_RULE):
+            yield TeardownStep(
+                f"delete {one}", partial(self._iot.delete_topic_rule, ruleName=one.names[0]), one
+            )
+        for one in self._owned_of(ResourceKind.FUNCTION):
+            functions = self._inventory.client("lambda")
+            delete = partial(functions.delete_function, FunctionName=one.names[0])
+            yield TeardownStep(f"delete {one}", delete, one)
 
     def _messages(self) -> Iterator[TeardownStep]:
         for one in self._owned_of(ResourceKind.RETAINED_MESSAGE):

@@ -30,9 +30,9 @@ def identity(client: Client, one: Resource) -> str | None:
         if is_missing(error):
             return None
         raise
-    if one.kind in IDENTITIES:
-        return identity_from(one.kind, found)
-    return "" if found else None
+    if not found:
+        return None
+    return identity_from(one.kind, found) if one.kind in IDENTITIES else ""
 
 
 def identity_from(kind: ResourceKind, response: Mapping[str, Any]) -> str:
@@ -111,6 +111,12 @@ def _is_member(client: Client, group: str, thing: str) -> bool:
     return group in (each["groupName"] for each in groups)
 
 
+def _find_rule(client: Client, name: str) -> Any:
+    # For a missing rule, GetTopicRule answers as for a missing permission.
+    rules = paginate(client("iot").list_topic_rules, "rules")
+    return next((rule for rule in rules if rule["ruleName"] == name), None)
+
+
 _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.THING: _call("iot", "describe_thing", "thingName"),
     ResourceKind.THING_TYPE: _call("iot", "describe_thing_type", "thingTypeName"),
@@ -124,5 +130,7 @@ _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.POLICY_TARGET: _has_target,
     ResourceKind.GROUP_MEMBER: _is_member,
     ResourceKind.SHADOW: _get_shadow,
+    ResourceKind.FUNCTION: _call("lambda", "get_function_configuration", "FunctionName"),
     ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
+    ResourceKind.TOPIC_RULE: _find_rule,
 }

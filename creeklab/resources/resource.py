@@ -24,6 +24,8 @@ class ResourceKind(StrEnum):
     GROUP_MEMBER = "Thing in a group"
     SHADOW = "shadow"
     RETAINED_MESSAGE = "retained message"
+    TOPIC_RULE = "topic rule"
+    FUNCTION = "function"
 
 
 ATTACHMENTS = (ResourceKind.THING_PRINCIPAL, ResourceKind.POLICY_TARGET, ResourceKind.GROUP_MEMBER)
@@ -33,6 +35,7 @@ IDENTITIES = {
     ResourceKind.THING_TYPE: "thingTypeId",
     ResourceKind.THING_GROUP: "thingGroupId",
     ResourceKind.POLICY: "creationDate",
+    ResourceKind.TOPIC_RULE: "createdAt",
 }
 """The member of AWS's description that distinguishes a resource from a later one of its name."""
 

@@ -57,12 +57,12 @@ def call_admin(
         response = session.send(signed.prepare())
     finally:
         session.close()
-    if response.status_code != 200:
-        code = response.headers.get("x-amzn-ErrorType", "")
-        try:
-            message = json.loads(response.content)["message"]
-        except (ValueError, KeyError, TypeError):
-            message = response.text
-        raise AdminRequestRefused(response.status_code, code, message)
-    document: dict[str, Any] = json.loads(response.content)
-    return document
+    try:
+        document = json.loads(response.content)
+    except (ValueError, RecursionError):
+        document = None
+    if response.status_code == 200 and isinstance(document, dict):
+        return document
+    code = response.headers.get("x-amzn-ErrorType", "")
+    message = document.get("message") if isinstance(document, dict) else None
+    raise AdminRequestRefused(response.status_code, code, str(message or response.text))

@@ -16,7 +16,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, SSLError
 
-from creeklab.cloud.account import REGION, AccountIdentity
+from creeklab.cloud.account import REGION, AccountIdentity, parse_account
 from creeklab.cloud.private_file import write_private
 from creeklab.cloud.supervisor import (
     CloudError,
@@ -58,7 +58,7 @@ def join(base: Path, file: Path, name: str) -> WorkshopMembership:
     account = _account(home, file, invitation, {"name": name, "secret": secret})
     before = _account_number(home)
     if before not in (None, account.account):
-        _set_aside(home, str(before))
+        _set_aside(home, before)
     ca = ca_path(home)
     cloud_folder(home)
     ca.parent.mkdir(mode=0o700, exist_ok=True)
@@ -120,7 +120,13 @@ def _account(
     ca = cloud_folder(home) / "joining.pem"
     write_private(ca, invitation["ca"])
     try:
-        return AccountIdentity(**call_admin(f"https://{where}", ca, key, "join", participant))
+        return parse_account(call_admin(f"https://{where}", ca, key, "join", participant))
+    except ValueError as error:
+        raise CloudError(
+            f"You have not joined the workshop: the cloud at {where} sent an invalid account. "
+            f"{error} Ask the instructor whether this is the workshop's cloud, and use the same "
+            "version of creeklab."
+        ) from None
     except AdminRequestRefused as refused:
         if refused.code in _WRONG_KEY:
             raise CloudError(
@@ -159,8 +165,8 @@ def _secret(home: Path, ca: str, name: str) -> str | None:
 def _account_number(home: Path) -> str | None:
     """Return the account that the folder was last used with."""
     try:
-        return str(json.loads((home / "cloud" / "account.json").read_text())["account"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return parse_account(json.loads((home / "cloud" / "account.json").read_text())).account
+    except (OSError, ValueError):
         return None
 
 

@@ -1,8 +1,9 @@
 """JupyterLab in Chromium, as learners use it: a server, a browser, and short notebooks.
 
-All tests share one server, and the tests of a file share one browser; each test has its own
-notebook and kernel. All kernels share a cloud, whose account is empty, like a new learner's.
-Nothing is downloaded: the browser is the one installed on the machine.
+All tests share one server and one page, because JupyterLab takes much longer to load than a
+notebook in it. Each test has its own notebook and kernel. All kernels share a cloud, whose account
+is empty, like a new learner's. Nothing is downloaded: the browser is the one installed on the
+machine.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from creeklab.cloud import supervisor
 from tests.browser.notebook import Notebook
 
 playwright = pytest.importorskip("playwright.sync_api")
-from playwright.sync_api import Browser, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 TIMEOUT = 90.0
@@ -128,23 +129,31 @@ def _wait_for_server(server: subprocess.Popen[bytes], runtime: Path) -> str:
     raise AssertionError(f"JupyterLab did not start: {(runtime.parent / 'log').read_text()}")
 
 
-# One per module, because it runs an asyncio loop, and other tests run their own.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+# It ends with this package, because it runs an asyncio loop, and other tests run their own.
+@pytest.fixture(scope="package")
+def page(jupyter: Jupyter) -> Iterator[Page]:
+    """Open JupyterLab in a browser."""
     expect.set_options(timeout=1_000 * TIMEOUT)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
+        page = browser.new_page()
+        page.set_default_timeout(1_000 * TIMEOUT)
+        # In its own workspace, so that JupyterLab restores nothing from another page.
+        workspace = secrets.token_hex(4)
+        page.goto(f"{jupyter.address}lab/workspaces/{workspace}?token={jupyter.token}")
+        page.wait_for_function("() => window.jupyterapp?.restored.then(() => true)")
+        page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+        yield page
         browser.close()
 
 
 @pytest.fixture
 def open_notebook(
-    jupyter: Jupyter, browser: Browser, request: pytest.FixtureRequest
+    jupyter: Jupyter, page: Page, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Notebook]]:
-    """Open a notebook with the given cells, or a stored one, in its own page.
+    """Open a notebook with the given cells, or a stored one.
 
-    Its kernel ends with the test.
+    It is closed and its kernel ends with the test.
     """
     opened: list[Notebook] = []
 
@@ -156,9 +165,7 @@ def open_notebook(
         stored: Path | None = None,
     ) -> Notebook:
         file = jupyter.folder / f"{request.node.originalname}-{len(opened)}.ipynb"
-        context = browser.new_context(viewport={"width": width, "height": height})
-        page = context.new_page()
-        page.set_default_timeout(1_000 * TIMEOUT)
+        page.set_viewport_size({"width": width, "height": height})
         opened.append(Notebook(page, jupyter.address, jupyter.token, file))
         if stored is None:
             opened[-1].open(cells, theme)

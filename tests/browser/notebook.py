@@ -29,7 +29,7 @@ EXECUTED = re.compile(r"\[\d+\]:")
 
 
 class Notebook:
-    """A page with one notebook."""
+    """A notebook in a page of JupyterLab, the only one that is open there."""
 
     def __init__(self, page: Page, address: str, token: str, path: Path) -> None:
         self.page = page
@@ -48,24 +48,21 @@ class Notebook:
 
     def show(self, theme: str = "light") -> None:
         """Open the notebook file, and wait for its kernel."""
-        # In its own workspace, so that JupyterLab restores nothing from another page.
-        url = f"lab/workspaces/{self.path.stem}/tree/{self.path.name}?token={self._token}"
-        self.page.goto(self._address + url)
+        self.command("docmanager:open", path=self.path.name)
         expect(self.page.locator(".jp-Notebook .jp-CodeCell").first).to_be_visible()
-        open_bar = ".jp-SideBar.jp-mod-left .lm-mod-current"
-        self.command("application:toggle-left-area", only_if=open_bar)
         name = "JupyterLab Dark" if theme == "dark" else "JupyterLab Light"
         self.command("apputils:change-theme", theme=name)
         expect(self.page.locator(f'body[data-jp-theme-name="{name}"]')).to_be_attached()
         self.page.wait_for_function(KERNEL_IS_READY)
 
-    def command(self, name: str, *, only_if: str | None = None, **arguments: str) -> None:
-        """Run a JupyterLab command, if the page has the element `only_if`."""
-        if only_if is None or self.page.locator(only_if).count():
-            self.page.evaluate(
-                "([name, arguments]) => window.jupyterapp.commands.execute(name, arguments)",
-                [name, arguments],
-            )
+    def command(self, name: str, **arguments: str) -> None:
+        """Run a JupyterLab command, and wait for its end."""
+        self.page.evaluate(
+            "async ([name, arguments]) => {"
+            "    await window.jupyterapp.commands.execute(name, arguments);"
+            "}",
+            [name, arguments],
+        )
 
     def cell(self, number: int) -> Locator:
         """Return a cell, counted from 0."""
@@ -108,9 +105,10 @@ class Notebook:
                 self._request("DELETE", f"api/sessions/{session['id']}")
 
     def close(self) -> None:
-        """End the kernel and the page."""
+        """End the kernel and close the notebook, without the question whether to save it."""
         self.end_kernel()
-        self.page.context.close()
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.dispose()")
+        expect(self.page.locator(".jp-Notebook")).to_have_count(0)
 
     def _request(self, method: str, path: str) -> Any:
         request = urllib.request.Request(

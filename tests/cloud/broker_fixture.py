@@ -38,7 +38,9 @@ class Explained:
     action: str
     resource: str
 
-    def as_dict(self) -> dict[str, Any]:
+    size = 100
+
+    def refusal(self) -> dict[str, Any]:
         return {"summary": f"{self.action} on {self.resource} is not allowed"}
 
 
@@ -65,7 +67,7 @@ class FakeAuthorization:
             on_refusal(resource)
         return allowed
 
-    def explain(self, action: str, resource: str) -> Explained:
+    def decided(self, action: str, resource: str) -> Explained:
         return Explained(action, resource)
 
     def invalidate(self) -> None:
@@ -148,6 +150,7 @@ class BrokerFixture:
         self.authorization = FakeAuthorization()
         self.retained = InMemoryRetained()
         self.attributes: list[tuple[str, ...]] = []
+        self.will_topics: list[str | None] = []
         self.broker = self._broker(Settings(**settings), store)
 
     def _broker(self, settings: Settings, store: Database | None) -> Broker:
@@ -171,8 +174,11 @@ class BrokerFixture:
             clock,
         )
 
-    def _authorization_for(self, peer: Peer, client_id: str, attributes: tuple[str, ...]) -> Any:
+    def _authorization_for(
+        self, peer: Peer, client_id: str, attributes: tuple[str, ...], will_topic: str | None
+    ) -> Any:
         self.attributes.append(attributes)
+        self.will_topics.append(will_topic)
         return self.authorization
 
     def client(self, version: int, **options: Any) -> Client:

@@ -123,6 +123,10 @@ class DispatcherFixture:
         assert access_key == KEY
         return self
 
+    def admin_endpoint(self, name: str, address: str) -> Any:
+        assert address == "127.0.0.1"
+        return self.admin_endpoints.get(name)
+
     def record_call(self, **entry: Any) -> None:
         self.records.append(entry)
 

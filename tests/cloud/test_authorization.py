@@ -295,6 +295,34 @@ def test_an_exclusive_certificate_is_its_thing_under_any_client_id(
     assert iot_registry.policy_context.thing_of(arn[-64:], "Test2") is None
 
 
+@pytest.mark.parametrize("operator", ["ArnEquals", "StringLike"])
+def test_a_policy_can_require_the_topic_of_the_will(
+    iot: Any, iot_registry: Registry, operator: str
+) -> None:
+    rule = {
+        "Effect": "Allow",
+        "Action": "iot:Connect",
+        "Resource": "*",
+        "Condition": {operator: {"iot:LastWillTopic": ARN + "topic/gone/${iot:ClientId}"}},
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+    arn = certificate(iot, active=True)
+    iot.create_policy(policyName="will", policyDocument=document)
+    iot.attach_policy(policyName="will", target=arn)
+
+    def access(will_topic: str | None) -> ConnectionAuthorization:
+        ends = ("Test2", "127.0.0.1", ("LastWill",), will_topic)
+        return ConnectionAuthorization(iot_registry, arn[-64:], *ends)
+
+    assert access("gone/Test2").allows("iot:Connect", "client/Test2")
+    assert not access("gone/Test3").allows("iot:Connect", "client/Test2")
+    without = access(None)
+    assert not without.allows("iot:Connect", "client/Test2")
+    summary = without.decided("iot:Connect", "client/Test2").explain().summary
+    assert "the client connects without a will" in summary
+    assert "connect with a will" in summary.lower()
+
+
 # --- any policies, any groups, any requests -------------------------------------------------------
 
 THINGS = ("Test2", "Test3")
@@ -449,7 +477,7 @@ def test_test_authorization_agrees_with_the_broker(
             action_name, resource = f"iot:{ACTIONS[action]}", f"{KINDS[action]}/{name}"
             decision = result["authDecision"]
             assert (decision == "ALLOWED") == broker.allows(action_name, resource)
-            assert decision == broker.explain(action_name, resource).outcome
+            assert decision == broker.decided(action_name, resource).explain().outcome
             assert decision == by_hand.decide(action_name, ARN + resource).outcome
         names = {each["policyName"] for each in effective_of(iot, arn, world)}
         assert names == {f"p{number}" for number in applying(world)}

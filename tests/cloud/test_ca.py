@@ -6,6 +6,7 @@ import contextlib
 import os
 import ssl
 import stat
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -296,9 +297,21 @@ def _tampered() -> str:
     return forged.public_bytes(PEM).decode()
 
 
+def _signed_with_sha_1() -> str:
+    """Return a request that names SHA-1; the library no longer signs with it."""
+    request = x509.load_pem_x509_csr(
+        csr(rsa.generate_private_key(public_exponent=65537, key_size=2048)).encode()
+    )
+    der = request.public_bytes(serialization.Encoding.DER)
+    rsa_with = bytes.fromhex("06092a864886f70d0101")
+    sha_1 = x509.load_der_x509_csr(der.replace(rsa_with + b"\x0b", rsa_with + b"\x05"))
+    return sha_1.public_bytes(PEM).decode()
+
+
 @pytest.mark.parametrize(
     ("request_of", "reason"),
     [
+        (_signed_with_sha_1, "it is signed with SHA-1, which is no longer secure. Sign it again"),
         (lambda: csr(rsa.generate_private_key(public_exponent=65537, key_size=1024)), "1024 bits"),
         (lambda: csr(ec.generate_private_key(ec.SECP224R1())), "neither RSA nor on the curve"),
         (lambda: csr(ec.generate_private_key(ec.SECP256K1())), "neither RSA nor on the curve"),
@@ -308,7 +321,17 @@ def _tampered() -> str:
         (lambda: "creek", "could not be read"),
         (lambda: csr(ec.generate_private_key(ec.SECP256R1()))[:200], "could not be read"),
     ],
-    ids=["RSA 1024", "P-224", "secp256k1", "Ed25519", "tampered", "empty", "text", "cut off"],
+    ids=[
+        "SHA-1",
+        "RSA 1024",
+        "P-224",
+        "secp256k1",
+        "Ed25519",
+        "tampered",
+        "empty",
+        "text",
+        "cut off",
+    ],
 )
 def test_an_invalid_csr_is_rejected_with_the_reason(
     ca: CertificateAuthority, request_of: Callable[[], str], reason: str
@@ -368,6 +391,32 @@ def test_the_server_certificate_is_renewed_shortly_before_it_expires(tmp_path: P
     certificate = x509.load_pem_x509_certificate(second["server.pem"])
     life = certificate.not_valid_after_utc.timestamp() - (start + 368 * DAY)
     assert life == 397 * DAY
+
+
+def test_a_cloud_that_was_created_while_the_clock_was_ahead(tmp_path: Path) -> None:
+    folder = tmp_path / "ca"
+    CertificateAuthority(folder, clock=lambda: time.time() + 400 * DAY)
+    ca = CertificateAuthority(folder)
+    issued = ca.issue_keys_and_certificate()
+    client = client_context(ca, tmp_path, pem(issued.certificate), issued.private_key)
+    handshake(ca.server_context(), client)
+
+
+@pytest.mark.parametrize("name", ["root.pem", "devices.pem"])
+def test_an_authority_from_the_future_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with monkeypatch.context() as patch:  # as earlier versions of creeklab dated them
+        patch.setattr(ca_module, "_AUTHORITY_START", datetime(2031, 2, 3, tzinfo=UTC))
+        CertificateAuthority(tmp_path / "new")
+    CertificateAuthority(tmp_path / "ca")
+    (tmp_path / "new" / name).replace(tmp_path / "ca" / name)
+    now = datetime(2026, 11, 30, tzinfo=UTC)
+    with pytest.raises(AuthorityError) as caught:
+        CertificateAuthority(tmp_path / "ca", clock=now.timestamp)
+    for part in (str(tmp_path / "ca" / name), "2031-02-03", "2026-11-30", "clock was ahead"):
+        assert part in str(caught.value)
+    CertificateAuthority(tmp_path / "ca", clock=datetime(2031, 2, 4, tzinfo=UTC).timestamp)
 
 
 def test_a_server_certificate_of_another_root_is_replaced(tmp_path: Path) -> None:

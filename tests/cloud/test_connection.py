@@ -136,6 +136,7 @@ def test_policies_see_the_connect_attributes(fixture: BrokerFixture, version: in
     fixture.connected("a", version)
     fixture.connected("b", version, clean=False, session_expiry_interval=60, will=will)
     assert fixture.attributes == [(), ("PersistentConnect", "LastWill")]
+    assert fixture.will_topics == [None, "gone"]
 
 
 @VERSIONS

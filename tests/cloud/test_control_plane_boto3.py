@@ -55,6 +55,37 @@ def test_a_device_receives_registry_events(lab: Lab, new_thing: MakeThing) -> No
         assert event["attributes"] == {"site": "creek"}
 
 
+@pytest.mark.usefixtures("thing_events")
+def test_a_thing_changes_groups_and_a_type_its_properties(lab: Lab, new_thing: MakeThing) -> None:
+    watcher, iot = new_thing(), lab.client("iot")
+    groups = ("uphill", "downhill")
+    with lab.connect(watcher.name) as device:
+        members = device.subscribe("$aws/events/thingGroupMembership/#")
+        for name in groups:
+            iot.create_thing_group(thingGroupName=name)
+        thing = {"thingName": watcher.name}
+        iot.update_thing_groups_for_thing(**thing, thingGroupsToAdd=["uphill"])
+        iot.update_thing_groups_for_thing(
+            **thing, thingGroupsToAdd=["downhill"], thingGroupsToRemove=["uphill"]
+        )
+        topics = [message.topic for message in members.wait_for(3, timeout=SECONDS)]
+        assert [topic.split("/", 4)[-1] for topic in topics] == [
+            f"uphill/thing/{watcher.name}/added",
+            f"uphill/thing/{watcher.name}/removed",
+            f"downhill/thing/{watcher.name}/added",
+        ]
+        listed = iot.list_thing_groups_for_thing(**thing)["thingGroups"]
+        assert [group["groupName"] for group in listed] == ["downhill"]
+        with pytest.raises(ClientError, match="thing group none does not exist"):
+            iot.update_thing_groups_for_thing(**thing, thingGroupsToAdd=["none"])
+        for name in groups:
+            iot.delete_thing_group(thingGroupName=name)
+    iot.create_thing_type(thingTypeName="hillside")
+    properties = {"thingTypeDescription": "above the creek", "searchableAttributes": ["site"]}
+    iot.update_thing_type(thingTypeName="hillside", thingTypeProperties=properties)
+    assert iot.describe_thing_type(thingTypeName="hillside")["thingTypeProperties"] == properties
+
+
 def test_a_group_policy_applies_to_a_live_connection(lab: Lab, new_thing: MakeThing) -> None:
     connect = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}
     thing, iot = new_thing([connect]), lab.client("iot")
@@ -129,7 +160,6 @@ def test_unsupported_operations_are_named(lab: Lab) -> None:
             "CreateDynamicThingGroup",
             lambda: iot.create_dynamic_thing_group(thingGroupName="x", queryString="y"),
         ),
-        ("UpdateThingType", lambda: iot.update_thing_type(thingTypeName="x")),
     ):
         with pytest.raises(ClientError, match=f"{operation} is an operation of") as caught:
             call()

@@ -83,6 +83,42 @@ def test_publish_with_a_certificate(lab: Lab, new_thing: NewThings, alpn: tuple[
         assert (entry["operation"], entry["principal"]) == ("Publish", thing.certificate_id)
 
 
+def test_slashes_in_the_topic_need_no_encoding(lab: Lab, new_thing: NewThings) -> None:
+    thing = new_thing([allow("iot:Publish", "topic/https/*")])
+    with lab.connect_account() as account, https(lab, thing) as connection:
+        inbox = account.subscribe("https/plain/#")
+        for path in ("https/plain/depth", "https%2Fplain/a//b", "https/plain/a%2Fb%20c/"):
+            assert call(connection, "POST", f"/topics/{path}?qos=1", b"x")[0] == 200
+        assert [message.topic for message in inbox.wait_for(3)] == [
+            "https/plain/depth",
+            "https/plain/a//b",
+            "https/plain/a/b c/",
+        ]
+        # The policy decides on the whole topic.
+        assert "iot:Publish" in refusal(lab, call(connection, "POST", "/topics/other/depth", b"x"))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "service"),
+    [
+        ("GET", "/role-aliases/creek/credentials", "the AWS IoT credentials provider"),
+        ("GET", "/greengrass/discover/thing/Test2", "AWS IoT Greengrass discovery"),
+        ("GET", "/things/Test2/jobs", "AWS IoT Jobs"),
+        ("PUT", "/things/Test2/jobs/$next", "AWS IoT Jobs"),
+        ("POST", "/things/Test2/jobs/update-1", "AWS IoT Jobs"),
+    ],
+)
+def test_unavailable_services_are_named(
+    lab: Lab, new_thing: NewThings, method: str, path: str, service: str
+) -> None:
+    thing = new_thing()
+    with https(lab, thing) as connection:
+        status, body = call(connection, method, path)
+    message = f"This local cloud does not have {service}. AWS has it."
+    assert (status, body["message"]) == (501, message)
+    assert lab.why().summary == message
+
+
 def test_mqtt_5_properties(lab: Lab, new_thing: NewThings) -> None:
     thing = new_thing()
     with lab.connect_account() as account, https(lab, thing) as connection:

@@ -10,7 +10,7 @@ import pytest
 
 from creeklab import Lab
 from creeklab.client.device import RequestRefused
-from creeklab.cloud.diagnostics.admin import PAGE_BYTES, admin_endpoints
+from creeklab.cloud.diagnostics.admin import PAGE_BYTES, PAGE_EXPLANATIONS, admin_endpoints
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.monitoring.event_log import (
     CLOUD,
@@ -25,6 +25,54 @@ NewThings = Callable[..., Any]
 
 def refusal(summary: str) -> dict[str, Any]:
     return {"refusal": {"summary": summary}}
+
+
+class Denial:
+    """A denial that counts how often it is put into words."""
+
+    def __init__(self, size: int = 100) -> None:
+        self.size = size
+        self.explanations = 0
+
+    def refusal(self) -> dict[str, Any]:
+        self.explanations += 1
+        return {"summary": "No."}
+
+
+def test_a_denial_is_explained_only_when_it_is_read() -> None:
+    log, denials = EventLog(), [Denial() for _ in range(5)]
+    for number, denial in enumerate(denials):
+        log.append("publish", denial=denial, client_id=f"c{number}", qos=1)
+    assert [denial.explanations for denial in denials] == [0] * 5
+    entry = log.last_refusal("c1")
+    assert entry is not None
+    assert entry["refusal"] == {"summary": "No."}
+    assert [denial.explanations for denial in denials] == [0, 1, 0, 0, 0]
+    assert [entry["refusal"] for entry in log.entries()] == [{"summary": "No."}] * 5
+
+
+def test_denials_are_bounded_in_bytes() -> None:
+    log = EventLog(refusals=BufferLimit(1_000, 10_000))
+    for number in range(100):
+        log.append("publish", denial=Denial(size=900), number_of_test=number)
+    assert len(log.entries()) == 10
+
+
+def test_one_page_explains_a_bounded_number_of_denials() -> None:
+    log, denials = EventLog(), [Denial() for _ in range(3 * PAGE_EXPLANATIONS - 1)]
+    for denial in denials:
+        log.append("publish", denial=denial)
+        log.append("connect")
+    read, request, sizes = admin_endpoints(log)["events"], {"after": 0, "kind": "publish"}, []
+    while True:
+        before = sum(denial.explanations for denial in denials)
+        page = read(request)
+        sizes.append(sum(denial.explanations for denial in denials) - before)
+        assert all(entry["refusal"] == {"summary": "No."} for entry in page["entries"])
+        if page["after"] == page["until"]:
+            break
+        request = {**request, "after": page["after"], "until": page["until"]}
+    assert sizes == [PAGE_EXPLANATIONS, PAGE_EXPLANATIONS, PAGE_EXPLANATIONS - 1]
 
 
 def test_entries_are_numbered_and_timed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -18,9 +18,12 @@ from creeklab.cloud.policy import (
     MalformedPolicy,
     Policy,
     Statement,
+    explain,
     parse,
 )
-from creeklab.cloud.policy.wildcards import covers, fill, literal, plain
+from creeklab.cloud.policy.conditions import OPERATORS
+from creeklab.cloud.policy.wildcards import Glob, covers, fill, literal, plain
+from tests.cloud.steps import steps
 
 no_deadline = settings(deadline=None)  # the machine may be busy
 
@@ -142,6 +145,8 @@ def test_another_partition_service_region_or_account(part: str) -> None:
         ("greengrass:*", "iot:Publish", False),
         # U+017F is an "s" where Unicode ignores case.
         ("iot:Publish", "iot:Publi\u017fh", False),
+        # U+212A is a Kelvin sign, and lower() makes it a "k".
+        ("iot:k", "iot:\u212a", False),
     ],
 )
 def test_actions(pattern: str, action: str, expected: bool) -> None:
@@ -191,8 +196,16 @@ def test_globbing_follows_its_definition(pattern: str, text: str) -> None:
     assert covers(filled, text) == naive(pattern, text)
 
 
+@pytest.mark.parametrize("pattern", ["*a?a?b*", "*?*a*?b", "a*" * 40 + "?b", "*/c*d*e/c", "?" * 90])
+def test_matching_is_linear(pattern: str) -> None:
+    compiled = Glob(pattern)
+    for letter in "a/c?":
+        counts = [steps(partial(compiled.matches, letter * size)) for size in (500, 5000)]
+        assert counts[1] <= 10 * counts[0] + 50
+
+
 @no_deadline
-@given(pattern=st.text("ab*", min_size=1, max_size=12), text=st.text("ab", max_size=12))
+@given(pattern=st.text("ab?*", min_size=1, max_size=12), text=st.text("ab", max_size=12))
 def test_globbing_with_many_stars(pattern: str, text: str) -> None:
     assert covers(pattern, text) == naive(pattern, text)
 
@@ -514,6 +527,72 @@ def test_connect_attributes() -> None:
     assert outcome([allow], "iot:Connect", client, BOTH) == "IMPLICIT_DENY"
     assert outcome([ALLOW_ALL, deny], "iot:Connect", client, persistent) == "EXPLICIT_DENY"
     assert outcome([ALLOW_ALL, deny], "iot:Connect", client, plain_connect) == "ALLOWED"
+
+
+condition_texts = st.one_of(
+    st.lists(
+        st.sampled_from(
+            [
+                "arn",
+                ":",
+                "aws",
+                "*",
+                "?",
+                "$",
+                "${iot:ClientId}",
+                "${a}",
+                "${*}",
+                "{",
+                "}",
+                "1",
+                ".",
+            ]
+        ),
+        max_size=8,
+    ).map("".join),
+    st.sampled_from(
+        [
+            *("true", "1e999", "2026-01-01", "0001-01-01T00:00+23:59", "9999-12-31T23:59-23:59"),
+            *("10.0.0.0/8", "::/0", "fe80::1%eth0", "arn:aws:iot:${iot:ClientId}:x", "nan"),
+        ]
+    ),
+    st.text(max_size=6),
+)
+
+
+@no_deadline
+@given(
+    operator=st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["", "ForAllValues:", "ForAnyValue:"]),
+        st.sampled_from(list(OPERATORS)),
+        st.sampled_from(["", "IfExists"]),
+    ),
+    expected=st.lists(condition_texts, min_size=1, max_size=3),
+    client=condition_texts,
+    version=st.sampled_from(["2012-10-17", "2008-10-17"]),
+    resource=st.lists(condition_texts, min_size=1, max_size=2),
+)
+def test_no_accepted_policy_raises_while_it_is_evaluated(
+    operator: str, expected: list[str], client: str, version: str, resource: list[str]
+) -> None:
+    rule = statement("iot:Connect", resource)
+    rule["Condition"] = {operator: {"iot:ClientId": expected}}
+    try:
+        accepted = parse(json.dumps({"Version": version, "Statement": rule}), name="p")
+    except MalformedPolicy:
+        return
+    bound = Authorizer([accepted], {"iot:ClientId": client})
+    bound.decide("iot:Connect", HERE + "client/" + client)
+    explain(bound, "iot:Connect", HERE + "client/" + client)
+
+
+@pytest.mark.parametrize("text", ["arn:aws:iot:${iot:ClientId}:x", "arn:aws:iot:us:1", "${a:b:c}"])
+def test_a_condition_value_that_is_not_an_arn_is_malformed(text: str) -> None:
+    rule = statement("iot:Connect", "*")
+    rule["Condition"] = {"ArnLike": {"iot:ClientId": text}}
+    with pytest.raises(MalformedPolicy, match="ArnLike cannot compare with"):
+        parse(json.dumps({"Version": "2012-10-17", "Statement": rule}))
 
 
 # --- documents ---------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def arn(iot: Any) -> str:
 
 def denied(registry: Registry, arn: str, client_id: str = "Test2") -> Explanation:
     access = ConnectionAuthorization(registry, arn[-64:], client_id, "127.0.0.1")
-    return access.explain("iot:Publish", "topic/creek/depth")
+    return access.decided("iot:Publish", "topic/creek/depth").explain()
 
 
 PUBLISH = policy_document(("Allow", "Publish", "topic/creek/depth"))
@@ -70,6 +70,6 @@ def test_changes_in_the_neighborhood_count(iot: Any, iot_registry: Registry, arn
     access = ConnectionAuthorization(iot_registry, arn[-64:], "Test2", "127.0.0.1")
     iot_registry.authorization_listeners.append(access.invalidate)
     request = ("iot:Publish", "topic/creek/depth")
-    assert access.explain(*request).non_applying == ()
+    assert access.decided(*request).explain().non_applying == ()
     iot.create_policy(policyName="narrow", policyDocument=PUBLISH)
-    assert [each.policy for each in access.explain(*request).non_applying] == ["narrow"]
+    assert [each.policy for each in access.decided(*request).explain().non_applying] == ["narrow"]

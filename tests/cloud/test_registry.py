@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.registry.policies import MAX_VERSIONS
 from creeklab.cloud.registry.policy_attachments import MAX_POLICIES
+from creeklab.cloud.registry.records import certificate_variables
 from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.cloud.storage.database import Database, DatabaseError, Page
 from creeklab.cloud.storage.schema import MIGRATIONS
@@ -376,8 +380,15 @@ def test_certificate_context(registry: Registry) -> None:
         (NameOID.COMMON_NAME, "Test2"),
     )
     key = registry.certificates.issue_from_csr(csr(*subject), active=True).id
-    issuer = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"
-    assert registry.certificate_context(key) == {
+    # The guide's own example of the backslashes.
+    issuer = r"Amazon Web Services O\=Amazon.com Inc. L\=Seattle ST\=Washington C\=US"
+    context = registry.certificate_context(key)
+    available = context.pop("iot:Certificate.AvailableKeys")
+    assert set(available) == {name for name in context if not name.endswith(".List")}
+    pem = registry.certificates.get(key).pem.encode()
+    serial = context.pop("iot:Certificate.SerialNumber")
+    assert serial == str(x509.load_pem_x509_certificate(pem).serial_number)
+    assert context == {
         "iot:CertificateId": key,
         "iot:Certificate.Subject.Country": "US",
         "iot:Certificate.Subject.Country.0": "US",
@@ -394,6 +405,53 @@ def test_certificate_context(registry: Registry) -> None:
         "iot:Certificate.Issuer.OrganizationalUnit.List": (issuer,),
     }
     assert registry.certificate_context("0" * 64) == {}
+
+
+def test_alternative_names_of_a_certificate_are_policy_variables() -> None:
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "US"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "IoT"),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "SmartHome"),
+            x509.NameAttribute(NameOID.COMMON_NAME, "LightBulbCert"),
+        ]
+    )
+    names = [
+        *(x509.DNSName(f"host{n}.example.com") for n in range(7)),
+        x509.IPAddress(ipaddress.ip_address("1.2.3.4")),
+        x509.UniformResourceIdentifier("ResourceIdentifier001"),
+        x509.RFC822Name("device1@example.com"),
+        x509.DirectoryName(name),
+    ]
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(KEY.public_key())
+        .serial_number(0x921285CBB7A5E086)
+        .not_valid_before(now)
+        .not_valid_after(now)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.IssuerAlternativeName(names[7:8]), critical=False)
+        .sign(KEY, hashes.SHA256())
+    )
+    pem = signed.public_bytes(serialization.Encoding.PEM).decode()
+    context = certificate_variables("0" * 64, pem)
+    # The values are those of the developer guide, "Using X.509 certificate policy variables".
+    subject, issuer = "iot:Certificate.Subject.", "iot:Certificate.Issuer."
+    assert context["iot:Certificate.SerialNumber"] == "10525622389124227206"
+    assert context[subject + "AlternativeName.DNSName"] == "host0.example.com"
+    assert context[subject + "AlternativeName.DNSName.4"] == "host4.example.com"
+    assert subject + "AlternativeName.DNSName.5" not in context  # the guide: at most five
+    assert context[subject + "AlternativeName.IPAddress"] == "1.2.3.4"
+    uri = context[subject + "AlternativeName.UniformResourceIdentifier"]
+    assert uri == "ResourceIdentifier001"
+    assert context[subject + "AlternativeName.RFC822Name"] == "device1@example.com"
+    directory = context[subject + "AlternativeName.DirectoryName"]
+    assert directory == "cn=LightBulbCert,ou=SmartHome,o=IoT,c=US"
+    assert context[issuer + "AlternativeName.IPAddress"] == "1.2.3.4"
+    assert issuer + "AlternativeName.DNSName" not in context
 
 
 def test_authorization_listeners_are_called_after_the_commit(
@@ -426,11 +484,11 @@ def test_authorization_listeners_are_called_after_the_commit(
         lambda: registry.certificates.delete(key),
         lambda: registry.certificates.issue_from_csr(CSR, active=True),
         lambda: registry.things.create("t", {}),
-        lambda: registry.groups.add("g", "t"),
+        lambda: registry.groups.change_membership("t", add=["g"]),
         lambda: registry.policies.create("p", ALLOW),
         lambda: registry.policy_attachments.attach("p", registry.arn("thinggroup", "g")),
         lambda: registry.policy_attachments.detach("p", registry.arn("thinggroup", "g")),
-        lambda: registry.groups.remove("g", "t"),
+        lambda: registry.groups.change_membership("t", remove=["g"]),
         lambda: registry.groups.delete("g"),
     ]
     make_group(registry, "g")
@@ -484,7 +542,7 @@ def test_a_change_that_fails_halfway_is_rolled_back(
     registry.policy_attachments.attach("p", arn)
     registry.things.create("t", {})
     make_group(registry, "g")
-    registry.groups.add("g", "t")
+    registry.groups.change_membership("t", add=["g"])
     registry.policy_attachments.attach("p", registry.arn("thinggroup", "g"))
     heard: list[None] = []
     registry.authorization_listeners.append(lambda: heard.append(None))
@@ -503,6 +561,7 @@ def test_a_change_that_fails_halfway_is_rolled_back(
 
 CREATOR = """
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from creeklab.cloud.account import new_account
 from creeklab.cloud.registry import Registry
@@ -779,6 +838,13 @@ def test_only_the_owner_can_read_the_database_and_its_log(tmp_path: Path) -> Non
         store.close()
     finally:
         os.umask(before)
+
+
+def test_commits_survive_a_power_failure_except_for_the_last(tmp_path: Path) -> None:
+    with closing(Database(tmp_path / "cloud.db")) as store:
+        assert store.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        # 1 is NORMAL. With OFF (0), a power failure can damage the whole file.
+        assert store.execute("PRAGMA synchronous").fetchone()[0] == 1
 
 
 def test_a_file_of_a_newer_creeklab_is_not_changed(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def test_thing_types(iot: Any, heard: Heard, clock: Clock) -> None:
     switch(iot, "THING_TYPE")
     properties = {"searchableAttributes": ["site"], "thingTypeDescription": "a gauge"}
     made = iot.create_thing_type(thingTypeName="gauge", thingTypeProperties=properties)
+    iot.update_thing_type(thingTypeName="gauge", thingTypeProperties={})
     deprecated_at = int(clock.now * 1000)
     iot.deprecate_thing_type(thingTypeName="gauge")
     iot.deprecate_thing_type(thingTypeName="gauge")  # it is deprecated already: not announced
@@ -164,6 +165,7 @@ def test_thing_types(iot: Any, heard: Heard, clock: Clock) -> None:
         )
         for operation, since in (
             ("CREATED", None),
+            ("UPDATED", None),
             ("UPDATED", deprecated_at),
             ("DELETED", deprecated_at),
         )

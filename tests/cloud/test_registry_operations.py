@@ -64,7 +64,8 @@ def test_no_operation_is_missing() -> None:
     groups = """create_thing_type describe_thing_type list_thing_types deprecate_thing_type
         delete_thing_type create_thing_group describe_thing_group list_thing_groups
         update_thing_group delete_thing_group add_thing_to_thing_group
-        remove_thing_from_thing_group list_things_in_thing_group list_thing_groups_for_thing"""
+        remove_thing_from_thing_group list_things_in_thing_group list_thing_groups_for_thing
+        update_thing_type update_thing_groups_for_thing"""
     certificates = """create_keys_and_certificate create_certificate_from_csr describe_certificate
         register_certificate register_certificate_without_ca update_certificate
         delete_certificate list_certificates"""

@@ -20,6 +20,8 @@ TAKEN = [
     ("shadow_first_previous=empty", "empty"),
     ("shadow_first_version=conflict", "conflict"),
     ("shadow_max_bytes=30720", 30720),
+    ("joins_per_minute=0", 0),
+    ("resend_seconds=0", 0),
     ("idle_hours=0.25", 0.25),
 ]
 

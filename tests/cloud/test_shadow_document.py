@@ -22,7 +22,7 @@ CONFLICT = (409, "Version conflict")
 TOO_DEEP = (400, "JSON contains too many levels of nesting; maximum is 6")
 NOT_UTF8 = (415, "Unsupported documented encoding; supported encoding is UTF-8")
 TOO_LARGE = (413, "The payload exceeds the maximum size allowed")
-INVALID_NODE = (400, "State contains an invalid node")
+INVALID_NODE = (400, "State contains an invalid node")  # a null in an array has no name
 INVALID_TOKEN = (400, "Invalid clientToken")
 
 
@@ -272,10 +272,13 @@ def test_other_top_level_keys_are_ignored() -> None:
     }
 
 
-def test_delta_in_a_request_is_dropped() -> None:
-    done = patch(None, {"reported": {"a": 1}, "delta": {"b": 2}})
-    assert done.accepted["state"] == {"reported": {"a": 1}}
-    assert state_of(done.shadow) == {"reported": {"a": 1}}
+def test_a_document_from_get_cannot_be_sent_back_with_its_delta() -> None:
+    current = shadow_after({"desired": {"a": 1}, "reported": {"a": 2}})
+    state = state_of(current)
+    assert state["delta"] == {"a": 1}
+    rejection = rejection_of({"state": state, "clientToken": "t"}, current)
+    assert code_and_message(rejection) == (400, "State contains an invalid node: 'delta'")
+    assert rejection.client_token == "t"
 
 
 def test_metadata_has_the_time_of_each_leaf() -> None:
@@ -403,7 +406,9 @@ def test_an_existing_shadow_ignores_the_last_version() -> None:
         (b'{"state":{"desired":[]}}', NO_OBJECT),
         (b'{"state":{"reported":"x"}}', (400, "Reported node must be an object")),
         (b'{"state":{"reported":false}}', (400, "Reported node must be an object")),
-        (b'{"state":{"repotred":{}}}', INVALID_NODE),
+        (b'{"state":{"repotred":{}}}', (400, f"{INVALID_NODE[1]}: 'repotred'")),
+        (b'{"state":{"reported":{},"delta":null}}', (400, f"{INVALID_NODE[1]}: 'delta'")),
+        (b'{"state":{"%s":1}}' % (b"x" * 9000), (400, f"{INVALID_NODE[1]}: '{'x' * 64}'")),
         (b'{"state":{"reported":{"a":[null]}}}', INVALID_NODE),
         (b'{"state":{"reported":{"a":[[1,null]]}}}', INVALID_NODE),
         (b'{"state":{"reported":{"a":[{"b":null}]}}}', INVALID_NODE),
@@ -431,7 +436,9 @@ def test_rejected_requests(payload: bytes, rejection: tuple[int, str]) -> None:
 ORDER: dict[str, tuple[Any, tuple[int, str]]] = {
     "state first": ({"version": "x"}, NO_STATE),
     "sections before version": ({"state": {"desired": 1}, "version": "x"}, NO_OBJECT),
-    "nodes before version": ({"state": {"x": {}}, "version": "x"}, INVALID_NODE),
+    "nodes before version": (
+        {"state": {"x": {}}, "version": "x"}, (400, "State contains an invalid node: 'x'")
+    ),
     "version type before token": ({"state": {}, "version": "x", "clientToken": 1}, INVALID_VERSION),
     "token before depth": ({"state": {"desired": nested(7)}, "clientToken": 1}, INVALID_TOKEN),
     "depth before version": ({"state": {"desired": nested(7)}, "version": 9}, TOO_DEEP),

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import logging
 import os
+import re
 import signal
 import socket
 import stat
@@ -25,6 +28,8 @@ import pytest
 
 import creeklab
 from creeklab import open_lab
+from creeklab.cli import main
+from creeklab.cloud import __main__ as cloud_main
 from creeklab.cloud import supervisor
 from creeklab.cloud.__main__ import MAX_OPEN_FILES
 from creeklab.cloud.local_cloud import LocalCloud
@@ -334,16 +339,81 @@ def test_a_home_that_is_a_file_is_explained(home: Path) -> None:
     assert home.read_text() == "a file"
 
 
-def test_an_unusable_folder_is_explained(home: Path) -> None:
-    # Represents every failure to open the lock file; mode bits do not stop a superuser.
-    lock = supervisor.cloud_folder(home) / "start.lock"
-    lock.mkdir()
+@pytest.mark.parametrize(
+    "name", ["start.lock", "running.lock", "cloud.log", "joined.json", "account.json", "ready.json"]
+)
+def test_an_unusable_file_is_named(
+    home: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A folder of that name represents every failure; mode bits do not stop a superuser.
+    file = supervisor.cloud_folder(home) / name
+    file.mkdir()
     try:
         with pytest.raises(CloudError) as error:
             supervisor.start_or_attach(home)
-        assert str(home / "cloud") in str(error.value)
+        assert f"{file} cannot be used (Is a directory). Make" in str(error.value)
+        monkeypatch.setenv("CREEKLAB_HOME", str(home))
+        with pytest.raises(main.CommandError, match=re.escape(str(file))):
+            main._run_command(main.parse(["cloud", "start"]))
     finally:
-        lock.rmdir()
+        file.rmdir()
+
+
+def test_a_home_whose_name_is_too_long_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREEKLAB_HOME", str(tmp_path / ("x" * 300)))
+    with pytest.raises(main.CommandError, match=r"/x{300}.* cannot be used \(File name too long\)"):
+        main._run_command(main.parse(["cloud", "start"]))
+
+
+@pytest.mark.parametrize("content", ["{", '["pid"]', '{"pid": 1}', '{"pid": "1", "mqtt_port": 2}'])
+def test_a_damaged_ready_file_of_a_running_cloud_is_named(
+    home: Path, content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "READY_GRACE", 0.1)
+    file = supervisor.cloud_folder(home) / "ready.json"
+    file.write_text(content)
+    with supervisor.running_lock(home), pytest.raises(CloudError, match="does not describe") as why:
+        supervisor.status(home)
+    assert str(file) in str(why.value)
+
+
+def test_a_full_disk_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    printed: list[dict[str, str]] = []
+    monkeypatch.setattr(cloud_main, "_print", printed.append)
+    monkeypatch.setattr(cloud_main, "RotatingLog", lambda *_, **__: logging.NullHandler())
+    before = os.umask(0o022)
+    try:
+        assert cloud_main.main(["--home", str(home)]) == 1
+    finally:
+        os.umask(before)
+    [answer] = printed
+    file = home / "cloud" / "ready.json"
+    assert answer["error"].startswith(f"{file} cannot be used (No space left on device). Make")
+
+
+def test_the_log_is_rotated_together_with_standard_error(tmp_path: Path) -> None:
+    code = """
+import logging, os, sys
+from creeklab.cloud.__main__ import RotatingLog
+os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+logging.basicConfig(handlers=[RotatingLog(sys.argv[1], maxBytes=1000, backupCount=1)])
+for number in range(100):
+    logging.warning("message %d", number)
+os.write(2, b"crash")
+"""
+    file = tmp_path / "cloud.log"
+    with python("-c", code, str(file)) as process:
+        assert process.wait(60) == 0
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["cloud.log", "cloud.log.1"]
+    assert file.read_text().endswith("message 99\ncrash")
+    assert 900 < (tmp_path / "cloud.log.1").stat().st_size <= 1000
+    assert file.stat().st_size <= 1005
 
 
 # --- reset, devices, file modes -------------------------------------------------------------------

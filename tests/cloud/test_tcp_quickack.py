@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from creeklab.cloud.mqtt.listeners import tcp_quickack
-from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
+from creeklab.cloud.mqtt.listeners.tcp_quickack import DelayedAcks, QuickAck
 from tests.hardening.in_process_cloud import start_cloud
 
 pytestmark = pytest.mark.skipif(tcp_quickack._OPTION is None, reason="only Linux can be asked to")
@@ -48,7 +48,7 @@ def transport() -> Iterator[Any]:
 
 def test_acknowledges_at_once_while_the_client_sends_next(transport: Any) -> None:
     async def play() -> None:
-        ack = Recorder(transport)
+        ack = Recorder(transport, DelayedAcks())
         for number in range(1, 4):
             ack.on_receive()
             ack.on_no_reply()
@@ -64,7 +64,7 @@ def test_acknowledges_later_while_the_cloud_sends_next(
     monkeypatch.setattr(tcp_quickack, "DELAY", 0.0)
 
     async def play() -> None:
-        ack = Recorder(transport)
+        ack = Recorder(transport, DelayedAcks())
         ack.on_no_reply()
         ack.on_send()
         ack.on_receive()
@@ -85,9 +85,38 @@ def test_acknowledges_later_while_the_cloud_sends_next(
     asyncio.run(play())
 
 
+def test_one_timer_serves_all_connections(transport: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_quickack, "DELAY", 0.0)
+
+    async def play() -> None:
+        delayed, timers = DelayedAcks(), []
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+        monkeypatch.setattr(
+            loop, "call_later", lambda *args: timers.append(args) or call_later(*args)
+        )
+        acks = [Recorder(transport, delayed) for _ in range(3)]
+        for ack in acks:
+            ack.on_no_reply()
+            ack.on_send()
+            for _ in range(2):
+                ack.on_receive()
+                ack.on_send()
+                ack._client_is_next = False
+                ack.on_no_reply()
+        acks[1].on_send()
+        assert len(timers) == 1
+        await asyncio.sleep(0.01)
+        assert [ack.count for ack in acks] == [2, 1, 2]
+        for ack in acks:
+            ack.close()
+
+    asyncio.run(play())
+
+
 def test_a_reply_does_not_tell_which_side_sends_next(transport: Any) -> None:
     async def play() -> None:
-        ack = Recorder(transport)
+        ack = Recorder(transport, DelayedAcks())
         ack.on_no_reply()
         ack.on_receive()
         ack.on_send()
@@ -101,7 +130,7 @@ def test_a_reply_does_not_tell_which_side_sends_next(transport: Any) -> None:
 
 def test_the_transport_keeps_its_socket(transport: Any) -> None:
     async def play() -> None:
-        ack = QuickAck(transport)
+        ack = QuickAck(transport, DelayedAcks())
         ack.on_no_reply()
         ack.on_send()
         ack.on_no_reply()  # a moment later ...
@@ -115,7 +144,7 @@ def test_the_transport_keeps_its_socket(transport: Any) -> None:
 
 
 def test_the_transport_keeps_its_socket_after_garbage_collection(transport: Any) -> None:
-    ack = QuickAck(transport)
+    ack = QuickAck(transport, DelayedAcks())
     del ack
     gc.collect()
     transport.lent.getsockname()

@@ -302,6 +302,38 @@ def test_things_in_groups(iot: Any) -> None:
     assert names(iot.list_thing_groups_for_thing(thingName="b")) == []
 
 
+@pytest.mark.usefixtures("tree")
+def test_a_thing_moves_between_groups_in_one_call(iot: Any) -> None:
+    def move(add: list[str], remove: list[str]) -> None:
+        iot.update_thing_groups_for_thing(
+            thingName="Test2", thingGroupsToAdd=add, thingGroupsToRemove=remove
+        )
+
+    def present() -> list[str]:
+        listed = names(iot.list_thing_groups_for_thing(thingName="Test2"))
+        return [
+            name
+            for name in listed
+            if iot.list_things_in_thing_group(thingGroupName=name)["things"] == ["Test2"]
+        ]
+
+    thing(iot)
+    move(["upper", "pumps"], [])
+    assert present() == ["pumps", "upper"]
+    move(["broad"], ["upper"])  # removed first, because both are in the same hierarchy
+    assert present() == ["broad", "pumps"]
+    move(["broad"], ["upper"])  # the second time changes nothing
+    assert present() == ["broad", "pumps"]
+    for add, remove in ((["upper"], ["pumps"]), (["none"], ["pumps"]), ([], ["pumps", "none"])):
+        refusal(lambda: move(add, remove))  # noqa: B023
+        assert present() == ["broad", "pumps"]  # all or nothing
+    move([], ["pumps", "broad"])
+    assert present() == []
+    for name, code in ((None, "InvalidRequestException"), ("x", "ResourceNotFoundException")):
+        given = {} if name is None else {"thingName": name}
+        assert refusal(lambda: iot.update_thing_groups_for_thing(**given))[0] == code  # noqa: B023
+
+
 @pytest.mark.parametrize(
     "members",
     [

@@ -106,6 +106,30 @@ def test_a_type_has_at_most_three_searchable_attributes(iot: Any) -> None:
     assert "at most 3 searchableAttributes" in found[1]
 
 
+def test_given_properties_are_updated(iot: Any) -> None:
+    iot.create_thing_type(
+        thingTypeName="gauge",
+        thingTypeProperties={"thingTypeDescription": "a gauge", "searchableAttributes": ["site"]},
+    )
+    for change, properties in (
+        ({"thingTypeDescription": "new"}, {"searchableAttributes": ["site"]}),
+        ({"searchableAttributes": ["a", "b"]}, {"thingTypeDescription": "new"}),
+        ({}, {"thingTypeDescription": "new", "searchableAttributes": ["a", "b"]}),
+    ):
+        iot.update_thing_type(thingTypeName="gauge", thingTypeProperties=change)
+        described = iot.describe_thing_type(thingTypeName="gauge")
+        assert described["thingTypeProperties"] == {**properties, **change}
+    too_many = {"searchableAttributes": list("abcd")}
+    for name, change, code in (
+        ("gauge", too_many, "InvalidRequestException"),
+        ("pump", {}, "ResourceNotFoundException"),
+    ):
+        found = refusal(
+            lambda: iot.update_thing_type(thingTypeName=name, thingTypeProperties=change)  # noqa: B023
+        )
+        assert found[0] == code
+
+
 def test_types_are_listed_by_prefix(iot: Any) -> None:
     for name in ("pump", "gauge", "gauge-2", "Gauge", "g_"):
         iot.create_thing_type(thingTypeName=name)

@@ -533,7 +533,7 @@ def test_a_client_that_does_not_read_delays_nobody(lab: Lab, browser: Browser) -
 # --- what opens no WebSocket ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", [None, "mqttv3.1", "chat, MQTT"])
+@pytest.mark.parametrize("protocol", [None, "mqttv5", "chat, MQTT"])
 def test_another_subprotocol(lab: Lab, unopened: Browser, protocol: str | None) -> None:
     status, said = unopened.open(protocol=protocol)
     assert (status, b"subprotocol 'mqtt'" in said) == (400, True)
@@ -542,6 +542,11 @@ def test_another_subprotocol(lab: Lab, unopened: Browser, protocol: str | None) 
 
 def test_one_of_several_subprotocols(unopened: Browser) -> None:
     assert unopened.open(protocol="chat, mqtt") == (101, b"mqtt")
+
+
+def test_the_subprotocol_of_older_clients(unopened: Browser) -> None:
+    """The first AWS IoT Device SDK for JavaScript asks for it."""
+    assert unopened.open(protocol="mqttv3.1") == (101, b"mqttv3.1")
 
 
 def test_no_websocket_at_all(unopened: Browser) -> None:

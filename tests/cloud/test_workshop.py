@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -50,6 +50,7 @@ from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import DatabaseError
 from creeklab.cloud.supervisor import CloudError, RunningCloud, WorkshopMembership
 from creeklab.home import workshop_folder
+from creeklab.targets import workshop_client
 from creeklab.targets.admin_client import AdminRequestRefused, call_admin
 from creeklab.targets.workshop_client import join, leave
 from tests.cloud.broker_fixture import connect
@@ -590,13 +591,103 @@ def test_the_number_of_participants_is_limited(
     app = LocalCloud(tmp_path, Settings(), host="127.0.0.1")
     app._workshop.open(1, 2, "")
     told = json.loads((tmp_path / JOIN_FILE).read_text())
-    join_endpoint = app.accounts.by_access_key(told["access_key"]).admin_endpoints["join"]
+    join_endpoint = app.accounts.by_access_key(told["access_key"]).admin_endpoint("join", "::1")
+    assert join_endpoint is not None
     numbers = {join_endpoint({"name": name, "secret": name * 30})["account"] for name in "aba"}
     assert len(numbers) == 2
     with pytest.raises(ServiceError, match="This workshop is full"):
         join_endpoint({"name": "c", "secret": "c" * 30})
     for account in app.accounts:
         account.close()
+
+
+def test_joins_per_minute_and_address_are_limited(tmp_path: Path) -> None:
+    now = 1_800_000_000.0  # the first second of a minute
+    small = Instructor(tmp_path, Settings(joins_per_minute=3), lambda: now)
+    try:
+        for name in "abc":
+            small.join(name)
+        for _ in range(2):
+            with pytest.raises(
+                ServiceError, match=r"At most 3 people .*\(127\.0\.0\.1\)"
+            ) as caught:
+                small.join("d")
+            assert caught.value.code == "ThrottlingException"
+        small.join("e", "192.0.2.7")
+        now += 59
+        with pytest.raises(ServiceError, match="joins_per_minute"):
+            small.join("d")
+        now += 1
+        small.join("d")
+        assert set(small.things()) == set("abcde")
+    finally:
+        small.close()
+    unlimited = Instructor(tmp_path, Settings(joins_per_minute=0), lambda: now)
+    try:
+        for _ in range(70):
+            unlimited.join("a")
+    finally:
+        unlimited.close()
+
+
+def test_a_participant_is_removed(small: Instructor) -> None:
+    key, other = small.join("Anna"), small.join("Ben")
+    folder = small.file("Anna", "")
+    remove = small.accounts.owner.admin_endpoints["remove_participant"]
+    with pytest.raises(ServiceError, match="No participant is named 'Carl'"):
+        remove({"name": "Carl"})
+    assert remove({"name": "ANNA"}) == {"name": "Anna", "account": key["account"]}
+    assert not folder.exists()
+    assert set(small.things()) == {"Ben"}
+    assert key["access_key"] not in small.accounts.secrets
+    assert small.join("Ben") == other
+    assert small.join("Anna")["account"] != key["account"]  # the name is free again
+
+
+def test_an_account_that_cannot_be_deleted_is_named(
+    small: Instructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small.file("Anna", "")
+
+    def fail(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workshop.shutil, "rmtree", fail)
+        with pytest.raises(
+            ServiceError, match=r"cannot be deleted \(Permission denied\)"
+        ) as caught:
+            small.accounts.owner.admin_endpoints["remove_participant"]({"name": "Anna"})
+    assert str(folder) in str(caught.value)
+    assert small.things() == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"account": "../../../etc"},
+        {"account": "12345678901"},
+        {"account": 123456789012},
+        {"region": "us-east-1/.."},
+        {"secret_key": ["x"]},
+        {"access_key": ""},
+        {"more": "x"},
+    ],
+)
+def test_an_account_from_the_cloud_is_checked(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    account = {
+        "account": "123456789012",
+        "region": "us-east-1",
+        "access_key": "AKIA" + "A" * 16,
+        "secret_key": "s" * 40,
+    }
+    monkeypatch.setattr(workshop_client, "call_admin", lambda *_: {**account, **change})
+    with pytest.raises(CloudError, match="sent an invalid account"):
+        join(tmp_path, file, "Eve")
+    assert not supervisor.membership_file(workshop_folder(tmp_path)).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["workshop"]
 
 
 # --- a broken account does not affect the others --------------------------------------------------
@@ -642,19 +733,25 @@ def test_a_low_limit_of_open_files(tmp_path: Path) -> None:
         assert "Traceback" not in log.read_text()
 
 
+DEFAULTS = Settings()
+
+
 class Instructor:
     """A cloud without ports, and requests to join it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, settings: Settings = DEFAULTS, clock: Callable[[], float] = time.time
+    ) -> None:
         self.folder = folder
-        self.app = LocalCloud(folder, Settings(), host="127.0.0.1")
+        self.app = LocalCloud(folder, settings, clock=clock, host="127.0.0.1")
         self.app._workshop.open(1, 2, "")
         self.accounts = self.app.accounts
 
-    def join(self, name: str) -> dict[str, Any]:
+    def join(self, name: str, address: str = "127.0.0.1") -> dict[str, Any]:
         told = json.loads((self.folder / JOIN_FILE).read_text())
-        endpoints = self.accounts.by_access_key(told["access_key"]).admin_endpoints
-        return endpoints["join"]({"name": name, "secret": name * 30})
+        endpoint = self.accounts.by_access_key(told["access_key"]).admin_endpoint("join", address)
+        assert endpoint is not None
+        return endpoint({"name": name, "secret": name * 30})
 
     def account(self, name: str) -> Any:
         return self.accounts.by_id(self.join(name)["account"])
@@ -927,6 +1024,22 @@ def test_a_workshop_on_the_command_line(
         )
         assert supervisor.status(tmp_path / "instructor") is not None
         assert anna("reset --yes")[0] == 0
+        code, said = anna("participants")
+        assert (code, "Only its instructor can use this command" in said) == (1, True)
+
+        assert instructor("participants") == (0, instructor("status")[1].split("\n\n")[-1])
+        code, said = instructor("remove Ben --yes")
+        assert (code, "No participant is named 'Ben'" in said) == (1, True)
+        monkeypatch.setattr("builtins.input", lambda _: "no")
+        code, said = instructor("remove Anna")
+        assert (code, "Nothing was changed." in said) == (1, True)
+        assert "Anna" in instructor("participants")[1]
+        assert instructor("remove Anna --yes")[0] == 0
+        assert instructor("participants") == (0, "No participants yet.\n")
+        with pytest.raises(ClientError, match="UnrecognizedClientException"):
+            open_lab(home=tmp_path / "anna" / "workshop").client("iot").list_things()
+        assert anna("leave")[0] == 0
+        assert anna(f"join {file} --name Anna")[0] == 0
 
         assert instructor("stop")[0] == 0
         code, said = anna("status")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from creeklab.cloud.account import AccountIdentity
 from creeklab.cloud.api.dispatcher import ADMIN_SERVICE, AdminEndpoint
@@ -23,7 +24,14 @@ from creeklab.cloud.mqtt.session.retained_store import RetainedMessages
 from creeklab.cloud.mqtt.session.session_store import SqliteSessionStore
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.security.ca import CertificateAuthority
-from creeklab.cloud.service import AccountContext, Endpoints, ReservedTopic, Service, topic_handler
+from creeklab.cloud.service import (
+    AccountContext,
+    CloudAddress,
+    Endpoints,
+    ReservedTopic,
+    Service,
+    topic_handler,
+)
 from creeklab.cloud.settings import Settings
 from creeklab.cloud.storage.database import Database
 from creeklab.cloud.storage.group_commit import GroupCommit
@@ -63,6 +71,8 @@ class AccountServices:
         self.admin_endpoints: dict[str, AdminEndpoint] = {}
         self._http: list[HttpApi] = []
         self._topics: list[ReservedTopic] = []
+        self._starts: list[Callable[[CloudAddress], object]] = []
+        self._closes: list[Callable[[], object]] = []
         try:
             self._build(cloud)
         except BaseException:
@@ -110,6 +120,12 @@ class AccountServices:
         self._http += endpoints.http
         self._topics += endpoints.topics
         self.admin_endpoints |= endpoints.admin
+        if endpoints.provides is not None:
+            context.provided[service.name] = endpoints.provides
+        if endpoints.start is not None:
+            self._starts.append(endpoints.start)
+        if endpoints.close is not None:
+            self._closes.append(endpoints.close)
 
     @cached_property
     def http_services(self) -> Mapping[str, HttpService]:
@@ -123,9 +139,18 @@ class AccountServices:
         services = {model: HttpService(model, apis) for model, apis in by_model.items()}
         return {name: services[api.model] for api in self._http for name in api.signed_for}
 
+    def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
+        """Return an endpoint of the admin API; it is the same for every address."""
+        return self.admin_endpoints.get(name)
+
     def set_commit_scheduler(self, soon: Callable[[Callable[[], object]], object]) -> None:
         """Commit what is pending by way of `soon`, which schedules a function on the event loop."""
         self.commits.soon = lambda: soon(self.broker.commit_and_acknowledge)
+
+    def start(self, address: CloudAddress) -> None:
+        """Start the services that need the event loop or the cloud's address."""
+        for start in self._starts:
+            start(address)
 
     async def open_websocket(self, request: Request) -> None:
         """Serve MQTT over a WebSocket whose request the account has signed."""
@@ -138,7 +163,7 @@ class AccountServices:
         """Return what the policies of a certificate allow over HTTPS."""
         return ConnectionAuthorization(self.registry, certificate_id, None, source_ip)
 
-    def record_call(self, **call: object) -> None:
+    def record_call(self, **call: Any) -> None:
         """Record a call of the API in the event log."""
         self.calls += 1
         # Reading the event log must not add to it.
@@ -155,10 +180,13 @@ class AccountServices:
     def close(self) -> None:
         """Close every connection and the database."""
         self.broker.close()
+        for close in self._closes:
+            close()
         self.database.close()
 
     def _authorization_for(
-        self, peer: Peer, client_id: str, attributes: tuple[str, ...]
+        self, peer: Peer, client_id: str, attributes: tuple[str, ...], will_topic: str | None
     ) -> ConnectionAuthorization:
         kind = AccountAuthorization if peer.certificate_id is None else ConnectionAuthorization
-        return kind(self.registry, peer.certificate_id or "", client_id, peer.source_ip, attributes)
+        certificate_id, source_ip = peer.certificate_id or "", peer.source_ip
+        return kind(self.registry, certificate_id, client_id, source_ip, attributes, will_topic)

@@ -15,6 +15,7 @@ from pathlib import Path
 from creeklab.cloud.account import AccountIdentity, load_account
 from creeklab.cloud.accounts.account_services import AccountServices, CloudContext
 from creeklab.cloud.api.dispatcher import AccountBackend
+from creeklab.cloud.service import CloudAddress
 
 Soon = Callable[[Callable[[], object]], object]
 
@@ -35,6 +36,7 @@ class Accounts:
     def __init__(self, cloud: CloudContext, folder: Path) -> None:
         self._cloud = cloud
         self._soon: Soon | None = None
+        self._address: CloudAddress | None = None
         self._accounts: dict[str, AccountServices] = {}  # by account ID, the owner's first
         self._by_access_key: dict[str, AccountBackend] = {}
         # By address: the id of the one account that works from there, else the owner's.
@@ -87,6 +89,8 @@ class Accounts:
         )
         if self._soon is not None:
             account.set_commit_scheduler(self._soon)
+        if self._address is not None:
+            account.start(self._address)
         self._accounts[identity.account] = account
         self.register_key(identity.access_key, identity.secret_key, account)
         return account
@@ -108,6 +112,12 @@ class Accounts:
         self._soon = soon
         for account in self:
             account.set_commit_scheduler(soon)
+
+    def start(self, address: CloudAddress) -> None:
+        """Start the services of all accounts; call it on the event loop, when the cloud listens."""
+        self._address = address
+        for account in self:
+            account.start(address)
 
     def connected(self) -> bool:
         """Return whether any client is connected."""

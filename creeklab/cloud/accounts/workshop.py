@@ -17,8 +17,10 @@ import secrets
 import shutil
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from creeklab.cloud.api.http_api import HttpService
 from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.private_file import write_private
+from creeklab.cloud.settings import Settings
 from creeklab.cloud.transport.http_server import Request
 
 MAX_PARTICIPANTS = 100
@@ -84,15 +87,22 @@ class Workshop:
     """
 
     def __init__(
-        self, folder: Path, accounts: Accounts, host: str, clock: Callable[[], float]
+        self,
+        folder: Path,
+        accounts: Accounts,
+        settings: Settings,
+        host: str,
+        clock: Callable[[], float],
     ) -> None:
         self._folder = folder
         self._accounts = accounts
         self._host = host
         self._clock = clock
+        self._joins = JoinLimit(settings.joins_per_minute)
         self._participants: dict[str, Participant] = {}  # by name, in lower case
-        accounts.owner.admin_endpoints["participants"] = lambda _: {
-            "participants": self.participants()
+        accounts.owner.admin_endpoints |= {
+            "participants": lambda _: {"participants": self.participants()},
+            "remove_participant": self._remove,
         }
         for file in sorted(folder.glob("accounts/*/participant.json")):
             try:
@@ -118,7 +128,7 @@ class Workshop:
             return
         file = self._folder / JOIN_FILE
         key = _join_key(file)
-        joining = JoinKeyAccount(self._accounts.owner, {"join": self._join})
+        joining = JoinKeyAccount(self._accounts.owner, self._join)
         self._accounts.register_key(key["access_key"], key["secret_key"], joining)
         address = {"host": self._host, "mqtt_port": mqtt_port, "https_port": https_port}
         write_private(file, json.dumps({**address, "ca": ca, **key}, indent=2) + "\n")
@@ -148,8 +158,9 @@ class Workshop:
             things = None
         return {"things": things, "connected": len(account.broker.connections)}
 
-    def _join(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _join(self, address: str, request: dict[str, Any]) -> dict[str, Any]:
         """Serve ``join``: create the account of a name, or return it."""
+        self._joins.count(address, self._clock())
         name, secret = request.get("name"), request.get("secret")
         if not isinstance(name, str) or not (
             name.strip() == name and name.isprintable() and 1 <= len(name) <= MAX_NAME
@@ -236,6 +247,32 @@ class Workshop:
             raise _not_opened(participant) from error
         return {}
 
+    def _remove(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Serve ``remove_participant``: delete an account, and free its name."""
+        name = str(request.get("name", ""))
+        participant = self._participants.get(name.casefold())
+        if participant is None:
+            raise ServiceError(
+                "ResourceNotFoundException",
+                f"No participant is named '{name}'. creeklab cloud participants lists the names.",
+            )
+        account = self._accounts.by_id(participant.account)
+        if account is not None:
+            self._accounts.remove(account)
+        folder = self._folder_of(participant)
+        try:
+            # First, because a folder without this file counts as unused.
+            (folder / "participant.json").unlink(missing_ok=True)
+            del self._participants[name.casefold()]
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise ServiceError(
+                "InternalFailureException",
+                f"The folder {folder} of '{participant.name}' cannot be deleted "
+                f"({error.strerror}). Stop the cloud and delete the folder.",
+            ) from error
+        return {"name": participant.name, "account": participant.account}
+
     def _folder_of(self, participant: Participant) -> Path:
         return self._folder / "accounts" / participant.account
 
@@ -250,14 +287,44 @@ def max_participants() -> int:
     return max(0, min(MAX_PARTICIPANTS, (soft - FILES_FOR_CONNECTIONS) // FILES_PER_PARTICIPANT))
 
 
+class JoinLimit:
+    """The number of joins from one IP address in a minute, so that no one can fill a workshop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._minute = 0
+        self._counts: Counter[str] = Counter()
+
+    def count(self, address: str, now: float) -> None:
+        """Count one join; raise `ServiceError` if there were too many in this minute."""
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._counts.clear()
+        self._counts[address] += 1
+        if 0 < self._most < self._counts[address]:
+            raise ServiceError(
+                "ThrottlingException",
+                f"At most {self._most} people can join from one address ({address}) in a minute. "
+                "Wait a minute and join again. The instructor can raise the limit with creeklab "
+                "cloud start --set joins_per_minute=NUMBER.",
+            )
+
+
 class JoinKeyAccount:
     """The pseudo-account of the join key: one admin endpoint, recorded in the owner's log."""
 
     http_services: Mapping[str, HttpService] = {}
 
-    def __init__(self, owner: AccountServices, endpoints: Mapping[str, AdminEndpoint]) -> None:
-        self.admin_endpoints = endpoints
+    def __init__(
+        self, owner: AccountServices, join: Callable[[str, dict[str, Any]], dict[str, Any]]
+    ) -> None:
+        self._join = join
         self.record_call = owner.record_call
+
+    def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
+        """Return the endpoint ``join``."""
+        return partial(self._join, address) if name == "join" else None
 
     async def open_websocket(self, request: Request) -> None:
         """Raise `ServiceError`: a join key cannot connect."""

@@ -6,12 +6,31 @@ and no Thing, and policy variables of either have no value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from creeklab.cloud.authorization import ConnectionAuthorization, not_active
+from creeklab.cloud.errors import ServiceError
 
 RefusalDetails = dict[str, Any]
+
+UNAVAILABLE = {
+    r"/role-aliases/[^/]+/credentials": "the AWS IoT credentials provider",
+    r"/greengrass/discover/thing/[^/]+": "AWS IoT Greengrass discovery",
+    r"/things/[^/]+/jobs(/[^/]+)?": "AWS IoT Jobs",
+}
+"""Services that devices call with their certificates and this cloud does not have, by path."""
+
+
+def check_available(path: str) -> None:
+    """Raise ``NotImplementedException``, which names the service, if this cloud lacks it."""
+    for pattern, service in UNAVAILABLE.items():
+        if re.fullmatch(pattern, path):
+            raise ServiceError(
+                "NotImplementedException",
+                f"This local cloud does not have {service}. AWS has it.",
+            )
 
 
 def check_certificate_status(access: ConnectionAuthorization) -> RefusalDetails | None:
@@ -37,6 +56,6 @@ def check_policy(
         return {"refusal": {"summary": f"Devices cannot call {operation}: sign it as the account."}}
     for action, resource in actions:
         if not access.allows(action, resource):
-            explanation = access.explain(action, resource).as_dict()
-            return {"action": action, "resource": resource, "refusal": explanation}
+            denial = access.decided(action, resource)
+            return {"action": action, "resource": resource, "denial": denial}
     return None

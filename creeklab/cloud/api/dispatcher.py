@@ -32,7 +32,7 @@ from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.security import sigv4
 from creeklab.cloud.security.ca import certificate_id
 from creeklab.cloud.transport.http_response import HttpResponse
-from creeklab.cloud.transport.http_server import HttpServer, Request
+from creeklab.cloud.transport.http_server import HttpServer, Request, Unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ UNAUTHENTICATED_MESSAGE = (
     "Missing Authentication Token: a request was not signed with the account's access key and came "
     "without the certificate of a Thing. Use boto3 with the account's credentials, or give the "
     "client a certificate and its private key."
+)
+MQTT_ON_HTTPS_MESSAGE = (
+    "This is MQTT, on the HTTPS port. Connect to the MQTT port, which `creeklab cloud status` "
+    "shows, or give the client the ALPN protocol x-amzn-mqtt-ca."
 )
 STORAGE_MESSAGE = (
     "The local cloud could not use its database ({error}), and nothing was changed. Free disk "
@@ -63,11 +67,10 @@ class AccountBackend(Protocol):
     def http_services(self) -> Mapping[str, HttpService]:
         """AWS services, by the name that a request is signed for (``"iot"``, ``"iotdata"``)."""
 
-    @property
-    def admin_endpoints(self) -> Mapping[str, AdminEndpoint]:
-        """Endpoints of ``POST /_creeklab/<endpoint>``: JSON object in, JSON object out.
+    def admin_endpoint(self, name: str, address: str) -> AdminEndpoint | None:
+        """Return an endpoint of ``POST /_creeklab/<name>`` for a caller at an IP address.
 
-        Their requests are signed for the service ``creeklab``.
+        Its request and response are JSON objects, and the request is signed for ``creeklab``.
         """
 
     def record_call(self, **call: Any) -> None:
@@ -127,7 +130,7 @@ class Dispatcher:
     ) -> None:
         self._accounts = accounts
         self._clock = clock
-        http = HttpServer(self._handle, _unreadable_request)
+        http = HttpServer(self._handle, _internal_failure, self._on_unreadable)
         self.start, self.stop = http.start, http.stop
 
     async def _handle(self, request: Request) -> HttpResponse | None:
@@ -138,7 +141,7 @@ class Dispatcher:
             response = await self._respond(request, call)
         except ServiceError as error:
             call.error = error.code
-            if call.explained:
+            if call.explained and "denial" not in call.details:
                 call.details.setdefault("refusal", {"summary": error.message})
             response = call.serialize_error(error, call.request_id)
         except sqlite3.Error as error:
@@ -162,6 +165,24 @@ class Dispatcher:
             **call.details,
         )
         return response
+
+    def _on_unreadable(self, sent: Unreadable) -> HttpResponse:
+        """Return the response to bytes that are not HTTP; log MQTT, whose client cannot read it."""
+        error = ServiceError("InvalidRequestException", "The HTTP request cannot be parsed.")
+        if sent.data[:1] == b"\x10" and sent.data[2:16].lstrip(b"\x00\x04\x06").startswith(b"MQ"):
+            error = ServiceError(error.code, MQTT_ON_HTTPS_MESSAGE)
+            principal = "" if sent.certificate is None else certificate_id(sent.certificate)
+            self._accounts.by_certificate(principal, sent.remote).record_call(
+                service=None,
+                operation=None,
+                status=400,
+                error=error.code,
+                duration=0.0,
+                principal=principal,
+                source_ip=sent.remote,
+                refusal={"summary": MQTT_ON_HTTPS_MESSAGE},
+            )
+        return json_error(error, str(uuid.uuid4()))
 
     async def _respond(self, request: Request, call: _Call) -> HttpResponse | None:
         """Return the response; None if the request opened a WebSocket, which has closed."""
@@ -227,6 +248,7 @@ class Dispatcher:
         )
         access = account.device_authorization(principal, source_ip)
         _refuse_if(device_authorization.check_certificate_status(access), call)
+        device_authorization.check_available(request.path)
         body = await request.body()
         method, members = _find_operation(service, request, body, call)
         operation = str(call.operation)
@@ -237,11 +259,8 @@ class Dispatcher:
     def _respond_to_admin(self, method: str, path: str, body: bytes, call: _Call) -> HttpResponse:
         """Call an endpoint of the admin API."""
         name = path.removeprefix(ADMIN_PATH)
-        if (
-            method != "POST"
-            or not path.startswith(ADMIN_PATH)
-            or name not in call.account.admin_endpoints
-        ):
+        endpoint = call.account.admin_endpoint(name, call.address)
+        if method != "POST" or not path.startswith(ADMIN_PATH) or endpoint is None:
             raise ServiceError("UnknownOperationException", f"There is no admin endpoint '{name}'.")
         call.operation = name
         try:
@@ -250,7 +269,7 @@ class Dispatcher:
             request = None
         if not isinstance(request, dict):
             raise ServiceError("InvalidRequestException", "The body must be a JSON object.")
-        response = json.dumps(call.account.admin_endpoints[name](request)).encode()
+        response = json.dumps(endpoint(request)).encode()
         return json_response(200, response, call.request_id)
 
 
@@ -298,10 +317,7 @@ def _error_serializer_for(service: str, headers: Mapping[str, str]) -> ErrorSeri
     return serialize
 
 
-def _unreadable_request(failed: bool) -> HttpResponse:
-    """Return the response to an unreadable request, or to one that failed."""
-    if failed:
-        error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
-    else:
-        error = ServiceError("InvalidRequestException", "The HTTP request cannot be parsed.")
+def _internal_failure() -> HttpResponse:
+    """Return the response to a request that failed outside its service."""
+    error = ServiceError("InternalFailureException", INTERNAL_FAILURE)
     return json_error(error, str(uuid.uuid4()))

@@ -53,6 +53,9 @@ QUERY_CODES = {
 }
 """Names of these errors in services of the query protocol."""
 
+PATHS_WITH_SLASHES = {"/topics/{topic}": "/topics/{topic+}"}
+"""Paths whose label also takes unencoded slashes, as in the developer guide's HTTPS example."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Route:
@@ -76,6 +79,14 @@ class _Route:
             elif pattern != segment:
                 return None
         return labels
+
+
+VALIDATION_ERRORS = (
+    "InvalidRequestException",
+    "ValidationException",
+    "InvalidParameterValueException",
+)
+"""Names of the error of an invalid request: an operation has one of them in its model."""
 
 
 class ServiceModel:
@@ -103,10 +114,11 @@ class ServiceModel:
         self._version: str = model["metadata"]["apiVersion"]
         self._is_query: bool = model["metadata"]["protocol"] == "query"
         self._namespace: str = model["metadata"].get("xmlNamespace", "")
-        self._routes = [
-            _Route(name, operation["http"]["method"], operation["http"]["requestUri"].split("/"))
-            for name, operation in self.operations.items()
-        ]
+        self._routes = []
+        for operation_name, operation in self.operations.items():
+            path = operation["http"]["requestUri"]
+            segments = PATHS_WITH_SLASHES.get(path, path).split("/")
+            self._routes.append(_Route(operation_name, operation["http"]["method"], segments))
 
     # Requests
 
@@ -165,8 +177,7 @@ class ServiceModel:
     def _validation_code(self, operation: str) -> str:
         """Return the name of a validation error, which differs in newer operations."""
         errors = {error["shape"] for error in self.operations[operation].get("errors", ())}
-        newer = "ValidationException" in errors and "InvalidRequestException" not in errors
-        return "ValidationException" if newer else "InvalidRequestException"
+        return next((code for code in VALIDATION_ERRORS if code in errors), VALIDATION_ERRORS[0])
 
     def _route_path(self, method: str, path: str) -> tuple[str, dict[str, str]]:
         segments = path.split("/")
@@ -269,8 +280,9 @@ class ServiceModel:
             If the operation does not have an output member of this name.
         """
         output = self.operations[operation].get("output")
+        status = self.operations[operation]["http"].get("responseCode", 200)
         if output is None and not result:
-            return HttpResponse(200, {"x-amzn-RequestId": request_id}, b"")
+            return HttpResponse(status, {"x-amzn-RequestId": request_id}, b"")
         if output is None:
             # Publish returns more than its model says (seen in responses of AWS IoT).
             body = {**(result or {}), "traceId": request_id}
@@ -282,15 +294,22 @@ class ServiceModel:
             return xml_response(200, operation + "Response", inner, request_id, self._namespace)
         members = self._output(output["shape"], result or {})
         shape = self.shapes[output["shape"]]
-        if "payload" in shape:
-            return json_response(200, members.get(shape["payload"], b""), request_id)
-        if "traceId" in shape["members"]:
-            members.setdefault("traceId", request_id)
-        status = 200
+        headers: dict[str, str] = {}
         for member, ref in shape["members"].items():
             if ref.get("location") == "statusCode":
                 status = members.pop(member, status)
-        return json_response(status, json.dumps(members).encode(), request_id)
+            elif ref.get("location") == "header" and member in members:
+                headers[ref["locationName"]] = str(members.pop(member))
+        if "payload" in shape:
+            text = members.get(shape["payload"], b"")
+        elif status == 204:
+            text = b""
+        else:
+            if "traceId" in shape["members"]:
+                members.setdefault("traceId", request_id)
+            text = json.dumps(members).encode()
+        response = json_response(status, text, request_id)
+        return replace(response, headers={**response.headers, **headers})
 
     def serialize_error(self, error: ServiceError, request_id: str) -> HttpResponse:
         """Return an error response; its status comes from the model, else `STATUSES`, else 400."""

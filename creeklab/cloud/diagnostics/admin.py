@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from creeklab.cloud.errors import ServiceError
-from creeklab.cloud.monitoring.event_log import Entry, EventLog
+from creeklab.cloud.monitoring.event_log import Entry, EventLog, explained, is_explained
 from creeklab.cloud.mqtt.routing.topic_tree import SubscriptionTree
 
 AdminEndpoint = Callable[[dict[str, Any]], dict[str, Any]]
@@ -14,7 +14,8 @@ Filter = Callable[[Entry], bool]
 
 PAGE_ENTRIES = 500
 PAGE_BYTES = 1_000_000
-"""Entries read, and bytes returned, by one call: the broker waits for it."""
+PAGE_EXPLANATIONS = 5
+"""Entries read, bytes returned, and denials explained by one call: the broker waits for it."""
 
 
 def admin_endpoints(event_log: EventLog) -> dict[str, AdminEndpoint]:
@@ -33,15 +34,17 @@ def admin_endpoints(event_log: EventLog) -> dict[str, AdminEndpoint]:
         until = _number(request, "until", event_log.last_number, "the number of an entry")
         matches = _filter(request)
         page: list[Entry] = []
-        size = 0
+        size = explanations = 0
         for seen, entry in enumerate(event_log.read(after), 1):
             if entry["number"] > until:
                 break
             after = entry["number"]
             if matches(entry):
-                page.append(entry)
+                explanations += not is_explained(entry)
+                page.append(explained(entry))
                 size += len(repr(entry))
-            if seen >= PAGE_ENTRIES or size >= PAGE_BYTES:
+            full = size >= PAGE_BYTES or explanations >= PAGE_EXPLANATIONS
+            if seen >= PAGE_ENTRIES or full:
                 return {"entries": page, "after": after, "until": until}
         return {"entries": page, "after": until, "until": until}
 

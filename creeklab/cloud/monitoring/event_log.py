@@ -4,9 +4,11 @@ Entries are numbered 1, 2, 3, ... and stored in several buffers, each bounded in
 Kinds that come in floods have a buffer of their own, so ten thousand messages do not evict the one
 refusal among them. Readers merge the buffers by number.
 
-Occasional events (a connect, a call, a refusal with its explanation) are stored as JSON text, which
-is small and has a known size. A message is stored as the objects that the broker holds anyway, and
-formatted when somebody reads it.
+Occasional events (a connect, a call) are stored as JSON text, which is small and has a known size.
+A message is stored as the objects that the broker holds anyway, and formatted when somebody reads
+it. The same goes for a denial by policies: it is stored with what its explanation depends on, and
+explained when somebody reads it, so that a client that is denied all the time costs no more than
+one that is allowed.
 
 Payloads are stored up to `MAX_LOGGED_PAYLOAD`. The log never contains keys or credentials, because
 they are not part of any message, decision or shadow.
@@ -22,7 +24,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import takewhile
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from creeklab.cloud.monitoring.metrics import Metrics
 
@@ -69,15 +71,29 @@ Stamp = tuple[int, float]
 """The number and time of an entry."""
 
 
+class Explainable(Protocol):
+    """A refusal that is put into words when somebody reads it."""
+
+    @property
+    def size(self) -> int:
+        """Approximate memory, in bytes."""
+
+    def refusal(self) -> Entry:
+        """Return the member ``refusal`` of the entry, as JSON values."""
+
+
 class _Event(NamedTuple):
     number: int
     size: int
     time: float
     kind: str
     members: str  # JSON
+    denial: Explainable | None
 
     def entry(self) -> Entry:
         members = json.loads(self.members)
+        if self.denial is not None:
+            members["refusal"] = self.denial
         return {"number": self.number, "time": self.time, "kind": self.kind, **members}
 
 
@@ -188,12 +204,17 @@ class EventLog:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def append(self, kind: str, **members: Any) -> None:
-        """Append an entry; its members must be JSON values."""
+    def append(self, kind: str, *, denial: Explainable | None = None, **members: Any) -> None:
+        """Append an entry; its members must be JSON values.
+
+        A `denial` becomes the member ``refusal`` when the entry is read.
+        """
         number, now = self.stamp()
-        buffer = self._refusals if "refusal" in members else self._by_kind.get(kind, self._others)
+        refused = denial is not None or "refusal" in members
+        buffer = self._refusals if refused else self._by_kind.get(kind, self._others)
         text = _encode(members)
-        buffer.append((number, len(text), now, kind, text))
+        size = len(text) + (denial.size if denial is not None else 0)
+        buffer.append((number, size, now, kind, text, denial))
 
     def stamp(self) -> Stamp:
         """Return number and time for an entry that `log_message` appends later."""
@@ -253,10 +274,13 @@ class EventLog:
 
     def entries(self, after: int = 0) -> list[Entry]:
         """Return the entries whose number is greater than `after`, oldest first."""
-        return list(self.read(after))
+        return [explained(entry) for entry in self.read(after)]
 
     def read(self, after: int = 0) -> Iterator[Entry]:
-        """Iterate over the same entries; each is formatted only when the iterator reaches it."""
+        """Iterate over the same entries, each formatted only when the iterator reaches it.
+
+        Use `is_explained` and `explained` on them: denials are still to be put into words.
+        """
         buffers = (self._refusals, self._others, *self._by_kind.values(), self._messages)
         for record in merge(*(each.after(after) for each in buffers), key=itemgetter(0)):
             yield record.entry()
@@ -277,13 +301,25 @@ class EventLog:
             entry = record.entry()
             names = (entry.get("client_id"), entry.get("thing"))
             if client_id is None or client_id in names or entry.get("principal") in principals:
-                yield entry
+                yield explained(entry)
 
     def last_refusal(
         self, client_id: str | None = None, principals: Collection[str] = ()
     ) -> Entry | None:
         """Return the first entry of `refusals`; None if there is none."""
         return next(self.refusals(client_id, principals), None)
+
+
+def is_explained(entry: Entry) -> bool:
+    """Return whether an entry has no denial that is still to be put into words."""
+    return isinstance(entry.get("refusal", {}), dict)
+
+
+def explained(entry: Entry) -> Entry:
+    """Put the denial of an entry into words, if it has one; return the entry."""
+    if not is_explained(entry):
+        entry["refusal"] = entry["refusal"].refusal()
+    return entry
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

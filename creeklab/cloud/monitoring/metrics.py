@@ -62,9 +62,10 @@ class Metrics:
         self._minutes: deque[tuple[int, _Counts]] = deque(maxlen=MINUTES_KEPT)
 
     def add_group(self, group: str, ends: Iterable[str]) -> None:
-        """Add the metrics of a service, such as ``GetThingShadow.Accepted``."""
+        """Add metrics such as ``GetThingShadow.Accepted``, or ``TopicMatch`` without ends."""
+        names = [f"{group}.{end}" for end in ends] or [group]
         for counts in self._totals.values():
-            counts.update({f"{group}.{end}": 0 for end in ends})
+            counts.update(dict.fromkeys(names, 0))
 
     def count(self, name: str, protocol: MetricProtocol = "MQTT", number: int = 1) -> None:
         """Add `number` to a metric of `NAMES` or of a service; any other name raises a KeyError."""

@@ -30,6 +30,7 @@ from collections.abc import Callable
 
 from creeklab.cloud.authorization import ConnectionAuthorization
 from creeklab.cloud.monitoring.event_log import EventLog, PeerIdentity
+from creeklab.cloud.mqtt.backpressure import Backpressure
 from creeklab.cloud.mqtt.codec.packets import Subscription, Will
 from creeklab.cloud.mqtt.codec.wire import Properties, Reason
 from creeklab.cloud.mqtt.interfaces import (
@@ -100,7 +101,9 @@ class Broker:
         retained: RetainedMessages,
         session_store: SessionStore,
         commits: GroupCommit,
-        authorization_for: Callable[[Peer, str, tuple[str, ...]], ConnectionAuthorization],
+        authorization_for: Callable[
+            [Peer, str, tuple[str, ...], str | None], ConnectionAuthorization
+        ],
         clock: Callable[[], float],
         timer: Callable[[], float],
     ) -> None:
@@ -125,6 +128,7 @@ class Broker:
         self._session_store = session_store
         self._backlog = Backlog()
         self._wills = PendingWills(self._backlog)
+        self.backpressure = Backpressure()
         self._deferred_pubacks: list[tuple[ClientConnection, int]] = []
         self._registry_changed = False
         self._storage_failures = StorageFailures(event_log, commits)
@@ -194,6 +198,7 @@ class Broker:
         now = self.timer()
         session.ends_at = now + session.expiry
         session.requeue_in_flight()
+        self.backpressure.remove(session)
         last = self.connectivity.disconnected(client_id, reason, session.expiry)
         if session.expiry == 0:
             self._end_session(session)
@@ -255,6 +260,7 @@ class Broker:
         for connection in list(self.connections.values()):
             connection.tick(now, self._registry_changed)
         self._registry_changed = False
+        self.backpressure.tick()
         self.connects.tick(now)
         for pending in self._wills.take_due(now):
             self._publish_will(pending)
@@ -331,9 +337,9 @@ class Broker:
             ``services`` for messages on ``$aws/...``, ``rules`` for all messages. A stage without
             handlers costs nothing.
         handler
-            May publish further messages. A handler of ``services`` returns whether it answers the
-            topic; if none does, the log says so. If a handler raises ``sqlite3.Error``, the message
-            ends there: the log says so, and its sender gets an error instead of an acknowledgment.
+            May publish further messages. It returns whether it answers a reserved topic; if none
+            does, the log says so. If a handler raises ``sqlite3.Error``, the message ends there:
+            the log says so, and its sender gets an error instead of an acknowledgment.
         """
         self._handlers[stage].append(handler)
 
@@ -413,7 +419,7 @@ class Broker:
                 for handler in self._handlers["services"]:
                     answered = bool(handler(message)) or answered
             for handler in self._handlers["rules"]:
-                handler(message)
+                answered = bool(handler(message)) or answered
         except sqlite3.Error as error:
             self._storage_failures.record(error, 1)
             return Reason.UNSPECIFIED_ERROR
@@ -481,7 +487,8 @@ class Broker:
     def record_drop(
         self, session: Session, message: OutboundMessage, why: OverflowError | str
     ) -> None:
-        """Log that a message for a client was dropped."""
+        """Log and count that a message for a client was dropped."""
+        self.event_log.metrics.mqtt["PublishOut.Throttle"] += 1
         self.event_log.append(
             "dropped", client_id=session.client_id, topic=message.topic, why=str(why)
         )

@@ -29,6 +29,7 @@ from creeklab.cloud.policy.document import (
     parse,
 )
 from creeklab.cloud.policy.explain import (
+    DecidedRequest,
     Explanation,
     NonApplyingPolicy,
     PolicyNeighborhood,
@@ -41,6 +42,7 @@ __all__ = [
     "Authorizer",
     "Condition",
     "Context",
+    "DecidedRequest",
     "Explanation",
     "MalformedPolicy",
     "NonApplyingPolicy",

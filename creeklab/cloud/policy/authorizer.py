@@ -42,9 +42,9 @@ class Authorizer:
     context
         What is known of the connection. A variable without a value in it is not replaced, and its
         statement does not match: an Allow then allows nothing and, as on AWS, a Deny denies
-        nothing. A certificate attribute counts as having no value there if it contains ``*`` or
-        ``?`` or has more than `MAX_CERTIFICATE_VALUE` characters (AWS IoT developer guide, X.509
-        certificate policy variables).
+        nothing. A certificate attribute counts as having no value there if it contains one of
+        ``*$+?#`` or has more than `MAX_CERTIFICATE_VALUE` characters (AWS IoT developer guide,
+        X.509 certificate policy variables).
     """
 
     def __init__(self, policies: Sequence[Policy], context: Context) -> None:

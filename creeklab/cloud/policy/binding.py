@@ -7,14 +7,13 @@ is among the statement's actions and resources.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from creeklab.cloud.policy.conditions import is_met
 from creeklab.cloud.policy.document import VARIABLES_SINCE, Condition, Policy, Statement
-from creeklab.cloud.policy.wildcards import covers, fill, glob, literal
+from creeklab.cloud.policy.wildcards import Glob, covers, fill, glob, literal, prefix
 
 Context = Mapping[str, str | tuple[str, ...]]
 """What is known of a connection: values of condition keys and variables by name, without ``${}``.
@@ -43,7 +42,10 @@ def normalize(name: str) -> str:
 
 
 class BoundResource(NamedTuple):
-    """A resource of a statement: its text, and the pattern with the connection's values in it."""
+    """A resource of a statement: its text, and the pattern with the connection's values in it.
+
+    `missing` names the variables without a value. If there are any, the pattern covers nothing.
+    """
 
     text: str
     pattern: str
@@ -72,18 +74,23 @@ class BoundStatement(NamedTuple):
 
     policy: Policy
     statement: Statement
-    actions: tuple[re.Pattern[str], ...]
+    actions: tuple[Glob, ...]
     resources: tuple[BoundResource, ...]
     unmet: tuple[UnmetCondition, ...]
     missing: tuple[str, ...]
+    prefixes: tuple[str, ...]
 
     def names(self, action: str) -> bool:
         """Return whether the statement is about `action`, ignoring case."""
-        return any(pattern.fullmatch(action) for pattern in self.actions)
+        action = _ascii_lower(action)
+        return any(pattern.matches(action) for pattern in self.actions)
 
     def covers(self, resource: str) -> bool:
         """Return whether the statement is about `resource`."""
-        return any(pattern.covers(resource) for pattern in self.resources)
+        # One fast comparison rules out most statements.
+        return resource.startswith(self.prefixes) and any(
+            pattern.covers(resource) for pattern in self.resources
+        )
 
     def matches(self, action: str, resource: str) -> bool:
         """Return whether the statement applies to this request."""
@@ -116,11 +123,17 @@ def bind(policy: Policy, statement: Statement, context: Context) -> BoundStateme
     return BoundStatement(
         policy,
         statement,
-        tuple(glob(action, re.IGNORECASE | re.ASCII) for action in statement.actions),
+        tuple(glob(_ascii_lower(action)) for action in statement.actions),
         resources,
         tuple(unmet),
         tuple(dict.fromkeys(names)),
+        tuple(prefix(bound.pattern) for bound in resources if not bound.missing),
     )
+
+
+def _ascii_lower(text: str) -> str:
+    # Outside ASCII, lower() equates letters: the Kelvin sign becomes a k.
+    return text.lower() if text.isascii() else text
 
 
 def _value(name: str, context: Context) -> str | None:
@@ -128,5 +141,5 @@ def _value(name: str, context: Context) -> str | None:
     value = context.get(name)
     if not isinstance(value, str):
         return None
-    unusable = len(value) > MAX_CERTIFICATE_VALUE or set("*?") & set(value)
+    unusable = len(value) > MAX_CERTIFICATE_VALUE or set("*?$+#") & set(value)
     return None if unusable and name.startswith("iot:certificate.") else value

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
 
-from creeklab.cloud.policy.wildcards import covers, glob, plain
+from creeklab.cloud.policy.wildcards import Glob, covers, glob, plain
 
 
 class Operator(NamedTuple):
@@ -59,8 +59,8 @@ def _folded(text: str) -> str:
     return plain(text).casefold()
 
 
-def _like(actual: str, expected: re.Pattern[str]) -> bool:
-    return expected.fullmatch(actual) is not None
+def _like(actual: str, expected: Glob) -> bool:
+    return expected.matches(actual)
 
 
 def _within(actual: Any, expected: Any) -> bool:
@@ -68,10 +68,14 @@ def _within(actual: Any, expected: Any) -> bool:
 
 
 def _arn(text: str) -> list[str]:
-    parts = text.split(":", 5)
-    if len(parts) != 6 or parts[0] != "arn":
+    """Split an ARN, or a pattern for one.
+
+    A colon in the name of a variable does not separate fields, so that no value of the variable
+    can make a valid pattern invalid.
+    """
+    if not re.match(r"arn:(?:[^:]*:){4}", re.sub(r"\$\{[^{}]*\}", "v", text)):
         raise ValueError(text)
-    return parts
+    return text.split(":", 5)
 
 
 def _arn_like(actual: list[str], expected: list[str]) -> bool:

@@ -18,12 +18,17 @@ from creeklab.cloud.policy.authorizer import Authorizer, Decision, Outcome
 from creeklab.cloud.policy.binding import BoundStatement, Context, normalize
 from creeklab.cloud.policy.document import Effect, Policy
 from creeklab.cloud.policy.mismatches import (
+    MAX_CONDITIONS,
     action_mismatch,
     condition_mismatch,
     resource_mismatches,
+    similar,
     total_distance,
 )
 from creeklab.cloud.policy.wildcards import exactly
+
+MAX_STATEMENTS = 40
+"""Most statements that are compared: AWS's largest policies can have five hundred together."""
 
 MAX_NON_APPLYING = 2
 """Most policies that do not apply in one summary."""
@@ -90,7 +95,7 @@ class Explanation:
     Attributes
     ----------
     findings
-        Every statement of the policies that apply.
+        The statements of the policies that apply, or the `MAX_STATEMENTS` most alike.
     closest
         The statement that decided, or the Allow statement that came closest; None if there is none.
     non_applying
@@ -116,6 +121,35 @@ class Explanation:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class DecidedRequest:
+    """A request with everything that its explanation depends on, to be explained at any time.
+
+    It shares policies and context with the connection, and stays as it was when they change.
+    """
+
+    policies: tuple[Policy, ...]
+    context: Context
+    action: str
+    resource: str
+    neighborhood: PolicyNeighborhood
+
+    @property
+    def size(self) -> int:
+        """Approximate memory in bytes, without the policies, which exist once for all."""
+        values = map(len, self.context.values())
+        return 500 + 100 * len(self.context) + sum(values) + len(self.resource)
+
+    def explain(self) -> Explanation:
+        """Return why the request was allowed or denied."""
+        bound = Authorizer(self.policies, self.context)
+        return explain(bound, self.action, self.resource, self.neighborhood)
+
+    def refusal(self) -> dict[str, Any]:
+        """Return the explanation as an entry of the event log has it."""
+        return self.explain().as_dict()
+
+
 def explain(
     authorizer: Authorizer,
     action: str,
@@ -126,7 +160,7 @@ def explain(
     decision, context = authorizer.decide(action, resource), authorizer.context
     compared = [
         _compare(bound, action, resource, context, neighborhood.things)
-        for bound in authorizer.statements
+        for bound in _likely(authorizer.statements, action, resource)
     ]
     deciding = "Deny" if decision.denied else "Allow"
     considered = [
@@ -168,6 +202,21 @@ def explain(
     )
 
 
+def _likely(
+    statements: Sequence[BoundStatement], action: str, resource: str
+) -> Sequence[BoundStatement]:
+    """Return the statements to compare: all, or the `MAX_STATEMENTS` that look most alike."""
+    if len(statements) <= MAX_STATEMENTS:
+        return statements
+
+    def rank(bound: BoundStatement) -> tuple[bool, bool, float]:
+        likeness = max(similar(one.pattern, resource) for one in bound.resources)
+        return bound.matches(action, resource), bound.names(action), likeness
+
+    chosen = sorted(range(len(statements)), key=lambda n: rank(statements[n]))[-MAX_STATEMENTS:]
+    return [statements[n] for n in sorted(chosen)]
+
+
 # --- statements ---------------------------------------------------------------------------------
 
 
@@ -191,7 +240,8 @@ def _compare(
     """Compare one statement with the request."""
     mismatches = resource_mismatches(bound, resource, action, context, things)
     mismatches += [
-        condition_mismatch(unmet, bound.policy, context, things) for unmet in bound.unmet
+        condition_mismatch(unmet, bound.policy, context, things)
+        for unmet in bound.unmet[:MAX_CONDITIONS]
     ]
     relevant = bound.names(action)
     unfilled = relevant and bool(mismatches) and all(each.unfilled for each in mismatches)
@@ -203,7 +253,9 @@ def _compare(
         # The other mismatches of a statement about another action mean nothing: nobody meant it
         # to match this resource.
         mismatches = [first, *mismatches] if relevant else [first]
-    similarity = max(SequenceMatcher(None, p.pattern, resource).ratio() for p in bound.resources)
+    nearest = max(bound.resources, key=lambda one: similar(one.pattern, resource)).pattern
+    # Letters in common, in any order: the exact ratio takes time that grows with the square.
+    similarity = SequenceMatcher(None, nearest, resource).quick_ratio()
     result = StatementResult(
         bound.policy.name,
         bound.policy.number,

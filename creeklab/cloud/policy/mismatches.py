@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import lru_cache
+from heapq import nlargest
 
 from creeklab.cloud.policy.binding import (
     BoundResource,
@@ -26,6 +28,10 @@ from creeklab.cloud.policy.wildcards import covers, literal, plain
 
 SLIP, VALUE, NAME, FIELD, OTHER, ACTION = 1, 2, 3, 4, 8, 100
 """Distances, explained at the top of this file."""
+
+MAX_RESOURCES, MAX_VARIABLES, MAX_CONDITIONS, MAX_LEVELS = 5, 3, 3, 16
+"""Most resources and conditions of a statement, and variables and levels of a resource, that are
+compared in detail. They bound the time of an explanation, whatever the policies are."""
 
 ACTIONS = tuple(
     "iot:" + name
@@ -77,6 +83,26 @@ class Mismatch:
     unfilled: bool = False
 
 
+def similar(pattern: str, actual: str) -> float:
+    """Return how much of two texts is the same at their starts and ends, from 0 to 1."""
+    start = _common(pattern, actual)
+    end = _common(pattern[start:][::-1], actual[start:][::-1])
+    return (start + end) / max(len(pattern), len(actual), 1)
+
+
+def _common(one: str, other: str) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+@lru_cache(maxsize=1024)
+def _nearest(name: str) -> str:
+    """Return what to do about the unknown variable `name`."""
+    usable = [known for known in _KNOWN if known != "iot:DomainName"]
+    near = get_close_matches(name, [*usable, _THING + "Attributes[...]"], n=1)
+    return f"write ${{{near[0]}}}" if near else "look up the name in the list of policy variables"
+
+
 def total_distance(mismatches: Iterable[Mismatch]) -> int:
     """Return how far a statement is from the request."""
     return sum(mismatch.distance for mismatch in mismatches)
@@ -88,6 +114,7 @@ _THING = "iot:Connection.Thing."
 _CERTIFICATE = "iot:Certificate."
 _KNOWN = (
     *("aws:SourceIp", "iot:CertificateId", "iot:ClientId", "iot:ConnectAttributes"),
+    *("iot:DomainName", "iot:LastWillTopic"),
     *(_THING + name for name in ("IsAttached", "ThingName", "ThingTypeName")),
 )
 
@@ -102,22 +129,26 @@ def why_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVari
     if normalize(name).startswith(normalize(_CERTIFICATE)):
         if isinstance(context.get(normalize(name)), str):
             code = "not-filled-in"
-            why = "its value contains * or ? or is too long, and AWS IoT does not use such values"
+            why = "its value has one of * $ + ? # or is too long, so AWS IoT does not use it"
         elif name.rpartition(".")[2].isdigit():
             code = "no-such-value"
             why = "the certificate has fewer values of it (.1 is the second)"
         else:
             code, why = "not-in-certificate", f"the certificate has no {name[len(_CERTIFICATE) :]}"
         return code, why, "use a certificate that has it, or another variable"
+    if normalize(name) == normalize("iot:LastWillTopic"):
+        why = "the client connects without a will, and it is the ARN of the will's topic"
+        return "no-will", why, "connect with a will, or remove the Condition"
+    if normalize(name) == normalize("iot:DomainName"):
+        why = "the local cloud has one endpoint and does not tell domain names apart"
+        return "not-in-local-cloud", why, "test this policy on AWS, or remove the name for now"
     if normalize(name) in map(normalize, _KNOWN):
         why = "this request has no such value; a client ID, for example, exists only in MQTT"
         return "not-in-request", why, "write the value itself in the policy"
     if normalize(name).startswith("aws:"):
         why = "of IAM's global condition keys, AWS IoT documents only aws:SourceIp"
         return "not-of-iot", why, "use a policy variable that AWS IoT documents"
-    near = get_close_matches(name, [*_KNOWN, _THING + "Attributes[...]"], n=1)
-    hint = f"write ${{{near[0]}}}" if near else "look up the name in the list of policy variables"
-    return "unknown", "AWS IoT has no policy variable of that name", hint
+    return "unknown", "AWS IoT has no policy variable of that name", _nearest(name)
 
 
 def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVariableReason:
@@ -183,7 +214,8 @@ def _name(resource_type: str, pattern: str, actual: str) -> Mismatch:
 def _level(resource_type: str, pattern: str, actual: str) -> Mismatch | None:
     """Return the mismatch of the one level in which the names differ, if there is only one."""
     levels, actual_levels = pattern.split("/"), actual.split("/")
-    for n, (level, actual_level) in enumerate(zip(levels, actual_levels, strict=False)):
+    pairs = zip(levels[:MAX_LEVELS], actual_levels, strict=False)
+    for n, (level, actual_level) in enumerate(pairs):
         fixed = "/".join([*levels[:n], literal(actual_level), *levels[n + 1 :]])
         if level in ("+", "#") or not covers(fixed, actual):
             continue
@@ -206,7 +238,7 @@ def _level(resource_type: str, pattern: str, actual: str) -> Mismatch | None:
 def _several_levels(pattern: str, actual: str, both: str) -> Mismatch:
     """Compare names that differ in more than one level."""
     shown, levels = plain(pattern), pattern.split("/")
-    if any(level in ("+", "#") for level in levels):
+    if not {"+", "#"}.isdisjoint(levels):
         as_glob = "/".join("*" if level in ("+", "#") else level for level in levels)
         text = f"{both}: in a policy, # and + are ordinary characters, and the wildcard is *"
         if covers(as_glob, actual):
@@ -263,6 +295,7 @@ def action_mismatch(bound: BoundStatement, action: str) -> Mismatch:
     return Mismatch("action", text, f"add {action} to its Action", expected, action, ACTION)
 
 
+@lru_cache(maxsize=4096)
 def is_misspelling(text: str, action: str) -> bool:
     """Return whether `text` is not an action and was probably meant to be `action`."""
     known = [each.lower() for each in ACTIONS]
@@ -278,9 +311,13 @@ def resource_mismatches(
     """Return what differs in the nearest of a statement's resources; nothing if one matches."""
     if bound.covers(actual):
         return []
+    likely = bound.resources
+    if len(likely) > MAX_RESOURCES:
+        likely = tuple(
+            nlargest(MAX_RESOURCES, likely, key=lambda one: similar(one.pattern, actual))
+        )
     candidates = (
-        _resource(resource, actual, action, bound.policy, context, things)
-        for resource in bound.resources
+        _resource(resource, actual, action, bound.policy, context, things) for resource in likely
     )
     return min(candidates, key=total_distance)
 
@@ -297,7 +334,7 @@ def _resource(
     if policy.version != VARIABLES_SINCE and "${" in resource.text:
         return [_old_version(resource.text, policy)]
     mismatches = []
-    for name in resource.missing:
+    for name in resource.missing[:MAX_VARIABLES]:
         code, why, advice = why_empty(name, context, things)
         variable = f"${{{name}}}"
         text = f"the policy variable {variable} has no value here: {why}"

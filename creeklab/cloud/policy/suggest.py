@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher, unified_diff
@@ -21,7 +20,7 @@ from creeklab.cloud.policy.binding import BoundStatement, Context
 from creeklab.cloud.policy.document import VARIABLES_SINCE, MalformedPolicy, parse
 from creeklab.cloud.policy.explain import Explanation, StatementResult, explain
 from creeklab.cloud.policy.mismatches import ACTIONS, is_misspelling
-from creeklab.cloud.policy.wildcards import exactly, plain
+from creeklab.cloud.policy.wildcards import covers, exactly, plain
 
 Document = dict[str, Any]
 
@@ -148,8 +147,11 @@ def _candidates(
     explanation = explain(authorizer, action, resource)
     warnings = _general_warnings(explanation)
     edits: list[_Edit] = []
-    for bound, result in zip(authorizer.statements, explanation.findings, strict=True):
-        edits += _edits_of_statement(documents, bound, result, action, resource)
+    results = {(each.policy, each.statement): each for each in explanation.findings}
+    for bound in authorizer.statements:
+        result = results.get((bound.policy.name, bound.statement.index))
+        if result is not None:
+            edits += _edits_of_statement(documents, bound, result, action, resource)
     for name, document in documents.items():
         edits += _added_statement(name, document, action, resource)
     for name, after, how, own in edits:
@@ -299,7 +301,6 @@ def _narrowed(
 
 def _expanded(pattern: str, action: str) -> list[str]:
     """Return the actions that a pattern stands for, if `action` is one of them."""
-    as_regex = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    if not re.fullmatch(as_regex, action, re.IGNORECASE):
+    if not covers(pattern.lower(), action.lower()):
         return [pattern]
-    return [each for each in ACTIONS if re.fullmatch(as_regex, each, re.IGNORECASE)]
+    return [each for each in ACTIONS if covers(pattern.lower(), each.lower())]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from creeklab.cloud.account import AccountIdentity
+from creeklab.cloud.policy import PolicyNeighborhood
 from creeklab.cloud.registry.account_settings import AccountSettings
 from creeklab.cloud.registry.certificates import Certificates
 from creeklab.cloud.registry.groups import Groups
@@ -41,6 +42,8 @@ class Registry:
     authorization_listeners
         Called after each committed change that can affect what a connection is allowed to do: to
         a certificate, a policy, an attachment, a Thing or its groups.
+    neighborhoods
+        Cache of `creeklab.cloud.registry.authorizer.policy_neighborhood`.
     change_listeners
         Called with each `creeklab.cloud.registry.changes.Change` after it is committed.
     """
@@ -60,6 +63,8 @@ class Registry:
         self.parse_arn = work.parse_arn
         self.authorization_listeners = work.authorization_listeners
         self.change_listeners = work.change_listeners
+        self.neighborhoods: dict[tuple[str, ...], PolicyNeighborhood] = {}
+        self.authorization_listeners.append(self.neighborhoods.clear)
         self.account_settings = AccountSettings(work)
         self.tags = Tags(work)
         self.thing_types = ThingTypes(work, self.tags)

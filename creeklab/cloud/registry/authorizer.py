@@ -17,6 +17,7 @@ from creeklab.cloud.policy import (
 from creeklab.cloud.registry import Registry
 from creeklab.cloud.storage.database import Page
 
+MAX_CACHED = 256
 MAX_NEIGHBORS = 20
 """Things of a certificate, and policies of the account, that an explanation looks at."""
 
@@ -56,16 +57,28 @@ def policy_neighborhood(
     """Return the neighborhood of a connection to which `policies` apply.
 
     It contains the policies that a slip keeps from applying: another version of a policy that does
-    apply, a policy of a group of the certificate's Things, and a policy that is not attached.
+    apply, a policy of a group of the certificate's Things, and a policy that is not attached. It is
+    looked up once until something changes, because a client can be denied thousands of times.
     """
+    key = (certificate_id, *sorted(policy.name for policy in policies))
+    if key not in registry.neighborhoods:
+        if len(registry.neighborhoods) >= MAX_CACHED:
+            registry.neighborhoods.clear()
+        registry.neighborhoods[key] = _find_neighborhood(registry, certificate_id, key[1:])
+    return registry.neighborhoods[key]
+
+
+def _find_neighborhood(
+    registry: Registry, certificate_id: str, names: Iterable[str]
+) -> PolicyNeighborhood:
     if registry.certificate_status(certificate_id) is None:
         return PolicyNeighborhood()
     arn = registry.arn("cert", certificate_id)
     things = tuple(
         name for name, _ in registry.thing_principals.things_of(arn, Page(MAX_NEIGHBORS))[0]
     )
-    applying = {policy.name for policy in policies}
-    idle = [one for name in sorted(applying) for one in _other_versions(registry, name)]
+    applying = set(names)
+    idle = [one for name in names for one in _other_versions(registry, name)]
     for thing in things:
         for policy in registry.policy_context.policies_of_thing(thing):
             if policy.name not in applying:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from creeklab.cloud.registry import attributes as rules
@@ -19,6 +19,7 @@ from creeklab.cloud.registry.records import Thing, ThingGroup, insert
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.things import Things
 from creeklab.cloud.registry.unit_of_work import (
+    BEGINS,
     Listed,
     UnitOfWork,
     already_exists,
@@ -32,13 +33,13 @@ MAX_DEPTH = 7  # of a tree, including its root
 MAX_CHILDREN = 100  # directly below one group
 MAX_GROUPS = 10  # of one Thing
 
-BELOW = """
-    WITH RECURSIVE below (name) AS (
-        SELECT name FROM thing_groups WHERE parent = :group
-        UNION SELECT child.name FROM thing_groups AS child JOIN below ON child.parent = below.name
-    ) SELECT name FROM below
+LINEAGE = """
+    WITH RECURSIVE lineage (name) AS (
+        SELECT {start}
+        UNION SELECT parent FROM thing_groups AS child JOIN lineage ON child.name = lineage.name
+    ) SELECT name FROM lineage
 """
-"""The groups below the group ``:group``, at any depth."""
+"""A group and its ancestors, at most seven: so many steps tell whether it is below another one."""
 
 ABOVE = """
     WITH RECURSIVE above (name) AS (
@@ -153,14 +154,15 @@ class Groups:
         """
         if parent is not None:
             self.get(parent)
-            level = f"name IN ({BELOW})" if recursive else "parent = :group"
+            level = f":group IN ({LINEAGE})" if recursive else "parent = :group"
         else:
             level = "parent IS NULL" if recursive is False else "TRUE"
         rows, token = self._work.database.page(
-            "SELECT name FROM thing_groups",
+            "SELECT name, parent FROM thing_groups",
             "name",
             page,
-            f"{level} AND substr(name, 1, length(:prefix)) = :prefix",
+            f"{level.format(start='thing_groups.parent')} AND {BEGINS}",
+            scan="thing_groups" if recursive is not None else None,
             group=parent,
             prefix=prefix,
         )
@@ -217,26 +219,38 @@ class Groups:
 
     # --- members ------------------------------------------------------------------------------
 
-    def add(self, group: str, thing: str) -> None:
-        """Add a Thing to a group; it is not an error if the Thing is already in it."""
+    def change_membership(
+        self, thing: str, add: Iterable[str] = (), remove: Iterable[str] = ()
+    ) -> None:
+        """Remove a Thing from groups and add it to others, in one transaction.
+
+        It is not an error if the Thing is already in a group to add, or not in one to remove.
+        """
         with self._work.transaction() as db:
-            into, member = self.get(group), self._things.get(thing)
-            rows = db.execute("SELECT thing_group FROM group_members WHERE thing = ?", (thing,))
-            present = [row["thing_group"] for row in rows]
-            if group in present:
-                return
-            if len(present) >= MAX_GROUPS:
-                raise invalid(
-                    f"A thing can be in at most {MAX_GROUPS} thing groups, and {thing} is in "
-                    "that many."
-                )
-            self._check_other_trees(into, member, present)
-            membership = str(uuid.uuid4())
-            db.execute(
-                "INSERT INTO group_members (thing, thing_group, id) VALUES (?, ?, ?)",
-                (thing, group, membership),
+            left, entered = [self.get(name) for name in remove], [self.get(name) for name in add]
+            member = self._things.get(thing)
+            for group in left:
+                self._remove(db, group, member)
+            for group in entered:
+                self._add(db, group, member)
+
+    def _add(self, db: sqlite3.Connection, into: ThingGroup, member: Thing) -> None:
+        thing, group = member.name, into.name
+        rows = db.execute("SELECT thing_group FROM group_members WHERE thing = ?", (thing,))
+        present = [row["thing_group"] for row in rows]
+        if group in present:
+            return
+        if len(present) >= MAX_GROUPS:
+            raise invalid(
+                f"A thing can be in at most {MAX_GROUPS} thing groups, and {thing} is in that many."
             )
-            self._work.emit(MembershipChanged("ADDED", member, into, membership))
+        self._check_other_trees(into, member, present)
+        membership = str(uuid.uuid4())
+        db.execute(
+            "INSERT INTO group_members (thing, thing_group, id) VALUES (?, ?, ?)",
+            (thing, group, membership),
+        )
+        self._work.emit(MembershipChanged("ADDED", member, into, membership))
 
     def _check_other_trees(self, into: ThingGroup, thing: Thing, present: list[str]) -> None:
         """Raise if one of the Thing's groups is in the same tree."""
@@ -249,28 +263,25 @@ class Groups:
                     "thing can be in one group of a hierarchy only. Remove it there first."
                 )
 
-    def remove(self, group: str, thing: str) -> None:
-        """Remove a Thing from a group; it is not an error if the Thing is not in it."""
-        with self._work.transaction() as db:
-            left, member = self.get(group), self._things.get(thing)
-            row = db.execute(
-                "DELETE FROM group_members WHERE thing_group = ? AND thing = ? RETURNING id",
-                (group, thing),
-            ).fetchone()
-            if row is not None:
-                self._work.emit(MembershipChanged("REMOVED", member, left, row["id"]))
+    def _remove(self, db: sqlite3.Connection, left: ThingGroup, member: Thing) -> None:
+        row = db.execute(
+            "DELETE FROM group_members WHERE thing_group = ? AND thing = ? RETURNING id",
+            (left.name, member.name),
+        ).fetchone()
+        if row is not None:
+            self._work.emit(MembershipChanged("REMOVED", member, left, row["id"]))
 
     def things_in(self, group: str, page: Page, *, recursive: bool = False) -> Listed[str]:
         """List the names of the Things of a group, and of all groups below it if `recursive`."""
         self.get(group)
-        # The plus keeps SQLite from collecting and sorting all members to return one page.
-        which = (
-            f"(+thing_group = :group OR +thing_group IN ({BELOW}))"
-            if recursive
-            else "thing_group = :group"
-        )
+        within = f":group IN ({LINEAGE.format(start='group_members.thing_group')})"
         rows, token = self._work.database.page(
-            "SELECT thing FROM group_members", "thing", page, which, group=group
+            "SELECT thing FROM group_members",
+            "thing",
+            page,
+            within if recursive else "thing_group = :group",
+            scan="group_members" if recursive else None,
+            group=group,
         )
         return [row["thing"] for row in rows], token
 

@@ -7,8 +7,9 @@ are seconds since the epoch.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -32,6 +33,29 @@ _NAME_PARTS = {
     "Pseudonym": NameOID.PSEUDONYM,
     "GenerationQualifier": NameOID.GENERATION_QUALIFIER,
 }
+
+_ALTERNATIVE_NAMES = {
+    "Subject": x509.SubjectAlternativeName,
+    "Issuer": x509.IssuerAlternativeName,
+}
+_ALTERNATIVE_PARTS = {
+    "RFC822Name": x509.RFC822Name,
+    "DNSName": x509.DNSName,
+    "DirectoryName": x509.DirectoryName,
+    "UniformResourceIdentifier": x509.UniformResourceIdentifier,
+    "IPAddress": x509.IPAddress,
+}
+# The guide writes the keys of a directory name in lower case.
+_LOWER_CASE = {
+    NameOID.COUNTRY_NAME: "c",
+    NameOID.ORGANIZATION_NAME: "o",
+    NameOID.ORGANIZATIONAL_UNIT_NAME: "ou",
+    NameOID.STATE_OR_PROVINCE_NAME: "st",
+    NameOID.LOCALITY_NAME: "l",
+    NameOID.COMMON_NAME: "cn",
+}
+MAX_VALUES = 5
+"""Values of one certificate attribute that count; the guide says that more are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +131,48 @@ def certificate_variables(certificate_id: str, pem: str) -> dict[str, str | tupl
     If a part of a name occurs several times, the plain variable is the first value, ``.0``, ``.1``
     and so on are the single values, and ``.List`` has all of them.
     """
-    found: dict[str, str | tuple[str, ...]] = {"iot:CertificateId": certificate_id}
     certificate = x509.load_pem_x509_certificate(pem.encode())
+    found: dict[str, str | tuple[str, ...]] = {
+        "iot:CertificateId": certificate_id,
+        "iot:Certificate.SerialNumber": str(certificate.serial_number),
+    }
+
+    def add(variable: str, values: Iterable[str]) -> None:
+        kept = tuple(values)[:MAX_VALUES]
+        if kept:
+            found[variable], found[f"{variable}.List"] = kept[0], kept
+            found.update({f"{variable}.{index}": value for index, value in enumerate(kept)})
+
     for side, name in (("Subject", certificate.subject), ("Issuer", certificate.issuer)):
         for part, oid in _NAME_PARTS.items():
-            values = tuple(str(item.value) for item in name.get_attributes_for_oid(oid))
-            if values:
-                variable = f"iot:Certificate.{side}.{part}"
-                found |= {variable: values[0], f"{variable}.List": values}
-                found |= {f"{variable}.{index}": value for index, value in enumerate(values)}
+            values = name.get_attributes_for_oid(oid)
+            add(f"iot:Certificate.{side}.{part}", (_escaped(str(one.value)) for one in values))
+    for side, kind in _ALTERNATIVE_NAMES.items():
+        names = _alternative_names(certificate, kind)
+        for part, of_part in _ALTERNATIVE_PARTS.items():
+            values_of_part = (one.value for one in names if isinstance(one, of_part))
+            add(f"iot:Certificate.{side}.AlternativeName.{part}", map(_text, values_of_part))
+    available = tuple(name for name in found if not name.endswith(".List"))
+    found["iot:Certificate.AvailableKeys"] = available
     return found
+
+
+def _alternative_names(certificate: x509.Certificate, kind: Any) -> list[x509.GeneralName]:
+    """Return the names in an extension; none if it is missing or cannot be read."""
+    try:
+        return list(certificate.extensions.get_extension_for_class(kind).value)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return []
+
+
+def _text(value: object) -> str:
+    if isinstance(value, x509.Name):
+        return value.rfc4514_string(_LOWER_CASE)
+    return str(value)
+
+
+def _escaped(value: str) -> str:
+    return re.sub(r'[,"\\+=<>;]', r"\\\g<0>", value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Tags: keys and values on policies, thing groups and thing types.
+"""Tags: keys and values on policies, thing groups, thing types and topic rules.
 
 As on AWS, Things and certificates cannot have tags (API reference: the create calls with ``tags``).
 A trigger in the database deletes the tags of a deleted resource: a new resource of the same name
@@ -16,7 +16,12 @@ from creeklab.cloud.storage.database import Page
 
 NO_TAGS: Mapping[str, str] = {}
 MAX_TAGS = 50  # of one resource
-TABLES = {"policy": "policies", "thinggroup": "thing_groups", "thingtype": "thing_types"}
+TABLES = {
+    "policy": "policies",
+    "thinggroup": "thing_groups",
+    "thingtype": "thing_types",
+    "rule": "topic_rules",
+}
 """Tables of the resources that can have tags, by the kind in their ARN."""
 
 
@@ -88,7 +93,7 @@ class Tags:
         if kind not in TABLES:
             raise invalid(
                 f"'{arn}' is not the ARN of a resource that can have tags. Only policies, thing "
-                "groups and thing types can have tags, as on AWS."
+                "groups, thing types and rules can have tags, as on AWS."
             )
         present = f"SELECT 1 FROM {TABLES[kind]} WHERE name = ?"
         if not ours or not exists(self._work.database, present, name):

@@ -1,12 +1,12 @@
 """Thing types: what Things of one kind have in common.
 
-A type cannot be changed, except for its deprecation. It is deleted in two steps: it must be
-deprecated first, and can be deleted five minutes later if no Thing has it (developer guide, "Thing
-types").
+A type is deleted in two steps: it must be deprecated first, and can be deleted five minutes later
+if no Thing has it (developer guide, "Thing types").
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +16,7 @@ from creeklab.cloud.registry.changes import ThingTypeChanged
 from creeklab.cloud.registry.records import ThingType, insert
 from creeklab.cloud.registry.tags import Tags
 from creeklab.cloud.registry.unit_of_work import (
+    BEGINS,
     Listed,
     UnitOfWork,
     already_exists,
@@ -39,11 +40,7 @@ class ThingTypes:
         self, name: str, properties: Mapping[str, Any], tags: Mapping[str, str]
     ) -> ThingType:
         """Create a thing type, or return an existing one with the same properties."""
-        if len(properties.get("searchableAttributes", ())) > MAX_SEARCHABLE:
-            raise invalid(
-                f"A thing type can have at most {MAX_SEARCHABLE} searchableAttributes; the "
-                "other attributes of its things need not be listed."
-            )
+        _check(properties)
         with self._work.transaction(affects_authorization=False) as db:
             present = self.find(name)
             if present is not None:
@@ -73,8 +70,19 @@ class ThingTypes:
 
     def page(self, page: Page, prefix: str = "") -> Listed[ThingType]:
         """List thing types by name, only those whose names begin with `prefix`."""
-        begins = "substr(name, 1, length(:prefix)) = :prefix"
-        return self._work.page(ThingType, page, begins, prefix=prefix)
+        return self._work.page(ThingType, page, BEGINS, prefix=prefix)
+
+    def update(self, name: str, properties: Mapping[str, Any]) -> None:
+        """Replace the given properties of a type; the others stay as they are."""
+        _check(properties)
+        with self._work.transaction(affects_authorization=False) as db:
+            thing_type = self.get(name)
+            after = replace(thing_type, properties={**thing_type.properties, **properties})
+            db.execute(
+                "UPDATE thing_types SET properties = ? WHERE name = ?",
+                (json.dumps(after.properties), name),
+            )
+            self._work.emit(ThingTypeChanged("UPDATED", after))
 
     def deprecate(self, name: str, *, undo: bool) -> None:
         """Deprecate a type, so that no further Thing can have it, or undo that."""
@@ -108,3 +116,11 @@ class ThingTypes:
                 )
             db.execute("DELETE FROM thing_types WHERE name = ?", (name,))
             self._work.emit(ThingTypeChanged("DELETED", thing_type))
+
+
+def _check(properties: Mapping[str, Any]) -> None:
+    if len(properties.get("searchableAttributes", ())) > MAX_SEARCHABLE:
+        raise invalid(
+            f"A thing type can have at most {MAX_SEARCHABLE} searchableAttributes; the other "
+            "attributes of its things need not be listed."
+        )

@@ -90,8 +90,9 @@ class Things:
                 f"WHERE key = :attribute AND (:value IS NULL OR {test}))"
             )
         condition = " AND ".join(conditions) or "TRUE"
+        scan = None if attribute is None else "things"
         return self._work.page(
-            Thing, page, condition, attribute=attribute, value=value, type=thing_type
+            Thing, page, condition, scan=scan, attribute=attribute, value=value, type=thing_type
         )
 
     def update(

@@ -22,6 +22,9 @@ Item = TypeVar("Item")
 Listed = tuple[list[Item], str | None]
 """One page of a list, and the token of the next page if there is one."""
 
+BEGINS = "name >= :prefix AND name < :prefix || char(1114111)"
+"""Condition of the names that begin with ``:prefix``, which an index on the name answers."""
+
 _ARN = re.compile(r"(arn:[^:]*:iot:[^:]*:[^:]*:)([a-z]+)/(.+)", re.DOTALL)
 
 

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, SignatureAlgorithmOID
 
 from creeklab.cloud.errors import ServiceError
 from creeklab.cloud.private_file import write_private
@@ -39,6 +39,9 @@ _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 # The last second before 2050, where X.509 changes its date format. AWS uses it too.
 _END = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
+# Authorities are valid since long ago: if a cloud is created while the clock is ahead, clients must
+# trust it after the clock is set right. Amazon Root CA 1 is valid from this day.
+_AUTHORITY_START = datetime(2015, 5, 26, tzinfo=UTC)
 # A device with a slow clock must not see a certificate that is not valid yet.
 _BACKDATE = timedelta(minutes=5)
 # Apple's TLS rejects server certificates of more than 825 days, browsers of more than 398.
@@ -57,6 +60,11 @@ _ROOT_NAME = _name(
 _ISSUER = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"
 _DEVICE_AUTHORITY_NAME = _name({NameOID.ORGANIZATIONAL_UNIT_NAME: _ISSUER})
 _DEVICE_NAME = _name({NameOID.COMMON_NAME: "AWS IoT Certificate"})
+_WEAK_HASHES = {
+    SignatureAlgorithmOID.RSA_WITH_MD5: "MD5",
+    SignatureAlgorithmOID.RSA_WITH_SHA1: "SHA-1",
+    SignatureAlgorithmOID.ECDSA_WITH_SHA1: "SHA-1",
+}
 _INVALID = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
 """What `cryptography` raises for damaged files and for signatures that do not match."""
 
@@ -206,6 +214,12 @@ class CertificateAuthority:
             is_signed = request.is_signature_valid
         except _INVALID:
             is_signed = False
+        weak = _WEAK_HASHES.get(request.signature_algorithm_oid)
+        if weak is not None:  # the library calls every such signature invalid
+            raise _bad_request(
+                f"it is signed with {weak}, which is no longer secure. Sign it again with SHA-256, "
+                "for example with openssl req -new -sha256"
+            )
         if not is_signed:
             raise _bad_request("its signature does not match its contents and key")
         return self._issue(subject if list(subject) else _DEVICE_NAME, usable)
@@ -299,16 +313,31 @@ class CertificateAuthority:
             if isinstance(loaded, rsa.RSAPrivateKey) and (
                 loaded.public_key() == certificate.public_key()
             ):
+                self._refuse_future(path, certificate.not_valid_before_utc)
                 return loaded, certificate
         except _INVALID as error:
             raise self._damaged(path) from error
         raise self._damaged(path)
 
+    def _refuse_future(self, path: Path, start: datetime) -> None:
+        if start > self._now():
+            raise AuthorityError(
+                f"The certificate authority in {path} is valid only from {start:%Y-%m-%d}, and "
+                f"this machine's date is {self._now():%Y-%m-%d}, so no client would trust it. Set "
+                "the clock if it is behind. If the clock was ahead when this cloud was created, "
+                f"{self._remedy()}"
+            )
+
     def _damaged(self, path: Path) -> AuthorityError:
         return AuthorityError(
             f"The file {path} of the local certificate authority is damaged. Restore it from a "
-            f"backup, or delete the folder {self._folder}: the cloud then creates a new authority, "
-            "every client needs the new ca.pem, and every Thing a new certificate."
+            f"backup, or {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        return (
+            f"delete the folder {self._folder}: the cloud then creates a new authority, every "
+            "client needs the new ca.pem, and every Thing a new certificate."
         )
 
     def _renew_server(
@@ -369,7 +398,7 @@ class CertificateAuthority:
             .issuer_name(issuer.subject if issuer else subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())  # 20 random bytes, except for the sign bit
-            .not_valid_before(self._now() - _BACKDATE)
+            .not_valid_before(self._now() - _BACKDATE if issuer else _AUTHORITY_START)
             .not_valid_after(end)
             .add_extension(identifier, critical=False)
             .add_extension(

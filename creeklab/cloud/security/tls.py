@@ -9,6 +9,10 @@ from collections.abc import Callable
 from creeklab.cloud.transport.listen import PROBE
 
 STALLED_HANDSHAKE_TIMEOUT = 3.0
+NO_CERTIFICATE = (
+    "The device sent no certificate. AWS IoT Core requires one from every device: give the client "
+    "the certificate and private key of a Thing."
+)
 
 
 def watch_handshakes(
@@ -57,10 +61,7 @@ def explain_handshake(error: ssl.SSLError | None) -> str:
         )
     reason = error.reason or ""
     if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-        return (
-            "The device sent no certificate. AWS IoT Core requires one from every device: give the "
-            "client the certificate and private key of a Thing."
-        )
+        return NO_CERTIFICATE
     if reason == "CERTIFICATE_VERIFY_FAILED":
         detail = getattr(error, "verify_message", "") or "it was not signed by this account's CA"
         return (

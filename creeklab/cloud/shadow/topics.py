@@ -23,7 +23,13 @@ class ShadowTopics:
         self._shadows = shadows
 
     def on_request(self, message: PublishedMessage, topic: re.Match[str]) -> None:
-        """Answer a message on the ``get``, ``update`` or ``delete`` topic of a shadow."""
+        """Answer a message on the ``get``, ``update`` or ``delete`` topic of a shadow.
+
+        The Device Shadow service ignores wills (developer guide, "Device Shadow service
+        communications for applications"); subscribers and rules receive them.
+        """
+        if message.source == "will":
+            return
         shadows, payload, client_id = self._shadows, message.payload, message.client_id
         thing, name, request = topic["thing"], topic["name"] or "", topic["request"]
         try:

@@ -28,6 +28,8 @@ from creeklab.cloud.storage.schema import MIGRATIONS
 
 # Seconds. No other program should write to the file; if one does, the whole cloud waits for it.
 BUSY_TIMEOUT = 0.5
+SCAN_LIMIT = 500
+"""Rows that are read for one page of a list whose condition has no index."""
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 Migrations = Sequence[Sequence[str]]
@@ -108,7 +110,14 @@ class Database:
         return self._db.execute(statement, parameters)
 
     def page(
-        self, select: str, key: str, page: Page, condition: str = "TRUE", **parameters: Any
+        self,
+        select: str,
+        key: str,
+        page: Page,
+        condition: str = "TRUE",
+        *,
+        scan: str | None = None,
+        **parameters: Any,
     ) -> tuple[list[sqlite3.Row], str | None]:
         """Read one page of the rows of `select` that meet `condition`, in the order of `key`.
 
@@ -116,6 +125,10 @@ class Database:
         ----------
         select
             ``SELECT ... FROM ...``, with `key`, a unique column, among the columns.
+        scan
+            Table to scan in the order of `key` if no index answers the condition. A page then ends
+            after `SCAN_LIMIT` rows of it, even if few of them meet the condition, so that no list
+            keeps other clients waiting.
         **parameters
             Values of the condition's named parameters.
 
@@ -132,16 +145,27 @@ class Database:
         """
         of = repr((select, condition, parameters, page.ascending))
         order, beyond = ("ASC", ">") if page.ascending else ("DESC", "<")
+        start = "TRUE"
         if page.token is not None:
-            condition += f" AND {key} {beyond} :after"
+            start = f"{key} {beyond} :after"
             parameters["after"] = _token_key(page.token, of)
+        last = None
+        if scan is not None:
+            last = self._db.execute(
+                f"SELECT {key} FROM {scan} WHERE {start} ORDER BY {key} {order} "
+                f"LIMIT 1 OFFSET {SCAN_LIMIT - 1}",
+                parameters,
+            ).fetchone()
+        if last is not None:
+            start += f" AND NOT {key} {beyond} :last"
+            parameters["last"] = last[key]
         rows = self._db.execute(
-            f"{select} WHERE {condition} ORDER BY {key} {order} LIMIT :limit",
+            f"{select} WHERE {start} AND {condition} ORDER BY {key} {order} LIMIT :limit",
             {**parameters, "limit": page.size + 1},
         ).fetchall()
-        if len(rows) <= page.size:
-            return rows, None
-        return rows[:-1], _token(rows[-2][key], of)
+        if len(rows) > page.size:
+            return rows[:-1], _token(rows[-2][key], of)
+        return rows, None if last is None else _token(last[key], of)
 
     def migrate(self, service: str, migrations: Migrations) -> None:
         """Apply the migrations of a service that this file has not seen yet.

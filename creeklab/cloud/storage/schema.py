@@ -208,4 +208,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),
     ("ALTER TABLE certificates RENAME COLUMN brought TO external",),
+    # The targets of a policy in the order of their attachment, without sorting all of them.
+    ("CREATE INDEX targets_of_policy ON policy_attachments (policy)",),
 )

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import NamedTuple, cast
 
 import h11
 
@@ -24,6 +25,7 @@ HEAD_LIMIT = 64 * 1024
 """Approximate size limit of a request's head; MQTT user properties travel in a header."""
 BODY_LIMIT = 1024 * 1024
 BODY_TIMEOUT = 30.0
+HANDSHAKE_TIMEOUT = FIRST_REQUEST_TIMEOUT = 10.0
 IDLE_TIMEOUT = 300.0
 """Seconds to wait for the next request, for the end of a head, and for the client to read."""
 DRAIN_TIMEOUT = 2.0
@@ -63,9 +65,7 @@ class Request:
     @property
     def certificate(self) -> bytes | None:
         """The certificate of the client in DER form; None if it sent none."""
-        secured = self._connection.writer.get_extra_info("ssl_object")
-        sent: bytes | None = None if secured is None else secured.getpeercert(binary_form=True)
-        return sent
+        return _certificate(self._connection.writer)
 
     async def body(self) -> bytes:
         """Return the body, within `BODY_TIMEOUT` and `BODY_LIMIT`.
@@ -89,8 +89,18 @@ class Request:
         return self._connection.upgrade(headers)
 
 
+class Unreadable(NamedTuple):
+    """Bytes that are not HTTP, with the address and the certificate of their sender."""
+
+    data: bytes
+    remote: str
+    certificate: bytes | None
+
+
 Handler = Callable[[Request], Awaitable[HttpResponse | None]]
 """Returns the response, or None after an upgrade whose protocol has ended."""
+OtherProtocol = Callable[[ssl.SSLObject], asyncio.BaseProtocol | None]
+"""Returns the protocol of a connection by its TLS handshake, None for HTTP."""
 
 
 class HttpServer:
@@ -101,30 +111,61 @@ class HttpServer:
     handle
         Handles a request.
     error_response
-        Returns the response to an unreadable request or (True) to one whose handler failed.
+        Returns the response to a request whose handler failed.
+    on_unreadable
+        Returns the response to bytes that are not HTTP.
     """
 
-    def __init__(self, handle: Handler, error_response: Callable[[bool], HttpResponse]) -> None:
+    def __init__(
+        self,
+        handle: Handler,
+        error_response: Callable[[], HttpResponse],
+        on_unreadable: Callable[[Unreadable], HttpResponse],
+    ) -> None:
         self._handle = handle
         self._error_response = error_response
+        self._on_unreadable = on_unreadable
         self._servers: list[asyncio.Server] = []
         self._open: dict[asyncio.Task[None], _Connection] = {}
         self._stopping = False
 
-    async def start(self, hosts: Sequence[str], port: int, context: ssl.SSLContext | None) -> int:
+    async def start(
+        self,
+        hosts: Sequence[str],
+        port: int,
+        context: ssl.SSLContext | None,
+        other_protocol: OtherProtocol = lambda _: None,
+    ) -> int:
         """Listen on `port` of every host, on a free port if it is 0; return the port.
+
+        Parameters
+        ----------
+        other_protocol
+            Returns the protocol for a connection that is not HTTP, by its TLS handshake.
 
         Raises
         ------
         OSError
             If the port is in use.
         """
-        timeouts = {} if context is None else {"ssl_shutdown_timeout": CLOSE_TIMEOUT}
+        loop = asyncio.get_running_loop()
+        shutdown_timeout = None if context is None else CLOSE_TIMEOUT
+        handshake_timeout = None if context is None else HANDSHAKE_TIMEOUT
+
+        def http() -> asyncio.BaseProtocol:
+            reader = asyncio.StreamReader(limit=READ_SIZE, loop=loop)
+            return asyncio.StreamReaderProtocol(reader, self._serve, loop=loop)
+
         self._servers, port = await listen(
             hosts,
             port,
-            lambda host, port: asyncio.start_server(
-                self._serve, host, port, limit=READ_SIZE, ssl=context, **timeouts
+            lambda host, port: loop.create_server(
+                lambda: _Handshaken(http, other_protocol),
+                host,
+                port,
+                ssl=context,
+                ssl_handshake_timeout=handshake_timeout,
+                ssl_shutdown_timeout=shutdown_timeout,
             ),
         )
         return port
@@ -169,7 +210,7 @@ class HttpServer:
             try:
                 request = await connection.request()
             except h11.RemoteProtocolError:
-                await connection.send(self._error_response(False))
+                await connection.send(self._on_unreadable(connection.unreadable()))
                 return
             if request is None:
                 return
@@ -177,9 +218,26 @@ class HttpServer:
                 response = await self._handle(request)
             except Exception:
                 log.exception("A request failed outside its service.")
-                response = self._error_response(True)
+                response = self._error_response()
             if response is None or not await connection.send(response):
                 return
+
+
+class _Handshaken(asyncio.Protocol):
+    """Gives a connection its protocol when its TLS handshake is done."""
+
+    def __init__(
+        self, http: Callable[[], asyncio.BaseProtocol], other_protocol: OtherProtocol
+    ) -> None:
+        self._http = http
+        self._other_protocol = other_protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        secured = transport.get_extra_info("ssl_object")
+        other = None if secured is None else self._other_protocol(secured)
+        protocol = self._http() if other is None else other
+        cast(asyncio.Transport, transport).set_protocol(protocol)
+        protocol.connection_made(transport)
 
 
 class _Connection:
@@ -197,6 +255,7 @@ class _Connection:
         self._reader = reader
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         self._is_head = False
+        self._timeout = FIRST_REQUEST_TIMEOUT
 
     def abort(self) -> None:
         """Close now, without sending what is still buffered."""
@@ -208,15 +267,21 @@ class _Connection:
         if self._http.our_state is h11.DONE:
             self._http.start_next_cycle()
         try:
-            async with asyncio.timeout(IDLE_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 event = await self._event()
         except TimeoutError:
             return None
+        self._timeout = IDLE_TIMEOUT
         if not isinstance(event, h11.Request):
             return None
         self.busy = True
         self._is_head = event.method == b"HEAD"
         return Request(event, self)
+
+    def unreadable(self) -> Unreadable:
+        """Return what the client sent instead of a request."""
+        remote = (self.writer.get_extra_info("peername") or ("",))[0]
+        return Unreadable(self._http.trailing_data[0], remote, _certificate(self.writer))
 
     async def body(self, declared: int) -> bytes:
         """Return the body of the current request."""
@@ -282,3 +347,9 @@ class _Connection:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._http.receive_data(await self._reader.read(READ_SIZE))
         return event
+
+
+def _certificate(writer: asyncio.StreamWriter) -> bytes | None:
+    secured = writer.get_extra_info("ssl_object")
+    sent: bytes | None = None if secured is None else secured.getpeercert(binary_form=True)
+    return sent

@@ -37,6 +37,9 @@ _PacketReaders: TypeAlias = Mapping[int, Callable[[Reader], Packet]]
 # QoS 0 to 2, retain or not, and DUP only where QoS is not 0 (3.3.1).
 _FIRST_OF_PUBLISH = (*range(0x30, 0x36), *range(0x3A, 0x3E))
 
+_HTTP_METHODS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC")
+"""How the requests of HTTP begin, in four bytes."""
+
 _BEFORE_CONNECT: _PacketReaders = {0x10: packets.Connect._read}
 _FROM_CLIENT: _PacketReaders = {
     **dict.fromkeys(_FIRST_OF_PUBLISH, Publish._read_from_client),
@@ -137,7 +140,7 @@ class Decoder:
             while pos < size:
                 first = data[pos]
                 if first not in readers:
-                    raise self._unexpected(first)
+                    raise self._unexpected(first, data[pos : pos + 4])
                 end = body = pos + 2
                 if end > size:
                     break
@@ -185,18 +188,27 @@ class Decoder:
     def _learn_version(self, reader: Reader) -> int:
         """Read protocol name and level, the first fields of CONNECT."""
         name, level = reader.binary(), reader.byte()
-        self.version = reader.version = 5 if level >= 5 else 4
+        # The bridges of mosquitto set the highest bit at first; MQTT 5 does not have it.
+        bridge = level >= 0x80
+        self.version = reader.version = 5 if level >= 5 and not bridge else 4
         if name != b"MQTT" or level != self.version:
-            raise ProtocolError(
-                Reason.UNSUPPORTED_PROTOCOL_VERSION,
-                f"The client uses protocol {name[:20].decode(errors='replace')!r} level {level}."
-                " Use 'MQTT' level 4, which is MQTT 3.1.1, or level 5, which is MQTT 5.",
-            )
+            text = f"The client uses protocol {name[:20].decode(errors='replace')!r} level {level}."
+            if bridge:
+                text += " It is a mosquitto bridge, which tries again with the standard level."
+            else:
+                text += " Use 'MQTT' level 4, which is MQTT 3.1.1, or level 5, which is MQTT 5."
+            raise ProtocolError(Reason.UNSUPPORTED_PROTOCOL_VERSION, text)
         self._readers = _FROM_CLIENT
         return self.version
 
-    def _unexpected(self, first: int) -> ProtocolError:
+    def _unexpected(self, first: int, begin: bytes) -> ProtocolError:
         """Return the error for a first byte that is not allowed at this point."""
+        if self._readers is _BEFORE_CONNECT and begin in _HTTP_METHODS:
+            return ProtocolError(
+                Reason.PROTOCOL_ERROR,
+                "This is HTTP, on the MQTT port. Send HTTP requests to the HTTPS port: "
+                "`creeklab cloud status` shows it.",
+            )
         kind, flags = PACKET_TYPES[first >> 4], first & 0x0F
         if kind is PacketType.WILL:
             return malformed("There is no packet type 0.")

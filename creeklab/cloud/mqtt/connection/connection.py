@@ -24,6 +24,7 @@ from creeklab.cloud.mqtt.codec.decoder import Decoder, Pubacks
 from creeklab.cloud.mqtt.codec.wire import ProtocolError, Reason
 from creeklab.cloud.mqtt.connection.connect_terms import MAX_PACKET, ConnectTerms
 from creeklab.cloud.mqtt.connection.permissions import ClientPermissions, ConnectRejection
+from creeklab.cloud.mqtt.connection.resend import Resends
 from creeklab.cloud.mqtt.connection.topic_aliases import TopicAliases
 from creeklab.cloud.mqtt.interfaces import Peer, PublishDenied, PublishedMessage
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason, reason_of
@@ -60,8 +61,6 @@ class Connection:
 
     Attributes
     ----------
-    keep_alive
-        In seconds; the client is disconnected after 1.5 times as long without a packet.
     subject
         Client, principal and Thing that its lifecycle events name.
     permissions
@@ -102,6 +101,8 @@ class Connection:
         self._opened = self._last_received = broker.timer()
         stored_rate = broker.settings.stored_rate
         self._stored_rate = Rate(stored_rate, self._opened) if stored_rate else None
+        resend_seconds = broker.settings.resend_seconds
+        self._resends = Resends(resend_seconds) if resend_seconds else None
         self._aliases = TopicAliases()
         self._retained_due: dict[str, None] = {}  # topics, in the order of their subscriptions
         self._unacknowledged = 0
@@ -381,6 +382,8 @@ class Connection:
             return
         if packet_id:
             self._write_message(session, packet_id, message, retain)
+        else:
+            self._broker.backpressure.on_queue(session)
 
     def deliver_direct(self, message: OutboundMessage) -> bool:
         """Send a message that the client did not subscribe to; return whether that is allowed."""
@@ -404,10 +407,10 @@ class Connection:
     def _log_delivery(self, message: OutboundMessage, qos: int, retain: bool) -> None:
         """Add the client to the entry of the message, or log an entry of its own."""
         self._counts["PublishOut.Success"] += 1
+        log, identity = self._event_log, self.permissions.identity
         if message.receivers is not None:
-            message.receivers.append(self.permissions.identity)
+            message.receivers.append(identity)
         else:
-            log, identity = self._event_log, self.permissions.identity
             topic, payload, properties = message.topic, message.payload, message.properties
             log.log_message(log.stamp(), identity, topic, payload, qos, retain, properties)
 
@@ -443,6 +446,7 @@ class Connection:
                 message.confirmed()
         if session.waiting:
             self.drain_queue()
+            self._broker.backpressure.on_acknowledge(session, len(packet_ids))
 
     def _on_pingreq(self, _: packets.Pingreq) -> None:
         self._send(packets.Pingresp())
@@ -528,8 +532,20 @@ class Connection:
             self._refuse(why, Reason.ADMINISTRATIVE_ACTION, reason)
         elif registry_changed and access is not None and access.status != "ACTIVE":
             self._refuse("The certificate is no longer ACTIVE.", Reason.NOT_AUTHORIZED)
-        elif self._stored_rate is not None:
-            self.drain_queue()
+        else:
+            if self._stored_rate is not None:
+                self.drain_queue()
+            if self._resends is not None:
+                self._resend(self._resends, now)
+
+    def _resend(self, resends: Resends, now: float) -> None:
+        """Send QoS 1 messages again whose PUBACK is overdue; AWS does not set the DUP flag."""
+        session = self._active_session()
+        for packet_id in resends.due(session.in_flight, now):
+            message, retain, _ = session.in_flight[packet_id]
+            if self.permissions.allows_delivery(message.topic):
+                head, tail = message.encode_frame(self.version, 1, retain)
+                self._write(head + packet_id.to_bytes(2, "big") + tail)
 
     def _refuse(
         self, why: str, code: int, reason: DisconnectReason | None = None, kind: str = "disconnect"

@@ -115,7 +115,9 @@ class ClientPermissions:
             )
             self.log_refusal("connect", why, "ClientIDThrottle")
             return ConnectRejection(Reason.QUOTA_EXCEEDED, 3)
-        access = broker.authorization_for(peer, client_id, terms.attributes)
+        access = broker.authorization_for(
+            peer, client_id, terms.attributes, terms.will.topic if terms.will else None
+        )
         self.authorization = access
         if access.status != "ACTIVE":
             # AWS drops such a connection before any CONNACK, in both versions.
@@ -231,9 +233,9 @@ class ClientPermissions:
             why = "The certificate is no longer ACTIVE."
             self.log_refusal(kind, why, "AuthError", resource=resource)
             return
-        explanation = self.authorization.explain(action, resource).as_dict()
+        denial = self.authorization.decided(action, resource)
         self.count(kind, "AuthError")
-        self.log_event(kind, action=action, resource=resource, refusal=explanation)
+        self.log_event(kind, action=action, resource=resource, denial=denial)
 
     def _explain_delivery(self, resource: str) -> None:
         self._explain("receive", "iot:Receive", resource)

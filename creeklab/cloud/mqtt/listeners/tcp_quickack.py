@@ -14,10 +14,28 @@ from __future__ import annotations
 import asyncio
 import socket
 
-DELAY = 0.002  # seconds
+DELAY = 0.005  # seconds
 
 # Linux only.
 _OPTION: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class DelayedAcks:
+    """Acknowledges for many connections with one timer; one for each would wake the loop often."""
+
+    def __init__(self) -> None:
+        self._due: list[QuickAck] = []
+
+    def add(self, connection: QuickAck) -> None:
+        """Acknowledge after `DELAY` at most, unless data is sent before."""
+        if not self._due:
+            asyncio.get_running_loop().call_later(DELAY, self._flush)
+        self._due.append(connection)
+
+    def _flush(self) -> None:
+        due, self._due = self._due, []
+        for connection in due:
+            connection.on_timer()
 
 
 class QuickAck:
@@ -27,14 +45,15 @@ class QuickAck:
     costs more than the acknowledgment. Call `close` when the connection is lost.
     """
 
-    __slots__ = ("_client_is_next", "_socket", "_timer", "_transport", "_unanswered")
+    __slots__ = ("_client_is_next", "_delayed", "_socket", "_transport", "_unanswered", "_waits")
 
-    def __init__(self, transport: asyncio.BaseTransport) -> None:
+    def __init__(self, transport: asyncio.BaseTransport, delayed: DelayedAcks) -> None:
         self._transport = transport
+        self._delayed = delayed
+        self._waits = False  # whether `delayed` has it
         self._socket: socket.socket | None = None
         self._client_is_next = True  # as it was the last time; at the start, a guess
         self._unanswered = False  # whether nothing was sent since the last data
-        self._timer: asyncio.TimerHandle | None = None
         if _OPTION is not None:
             shared = transport.get_extra_info("socket")
             self._socket = socket.socket(shared.family, shared.type, shared.proto, shared.fileno())
@@ -55,23 +74,22 @@ class QuickAck:
         self._unanswered = True
         if self._client_is_next:
             self._acknowledge()
-        elif self._timer is None and self._socket is not None:
-            self._timer = asyncio.get_running_loop().call_later(DELAY, self._on_timer)
+        elif not self._waits and self._socket is not None:
+            self._waits = True
+            self._delayed.add(self)
 
     def __del__(self) -> None:
         self.close()  # otherwise Python would close the file descriptor, perhaps reused by then
 
     def close(self) -> None:
         """Release the socket, which the transport closes."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._socket is not None:
             self._socket.detach()
             self._socket = None
 
-    def _on_timer(self) -> None:
-        self._timer = None
+    def on_timer(self) -> None:
+        """Acknowledge data that nothing has answered."""
+        self._waits = False
         if self._unanswered:
             self._acknowledge()
 

@@ -16,9 +16,10 @@ from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.connection.connection import Connection, State
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
+from creeklab.cloud.mqtt.listeners.tcp_quickack import DelayedAcks, QuickAck
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.security.ca import certificate_id
+from creeklab.cloud.security.tls import NO_CERTIFICATE
 from creeklab.cloud.transport.listen import PROBE, listen
 
 HANDSHAKE_TIMEOUT = 10.0
@@ -50,6 +51,7 @@ class MqttListener:
         self._broker_of = broker_of
         self._context = context
         self._servers: list[asyncio.Server] = []
+        self._outgoing: _WriteQueue | None = None
         context.set_alpn_protocols([ALPN, PROBE])
 
     async def start(self, hosts: Iterable[str], port: int) -> int:
@@ -61,7 +63,7 @@ class MqttListener:
             If the port is taken.
         """
         loop = asyncio.get_running_loop()
-        outgoing = _WriteQueue(loop)
+        outgoing = self._outgoing = _WriteQueue(loop)
         self._servers, port = await listen(
             hosts,
             port,
@@ -77,10 +79,30 @@ class MqttListener:
         )
         return port
 
+    def protocol_for(self, secured: ssl.SSLObject) -> asyncio.BaseProtocol | None:
+        """Return the protocol of a connection to the HTTPS port; None if it did not ask for MQTT.
+
+        That port leaves the client certificate to the client, and MQTT does not.
+        """
+        if secured.selected_alpn_protocol() != ALPN or self._outgoing is None:
+            return None
+        if secured.getpeercert(binary_form=True) is None:
+            broker = self._broker_of("", "")
+            broker.event_log.append("tls", refusal={"summary": NO_CERTIFICATE})
+            return _Rejected()
+        return _MqttProtocol(self._broker_of, self._outgoing)
+
     async def stop(self) -> None:
         """Stop listening; the broker closes the connections."""
         for server in self._servers:
             server.close()
+
+
+class _Rejected(asyncio.Protocol):
+    """Closes a connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 class _WriteQueue:
@@ -101,6 +123,7 @@ class _WriteQueue:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reading = False
         self.buffer = memoryview(bytearray(READ_BUDGET))
+        self.delayed_acks = DelayedAcks()
         self._loop = loop
         self._due: list[_MqttProtocol] = []
 
@@ -135,7 +158,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport behaves like asyncio's, but has another base class.
         self._transport = cast(asyncio.Transport, transport)
-        self._quick_ack = QuickAck(transport)
+        self._quick_ack = QuickAck(transport, self._outgoing.delayed_acks)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
@@ -148,6 +171,7 @@ class _MqttProtocol(asyncio.BufferedProtocol):
             CONNECT_TIMEOUT, self._connection.close_if_no_connect
         )
         self._timer = broker.timer
+        self._backpressure = broker.backpressure
         if broker.settings.throughput:
             self._pace = Throughput(broker.settings.throughput, self._timer())
         self._quick_ack.on_no_reply()
@@ -159,8 +183,9 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         self.received(bytes(self._outgoing.buffer[:nbytes]))
 
     def received(self, data: bytes) -> None:
-        outgoing = self._outgoing
+        outgoing, backpressure = self._outgoing, self._backpressure
         outgoing.reading = True
+        backpressure.reached = False
         self._quick_ack.on_receive()
         try:
             self._connection.receive(data)
@@ -180,7 +205,10 @@ class _MqttProtocol(asyncio.BufferedProtocol):
         if not will_answer:
             self._quick_ack.on_no_reply()
         self._received += len(data)
-        if self._received > READ_BUDGET or self._pace is not None:
+        if backpressure.reached and not backpressure.is_slow(self._connection.session):
+            self._transport.pause_reading()
+            backpressure.wait(self._resume_reading)
+        elif self._received > READ_BUDGET or self._pace is not None:
             self._received = 0
             self._transport.pause_reading()
             self._loop.call_soon(self._resume_reading)

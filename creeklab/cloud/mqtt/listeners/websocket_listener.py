@@ -17,13 +17,15 @@ from creeklab.cloud.mqtt.broker import Broker
 from creeklab.cloud.mqtt.connection.connection import Connection, State
 from creeklab.cloud.mqtt.interfaces import Peer
 from creeklab.cloud.mqtt.lifecycle.disconnect_reasons import DisconnectReason
-from creeklab.cloud.mqtt.listeners.tcp_quickack import QuickAck
+from creeklab.cloud.mqtt.listeners.tcp_quickack import DelayedAcks, QuickAck
 from creeklab.cloud.mqtt.listeners.tls_listener import CONNECT_TIMEOUT, HIGH_WATER, MAX_UNREAD
 from creeklab.cloud.mqtt.rate_limits import Throughput
 from creeklab.cloud.transport.http_server import Request
 from creeklab.cloud.transport.websocket import WebSocket, is_upgrade_request, split_header
 
-SUBPROTOCOL = "mqtt"
+SUBPROTOCOLS = ("mqtt", "mqttv3.1")
+"""The standard's, and the one of older clients such as the first AWS IoT Device SDK for
+JavaScript, which speak MQTT 3.1.1 all the same."""
 MAX_FRAME = 1 << 20
 """Largest message of the WebSocket, in bytes; an unfragmented message is one frame."""
 CLOSE_TIMEOUT = 10.0
@@ -44,16 +46,17 @@ async def serve_websocket(broker: Broker, request: Request, user: str) -> None:
     Raises
     ------
     ServiceError
-        ``InvalidRequestException`` if the request does not ask for a WebSocket with the
-        subprotocol ``mqtt``.
+        ``InvalidRequestException`` if the request does not ask for a WebSocket with one of
+        `SUBPROTOCOLS`.
     """
-    protocols = split_header(request.headers.get("sec-websocket-protocol", ""))
-    if SUBPROTOCOL not in protocols or not is_upgrade_request(request):
+    offered = split_header(request.headers.get("sec-websocket-protocol", ""))
+    protocol = next((each for each in offered if each in SUBPROTOCOLS), None)
+    if protocol is None or not is_upgrade_request(request):
         raise ServiceError(
             "InvalidRequestException",
-            f"/mqtt only accepts WebSocket upgrades with the subprotocol '{SUBPROTOCOL}'.",
+            "/mqtt only accepts WebSocket upgrades with the subprotocol 'mqtt' or 'mqttv3.1'.",
         )
-    socket = WebSocket(request, SUBPROTOCOL, MAX_FRAME)
+    socket = WebSocket(request, protocol, MAX_FRAME)
     if not socket.transport.is_closing():  # otherwise the client is already gone
         await _Conversation(broker, socket, user).run()
 
@@ -74,6 +77,7 @@ class _Conversation:
         source, target = (transport.get_extra_info(name)[:2] for name in ("peername", "sockname"))
         peer = Peer(None, source[0], source[1], target[0], target[1], user)
         self._timer = broker.timer
+        self._backpressure = broker.backpressure
         throughput = broker.settings.throughput
         self._pace = Throughput(throughput, self._timer()) if throughput else None
         self._connection = Connection(broker, peer, self._write, self._close)
@@ -96,12 +100,13 @@ class _Conversation:
                 self._close_timeout.cancel()
 
     async def _receive(self) -> None:
-        quick_ack = QuickAck(self._transport)
+        quick_ack = QuickAck(self._transport, DelayedAcks())
         try:
             quick_ack.on_no_reply()
             async for data in self._socket.messages():
                 if isinstance(data, bytes):
                     self._process(data)
+                    await self._wait_for_subscribers()
                     await self._limit_throughput(len(data))
                 else:
                     self._code = CloseReason.UNSUPPORTED_DATA
@@ -113,7 +118,15 @@ class _Conversation:
         finally:
             quick_ack.close()
 
+    async def _wait_for_subscribers(self) -> None:
+        backpressure = self._backpressure
+        if backpressure.reached and not backpressure.is_slow(self._connection.session):
+            resumed = asyncio.Event()
+            backpressure.wait(resumed.set)
+            await resumed.wait()
+
     def _process(self, data: bytes) -> None:
+        self._backpressure.reached = False
         try:
             self._connection.receive(data)
         except Exception:

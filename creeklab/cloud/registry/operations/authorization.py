@@ -9,6 +9,7 @@ from creeklab.cloud.registry.authorizer import authorizer
 from creeklab.cloud.registry.operations.base import Members, Operations, raise_not_found
 from creeklab.cloud.registry.unit_of_work import invalid
 
+MAX_RESOURCES = 100  # of one request; AWS's limit is not public
 ACTIONS = {
     "CONNECT": "iot:Connect",
     "PUBLISH": "iot:Publish",
@@ -66,6 +67,11 @@ class AuthorizationOperations(Operations):
     ) -> Members:
         """Evaluate the policies of a connection, whatever the status of its certificate."""
         raise_not_found("Cognito identity pool", cognitoIdentityPoolId)
+        count = sum(len(info["resources"]) for info in authInfos)
+        if count > MAX_RESOURCES:
+            raise invalid(
+                f"A request can ask about at most {MAX_RESOURCES} resources; this one has {count}."
+            )
         bound = authorizer(
             self._registry,
             None if principal is None else self._registry.certificates.principal(principal),

@@ -56,6 +56,12 @@ class GroupOperations(Operations):
         types = self._registry.thing_types.page(read_page(page), thingTypeName)
         return listing("thingTypes", types, self._type)
 
+    def update_thing_type(
+        self, *, thingTypeName: str, thingTypeProperties: Members | None = None
+    ) -> None:
+        """Change the given properties of a thing type."""
+        self._registry.thing_types.update(thingTypeName, thingTypeProperties or {})
+
     def deprecate_thing_type(self, *, thingTypeName: str, undoDeprecate: bool = False) -> None:
         """Deprecate a thing type, or undo that."""
         self._registry.thing_types.deprecate(thingTypeName, undo=undoDeprecate)
@@ -173,22 +179,34 @@ class GroupOperations(Operations):
         self, *, overrideDynamicGroups: bool = False, **member: Unpack[GroupMember]
     ) -> None:
         """Add a Thing to a thing group; there are no dynamic groups to override."""
-        self._registry.groups.add(*self._names(member))
+        group, thing = self._names(member)
+        self._registry.groups.change_membership(thing, add=[group])
 
     def remove_thing_from_thing_group(self, **member: Unpack[GroupMember]) -> None:
         """Remove a Thing from a thing group."""
-        self._registry.groups.remove(*self._names(member))
+        group, thing = self._names(member)
+        self._registry.groups.change_membership(thing, remove=[group])
+
+    def update_thing_groups_for_thing(
+        self,
+        *,
+        thingName: str | None = None,
+        thingGroupsToAdd: Sequence[str] = (),
+        thingGroupsToRemove: Sequence[str] = (),
+        overrideDynamicGroups: bool = False,
+    ) -> None:
+        """Add a Thing to groups and remove it from others, all or none of them."""
+        if thingName is None:
+            raise invalid("thingName is empty. Name the Thing whose groups to update.")
+        self._registry.groups.change_membership(thingName, thingGroupsToAdd, thingGroupsToRemove)
 
     def _names(self, member: GroupMember) -> tuple[str, str]:
         """Return the names of a group and a Thing."""
-        group = (
-            "thingGroup",
-            "thinggroup",
-            member.get("thingGroupName"),
-            member.get("thingGroupArn"),
-        )
-        return self._name(*group), self._name(
-            "thing", "thing", member.get("thingName"), member.get("thingArn")
+        group = member.get("thingGroupName"), member.get("thingGroupArn")
+        thing = member.get("thingName"), member.get("thingArn")
+        return (
+            self._name("thingGroup", "thinggroup", *group),
+            self._name("thing", "thing", *thing),
         )
 
     def _name(self, member: str, kind: str, name: str | None, arn: str | None) -> str:

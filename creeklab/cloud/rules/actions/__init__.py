@@ -1,0 +1,1 @@
+"""The actions of rules: what receives the outgoing payload."""
