@@ -274,8 +274,10 @@ class TestSameAsIoosQc:
         if stages.size < 3:
             assert set(ours) == {UNKNOWN}
             return
+        # The same fractions of an hour: 13/6 of it is a bit less than 7800 seconds.
+        suspect_s, fail_s = taken.flat[0].suspect_h * 3600, taken.flat[0].fail_h * 3600
         whole = ioos_qc.qartod.flat_line_test(
-            stages, at.astype("datetime64[s]"), suspect * 300, suspect * 600, tolerance=1e-9
+            stages, at.astype("datetime64[s]"), suspect_s, fail_s, tolerance=1e-9
         )
         # ioos_qc flags the readings after the window, creeklab the whole run.
         ends = np.cumsum(lengths)
