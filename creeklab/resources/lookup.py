@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.resources.resource import IDENTITIES, Resource, ResourceKind
+from creeklab.resources.similar_name import did_you_mean
 
 Client = Callable[[str], Any]
 """Returns a boto3 client for a service."""
+
+MAX_COMPARED = 1_000
+"""Things that a misspelled name is compared with."""
 
 
 def exists(client: Client, one: Resource) -> bool:
@@ -37,13 +42,14 @@ def identity(client: Client, one: Resource) -> str | None:
 
 def identity_from(kind: ResourceKind, response: Mapping[str, Any]) -> str:
     """Return the identity of a resource from AWS's response, ``""`` if it contains none."""
-    value = response.get(IDENTITIES.get(kind, ""), "")
+    members = response["Role"] if kind == ResourceKind.ROLE else response
+    value = members.get(IDENTITIES.get(kind, ""), "")
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def is_missing(error: ClientError) -> bool:
     """Return whether AWS refused because the requested resource does not exist."""
-    return str(error.response["Error"]["Code"]) == "ResourceNotFoundException"
+    return str(error.response["Error"]["Code"]) in ("ResourceNotFoundException", "NoSuchEntity")
 
 
 def or_none(call: Callable[[], Any]) -> Any:
@@ -56,15 +62,28 @@ def or_none(call: Callable[[], Any]) -> Any:
         raise
 
 
+_TOKENS = {"nextToken": "nextToken", "nextMarker": "marker", "Marker": "Marker"}
+"""The token of the next page: its name in a response, and in the request for that page."""
+
+
 def paginate(call: Callable[..., Any], member: str, **request: Any) -> Iterator[Any]:
-    """Yield the items of a list operation of ``iot``, from all its pages."""
+    """Yield the items of a list operation of ``iot`` or ``iam``, from all its pages."""
     while True:
         page = call(**request)
         yield from page[member]
-        token = page.get("nextToken"), page.get("nextMarker")
-        if not any(token):
+        for given, requested in _TOKENS.items():
+            if page.get(given):
+                request[requested] = page[given]
+                break
+        else:
             return
-        request |= {"nextToken": token[0]} if token[0] else {"marker": token[1]}
+
+
+def similar_thing(client: Client, name: str) -> str:
+    """Return " Did you mean ...?" with the Thing of the most similar name; empty if it exists."""
+    things = islice(paginate(client("iot").list_things, "things", maxResults=250), MAX_COMPARED)
+    names = [each["thingName"] for each in things]
+    return "" if name in names else did_you_mean(name, names)
 
 
 def shadow_names(client: Client, thing: str) -> list[str]:
@@ -132,5 +151,7 @@ _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.SHADOW: _get_shadow,
     ResourceKind.FUNCTION: _call("lambda", "get_function_configuration", "FunctionName"),
     ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
+    ResourceKind.ROLE: _call("iam", "get_role", "RoleName"),
+    ResourceKind.ROLE_POLICY: _call("iam", "get_role_policy", "RoleName", "PolicyName"),
     ResourceKind.TOPIC_RULE: _find_rule,
 }
