@@ -12,7 +12,7 @@ from creeklab.creek.analysis import rating
 
 from .conftest import Make
 
-FILES = Path(__file__).parent / "files"
+RATING = Path(__file__).parent / "usgs-rating.rdb"
 
 
 def pairs(count: int, scatter: float = 0.0, seed: int = 1) -> pd.DataFrame:
@@ -71,7 +71,7 @@ class TestFit:
 class TestUsgs:
     def test_the_table(self, record: Make) -> None:
         """The table is Q = 10 (h - 0.5)^2, and interpolation in logarithms keeps it exact."""
-        found = rating.read_usgs(FILES / "usgs-rating.rdb")
+        found = rating.read_usgs(RATING)
         assert found.source == "the USGS rating of 01581752"
         flow = found.discharge(record([1.0, 2.0, 3.5, 4.5, 4.6]))
         np.testing.assert_allclose(flow["discharge_ft3_s"], [2.5, 22.5, 90, 160, np.nan])
@@ -85,7 +85,7 @@ class TestUsgs:
 
 
 def test_plumtree_run_against_the_discharge_of_the_usgs(three_years: pd.DataFrame) -> None:
-    """A curve through 30 of the USGS's own values gives the others within a few percent."""
+    """A curve through 30 of the USGS's own values gives half of the others within a tenth."""
     known = three_years.dropna(subset=["stage_ft", "discharge_ft3_s"])
     levels = known.loc["2018"].drop_duplicates("stage_ft").sort_values("stage_ft")
     chosen = levels.iloc[np.linspace(0, len(levels) - 1, 30).astype(int)]
@@ -93,4 +93,4 @@ def test_plumtree_run_against_the_discharge_of_the_usgs(three_years: pd.DataFram
     others = known.loc["2018"]
     flow = found.discharge(others)["discharge_ft3_s"]
     error = (flow / others["discharge_ft3_s"] - 1).abs()
-    assert error.median() < 0.25
+    assert error.median() < 0.1
