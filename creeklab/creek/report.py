@@ -29,6 +29,7 @@ from creeklab.creek.plots.figure_style import (
 )
 from creeklab.creek.quality import quality
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
+from creeklab.creek.quality.sensor_faults import DRIFT_CAVEAT
 from creeklab.creek.readings import samples
 from creeklab.creek.readings.building import Choices
 from creeklab.creek.readings.display import Display
@@ -500,6 +501,8 @@ def _quality(report: _Report) -> str:
     ]
     if len(items) > 10:
         items[10:] = [f"and {len(items) - 10} more"]
+    if (faults["kind"] == "drift").any():
+        items.append(DRIFT_CAVEAT)
     return html.section(
         "How good the record is",
         html.paragraph(text),

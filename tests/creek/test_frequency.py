@@ -85,6 +85,13 @@ class TestPeaksOverThreshold:
             frequency.peaks_over_threshold(record([1, 3]), threshold, apart=apart)
 
 
+def test_plotting_positions() -> None:
+    """All agree on the middle of a record, and differ most about the highest flood."""
+    table = frequency.plotting_positions(9, 9)
+    assert table.loc[5].tolist() == pytest.approx([2.0] * 4)
+    assert table.loc[1].round(2).tolist() == [10, 15.33, 16.29, 18]
+
+
 class TestCaveat:
     def test_three_years(self) -> None:
         note = frequency.caveat(3)
@@ -103,6 +110,12 @@ class TestCaveat:
         low, high = np.quantile(1 / exceeded, [0.05, 0.95])
         assert low == pytest.approx(1.6, abs=0.05)
         assert high == pytest.approx(59, rel=0.05)
+
+    def test_it_names_the_other_plotting_positions(self) -> None:
+        expected = (
+            "other plotting positions would give it 5.3 (Cunnane), 5.6 (Gringorten), 6.0 (Hazen)"
+        )
+        assert expected in frequency.caveat(3)
 
     def test_no_complete_year(self) -> None:
         assert "No year of this record is complete" in frequency.caveat(0)

@@ -28,6 +28,7 @@ from creeklab.creek.plots import CaptionedFigure, hydrograph
 from creeklab.creek.plots.figure_style import STYLES, outline_rows
 from creeklab.creek.quality import fault_injection, quality
 from creeklab.creek.readings import samples
+from creeklab.creek.readings.display import Display
 from tests.creek.conftest import Make
 
 MARKS = {"Footpath": 3.0, "Meadow": 4.0, "Bridge deck": 7.0}
@@ -173,6 +174,12 @@ class TestCaptionedFigure:
 
 # --- every figure ---------------------------------------------------------------------------------
 
+# Two inches of rain in an hour, before the flood of August 31, 2018.
+STORM = pd.DataFrame(
+    {"precipitation_in": [0.0, 0.5, 1.0, 0.5, 0.0]},
+    pd.date_range("2018-08-31 20:00", periods=5, freq="20min", tz="UTC"),
+)
+
 DRAWN: dict[str, Callable[[pd.DataFrame], CaptionedFigure]] = {
     "hydrograph": lambda year: hydrograph(
         year, temperature=True, thresholds=THRESHOLDS, quality=quality.check(year)
@@ -185,6 +192,9 @@ DRAWN: dict[str, Callable[[pd.DataFrame], CaptionedFigure]] = {
     "missing": plots.missing,
     "calendar": lambda year: plots.calendar(year, 2.5),
     "temperature": plots.temperature_cycles,
+    "years": plots.years,
+    "gages": lambda year: plots.gages({"Plumtree Run": year, "in June": year["2018-06":"2018-06"]}),
+    "rain": lambda year: plots.rain_and_stage(year["2018-08-31":"2018-08-31"], STORM),
 }
 
 
@@ -208,7 +218,7 @@ class TestEveryFigure:
             for label in (axes.get_xlabel(), axes.get_ylabel())
             if label
         ]
-        units = r"\((ft|°C|UTC|ft/h|years|% of month)\)|ft/h|°C|[Hh]ours|[Pp]ercent"
+        units = r"\((ft|°C|UTC|ft/h|in/h|years|% of month)\)|ft/h|°C|[Hh]ours|[Pp]ercent"
         assert labels
         assert all(re.search(units, label) for label in labels), labels
         heights = [label for label in labels if label.startswith("Stage")]
@@ -393,7 +403,7 @@ class TestReturnPeriods:
             5.02: 2,
             6.63: 4,
         }
-        assert "cannot give a 100-year flood" in texts(drawn)
+        assert "cannot give a 100-year flood" in " ".join(texts(drawn).split())
 
     def test_no_complete_year(self, flood: pd.DataFrame) -> None:
         drawn = plots.return_periods(flood, 2.5)
@@ -474,3 +484,35 @@ class TestTemperature:
         assert "No season has enough complete days" in short.description
         with pytest.raises(ValueError, match="have no temperature"):
             plots.temperature_cycles(record([1, 2]))
+
+
+class TestComparison:
+    def test_rain_and_the_rise_after_it(self, flood: pd.DataFrame) -> None:
+        figure = plots.rain_and_stage(flood, STORM)
+        assert figure.numbers["rain_in"] == 2
+        assert figure.numbers["wettest_hour"] == "2018-08-31 20:00 UTC"
+        assert figure.numbers["wettest_hour_in"] == 1.5
+        assert figure.numbers["lag_h"] == 2.5
+        assert figure.table["rain_in"].tolist() == [1.5, 0.5]
+        metric = plots.rain_and_stage(flood, STORM, display=Display(metric=True))
+        assert "50.80 mm of rain" in metric.description
+
+    def test_no_rain_in_that_time(self, flood: pd.DataFrame) -> None:
+        with pytest.raises(ValueError, match="No rain was measured between"):
+            plots.rain_and_stage(flood, STORM.shift(freq="90D"))
+
+    def test_each_gage_is_above_its_own_median(self, record: Make) -> None:
+        low, high = record([1.0, 1.0, 2.0, 1.0]), record([101.0, 101.0, 105.0, 101.0])
+        figure = plots.gages({"low": low, "high": high}, display=Display("America/New_York"))
+        assert figure.numbers["low_rise_ft"] == 1
+        assert figure.numbers["high_rise_ft"] == 4
+        assert "high by 4.00 ft (2018-08-31 08:10 EDT)" in figure.description
+        with pytest.raises(ValueError, match="two to 6 gages, not 1"):
+            plots.gages({"low": low})
+
+    def test_years_on_top_of_each_other(self, three_years: pd.DataFrame) -> None:
+        figure = plots.years(three_years, display=Display("America/New_York"))
+        assert figure.numbers["2018_highest_ft"] == 6.63
+        assert figure.table.columns.tolist() == [2016, 2017, 2018]
+        assert figure.table.loc[243, 2018] == 6.63  # August 31
+        assert np.isnan(figure.table.loc[366, 2017]), "2017 has 365 days"

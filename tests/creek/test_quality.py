@@ -155,9 +155,11 @@ class TestFaultsAreFound:
         creek = three_years["2016-09-01":"2016-12-15"][["stage_ft"]].copy()
         days = (creek.index - creek.index[0]) / pd.Timedelta("1D")
         creek["stage_ft"] += np.clip((days - 40) * 0.08, 0, None)
-        found = quality.check(creek).intervals
+        checked = quality.check(creek)
+        found = checked.intervals
         drifts = found[found["kind"] == "drift"]
         assert not drifts.empty
+        assert "flagged 16,322 of them, where the technician had marked 72" in checked.text()
         assert drifts["start"].min() > creek.index[0] + pd.Timedelta("38D")
         assert drifts["size_ft"].max() > 0.5
 
@@ -272,8 +274,10 @@ class TestSameAsIoosQc:
         if stages.size < 3:
             assert set(ours) == {UNKNOWN}
             return
+        # The same fractions of an hour: 13/6 of it is a bit less than 7800 seconds.
+        suspect_s, fail_s = taken.flat[0].suspect_h * 3600, taken.flat[0].fail_h * 3600
         whole = ioos_qc.qartod.flat_line_test(
-            stages, at.astype("datetime64[s]"), suspect * 300, suspect * 600, tolerance=1e-9
+            stages, at.astype("datetime64[s]"), suspect_s, fail_s, tolerance=1e-9
         )
         # ioos_qc flags the readings after the window, creeklab the whole run.
         ends = np.cumsum(lengths)

@@ -5,12 +5,13 @@ each year, even of a dry one. **Peaks over a threshold** take every flood that w
 which gives more floods from a short record. Floods close to each other are one flood with two
 peaks, so they are declustered first.
 
-Either list gets its empirical (Weibull) plotting positions and nothing more. The largest flood in n
-years gets a return period of n + 1 years. That is a position on a plot, not knowledge of the creek:
-three floods do not tell how rare the largest of them is, and :func:`caveat` says how little they
-do. No curve is fitted here and no level extrapolated, and nobody should read a "100-year flood"
-from a few years. That takes decades of annual peaks of discharge, for instance from the USGS, and
-guidelines such as its Bulletin 17C.
+Either list gets its empirical (Weibull) plotting positions and nothing more; the others that are in
+use would give the highest flood a longer return period (:func:`plotting_positions`). The largest
+flood in n years gets a return period of n + 1 years. That is a position on a plot, not knowledge of
+the creek: three floods do not tell how rare the largest of them is, and :func:`caveat` says how
+little they do. No curve is fitted here and no level extrapolated, and nobody should read a
+"100-year flood" from a few years. That takes decades of annual peaks of discharge, for instance
+from the USGS, and guidelines such as its Bulletin 17C.
 
 Sources: W. Weibull (1939), A statistical theory of the strength of materials; W. B. Langbein
 (1949), Annual floods and the partial-duration flood series, Transactions of the AGU 30, for the
@@ -29,6 +30,9 @@ from creeklab.creek.analysis.floods import spans
 from creeklab.creek.readings.time_series import hold_times, measured_values, seconds
 
 YEAR_SECONDS = 365.25 * 86400
+
+POSITIONS = {"Weibull": 0.0, "Cunnane": 0.4, "Gringorten": 0.44, "Hazen": 0.5}
+"""Plotting positions by name, with the constant ``a`` of ``T = (n + 1 - 2a) / (rank - a)``."""
 
 
 def annual_maxima(
@@ -143,6 +147,24 @@ def peaks_over_threshold(
     return table
 
 
+def plotting_positions(years: float, ranks: int) -> pd.DataFrame:
+    """Return the return period of each rank in a record of some years, by plotting position.
+
+    All of them rank the same floods; they differ by how much the highest is trusted to be rare.
+    This module uses Weibull's, which claims least.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``rank``, with a column for each of :data:`POSITIONS`, in years.
+    """
+    rank = np.arange(1, ranks + 1)
+    return pd.DataFrame(
+        {name: (years + 1 - 2 * a) / (rank - a) for name, a in POSITIONS.items()},
+        index=pd.Index(rank, name="rank"),
+    )
+
+
 def caveat(years: int) -> str:
     """Return a sentence on how little the largest flood of a few years tells about its rarity.
 
@@ -157,14 +179,17 @@ def caveat(years: int) -> str:
     """
     if years < 1:
         return "No year of this record is complete, so it cannot show how rare its floods are."
+    others = plotting_positions(years, 1).iloc[0].drop("Weibull")
+    elsewhere = ", ".join(f"{_years(period)} ({name})" for name, period in others.items())
     short, long = (1 / (1 - (1 - q) ** (1 / years)) for q in (0.95, 0.05))
     return (
         f"These are empirical plotting positions (Weibull) from {years}"
         f" {'year' if years == 1 else 'years'} of stage. The highest flood gets a return"
-        f" period of {years + 1} years only because it is the highest of {years}. Its true return"
-        f" period could just as well be {_years(short)} or {_years(long)} years (9 times out of 10,"
-        " it is between the two). No level is extrapolated: a record this short, and stage alone,"
-        " cannot give a 100-year flood."
+        f" period of {years + 1} years only because it is the highest of {years}; other plotting"
+        f" positions would give it {elsewhere}. Its true return period could just as well be"
+        f" {_years(short)} or {_years(long)} years (9 times out of 10, it is between the two). No"
+        " level is extrapolated: a record this short, and stage alone, cannot give a 100-year"
+        " flood."
     )
 
 

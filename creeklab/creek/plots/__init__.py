@@ -5,6 +5,7 @@ All follow the rules in :mod:`creeklab.creek.plots.figure_style`. To choose a sp
 long to load.
 """
 
+from creeklab.creek.plots.comparison import gages, rain_and_stage, years
 from creeklab.creek.plots.data_availability import missing
 from creeklab.creek.plots.figure_style import CaptionedFigure
 from creeklab.creek.plots.flood import flood_page, overlay, rise_rates
@@ -17,10 +18,13 @@ __all__ = [
     "calendar",
     "duration_curve",
     "flood_page",
+    "gages",
     "hydrograph",
     "missing",
     "overlay",
+    "rain_and_stage",
     "return_periods",
     "rise_rates",
     "temperature_cycles",
+    "years",
 ]

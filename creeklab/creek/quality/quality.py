@@ -104,6 +104,8 @@ class Quality:
             lines += [f"  - {each}" for each in longest["text"].head(worst)]
             if len(those) > worst:
                 lines.append(f"  - and {len(those) - worst:,} more")
+            if kind == "drift":
+                lines.append(f"  {sensor_faults.DRIFT_CAVEAT}")
         if self.intervals.empty:
             lines.append("No reading is missing, and no test found a fault.")
         return "\n".join(lines)

@@ -55,22 +55,25 @@ def read_rows(path: Path, rows: pd.DataFrame, choices: Choices) -> pd.DataFrame:
     """
     rows.columns = pd.Index([str(name).strip() for name in rows])
     times = [name for name in map(str, rows) if _TIMES.match(name)]
+    times = [*(["time"] if "time" in times else []), *times]
     if not times:
         raise ValueError(
             f"{path} has no column that is called time, only {list_columns(rows)}. If it is the"
             " export of a logger, see creeklab.creek.readings.readers.read_csv."
         )
+    stated = re.search(r"\(([A-Za-z_]+(?:/[A-Za-z_+-]+\d*)*)\)\s*$", times[0])
+    zone = stated[1] if stated else choices.zone
     if STAGE in rows and not choices.where and choices.stage is None:
-        time = "time" if "time" in times else times[0]
+        time = times[0]
         format, ambiguous = choices.time_format, choices.ambiguous
-        return normalize(rows, time=time, zone=choices.zone, format=format, ambiguous=ambiguous)
+        return normalize(rows, time=time, zone=zone, format=format, ambiguous=ambiguous)
     used = [times[0], *([choices.stage[0]] if choices.stage else [])]
     rows = selected(path, rows, choices, used)
     columns = recognized(path, rows, choices, {})
     name = columns[STAGE][0]
     # Home Assistant writes these instead of a value.
     rows[name] = rows[name].mask(rows[name].isin(["unavailable", "unknown", "None"]))
-    index = utc(rows[times[0]], choices.zone, choices.time_format, choices.ambiguous)
+    index = utc(rows[times[0]], zone, choices.time_format, choices.ambiguous)
     origin = f"stage_ft from {name!r} in {columns[STAGE][1]}"
     return build(rows, index, columns, {"processing": origin})
 

@@ -43,7 +43,7 @@ def read_geojson(path: Path, choices: Choices) -> pd.DataFrame:
     return read_features(path, rows, choices)
 
 
-def read_features(path: Path, rows: pd.DataFrame, choices: Choices) -> pd.DataFrame:
+def read_features(path: object, rows: pd.DataFrame, choices: Choices) -> pd.DataFrame:
     """Return the readings in the rows of the API.
 
     Raises
