@@ -17,6 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from creeklab.targets import aws
+from tests.notebook_exercises import solved
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -81,11 +82,10 @@ class Recorder:
 
 
 def run_notebook(path: Path) -> Iterator[tuple[str, Mapping[str, Any], BaseException | None]]:
-    """Run the code cells of a notebook; yield source, metadata and error of each."""
+    """Run the code cells of a notebook, solved; yield source, metadata and error of each."""
     settings = Config()
     settings.HistoryManager.enabled = False
     shell = InteractiveShell(config=settings)
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "code":
-            result = shell.run_cell(cell.source)
-            yield cell.source, cell.metadata, result.error_before_exec or result.error_in_exec
+    for cell in solved(nbformat.read(path, as_version=4)):
+        result = shell.run_cell(cell.source)
+        yield cell.source, cell.metadata, result.error_before_exec or result.error_in_exec

@@ -179,7 +179,7 @@ ROWS: list[Any] = [
     (nothing, ask_thing, True, "the Thing '{}' exists; its ARN is arn:aws:iot:"),
     (thing_deleted, ask_thing, False, "Thing {} does not exist in your account. Create it"),
     (nothing, ask_certificate, True, "certificate and private key of '{}' are on disk and"),
-    (without_files, ask_certificate, False, "no certificate and key for '{}'"),
+    (without_files, ask_certificate, False, "no certificate and key are saved for '{}'"),
     (anothers_key, ask_certificate, False, "the private key on disk does not belong"),
     (certificate_deleted, ask_certificate, False, "the certificate on disk is not registered"),
     (inactive, ask_certificate, False, "is INACTIVE. Activate it: iot.update_certificate."),
@@ -190,13 +190,13 @@ ROWS: list[Any] = [
     (nothing, ask_policy, True, "'{}-policy' is attached to the certificate of '{}'."),
     (policy_detached, ask_policy, False, "(attached: none). Attach it: iot.attach_policy."),
     (other_policy, ask_policy, False, "(attached: thing-"),
-    (without_files, ask_policy, False, "no certificate and key for '{}'"),
+    (without_files, ask_policy, False, "no certificate and key are saved for '{}'"),
     pytest.param(certificate_deleted, ask_policy, False, "certificate"),
     pytest.param(damaged_certificate, ask_policy, False, ""),
     (nothing, ask_connection, True, "'{}' can connect over mutual TLS."),
     (policy_detached, ask_connection, False, "Connecting as '{}' failed: not authorized"),
     (inactive, ask_connection, False, "Connecting as '{}' failed: The connection was closed"),
-    (without_files, ask_connection, False, "no certificate and key for '{}'"),
+    (without_files, ask_connection, False, "no certificate and key are saved for '{}'"),
     pytest.param(damaged_certificate, ask_connection, False, ""),
     pytest.param(damaged_key, ask_connection, False, ""),
     (nothing, shadow(depth=1), False, "No shadow exists with name: '{}'. Update it first."),
@@ -245,7 +245,7 @@ ROWS: list[Any] = [
         without_files,
         allowed("iot:Publish", "topic/a"),
         False,
-        "no certificate and key for '{}'",
+        "no certificate and key are saved for '{}'",
     ),
     (damaged_certificate, allowed("iot:Publish", "topic/a"), False, ""),
     (
@@ -403,11 +403,34 @@ def test_retained_messages(lab: Lab, new_thing: NewThings) -> None:
     ("found", "expected", "ok"), [(1, 1, True), ([1.5], [1.5], True), ("a", "b", False)]
 )
 def test_an_answer(lab: Lab, found: object, expected: object, ok: bool) -> None:
-    check = lab.check.equals(found, expected)
+    check = lab.check.equals(found, expected, "the answer says what was checked")
     assert bool(check) is ok
-    assert repr(found) in check.found
-    assert ok or repr(expected) in check.found
+    text = f"the result is {found!r}, not {expected!r}. Go through the steps again."
+    assert check.found == ("the answer says what was checked." if ok else text)
     assert_sentences(check.found)
+
+
+def test_dots_are_not_an_answer(lab: Lab) -> None:
+    for check in (lab.check.equals((1, ...), (1, 2), "x"), lab.check.received(...)):  # type: ignore[arg-type]
+        assert not check
+        assert check.found.startswith("there is no answer yet. Replace the dots")
+
+
+def test_a_replaced_certificate(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing, iot = new_thing(), lab.client("iot")
+    assert (
+        "still uses its old certificate"
+        in lab.check.replaced(thing.name, thing.certificate_id).found
+    )
+    new = iot.create_keys_and_certificate(setAsActive=True)
+    lab.keys.save(thing.name, new)
+    iot.attach_thing_principal(thingName=thing.name, principal=new["certificateArn"])
+    assert "still exists" in lab.check.replaced(thing.name, thing.certificate_id).found
+    iot.detach_policy(policyName=thing.policy, target=thing.certificate_arn)
+    iot.detach_thing_principal(thingName=thing.name, principal=thing.certificate_arn)
+    iot.update_certificate(certificateId=thing.certificate_id, newStatus="INACTIVE")
+    iot.delete_certificate(certificateId=thing.certificate_id)
+    assert lab.check.replaced(thing.name, thing.certificate_id)
 
 
 def test_nothing_left(home: Path) -> None:

@@ -33,6 +33,7 @@ from cryptography.x509.oid import NameOID
 
 from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
+from creeklab.cloud.security.ca import CertificateAuthority
 from creeklab.diagnosis import device_checks, machine_checks
 from creeklab.diagnosis.probe import Check, CheckFailed, CheckReport, CheckResult, run_checks
 from creeklab.targets import aws
@@ -44,7 +45,7 @@ Make = Callable[..., NewThing]
 def wrong_one(report: CheckReport) -> CheckResult:
     """Return the only failure."""
     [result] = report.failures()
-    assert result.found.endswith(".")
+    assert result.found.endswith((".", "?"))
     assert result.fix
     assert f"Fix: {result.fix}" in repr(report)
     assert repr(report).endswith(f"Fix this first: {result.fix}")
@@ -242,6 +243,25 @@ def test_a_cloud_older_than_its_program(lab: Lab) -> None:
     assert wrong_one(report).name == "local cloud"
     assert "cloud stop" in wrong_one(report).fix
     assert skipped(report) == {"ports", "clock"}
+
+
+@pytest.mark.parametrize("name", ["root.pem", "devices.pem"])
+def test_an_authority_from_the_future(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for folder in (home, home / "cloud"):
+        folder.mkdir(mode=0o700)
+    CertificateAuthority(home / "cloud" / "ca")
+    other = "devices.pem" if name == "root.pem" else "root.pem"
+    (home / "cloud" / "ca" / other).unlink()
+    assert doctor_machine_findings(home).ok
+    earlier = datetime(2014, 1, 2, tzinfo=UTC).timestamp()
+    monkeypatch.setattr(machine_checks, "_now", lambda: earlier)
+    result = wrong_one(doctor_machine_findings(home))
+    assert result.name == "local cloud"
+    assert f"{name} is valid from 20" in result.found
+    assert "clock says 2014-01-02" in result.found
+    assert result.fix.startswith("set the clock")
 
 
 @contextmanager

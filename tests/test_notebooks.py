@@ -23,6 +23,7 @@ from creeklab import Lab
 from creeklab.cloud import supervisor
 from creeklab.course.catch_up import catch_up
 from tests.execute_notebooks import normalize
+from tests.notebook_exercises import SOLUTION, YOUR_TURN, solved
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
@@ -100,7 +101,7 @@ def test_exactly_the_tagged_cells_fail(path: Path) -> None:
 @every_notebook
 def test_no_output_is_excluded_from_the_comparison(path: Path) -> None:
     for cell in cells(path, "code"):
-        assert set(tags(cell)) <= {"raises-exception", "solution"}, cell.source
+        assert set(tags(cell)) <= {"raises-exception"}, cell.source
         assert not re.search(r"NBVAL_|nbval-", cell.source, re.IGNORECASE), cell.source
 
 
@@ -401,24 +402,31 @@ def test_a_failing_cell_is_announced(path: Path) -> None:
             )
 
 
+def results(cell: Any) -> list[str]:
+    """Return the lines that state the result of a check in the output of a cell."""
+    texts = [
+        each.get("text") or each.get("data", {}).get("text/plain", "") for each in cell.outputs
+    ]
+    return re.findall(r"^(?:OK|NOT YET): .*", "\n".join(texts), re.MULTILINE)
+
+
 @every_notebook
-def test_exercises_have_hints_and_folded_solutions(path: Path) -> None:
+def test_an_exercise_is_a_task_a_cell_a_check_and_a_folded_solution(path: Path) -> None:
     assert len(exercises(path)) in EXERCISES
-    for task, *answers in exercises(path):
-        assert task.cell_type == "markdown"
+    for task, yours, check, solution in exercises(path):
+        kinds = [each.cell_type for each in (task, yours, check, solution)]
+        assert kinds == ["markdown", "code", "code", "markdown"]
         assert re.search(
             r"^<details><summary>Hint</summary>\n\n.+?\n</details>", task.source, re.S | re.M
         ), task.source
-        assert [cell.cell_type for cell in answers] == ["code"] * len(answers)
-        yours, *solutions = answers
-        assert yours.source == "# Your turn."
-        assert solutions
-        for solution in solutions:
-            assert tags(solution) == ["solution"], solution.source
-            assert solution.metadata["jupyter"]["source_hidden"] is True
-        assert "lab.check." in solutions[-1].source
-    solutions = [cell for cell in NOTEBOOKS[path].cells if "solution" in tags(cell)]
-    assert all(cell in sections(path)["Exercises"] for cell in solutions)
+        assert yours.source.startswith(YOUR_TURN)
+        assert yours.outputs == []
+        assert "lab.check." in check.source
+        assert results(check), check.source
+        assert all(line.startswith("NOT YET: ") for line in results(check)), check.source
+        match = SOLUTION.fullmatch(solution.source)
+        assert match, solution.source
+        ast.parse(match[1])
 
 
 @every_notebook
@@ -452,17 +460,23 @@ def test_it_suits_both_themes(path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::Warning:zmq", "ignore::Warning:jupyter_client")
-def test_any_order_works_in_one_account(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run all notebooks in one kernel, last to first, and clear its names between two of them.
+def test_any_order_works_in_one_account_and_every_solution_is_right(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run all notebooks in one kernel, solved and last to first; clear its names in between.
 
-    ``test_notebooks_on_aws.py`` runs all in one account from first to last.
+    ``test_notebooks_on_aws.py`` runs all in one account from first to last, and nbval runs each as
+    shipped, where every exercise is NOT YET.
     """
     new: Any = nbformat.v4
     joined = new.new_notebook()
     for path in reversed(PATHS):
-        sources = [*cells(path, "code"), new.new_code_cell("%reset -f")]
+        checks = [check.source for _, _, check, _ in exercises(path)]
         joined.cells += [
-            new.new_code_cell(cell.source, metadata={"tags": tags(cell)}) for cell in sources
+            new.new_code_cell(
+                cell.source, metadata={"tags": tags(cell), "check": cell.source in checks}
+            )
+            for cell in (*solved(NOTEBOOKS[path]), new.new_code_cell("%reset -f"))
         ]
     monkeypatch.setenv("CREEKLAB_HOME", str(home))
     client = NotebookClient(
@@ -472,3 +486,10 @@ def test_any_order_works_in_one_account(home: Path, monkeypatch: pytest.MonkeyPa
     assert supervisor.status(home) is not None
     for cell in joined.cells:
         assert bool(errors(cell)) == ("raises-exception" in tags(cell)), cell.source
+    found = {cell.source: results(cell) for cell in joined.cells if cell.metadata["check"]}
+    wrong = {
+        source: lines
+        for source, lines in found.items()
+        if not lines or not all(line.startswith("OK: ") for line in lines)
+    }
+    assert wrong == {}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from creeklab import Lab
 from creeklab.client.device import RequestRefused
@@ -56,7 +57,7 @@ def test_an_unknown_name_lists_the_most_similar_ones(of: str, known: list[str], 
 def test_the_summary_is_that_of_the_entry() -> None:
     why = Refusal(entry("It was refused, for a reason."))
     assert why.summary == "It was refused, for a reason."
-    assert repr(why) == "It was refused, for a reason."
+    assert repr(why) == "Publish: refused.\nIt was refused, for a reason."
 
 
 def test_the_text_is_wrapped() -> None:
@@ -113,7 +114,7 @@ def test_the_last_refusal_of_anyone_and_of_one_client(
     assert "topic filter 'creek/second'" in last.summary
     earlier = lab.why(first.name)
     assert "topic 'creek/first'" in earlier.summary
-    assert repr(earlier).startswith(f"Client ID '{first.name}', publish: denied.\n")
+    assert repr(earlier).startswith(f"Client ID '{first.name}', publish: denied at ")
     assert "its Action (iot:Connect) does not include iot:Publish" in " ".join(
         repr(earlier).split()
     )
@@ -125,9 +126,63 @@ def test_a_rejected_shadow_request_is_a_refusal_too(
     lab: Lab, new_thing: Callable[..., Any]
 ) -> None:
     thing = new_thing()
-    with lab.connect(thing.name) as device, pytest.raises(ShadowRejected):
-        device.shadow.get()
-    assert lab.why(thing.name).summary == f"404 No shadow exists with name: '{thing.name}'"
+    topic = f"$aws/things/{thing.name}/shadow"
+    with lab.connect(thing.name) as device:
+        with pytest.raises(ShadowRejected):
+            device.shadow.get()
+        assert lab.why(thing.name).summary == (
+            f"The shadow service rejected the message on {topic}/get: 404 No shadow exists with "
+            f"name: '{thing.name}'. The shadow does not exist. Update it first: the first update "
+            "creates it."
+        )
+        device.shadow.update(reported={"depth": 1})
+        device.shadow.update(reported={"depth": 2})
+        stale = {"state": {"reported": {"depth": 3}}, "version": 1}
+        inbox = device.subscribe(f"{topic}/update/rejected")
+        device.publish(f"{topic}/update", stale)
+        inbox.wait_for(1)
+    summary = lab.why(thing.name).summary
+    assert f"{topic}/update: 409 Version conflict. The shadow is now at version 2. Get" in summary
+
+
+def test_a_newer_failure_comes_first(lab: Lab, new_thing: Callable[..., Any]) -> None:
+    thing = new_thing()
+    with lab.connect(thing.name) as device:
+        with pytest.raises(RequestRefused):
+            device.publish("a/b/c/d/e/f/g/h/i", "x")
+        device.publish("$aws/rules/no-such-rule/creek", "x")
+    why = lab.why(thing.name)
+    first, *_ = " ".join(repr(why).split()).partition("Client ID")
+    assert first.startswith(f"Newer, just now: '{thing.name}' published to $aws/rules/no-such-rule")
+    assert "9 levels" in why.summary
+    page = why._repr_html_()
+    assert page.index("Newer, just now") < page.index("9 levels")
+    with pytest.raises(ClientError):
+        lab.client("iot-data").publish(topic="creek/depth", qos=0, payload=b"x" * 200_000)
+    assert "Newer, just now: Publish failed with 413" in lab.why().notices[0]
+    with pytest.raises(ClientError):
+        lab.client("iot").describe_thing(thingName="never-made")
+    assert "Newer, just now: Publish failed with 413" in lab.why().notices[0]
+
+
+def test_a_failure_without_a_refusal() -> None:
+    failure = {
+        **{"kind": "call", "time": 0.0, "operation": None, "status": 404},
+        **{"error": "UnknownOperationException", "message": "There is no such path."},
+    }
+    why = Refusal(None, asked=120.0, failure=failure)
+    assert why.summary == (
+        "Newer, 2 minutes ago: an HTTP request failed with 404 UnknownOperationException. There is "
+        "no such path."
+    )
+
+
+def test_dropped_messages_are_mentioned() -> None:
+    dropped = {"gauge-1": {"count": 12, "why": "It reads too slowly."}}
+    why = Refusal(entry("It was refused."), dropped=dropped)
+    text = "12 messages were dropped for the client 'gauge-1'. It reads too slowly."
+    assert repr(why).split("\n")[0] == text
+    assert text in why._repr_html_().replace("&#x27;", "'")
 
 
 def test_a_client_id_without_a_certificate_that_is_active(

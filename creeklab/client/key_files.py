@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from creeklab.home import refuse_git_work_tree
+from creeklab.resources.similar_name import did_you_mean
 
 # macOS and Windows ignore case, and Windows reserves the names of its devices. The folder of such a
 # Thing ends with the hash of its name.
@@ -155,7 +156,8 @@ class KeyFiles:
         files = ThingFiles(self._folder(thing), self._ca)
         if not (files.certificate.exists() and files.private_key.exists()):
             raise FileNotFoundError(
-                f"Found no certificate and key for '{thing}' in {self.folder}. Create them with "
+                f"Found no certificate and key for '{thing}' in {self.folder}."
+                f"{did_you_mean(thing, self.things())} Create them with "
                 "create_keys_and_certificate and save the answer with lab.keys.save."
             )
         return files

@@ -17,8 +17,10 @@ from botocore.exceptions import ClientError
 
 from creeklab.course.resources import (
     BROKEN_POLICIES,
+    HELLO_POLICY,
     POLICIES,
     RULES,
+    RULES_ROLE,
     SENSOR_POLICY,
     TEST_CLIENT,
     THING,
@@ -27,6 +29,7 @@ from creeklab.course.resources import (
     TRIAL_POLICIES,
     TRIAL_THINGS,
     WIDE_POLICY,
+    hello_policy,
     sensor_policy,
     thing_policy,
     wide_policy,
@@ -112,7 +115,8 @@ def _before_anything(_: LabSession) -> str:
 
 
 def _before_tour(lab: LabSession) -> str:
-    _before_mqtt(lab)
+    # Not the policy of notebook 4, whose mistake is discovered there.
+    _ensure_devices(lab, {HELLO_POLICY: hello_policy(lab)})
     return f"The Things '{THING}' and '{TEST_CLIENT}' exist, with certificates and policies."
 
 
@@ -167,7 +171,14 @@ def _before_breaking(lab: LabSession) -> str:
 
 
 def _before_rules(lab: LabSession) -> str:
-    return f"{_before_sensor(lab)} There are no rules of the course yet."
+    state = _before_sensor(lab)
+    if lab.ledger.has(ResourceKind.ROLE, RULES_ROLE):
+        iam = lab.client("iam")
+        with contextlib.suppress(iam.exceptions.NoSuchEntityException):
+            for policy in iam.list_role_policies(RoleName=RULES_ROLE)["PolicyNames"]:
+                iam.delete_role_policy(RoleName=RULES_ROLE, PolicyName=policy)
+            iam.delete_role(RoleName=RULES_ROLE)
+    return f"{state} There are no rules of the course yet."
 
 
 def _before_end(lab: LabSession) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, partial, wraps
 from typing import Any, Concatenate, ParamSpec
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,12 +14,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from creeklab.client.device import RequestRefused
 from creeklab.client.inbox import Inbox
 from creeklab.client.key_files import ThingFiles
-from creeklab.course.resources import POLICIES, RETAINED, RULES, THINGS
+from creeklab.course.resources import POLICIES, RETAINED, RULES, RULES_ROLE, THINGS
+from creeklab.display.html import escape, mark
+from creeklab.display.style import static_line
 from creeklab.display.text import wrap
-from creeklab.resources.lookup import is_connected, paginate
+from creeklab.resources.lookup import exists, is_connected, is_missing, paginate, similar_thing
+from creeklab.resources.resource import Resource, ResourceKind
+from creeklab.resources.similar_name import did_you_mean
 from creeklab.session.lab_session import LabSession
 
 P = ParamSpec("P")
+
+NO_ANSWER = "there is no answer yet. Replace the dots in the cell above, then run both cells."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,10 @@ class SelfCheck:
 
     def __repr__(self) -> str:
         return f"{'OK' if self.ok else 'NOT YET'}: {self.found}"
+
+    def _repr_html_(self) -> str:
+        state, kind = ("OK", "good") if self.ok else ("NOT YET", "new")
+        return static_line(mark(state, kind), escape(self.found))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(wrap(repr(self), following="    "))
@@ -50,6 +60,8 @@ def _self_check(
 
     @wraps(check)
     def run(self: Checks, /, *given: P.args, **named: P.kwargs) -> SelfCheck:
+        if any(map(_is_open, given)):
+            return SelfCheck(False, NO_ANSWER)
         try:
             return SelfCheck(True, check(self, *given, **named))
         except NotYet as failed:
@@ -60,13 +72,19 @@ def _self_check(
     return run
 
 
+def _is_open(answer: Any) -> bool:
+    """Return whether an answer still has the dots of its exercise."""
+    return answer is ... or (isinstance(answer, tuple) and any(map(_is_open, answer)))
+
+
 @contextmanager
-def _advice(advice: str) -> Iterator[None]:
-    """Add what to do to the message of an AWS error."""
+def _advice(advice: str, ask: Callable[[], str] = str) -> Iterator[None]:
+    """Add what to do to the message of an AWS error, and a question if something is missing."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise NotYet(f"{_message(error)} {advice}") from None
+        question = ask() if isinstance(error, ClientError) and is_missing(error) else ""
+        raise NotYet(f"{_message(error)}{question} {advice}") from None
 
 
 class Checks:
@@ -82,6 +100,9 @@ class Checks:
     @cached_property
     def _data(self) -> Any:
         return self._lab.client("iot-data")
+
+    def _similar(self, thing: str) -> str:
+        return similar_thing(self._lab.client, thing)
 
     @_self_check
     def account(self) -> str:
@@ -99,7 +120,7 @@ class Checks:
     @_self_check
     def thing(self, /, name: str, **attributes: str) -> str:
         """Check that the Thing exists and has these attributes."""
-        with _advice("Create it: iot.create_thing."):
+        with _advice("Create it: iot.create_thing.", partial(self._similar, name)):
             thing = self._iot.describe_thing(thingName=name)
         wrong = _differences(thing["attributes"], attributes)
         if wrong:
@@ -142,9 +163,30 @@ class Checks:
         try:
             files = self._lab.keys.files(thing)
             files.check()
-        except (FileNotFoundError, ValueError) as error:
+        except FileNotFoundError:
+            raise NotYet(
+                f"no certificate and key are saved for '{thing}'."
+                f"{did_you_mean(thing, self._lab.keys.things())} Create them with "
+                "iot.create_keys_and_certificate, and save the response with lab.keys.save."
+            ) from None
+        except ValueError as error:
             raise NotYet(str(error)) from None
         return files
+
+    @_self_check
+    def replaced(self, thing: str, old_certificate: str) -> str:
+        """Check that a new certificate works in the place of an old one, which is gone."""
+        arn = self._require_certificate(thing)
+        if arn.endswith(old_certificate):
+            raise NotYet(
+                f"'{thing}' still uses its old certificate. Create a new one, save it, and attach "
+                "it."
+            )
+        if exists(self._lab.client, Resource(ResourceKind.CERTIFICATE, (old_certificate,))):
+            raise NotYet("the old certificate still exists. Detach, deactivate, and delete it.")
+        return (
+            f"'{thing}' has a new certificate, which is ACTIVE and attached; the old one is gone."
+        )
 
     @_self_check
     def policy(self, thing: str, policy: str) -> str:
@@ -155,7 +197,8 @@ class Checks:
         if policy not in names:
             raise NotYet(
                 f"'{policy}' is not attached to the certificate of '{thing}' (attached: "
-                f"{', '.join(names) or 'none'}). Attach it: iot.attach_policy."
+                f"{', '.join(names) or 'none'}).{did_you_mean(policy, names)} "
+                "Attach it: iot.attach_policy."
             )
         return f"'{policy}' is attached to the certificate of '{thing}'."
 
@@ -324,11 +367,11 @@ class Checks:
         return f"the rule '{name}' is enabled and receives {source}."
 
     @_self_check
-    def equals(self, found: Any, expected: Any) -> str:
-        """Check an exercise's answer against the expected one."""
+    def equals(self, found: Any, expected: Any, sentence: str) -> str:
+        """Check that a result is the expected one, which the sentence describes."""
         if found != expected:
-            raise NotYet(f"{found!r} is not {expected!r}. Go through the steps again.")
-        return f"{found!r} is right."
+            raise NotYet(f"the result is {found!r}, not {expected!r}. Go through the steps again.")
+        return f"{sentence}."
 
     @_self_check
     def nothing_left(self) -> str:
@@ -351,18 +394,20 @@ class Checks:
         left += [f"the policy '{each}'" for each in POLICIES if each in policies]
         rules = {each["ruleName"] for each in paginate(self._iot.list_topic_rules, "rules")}
         left += [f"the rule '{each}'" for each in RULES if each in rules]
+        if self._lab.ledger.has(ResourceKind.ROLE, RULES_ROLE):
+            left.append(f"the role '{RULES_ROLE}'")
         left += [f"a shadow of '{each}'" for each in THINGS if not self.no_shadow(each)]
         left += [f"the retained message of '{each}'" for each in RETAINED if self.retained(each)]
         if left:
             raise NotYet(f"still there: {', '.join(left)}.")
         return (
-            "nothing of the course is left: no Thing, certificate, policy, rule, shadow, "
-            "retained message or key file."
+            "nothing of the course is left: no Thing, certificate, policy, rule, role, "
+            "shadow, retained message or key file."
         )
 
     def _shadow_state(self, thing: str, shadow: str | None) -> dict[str, Any]:
         named = {} if shadow is None else {"shadowName": shadow}
-        with _advice("Update it first."):
+        with _advice("Update it first.", partial(self._similar, thing)):
             answer = self._data.get_thing_shadow(thingName=thing, **named)
         state: dict[str, Any] = json.loads(answer["payload"].read())["state"]
         return state

@@ -1,4 +1,4 @@
-"""The Things, policies and rules of the course, by name."""
+"""The Things, policies, rules and role of the course, by name."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from creeklab.session.lab_session import LabSession
 THING = "Test2"
 TEST_CLIENT = "TestClient"
 THING_POLICY = "Test2Policy"
+HELLO_POLICY = "HelloPolicy"
 WIDE_POLICY = "policyall"
 SENSOR_POLICY = "CreekSensorPolicy"
 
 # Created and deleted again by a notebook or one of its exercises.
 TRIAL_THINGS = ("Test3", "gauge-1", "gauge-2", "gauge-3")
-TRIAL_POLICIES = ("HashPolicy", "OwnTopicPolicy", "ListenPolicy", "NoBarnPolicy", "QuestionPolicy")
+TRIAL_POLICIES = (
+    HELLO_POLICY,
+    *("HashPolicy", "OwnTopicPolicy", "ListenPolicy", "NoBarnPolicy", "QuestionPolicy"),
+)
 BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
 
 THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)
 POLICIES = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES, *BROKEN_POLICIES)
 RULES = ("FloodAlarm", "FloodOnce", "Heat", "BrokenAlarm")
+RULES_ROLE = "creek-rules"
 RETAINED = ("creek/elkhorn/last", "barn/door")
 
 
@@ -29,6 +34,15 @@ def thing_policy(lab: LabSession) -> dict[str, Any]:
     return _document(
         _allow("iot:Connect", f"{arn}:client/{THING}"),
         _allow("iot:Publish", f"{arn}:topic/$aws/things/{THING}/shadow/update"),
+    )
+
+
+def hello_policy(lab: LabSession) -> dict[str, Any]:
+    """Return the policy that Test2 has in the tour, before notebook 4 writes a real one."""
+    arn = f"arn:aws:iot:{lab.region}:{lab.account}"
+    return _document(
+        _allow("iot:Connect", f"{arn}:client/{THING}"),
+        _allow("iot:Publish", f"{arn}:topic/hello/{THING}"),
     )
 
 

@@ -19,7 +19,8 @@ from creeklab.cloud.transport.listen import PROBE
 from creeklab.diagnosis.machine_checks import check_private
 from creeklab.diagnosis.probe import Check, CheckFailed
 from creeklab.diagnosis.why import why
-from creeklab.resources.lookup import is_connected, is_missing, paginate
+from creeklab.resources.lookup import is_connected, is_missing, paginate, similar_thing
+from creeklab.resources.similar_name import did_you_mean
 from creeklab.session.lab_session import LabSession
 
 CONNECT_TIMEOUT = 5.0
@@ -84,7 +85,8 @@ class DeviceChecks:
             files = self._files
         except FileNotFoundError:
             raise CheckFailed(
-                f"no certificate and private key are saved for '{self._thing}'.",
+                f"no certificate and private key are saved for '{self._thing}'."
+                + did_you_mean(self._thing, self._lab.keys.things()),
                 "create them with iot.create_keys_and_certificate, and save the response with "
                 "lab.keys.save.",
             ) from None
@@ -230,7 +232,8 @@ class DeviceChecks:
             if not is_missing(error):
                 raise
             raise CheckFailed(
-                f"Thing '{self._thing}' does not exist in this account and region.",
+                f"Thing '{self._thing}' does not exist in this account and region."
+                + similar_thing(self._lab.client, self._thing),
                 f'iot.create_thing(thingName="{self._thing}")',
             ) from None
         return "it exists."

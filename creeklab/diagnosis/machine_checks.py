@@ -13,10 +13,12 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.x509 import load_pem_x509_certificate
 
 from creeklab.bootstrap import LOCK, REPOSITORY_ROOT, Environment, is_met
 from creeklab.cloud import supervisor
@@ -147,6 +149,7 @@ def local_cloud(home: Path, running: Any, *, opened: bool) -> str:
         )
     if workshop is not None:
         return "the workshop's cloud can be reached."
+    _check_authorities(home / "cloud" / "ca")
     if cloud is None and opened:
         raise CheckFailed(
             "it has stopped since the lab was opened.", "open the lab again: creeklab.open_lab()."
@@ -161,6 +164,23 @@ def local_cloud(home: Path, running: Any, *, opened: bool) -> str:
             "run python3 -m creeklab cloud stop, then open the lab again; the state is kept.",
         )
     return "running, with the installed version."
+
+
+def _check_authorities(folder: Path) -> None:
+    """Raise if an authority is valid only in the future: no client would trust the cloud."""
+    now = datetime.fromtimestamp(_now(), UTC)
+    for name in ("root.pem", "devices.pem"):
+        file = folder / name
+        if file.exists():
+            start = load_pem_x509_certificate(file.read_bytes()).not_valid_before_utc
+            if start > now + timedelta(days=1):  # the check of the clock covers less
+                raise CheckFailed(
+                    f"the certificate authority in {file} is valid from {start:%Y-%m-%d}, but this "
+                    f"machine's clock says {now:%Y-%m-%d}: the clock is behind, or it was ahead "
+                    "when the cloud was created.",
+                    "set the clock. If it is right, run python3 -m creeklab cloud stop and delete "
+                    f"{folder}; every Thing then needs a new certificate.",
+                )
 
 
 def ports(running: Any) -> str:

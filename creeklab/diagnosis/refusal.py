@@ -15,8 +15,7 @@ from creeklab.display.style import static_page
 from creeklab.display.text import wrap
 
 TAKEN_OVER = "DUPLICATE_CLIENTID"
-OLD_SECONDS = 120.0
-"""Age from which a refusal states its age, so that an old one does not look new."""
+_CAPITAL = {"tls": "TLS handshake", "call": "HTTPS request"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,10 @@ class Refusal:
         The decision at that time; None if it does not depend on the account.
     nothing
         The text if nothing was refused.
+    failure
+        The entry of a newer request that failed without a refusal.
+    dropped
+        For each client, the number of messages for it that were dropped, and the latest reason.
     """
 
     def __init__(
@@ -61,7 +64,11 @@ class Refusal:
         asked: float | None = None,
         *,
         nothing: str = "Nothing was refused.",
+        failure: dict[str, Any] | None = None,
+        dropped: dict[str, dict[str, Any]] | None = None,
     ) -> None:
+        self.failure = failure
+        self.dropped = dropped or {}
         self.entry = entry
         self.nothing = nothing
         self.now = now
@@ -71,7 +78,7 @@ class Refusal:
     def summary(self) -> str:
         """The request, why it was refused, and what to do."""
         if self.entry is None:
-            return self.nothing
+            return " ".join(self.notices) or self.nothing
         return str(self.entry["refusal"]["summary"])
 
     @property
@@ -143,8 +150,17 @@ class Refusal:
 
     @property
     def age_text(self) -> str:
-        """How long ago the refusal was, in words; empty for a recent one."""
-        return format_age(self.age) if self.age >= OLD_SECONDS else ""
+        """How long ago the refusal was, in words; empty if the request was only asked about."""
+        return "" if self.time is None else format_age(self.age)
+
+    @property
+    def notices(self) -> list[str]:
+        """A newer failure that is not a refusal, and the messages that were dropped."""
+        found = [] if self.failure is None else [describe_failure(self.failure, self.asked)]
+        for client, drop in self.dropped.items():
+            messages = "1 message was" if drop["count"] == 1 else f"{drop['count']} messages were"
+            found.append(f"{messages} dropped for the client '{client}'. {drop['why']}")
+        return found
 
     @property
     def warnings(self) -> list[str]:
@@ -161,8 +177,8 @@ class Refusal:
 
     def __repr__(self) -> str:
         if self.entry is None:
-            return self.summary
-        lines = [self._headline()] if self.entry.get("client_id") else []
+            return self.text
+        lines = [*map(wrap, self.notices), self._headline()]
         lines += [wrap(text) for text in (self.summary, *self._changed_since())]
         if self.findings:
             lines.append("Evaluated statements:")
@@ -175,10 +191,12 @@ class Refusal:
 
     def _headline(self) -> str:
         assert self.entry is not None
-        client_id, kind = self.entry["client_id"], self.entry["kind"]
+        client_id, kind = self.entry.get("client_id"), self.entry["kind"]
         thing = None if self.now is None else self.now.access.thing
         of = f" of the Thing '{thing}'" if thing not in (None, client_id) else ""
-        when = f", {self.age_text}" if self.age_text else ""
+        when = "" if self.time is None else f" at {self.time:%H:%M:%S} UTC, {self.age_text}"
+        if not client_id:
+            return f"{_CAPITAL.get(kind, kind.capitalize())}: {self.verdict}{when}."
         if kind == "disconnect":
             by = " by another connection" if self.verdict == "taken over" else ""
             return f"Client ID '{client_id}'{of}: {self.verdict}{by}{when}."
@@ -200,12 +218,19 @@ class Refusal:
     def _repr_html_(self) -> str:
         parts = [tag("p", escape(self.summary))]
         if self.entry is not None:
+            notices = [tag("div", escape(text), class_="creeklab-notice") for text in self.notices]
             client_id, kind = self.entry.get("client_id"), self.entry["kind"]
             marks = mark(self.verdict, "good" if self.verdict == "allowed" else "bad")
             if self.time is not None and self.allowed:
                 marks += " " + mark("allowed now", "good")
             title = heading(f"{kind}, client ID {client_id!r}" if client_id else kind)
-            parts = [title + marks, *parts, self._request_html(self.entry), self._statement_html()]
+            parts = [
+                *notices,
+                title + marks,
+                *parts,
+                self._request_html(self.entry),
+                self._statement_html(),
+            ]
             for change in self.suggestions:
                 description = self.describe_change(change)
                 parts += [tag("p", escape(description)), diff_html(change.diff, description)]
@@ -218,8 +243,8 @@ class Refusal:
     def _request_html(self, entry: dict[str, Any]) -> str:
         access = None if self.now is None else self.now.access
         rows = []
-        if self.age_text:  # a recent refusal has no time: notebooks compare outputs word by word
-            rows.append(("When", escape(f"{self.age_text}, at {self.time:%Y-%m-%d %H:%M:%S} UTC")))
+        if self.time is not None:
+            rows.append(("When", escape(f"at {self.time:%Y-%m-%d %H:%M:%S} UTC, {self.age_text}")))
         if access is not None:
             if access.certificate is not None:
                 number = access.certificate.rpartition("/")[2]
@@ -245,6 +270,18 @@ class Refusal:
         ]
         columns = ("Statement", "Differences")
         return table(columns, rows, caption="Evaluated statements") if rows else ""
+
+
+def describe_failure(entry: dict[str, Any], asked: float) -> str:
+    """Describe a request that failed without a refusal, and its age."""
+    when = format_age(max(0.0, asked - entry["time"]))
+    if entry["kind"] == "unanswered":
+        return (
+            f"Newer, {when}: '{entry['client_id']}' published to {entry['topic']}. {entry['why']}"
+        )
+    name = entry["operation"] or "an HTTP request"
+    text = f"Newer, {when}: {name} failed with {entry['status']} {entry['error']}."
+    return f"{text} {entry['message']}" if entry.get("message") else text
 
 
 def format_age(seconds: float) -> str:

@@ -9,11 +9,13 @@ question.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from typing import Any
 
+from creeklab.client.topics import shadow_topic
 from creeklab.cloud.policy import explain, suggest
 from creeklab.cloud.policy.explain import PolicyNeighborhood
 from creeklab.diagnosis.effective_access import (
@@ -25,10 +27,20 @@ from creeklab.diagnosis.effective_access import (
 )
 from creeklab.diagnosis.refusal import CurrentDecision, Refusal
 from creeklab.resources.lookup import or_none, paginate
+from creeklab.resources.similar_name import did_you_mean
 from creeklab.session.lab_session import ACCOUNT_CLIENT_PREFIX, LabSession
 
 _CERTIFICATE = re.compile(r"[0-9a-f]{64}")
 MAX_NAMES = 10
+REJECTIONS = {
+    "404": "Update it first: the first update creates it.",
+    "409": (
+        "Get the shadow, look at the changes, and send the update with the version from get. "
+        "Without a version, the last writer wins."
+    ),
+    "413": "Send a smaller document.",
+}
+"""What to do after the shadow service rejected a request, by the code of its answer."""
 
 
 def why(
@@ -40,12 +52,15 @@ def why(
 ) -> Refusal:
     """Explain the last refusal, or decide a request; see `Lab.why`."""
     if action is None and resource is None and lab.target == "local":
-        entry = _last_refusal(lab, of)
-        if entry is not None or of is None:
-            return explain_entry(lab, entry)
-        if _is_known(lab, of):
-            return Refusal(None, nothing=f"Nothing was refused to '{of}'.")
-        return Refusal(None, nothing=unknown_client(of, _clients_and_things(lab)))
+        answer = _last_refusal(lab, of)
+        refusal = explain_entry(lab, answer["entry"])
+        refusal.failure, refusal.dropped = answer["failure"], answer["dropped"]
+        if refusal.entry is None and of is not None:
+            if _is_known(lab, of):
+                refusal.nothing = f"Nothing was refused to '{of}'."
+            else:
+                refusal.nothing = unknown_client(of, _clients_and_things(lab))
+        return refusal
     if lab.target == "aws" and (of, action, resource) == (None, None, None):
         if lab.ledger.last_refusal is None:
             return Refusal(None)
@@ -53,19 +68,20 @@ def why(
     return explain_request(lab, of, action, resource)
 
 
-def _last_refusal(lab: LabSession, of: str | None) -> dict[str, Any] | None:
+def _last_refusal(lab: LabSession, of: str | None) -> dict[str, Any]:
     request: dict[str, Any] = {"client_id": of}
     if of is not None:
         attached = or_none(lambda: lab.client("iot").list_thing_principals(thingName=of))
         arns = [] if attached is None else attached["principals"]
         request["principals"] = [arn.rpartition("/")[2] for arn in arns]
-    entry: dict[str, Any] | None = lab.admin("why", request)["entry"]
+    answer = lab.admin("why", request)
+    entry = answer["entry"]
     if entry is not None and entry["kind"] == "disconnect":
         # The next entry says why the connection ended.
         after, client_id = entry["number"], entry["client_id"]
         for end in lab.event_pages(after=after, kind="disconnect", thing=client_id)[:1]:
             entry["reason"] = end["reason"]
-    return entry
+    return answer
 
 
 def _is_known(lab: LabSession, name: str) -> bool:
@@ -87,7 +103,9 @@ def _clients_and_things(lab: LabSession) -> set[str]:
 
 def unknown_client(of: str, known: Iterable[str]) -> str:
     """Return a text that says a name is unknown, and lists known ones, the most similar first."""
+    known = list(known)
     text = f"{of!r} is unknown: no client in the event log and no Thing has that name."
+    text += did_you_mean(of, known)
 
     def unlike(name: str) -> tuple[float, str]:
         return -SequenceMatcher(None, of.lower(), name.lower()).ratio(), name
@@ -101,6 +119,8 @@ def unknown_client(of: str, known: Iterable[str]) -> str:
 
 def explain_entry(lab: LabSession, entry: dict[str, Any] | None) -> Refusal:
     """Explain an entry of the event log that has a refusal, and the decision now."""
+    if entry is not None and entry["kind"] == "shadow":
+        entry["refusal"]["summary"] = _explain_rejection(lab, entry)
     if entry is None or not _CERTIFICATE.fullmatch(entry.get("principal", "")):
         # No policy applies to a shadow's rejection, a TLS failure or the account itself.
         return Refusal(entry)
@@ -113,6 +133,21 @@ def explain_entry(lab: LabSession, entry: dict[str, Any] | None) -> Refusal:
     if "outcome" not in refusal:
         return Refusal(entry, CurrentDecision(access, None))
     return Refusal(entry, _decide(iot, access, refusal["action"], refusal["resource"]))
+
+
+def _explain_rejection(lab: LabSession, entry: dict[str, Any]) -> str:
+    """Explain why the shadow service rejected a request: topic, current version, what to do."""
+    thing, shadow, rejection = entry["thing"], entry["shadow"], entry["refusal"]["summary"]
+    named = {"shadowName": shadow} if shadow else {}
+    data = lab.client("iot-data")
+    current = or_none(lambda: data.get_thing_shadow(thingName=thing, **named))
+    rejection = rejection.rstrip(".")
+    state = "The shadow does not exist."
+    if current is not None:
+        state = f"The shadow is now at version {json.load(current['payload'])['version']}."
+    topic = shadow_topic(thing, entry["request"], shadow)
+    advice = REJECTIONS.get(rejection[:3], "Correct the document and send it again.")
+    return f"The shadow service rejected the message on {topic}: {rejection}. {state} {advice}"
 
 
 def explain_request(

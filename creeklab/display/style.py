@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from creeklab.display.html import PAGE, tag
 
-_STATIC = """
+_LINE = """
 .creeklab { color: var(--jp-ui-font-color1, #1a1a1a);
   font-family: var(--jp-ui-font-family, system-ui, sans-serif);
   font-size: var(--jp-ui-font-size1, 13px); line-height: 1.45; }
+.creeklab-mark { display: inline-block; padding: 0 0.4em; border-radius: 2px;
+  border: 1px solid var(--jp-border-color1, #777); border-left-width: 4px; font-size: 0.95em;
+  white-space: nowrap; }
+.creeklab-good { border-color: var(--jp-success-color1, #2e7d32); }
+.creeklab-bad { border-color: var(--jp-error-color1, #c62828); }
+.creeklab-new { border-color: var(--jp-warn-color1, #ef6c00); }
+"""
+
+_STATIC = (
+    _LINE
+    + """
 .creeklab-heading { font-weight: 600; font-size: 1.1em; margin: 0.3em 0; }
 .creeklab-muted { color: var(--jp-ui-font-color1, #444); opacity: 0.8; }
 .creeklab pre { font-family: var(--jp-code-font-family, monospace); font-size: 1em;
@@ -26,21 +37,16 @@ _STATIC = """
   padding: 0.25em 0.7em 0.25em 0; border-bottom: 1px solid var(--jp-border-color2, #ccc);
   color: inherit; background: none; white-space: normal; overflow-wrap: anywhere; }
 .creeklab-table th { font-weight: 600; }
-.creeklab-mark { display: inline-block; padding: 0 0.4em; border-radius: 2px;
-  border: 1px solid var(--jp-border-color1, #777); border-left-width: 4px; font-size: 0.95em;
-  white-space: nowrap; }
 .creeklab .creeklab-table thead th { overflow-wrap: normal; }
 /* JupyterLab draws stripes in tables. */
 .creeklab .creeklab-table tbody tr:nth-child(n) { background: none; }
-.creeklab-good { border-color: var(--jp-success-color1, #2e7d32); }
-.creeklab-bad { border-color: var(--jp-error-color1, #c62828); }
-.creeklab-new { border-color: var(--jp-warn-color1, #ef6c00); }
 .creeklab-notice { border-left: 4px solid var(--jp-info-color1, #0277bd);
   background: var(--jp-layout-color2, #eee); padding: 0.3em 0.6em; overflow-wrap: anywhere; }
 .creeklab-alert { border-left-color: var(--jp-error-color1, #c62828); }
 .creeklab-time { white-space: nowrap; }
 .creeklab-property { margin-left: 0.5em; }
 """
+)
 
 # ipywidgets cuts off long text and gives its rows a fixed height.
 _LIVE = """
@@ -80,6 +86,11 @@ _LIVE = """
 def static_style() -> str:
     """Return the style sheet of a static page."""
     return tag("style", _STATIC)
+
+
+def static_line(*content: str) -> str:
+    """Return a line of HTML, such as a mark and a sentence, with the few styles that it needs."""
+    return tag("div", tag("style", _LINE), " ".join(content), class_=PAGE)
 
 
 def static_page(*content: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakValueDictionary
 
+from creeklab.resources.lookup import similar_thing
 from creeklab.session.lab_session import LabSession
 from creeklab.session.reset import reset_account
 from creeklab.targets.target import NotSupportedOnAws
@@ -256,9 +257,10 @@ class Lab(LabSession):
             return self.event_pages(kind="shadow", thing=thing, after=after)
 
         history = entries if self.target == "local" else None
+        question = similar_thing(self.client, thing)
         return self._open(
             ("shadow view", thing, name),
-            lambda: ShadowView(self.connect_account(), thing, name, read, history),
+            lambda: ShadowView(self.connect_account(), thing, name, read, history, question),
         )
 
     def _open(self, kind: tuple[str | None, ...], create: Callable[[], T]) -> T:

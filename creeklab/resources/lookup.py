@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from creeklab.resources.resource import IDENTITIES, Resource, ResourceKind
+from creeklab.resources.similar_name import did_you_mean
 
 Client = Callable[[str], Any]
 """Returns a boto3 client for a service."""
+
+MAX_COMPARED = 1_000
+"""Things that a misspelled name is compared with."""
 
 
 def exists(client: Client, one: Resource) -> bool:
@@ -72,6 +77,13 @@ def paginate(call: Callable[..., Any], member: str, **request: Any) -> Iterator[
                 break
         else:
             return
+
+
+def similar_thing(client: Client, name: str) -> str:
+    """Return " Did you mean ...?" with the Thing of the most similar name; empty if it exists."""
+    things = islice(paginate(client("iot").list_things, "things", maxResults=250), MAX_COMPARED)
+    names = [each["thingName"] for each in things]
+    return "" if name in names else did_you_mean(name, names)
 
 
 def shadow_names(client: Client, thing: str) -> list[str]:

@@ -79,7 +79,8 @@ class Console(LiveView):
         name = HTML(heading(f"AWS IoT console, account {self._account.name}"))
         sections = HBox(list(self._sections.values()), layout=Layout(flex_flow="row wrap"))
         head = row([sections, self._button("Refresh", self.refresh)])
-        super().__init__(VBox([name, head, self._title, self._body]))
+        self._page = VBox([name, head, self._title, self._body])
+        super().__init__(self._page)
 
     # --- navigation -----------------------------------------------------------------------------
 
@@ -98,11 +99,15 @@ class Console(LiveView):
         self.go(route or self.page.route)
         self.notify(message)
 
-    def act(self, action: Callable[[], object]) -> None:
+    def act(self, action: Callable[[], object], button: Button | None = None) -> None:
         """Run the action of a click."""
         # Two simultaneous clicks would each build a page; in turn, the last one wins.
         with self._clicking:
-            super().act(action)
+            super().act(action, button)
+
+    def _notice_place(self) -> tuple[VBox, DOMWidget]:
+        """Return the place below the title: the button of an action is often gone."""
+        return self._page, self._title
 
     def _error_text(self, error: Exception) -> str:
         if not isinstance(error, ClientError):
@@ -125,6 +130,7 @@ class Console(LiveView):
         for name, button in self._sections.items():
             _mark_current(button, name == section)
         self._monitor = None
+        self._take_notice()
         old = [child for child in self._body.children if not self._is_client(child)]
         self.show(self._title, heading(page.title, 3))
         tools = [self._tool(page.tool)] if page.tool else []
@@ -187,7 +193,7 @@ class Console(LiveView):
             if action.confirm and button.description == action.label:
                 button.description, button.button_style = f"{action.confirm} Yes", "warning"
             else:
-                self.act(partial(self._do, action.do))
+                self.act(partial(self._do, action.do), button)
 
         button.on_click(on_click)
         return button
@@ -201,19 +207,12 @@ class Console(LiveView):
         button = self._button(form.label, submit)
         for field in fields:
             if isinstance(field, Text):
-                field.on_msg(self._on_enter(submit))
+                self._on_enter(field, submit)
         title = [HTML(heading(form.title, 4))] if form.title else []
         if len(fields) == 1 and not isinstance(fields[0], Textarea):
             fields[0].layout.flex = "0 1 28em"
             return VBox([*title, row([*fields, button])])
         return VBox([*title, *fields, HBox([button])], layout=Layout(max_width="52em"))
-
-    def _on_enter(self, action: Callable[[], object]) -> Callable[..., None]:
-        def on_message(_: Any, content: dict[str, Any], __: Any) -> None:
-            if content.get("event") == "submit":
-                self.act(action)
-
-        return on_message
 
     def _follow(self, route: Route) -> None:
         self.go(route)

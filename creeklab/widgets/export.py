@@ -28,6 +28,8 @@ PROPERTIES = [
     "user_properties",
 ]
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 def properties(message: ReceivedMessage) -> dict[str, Any]:
     """Return the MQTT 5 properties that a message has, as JSON values."""
@@ -67,10 +69,26 @@ def to_json_lines(messages: Iterable[LoggedMessage]) -> str:
 
 
 def to_csv(messages: Iterable[LoggedMessage]) -> str:
-    """Return the messages as CSV with a header; user properties are JSON in their column."""
+    """Return the messages as CSV with a header; user properties are JSON in their column.
+
+    Any device chooses its topics and payloads. So a text that a spreadsheet would execute as a
+    formula gets an apostrophe before it, which makes it a text there.
+    """
     frame = to_frame(messages)
     frame["user_properties"] = [
         value if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
         for value in frame["user_properties"]
     ]
+    for name in set(frame.columns) - {"time"}:
+        frame[name] = frame[name].map(_without_formula)
     return frame.to_csv(date_format="%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _without_formula(cell: Any) -> Any:
+    """Return a cell; a text that begins like a formula, and is not a number, is quoted."""
+    if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA_STARTS):
+        try:
+            float(cell)
+        except ValueError:
+            return f"'{cell}"
+    return cell

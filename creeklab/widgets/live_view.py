@@ -8,8 +8,10 @@ never sets it.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ipywidgets import (  # type: ignore[import-untyped]
@@ -18,6 +20,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
     DOMWidget,
     HBox,
     Layout,
+    Text,
     VBox,
     Widget,
 )
@@ -27,6 +30,8 @@ from creeklab.display.style import live_style, static_page, static_style
 from creeklab.widgets.renderer import Renderer
 
 CLICK_DELAY = 0.05
+TEXT_DELAY = 0.3
+"""Seconds to wait for the text of a field after an Enter; it is not sent if it has not changed."""
 
 
 class LiveView:
@@ -43,7 +48,9 @@ class LiveView:
         self._sent = 0
         self._notice = HTML()
         self._message: tuple[str, bool] | None = None
+        self._button_clicked: Button | None = None
         self.widget = VBox([HTML(live_style()), *children, self._notice])
+        self._notice_box = self.widget
         self.widget.add_class("creeklab")
         self._renderer = Renderer(self._render, self._failed)
         atexit.register(self.close)
@@ -78,15 +85,19 @@ class LiveView:
             shown.value = content
 
     def notify(self, text: str, *, alert: bool = False) -> None:
-        """Show a message below the tool; an alert is a refusal or a failure. From any thread."""
+        """Show a message below the button that was clicked last; an alert reports a failure.
+
+        From any thread. Without such a button, or once it is gone, it is `_notice_place`.
+        """
         self._message = (text, alert) if text else None
         self.changed()
 
-    def act(self, action: Callable[[], object]) -> None:
-        """Run the action of a click; show its error below the tool, as there is no cell for it."""
+    def act(self, action: Callable[[], object], button: Button | None = None) -> None:
+        """Run the action of a click; show its error below the button: there is no cell for it."""
         # JupyterLab and ipykernel can hand text typed before the click to another thread, slightly
         # earlier (`creeklab lab` turns that off). The delay lets that thread finish first.
         time.sleep(CLICK_DELAY)
+        self._button_clicked = button
         self.notify("")
         try:
             action()
@@ -96,8 +107,35 @@ class LiveView:
 
     def _button(self, label: str, action: Callable[[], object], style: str = "") -> Button:
         button = Button(description=label, button_style=style)
-        button.on_click(lambda _: self.act(action))
+        button.on_click(lambda _: self.act(action, button))
         return button
+
+    def _on_enter(self, field: Text, action: Callable[[], object]) -> None:
+        """Run an action when Enter is pressed in a field, as soon as its text has arrived."""
+        # If a field does not send each key, the browser sends its text after the Enter.
+        pending: list[threading.Timer] = []
+
+        def run(_: Any = None) -> None:
+            with contextlib.suppress(IndexError):
+                pending.pop().cancel()
+                self.act(action)
+
+        def on_message(_: Any, content: dict[str, Any], __: Any) -> None:
+            if content.get("event") == "submit":
+                pending.append(threading.Timer(0.0 if field.continuous_update else TEXT_DELAY, run))
+                pending[-1].start()
+
+        field.on_msg(on_message)
+        field.observe(run, "value")
+
+    def _notice_place(self) -> tuple[VBox, DOMWidget]:
+        """Return the column for a message that belongs to no button, and the widget above it."""
+        return self.widget, [each for each in self.widget.children if each is not self._notice][-1]
+
+    def _take_notice(self) -> None:
+        """Take the message out of its box, which is about to be drawn again."""
+        box = self._notice_box
+        box.children = tuple(child for child in box.children if child is not self._notice)
 
     # --- for everyone ---------------------------------------------------------------------------
 
@@ -139,8 +177,18 @@ class LiveView:
     def _render(self) -> int:
         self._sent = 0
         self._draw()
+        self._place_notice()
         self.show(self._notice, "" if self._message is None else _notice(*self._message))
         return self._sent
+
+    def _place_notice(self) -> None:
+        above = self._button_clicked and _column_entry(self.widget, self._button_clicked)
+        box, after = above or self._notice_place()
+        children = [child for child in box.children if child is not self._notice]
+        children.insert(children.index(after) + 1, self._notice)
+        if list(box.children) != children:
+            self._take_notice()
+            box.children, self._notice_box = children, box
 
     def _failed(self, error: Exception) -> None:
         text = f"This tool could not be drawn ({type(error).__name__}: {error})."
@@ -150,6 +198,22 @@ class LiveView:
 def _notice(text: str, alert: bool) -> str:
     class_ = "creeklab-notice creeklab-alert" if alert else "creeklab-notice"
     return tag("div", escape(text), class_=class_, role="alert" if alert else "status")
+
+
+def _column_entry(column: VBox, widget: Widget) -> tuple[VBox, DOMWidget] | None:
+    """Return the innermost column that contains a widget, and the entry of it with the widget."""
+    for entry in column.children:
+        if entry is widget or widget in _descendants(entry):
+            columns = [each for each in (entry, *_descendants(entry)) if isinstance(each, VBox)]
+            inner = (_column_entry(each, widget) for each in columns)
+            return next(filter(None, inner), (column, entry))
+    return None
+
+
+def _descendants(widget: Widget) -> Iterator[Widget]:
+    for child in getattr(widget, "children", ()):
+        yield child
+        yield from _descendants(child)
 
 
 def row(children: Iterable[DOMWidget]) -> HBox:

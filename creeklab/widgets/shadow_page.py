@@ -222,6 +222,11 @@ def conflict(replayed: Conflict, own: str | None) -> str:
     )
 
 
+def missing(thing: str, name: str, question: str) -> str:
+    """Return the static form of a shadow that does not exist."""
+    return heading(title(thing, name)) + muted(f"This shadow does not exist yet.{question}")
+
+
 def static(
     thing: str,
     name: str,
@@ -230,8 +235,6 @@ def static(
     replayed: Conflict | None = None,
 ) -> str:
     """Return the shadow and its versions, for a notebook without a kernel."""
-    if not versions:
-        return heading(title(thing, name)) + muted("This shadow does not exist yet.")
     shown = versions[position]
     before = versions[position - 1] if position else None
     return (

@@ -50,6 +50,8 @@ class ShadowView(LiveView):
     entries
         Returns the log's entries of this Thing's shadows after an entry number; None if there is no
         event log, as on AWS.
+    question
+        Shown while the shadow does not exist, if the name of the Thing is nearly that of another.
 
     Attributes
     ----------
@@ -63,9 +65,16 @@ class ShadowView(LiveView):
     """
 
     def __init__(
-        self, device: Device, thing: str, name: str, read: Read, entries: Entries | None = None
+        self,
+        device: Device,
+        thing: str,
+        name: str,
+        read: Read,
+        entries: Entries | None = None,
+        question: str = "",
     ) -> None:
         self._device = device
+        self._question = question
         try:
             self._history = ShadowHistory(
                 device, thing, name, read, entries, lambda: self.changed()
@@ -263,9 +272,8 @@ class ShadowView(LiveView):
             self.show(self._whole, shadow_page.whole(shown))
             self.show(self._versions, shadow_page.history(versions, position, own))
         else:
-            self.show(
-                self._status, muted("This shadow does not exist yet. The first update creates it.")
-            )
+            text = f"This shadow does not exist yet.{self._question} The first update creates it."
+            self.show(self._status, muted(text))
         if self._desired.value == self._offered:  # the user has not typed yet
             newest = versions[-1].section("desired") if versions else {}
             self._offered = self._desired.value = pretty(newest)
@@ -280,6 +288,8 @@ class ShadowView(LiveView):
     def _static(self) -> str:
         versions, position = self._current()
         history = self._history
+        if not versions:
+            return shadow_page.missing(history.thing, history.name, self._question)
         return shadow_page.static(history.thing, history.name, versions, position, self._conflict)
 
     def _summary(self) -> str:

@@ -194,7 +194,8 @@ class MqttTestClient(LiveView):
         if self._explain is None:
             return refusal
         try:
-            return f"{refusal} Why: {self._explain()}"
+            why = self._explain()
+            return refusal if why in refusal else f"{refusal} Why: {why}"
         except Exception as error:  # the cloud might have ended
             return f"{refusal} The reason is not known: {error}"
 
@@ -227,6 +228,7 @@ class MqttTestClient(LiveView):
         self._user = Textarea(
             description="User properties", placeholder="name=value, one per line", rows=1, **wide
         )
+        self._on_enter(self._filter, self._subscribe_typed)
         self._find = Text(description="Search", placeholder="in topics and payloads", **wide)
         self._find.continuous_update = True  # no click depends on this field
         self._list, self._recents = VBox(), VBox()
@@ -381,6 +383,7 @@ class MqttTestClient(LiveView):
             rows = {name: self._rows.get(name) or self._subscription_row(name) for name in names}
             removed = [box for name, (box, _) in self._rows.items() if name not in rows]
             self._rows = rows
+            self._take_notice()
             self._list.children = [box for box, _ in rows.values()]
             close_widgets(*removed)
         self.show(self._empty, "" if names else muted("None yet."))
@@ -402,6 +405,7 @@ class MqttTestClient(LiveView):
     def _draw_recent(self) -> None:
         recent = self._recent
         if recent != self._drawn_recent:
+            self._take_notice()
             old, self._drawn_recent = self._recents.children, recent
             label = HTML(muted("Recently published (click to fill in again):"))
             buttons = [self._button(_short(sent), partial(self._fill, sent)) for sent in recent]

@@ -511,6 +511,10 @@ def test_disconnect_with_will(fixture: BrokerFixture) -> None:
 def test_a_will_must_be_a_valid_message(fixture: BrokerFixture, will: Will, code: Reason) -> None:
     [connack] = fixture.client(5).send(connect("a", 5, will=will))
     assert connack.reason_code == code
+    if code is Reason.QOS_NOT_SUPPORTED:
+        refusal = fixture.event_log.last_refusal("a")
+        assert refusal is not None
+        assert refusal["refusal"]["summary"].startswith("The will has QoS 2")
 
 
 def test_a_will_that_is_no_longer_allowed_is_not_published(fixture: BrokerFixture) -> None:

@@ -576,6 +576,9 @@ def test_the_record(cloud: DispatcherFixture, client: Callable[..., Any]) -> Non
     assert refusals[:-1] == [None] * 6
     assert "Missing Authentication Token" in refusals[-1]["summary"]
     assert all(0 <= entry.pop("duration") < 10 for entry in cloud.records)
+    messages = [entry.pop("message", None) for entry in cloud.records]
+    assert (messages[0], messages[1], messages[-1]) == (None, "No.", None)
+    assert messages[3].endswith("is not available in this local cloud. Use it on AWS.")
     assert [tuple(entry.values()) for entry in cloud.records] == [
         ("iot", "ListThings", 200, None),
         ("iot", "DescribeThing", 404, "ResourceNotFoundException"),

@@ -270,7 +270,8 @@ def test_the_admin_endpoints_of_the_log() -> None:
     log = EventLog(clock=lambda: 1.0)
     endpoints = admin_endpoints(log)
     assert endpoints["events"]({}) == {"entries": [], "after": 0, "until": 0}
-    assert endpoints["why"]({}) == {"entry": None}
+    nothing = {"entry": None, "failure": None, "dropped": {}}
+    assert endpoints["why"]({}) == nothing
     log.append("connect", client_id="a")
     log.append("publish", client_id="a", **refusal("No."))
     assert endpoints["events"]({"after": 1}) == {
@@ -278,8 +279,54 @@ def test_the_admin_endpoints_of_the_log() -> None:
         "after": 2,
         "until": 2,
     }
-    assert endpoints["why"]({"client_id": "a"}) == {"entry": log.entries()[1]}
-    assert endpoints["why"]({"client_id": "b"}) == {"entry": None}
+    assert endpoints["why"]({"client_id": "a"}) == {**nothing, "entry": log.entries()[1]}
+    assert endpoints["why"]({"client_id": "b"}) == nothing
+
+
+def call(operation: str | None, error: str | None, **members: Any) -> dict[str, Any]:
+    return {"service": "iotdata", "operation": operation, "status": 400, "error": error, **members}
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "expected"),
+    [
+        ("call", call("Publish", "RequestEntityTooLargeException"), True),
+        ("call", call(None, "UnknownOperationException"), True),
+        ("call", call("Publish", None), False),
+        ("call", call("GetThingShadow", "InvalidRequestException"), False),
+        ("call", call("DeleteThing", "ResourceNotFoundException"), False),
+        ("call", call("CreateThing", "ResourceAlreadyExistsException"), False),
+        ("unanswered", {"client_id": "a", "topic": "$aws/rules/r", "why": "No."}, True),
+        ("connect", {"client_id": "a"}, False),
+    ],
+)
+def test_a_newer_failure_is_found(kind: str, members: dict[str, Any], expected: bool) -> None:
+    log = EventLog()
+    endpoint = admin_endpoints(log)["why"]
+    log.append(kind, **members)
+    assert (endpoint({})["failure"] == log.entries()[0]) == expected
+    log.append("publish", client_id="a", **refusal("No."))
+    assert endpoint({})["failure"] is None
+
+
+def test_a_failure_of_one_client_is_found_by_id_and_certificate() -> None:
+    log = EventLog()
+    endpoint = admin_endpoints(log)["why"]
+    log.append("unanswered", client_id="a", principal="c1", topic="t", why="No.")
+    assert endpoint({"client_id": "a"})["failure"] is not None
+    assert endpoint({"client_id": "b", "principals": ["c1"]})["failure"] is not None
+    assert endpoint({"client_id": "b", "principals": ["c2"]})["failure"] is None
+
+
+def test_dropped_messages_are_counted_for_each_client() -> None:
+    log = EventLog()
+    endpoint = admin_endpoints(log)["why"]
+    log.append("dropped", client_id="a", topic="t", why="First.")
+    log.append("dropped", client_id="a", topic="t", why="Last.", count=3)
+    log.append("dropped", client_id="b", topic="t", why="Other.")
+    a, b = {"count": 4, "why": "Last."}, {"count": 1, "why": "Other."}
+    assert endpoint({})["dropped"] == {"a": a, "b": b}
+    assert endpoint({"client_id": "b"})["dropped"] == {"b": b}
 
 
 def test_the_last_refusal_of_a_thing_whatever_its_client_id() -> None:

@@ -46,6 +46,22 @@ def test_a_detached_policy(iot: Any, iot_registry: Registry, arn: str) -> None:
     assert "not attached to the certificate" in found.summary
 
 
+def test_the_policy_of_a_replaced_certificate_comes_first(
+    iot: Any, iot_registry: Registry, arn: str
+) -> None:
+    for name in ("a-broad-one", "of-old-certificate"):
+        iot.create_policy(policyName=name, policyDocument=PUBLISH)
+    old = iot.create_keys_and_certificate(setAsActive=False)["certificateArn"]
+    iot.attach_thing_principal(thingName="Test2", principal=old)
+    iot.attach_policy(policyName="of-old-certificate", target=old)
+    found = denied(iot_registry, arn)
+    assert [(each.policy, each.reason) for each in found.non_applying] == [
+        ("of-old-certificate", "replaced"),
+        ("a-broad-one", "detached"),
+    ]
+    assert "is attached to another certificate of the Thing 'Test2'" in found.summary
+
+
 def test_the_policy_of_a_group_needs_the_thing_as_client_id(
     iot: Any, iot_registry: Registry, arn: str
 ) -> None:
@@ -64,6 +80,7 @@ def test_why_a_thing_variable_is_empty(iot: Any, iot_registry: Registry, arn: st
     summary = denied(iot_registry, arn, "gauge").summary
     assert "'gauge' is not the name of a Thing" in summary
     assert "this certificate is attached to 'Test2'" in summary
+    assert "or attach it to 'Test2' exclusively" in summary
 
 
 def test_changes_in_the_neighborhood_count(iot: Any, iot_registry: Registry, arn: str) -> None:

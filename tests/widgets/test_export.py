@@ -7,6 +7,8 @@ import csv
 import io
 import json
 
+import pytest
+
 from creeklab.client.inbox import ReceivedMessage
 from creeklab.widgets.export import to_csv, to_frame, to_json_lines
 from creeklab.widgets.message_log import LoggedMessage
@@ -71,3 +73,24 @@ def test_csv_can_be_read_again() -> None:
     assert json.loads(rows[2]["user_properties"]) == [["a", "1"], ["a", "2"]]
     assert rows[0]["user_properties"] == ""
     assert len(list(csv.DictReader(io.StringIO(to_csv([]))))) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(0)", "'=HYPERLINK(0)"),
+        ("+1-1|cmd", "'+1-1|cmd"),
+        ("-2+cmd", "'-2+cmd"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("  =1", "'  =1"),
+        ("-1.5", "-1.5"),
+        ("+3", "+3"),
+        ("depth = 1", "depth = 1"),
+        ("'=1", "'=1"),
+    ],
+)
+def test_a_spreadsheet_executes_nothing(text: str, cell: str) -> None:
+    message = ReceivedMessage(text, text.encode(), 1, False, content_type=text)
+    [row] = csv.DictReader(io.StringIO(to_csv([LoggedMessage(1, 0.0, message)]), newline=""))
+    assert (row["topic"], row["payload"], row["content_type"]) == (cell, cell, cell)

@@ -6,10 +6,10 @@ import threading
 from typing import Any
 
 import pytest
-from ipywidgets import HTML, Button
+from ipywidgets import HTML, Button, HBox, Text, VBox
 from ipywidgets.widgets.widget import _instances
 
-from creeklab.widgets.live_view import LiveView, name_value_pairs
+from creeklab.widgets.live_view import LiveView, name_value_pairs, row
 from tests.widgets.closed_view import remaining_widgets
 
 
@@ -63,6 +63,63 @@ def test_a_click_is_drawn_and_its_error_is_shown() -> None:
         view.notify("")
         view.settle()
         assert notice(view) == ""
+
+
+class TwoSides(Counter):
+    """A view with a button in each of two columns, and one in a row of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        fail = self.fail
+        self.buttons = [self._button(label, fail) for label in ("left", "right", "row")]
+        left, right, alone = self.buttons
+        self.columns = [VBox([HTML(), left, HTML()]), VBox([row([right]), HTML()])]
+        self.widget.children = (HBox(self.columns), row([alone]), *self.widget.children)
+
+    def fail(self) -> None:
+        raise ValueError("No.")
+
+
+def test_a_message_is_below_the_button_that_caused_it() -> None:
+    with TwoSides() as view:
+        left, right, alone = view.buttons
+        for button, box, above in (
+            (left, view.columns[0], left),
+            (right, view.columns[1], view.columns[1].children[0]),
+            (alone, view.widget, view.widget.children[1]),
+            (left, view.columns[0], left),
+        ):
+            button.click()
+            view.settle()
+            assert "No." in notice(view)
+            assert box.children.index(view._notice) == box.children.index(above) + 1
+            boxes = (view.widget, *view.columns)
+            assert sum(view._notice in each.children for each in boxes) == 1
+        view.columns[0].children = (HTML(),)  # the button is gone
+        view.notify("Done.")
+        view.settle()
+        assert view.widget.children[-1] is view._notice
+
+
+def press_enter(field: Text) -> None:
+    field._msg_callbacks(field, {"event": "submit"}, [])
+
+
+def test_enter_waits_for_the_text() -> None:
+    with Counter() as view:
+        done: list[str] = []
+        field = Text(continuous_update=False)
+        event = threading.Event()
+        view._on_enter(field, lambda: (done.append(field.value), event.set()))
+        field.value = "left without Enter"
+        assert done == []
+        press_enter(field)
+        field.value = "creek/#"
+        assert event.wait(5)
+        event.clear()
+        press_enter(field)  # the same text again is not sent again
+        assert event.wait(5)
+        assert done == ["creek/#", "creek/#"]
 
 
 def test_a_view_that_cannot_be_drawn_says_so_and_recovers() -> None:

@@ -143,6 +143,8 @@ class Dispatcher:
             call.error = error.code
             if call.explained and "denial" not in call.details:
                 call.details.setdefault("refusal", {"summary": error.message})
+            elif "refusal" not in call.details:
+                call.details["message"] = error.message
             response = call.serialize_error(error, call.request_id)
         except sqlite3.Error as error:
             logger.error("%s %s: %s", call.service, call.operation, error)

@@ -25,7 +25,8 @@ def admin_endpoints(event_log: EventLog) -> dict[str, AdminEndpoint]:
       optionally of one ``kind``, ``thing`` or ``topic``. The next page starts after the ``after``
       of the response; there is one if it is less than the response's ``until``.
     - ``why``: the last refusal, optionally of one ``client_id`` or one of the certificates
-      ``principals``.
+      ``principals``; the last request that failed otherwise, if it is newer; and for each client
+      the number of messages that were dropped, with the latest reason.
     - ``metrics``: counts of each minute after ``after``, and since the start.
     """
 
@@ -57,9 +58,40 @@ def admin_endpoints(event_log: EventLog) -> dict[str, AdminEndpoint]:
         principals = request.get("principals", [])
         if not isinstance(principals, list):
             raise ServiceError("InvalidRequestException", "'principals' must be a list of ids.")
-        return {"entry": event_log.last_refusal(request.get("client_id"), principals)}
+        client_id = request.get("client_id")
+        refusal = event_log.last_refusal(client_id, principals)
+        failures = event_log.failures(refusal["number"] if refusal else 0)
+        dropped: dict[str, dict[str, Any]] = {}
+        for entry in event_log.drops():
+            if client_id in (None, entry["client_id"]):
+                so_far = dropped.get(entry["client_id"], {}).get("count", 0)
+                count = so_far + entry.get("count", 1)
+                dropped[entry["client_id"]] = {"count": count, "why": entry["why"]}
+        return {
+            "entry": refusal,
+            "failure": next(filter(_concerns(client_id, principals), failures), None),
+            "dropped": dropped,
+        }
 
     return {"events": read_events, "metrics": read_metrics, "why": why}
+
+
+def _concerns(client_id: str | None, principals: list[str]) -> Filter:
+    """Return a function that tells whether a failure is worth reporting, for this client if given.
+
+    A call that only looks something up, creates what exists or deletes what does not, is left out:
+    the tools of the lab make such calls all the time.
+    """
+
+    def concerns(entry: Entry) -> bool:
+        if client_id is not None and entry.get("client_id") != client_id:
+            return entry.get("principal") in principals
+        return entry["kind"] == "unanswered" or (
+            entry["error"] not in ("ResourceNotFoundException", "ResourceAlreadyExistsException")
+            and not (entry["operation"] or "").startswith(("Describe", "Get", "List", "Test"))
+        )
+
+    return concerns
 
 
 def _number(request: dict[str, Any], name: str, default: int, what: str) -> int:

@@ -303,11 +303,31 @@ class EventLog:
             if client_id is None or client_id in names or entry.get("principal") in principals:
                 yield explained(entry)
 
+    def failures(self, after: int) -> list[Entry]:
+        """Return what failed after an entry without a refusal, newest first.
+
+        That is a call with an error, and a message on a topic whose service is not available here.
+        """
+        records = [*self._by_kind["call"].after(after), *self._others.after(after)]
+        return [
+            record.entry()
+            for record in sorted(records, key=lambda record: -record.number)
+            if isinstance(record, _Event) and (record.kind == "unanswered" or _has_error(record))
+        ]
+
+    def drops(self) -> list[Entry]:
+        """Return the entries about dropped messages, oldest first."""
+        return [record.entry() for record in self._by_kind["dropped"].after(0)]
+
     def last_refusal(
         self, client_id: str | None = None, principals: Collection[str] = ()
     ) -> Entry | None:
         """Return the first entry of `refusals`; None if there is none."""
         return next(self.refusals(client_id, principals), None)
+
+
+def _has_error(record: _Event) -> bool:
+    return record.kind == "call" and '"error":null' not in record.members
 
 
 def is_explained(entry: Entry) -> bool:

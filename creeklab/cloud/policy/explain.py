@@ -39,12 +39,13 @@ class NonApplyingPolicy:
     """A policy that does not apply to the connection.
 
     `reason` is ``version`` (another version is the default), ``group`` (its thing group does not
-    count here), or ``detached`` (from the certificate). `why` continues "Policy 'x'", and `advice`
+    count here), ``replaced`` (it is attached to another certificate of the Thing), or ``detached``
+    (from the certificate). `why` continues "Policy 'x'", and `advice`
     says how to make it apply.
     """
 
     policy: Policy
-    reason: Literal["version", "group", "detached"]
+    reason: Literal["version", "group", "replaced", "detached"]
     why: str
     advice: str
 
@@ -196,7 +197,7 @@ def explain(
         tuple(each.result for each in compared),
         closest.result if closest else None,
         non_applying,
-        " ".join(f"{text[0].upper()}{text[1:]}." for text in sentences),
+        " ".join(f"{text[0].upper()}{text[1:]}." for text in dict.fromkeys(sentences)),
         suggestion,
         warning,
     )
@@ -307,6 +308,10 @@ def _named(policies: Sequence[Policy]) -> str:
     return f"{'policy' if len(policies) == 1 else 'policies'} {names}"
 
 
+def _joined(texts: Sequence[str], between: str) -> str:
+    return between.join(dict.fromkeys(texts))
+
+
 def _reasons(
     decision: Decision,
     action: str,
@@ -330,9 +335,9 @@ def _reasons(
     result = closest.result
     if decision.allows:
         skipped = [each.result for each in compared if each.skipped]
+        warning = "warning: {} is a Deny that did not apply: {}"
         return [f"{_label(result)} allows it"] + [
-            f"warning: {_label(deny)} is a Deny that did not apply: {'; also '.join(deny.differs)}"
-            for deny in skipped
+            warning.format(_label(deny), _joined(deny.differs, "; also ")) for deny in skipped
         ]
     if decision.denied:
         also = f", although {_named(decision.allowed)} would allow it" if decision.allowed else ""
@@ -341,9 +346,9 @@ def _reasons(
             "to fix it, change that Deny statement or detach its policy; adding an Allow statement"
             " does not help",
         ]
-    nearest = f"{_label(result)} comes closest, but {'; also '.join(result.differs)}"
+    nearest = f"{_label(result)} comes closest, but {_joined(result.differs, '; also ')}"
     if closest.relevant:
-        fix = f"to fix it, {'; '.join(result.advice)}"
+        fix = f"to fix it, {_joined(result.advice, '; ')}"
         return [f"no statement in {attached} allows it", nearest, fix]
     why = f"no Allow statement in {attached} includes {action}"
     return [why, nearest, add] if closest.bound.covers(resource) else [why, add]

@@ -151,6 +151,15 @@ def why_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVari
     return "unknown", "AWS IoT has no policy variable of that name", _nearest(name)
 
 
+def _exclusively(things: tuple[str, ...]) -> str:
+    if not things:
+        return ""
+    return (
+        f", or attach it to {things[0]!r} exclusively (AttachThingPrincipal with"
+        " thingPrincipalType='EXCLUSIVE_THING'), so that any client ID counts as that Thing"
+    )
+
+
 def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> EmptyVariableReason:
     client = context.get(normalize("iot:ClientId"))
     attached = context.get(normalize(_THING + "IsAttached"))
@@ -162,7 +171,8 @@ def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> Em
         why = f"the connection's certificate is not attached to a Thing named {client!r}"
         fix = f"attach the certificate to the Thing {client!r} (AttachThingPrincipal)"
         other = repr(things[0]) if things else "the name of the Thing that it is attached to"
-        return "not-attached", why, f"{fix}, or connect with {other} as the client ID"
+        advice = f"{fix}, or connect with {other} as the client ID{_exclusively(things)}"
+        return "not-attached", why, advice
     if attached is None and normalize(_THING + "ThingName") not in context:
         why = (
             f"the client ID {client!r} is not the name of a Thing, and Thing policy variables"
@@ -170,7 +180,7 @@ def _why_thing_empty(name: str, context: Context, things: tuple[str, ...]) -> Em
         )
         advice = "connect with the Thing's name as the client ID"
         if things:
-            advice += f": this certificate is attached to {things[0]!r}"
+            advice += f": this certificate is attached to {things[0]!r}{_exclusively(things)}"
         return "no-thing", why, advice
     attribute = re.search(r"\[(.*)\]", name)
     property_ = f"attribute {attribute[1]!r}" if attribute else name.rpartition(".")[2]

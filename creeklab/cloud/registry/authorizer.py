@@ -6,6 +6,7 @@ The broker and TestAuthorization use the same binding, so they cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import islice
 
 from creeklab.cloud.policy import (
     Authorizer,
@@ -57,8 +58,9 @@ def policy_neighborhood(
     """Return the neighborhood of a connection to which `policies` apply.
 
     It contains the policies that a slip keeps from applying: another version of a policy that does
-    apply, a policy of a group of the certificate's Things, and a policy that is not attached. It is
-    looked up once until something changes, because a client can be denied thousands of times.
+    apply, a policy of a group or of another certificate of the certificate's Things, and a policy
+    that is not attached. It is looked up once until something changes, because a client can be
+    denied thousands of times.
     """
     key = (certificate_id, *sorted(policy.name for policy in policies))
     if key not in registry.neighborhoods:
@@ -86,6 +88,13 @@ def _find_neighborhood(
                 why = f"is attached to a group of the Thing {thing!r} and would allow it"
                 advice = f"connect with {thing!r} as client ID, so that its groups count"
                 idle.append(NonApplyingPolicy(policy, "group", why, advice))
+    others = _of_other_certificates(registry, certificate_id, things)
+    for policy, thing in islice(others, MAX_NEIGHBORS):
+        if policy.name not in applying:
+            applying.add(policy.name)
+            why = f"is attached to another certificate of the Thing {thing!r} and would allow it"
+            advice = "attach it to this certificate, too (AttachPolicy)"
+            idle.append(NonApplyingPolicy(policy, "replaced", why, advice))
     for name in registry.policies.page(Page(MAX_NEIGHBORS))[0]:
         policy = registry.policies.parsed(name)
         # A policy that allows everything would always help, so naming it is no advice.
@@ -105,3 +114,15 @@ def _other_versions(registry: Registry, name: str) -> Iterable[NonApplyingPolicy
             why = f"would allow it in its version {version.version}, but version {default} counts"
             advice = "make that one the default (SetDefaultPolicyVersion)"
             yield NonApplyingPolicy(policy, "version", why, advice)
+
+
+def _of_other_certificates(
+    registry: Registry, certificate_id: str, things: Iterable[str]
+) -> Iterable[tuple[Policy, str]]:
+    """Yield the policies of the Things' other certificates, such as one that was replaced."""
+    for thing in things:
+        for arn, _ in registry.thing_principals.of_thing(thing, Page(MAX_NEIGHBORS))[0]:
+            other = arn.rpartition("/")[2]
+            if other != certificate_id:
+                for policy in registry.policy_context.policies_of(other):
+                    yield policy, thing

@@ -97,9 +97,12 @@ def check_client_id(client_id: str) -> str | None:
     """Return why AWS IoT Core rejects a client ID; None if it is valid."""
     if not client_id:
         return "An empty client ID needs a clean session in MQTT 3.1.1."
-    if client_id.startswith("$") or len(client_id.encode()) > MAX_CLIENT_ID_BYTES:
+    if client_id.startswith("$"):
+        return f"The client ID '{client_id[:40]}' begins with $, which is reserved. Choose another."
+    size = len(client_id.encode())
+    if size > MAX_CLIENT_ID_BYTES:
         return (
-            f"The client ID '{client_id[:40]}' begins with $ or is longer than "
-            f"{MAX_CLIENT_ID_BYTES} bytes."
+            f"The client ID '{client_id[:40]}...' has {size} bytes; the maximum is "
+            f"{MAX_CLIENT_ID_BYTES}. Choose a shorter one."
         )
     return None

@@ -27,6 +27,11 @@ from creeklab.cloud.mqtt.routing.topic_tree import (
 
 MAX_SUBSCRIPTIONS = 50
 
+NO_CLIENT_ID = (
+    "The client sent no client ID, so the broker assigned a random one, for which no policy of the "
+    "certificate allows iot:Connect. Set a client ID, usually the name of the Thing."
+)
+
 # First half of the metric's name, by the kind of the refused event.
 _METRIC_GROUPS = {
     "connect": "Connect",
@@ -124,7 +129,12 @@ class ClientPermissions:
             self.log_refusal("connect", not_active(peer.principal, access.status), "AuthError")
             return ConnectRejection(None, 0, publishes_event=access.status is not None)
         denied = None
-        if not self.allows("connect", "iot:Connect", "client/" + client_id):
+        if terms.assigned and not access.allows("iot:Connect", "client/" + client_id):
+            # The assigned ID differs in each attempt, so no policy should name it.
+            self.identity = self.identity._replace(client_id="")
+            self.log_refusal("connect", NO_CLIENT_ID, "AuthError")
+            denied = Reason.NOT_AUTHORIZED
+        elif not self.allows("connect", "iot:Connect", "client/" + client_id):
             denied = Reason.NOT_AUTHORIZED
         elif terms.will is not None:
             denied = self.check_publish("connect", terms.will)
@@ -147,7 +157,9 @@ class ClientPermissions:
         if known and message.qos < 2 and not message.retain and len(message.payload) <= MAX_PAYLOAD:
             return None
         if message.qos > 1:
-            self.log_refusal(kind, "AWS IoT Core has no QoS 2.", topic=topic)
+            whose = "The will" if isinstance(message, Will) else "The message"
+            why = f"{whose} has QoS 2, which AWS IoT Core does not have. Use QoS 0 or 1."
+            self.log_refusal(kind, why, topic=topic)
             return Reason.QOS_NOT_SUPPORTED
         if not self.allows(kind, "iot:Publish", "topic/" + topic):
             return Reason.NOT_AUTHORIZED
