@@ -374,7 +374,7 @@ def test_a_body_that_does_not_come(
 def test_a_head_that_does_not_come(
     cloud: DispatcherFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "IDLE_TIMEOUT", 0.2)
+    monkeypatch.setattr(http_server, "FIRST_REQUEST_TIMEOUT", 0.2)
     assert cloud.send(b"GET /things HTTP/1.1\r\nHost: h\r\nX: ") == b""
 
 

@@ -700,9 +700,9 @@ def test_a_low_limit_of_open_files(tmp_path: Path) -> None:
     home.mkdir(mode=0o700)
     command = [sys.executable, "-m", "creeklab.cloud", "--home", str(home), "--host", HOST]
     command += ["--mqtt-port", "0", "--https-port", "0"]
-    log = tmp_path / "log"
+    log, crashes = home / "cloud" / "cloud.log", tmp_path / "stderr"
     limited = ["/bin/sh", "-c", 'ulimit -n 110 && exec "$@"', "sh", *command]
-    with log.open("wb") as errors, ExitStack() as stack:
+    with crashes.open("wb") as errors, ExitStack() as stack:
         cloud = stack.enter_context(
             subprocess.Popen(limited, stdout=subprocess.PIPE, stderr=errors, cwd=REPOSITORY_ROOT)
         )
@@ -731,6 +731,7 @@ def test_a_low_limit_of_open_files(tmp_path: Path) -> None:
         cloud.terminate()
         assert cloud.wait(SECONDS) == 0
         assert "Traceback" not in log.read_text()
+        assert crashes.read_text() == ""
 
 
 DEFAULTS = Settings()
