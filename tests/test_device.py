@@ -14,7 +14,7 @@ import pytest
 
 import creeklab.client.device_shadow
 from creeklab import Lab, open_lab
-from creeklab.client.device import Device, RequestRefused
+from creeklab.client.device import ConnectionChange, Device, RequestRefused
 from creeklab.client.device_shadow import ShadowRejected
 from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.client.topics import topic_fault
@@ -712,15 +712,15 @@ def test_on_connection_is_called_for_each_change(lab: Lab, thing: NewThing) -> N
     back = threading.Event()
     with lab.connect(thing.name, client_id="lost") as device:
 
-        def listen(connected: bool, reason: str) -> None:
-            calls.append((connected, reason))
-            if connected:
+        def listen(change: ConnectionChange) -> None:
+            calls.append((change.connected, change.reason))
+            if change.connected:
                 back.set()
 
         device.on_connection = listen
         device.publish("$secret/a", "x", qos=0)  # AWS closes the connection for it
         assert back.wait(20)
-    assert [connected for connected, _ in calls] == [False, True]
+    assert [connected for connected, _ in calls] == [False, True, False]
     assert calls[0][1]
 
 

@@ -119,6 +119,8 @@ def test_the_self_check(course: Lab, iot: Any) -> None:
     )
     assert course.check.rule("FloodAlarm")
     assert "rule 'FloodAlarm'" in course.check.nothing_left().found
+    assert course.check.rule("FloodAlarm", "creek/#")
+    assert "not on 'creek/+'" in course.check.rule("FloodAlarm", "creek/+").found
     iot.disable_topic_rule(ruleName="FloodAlarm")
     disabled = course.check.rule("FloodAlarm")
     assert not disabled

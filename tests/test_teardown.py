@@ -6,7 +6,9 @@ compares the resources of others before and after.
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from creeklab import Lab, open_lab
 from creeklab.cloud import supervisor
+from creeklab.cloud.lambda_.function import RUNTIME
 from creeklab.ledger.ledger_file import LedgerFile
 from creeklab.resources.resource import Resource, ResourceKind
 from tests.test_ledger import POLICY_TEXT, others
@@ -477,3 +480,33 @@ def test_the_key_of_a_certificate_that_could_not_be_deleted_stays(own_lab: Lab) 
 def test_the_file_is_json_lines(own_lab: Lab) -> None:
     lines = LedgerFile.of(own_lab.home, own_lab.account).file.read_text().splitlines()
     assert {json.loads(line)["did"] for line in lines} >= {"make", "remove"}
+
+
+def test_rules_and_functions_are_taken_down(own_lab: Lab) -> None:
+    iot, functions = own_lab.client("iot"), own_lab.client("lambda")
+    payload = {"sql": "SELECT * FROM 'creek/#'", "actions": []}
+    others(own_lab, "iot").create_topic_rule(ruleName="theirs", topicRulePayload=payload)
+    for name in ("flood", "deleted"):
+        iot.create_topic_rule(ruleName=name, topicRulePayload=payload)
+    iot.delete_topic_rule(ruleName="deleted")
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("lambda_function.py", "def lambda_handler(event, context): pass")
+    for name in ("creekWaterLevelInsert", "other"):
+        answer = functions.create_function(
+            FunctionName=name,
+            Role="arn:aws:iam::123456789012:role/creek",
+            Runtime=RUNTIME,
+            Handler="lambda_function.lambda_handler",
+            Code={"ZipFile": code.getvalue()},
+        )
+    functions.delete_function(FunctionName=answer["FunctionArn"])
+    result = own_lab.ledger.tear_down()
+    assert [step.what for step in result.steps] == [
+        "delete topic rule 'flood'",
+        "delete function 'creekWaterLevelInsert'",
+    ]
+    assert result.ok
+    assert [each["ruleName"] for each in iot.list_topic_rules()["rules"]] == ["theirs"]
+    assert functions.list_functions()["Functions"] == []
+    others(own_lab, "iot").delete_topic_rule(ruleName="theirs")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from creeklab.bootstrap import REPOSITORY_ROOT, SetupError, prepare, print_line
 from creeklab.cli import jupyterlab
 from creeklab.cli.jupyterlab import NOTEBOOKS, JupyterError, child_environment
+from creeklab.cli.report_options import add_report_options
 
 if TYPE_CHECKING:
     from creeklab.cloud.supervisor import RunningCloud
@@ -146,24 +149,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     clean_up.set_defaults(run=clean_up_lab)
 
     report = commands.add_parser("report", help="write a report on the floods in a recording")
-    report.add_argument("readings", metavar="SAMPLE", help="a sample, a history folder or a file")
-    report.add_argument("--thing", help="the Thing to report on, if the history has several")
-    report.add_argument("-o", "--output", type=Path, default=Path("flood-report.html"))
-    report.add_argument(
-        "--start", type=float, default=2.5, help="a flood starts above this stage (ft)"
-    )
-    report.add_argument("--end", type=float, default=1.75, help="it ends below this stage (ft)")
-    report.add_argument("--zone", default="UTC", help="local time zone, such as America/New_York")
-    _add_list(
-        report, "--landmark", "NAME=FT", "a landmark and the stage that reaches it", type=_landmark
-    )
+    add_report_options(report)
     report.set_defaults(run=write_report)
 
     if arguments[:1] == ["test"] and arguments[1:] not in (["-h"], ["--help"]):
         options = parser.parse_args(["test"])
         options.pytest_arguments = arguments[1:]
         return options
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.given = arguments
+    return options
 
 
 def _add_list(
@@ -186,14 +181,6 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 1 to 65535")
     return int(text)
-
-
-def _landmark(text: str) -> tuple[str, float]:
-    name, _, height = text.rpartition("=")
-    try:
-        return name.strip(), float(height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FT, such as Bank=7.6") from None
 
 
 # --- lab ------------------------------------------------------------------------------------------
@@ -575,17 +562,37 @@ def _where(cloud: RunningCloud) -> str:
 def write_report(options: argparse.Namespace) -> int:
     """Write a report on the floods in a recording."""
     from creeklab.creek import report
+    from creeklab.creek.analysis.floods import END_FT, START_FT
+    from creeklab.creek.readings.building import Choices
+    from creeklab.creek.readings.display import Display
 
+    choices = Choices(
+        zone=options.file_zone,
+        time_format=options.time_format,
+        stage=options.stage,
+        where=dict(options.where),
+        site=options.site,
+    )
     try:
         report.check_output(options.output)
+        display = Display(options.zone, metric=options.units == "metric")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            readings = report.read(options.readings, options.thing, choices)
+        for warning in caught:
+            print_line(f"Warning: {warning.message}")
         page = report.page(
-            report.read(options.readings, options.thing),
-            start=options.start,
-            end=options.end,
-            marks=dict(options.landmark),
+            readings,
+            start=START_FT if options.start is None else display.to_feet(options.start),
+            end=END_FT if options.end is None else display.to_feet(options.end),
+            marks={name: display.to_feet(stage) for name, stage in options.landmark},
             zone=options.zone,
+            metric=options.units == "metric",
         )
         report.write(page, options.output)
+    except report.UnsuitableThresholds as error:
+        command = [*options.given, "--start", f"{error.start:g}", "--end", f"{error.end:g}"]
+        raise CommandError(f"{error} Try: creeklab {shlex.join(command)}") from error
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
     print_line(f"Wrote the flood report: {options.output.resolve()}")

@@ -9,23 +9,27 @@ arrive in an `Inbox`.
 from __future__ import annotations
 
 import json
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from awscrt import auth, mqtt5
 from awscrt.exceptions import AwsCrtError
 from awsiot import mqtt5_client_builder
 
+from creeklab.client.delivery import MAX_WAITING, Acknowledge, Delivery
 from creeklab.client.device_shadow import DeviceShadow
 from creeklab.client.inbox import Inbox, ReceivedMessage
 from creeklab.client.key_files import ThingFiles
 from creeklab.client.observer import DeviceObserver
-from creeklab.client.topics import filter_fault, matches, topic_fault
+from creeklab.client.session_expiry import parse_session_expiry
+from creeklab.client.topics import filter_fault, parse_shadow_topic, topic_fault
 
 T = TypeVar("T")
 Wait = Callable[["Future[Any]", str, "float | None"], Any]
@@ -113,6 +117,22 @@ class AccountCredentials:
     session_token: str | None = field(default=None, repr=False)
 
 
+class ConnectionChange(NamedTuple):
+    """A connection that was made or lost.
+
+    Attributes
+    ----------
+    reason
+        Why the connection was lost.
+    session_present
+        Whether AWS still had the session of this client ID when it connected.
+    """
+
+    connected: bool
+    reason: str = ""
+    session_present: bool = False
+
+
 class Device:
     """A connection as one Thing. It connects when created; `close` or ``with`` ends it.
 
@@ -126,14 +146,24 @@ class Device:
         MQTT client ID; AWS allows one connection for each.
     observer
         Receives the events of the connection and its messages.
+    session
+        How long AWS keeps the session while this client is away, such as ``"1h"``: the next
+        connection with this client ID resumes it and receives what was sent at QoS 1 meanwhile. A
+        message is acknowledged once its callback has returned, or once it is in an inbox. None
+        starts a new session and ends it with the connection.
+    on_message
+        Called, on the SDK's thread, with each message that no subscription with a callback of its
+        own matches. It is registered before the device connects, so it misses no message of a
+        resumed session. Without it, such messages wait until a subscription matches them.
+    on_connection
+        Called, on the SDK's thread, with each `ConnectionChange`, including the first.
 
     Attributes
     ----------
     closed
         Whether `close` was called; after any other disconnect, the SDK reconnects.
-    on_connection
-        Called, if set, on the SDK's thread when the connection is lost (False and the reason) and
-        when the SDK has reconnected (True).
+    session_present
+        Whether the last connection resumed a session.
 
     Raises
     ------
@@ -142,7 +172,7 @@ class Device:
     TimeoutError
         If no answer arrives.
     ValueError
-        If the files or the access key are unusable.
+        If the files, the access key or the session are unusable.
     """
 
     def __init__(
@@ -154,22 +184,35 @@ class Device:
         port: int,
         client_id: str,
         observer: DeviceObserver | None = None,
+        session: str | None = None,
+        on_message: Callable[[ReceivedMessage], object] | None = None,
+        on_connection: Callable[[ConnectionChange], object] | None = None,
     ) -> None:
         self.thing = thing
         self._observer = observer or DeviceObserver()
         self.client_id = client_id
-        self._inboxes: dict[str, Inbox] = {}
+        self.session_present = False
+        self._granted_expiry = 0
+        self._delivery = Delivery(on_message, keep_unmatched=session is not None)
+        self._session_expiry = None if session is None else parse_session_expiry(session)
         self._connected: Future[None] = Future()
         self._stopped = threading.Event()
         self.closed = False
         self._offline = False  # whether the last attempt to reconnect found no cloud
-        self.on_connection: Callable[[bool, str], None] | None = None
+        self.on_connection = on_connection
         try:
             self._client = _builder(identity)(
                 endpoint=endpoint,
                 port=port,
                 client_id=client_id,
                 keep_alive_interval_sec=60,
+                session_expiry_interval_sec=self._session_expiry,
+                session_behavior=(
+                    mqtt5.ClientSessionBehaviorType.CLEAN
+                    if session is None
+                    else mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS
+                ),
+                receive_maximum=None if session is None else MAX_WAITING,
                 # By default the SDK waits up to two minutes, too long for a notebook.
                 min_reconnect_delay_ms=200,
                 max_reconnect_delay_ms=2000,
@@ -203,6 +246,12 @@ class Device:
         except BaseException:
             self.close()
             raise
+        if self._session_expiry is not None and self._granted_expiry < self._session_expiry:
+            warnings.warn(
+                f"AWS keeps the session of '{client_id}' for {self._granted_expiry} s, which is "
+                f"less than {session}. To keep it longer, raise the quota of your account.",
+                stacklevel=5,
+            )
 
     # --- publish, subscribe, close --------------------------------------------------------------
 
@@ -305,10 +354,10 @@ class Device:
         fault = filter_fault(topic_filter)
         if fault is not None:
             raise ValueError(f"{request} failed: {fault}")
-        known = self._inboxes.get(topic_filter)
+        known = self._delivery.find(topic_filter)
         inbox = Inbox(topic_filter, qos) if known is None else known
-        previous, inbox.callback = inbox.callback, callback
-        self._inboxes[topic_filter] = inbox
+        previous, inbox.callback = inbox.callback, callback or self._delivery.on_message
+        self._delivery.add(inbox)
         try:
             packet = _subscription(topic_filter, qos)
             self._observer.subscribed()
@@ -321,7 +370,7 @@ class Device:
         except Exception:
             inbox.callback = previous
             if known is None:
-                del self._inboxes[topic_filter]
+                self._delivery.remove(topic_filter)
             raise
         inbox.qos = qos
         return inbox
@@ -331,7 +380,7 @@ class Device:
         packet = mqtt5.UnsubscribePacket([topic_filter])
         request = f"Unsubscribing from {topic_filter!r}"
         self._wait(self._send(lambda: self._client.unsubscribe(packet), request), request)
-        self._inboxes.pop(topic_filter, None)
+        self._delivery.remove(topic_filter)
 
     @cached_property
     def shadow(self) -> DeviceShadow:
@@ -370,37 +419,55 @@ class Device:
     def _on_publish(self, received: mqtt5.PublishReceivedData) -> None:
         message = _message(received.publish_packet)
         self._observer.received(message.topic, len(message.payload), message.qos)
-        failed: Exception | None = None
-        for inbox in list(self._inboxes.values()):
-            if matches(inbox.topic_filter, message.topic):
-                try:
-                    inbox.put(message)
-                except Exception as error:  # from a callback: the others still get the message
-                    failed = failed or error
-        if failed is not None:
-            raise failed
+        acquire = received.acquire_publish_acknowledgement_control
+
+        def defer() -> Acknowledge:
+            return partial(self._client.invoke_publish_acknowledgement, acquire())
+
+        if self._answers_shadow(message.topic) and not self._delivery.has_inbox(message.topic):
+            return
+        try:
+            self._delivery.deliver(message, None if acquire is None else defer)
+        except Exception:
+            if acquire is None or self._session_expiry is None:
+                raise
+            acquire()  # Never acknowledged, so the session delivers the message again.
+            # The SDK acknowledges the message if this function raises.
+            failure = (*sys.exc_info(), threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(failure))
+
+    def _answers_shadow(self, topic: str) -> bool:
+        """Return whether the SDK may have subscribed to this topic for `shadow`."""
+        parsed = parse_shadow_topic(topic) if "shadow" in self.__dict__ else None
+        return (
+            parsed is not None
+            and parsed[0] == self.thing
+            and parsed[2].endswith(("/accepted", "/rejected"))
+        )
 
     def _on_success(self, success: mqtt5.LifecycleConnectSuccessData) -> None:
         self._observer.connected()
         self._offline = False
-        if not self._connected.done():
-            self._connected.set_result(None)
-        elif not success.connack_packet.session_present:
-            # The SDK reconnects by itself, but the subscriptions ended with the connection.
-            for topic_filter, inbox in list(self._inboxes.items()):
+        self.session_present = bool(success.connack_packet.session_present)
+        if self.session_present:
+            self._delivery.forget_waiting()
+        elif self._connected.done():
+            # The SDK reconnects by itself, but the subscriptions ended with the session.
+            for inbox in self._delivery.inboxes:
                 self._observer.subscribed()
-                self._client.subscribe(_subscription(topic_filter, inbox.qos))
-
+                self._client.subscribe(_subscription(inbox.topic_filter, inbox.qos))
+        if not self._connected.done():
+            self._granted_expiry = success.negotiated_settings.session_expiry_interval_sec
+            self._connected.set_result(None)
         if self.on_connection is not None:
-            self.on_connection(True, "")
+            self.on_connection(ConnectionChange(True, session_present=self.session_present))
 
     def _on_disconnection(self, ended: mqtt5.LifecycleDisconnectData) -> None:
         self._observer.disconnected()
-        if self.on_connection is not None and not self.closed:
+        if self.on_connection is not None:
             packet, error = ended.disconnect_packet, ended.exception
-            self.on_connection(
-                False, _sdk_error_text(error) if packet is None else _error_text(packet.reason_code)
-            )
+            reason = _sdk_error_text(error) if packet is None else _error_text(packet.reason_code)
+            self.on_connection(ConnectionChange(False, reason))
 
     def _on_published(
         self, done: Future[mqtt5.PublishCompletionData], packet: mqtt5.PublishPacket

@@ -72,8 +72,11 @@ def catch_up(lab: LabSession, notebook: str | int) -> str:
         raise ValueError(
             f"There is no notebook '{notebook}'. The notebooks are {', '.join(steps)}."
         )
+    if step is _before_anything:
+        return step(lab)
     if lab.target == "aws":
         _check_ownership(lab)
+    _remove_rules(lab)
     return step(lab)
 
 
@@ -167,10 +170,7 @@ def _before_breaking(lab: LabSession) -> str:
 
 
 def _before_rules(lab: LabSession) -> str:
-    state = _before_sensor(lab)
-    for rule in RULES:
-        lab.client("iot").delete_topic_rule(ruleName=rule)
-    return f"{state} There are no rules of the course yet."
+    return f"{_before_sensor(lab)} There are no rules of the course yet."
 
 
 def _before_end(lab: LabSession) -> str:
@@ -238,6 +238,14 @@ def _ensure_policy(lab: LabSession, policy: str, document: dict[str, Any]) -> No
             iot.create_policy_version(
                 policyName=policy, policyDocument=json.dumps(document), setAsDefault=True
             )
+
+
+def _remove_rules(lab: LabSession) -> None:
+    """Delete the course's rules: they would add messages to other notebooks."""
+    iot = lab.client("iot")
+    for rule in list(paginate(iot.list_topic_rules, "rules")):
+        if rule["ruleName"] in RULES:
+            iot.delete_topic_rule(ruleName=rule["ruleName"])
 
 
 def _remove_policy(lab: LabSession, policy: str) -> None:

@@ -350,15 +350,20 @@ class Checks:
         raise NotYet(f"'{thing}' has {which}. Delete it: delete_thing_shadow.")
 
     @_self_check
-    def rule(self, name: str) -> str:
-        """Check that a rule exists and is enabled."""
+    def rule(self, name: str, topic_filter: str | None = None) -> str:
+        """Check that a rule exists, is enabled, and receives the messages of a topic filter."""
         rules = {each["ruleName"]: each for each in paginate(self._iot.list_topic_rules, "rules")}
         if name not in rules:
             raise NotYet(f"there is no rule '{name}'. Create it: iot.create_topic_rule.")
         if rules[name]["ruleDisabled"]:
             raise NotYet(f"the rule '{name}' is disabled. Enable it: iot.enable_topic_rule.")
-        topic_filter = rules[name].get("topicPattern")
-        source = f"messages on '{topic_filter}'" if topic_filter else "Basic Ingest only"
+        selected = rules[name].get("topicPattern")
+        if topic_filter not in (None, selected):
+            raise NotYet(
+                f"the rule '{name}' receives messages on '{selected}', not on '{topic_filter}'. "
+                "Replace it: iot.replace_topic_rule."
+            )
+        source = f"messages on '{selected}'" if selected else "Basic Ingest only"
         return f"the rule '{name}' is enabled and receives {source}."
 
     @_self_check

@@ -7,24 +7,21 @@ also in the text or in a table, and a section of its own says what a stage alone
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from math import floor, log10
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
 
+from creeklab.creek import html_page as html
 from creeklab.creek import plots
 from creeklab.creek.analysis import floods, frequency, landmarks
 from creeklab.creek.analysis.summary import Summary, summarize
 from creeklab.creek.history.history import History
 from creeklab.creek.plots.figure_style import (
-    STAGE_NOTE,
-    CaptionedFigure,
     duration_text,
     join_words,
     landmark_text,
@@ -33,9 +30,11 @@ from creeklab.creek.plots.figure_style import (
 from creeklab.creek.quality import quality
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.readings import samples
-from creeklab.creek.readings.readers import read_rdb
-from creeklab.creek.readings.samples import STAGE
-from creeklab.creek.readings.time_series import gaps, measured_values, normalize
+from creeklab.creek.readings.building import Choices
+from creeklab.creek.readings.display import Display
+from creeklab.creek.readings.formats import read_file
+from creeklab.creek.readings.samples import STAGE, times
+from creeklab.creek.readings.time_series import gaps, measured_values
 
 GENERATOR = "creeklab report"
 
@@ -45,41 +44,71 @@ _MAX_LEVELS = 6  # between the start of a flood and the peak, if there are no la
 _MIN_DAYS = 60  # A shorter record says little about what is usual, and gets no calendar.
 
 
+class UnsuitableThresholds(ValueError):
+    """Thresholds of another creek: with these, the record has no flood, or is a single one.
+
+    Attributes
+    ----------
+    start, end
+        Thresholds that suit this record, in the unit of the page.
+    """
+
+    def __init__(self, problem: str, start: float, end: float) -> None:
+        super().__init__(
+            f"{problem} Use other thresholds, for instance {start:g} and {end:g}, which the creek"
+            " exceeds 1% and 5% of the time."
+        )
+        self.start, self.end = start, end
+
+
 @dataclass(frozen=True)
 class _Report:
-    """The data that every section of the page needs."""
+    """The data that every section of the page needs; ``readings`` are those that passed."""
 
+    recorded: pd.DataFrame
     readings: pd.DataFrame
+    quality: quality.Quality
     summary: Summary
     floods: pd.DataFrame
     marks: dict[str, float]
-    zone: str
+    display: Display
 
     @property
     def highest(self) -> pd.Series:
         return self.floods.iloc[int(self.floods["peak_ft"].argmax())]
 
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The stages that failed a test, and the tests."""
+        flags = self.quality.flags
+        return flags[(flags["overall"] == FAIL).to_numpy()]
+
     def when(self, time: pd.Timestamp) -> str:
-        """Return a time in the zone of the place and in UTC."""
+        """Return a time in the zone of the place, and in UTC as well."""
         utc = time.tz_convert("UTC")
-        if self.zone == "UTC":
+        if self.display.zone == "UTC":
             return f"{_date(utc)}, {utc:%H:%M} UTC"
-        local = time.tz_convert(self.zone)
+        local = self.display.local(time)
         day = "" if local.date() == utc.date() else f"{utc:%B} {utc.day}, "
         return f"{_date(local)}, {local:%H:%M} {local.tzname()} ({day}{utc:%H:%M} UTC)"
 
+    def column(self, times: Iterable[pd.Timestamp]) -> list[str]:
+        """Return times for a column of a table, whose heading names the zone."""
+        return [self.display.minute(time) for time in times]
 
-def read(name: str, thing: str | None = None) -> pd.DataFrame:
+
+def read(name: str, thing: str | None = None, choices: Choices | None = None) -> pd.DataFrame:
     """Read a sample by its name, a file by its path, or the history of a Thing by its folder.
 
     Parameters
     ----------
     name
-        A sample; a history folder, or its ``s3://`` address; a USGS file (``.rdb`` or ``.txt``); or
-        a CSV or Parquet file with a column ``stage_ft`` and a column ``time`` with time zones (see
-        :func:`creeklab.creek.readings.time_series.normalize`).
+        A sample; a history folder, or its ``s3://`` address; or a file in one of the formats that
+        :mod:`creeklab.creek.readings.formats` recognizes.
     thing
         The Thing, if the history has several.
+    choices
+        What the file does not say itself.
 
     Raises
     ------
@@ -95,7 +124,7 @@ def read(name: str, thing: str | None = None) -> pd.DataFrame:
         readings = History(name).read(thing)
         title = thing or History(name).things[0]
     elif path.is_file():
-        readings, title = _file(path), path.stem
+        readings, title = read_file(path, choices), path.stem
     else:
         raise FileNotFoundError(
             f"There is no sample, file or folder called {name!r}. Samples:"
@@ -103,19 +132,6 @@ def read(name: str, thing: str | None = None) -> pd.DataFrame:
         )
     readings.attrs.setdefault("title", title)
     return readings
-
-
-def _file(path: Path) -> pd.DataFrame:
-    try:
-        if path.suffix in (".rdb", ".txt"):
-            return read_rdb(path)
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            return normalize(table, time="time" if "time" in table else None)
-        return normalize(pd.read_csv(path), time="time")
-    except (ValueError, OSError) as error:
-        text = str(error)
-        raise ValueError(text if str(path) in text else f"{path}: {text}") from error
 
 
 def check_output(file: Path) -> None:
@@ -156,8 +172,12 @@ def page(
     end: float = floods.END_FT,
     marks: Mapping[str, float] | None = None,
     zone: str = "UTC",
+    metric: bool = False,
 ) -> str:
     """Return the page as HTML.
+
+    Everything but the section on missing readings uses only the stages that passed the quality
+    check; the page says what was left out, and why.
 
     Parameters
     ----------
@@ -166,25 +186,24 @@ def page(
     marks
         Landmarks: a name and a stage each. Without any, round stages take their place.
     zone
-        The time zone of the place, such as ``"America/New_York"``; times are in this zone and in
-        UTC.
+        The time zone of the place, such as ``"America/New_York"``: that of all times, days and
+        years on the page.
+    metric
+        Show stages in meters. The other arguments are in feet in any case.
 
     Raises
     ------
-    ValueError
+    UnsuitableThresholds
         If there is no flood, or the creek is never below ``end``; the message suggests thresholds.
     """
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError(
-            f"There is no time zone {zone!r}. Use a name such as America/New_York."
-        ) from None
-    summary = summarize(readings, start=start, end=end)
-    _check_thresholds(readings, summary)
+    display = Display(zone, metric)
+    checked = quality.check(readings, display=display)
+    good = checked.good()
+    summary = summarize(good, start=start, end=end)
+    _check_thresholds(good, summary, display)
     peak = float(summary.numbers["highest_ft"])
-    levels = landmarks.check(marks) if marks else _round_levels(start, peak)
-    report = _Report(readings, summary, summary.floods, levels, zone)
+    levels = landmarks.check(marks) if marks else _round_levels(start, peak, display)
+    report = _Report(readings, good, checked, summary, summary.floods, levels, display)
     sections = [
         _overview(report),
         _highest_flood(report),
@@ -204,7 +223,7 @@ def page(
 <meta name="generator" content="{GENERATOR}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{_STYLE}</style>
+<style>{html.STYLE}</style>
 </head>
 <body>
 <main>
@@ -216,37 +235,41 @@ def page(
 """
 
 
-def _check_thresholds(readings: pd.DataFrame, summary: Summary) -> None:
+def _check_thresholds(readings: pd.DataFrame, summary: Summary, display: Display) -> None:
     _, stage = measured_values(readings)
     n = summary.numbers
-    high, low = np.quantile(stage, [0.99, 0.95]).round(1)
+    high, low = display.convert(np.quantile(stage, [0.99, 0.95])).round(1)
     if high <= low:
-        high = low + 0.1
-    advice = (
-        f" Use other thresholds, for instance a start of {high:.1f} ft and an end of {low:.1f} ft,"
-        " which the creek exceeds 1% and 5% of the time."
-    )
+        high = round(low + 0.1, 1)
+    starts, ends = (display.stage(float(n[f"flood_{each}_ft"]), "g") for each in ("start", "end"))
     if float(n["lowest_ft"]) > float(n["flood_end_ft"]):
-        raise ValueError(
-            f"This creek is never below {n['flood_end_ft']:g} ft, where a flood ends (its lowest"
-            f" stage is {n['lowest_ft']:.2f} ft), so the whole record would be one flood." + advice
+        raise UnsuitableThresholds(
+            f"This creek is never below {ends}, where a flood ends (its lowest stage is"
+            f" {display.stage(float(n['lowest_ft']))}), so the whole record would be one flood.",
+            high,
+            low,
         )
     if summary.floods.empty:
-        raise ValueError(
-            f"There is no flood in this record: a flood starts above {n['flood_start_ft']:g} ft,"
-            f" and the highest stage is {n['highest_ft']:.2f} ft, on {n['highest_time']}." + advice
+        raise UnsuitableThresholds(
+            f"There is no flood in this record: a flood starts above {starts}, and the highest"
+            f" stage is {display.stage(float(n['highest_ft']))}, on {n['highest_time']}.",
+            high,
+            low,
         )
 
 
-def _round_levels(start: float, peak: float) -> dict[str, float]:
-    """Return round stages between the start of a flood and the peak."""
+def _round_levels(start_ft: float, peak_ft: float, display: Display) -> dict[str, float]:
+    """Return stages between the start of a flood and the peak, round in the unit shown."""
+    start, peak = display.convert(start_ft), display.convert(peak_ft)
     rise = max(peak - start, 0.1)
     power = 10.0 ** floor(log10(rise / _MAX_LEVELS))
     step = next(power * each for each in (1, 2, 5, 10) if rise / (power * each) <= _MAX_LEVELS)
     first = floor(start / step + 1e-9) + 1
     heights = [round(n * step, 6) for n in range(first, first + _MAX_LEVELS + 1)]
     return {
-        f"{height:g} ft": height for height in heights if height <= peak or height == heights[0]
+        f"{height:g} {display.unit}": display.to_feet(height)
+        for height in heights
+        if height <= peak or height == heights[0]
     }
 
 
@@ -254,33 +277,43 @@ def _round_levels(start: float, peak: float) -> dict[str, float]:
 
 
 def _overview(report: _Report) -> str:
-    n, top = report.summary.numbers, report.highest
+    n, top, show = report.summary.numbers, report.highest, report.display
     rate = top["rate_ft_per_h"]
+    starts, ends = (show.stage(float(n[f"flood_{each}_ft"]), "g") for each in ("start", "end"))
+    missing = int(gaps(report.recorded)["readings"].sum())
+    measured = int(report.recorded[STAGE].notna().sum())
     facts = {
-        "Highest stage": f"{top['peak_ft']:.2f} ft, on {report.when(top['peak_time'])}",
+        "Highest stage": f"{show.stage(top['peak_ft'])}, on {report.when(top['peak_time'])}",
         "Fastest rise": "unknown"
         if np.isnan(rate)
-        else f"{rate:.1f} ft per hour, in the steepest half hour",
-        "Duration": f"{duration_text(top['duration_h'])} above {n['flood_end_ft']:g} ft",
+        else f"{show.convert(rate):.1f} {show.unit} per hour, in the steepest half hour",
+        "Duration": f"{duration_text(top['duration_h'])} above {ends}",
         "Floods on record": f"{len(report.floods)}, in {duration_text(24 * float(n['days']))}",
-        "Missing readings": f"{n['missing']:,} ({n['missing_percent']}%)",
+        "Missing readings": f"{missing:,} ({round(100 * missing / (missing + measured), 2)}%)",
     }
+    if len(report.failed):
+        facts["Left out"] = f"{plural(len(report.failed), 'stage')} that failed the quality check"
     site = report.readings.attrs.get("site")
-    return _p(
+    return html.paragraph(
         "This page describes the floods of a creek, as a gage recorded them."
         + (f" The gage is {site}." if site else "")
         + " The stage is the height of the water at the gage. A flood starts when the stage rises"
-        f" above {n['flood_start_ft']:g} ft and ends when it falls below {n['flood_end_ft']:g} ft."
+        f" above {starts} and ends when it falls below {ends}."
         " Here are the key facts about the highest flood and the record:"
-    ) + _facts(facts)
+    ) + html.facts(facts)
 
 
 def _highest_flood(report: _Report) -> str:
     top = report.highest
     figure = plots.flood_page(
-        report.readings, report.floods, int(str(top.name)), marks=report.marks
+        report.readings,
+        report.floods,
+        int(str(top.name)),
+        marks=report.marks,
+        display=report.display,
     )
-    sentences = [f"The creek peaked at {top['peak_ft']:.2f} ft on {report.when(top['peak_time'])}."]
+    peak = report.display.stage(top["peak_ft"])
+    sentences = [f"The creek peaked at {peak} on {report.when(top['peak_time'])}."]
     if top["begins"] == "rise":
         sentences.append(
             f"The flood had started {duration_text(top['rise_h'])} earlier, on"
@@ -297,16 +330,18 @@ def _highest_flood(report: _Report) -> str:
         if top["ends"] == "fall"
         else "The end of the flood was not recorded."
     )
-    return _section("The highest flood", _p(" ".join(sentences)), _figure(figure))
+    return html.section(
+        "The highest flood", html.paragraph(" ".join(sentences)), html.figure(figure)
+    )
 
 
 def _warning_time(report: _Report, *, surveyed: bool) -> str:
-    alert = float(report.floods.attrs["start_ft"])
+    alert = report.display.stage(float(report.floods.attrs["start_ft"]), "g")
     lead = landmarks.lead_times(report.readings, report.floods, report.marks)
     if lead.empty:
-        return _section(
+        return html.section(
             "Warning time",
-            _p(
+            html.paragraph(
                 "Either no flood was recorded from its beginning, or no landmark is higher than the"
                 " stage at which a flood starts."
             ),
@@ -319,7 +354,9 @@ def _warning_time(report: _Report, *, surveyed: bool) -> str:
         forecast = reached["forecast_h"].replace(np.inf, np.nan)
         rows.append(
             {
-                "Stage": landmark_text(str(name), float(each["landmark_ft"].iloc[0])),
+                "Stage": landmark_text(
+                    str(name), float(each["landmark_ft"].iloc[0]), report.display
+                ),
                 "Floods that reached it": f"{len(reached)} of {observed}",
                 "Highest flood": _lead(in_highest.iloc[0]) if len(in_highest) else "not reached",
                 "Shortest": _lead(reached["lead_h"].min()) if len(reached) else "",
@@ -330,8 +367,8 @@ def _warning_time(report: _Report, *, surveyed: bool) -> str:
             }
         )
     text = (
-        f"How much time would a warning at {alert:g} ft have given people beside the creek? The"
-        f" table shows the time from the first reading above {alert:g} ft until the creek reached"
+        f"How much time would a warning at {alert} have given people beside the creek? The"
+        f" table shows the time from the first reading above {alert} until the creek reached"
         " each stage. The last column shows what people would have expected at that first reading,"
         " from a straight line at the current rate of rise (the median over the floods that got"
         " there)."
@@ -341,10 +378,10 @@ def _warning_time(report: _Report, *, surveyed: bool) -> str:
             " No landmarks have been surveyed for this creek, so the table uses round numbers"
             " instead."
         )
-    return _section(
+    return html.section(
         "Warning time",
-        _p(text),
-        _table(pd.DataFrame(rows).set_index("Stage"), "Time from the start of a flood"),
+        html.paragraph(text),
+        html.table(pd.DataFrame(rows).set_index("Stage"), "Time from the start of a flood"),
     )
 
 
@@ -353,18 +390,21 @@ def _lead(hours: float) -> str:
 
 
 def _comparison(report: _Report) -> str:
+    show = report.display
     order = report.floods.sort_values("peak_ft", ascending=False, kind="stable")
     if len(order) == 1:
-        return _section(
+        return html.section(
             "How it compares",
-            _p("This record has only one flood, so there is nothing to compare it with."),
+            html.paragraph(
+                "This record has only one flood, so there is nothing to compare it with."
+            ),
         )
     table = pd.DataFrame(
         {
-            "Peak (UTC)": [f"{time:%Y-%m-%d %H:%M}" for time in order["peak_time"]],
-            "Peak": [f"{ft:.2f} ft" for ft in order["peak_ft"]],
+            f"Peak ({show.zone})": report.column(order["peak_time"]),
+            "Peak": [show.stage(ft) for ft in order["peak_ft"]],
             "Fastest rise": [
-                "" if np.isnan(rate) else f"{rate:.1f} ft/h" for rate in order["rate_ft_per_h"]
+                "" if np.isnan(rate) else show.rate(rate, ".1f") for rate in order["rate_ft_per_h"]
             ],
             "Start to peak": ["" if np.isnan(h) else duration_text(h) for h in order["rise_h"]],
             "Duration": [
@@ -377,39 +417,45 @@ def _comparison(report: _Report) -> str:
         index=pd.Index(range(1, len(order) + 1), name="Rank"),
     )
     limited = f" The table lists the {_MAX_LISTED} highest." if len(order) > _MAX_LISTED else ""
-    years = frequency.annual_maxima(report.readings, year="calendar")
-    yearly = order.groupby(pd.DatetimeIndex(order["peak_time"]).year).size()
+    years = frequency.annual_maxima(report.readings, year="calendar", zone=show.zone)
+    yearly = order.groupby(pd.DatetimeIndex(order["peak_time"]).tz_convert(show.zone).year).size()
     by_year = join_words(f"{count} in {year}" for year, count in yearly.sort_index().items())
     body = [
-        _p(f"The record has {len(order)} floods: {by_year}.{limited}"),
-        _table(table.head(_MAX_LISTED), "The highest floods"),
-        _figure(plots.overlay(report.readings, order.head(_MAX_OVERLAID))),
+        html.paragraph(f"The record has {len(order)} floods: {by_year}.{limited}"),
+        html.table(table.head(_MAX_LISTED), "The highest floods"),
+        html.figure(plots.overlay(report.readings, order.head(_MAX_OVERLAID), display=show)),
     ]
     if years.attrs["years"] >= 2:
         start = float(report.floods.attrs["start_ft"])
-        body.append(_figure(plots.return_periods(report.readings, start)))
-    return _section("How it compares", *body)
+        body.append(html.figure(plots.return_periods(report.readings, start, display=show)))
+    return html.section("How it compares", *body)
 
 
 def _whole_record(report: _Report) -> str:
-    n = report.summary.numbers
+    n, show = report.summary.numbers, report.display
     limits = {"flood starts": float(n["flood_start_ft"]), "flood ends": float(n["flood_end_ft"])}
-    body = [_figure(plots.hydrograph(report.readings, thresholds=limits))]
+    body = [html.figure(plots.hydrograph(report.readings, thresholds=limits, display=show))]
     if float(n["days"]) >= _MIN_DAYS:
-        body.append(_figure(plots.calendar(report.readings, limits["flood starts"])))
-        body.append(_figure(plots.duration_curve(report.readings, thresholds=limits)))
-    return _section("The whole record", *body)
+        body.append(
+            html.figure(plots.calendar(report.readings, limits["flood starts"], display=show))
+        )
+        body.append(
+            html.figure(plots.duration_curve(report.readings, thresholds=limits, display=show))
+        )
+    return html.section("The whole record", *body)
 
 
 def _missing_readings(report: _Report) -> str:
-    missing = gaps(report.readings)
+    missing, zone = gaps(report.recorded), report.display.zone
     if missing.empty:
-        return _section("Missing readings", _p("No reading of the stage is missing."))
+        return html.section(
+            "Missing readings", html.paragraph("No reading of the stage is missing.")
+        )
     longest = missing.nlargest(5, "hours")
     table = pd.DataFrame(
         {
-            "From (UTC)": [f"{time:%Y-%m-%d %H:%M}" for time in longest["start"]],
-            "To (UTC)": [f"{time:%Y-%m-%d %H:%M}" for time in longest["end"]],
+            f"From ({zone})": report.column(longest["start"]),
+            f"To ({zone})": report.column(longest["end"]),
             "Duration": [duration_text(hours) for hours in longest["hours"]],
             "Readings": [f"{count:,}" for count in longest["readings"]],
         },
@@ -421,20 +467,20 @@ def _missing_readings(report: _Report) -> str:
         if inside
         else "None of the gaps is in a recorded flood."
     )
-    return _section(
+    return html.section(
         "Missing readings",
-        _p(
+        html.paragraph(
             f"{int(missing['readings'].sum()):,} readings are missing, in"
             f" {plural(len(missing), 'gap')}. {effect} A flood that came and went during a gap is"
             " not on this page."
         ),
-        _table(table, "The longest gaps"),
-        _figure(plots.missing(report.readings, [STAGE])),
+        html.table(table, "The longest gaps"),
+        html.figure(plots.missing(report.recorded, [STAGE], display=report.display)),
     )
 
 
 def _quality(report: _Report) -> str:
-    checked = quality.check(report.readings)
+    checked = report.quality
     flags = checked.flags["overall"].to_numpy()
     failed, suspect = (int((flags == flag).sum()) for flag in (FAIL, SUSPECT))
     text = (
@@ -454,22 +500,42 @@ def _quality(report: _Report) -> str:
     ]
     if len(items) > 10:
         items[10:] = [f"and {len(items) - 10} more"]
-    return _section(
+    return html.section(
         "How good the record is",
-        _p(text),
-        _list(items) if items else _p("No test found a fault."),
-        _p(
-            "No reading was removed or changed, because a suspect reading can be the peak of the"
-            " worst flood."
-        ),
+        html.paragraph(text),
+        html.bullets(items) if items else html.paragraph("No test found a fault."),
+        html.paragraph(_left_out(report)),
+    )
+
+
+def _left_out(report: _Report) -> str:
+    """Return which stages the page does without, and why."""
+    failed = report.failed
+    kept = "Suspect readings count, because a suspect reading can be the peak of the worst flood."
+    if failed.empty:
+        return f"No reading was left out or changed. {kept}"
+    stage = report.recorded[STAGE].reindex(failed.index)
+    row = int(stage.argmax())
+    tests = {
+        name.replace("_", " "): int((failed[name] == FAIL).sum())
+        for name in map(str, failed)
+        if (failed[name] == FAIL).any() and name not in ("time_gap", "overall")
+    }
+    reasons = join_words(f"{name} ({count:,})" for name, count in tests.items())
+    return (
+        f"{plural(len(failed), 'stage')} that failed a test {'is' if len(failed) == 1 else 'are'}"
+        f" left out of everything above except the missing readings: {reasons}. The highest of them"
+        f" is {report.display.stage(float(stage.iloc[row]))}, on"
+        f" {report.when(pd.DatetimeIndex(failed.index)[row])}. {kept}"
     )
 
 
 def _limitations(report: _Report) -> str:
-    years = int(frequency.annual_maxima(report.readings, year="calendar").attrs["years"])
-    return _section(
+    maxima = frequency.annual_maxima(report.readings, year="calendar", zone=report.display.zone)
+    years = int(maxima.attrs["years"])
+    return html.section(
         "What this page cannot tell you",
-        _list(
+        html.bullets(
             [
                 "How much water came. The stage is a height. The volume also depends on the width"
                 " and the speed of the water, which someone would have to measure.",
@@ -486,104 +552,18 @@ def _limitations(report: _Report) -> str:
 
 
 def _source(report: _Report) -> str:
-    attrs, n = report.readings.attrs, report.summary.numbers
+    attrs, index = report.recorded.attrs, times(report.recorded)
+    span = f"{report.display.time(index[0])} to {report.display.time(index[-1])}"
     facts = {
         "Gage": attrs.get("site", "not stated"),
         "Source": attrs.get("source", "not stated"),
         "License": attrs.get("license", "not stated"),
         "Datum": attrs.get("datum", "not stated"),
         "Processing": attrs.get("processing") or "none known",
-        "Record": f"{n['start']} to {n['end']}, {n['readings']:,} readings of the stage",
+        "Record": f"{span}, {int(report.recorded[STAGE].notna().sum()):,} readings of the stage",
     }
-    return _section("Where the readings come from", _facts(facts))
-
-
-# --- HTML elements --------------------------------------------------------------------------------
-
-
-def _section(title: str, *body: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(body) + "\n</section>"
+    return html.section("Where the readings come from", html.facts(facts))
 
 
 def _date(time: pd.Timestamp) -> str:
     return f"{time:%B} {time.day}, {time.year}"
-
-
-def _facts(facts: dict[str, str]) -> str:
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-    return f"<dl>{rows}</dl>"
-
-
-def _list(items: list[str]) -> str:
-    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
-
-
-def _p(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
-
-
-def _figure(figure: CaptionedFigure) -> str:
-    """Return a figure that a narrow screen scrolls sideways instead of shrinking its text."""
-    data = base64.b64encode(figure.png()).decode()
-    width, height = (round(each * 100) for each in figure.figure.get_size_inches())
-    title = escape(figure.title)
-    description = figure.description.replace(STAGE_NOTE, "")  # A section of the page says this.
-    return (
-        f'<figure><div class="wide" role="region" tabindex="0" aria-label="{title}">'
-        f'<img alt="{title}: described below." width="{width}" height="{height}"'
-        f' src="data:image/png;base64,{data}"></div>'
-        f"<figcaption>{escape(' '.join(description.split()))}</figcaption></figure>"
-    )
-
-
-def _table(table: pd.DataFrame, caption: str) -> str:
-    head = "".join(
-        f'<th scope="col">{escape(str(each))}</th>' for each in [table.index.name, *table.columns]
-    )
-    rows = "".join(
-        f'<tr><th scope="row">{escape(str(name))}</th>{_cells(cells)}</tr>'
-        for name, *cells in table.itertuples()
-    )
-    return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
-        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _cells(cells: Iterable[object]) -> str:
-    return "".join(f"<td>{escape(str(each))}</td>" for each in cells)
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --line: #8a8a8a; --quiet: #4a4a4a }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8e8; --paper: #16191d; --line: #6f7a85; --quiet: #b9c0c7 }
-}
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 1.05rem/1.55 system-ui, sans-serif }
-main { max-width: 56rem; margin: 0 auto; padding: 1rem; overflow-wrap: break-word }
-h1 { font-size: 1.7rem; line-height: 1.2 }
-h2 { font-size: 1.3rem; margin-top: 2.2rem; border-top: 1px solid var(--line); padding-top: 1rem }
-p, li, dd { max-width: 44rem }
-dl { display: grid; grid-template-columns: minmax(8rem, 14rem) 1fr; gap: .35rem 1rem }
-dt { font-weight: 600 } dd { margin: 0; min-width: 0 }
-figure { margin: 1.2rem 0 }
-figcaption { color: var(--quiet); font-size: .92rem; max-width: 44rem; margin-top: .4rem }
-.wide { overflow-x: auto }
-.wide:focus-visible { outline: 3px solid #3b8fc4; outline-offset: 2px }
-img { display: block; width: 100%; min-width: 38rem; max-width: 56.25rem; height: auto;
-  background: #fff }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-caption { text-align: left; font-weight: 600; padding: .3rem 0 }
-th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top }
-td, tbody th { white-space: nowrap }
-@media (max-width: 34rem) { dl { grid-template-columns: 1fr } dd { margin-bottom: .5rem } }
-@media print {
-  :root { color-scheme: light; --ink: #000; --paper: #fff; --line: #666; --quiet: #222 }
-  body { font-size: 10pt } main { max-width: none; padding: 0 }
-  .wide { overflow: visible } img { min-width: 0; max-width: 100% }
-  figure, tr, li { break-inside: avoid } h2 { break-after: avoid }
-}
-"""

@@ -37,7 +37,7 @@ from creeklab.targets.target import Target
 
 TAG = {"Key": "creeklab", "Value": "lab"}
 TAGGED = ("CreatePolicy", "CreateThingType", "CreateThingGroup")  # calls that accept tags
-SERVICES = ("iot", "iot-data-plane")
+SERVICES = ("iot", "iot-data-plane", "lambda")
 
 
 class Ledger:

@@ -1,11 +1,11 @@
 """Take down what a lab created, in the order that AWS requires.
 
-Rules come first, because they react to messages. AWS deletes nothing that something else still
-uses. So messages and attachments come next, then certificates (deactivated before they are
-deleted), policies (their older versions first), shadows, Things, groups (the inner ones first), and
-thing types, which must be deprecated for five minutes.
-Each step is an ordinary call through the lab's session, so the ledger records it at once, and a
-later run continues after a failure.
+Rules come first, because they react to messages, and their functions next. AWS deletes nothing that
+something else still uses. So messages and attachments follow, then certificates (deactivated before
+they are deleted), policies (their older versions first), shadows, Things, groups (the inner ones
+first), and thing types, which must be deprecated for five minutes. Each step is an ordinary call
+through the lab's session, so the ledger records it at once, and a later run continues after a
+failure.
 """
 
 from __future__ import annotations
@@ -179,7 +179,12 @@ class _Plan:
 
     def _rules(self) -> Iterator[TeardownStep]:
         for one in self._owned_of(ResourceKind.TOPIC_RULE):
-            delete = partial(self._iot.delete_topic_rule, ruleName=one.names[0])
+            yield TeardownStep(
+                f"delete {one}", partial(self._iot.delete_topic_rule, ruleName=one.names[0]), one
+            )
+        for one in self._owned_of(ResourceKind.FUNCTION):
+            functions = self._inventory.client("lambda")
+            delete = partial(functions.delete_function, FunctionName=one.names[0])
             yield TeardownStep(f"delete {one}", delete, one)
 
     def _messages(self) -> Iterator[TeardownStep]:

@@ -25,6 +25,11 @@ def _group_member(request: Document) -> Resource:
     return Resource(ResourceKind.GROUP_MEMBER, (group, thing))
 
 
+def _function(request: Document) -> Resource:
+    name = str(request.get("FunctionName")).rpartition("function:")[2]
+    return Resource(ResourceKind.FUNCTION, (name.partition(":")[0],))
+
+
 def _requested(
     resource: Callable[[Document], Resource],
 ) -> Callable[[Document, Document], Resource]:
@@ -62,6 +67,7 @@ CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
     "AddThingToThingGroup": _requested(_group_member),
     "UpdateThingShadow": _requested(_shadow),
     "CreateTopicRule": _requested(_named(ResourceKind.TOPIC_RULE, "ruleName")),
+    "CreateFunction": _requested(_function),
 }
 """The resource that an operation creates, from request and response; None before a response."""
 
@@ -78,5 +84,6 @@ DELETES: Mapping[str, Callable[[Document], Resource]] = {
     "RemoveThingFromThingGroup": _group_member,
     "DeleteThingShadow": _shadow,
     "DeleteTopicRule": _named(ResourceKind.TOPIC_RULE, "ruleName"),
+    "DeleteFunction": _function,
 }
 """The resource that an operation deletes, from its request."""

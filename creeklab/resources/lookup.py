@@ -142,6 +142,7 @@ _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.POLICY_TARGET: _has_target,
     ResourceKind.GROUP_MEMBER: _is_member,
     ResourceKind.SHADOW: _get_shadow,
+    ResourceKind.FUNCTION: _call("lambda", "get_function_configuration", "FunctionName"),
     ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
     ResourceKind.TOPIC_RULE: _find_rule,
 }

@@ -25,6 +25,7 @@ class ResourceKind(StrEnum):
     SHADOW = "shadow"
     RETAINED_MESSAGE = "retained message"
     TOPIC_RULE = "topic rule"
+    FUNCTION = "function"
 
 
 ATTACHMENTS = (ResourceKind.THING_PRINCIPAL, ResourceKind.POLICY_TARGET, ResourceKind.GROUP_MEMBER)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
-from creeklab.client.device import AccountCredentials, Device
+from creeklab.client.device import AccountCredentials, ConnectionChange, Device
+from creeklab.client.inbox import ReceivedMessage
 from creeklab.client.key_files import KeyFiles
 from creeklab.ledger.ledger import Ledger
 from creeklab.targets.target import NotSupportedOnAws, Target
@@ -71,18 +72,35 @@ class LabSession:
         """Return a boto3 client of this cloud, such as ``"iot"`` or ``"iot-data"``."""
         return cast(Any, self.session).client(service)
 
-    def connect(self, thing: str, client_id: str | None = None) -> Device:
+    def connect(
+        self,
+        thing: str,
+        client_id: str | None = None,
+        *,
+        session: str | None = None,
+        on_message: Callable[[ReceivedMessage], object] | None = None,
+        on_connection: Callable[[ConnectionChange], object] | None = None,
+    ) -> Device:
         """Connect as a Thing, with the certificate that was saved for it.
 
         Parameters
         ----------
         client_id
             MQTT client ID. Defaults to the Thing's name, as AWS recommends.
+        session
+            How long AWS keeps messages for this client while it is away, such as ``"1h"``. The next
+            connection with this client ID, in this process or another, resumes the session.
+        on_message
+            Called with each message that no subscription with a callback of its own matches.
+        on_connection
+            Called whenever the connection is made or lost. See `Device` for all three.
 
         Raises
         ------
         FileNotFoundError
             If no certificate was saved for the Thing.
+        ValueError
+            If the session is not a duration that AWS allows.
         creeklab.client.device.RequestRefused
             If the cloud rejects the connection; `Lab.why` explains it.
 
@@ -102,10 +120,20 @@ class LabSession:
                 port=self.mqtt_port,
                 client_id=name,
                 observer=self.ledger.observer(),
+                session=session,
+                on_message=on_message,
+                on_connection=on_connection,
             ),
         )
 
-    def connect_account(self, client_id: str | None = None) -> Device:
+    def connect_account(
+        self,
+        client_id: str | None = None,
+        *,
+        session: str | None = None,
+        on_message: Callable[[ReceivedMessage], object] | None = None,
+        on_connection: Callable[[ConnectionChange], object] | None = None,
+    ) -> Device:
         """Connect as the account itself, as the MQTT test client of the console does.
 
         The connection uses WebSocket and is signed with the account's access key. IoT policies are
@@ -114,13 +142,22 @@ class LabSession:
         Parameters
         ----------
         client_id
-            MQTT client ID. Defaults to a unique one.
+            MQTT client ID. Defaults to a unique one; a session needs one that stays the same.
+        session, on_message, on_connection
+            As in `connect`.
 
         Raises
         ------
+        ValueError
+            If there is a session without a client ID, or it is not a duration that AWS allows.
         creeklab.client.device.RequestRefused
             If the cloud rejects the connection; `Lab.why` explains it.
         """
+        if session is not None and client_id is None:
+            raise ValueError(
+                "A session needs a client ID, because only the same client ID can resume it. Pass "
+                "client_id= with a name of your choice."
+            )
         self._target.accept_costs()
         credentials = self.session.get_credentials()
         assert credentials is not None  # a target has them
@@ -135,6 +172,9 @@ class LabSession:
                 port=self.https_port,
                 client_id=name,
                 observer=self.ledger.observer(),
+                session=session,
+                on_message=on_message,
+                on_connection=on_connection,
             ),
         )
 

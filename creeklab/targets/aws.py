@@ -28,7 +28,7 @@ MQTT_PORTS = (8883, 443)  # the SDK itself uses ALPN x-amzn-mqtt-ca on 443
 HTTPS_PORT = 443  # for signed requests; 8443 accepts a device certificate instead
 PROBE_TIMEOUT = 3.0
 ACCEPT_COSTS = "CREEKLAB_ACCEPT_COSTS"
-SERVICES = ("iot", "iot-data-plane")  # billed services, as named in botocore's events
+SERVICES = ("iot", "iot-data-plane", "lambda")  # billed services, as named in botocore's events
 
 
 class AwsError(RuntimeError):

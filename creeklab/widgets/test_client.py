@@ -24,7 +24,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
     VBox,
 )
 
-from creeklab.client.device import WHY_HINT, Device, RequestRefused
+from creeklab.client.device import WHY_HINT, ConnectionChange, Device, RequestRefused
 from creeklab.client.inbox import ReceivedMessage
 from creeklab.diagnosis.why import why
 from creeklab.display.html import heading, muted
@@ -180,12 +180,12 @@ class MqttTestClient(LiveView):
 
     # --- the connection -------------------------------------------------------------------------
 
-    def _on_connection(self, connected: bool, reason: str) -> None:
+    def _on_connection(self, change: ConnectionChange) -> None:
         # This is the SDK's thread, so the renderer finds out the reason and shows it.
-        if connected:
+        if change.connected:
             self._reconnected = True
         else:
-            self._lost = reason
+            self._lost = change.reason
         self.changed()
 
     def _with_reason(self, refusal: str) -> str:

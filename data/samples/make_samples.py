@@ -24,7 +24,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from creeklab.creek.readings.readers import read_nwis_parquet, read_rdb, read_trout_creek
+from creeklab.creek.readings.formats.parquet import read_nwis_parquet
+from creeklab.creek.readings.formats.trout_creek import read_trout_creek
+from creeklab.creek.readings.formats.usgs_rdb import read_rdb
 
 FOLDER = Path(__file__).resolve().parent
 

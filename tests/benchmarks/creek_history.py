@@ -26,6 +26,7 @@ from creeklab.creek.sensor import Replay
 from .table import Figures, Row
 
 PEER = "pandas and CSV"
+EACH_MONTH = "merging each month"
 WRITE = Row("history: ten years of minutes written", "s", min, PEER)
 WRITE_MEMORY = Row("history: memory of that", "MB", min, PEER)
 READ = Row("history: ten years of minutes read", "s", min, PEER)
@@ -36,10 +37,16 @@ DAY = Row("history: one day out of ten years", "s", min, PEER)
 SIZE = Row("history: size on the disk", "MB", min, PEER)
 AGAIN = Row("history: a late day put into ten years", "s", min)
 RECORD = Row("recorder: messages taken, and in the history", "/s", max)
+# One reading every five minutes. The peer merges each Thing into its month with every flush.
+FLUSH_FIRST = Row("recorder: flush of 200 Things, first hour of a month", "s", min, EACH_MONTH)
+FLUSH_LAST = Row("recorder: flush of 200 Things, last hour of a month", "s", min, EACH_MONTH)
+FLUSH_LONGEST = Row("recorder: the longest of these", "s", min, EACH_MONTH)
 ROWS = (
     *(WRITE, WRITE_MEMORY, READ, READ_MEMORY, MONTHS, MONTHS_MEMORY, DAY, SIZE, AGAIN),
-    RECORD,
+    *(RECORD, FLUSH_FIRST, FLUSH_LAST, FLUSH_LONGEST),
 )
+FLUSH_ROWS = (FLUSH_FIRST, FLUSH_LAST, FLUSH_LONGEST)
+THINGS = [f"creek-{number:03}" for number in range(200)]
 
 MINUTES = 5_300_000
 
@@ -54,6 +61,8 @@ def measure(cloud: Figures, peer: Figures, settings: list[str], wanted: str) -> 
             ("day", cloud, (DAY,)),
             ("again", cloud, (AGAIN,)),
             ("record", cloud, (RECORD,)),
+            ("flush", cloud, FLUSH_ROWS),
+            ("flush_by_months", peer, FLUSH_ROWS),
             ("write_csv", peer, (WRITE, WRITE_MEMORY)),
             ("read_csv", peer, (READ, READ_MEMORY)),
             ("day_csv", peer, (DAY,)),
@@ -139,6 +148,39 @@ def _record(folder: Path) -> list[float]:
     return [len(messages) / (time.perf_counter() - began)]
 
 
+def _flush(folder: Path, merge: Callable[[History, pd.DataFrame], object]) -> list[float]:
+    """Measure the flushes of an hour, at the start and at the end of a month."""
+    history = History(folder / f"flushes-{merge.__name__}")
+    years = samples.load("plumtree-run-2016-2018").iloc[:, :2]
+    month = years["2018-08-01":"2018-08-31 22:59"]  # type: ignore[misc]
+    hour = years["2018-08-31 23:00":"2018-08-31 23:55"]  # type: ignore[misc]
+    hours = (hour.set_axis(hour.index - pd.Timedelta("31D")), hour)
+    medians, longest = [], 0.0
+    for readings in hours:
+        took = []
+        for row in range(len(readings)):
+            batch = pd.concat([readings.iloc[[row]].assign(thing=name) for name in THINGS])
+            began = time.perf_counter()
+            merge(history, batch)
+            took.append(time.perf_counter() - began)
+        medians.append(float(np.median(took)))
+        longest = max(longest, *took)
+        if readings is hours[0]:
+            for name in THINGS:
+                history.append(name, month)
+    assert sum(len(history.read(name)[-12:]) for name in THINGS[::50]) == 48
+    return [*medians, longest]
+
+
+def _add(history: History, batch: pd.DataFrame) -> None:
+    history.add(batch)
+
+
+def _append_each(history: History, batch: pd.DataFrame) -> None:
+    for name, readings in batch.groupby("thing"):
+        history.append(str(name), readings.drop(columns="thing"))
+
+
 WITH_READINGS: dict[str, Callable[[Path, pd.DataFrame], None]] = {
     "write": _write,
     "again": _again,
@@ -157,6 +199,8 @@ def main(name: str, folder: Path) -> list[float]:
     """Do one of them; give its seconds, and the largest memory of this process in MB."""
     if name == "record":
         return _record(folder)
+    if name.startswith("flush"):
+        return _flush(folder, _add if name == "flush" else _append_each)
     readings = minutes() if name in WITH_READINGS else None
     began = time.perf_counter()
     if readings is None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import creeklab.creek.history.history
 import creeklab.creek.history.recorder
 from creeklab.creek.history import storage
-from creeklab.creek.history.history import FILE, History
+from creeklab.creek.history.history import FILE, RECENT, History
 from creeklab.creek.readings import samples
 
 from .conftest import make_record
@@ -187,7 +187,8 @@ class TestSpans:
         )
         years.read("plumtree", "2018-08-31", "2018-09-01 00:01")
         assert sorted(opened) == [
-            f"thing=plumtree/month={month}/{FILE}" for month in ("2018-08", "2018-09")
+            RECENT,
+            *(f"thing=plumtree/month={month}/{FILE}" for month in ("2018-08", "2018-09")),
         ]
 
     @pytest.mark.parametrize(

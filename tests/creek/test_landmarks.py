@@ -71,6 +71,12 @@ class TestForecast:
 
 
 class TestLeadTimes:
+    def test_a_landmark_that_no_flood_reached(self, record: Make) -> None:
+        readings = record([1, 3, 1])
+        lead = landmarks.lead_times(readings, floods.find(readings), {"Barn": 20})
+        assert lead["reached"].tolist() == [False]
+        assert lead["reached_time"].isna().all()
+
     def test_a_creek_that_rises_in_a_straight_line(self, record: Make) -> None:
         # One foot per half hour, from 1 to 6 ft: a sixth of a foot every five minutes.
         readings = record(np.r_[np.ones(12), np.arange(7, 36.1) / 6, 6.0, 1.0])

@@ -16,7 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from creeklab.creek.readings import readers, samples
-from creeklab.creek.readings.readers import read_csv, read_nwis_parquet, read_rdb, read_trout_creek
+from creeklab.creek.readings.formats.parquet import read_nwis_parquet
+from creeklab.creek.readings.formats.trout_creek import read_trout_creek
+from creeklab.creek.readings.formats.usgs_rdb import read_rdb
+from creeklab.creek.readings.readers import read_csv
 
 PUBLISHED = samples.FOLDER.parents[2] / "shared" / "data"
 
@@ -99,7 +102,7 @@ class TestRdb:
         assert readings.index.name == "time"
         assert readings.attrs["site"] == "USGS 03287500 KENTUCKY RIVER"
         assert "1 interpolated values (~) and 1 words" in readings.attrs["processing"]
-        assert readings.attrs["codes"] == {"stage_ft": {"P": 2, "A": 1, "P:~": 1}}
+        assert readings.attrs["codes"] == {"stage_ft": {"P": 2, "A": 1, "P:~": 1, "Eqp": 1}}
 
     def test_a_newer_file_from_another_zone(self, write: Write) -> None:
         columns = "\t69928_00065\t69928_00065_cd\t1_99999\t1_99999_cd"
@@ -108,6 +111,15 @@ class TestRdb:
         readings = read_rdb(path)
         assert list(readings) == ["stage_ft"]
         assert readings.index.tolist() == [at("2024-07-01 19:00")]
+
+    def test_a_file_of_two_sites(self, write: Write) -> None:
+        one = rdb("2014-01-01 00:00\tEST\t7\tP")
+        other = rdb("2014-01-01 00:00\tEST\t2\tP", columns="\t9_00065\t9_00065_cd")
+        path = write(one + other.replace("03287500", "01581752"))
+        with pytest.raises(ValueError, match=r"2 sites \(01581752, 03287500\). Choose one"):
+            read_rdb(path)
+        assert read_rdb(path, site="01581752")["stage_ft"].tolist() == [2]
+        assert read_rdb(path, site="USGS-03287500")["stage_ft"].tolist() == [7]
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -173,11 +185,30 @@ class TestNwisParquet:
         for rows in (
             self.table(**{"72019:00000": [1, 1, 1]}),
             self.table(**{"00065:00000": [1, 1, 1]}).rename(columns=str.lower),
-            self.table(**{"00065:00000": [1, 1, 1]}).assign(**{"USGS:01:00065:00000": 1.0}),
         ):
             rows.to_parquet(tmp_path / "file")
-            with pytest.raises(ValueError, match="is not a file of one USGS site: it has"):
+            with pytest.raises(ValueError, match="is not a file of a USGS site: it has"):
                 read_nwis_parquet(tmp_path / "file")
+
+    def test_two_sites(self, tmp_path: Path) -> None:
+        rows = self.table(**{"00065:00000": [1, 2, 3]}).assign(**{"USGS:01:00065:00000": 9.0})
+        rows.to_parquet(tmp_path / "file")
+        with pytest.raises(ValueError, match=r"2 sites \(01, 01581752\).* --site 01 "):
+            read_nwis_parquet(tmp_path / "file")
+        readings = read_nwis_parquet(tmp_path / "file", site="01581752")
+        assert readings["stage_ft"].tolist() == [1, 2, 3]
+        with pytest.raises(ValueError, match="no site '02', only 01, 01581752"):
+            read_nwis_parquet(tmp_path / "file", site="02")
+
+    def test_only_instantaneous_values_are_readings(self, tmp_path: Path) -> None:
+        daily = {f"00065:0000{n}": [float(n)] * 3 for n in (1, 2, 3)}
+        self.table(**{"00065:00000": [7, 8, 9], **daily}).to_parquet(tmp_path / "file")
+        assert read_nwis_parquet(tmp_path / "file")["stage_ft"].tolist() == [7, 8, 9]
+        self.table(**daily).to_parquet(tmp_path / "file")
+        with pytest.raises(ValueError, match=r"only 00001 \(daily maximum\), 00002 .*statistic="):
+            read_nwis_parquet(tmp_path / "file")
+        readings = read_nwis_parquet(tmp_path / "file", statistic="00003")
+        assert readings["stage_ft"].tolist() == [3, 3, 3]
 
 
 class TestTroutCreek:
@@ -230,6 +261,8 @@ class TestCsv:
             ("Temp (°F)", "degF", "68", "water_temperature_degC", 20),
             ("Temp, °C", "degC", "20", "barn_degC", 20),
             ("Flow (cfs)", "ft3/s", "3", "discharge_ft3_s", 3),
+            ("Level", "inches", "18", "stage_ft", 1.5),
+            ("Water Level, meters (LGR S/N: 1)", "m", "0.3048", "stage_ft", 1),
         ],
     )
     def test_units(
@@ -275,6 +308,95 @@ class TestCsv:
         )
         np.testing.assert_array_equal(readings["stage_ft"], [1, np.nan])
         assert readings.attrs["source"] == "me"
+
+    def test_other_marks(self, write: Write) -> None:
+        """1.234 cm are 1234 cm if the dot divides thousands, and an error quotes the file."""
+        path = write("when;Pegel\n2018-08-31 12:00Z;1.234,5\n2018-08-31 12:05Z;999,9\n")
+        columns = {"stage_ft": ("Pegel", "cm")}
+        marks = {"sep": ";", "decimal": ",", "thousands": "."}
+        readings = read_csv(path, columns, time="when", **marks)
+        np.testing.assert_allclose(readings["stage_ft"] * 30.48, [1234.5, 999.9])
+        path = write("when;Pegel\n2018-08-31 12:00Z;1.23\n")
+        with pytest.raises(ValueError, match=r"'Pegel' has '1.23' in row 0 .*, which is not a num"):
+            read_csv(path, columns, time="when", **marks)
+
+    def test_options_that_convert_are_rejected(self, write: Write) -> None:
+        path = write(rows("2018-08-31 12:00Z,1"))
+        for option in ("parse_dates", "dtype", "converters", "chunksize", "index_col"):
+            with pytest.raises(ValueError, match=f"does not take '{option}'.* thousands"):
+                read_csv(path, METERS, time="when", **{option: "when"})
+
+    @pytest.mark.parametrize("fill", ["-9999", "-9999.00", "7999", "9999", "999", "-99999"])
+    def test_fill_values_are_left_out_with_a_warning(self, write: Write, fill: str) -> None:
+        stages = ["0.31", "0.32", fill, "0.35", fill, "1.9"]
+        lines = [f"2018-08-31 12:{5 * n:02}Z,{value}" for n, value in enumerate(stages)]
+        path = write(rows(*lines))
+        with pytest.warns(UserWarning, match=rf"'Level \(m\)' has {float(fill):g} in 2 rows"):
+            readings = read_csv(path, METERS, time="when")
+        assert readings["stage_ft"].max() == pytest.approx(1.9 / 0.3048)
+        assert readings["stage_ft"].isna().sum() == 2
+        assert f"2 fill values {float(fill):g}" in readings.attrs["processing"]
+        # Known to the caller, they are left out without a warning, however they are written.
+        announced = read_csv(path, METERS, time="when", na_values=float(fill))
+        pd.testing.assert_frame_equal(announced, readings)
+
+    def test_a_value_among_others_is_not_a_fill_value(self, write: Write) -> None:
+        lines = [f"2018-08-31 12:{n:02}Z,{990 + 3 * n}" for n in range(8)]
+        readings = read_csv(write(rows(*lines)), METERS, time="when")
+        assert readings["stage_ft"].notna().all()
+
+    def test_one_sensor_of_a_long_table(self, write: Write) -> None:
+        lines = [
+            "sensor.creek_depth,0.3048,2018-08-31T12:00:00.000Z",
+            "sensor.creek_temperature,20.5,2018-08-31T12:00:03.000Z",
+            "sensor.creek_depth,0.6096,2018-08-31T12:05:00.000Z",
+            "sensor.creek_temperature,20.4,2018-08-31T12:05:03.000Z",
+        ]
+        path = write(rows(*lines, head="entity_id,state,last_changed"))
+        columns = {"stage_ft": ("state", "m")}
+        with pytest.raises(ValueError, match=r"several sensors: column 'entity_id' has .*where="):
+            read_csv(path, columns, time="last_changed")
+        where = {"entity_id": "sensor.creek_depth"}
+        readings = read_csv(path, columns, time="last_changed", where=where)
+        assert readings["stage_ft"].tolist() == [1, 2]
+        with pytest.raises(ValueError, match=r"No row of .* has 'sensor\.rain' in column"):
+            read_csv(path, columns, time="last_changed", where={"entity_id": "sensor.rain"})
+
+    def test_the_order_of_the_rows_resolves_the_hour_that_happens_twice(self, write: Write) -> None:
+        night = pd.date_range("2018-11-04 04:00", periods=16, freq="15min", tz="UTC")
+        local = night.tz_convert("America/New_York").tz_localize(None)
+        path = write(rows(*(f"{time},{n / 10}" for n, time in enumerate(local))))
+        with pytest.raises(ValueError, match="pass ambiguous='infer'"):
+            read_csv(path, METERS, time="when", zone="America/New_York")
+        readings = read_csv(path, METERS, time="when", zone="America/New_York", ambiguous="infer")
+        assert readings.index.equals(night.as_unit("us"))
+
+    def test_an_order_that_does_not_resolve_it(self, write: Write) -> None:
+        path = write(rows("2018-11-04 01:15,1", "2018-11-04 01:30,2"))
+        with pytest.raises(ValueError, match="order of the rows does not tell"):
+            read_csv(path, METERS, time="when", zone="America/New_York", ambiguous="infer")
+
+    @pytest.mark.parametrize(
+        ("zone", "advice"),
+        [
+            ("EDT", r"'America/New_York' if .* 'Etc/GMT\+4' if the logger stays on EDT"),
+            ("est", r"'America/New_York' if .* 'Etc/GMT\+5'"),
+            ("CEST", r"'Europe/Berlin' if .* 'Etc/GMT-2'"),
+            ("Harford County", "Use a name such as America/New_York"),
+        ],
+    )
+    def test_abbreviations_are_not_zones(self, write: Write, zone: str, advice: str) -> None:
+        with pytest.raises(ValueError, match=f"no time zone '{zone}'.*{advice}"):
+            read_csv(write(rows("2018-08-31 12:00,1")), METERS, time="when", zone=zone)
+
+    def test_epoch_times(self, write: Write) -> None:
+        path = write(rows("1535716800,1", "1535717100,2"))
+        with pytest.raises(ValueError, match="pass format='epoch seconds' if these are seconds"):
+            read_csv(path, METERS, time="when", zone="UTC")
+        readings = read_csv(path, METERS, time="when", format="epoch seconds")
+        assert readings.index.tolist() == [at("2018-08-31 12:00"), at("2018-08-31 12:05")]
+        with pytest.raises(ValueError, match="Row 0 has 1535716800, which is 1970-01-18"):
+            read_csv(path, METERS, time="when", format="epoch milliseconds")
 
     @pytest.mark.parametrize(
         ("lines", "stages", "said"),
@@ -343,6 +465,8 @@ class TestCsv:
             ({"stage_ft": ("Level (m)", "degC")}, "'stage_ft' is a length in ft"),
             ({"stage_ft": ("Level (m)", "fathoms")}, "'fathoms', for column 'stage_ft', is no"),
             ({"stage": ("Level (m)", "m")}, "'stage' does not end in a unit"),
+            ({"stage_ft": ("Level (m)", "psi")}, "'psi' is the unit of a pressure. A pressure bec"),
+            ({"stage_ft": ("Level (m)", "kPa")}, "pressure of the air has been subtracted"),
         ],
     )
     def test_wrong_units(
@@ -350,6 +474,28 @@ class TestCsv:
     ) -> None:
         with pytest.raises(ValueError, match=message):
             read_csv(write(rows("2018-08-31 12:00Z,1")), columns, time="when")
+
+
+@pytest.mark.parametrize(
+    ("heading", "named"),
+    [
+        ("Stage cm", "cm"),
+        ("depth_cm", "cm"),
+        ("Water Level, meters (LGR S/N: 20123456)", "m"),
+        ("Gage height, feet", "ft"),
+        ("Depth in", "in"),
+        ("Range mm raw", "mm"),
+        ("Wasserstand cm ü. PNP", "cm"),
+    ],
+)
+def test_a_unit_in_a_heading_is_checked_wherever_it_stands(
+    write: Write, heading: str, named: str
+) -> None:
+    path = write(f'when,"{heading}"\n2018-08-31 12:00Z,1\n')
+    wrong = "m" if named != "m" else "ft"
+    with pytest.raises(ValueError, match=f"says {named}, not {wrong}. Pass '{named}'"):
+        read_csv(path, {"stage_ft": (heading, wrong)}, time="when")
+    assert len(read_csv(path, {"stage_ft": (heading, named)}, time="when")) == 1
 
 
 instants = st.lists(

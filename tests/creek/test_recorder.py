@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from creeklab.creek.history import History, Recorder, journal
+from creeklab.creek.history import History, Recorder, bounded_log, journal
 from creeklab.creek.history import recorder as recorder_module
 from creeklab.creek.readings import samples
 from creeklab.creek.sensor.replay import Replay
@@ -139,7 +140,7 @@ class TestRecording:
     def test_the_quarantine_is_bounded(
         self, history: History, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(recorder_module, "MAX_QUARANTINE_BYTES", 1000)
+        monkeypatch.setattr(bounded_log, "MAX_BYTES", 1000)
         for number in range(100):
             recorder.on_message(Message("creek", str(number).encode()))
         assert recorder.quarantined == 100
@@ -175,7 +176,7 @@ class TestRecording:
             recorder_module, "read", lambda file: (merged.append(read(file)), merged[-1])[1]
         )
         recorder.record(messages(FLOOD))
-        assert [len(things["Test2"]) for things, _ in merged] == [100] * 5 + [77]
+        assert [len(readings) for readings, _ in merged] == [100] * 5 + [77]
         assert len(history.read()) == 577
 
 
@@ -313,6 +314,87 @@ class TestErrors:
     def test_a_history_in_a_bucket_needs_a_folder_for_the_journal(self) -> None:
         with pytest.raises(ValueError, match="the journal needs a folder of its own"):
             Recorder(History("mock:///creek"), "Test2")
+
+
+class Change(NamedTuple):
+    connected: bool
+    session_present: bool = False
+
+
+class TestGaps:
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+        """Return a list whose only element is the time of the recorder's clock."""
+        now = [datetime(2018, 8, 31, 12, tzinfo=UTC)]
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> datetime:
+                return now[0]
+
+        monkeypatch.setattr(recorder_module, "datetime", Clock)
+        return now
+
+    def test_the_first_connection_ends_no_gap(self, history: History) -> None:
+        with Recorder(history, "Test2", every=None) as recorder:
+            recorder.on_connection(Change(True))
+            assert recorder.gaps.empty
+            assert "NOT FILLED" not in repr(recorder)
+
+    def test_a_lost_connection(self, recorder: Recorder, clock: list[datetime]) -> None:
+        recorder.on_connection(Change(True))
+        clock[0] += timedelta(hours=1)
+        recorder.on_connection(Change(False))
+        clock[0] += timedelta(minutes=4)
+        recorder.on_connection(Change(True, session_present=True))
+        assert recorder.gaps[["seconds", "filled"]].to_numpy().tolist() == [[240.0, True]]
+        assert "NOT FILLED" not in repr(recorder)
+        recorder.disconnected()
+        clock[0] += timedelta(hours=2)
+        recorder.resumed(session_present=False)
+        last = recorder.gaps.iloc[-1]
+        assert last["start"] == pd.Timestamp("2018-08-31 13:04", tz="UTC")
+        assert (last["seconds"], last["filled"]) == (7200, False)
+        assert repr(recorder).endswith(
+            "; 1 of 2 gaps NOT FILLED, the last from 2018-08-31 13:04:00 to 2018-08-31 15:04:00"
+            " UTC (7200 s)"
+        )
+
+    def test_a_crash(self, history: History, clock: list[datetime]) -> None:
+        """The gap starts when the recorder was last known to run."""
+        first = Recorder(history, "Test2", every=0.001)
+        first.resumed(session_present=False)
+        clock[0] += timedelta(minutes=7)
+        assert history.storage.folder is not None
+        sign = history.storage.folder / "_journal/last-connected"
+        while sign.stat().st_mtime != clock[0].timestamp():
+            first._closed.wait(0.001)
+        first._closed.set()  # As after a kill, nothing else happens.
+        assert first._thread is not None
+        first._thread.join()
+        first._journal._lock.release()
+        clock[0] += timedelta(seconds=90)
+        with Recorder(history, "Test2", every=None) as second:
+            second.resumed(session_present=False)
+            assert second.gaps[["seconds", "filled"]].to_numpy().tolist() == [[90.0, False]]
+
+    def test_a_restart_after_a_clean_end(self, history: History, clock: list[datetime]) -> None:
+        with Recorder(history, "Test2", every=None) as recorder:
+            recorder.resumed(session_present=False)
+        clock[0] += timedelta(days=1)
+        with Recorder(history, "Test2", every=None) as recorder:
+            recorder.resumed(session_present=True)
+            assert recorder.gaps["seconds"].tolist() == [86_400]
+
+    def test_a_torn_line_in_the_log(self, history: History, recorder: Recorder) -> None:
+        recorder.resumed(session_present=False)
+        recorder.resumed(session_present=False)
+        assert history.storage.folder is not None
+        with (history.storage.folder / "_journal/gaps.jsonl").open("a") as file:
+            file.write('{"start": "2018')
+        assert len(recorder.gaps) == 1
+        recorder.resumed(session_present=False)
+        assert len(recorder.gaps) == 2
 
 
 @st.composite

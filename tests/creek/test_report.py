@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,10 +14,16 @@ import pytest
 from creeklab.cli import main
 from creeklab.creek import report
 from creeklab.creek.history import History
+from creeklab.creek.plots import CaptionedFigure
+from creeklab.creek.quality import Fault, inject
 from creeklab.creek.readings import samples
+from creeklab.creek.readings.display import Display
 from tests.creek.conftest import Make
 
 FLOOD = "plumtree-run-flood-2018-08-31"
+
+
+FILES = Path(__file__).parent / "files"
 
 
 class Page(HTMLParser):
@@ -65,7 +72,7 @@ class TestThePage:
         [
             "6.63 ft, on August 31, 2018, 19:30 EDT (23:30 UTC)",
             "74, in 3.0 years",
-            "15 in 2016, 16 in 2017, 42 in 2018 and 1 in 2019",
+            "15 in 2016, 16 in 2017 and 43 in 2018",
             "9,690 (3.07%)",
             "15.5 days",
             "6.3 ft per hour",
@@ -125,6 +132,54 @@ class TestThePage:
         assert "&lt;b&gt;Creek&lt;/b&gt;" in page
 
 
+class TestZoneAndUnits:
+    def test_the_zone_is_that_of_the_whole_page(self, whole: Page) -> None:
+        """Times in UTC only stand in brackets, beside the local ones."""
+        for text in (
+            "Peak (America/New_York)",
+            "From (America/New_York)",
+            "2018-08-31 19:30 EDT",  # in the description of a figure
+            "1 2018-08-31 19:30 6.63 ft",  # in the table of floods
+            "2016-01-01 00:00 EST to 2018-12-31 23:55 EST",
+        ):
+            assert text in whole.text, text
+        page, _, _ = whole.text.partition("Where the readings come from")
+        assert not re.findall(r"\d{4}-\d\d-\d\d[^()]{0,7}UTC", page)
+
+    def test_meters(self, three_years: pd.DataFrame) -> None:
+        page = Page(report.page(three_years, marks={"Meadow": 4}, metric=True))
+        for text in ("2.02 m, on August 31, 2018", "1.9 m per hour", "Meadow (1.219 m)"):
+            assert text in page.text, text
+        assert not re.findall(r"\d ft\b|ft/h|\(ft\)", page.text)
+
+    def test_round_levels_are_round_in_meters(self) -> None:
+        levels = report._round_levels(2.5, 6.63, Display(metric=True))
+        assert [*levels] == ["1 m", "1.5 m", "2 m"]
+        assert levels["2 m"] == pytest.approx(6.5617, abs=1e-4)
+
+
+class TestLeftOut:
+    def test_a_spike_is_not_the_highest_flood(self, three_years: pd.DataFrame) -> None:
+        """A failed reading is in no headline, flood or landmark, and the page says so."""
+        time = pd.Timestamp("2017-05-01 12:00", tz="UTC")
+        readings = inject(three_years.loc["2017-03":"2018-09"], [Fault("spike", time, time, 30)])
+        page = Page(report.page(readings, marks={"Barn": 20}))
+        assert "6.63 ft, on August 31, 2018" in page.text
+        assert "1 stage that failed the quality check" in page.text
+        assert "1 stage that failed a test is left out" in page.text
+        assert "spike (1)" in page.text
+        assert re.search(r"The highest of them is 3[01]\.\d\d ft, on May 1, 2017, 12:00", page.text)
+        assert re.search(r"Barn \(20 ft\) 0 of \d+", page.text)
+
+    def test_a_qualified_stage_is_suspect(self, record: Make) -> None:
+        readings = record([1.0, 3.0, 3.1, 3.0, 1.0]).assign(stage_qualifier=["", "ICE", "", "", ""])
+        page = Page(report.page(readings))
+        assert (
+            "Qualified: 3.00 ft at 2018-08-31 12:05 UTC is qualified by its publisher" in page.text
+        )
+        assert "1 are suspect" in page.text
+
+
 class TestOtherRecords:
     def test_one_flood(self) -> None:
         page = Page(report.page(samples.load(FLOOD)))
@@ -166,16 +221,18 @@ class TestOtherRecords:
     def test_round_stages_where_there_are_no_landmarks(
         self, peak: float, expected: list[str]
     ) -> None:
-        assert list(report._round_levels(2.5, peak)) == expected
+        assert list(report._round_levels(2.5, peak, Display())) == expected
 
 
 class TestRejected:
     def test_no_flood(self) -> None:
-        with pytest.raises(ValueError, match=r"no flood .* 2.49 ft, on 2022-06-13 .* 0.8 ft"):
+        with pytest.raises(
+            ValueError, match=r"no flood .* 2.49 ft, on 2022-06-13 .* instance 0.8 and 0.6"
+        ):
             report.page(samples.load("trout-creek-2022"))
 
     def test_thresholds_of_another_creek(self) -> None:
-        with pytest.raises(ValueError, match=r"is never below 1.75 ft,.* start of 26.1 ft"):
+        with pytest.raises(ValueError, match=r"is never below 1.75 ft,.* for instance 26.1 and"):
             report.page(samples.load("kentucky-river-2014"))
 
     def test_no_such_zone(self, record: Make) -> None:
@@ -229,10 +286,10 @@ class TestFiles:
     def test_an_error_names_the_file(self, tmp_path: Path) -> None:
         file = tmp_path / "mine.csv"
         file.write_text("time,depth\n2018-08-31T12:00Z,1\n")
-        with pytest.raises(ValueError, match=r"mine.csv: There is no column 'stage_ft'"):
+        with pytest.raises(ValueError, match=r"mine.csv does not say in which unit column 'depth'"):
             report.read(str(file))
         file.write_text("")
-        with pytest.raises(ValueError, match=r"mine.csv: "):
+        with pytest.raises(ValueError, match=r"mine\.csv is empty"):
             report.read(str(file))
 
     def test_an_older_report_is_replaced_and_nothing_else(self, tmp_path: Path, html: str) -> None:
@@ -252,6 +309,37 @@ class TestFiles:
 
 
 class TestTheCommand:
+    @pytest.mark.parametrize("name", samples.names())
+    def test_it_works_on_every_sample_or_suggests_the_command_that_does(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Without its figures, which take most of the time.
+        monkeypatch.setattr(CaptionedFigure, "png", lambda _: b"")
+        file = tmp_path / "report.html"
+        options = main.parse(["report", name, "-o", str(file)])
+        try:
+            assert options.run(options) == 0
+        except main.CommandError as error:
+            command = str(error).partition("Try: creeklab ")[2]
+            again = main.parse(shlex.split(command))
+            assert again.run(again) == 0
+        assert file.exists()
+
+    def test_options_for_a_file(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "report.html"
+        arguments = [str(FILES / "home-assistant.csv"), "-o", str(file), "--stage", "state:ft"]
+        arguments += ["--where", "entity_id=sensor.creek_depth", "--units", "metric"]
+        options = main.parse(["report", *arguments, "--start", "1", "--end", "0.7"])
+        assert options.run(options) == 0
+        assert "1.83 m" in Page(file.read_text(encoding="utf-8")).text
+        assert str(file) in capsys.readouterr().out
+
+    def test_warnings_are_printed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file = tmp_path / "report.html"
+        options = main.parse(["report", str(FILES / "hobo.csv"), "-o", str(file)])
+        assert options.run(options) == 0
+        assert "Warning: " in capsys.readouterr().out
+
     def test_it_writes_a_page(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         file = tmp_path / "report.html"
         options = main.parse(
@@ -282,4 +370,4 @@ class TestTheCommand:
     def test_a_landmark_needs_a_stage(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main.parse(["report", FLOOD, "--landmark", "Bank"])
-        assert "'Bank' is not NAME=FT" in capsys.readouterr().err
+        assert "'Bank' is not NAME=STAGE" in capsys.readouterr().err

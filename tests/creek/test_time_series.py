@@ -6,6 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from creeklab.creek.analysis import frequency
+from creeklab.creek.quality.fault_injection import Fault, inject
+from creeklab.creek.quality.limits import derive
+from creeklab.creek.quality.qartod import FAIL
+from creeklab.creek.quality.quality import check
 from creeklab.creek.readings import samples, time_series
 
 from .conftest import Make
@@ -39,6 +44,9 @@ class TestNormalize:
                 table([1.0, 2.0], ["2018-08-31 12:00Z", "2018-08-31 12:05"]),
                 r"Row 1 \(2018-08-31 12:05\) has no time zone, but others have",
             ),
+            (table([1.0, 2.0], ["31/08/2018 12:00", "01/09/2018 12:00"]), "Row 0 has '31/08/2018"),
+            (table([1.0, 2.0], ["2018-08-31 12:00Z", "12:30"]), "Row 1 has '12:30'"),
+            (table([1.0, 2.0], ["2018-08-31 12:00Z", "now"]), "Row 1 has 'now'"),
             (table(["1.5", "2,5", "3"]), r"'stage_ft' has '2,5' in row 1 \(2018-08-31 12:05"),
             (table([1.0, "dry", None]), "'stage_ft' has 'dry' in row 1"),
             (table([1.0, 2.0, -np.inf]), "'stage_ft' is infinite in row 2"),
@@ -91,6 +99,17 @@ class TestNormalize:
         assert readings.index.name == "time"
         assert list(readings) == ["stage_ft"]
 
+    def test_a_named_format(self) -> None:
+        given = table([1.0, 2.0], ["31/08/2018 12:00", "01/09/2018 12:00"])
+        readings = time_series.normalize(given, format="%d/%m/%Y %H:%M", zone="UTC")
+        assert [f"{time:%Y-%m-%d}" for time in readings.index] == ["2018-08-31", "2018-09-01"]
+
+    def test_fill_values(self) -> None:
+        given = table([1.5, -9999.0, 2.5])
+        with pytest.warns(UserWarning, match=r"'stage_ft' has -9999 in 1 rows, the first in row 1"):
+            readings = time_series.normalize(given)
+        np.testing.assert_array_equal(readings["stage_ft"], [1.5, np.nan, 2.5])
+
     @pytest.mark.parametrize("when", ["2018-11-04 01:30", "2018-03-11 02:30"])
     def test_hours_that_happen_twice_or_never(self, when: str) -> None:
         given = table([1.0, 2.0], pd.DatetimeIndex(["2018-03-11 00:30", when]))
@@ -142,6 +161,48 @@ class TestGaps:
     def test_nothing_measured(self, record: Make) -> None:
         with pytest.raises(ValueError, match="'stage_ft' has no measured value in 2 rows"):
             time_series.gaps(record([np.nan, np.nan]))
+
+
+class TestAChangedInterval:
+    """A logger that was set from 15 to 5 minutes: the interval belongs to a stretch of time."""
+
+    @pytest.fixture
+    def readings(self, three_years: pd.DataFrame) -> pd.DataFrame:
+        slow = three_years.loc["2017-03":"2017-05"].iloc[::3]
+        return pd.concat([slow, three_years.loc["2017-06":"2017-07"]])
+
+    def test_the_slow_stretch_misses_nothing(
+        self, readings: pd.DataFrame, three_years: pd.DataFrame
+    ) -> None:
+        fast = time_series.gaps(three_years.loc["2017-06":"2017-07"])["readings"].sum()
+        slow = readings.loc["2017-03":"2017-05", "stage_ft"].isna().sum()
+        assert time_series.gaps(readings)["readings"].sum() == fast + slow
+
+    def test_a_missing_row_is_found_in_both_stretches(self, record: Make) -> None:
+        index = pd.DatetimeIndex([*pd.date_range("2019-12-01", periods=200, freq="15min")])
+        index = index.append(
+            pd.date_range(index[-1] + pd.Timedelta("5min"), periods=200, freq="5min")
+        )
+        readings = pd.DataFrame({"stage_ft": np.arange(400.0)}, index=index.tz_localize("UTC"))
+        assert time_series.gaps(readings).empty
+        thinned = readings.drop(readings.index[[50, 51, 300]])
+        assert time_series.gaps(thinned)["readings"].tolist() == [2, 1]
+        held = time_series.hold_times(time_series.seconds(readings.index))
+        assert held[:199].tolist() == [900] * 199
+        assert held[199:].tolist() == [300] * 201
+
+    def test_spikes_are_found_in_both_stretches(self, readings: pd.DataFrame) -> None:
+        limits = derive(readings)
+        times = pd.DatetimeIndex(["2017-04-02 12:00", "2017-06-20 12:00"], tz="UTC")
+        spikes = [Fault("spike", time, time, 9.0) for time in times]
+        flags = check(inject(readings, spikes), limits).flags
+        assert flags.loc[times, "spike"].tolist() == [FAIL, FAIL]
+
+    def test_years_are_as_long_as_they_were_measured(self, three_years: pd.DataFrame) -> None:
+        mixed = pd.concat([three_years.loc["2016"].iloc[::3], three_years.loc["2017":]])
+        expected = frequency.annual_maxima(three_years, year="calendar")["measured"]
+        measured = frequency.annual_maxima(mixed, year="calendar")["measured"]
+        np.testing.assert_allclose(measured, expected, atol=0.002)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

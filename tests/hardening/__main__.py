@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.hardening import fuzz, kill, load, soak
+from tests.hardening import fuzz, kill, load, recording, soak
 
-COMMANDS = {"kill": kill, "fuzz": fuzz, "soak": soak, "load": load}
+COMMANDS = {"kill": kill, "fuzz": fuzz, "soak": soak, "load": load, "recording": recording}
 
 
 def main() -> int:

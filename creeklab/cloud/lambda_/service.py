@@ -52,4 +52,5 @@ SERVICE = Service(
     _build,
     migrations=MIGRATIONS,
     events={"function": BufferLimit(2_000, 8_000_000)},
+    resources=("function",),
 )

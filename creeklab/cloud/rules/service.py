@@ -80,4 +80,5 @@ SERVICE = Service(
     migrations=MIGRATIONS,
     metrics=dict.fromkeys(METRICS, ()),
     events={"rule": BufferLimit(5_000, 4_000_000)},
+    resources=("topic rule",),
 )

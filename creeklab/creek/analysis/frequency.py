@@ -26,13 +26,17 @@ import numpy as np
 import pandas as pd
 
 from creeklab.creek.analysis.floods import spans
-from creeklab.creek.readings.time_series import measured_values, sampling_interval, seconds
+from creeklab.creek.readings.time_series import hold_times, measured_values, seconds
 
 YEAR_SECONDS = 365.25 * 86400
 
 
 def annual_maxima(
-    readings: pd.DataFrame, *, year: Literal["water", "calendar"] = "water", complete: float = 0.9
+    readings: pd.DataFrame,
+    *,
+    year: Literal["water", "calendar"] = "water",
+    complete: float = 0.9,
+    zone: str = "UTC",
 ) -> pd.DataFrame:
     """Return the highest stage of each year.
 
@@ -41,10 +45,11 @@ def annual_maxima(
     year
         ``"water"`` is the year of the USGS, from October 1 to September 30, named after the year in
         which it ends, so that a winter's floods stay together. ``"calendar"`` starts on January 1.
-        Both are in UTC.
     complete
         The share of a year that must be measured for its maximum to be ranked. The highest flood
         may have come in a gap, so an incomplete year is listed, but not ranked.
+    zone
+        The time zone in which years begin.
 
     Returns
     -------
@@ -61,9 +66,10 @@ def annual_maxima(
     if year not in ("water", "calendar"):
         raise ValueError(f"year must be 'water' or 'calendar', not {year!r}.")
     time, stage = measured_values(readings)
-    step = sampling_interval(seconds(time))
+    held = hold_times(seconds(time))
     first_month = 10 if year == "water" else 1
-    named = time.year + ((time.month >= 10) if year == "water" else 0)
+    local = time.tz_convert(zone)
+    named = local.year + ((local.month >= 10) if year == "water" else 0)
     years = np.unique(named)
     edges = np.append(np.searchsorted(named, years), named.size)
     rows = []
@@ -71,7 +77,7 @@ def annual_maxima(
         peak = first + int(np.argmax(stage[first:last]))
         begin = pd.Timestamp(int(number) - (year == "water"), first_month, 1)
         length = (begin + pd.DateOffset(years=1) - begin).total_seconds()
-        share = (last - first) * step / length if last - first > 1 else 0.0
+        share = float(held[first:last].sum()) / length
         rows.append((stage[peak], time[peak], min(share, 1.0)))
     table = pd.DataFrame(
         rows, columns=["peak_ft", "peak_time", "measured"], index=pd.Index(years, name="year")
@@ -131,7 +137,7 @@ def peaks_over_threshold(
     table["peak_time"] = pd.to_datetime(table["peak_time"], utc=True)
     table = table.sort_values("peak_ft", ascending=False, kind="stable")
     table.index = pd.RangeIndex(1, len(table) + 1, name="rank")
-    years = at.size * sampling_interval(at) / YEAR_SECONDS if at.size > 1 else 0.0
+    years = float(hold_times(at).sum()) / YEAR_SECONDS
     table["return_period_years"] = (years + 1) / table.index.to_numpy(dtype="float64")
     table.attrs = {"threshold_ft": threshold, "years": years}
     return table

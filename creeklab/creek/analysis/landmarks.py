@@ -23,7 +23,6 @@ from creeklab.creek.readings.time_series import (
     HOUR,
     hold_times,
     measured_values,
-    sampling_interval,
     seconds,
 )
 
@@ -82,8 +81,7 @@ def above(readings: pd.DataFrame, marks: Mapping[str, float]) -> pd.DataFrame:
     """
     time, stage = measured_values(readings)
     at = seconds(time)
-    step = sampling_interval(at)
-    held = hold_times(at, step if at.size > 1 else 0.0)
+    held = hold_times(at)
     total, peak = float(held.sum()), float(stage.max())
     rows = []
     for height in check(marks).values():
@@ -198,7 +196,10 @@ def lead_times(
                     "lead_h": np.nan if row is None else (at[row] - at[now]) / HOUR,
                 }
             )
-    table = pd.DataFrame(rows, columns=list(_LEAD_COLUMNS)).astype(_LEAD_COLUMNS)
+    table = pd.DataFrame(rows, columns=list(_LEAD_COLUMNS))
+    # A column with nothing but NaT has no zone.
+    table["reached_time"] = pd.to_datetime(table["reached_time"], utc=True)
+    table = table.astype(_LEAD_COLUMNS)
     table.attrs = {"alert_ft": alert}
     return table
 

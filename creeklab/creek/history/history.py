@@ -13,6 +13,12 @@ That is why a month is one file. New readings are merged into it, and the file i
 atomically, so no reader ever sees a reading twice or half a file, and after a crash there is either
 the old file or the new one. A month with one reading per minute takes half a megabyte.
 
+Merging costs more the longer the month is. Therefore :meth:`History.add`, for a recorder of many
+Things, puts new readings into a small file of recent readings (``_recent.arrow``) and merges only a
+few Things each time. This class reads both. Other programs ignore the file, so they see a reading
+once, but later: a recorder of a single Thing merges every time, and one of 200 Things takes four
+minutes for all of them in turn. :meth:`History.compact` merges everything.
+
 Appending a reading again changes nothing, and a blank overwrites nothing. Only **a different value
 for a known time and column replaces the old one**: the last value counts as a correction.
 :meth:`History.append` returns the replaced values, so that no change goes unnoticed.
@@ -24,12 +30,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import and_
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -38,6 +45,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from creeklab.creek.history.parquet import (
@@ -51,12 +59,16 @@ from creeklab.creek.history.parquet import (
     to_arrow,
     to_pandas,
 )
+from creeklab.creek.history.recent import EMPTY, Recent
 from creeklab.creek.history.storage import FileStore
+from creeklab.creek.readings.numbers import as_numbers
 from creeklab.creek.readings.samples import time_index
-from creeklab.creek.readings.time_series import as_numbers
 from creeklab.creek.readings.units import unit_of
 
 FILE = "readings.parquet"
+RECENT = "_recent.arrow"  # Hive's readers ignore names that start with an underscore.
+
+MERGE_TIME = 0.05  # seconds that an `add` spends on merging, unless one month takes longer
 
 READ_THREADS = 8
 
@@ -71,7 +83,7 @@ class AppendResult:
     Parameters
     ----------
     new, known
-        Number of times that were added, and that existed before.
+        Number of times that were added to the months, and that existed before.
     replaced
         One row for each replaced value: ``time``, ``column``, ``was``, ``now``.
     """
@@ -118,7 +130,10 @@ class History:
     @property
     def things(self) -> list[str]:
         """Names of all Things that have readings, sorted."""
-        return sorted(_partition_values(self.storage.list(), "thing"))
+        return self._things(self._recent())
+
+    def _things(self, recent: Recent) -> list[str]:
+        return sorted({*_partition_values(self.storage.list(), "thing"), *recent.things})
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -154,14 +169,12 @@ class History:
         ValueError
             If there is no such Thing or column, or the start is after the end.
         """
-        thing, months, (first, last) = self._span(thing, start, end)
+        span = self._span(thing, start, end)
         # If the span holds no month, read another one for its columns.
-        months = months or self._months(thing)[-1:]
+        months = span.months or span.all_months[-1:]
         with ThreadPoolExecutor(READ_THREADS) as pool:
-            tables = list(
-                pool.map(lambda month: self._table(thing, month, first, last, columns), months)
-            )
-        return _frame(tables, thing, columns)
+            tables = list(pool.map(lambda month: self._table(span, month, columns), months))
+        return _frame(tables, span.thing, columns)
 
     def months(
         self,
@@ -175,9 +188,9 @@ class History:
 
         The parameters are those of :meth:`read`. Months without readings in the span are skipped.
         """
-        thing, months, (first, last) = self._span(thing, start, end)
-        for month in months:
-            frame = _frame([self._table(thing, month, first, last, columns)], thing, columns)
+        span = self._span(thing, start, end)
+        for month in span.months:
+            frame = _frame([self._table(span, month, columns)], span.thing, columns)
             if len(frame):
                 yield frame
 
@@ -192,17 +205,46 @@ class History:
         """
         rows = []
         for thing in self.things:
-            for month in self._months(thing):
-                index = to_pandas(self._table(thing, month, columns=[])).index
+            span = self._span(thing)
+            for month in span.months:
+                index = to_pandas(self._table(span, month, columns=[])).index
                 if len(index):
                     rows.append((thing, month, len(index), index.min(), index.max()))
         return pd.DataFrame(rows, columns=["thing", "month", "readings", "first", "last"])
 
-    def _span(
-        self, thing: str | None, start: Any, end: Any
-    ) -> tuple[str, list[str], tuple[pd.Timestamp | None, pd.Timestamp | None]]:
-        """Return the Thing, its months that lie in the span, and the span."""
-        things = self.things
+    def schema(self) -> pa.Schema:
+        """Return the columns of all files, and ``thing`` and ``month`` as text.
+
+        Pass it to programs that take the columns from the first file, or would read a Thing called
+        ``007`` as a number; ``docs/history-files.md`` shows how.
+        """
+        paths = [
+            f"{folder}/{name}"
+            for thing in self.things
+            for folder in (_month_folder(thing, month) for month in self._months(thing))
+            for name in self._files(folder)
+        ]
+
+        def fields(path: str) -> dict[str, pa.DataType]:
+            with self.storage.read(path) as file:
+                return {each.name: each.type for each in pq.read_schema(file)}
+
+        columns: dict[str, pa.DataType] = {"time": TIME}
+        with ThreadPoolExecutor(READ_THREADS) as pool:
+            for found in pool.map(fields, paths):
+                columns = {**found, **columns}
+        values = {name: columns[name] for name in columns if name not in _RESERVED_NAMES}
+        text = {"thing": pa.string(), "month": pa.string()}
+        return pa.schema({"time": TIME, **values, **text})
+
+    def _span(self, thing: str | None, start: Any = None, end: Any = None) -> _Span:
+        """Return what to read.
+
+        The recent readings are read before the months, so that a reading that is merged in the
+        meantime is found twice and not missed.
+        """
+        recent = self._recent()
+        things = self._things(recent)
         if thing is None and len(things) == 1:
             thing = things[0]
         if thing is None or thing not in things:
@@ -214,35 +256,40 @@ class History:
         first, last = _parse_time(start, "start"), _parse_time(end, "end")
         if first is not None and last is not None and first > last:
             raise ValueError(f"The start, {first}, is after the end, {last}.")
-        months = [
-            month
-            for month in self._months(thing)
-            if (first is None or month >= f"{first:%Y-%m}")
-            and (last is None or month <= f"{last:%Y-%m}")
-        ]
-        return thing, months, (first, last)
+        waiting = recent.readings(thing)
+        by_months = dict(by_month(waiting))
+        all_months = sorted({*self._months(thing), *by_months})
+        return _Span(thing, all_months, first, last, by_months, waiting.attrs)
 
     def _months(self, thing: str) -> list[str]:
-        return sorted(
-            _partition_values(self.storage.list(f"thing={quote(thing, safe='')}"), "month")
-        )
+        folders = self.storage.list(f"thing={quote(thing, safe='')}")
+        return sorted(_partition_values(folders, "month"))
 
-    def _table(
-        self,
-        thing: str,
-        month: str,
-        first: pd.Timestamp | None = None,
-        last: pd.Timestamp | None = None,
-        columns: list[str] | None = None,
-    ) -> pa.Table:
+    def _recent(self) -> Recent:
+        try:
+            with self.storage.read(RECENT) as file:
+                return Recent.decode(file)
+        except FileNotFoundError:
+            return EMPTY
+
+    def _table(self, span: _Span, month: str, columns: list[str] | None = None) -> pa.Table:
         """Read a month, or its part in the span, with each time once and in order."""
-        folder = _month_folder(thing, month)
-        files = self._files(folder)
-        whole = join([self._read_file(f"{folder}/{name}", first, last, columns) for name in files])
+        folder = _month_folder(span.thing, month)
+        parts = [
+            self._read_file(f"{folder}/{name}", span.first, span.last, columns)
+            for name in self._files(folder)
+        ]
+        if month in span.recent:
+            recent = span.recent[month]
+            start = 0 if span.first is None else recent.index.searchsorted(span.first)
+            end = None if span.last is None else recent.index.searchsorted(span.last)
+            names = [name for name in recent if columns is None or name in columns]
+            parts.append(to_arrow(recent.iloc[start:end][names], span.recent_metadata))
+        whole = join(parts)
         at = whole["time"].cast(pa.int64()).to_numpy()
         if (np.diff(at) > 0).all():
             return whole
-        # Several files, or a file that another program wrote.
+        # Several files, recent readings, or a file that another program wrote.
         merged, _ = merge(pd.DataFrame(), to_pandas(whole))
         return to_arrow(merged, metadata_of(whole.schema))
 
@@ -336,25 +383,78 @@ class History:
         """
         if not thing:
             raise ValueError("The name of the Thing is empty.")
-        added, attrs = _validate(readings), readings.attrs
-        metadata = {str(key): text for key, text in attrs.items() if isinstance(text, str) and text}
-        units = {
-            name: attrs.get("units", {}).get(name) or unit_of(name) for name in map(str, added)
-        }
+        added, metadata = _validate(readings), _metadata(readings)
         with self.storage.lock():
-            changes = [
-                self._append_month(thing, month, part, metadata, units, before_replacing)
-                for month, part in by_month(added)
-            ]
-        replaced = [change.replaced for change in changes if len(change.replaced)]
-        return AppendResult(
-            sum(change.new for change in changes),
-            sum(change.known for change in changes),
-            pd.concat(replaced, ignore_index=True) if replaced else replacements(),
-        )
+            recent = self._recent()
+            # Older readings of this Thing come first, so that these can correct them.
+            waiting = recent.readings(thing)
+            if len(waiting):
+                self._merge(thing, waiting, before_replacing)
+            added.attrs.update(metadata)
+            change = self._merge(thing, added, before_replacing)
+            if len(waiting):
+                self._write_recent(recent.without([thing]))
+        return change
+
+    def add(
+        self,
+        readings: pd.DataFrame | None = None,
+        attrs: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        merge_all: bool = False,
+        before_replacing: Callable[[str, pd.DataFrame], object] | None = None,
+    ) -> AppendResult:
+        """Add readings of many Things, at a cost that hardly grows with the history.
+
+        The readings are on disk and visible to this class when the call returns. Part of them is
+        merged into the months, for at most `MERGE_TIME`, or one Thing. In a bucket, which has no
+        lock for a shared file, all of them are merged.
+
+        Parameters
+        ----------
+        readings
+            As in :meth:`append`, with a column ``thing``. None only merges.
+        attrs
+            For each Thing, what :meth:`append` takes from ``readings.attrs``.
+        merge_all
+            Merge everything, including what was added before.
+        before_replacing
+            As in :meth:`append`, called with the Thing's name first.
+
+        Returns
+        -------
+        AppendResult
+            What was merged into the months, including what was added before.
+        """
+        added = EMPTY
+        if readings is not None:
+            values = _validate(readings.drop(columns="thing"))
+            common = _metadata(values)
+            metadata = {
+                name: common | {} if attrs is None else _metadata(values, attrs[name])
+                for name in readings["thing"].unique()
+            }
+            added = Recent.of(values.assign(thing=readings["thing"].array), metadata)
+        merge_all = merge_all or self.storage.folder is None
+        changes: list[AppendResult] = []
+        with self.storage.lock():
+            before = self._recent()
+            recent = before.plus(added)
+            merged: list[str] = []
+            start = monotonic()
+            for thing in recent.things:
+                if merged and not merge_all and monotonic() - start > MERGE_TIME:
+                    break
+                report = None if before_replacing is None else partial(before_replacing, thing)
+                changes.append(self._merge(thing, recent.readings(thing), report))
+                merged.append(thing)
+            left = recent.without(merged)
+            if len(left) or len(before):
+                self._write_recent(left)
+        return _total(changes)
 
     def compact(self) -> int:
-        """Merge the files of each month into one, in case other programs added files.
+        """Merge recent readings and the files of other programs, so that each month is one file.
 
         If several files have a value for one time, the last file counts, in the order of their
         names with :data:`FILE` first. Do not call this while such a program is writing.
@@ -364,6 +464,7 @@ class History:
         int
             By how many files there are fewer now.
         """
+        self.add(merge_all=True)
         fewer = 0
         with self.storage.lock():
             for thing in self.things:
@@ -372,13 +473,35 @@ class History:
                     files = self._files(folder)
                     if files in ([], [FILE]):
                         continue
-                    table = self._table(thing, month)
+                    table = self._table(self._span(thing), month)
                     self.storage.write(f"{folder}/{FILE}", encode(table))
                     for name in files:
                         if name != FILE:
                             self.storage.remove(f"{folder}/{name}")
                     fewer += len(files) - 1
         return fewer
+
+    def _merge(
+        self,
+        thing: str,
+        added: pd.DataFrame,
+        before_replacing: Callable[[pd.DataFrame], object] | None,
+    ) -> AppendResult:
+        """Merge readings, with their metadata in ``attrs``, into the months of a Thing."""
+        metadata = {str(key): text for key, text in added.attrs.items() if key != "units"}
+        units = added.attrs["units"]
+        return _total(
+            [
+                self._append_month(thing, month, part, metadata, units, before_replacing)
+                for month, part in by_month(added)
+            ]
+        )
+
+    def _write_recent(self, recent: Recent) -> None:
+        if len(recent):
+            self.storage.write(RECENT, recent.encode())
+        else:
+            self.storage.remove(RECENT)
 
     def _append_month(
         self,
@@ -408,6 +531,46 @@ class History:
 
 
 # --- arguments and results ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A Thing, its months, the part of them to read, and its recent readings by month."""
+
+    thing: str
+    all_months: list[str]
+    first: pd.Timestamp | None
+    last: pd.Timestamp | None
+    recent: dict[str, pd.DataFrame]
+    recent_metadata: dict[Any, Any]
+
+    @property
+    def months(self) -> list[str]:
+        """The months that lie in the span."""
+        return [
+            month
+            for month in self.all_months
+            if (self.first is None or month >= f"{self.first:%Y-%m}")
+            and (self.last is None or month <= f"{self.last:%Y-%m}")
+        ]
+
+
+def _total(changes: list[AppendResult]) -> AppendResult:
+    replaced = [change.replaced for change in changes if len(change.replaced)]
+    return AppendResult(
+        sum(change.new for change in changes),
+        sum(change.known for change in changes),
+        pd.concat(replaced, ignore_index=True) if replaced else replacements(),
+    )
+
+
+def _metadata(readings: pd.DataFrame, attrs: Mapping[Any, Any] | None = None) -> dict[str, Any]:
+    """Return the text of the attributes, and the unit of each column."""
+    attrs = readings.attrs if attrs is None else attrs
+    text = {str(key): text for key, text in attrs.items() if isinstance(text, str) and text}
+    names = [name for name in map(str, readings) if name != "thing"]
+    units = {name: attrs.get("units", {}).get(name) or unit_of(name) for name in names}
+    return {**text, "units": units}
 
 
 def _month_folder(thing: str, month: str) -> str:

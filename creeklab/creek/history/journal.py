@@ -112,8 +112,8 @@ class Journal:
         return file
 
 
-def read(file: Path) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return the readings of one file by Thing, in their order of arrival, and its torn lines."""
+def read(file: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return the readings of one file, with a column ``thing``, and its torn lines."""
     lines = file.read_text(encoding="utf-8", errors="backslashreplace").split("\n")
     torn: list[str] = []
     rows: list[Any] = []
@@ -131,17 +131,11 @@ def read(file: Path) -> tuple[dict[str, pd.DataFrame], list[str]]:
                 raise ValueError
         except (ValueError, TypeError):
             torn.append(line)
-    things: dict[str, list[Any]] = {}
-    for thing, *rest in rows:
-        things.setdefault(thing, []).append(rest)
-    return {thing: _frame(rows, columns) for thing, rows in things.items()}, torn
-
-
-def _frame(rows: list[Any], columns: list[str]) -> pd.DataFrame:
-    micros = np.array([row[0] for row in rows], dtype="int64")
-    values = np.array([row[1:] for row in rows], dtype="float64")  # None becomes NaN
+    micros = np.array([row[1] for row in rows], dtype="int64")
+    values = np.array([row[2:] for row in rows], dtype="float64")  # None becomes NaN
     index = pd.DatetimeIndex(micros.astype("datetime64[us]"), tz="UTC", name="time")
-    return pd.DataFrame(values, index=index, columns=columns)
+    frame = pd.DataFrame(values.reshape(len(rows), len(columns)), index=index, columns=columns)
+    return frame.assign(thing=[row[0] for row in rows]), torn
 
 
 def _append(file: IO[bytes], line: str) -> None:

@@ -1,18 +1,32 @@
 """Record messages in a history.
 
-A :class:`Recorder` takes messages from any source: :meth:`Recorder.on_message` is a callback for a
-subscription (``device.subscribe("creek/#", callback=recorder.on_message)``), and
-:meth:`Recorder.record` takes an inbox or any other iterable of messages. It parses each message
+A :class:`Recorder` takes messages from any source: :meth:`Recorder.on_message` is a callback for
+all messages of a device, and :meth:`Recorder.record` takes an inbox or any other iterable of
+messages. To record around the clock, connect with a persistent session, so that the broker keeps
+the messages while the recorder is away::
+
+    recorder = Recorder(History("history"), "Test2")
+    device = lab.connect(
+        "Recorder", session="1h",
+        on_message=recorder.on_message, on_connection=recorder.on_connection,
+    )
+    device.subscribe("creek/#")
+
+The recorder parses each message
 (:mod:`creeklab.creek.history.message_parser`), writes the reading to its journal
 (:mod:`creeklab.creek.history.journal`), and merges the journal into the history
 (:mod:`creeklab.creek.history.history`) every few seconds. A reading is therefore
 
 - in the journal when ``on_message`` returns: killing the process loses none of them. If
   the MQTT client acknowledges a message when the callback returns, a kill loses no acknowledged
-  message either. Such a client may also acknowledge a message that ``on_message`` could not write,
-  for instance because the disk is full: ``lost`` counts those, and the recorder's repr shows it;
+  message either. Some clients also acknowledge a message that ``on_message`` could not write, for
+  instance because the disk is full: ``lost`` counts those, and the recorder's repr shows it;
 - on the disk within a second: a power cut loses at most that second;
 - in the history within ``every`` seconds.
+
+**No gap in silence**: after each time without a connection, also after a crash,
+:attr:`Recorder.gaps` has a row that says how long it was, and whether the broker still had the
+session, so that it has delivered what was sent meanwhile. If not, those readings are missing.
 
 The next recorder with the same journal merges the readings that a killed one left behind. While
 the history cannot be written, for instance because a bucket is unreachable, the journal keeps all
@@ -34,19 +48,31 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Protocol, Self
 
 import pandas as pd
 
+from creeklab.creek.history.bounded_log import BoundedLog
+from creeklab.creek.history.gap_log import GapLog
 from creeklab.creek.history.history import History
 from creeklab.creek.history.journal import Journal, read
 from creeklab.creek.history.message_parser import FIELDS, MessageLike, MessageParser, NotAReading
 
 SYNC_INTERVAL = 1.0
 MAX_LINES = 20_000  # per journal file, which is merged in memory
-MAX_QUARANTINE_BYTES = 5_000_000  # in each of two files
+
+
+class ConnectionChangeLike(Protocol):
+    """A connection that was made or lost, as a device reports it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the device is connected now."""
+
+    @property
+    def session_present(self) -> bool:
+        """Whether the broker still had the session."""
 
 
 class Recorder:
@@ -78,6 +104,7 @@ class Recorder:
         not.
     lost : int
         Readings that could not be written to the journal, for instance because the disk was full.
+        A device with a session does not acknowledge them, so they are delivered again.
     new, known, replaced : int
         Readings in the history: times that were new, times that it already had, and values that
         replaced others.
@@ -135,10 +162,10 @@ class Recorder:
                 )
             folder = history.storage.folder / "_journal"
         self._journal = Journal(folder, self._parser.columns)
-        self._quarantine_file = folder / "quarantine.jsonl"
+        self._quarantine = BoundedLog(folder, "quarantine")
+        self._gaps = GapLog(folder)
         # Separate locks, so that taking a message never waits for the history to be written.
         self._journal_lock, self._merge_lock = threading.Lock(), threading.Lock()
-        self._quarantine_lock = threading.Lock()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         if every is not None:
@@ -149,6 +176,14 @@ class Recorder:
 
     def __repr__(self) -> str:
         problems = "" if self.error is None else f"; the history lags behind: {self.error}"
+        gaps = self.gaps
+        open_gaps = gaps[~gaps["filled"]]
+        if len(open_gaps):
+            start, end, seconds, _ = open_gaps.iloc[-1]
+            problems = (
+                f"; {len(open_gaps)} of {len(gaps)} gaps NOT FILLED, the last from {start:%F %T} to"
+                f" {end:%F %T} UTC ({seconds:.0f} s){problems}"
+            )
         if self.lost:
             problems = f"; {self.lost} LOST because the journal could not be written{problems}"
         plural = "" if self.readings == 1 else "s"
@@ -177,7 +212,8 @@ class Recorder:
             except NotAReading as error:
                 payload = message.payload.decode(errors="backslashreplace")
                 origin = {"topic": message.topic, "payload": payload}
-                self._quarantine({"arrived": arrived.isoformat(), "reason": str(error), **origin})
+                entry = {"arrived": arrived.isoformat(), "reason": str(error), **origin}
+                self._quarantine.write(entry)
                 self.quarantined += 1
                 return
             if observation is None:
@@ -192,6 +228,37 @@ class Recorder:
             self.readings += 1
             if self._journal.lines >= MAX_LINES:
                 self._journal.seal()
+
+    def on_connection(self, change: ConnectionChangeLike) -> None:
+        """Take a device's connection change: :meth:`resumed` or :meth:`disconnected`."""
+        if change.connected:
+            self.resumed(session_present=change.session_present)
+        else:
+            self.disconnected()
+
+    def resumed(self, *, session_present: bool) -> None:
+        """Record that messages arrive again, after a restart or a lost connection.
+
+        Parameters
+        ----------
+        session_present
+            Whether the broker still had the session, so that it delivers what was sent meanwhile.
+            If not, the gap in :attr:`gaps` is not filled.
+        """
+        self._gaps.resumed(datetime.now(UTC), session_present=session_present)
+
+    def disconnected(self) -> None:
+        """Record that no messages arrive until :meth:`resumed`."""
+        self._gaps.disconnected(datetime.now(UTC))
+
+    @property
+    def gaps(self) -> pd.DataFrame:
+        """The times without a connection, including those of earlier processes.
+
+        One row for each: ``start``, ``end``, ``seconds``, and ``filled``, which is False if the
+        broker no longer had the session, so that what was sent meanwhile is missing.
+        """
+        return self._gaps.table()
 
     def record(self, messages: Iterable[MessageLike]) -> Self:
         """Take every message of an inbox or another iterable, and write them to the history."""
@@ -215,6 +282,8 @@ class Recorder:
                 files = self._journal.files
             for file in files:
                 self._merge(file)
+            if not files:
+                self._add()  # Things of an earlier flush may still wait for their turn.
             self.error = None
 
     def close(self) -> None:
@@ -229,10 +298,12 @@ class Recorder:
         if self._closed.is_set():
             return
         self._closed.set()
+        self.disconnected()
         if self._thread is not None:
             self._thread.join()
         try:
             self.flush()
+            self._add(merge_all=True)
         finally:
             self._journal.close()
 
@@ -247,6 +318,7 @@ class Recorder:
         while not self._closed.wait(min(SYNC_INTERVAL, every)):
             passed += min(SYNC_INTERVAL, every)
             try:
+                self._gaps.alive(datetime.now(UTC))
                 if passed >= every:
                     passed = 0.0
                     self.flush()
@@ -259,30 +331,21 @@ class Recorder:
     def _merge(self, file: Path) -> None:
         observed, torn = read(file)
         for line in torn:
-            self._quarantine({"reason": f"a torn line in {file.name}", "line": line})
-        for thing, readings in observed.items():
-            readings.attrs |= {"title": f"{thing}, recorded", **self._metadata}
-            change = self.history.append(
-                thing, readings, before_replacing=partial(self._log_replaced, thing)
-            )
-            self.new += change.new
-            self.known += change.known
-            self.replaced += len(change.replaced)
+            self._quarantine.write({"reason": f"a torn line in {file.name}", "line": line})
+        self._add(observed)
         file.unlink()
+
+    def _add(self, readings: pd.DataFrame | None = None, *, merge_all: bool = False) -> None:
+        names = () if readings is None else readings["thing"].unique()
+        attrs = {name: {"title": f"{name}, recorded", **self._metadata} for name in names}
+        change = self.history.add(
+            readings, attrs, merge_all=merge_all, before_replacing=self._log_replaced
+        )
+        self.new += change.new
+        self.known += change.known
+        self.replaced += len(change.replaced)
 
     def _log_replaced(self, thing: str, replaced: pd.DataFrame) -> None:
         """Quarantine values before others replace them; after a crash, perhaps twice."""
         for row in json.loads(replaced.to_json(orient="records", date_format="iso")):
-            self._quarantine({"reason": "replaced", "thing": thing, **row})
-
-    def _quarantine(self, entry: dict[str, Any]) -> None:
-        with self._quarantine_lock:
-            if (
-                self._quarantine_file.exists()
-                and self._quarantine_file.stat().st_size > MAX_QUARANTINE_BYTES
-            ):
-                self._quarantine_file.replace(
-                    self._quarantine_file.with_name("quarantine-older.jsonl")
-                )
-            with self._quarantine_file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(entry) + "\n")
+            self._quarantine.write({"reason": "replaced", "thing": thing, **row})

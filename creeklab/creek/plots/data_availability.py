@@ -17,15 +17,20 @@ from creeklab.creek.plots.figure_style import (
     new_figure,
     time_axis,
 )
+from creeklab.creek.readings.display import DEFAULT, Display
 from creeklab.creek.readings.samples import numbers, times
-from creeklab.creek.readings.time_series import gaps, measured_values, sampling_interval, seconds
+from creeklab.creek.readings.time_series import gaps, hold_times, measured_values, seconds
 
 _HATCHES = ("", "////", "....", "xxxx")
 _COLORS = (BLUE, BROWN, GRAY, "#3b8fc4")
 
 
 def missing(
-    readings: pd.DataFrame, columns: Sequence[str] | None = None, *, title: str | None = None
+    readings: pd.DataFrame,
+    columns: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    display: Display = DEFAULT,
 ) -> CaptionedFigure:
     """Draw when nothing was measured, and how much of each month that is.
 
@@ -33,13 +38,15 @@ def missing(
     ----------
     columns
         The columns to examine; default: the first four columns of numbers.
+    display
+        Time zone and unit to show.
 
     Returns
     -------
     CaptionedFigure
         Its numbers, for each column: ``<column>_missing``, readings missing at the usual interval
         (missing values and missing rows); ``<column>_gaps`` and ``<column>_longest_gap_h``. Its
-        table: percent missing in each month (UTC), by column.
+        table: percent missing in each month, by column.
 
     Raises
     ------
@@ -70,7 +77,7 @@ def missing(
         parts.append(
             f"{_name(column)}: {lost:,} readings ({share:.1f}%) in {len(each)} gaps{longest_gap}"
         )
-    table = pd.DataFrame({column: _monthly(readings, column) for column in columns})
+    table = pd.DataFrame({column: _monthly(readings, column, display) for column in columns})
     figure, (top, bottom) = new_figure(2.9 + 0.35 * len(found), [len(found), 4])
     for row, each in enumerate(found.values()):
         starts = each["start"].to_numpy(dtype="datetime64[us]")
@@ -102,24 +109,26 @@ def missing(
     bottom.set_ylim(0, max(5.0, float(np.nanmax(table.to_numpy())) * 1.1))
     if len(found) > 1:
         bottom.legend(loc="best", fontsize=8)
-    time_axis(bottom, time)
+    time_axis(bottom, time, display)
     description = f"{title}. {'; '.join(parts)}."
     note = "Nobody knows what the creek did in a gap: a flood may be missing with the readings."
     return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 
 
-def _monthly(readings: pd.DataFrame, column: str) -> pd.Series:
+def _monthly(readings: pd.DataFrame, column: str, display: Display) -> pd.Series:
     """Return the percentage missing in each month, as far as the month is in the record."""
     time = times(readings)
     every = seconds(time)
-    step = sampling_interval(every) if every.size > 1 else 1.0
-    measured, _ = measured_values(readings, column)
-    month = time.tz_localize(None).to_numpy(dtype="datetime64[M]")
-    months = np.arange(month[0], month[-1] + 1)
-    edges = np.append(months, months[-1] + 1).astype("datetime64[s]").astype(np.int64)
-    inside = np.clip(edges, every[0], every[-1] + step)
-    expected = np.diff(inside) / step
-    counted = np.histogram(seconds(measured), edges)[0]
+    last = hold_times(every)[-1] or 1.0
+    at = seconds(measured_values(readings, column)[0])
+    local = time[[0, -1]].tz_convert(display.zone).tz_localize(None).to_numpy(dtype="datetime64[M]")
+    months = np.arange(local[0], local[-1] + 1)
+    begins = pd.DatetimeIndex(np.append(months, months[-1] + 1).astype("datetime64[s]"))
+    edges = seconds(begins.tz_localize(display.zone, nonexistent="shift_forward", ambiguous=True))
+    expected = np.diff(np.clip(edges, every[0], every[-1] + last))
+    counted = np.histogram(at, edges, weights=hold_times(at) if at.size > 1 else np.array([last]))[
+        0
+    ]
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = np.clip(100 * (1 - counted / expected), 0, 100)
     return pd.Series(percent.round(2), index=pd.DatetimeIndex(months, name="month").as_unit("s"))

@@ -28,13 +28,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from creeklab.creek.analysis.landmarks import check
-from creeklab.creek.readings.time_series import seconds
+from creeklab.creek.readings.display import DEFAULT, Display
+from creeklab.creek.readings.time_series import is_gap, seconds
 
 Numbers = dict[str, int | float | str]
 Floats = NDArray[np.float64]
 
 BLUE, BROWN, GRAY, PALE = "#08457e", "#b4530a", "#5c5c5c", "#d9d9d9"
-STAGE_LABEL = "Stage above the gage's datum (ft)"
 STAGE_NOTE = (
     "Stage is a height above this gage's own datum. It is not a volume of water, and it cannot be"
     " compared with the stage at another gage."
@@ -144,11 +144,8 @@ def finalize(
 def draw_line(axes: Axes, time: pd.DatetimeIndex, values: Floats, color: str) -> None:
     """Draw values against time; the line breaks where a value, or a whole row, is missing."""
     moments = time.to_numpy(dtype="datetime64[us]")
-    steps = np.diff(moments)
-    if steps.size:
-        after = np.flatnonzero(steps > 2 * np.median(steps)) + 1
-        moments = np.insert(moments, after, moments[after])
-        values = np.insert(values, after, np.nan)
+    after = np.flatnonzero(is_gap(seconds(time))) + 1
+    moments, values = np.insert(moments, after, moments[after]), np.insert(values, after, np.nan)
     rows = outline_rows(values)
     axes.plot(moments[rows], values[rows], color=color, linewidth=1.2)
 
@@ -177,19 +174,20 @@ def outline_rows(values: Floats, max_segments: int = _MAX_SEGMENTS) -> NDArray[n
     return np.unique(np.minimum(rows, values.size - 1))
 
 
-def time_axis(axes: Axes, time: pd.DatetimeIndex) -> None:
-    """Label the time axis, in UTC."""
-    ticks = AutoDateLocator(tz="UTC")  # type: ignore[no-untyped-call]
+def time_axis(axes: Axes, time: pd.DatetimeIndex, display: Display) -> None:
+    """Label the time axis."""
+    zone = display.zone
+    ticks = AutoDateLocator(tz=zone)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(ticks)
     axes.xaxis.set_major_formatter(
-        ConciseDateFormatter(ticks, tz="UTC", show_offset=False)  # type: ignore[no-untyped-call]
+        ConciseDateFormatter(ticks, tz=zone, show_offset=False)  # type: ignore[no-untyped-call]
     )
-    axes.set_xlabel(f"Time (UTC), {time[0]:%Y-%m-%d} to {time[-1]:%Y-%m-%d}")
+    axes.set_xlabel(f"Time ({zone}), {display.day(time[0])} to {display.day(time[-1])}")
 
 
-def draw_levels(axes: Axes, marks: Mapping[str, float]) -> None:
-    """Draw named stages as dashed lines, each labeled at its right end."""
-    heights = check(marks)
+def draw_levels(axes: Axes, marks: Mapping[str, float], display: Display) -> None:
+    """Draw named stages (ft) as dashed lines, each labeled at its right end."""
+    heights = {name: display.convert(height) for name, height in check(marks).items()}
     low, high = axes.get_ylim()
     high = max(high, *(height + 0.04 * (high - low) for height in heights.values()))
     axes.set_ylim(low, high)
@@ -200,7 +198,7 @@ def draw_levels(axes: Axes, marks: Mapping[str, float]) -> None:
         label = max(height, min_label)
         min_label = label + 0.055 * (high - low)
         axes.annotate(
-            landmark_text(name, height, "{} {}"),
+            landmark_text(name, marks[name], display, "{} {}"),
             (1, height),
             xycoords=("axes fraction", "data"),
             xytext=(1.012, label),
@@ -225,14 +223,9 @@ def hatch_gaps(axes: Axes, missing: pd.DataFrame) -> None:
         )
 
 
-def time_text(time: pd.Timestamp) -> str:
-    """Return a time as text."""
-    return f"{time:%Y-%m-%d %H:%M} UTC"
-
-
-def landmark_text(name: str, height: float, form: str = "{} ({})") -> str:
+def landmark_text(name: str, height: float, display: Display, form: str = "{} ({})") -> str:
     """Return the name of a landmark with its stage, unless the name contains it already."""
-    stage = f"{height:g} ft"
+    stage = display.stage(height, "g")
     return name if stage in name else form.format(name, stage)
 
 
@@ -264,7 +257,7 @@ def valid(numbers: Mapping[str, Any]) -> Numbers:
             known[name] = value
         elif not pd.isna(value):
             if isinstance(value, pd.Timestamp):
-                known[name] = time_text(value)
+                known[name] = DEFAULT.time(value)
             else:
                 known[name] = int(value) if isinstance(value, np.integer) else value
     return {k: round(float(v), 3) if isinstance(v, float) else v for k, v in known.items()}

@@ -15,7 +15,6 @@ from creeklab.creek.plots.figure_style import (
     BLUE,
     BROWN,
     PALE,
-    STAGE_LABEL,
     STAGE_NOTE,
     STYLES,
     CaptionedFigure,
@@ -31,16 +30,15 @@ from creeklab.creek.plots.figure_style import (
     landmark_text,
     new_figure,
     time_axis,
-    time_text,
     valid,
 )
+from creeklab.creek.readings.display import DEFAULT, Display
 from creeklab.creek.readings.time_series import (
-    GAP_FACTOR,
     HOUR,
     gaps,
     hold_times,
+    is_gap,
     measured_values,
-    sampling_interval,
     seconds,
     to_datetimes,
 )
@@ -58,6 +56,7 @@ def flood_page(
     marks: Mapping[str, float] | None = None,
     before: float = 4.0,
     after: float = 8.0,
+    display: Display = DEFAULT,
 ) -> CaptionedFigure:
     """Draw one flood: its rise, peak and recession, and how fast it rose and fell.
 
@@ -71,6 +70,8 @@ def flood_page(
         Landmarks: a name and a stage each. The table says when the flood reached them.
     before, after
         Hours of the record to show before its start and after its end.
+    display
+        Time zone and unit to show.
 
     Returns
     -------
@@ -92,16 +93,16 @@ def flood_page(
     start, peak, end = (flood[name].timestamp() for name in ("start", "peak_time", "end"))
     part = clip(readings, start - before * HOUR, end + after * HOUR)
     rank = int((floods["peak_ft"] > flood["peak_ft"]).sum()) + 1
-    day = flood["peak_time"]
-    title = f"Flood {number}, {day:%B} {day.day}, {day.year}: {flood['peak_ft']:.2f} ft"
+    day = display.local(flood["peak_time"])
+    title = f"Flood {number}, {day:%B} {day.day}, {day.year}: {display.stage(flood['peak_ft'])}"
     own = {str(name): value for name, value in flood.items()}
     shown = valid({"rank": rank, "floods": len(floods), **own})
     table = _landmark_times(at, stage, start, end, marks) if marks else None
-    description = _describe(flood, rank, len(floods), table)
+    description = _describe(flood, rank, len(floods), table, display)
 
     figure, (top, bottom) = new_figure(6.4, [5, 2])
     when, heights = measured_values(part)
-    draw_line(top, when, heights, BLUE)
+    draw_line(top, when, display.convert(heights), BLUE)
     hatch_gaps(top, gaps(part))
     starts, ends = float(floods.attrs["start_ft"]), float(floods.attrs["end_ft"])
     top.axvspan(*_datetimes([start, end]), facecolor="#eef3f8", edgecolor="none", zorder=0)
@@ -114,7 +115,7 @@ def flood_page(
     ]
     for name, second, marker, seen in points:
         if seen:
-            height = float(np.interp(second, at, stage))
+            height = display.convert(float(np.interp(second, at, stage)))
             top.plot(
                 _datetimes([second]),
                 [height],
@@ -125,10 +126,10 @@ def flood_page(
                 zorder=5,
             )
     top.legend(loc="upper right", fontsize=8)
-    top.set_ylabel(STAGE_LABEL)
-    draw_levels(top, {"flood starts": starts, "flood ends": ends, **(marks or {})})
-    _rates(bottom, at, stage, when[0].timestamp(), when[-1].timestamp())
-    time_axis(bottom, when)
+    top.set_ylabel(display.label)
+    draw_levels(top, {"flood starts": starts, "flood ends": ends, **(marks or {})}, display)
+    _rates(bottom, at, stage, (when[0].timestamp(), when[-1].timestamp()), display)
+    time_axis(bottom, when, display)
     note = (
         f"Rates are over half an hour. {STAGE_NOTE} The stage does not tell why the creek rose or"
         " how much water that was."
@@ -136,22 +137,24 @@ def flood_page(
     return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 
 
-def _describe(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | None) -> str:
+def _describe(
+    flood: pd.Series, rank: int, count: int, table: pd.DataFrame | None, display: Display
+) -> str:
     place = "the highest" if rank == 1 else f"number {rank} in height"
     sentences = [f"Flood {flood.name}, {place} of {count}."]
-    peak = f"{flood['peak_ft']:.2f} ft, on {time_text(flood['peak_time'])}."
+    peak = f"{display.stage(flood['peak_ft'])}, on {display.time(flood['peak_time'])}."
     if flood["begins"] != "rise":
         sentences.append(
             f"Its start was not observed: {_UNOBSERVED[flood['begins']]}. The highest measured"
             f" stage is {peak}"
         )
     elif np.isnan(flood["rate_ft_per_h"]):
-        sentences.append(f"It starts on {time_text(flood['start'])} and peaks at {peak}")
+        sentences.append(f"It starts on {display.time(flood['start'])} and peaks at {peak}")
     else:
         sentences.append(
-            f"It starts on {time_text(flood['start'])}, rises by up to"
-            f" {flood['rate_ft_per_h']:.2f} ft/h and peaks {duration_text(flood['rise_h'])} later"
-            f" at {peak}"
+            f"It starts on {display.time(flood['start'])}, rises by up to"
+            f" {display.rate(flood['rate_ft_per_h'])} and peaks"
+            f" {duration_text(flood['rise_h'])} later at {peak}"
         )
     if not np.isnan(flood["half_life_h"]):
         sentences.append(
@@ -159,7 +162,7 @@ def _describe(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | Non
         )
     if flood["ends"] == "fall":
         sentences.append(
-            f"It ends on {time_text(flood['end'])}, after {flood['duration_h']:.1f} hours."
+            f"It ends on {display.time(flood['end'])}, after {flood['duration_h']:.1f} hours."
         )
     else:
         sentences.append(
@@ -167,7 +170,7 @@ def _describe(flood: pd.Series, rank: int, count: int, table: pd.DataFrame | Non
         )
     if table is not None:
         parts = [
-            f"{landmark_text(str(name), each['landmark_ft'])} after"
+            f"{landmark_text(str(name), each['landmark_ft'], display)} after"
             f" {duration_text(each['after_start_h'])}"
             for name, each in table.dropna(subset="reached").iterrows()
         ]
@@ -180,8 +183,7 @@ def _landmark_times(
 ) -> pd.DataFrame:
     rows = slice(int(np.searchsorted(at, start)), int(np.searchsorted(at, end, side="right")))
     own, heights = at[rows], stage[rows]
-    step = sampling_interval(at)
-    held = hold_times(own, step)
+    held = hold_times(at)[rows]
     found = []
     for name, height in landmarks.check(marks).items():
         over = np.flatnonzero(heights >= height)
@@ -200,8 +202,11 @@ def _landmark_times(
     return table
 
 
-def _rates(axes: Axes, at: Floats, stage: Floats, first: float, last: float) -> None:
-    rates = events.rise_rates(at, stage)
+def _rates(
+    axes: Axes, at: Floats, stage: Floats, span: tuple[float, float], display: Display
+) -> None:
+    rates = display.convert(events.rise_rates(at, stage))
+    first, last = span
     rows = slice(int(np.searchsorted(at, first)), int(np.searchsorted(at, last, side="right")))
     when, rate = _datetimes(at[rows]), rates[rows]
     axes.fill_between(when, rate, 0, where=rate > 0, facecolor="#d6e3ef", edgecolor=BLUE)
@@ -216,7 +221,7 @@ def _rates(axes: Axes, at: Floats, stage: Floats, first: float, last: float) -> 
         linewidth=0.8,
     )
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_ylabel("Rise (ft/h);\nbelow 0: fall")
+    axes.set_ylabel(f"Rise ({display.unit}/h);\nbelow 0: fall")
 
 
 def overlay(
@@ -228,6 +233,7 @@ def overlay(
     before: float = 6.0,
     after: float = 18.0,
     title: str | None = None,
+    display: Display = DEFAULT,
 ) -> CaptionedFigure:
     """Draw floods on top of each other, so that their shapes can be compared.
 
@@ -241,6 +247,8 @@ def overlay(
         The time of hour 0.
     before, after
         Hours of the record to show before and after it.
+    display
+        Time zone and unit to show.
 
     Returns
     -------
@@ -257,15 +265,15 @@ def overlay(
     order = floods.sort_values("peak_ft", ascending=False, kind="stable")
     own = order.index[: min(max_lines, len(STYLES))]
     title = title or f"{len(floods)} floods, aligned at their {align}"
-    step = sampling_interval(seconds(measured_values(readings)[0]))
     figure, (axes,) = new_figure(4.6)
     for number, each in aligned.groupby("flood"):
         if number not in own:
-            axes.plot(*_broken(each, step), color="#9a9a9a", linewidth=0.5, zorder=1)
+            axes.plot(*_broken(each, display), color="#9a9a9a", linewidth=0.5, zorder=1)
     for style, number in zip(STYLES, own, strict=False):
-        hours, stage = _broken(aligned[aligned["flood"] == number], step)
+        hours, stage = _broken(aligned[aligned["flood"] == number], display)
         label = (
-            f"{floods.loc[number, 'peak_time']:%Y-%m-%d}, {floods.loc[number, 'peak_ft']:.2f} ft"
+            f"{display.day(floods.loc[number, 'peak_time'])},"
+            f" {display.stage(floods.loc[number, 'peak_ft'])}"
         )
         axes.plot(
             hours,
@@ -277,13 +285,14 @@ def overlay(
             **style,
         )
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.legend(loc="upper right", fontsize=8, title="Peak (UTC)", handlelength=4.5)
-    axes.set_ylabel(STAGE_LABEL)
+    axes.legend(loc="upper right", fontsize=8, title=f"Peak ({display.zone})", handlelength=4.5)
+    axes.set_ylabel(display.label)
     axes.set_xlabel(f"Hours from the {'peak' if align == 'peak' else 'start'}")
     shown: Numbers = {"floods": len(floods)}
     shown |= {f"flood_{n}_peak_ft": float(floods.loc[n, "peak_ft"]) for n in own}
     peaks = [
-        f"{floods.loc[n, 'peak_ft']:.2f} ft ({floods.loc[n, 'peak_time']:%Y-%m-%d})" for n in own
+        f"{display.stage(floods.loc[n, 'peak_ft'])} ({display.day(floods.loc[n, 'peak_time'])})"
+        for n in own
     ]
     description = f"{title}. The highest: {join_words(peaks)}."
     if len(floods) > len(own):
@@ -297,10 +306,10 @@ def overlay(
     return finalize(figure, readings.attrs, title, description, shown, note=note, table=aligned)
 
 
-def _broken(one: pd.DataFrame, step: float) -> tuple[Floats, Floats]:
+def _broken(one: pd.DataFrame, display: Display) -> tuple[Floats, Floats]:
     """Return hours and stages of one flood, with a break where readings are missing."""
-    hours, stage = one["hours"].to_numpy(), one["stage_ft"].to_numpy()
-    after = np.flatnonzero(np.diff(hours) * HOUR > GAP_FACTOR * step) + 1
+    hours, stage = one["hours"].to_numpy(), display.convert(one["stage_ft"].to_numpy())
+    after = np.flatnonzero(is_gap(hours * HOUR)) + 1
     return np.insert(hours, after, hours[after]), np.insert(stage, after, np.nan)
 
 
@@ -344,10 +353,10 @@ def rise_rates(
     shown |= {f"p{p:g}_ft_per_h": float(np.percentile(up, p).round(2)) for p in _PERCENTILES}
     shown |= {
         "fastest_ft_per_h": float(round(rates[fastest], 2)),
-        "fastest_time": time_text(time[fastest]),
+        "fastest_time": DEFAULT.time(time[fastest]),
     }
     edges = np.geomspace(_MIN_RISE, max(float(up.max()) * 1.001, 2 * _MIN_RISE), 15)
-    hours = np.histogram(up, edges)[0] * sampling_interval(at) / HOUR
+    hours = np.histogram(up, edges, weights=hold_times(at)[rising] / HOUR)[0]
     table = pd.DataFrame({"from_ft_per_h": edges[:-1], "to_ft_per_h": edges[1:], "hours": hours})
     figure, (axes,) = new_figure(4.2)
     axes.bar(

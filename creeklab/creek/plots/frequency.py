@@ -10,7 +10,6 @@ from matplotlib.ticker import NullFormatter
 from creeklab.creek.analysis.frequency import annual_maxima, caveat, peaks_over_threshold
 from creeklab.creek.plots.figure_style import (
     BLUE,
-    STAGE_LABEL,
     STAGE_NOTE,
     CaptionedFigure,
     Numbers,
@@ -18,10 +17,15 @@ from creeklab.creek.plots.figure_style import (
     new_figure,
     plural,
 )
+from creeklab.creek.readings.display import DEFAULT, Display
 
 
 def return_periods(
-    readings: pd.DataFrame, threshold: float, *, title: str | None = None
+    readings: pd.DataFrame,
+    threshold: float,
+    *,
+    title: str | None = None,
+    display: Display = DEFAULT,
 ) -> CaptionedFigure:
     """Draw the highest stages against their empirical return periods, without a curve through them.
 
@@ -29,6 +33,8 @@ def return_periods(
     ----------
     threshold
         Peaks above it, in feet, are drawn together with the annual maxima.
+    display
+        Time zone and unit to show.
 
     Returns
     -------
@@ -42,7 +48,7 @@ def return_periods(
     ValueError
         If the threshold is not a number, nothing was measured, or nothing is above the threshold.
     """
-    yearly = annual_maxima(readings, year="calendar")
+    yearly = annual_maxima(readings, year="calendar", zone=display.zone)
     peaks = peaks_over_threshold(readings, threshold)
     if peaks.empty:
         raise ValueError(f"Nothing in this record is above {threshold} ft. Use a lower threshold.")
@@ -68,13 +74,17 @@ def return_periods(
         "highest_ft": float(peaks["peak_ft"].iloc[0]),
     }
     figure, (axes,) = new_figure(4.8)
-    label = f"{plural(len(peaks), 'peak')} above {threshold:g} ft, at least 2 days apart"
+    label = (
+        f"{plural(len(peaks), 'peak')} above {display.stage(threshold, 'g')}, at least 2 days apart"
+    )
     hollow: dict[str, Any] = {"markersize": 5, "markerfacecolor": "none", "markeredgecolor": BLUE}
-    axes.plot(peaks["return_period_years"], peaks["peak_ft"], "s", label=label, **hollow)
+    axes.plot(
+        peaks["return_period_years"], display.convert(peaks["peak_ft"]), "s", label=label, **hollow
+    )
     label = f"{len(ranked)} annual maxima (calendar years)"
     axes.plot(
         ranked["return_period_years"],
-        ranked["peak_ft"],
+        display.convert(ranked["peak_ft"]),
         "o",
         color="black",
         markersize=8,
@@ -104,12 +114,14 @@ def return_periods(
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Empirical (Weibull) return period (years)")
-    axes.set_ylabel(STAGE_LABEL)
+    axes.set_ylabel(display.label)
     axes.legend(loc="upper left", fontsize=8)
+    maxima = ", ".join(f"{year}: {display.stage(ft)}" for year, ft in ranked["peak_ft"].items())
+    highest = display.stage(float(shown["highest_ft"]), "g")
     description = (
-        f"{title}: {plural(len(peaks), 'peak')} above {threshold:g} ft in {years:.2f} measured"
-        f" years, the highest at {shown['highest_ft']} ft, and the maxima of {complete} complete"
-        f" years ({', '.join(f'{year}: {ft:.2f} ft' for year, ft in ranked['peak_ft'].items())})."
+        f"{title}: {plural(len(peaks), 'peak')} above {display.stage(threshold, 'g')} in"
+        f" {years:.2f} measured years, the highest at {highest}, and the maxima of {complete}"
+        f" complete years ({maxima})."
     )
     return finalize(
         figure,

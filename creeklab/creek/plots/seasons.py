@@ -20,8 +20,9 @@ from creeklab.creek.plots.figure_style import (
     join_words,
     new_figure,
 )
+from creeklab.creek.readings.display import DEFAULT, Display
 from creeklab.creek.readings.samples import times
-from creeklab.creek.readings.time_series import measured_values, sampling_interval, seconds
+from creeklab.creek.readings.time_series import hold_times, measured_values, seconds
 
 _DAY = 86400.0
 _COMPLETE_SHARE = 0.9  # A day with fewer readings is partly missing.
@@ -29,14 +30,20 @@ _QUARTERS = ("Dec to Feb", "Mar to May", "Jun to Aug", "Sep to Nov")
 
 
 def calendar(
-    readings: pd.DataFrame, threshold: float | None = None, *, title: str | None = None
+    readings: pd.DataFrame,
+    threshold: float | None = None,
+    *,
+    title: str | None = None,
+    display: Display = DEFAULT,
 ) -> CaptionedFigure:
-    """Draw the highest stage of each day (UTC), with one row per month.
+    """Draw the highest stage of each day, with one row per month.
 
     Parameters
     ----------
     threshold
         Days above it, in feet, are marked with a dot.
+    display
+        Time zone and unit to show.
 
     Returns
     -------
@@ -47,13 +54,14 @@ def calendar(
         ``days_above``.
     """
     time, stage = measured_values(readings)
-    every = times(readings)
-    daily = pd.Series(stage, index=time).resample("D").agg(["max", "count"])
-    days = pd.date_range(every[0].floor("D"), every[-1].floor("D"), freq="D")
+    time, every = time.tz_convert(display.zone), times(readings).tz_convert(display.zone)
+    held = hold_times(seconds(time)) if time.size > 1 else np.array([_DAY])
+    by_day = pd.DataFrame({"stage": stage, "held": held}, index=time).resample("D")
+    daily = by_day.agg({"stage": "max", "held": "sum"})
+    days = pd.date_range(every[0].normalize(), every[-1].normalize(), freq="D")
     daily = daily.reindex(days)
-    highest = daily["max"].to_numpy(dtype=np.float64)
-    step = sampling_interval(seconds(time)) if time.size > 1 else _DAY
-    part = daily["count"].fillna(0).to_numpy() < _COMPLETE_SHARE * _DAY / step
+    highest = daily["stage"].to_numpy(dtype=np.float64)
+    part = daily["held"].fillna(0).to_numpy() < _COMPLETE_SHARE * _DAY
     gone = np.isnan(highest)
     above = highest > threshold if threshold is not None else np.zeros(highest.size, dtype=bool)
     title = title or "The highest stage of each day"
@@ -62,10 +70,11 @@ def calendar(
     row = (year - year[0]) * 12 + month - month[0]
     column = np.asarray(days.day) - 1
     grid = np.full((int(row[-1]) + 1, 31), np.nan)
-    grid[row, column] = highest
+    grid[row, column] = display.convert(highest)
     figure, (axes,) = new_figure(max(3.6, 1.9 + 0.165 * len(grid)))
     axes.grid(visible=False)
-    classes = np.unique(np.nanquantile(highest, [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1]).round(2))
+    shades = display.convert(highest)
+    classes = np.unique(np.nanquantile(shades, [0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1]).round(2))
     if classes.size < 2:
         classes = np.array([classes[0], classes[0] + 0.01])
     image = axes.pcolormesh(
@@ -96,17 +105,17 @@ def calendar(
     axes.set_ylim(len(grid) - 0.5, -0.5)
     axes.set_yticks(range(len(grid)), _month_names(days))
     axes.set_xticks([1, 5, 10, 15, 20, 25, 31])
-    axes.set_xlabel("Day of the month (UTC)")
+    axes.set_xlabel(f"Day of the month ({display.zone})")
     axes.tick_params(length=0, labelsize=8)
     axes.spines[["left", "bottom"]].set_visible(False)
     bar = figure.colorbar(image, ax=axes, ticks=classes, aspect=40, pad=0.01, spacing="uniform")
-    bar.set_label("Highest stage of the day (ft)")
+    bar.set_label(f"Highest stage of the day ({display.unit})")
     key: list[Artist] = [
         Patch(facecolor="white", edgecolor="#6b6b6b", hatch="xxxx", label="nothing measured"),
         Patch(facecolor="white", edgecolor="#6b6b6b", hatch="//", label="partly missing"),
     ]
     if threshold is not None:
-        key += axes.plot([], [], "o", color="black", label=f"above {threshold:g} ft")
+        key += axes.plot([], [], "o", color="black", label=f"above {display.stage(threshold, 'g')}")
     figure.legend(handles=key, loc="outside upper right", ncols=3, fontsize=8, frameon=False)
     period = days.tz_localize(None).to_period("M")
     table = (
@@ -129,14 +138,16 @@ def calendar(
     }
     description = (
         f"{title}, {days[0]:%Y-%m-%d} to {days[-1]:%Y-%m-%d}: the highest of {shown['days']} days"
-        f" is {shown['highest_day']}, with {highest[top]:.2f} ft; on half of the days, the stage"
-        f" stays below {np.nanmedian(highest):.2f} ft. Nothing was measured on"
+        f" is {shown['highest_day']}, with {display.stage(highest[top])}; on half of the days,"
+        f" the stage stays below {display.stage(np.nanmedian(highest))}. Nothing was measured on"
         f" {shown['days_missing']} days (hatched), and {shown['days_partly_missing']} days are"
         " partly missing."
     )
     if threshold is not None:
         shown["days_above"] = int(above.sum())
-        description += f" The stage exceeds {threshold:g} ft on {int(above.sum())} days (dots)."
+        description += (
+            f" The stage exceeds {display.stage(threshold, 'g')} on {int(above.sum())} days (dots)."
+        )
         if above.any():
             wettest = pd.Series(above).groupby(month).sum()
             name = month_names.month_name[int(wettest.index[int(wettest.argmax())])]
@@ -256,12 +267,12 @@ def _diel(time: pd.DatetimeIndex, values: Floats) -> dict[str, Floats]:
     """Return, for each season, 24 mean differences from the mean of the day."""
     day = time.tz_localize(None).to_numpy(dtype="datetime64[D]")
     at = seconds(time)
-    whole = _COMPLETE_SHARE * _DAY / sampling_interval(at) if at.size > 1 else np.inf
     table = pd.DataFrame({"day": day, "value": values, "hour": np.asarray(time.hour)})
+    table["held"] = hold_times(at)
     by_day = table.groupby("day")["value"]
     table["value"] -= by_day.transform("mean")
     table["quarter"] = np.asarray(time.month) % 12 // 3
-    kept = table[by_day.transform("size") >= whole]
+    kept = table[table.groupby("day")["held"].transform("sum") >= _COMPLETE_SHARE * _DAY]
     cycles = {}
     for quarter, each in kept.groupby("quarter"):
         hourly = each.groupby("hour")["value"].mean()

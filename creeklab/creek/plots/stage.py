@@ -13,7 +13,6 @@ from creeklab.creek.analysis import landmarks
 from creeklab.creek.plots.figure_style import (
     BLUE,
     BROWN,
-    STAGE_LABEL,
     STAGE_NOTE,
     CaptionedFigure,
     Floats,
@@ -27,10 +26,10 @@ from creeklab.creek.plots.figure_style import (
     new_figure,
     plural,
     time_axis,
-    time_text,
 )
 from creeklab.creek.quality.qartod import FAIL, SUSPECT
 from creeklab.creek.quality.quality import Quality
+from creeklab.creek.readings.display import DEFAULT, Display
 from creeklab.creek.readings.samples import STAGE, TEMPERATURE, numbers, times
 from creeklab.creek.readings.time_series import gaps, measured_values
 
@@ -49,8 +48,9 @@ def hydrograph(
     temperature: bool = False,
     thresholds: Mapping[str, float] | None = None,
     quality: Quality | None = None,
+    display: Display = DEFAULT,
 ) -> CaptionedFigure:
-    """Draw stage against time (UTC), with its peak; gaps are hatched.
+    """Draw stage against time, with its peak; gaps are hatched.
 
     Parameters
     ----------
@@ -66,6 +66,8 @@ def hydrograph(
     quality
         The result of :func:`creeklab.creek.quality.quality.check` for these readings, or for the
         longer record that they are from: suspect and failed readings are marked.
+    display
+        Time zone and unit to show.
 
     Returns
     -------
@@ -89,49 +91,50 @@ def hydrograph(
     shown: Numbers = {
         "readings": len(measured),
         "missing": len(stage) - len(measured),
-        "start": time_text(time[first]),
-        "end": time_text(time[last]),
+        "start": display.time(time[first]),
+        "end": display.time(time[last]),
         "start_ft": float(stage[first]),
         "end_ft": float(stage[last]),
         "lowest_ft": float(np.nanmin(stage)),
         "peak_ft": float(stage[peak]),
-        "peak_time": time_text(time[peak]),
+        "peak_time": display.time(time[peak]),
     }
     description = (
         f"{title}, {shown['start']} to {shown['end']}: {len(measured):,} readings of stage,"
-        f" {shown['missing']:,} missing. The stage starts at {stage[first]:.2f} ft, peaks at"
-        f" {stage[peak]:.2f} ft on {shown['peak_time']} and ends at {stage[last]:.2f} ft;"
-        f" the lowest is {np.nanmin(stage):.2f} ft."
+        f" {shown['missing']:,} missing. The stage starts at {display.stage(stage[first])}, peaks"
+        f" at {display.stage(stage[peak])} on {shown['peak_time']} and ends at"
+        f" {display.stage(stage[last])}; the lowest is {display.stage(np.nanmin(stage))}."
     )
     figure, panels = new_figure(5.4 if temperature else 4, [2, 1] if temperature else [1])
     top, bottom = panels[0], panels[-1]
-    draw_line(top, time, stage, BLUE)
-    top.set_ylabel(STAGE_LABEL)
+    heights = display.convert(stage)
+    draw_line(top, time, heights, BLUE)
+    top.set_ylabel(display.label)
     missing = gaps(readings)
     hatch_gaps(top, missing)
     if len(missing):
         description += f" Hatched: {plural(len(missing), 'gap')} without readings."
     if quality is not None:
-        flagged = _flags(top, time, stage, quality)
+        flagged = _flags(top, time, heights, quality)
         shown |= flagged
         description += (
             f" Marked: {flagged['suspect']} suspect readings and {flagged['fail']} that fail."
         )
     table = None
     if thresholds:
-        draw_levels(top, thresholds)
+        draw_levels(top, thresholds, display)
         table = landmarks.above(readings, thresholds)
         spans = [
             f"{each['hours']:,.1f} hours above"
-            f" {landmark_text(str(name), each['landmark_ft'], '{1} ({0})')}"
+            f" {landmark_text(str(name), each['landmark_ft'], display, '{1} ({0})')}"
             for name, each in table.iterrows()
         ]
         description += f" It spends {join_words(spans)}."
-    top.plot(time[[peak]], stage[[peak]], "o", color="black", markersize=5)
+    top.plot(time[[peak]], heights[[peak]], "o", color="black", markersize=5)
     late = time[peak] - time[0] > time[-1] - time[peak]
     top.annotate(
-        f"{stage[peak]:.2f} ft, {shown['peak_time']}",
-        (time[peak], stage[peak]),
+        f"{display.stage(stage[peak])}, {shown['peak_time']}",
+        (time[peak], heights[peak]),
         xytext=(-8 if late else 8, 0),
         textcoords="offset points",
         ha="right" if late else "left",
@@ -146,7 +149,7 @@ def hydrograph(
         description += f" The water temperature is between {coldest:.1f} and {warmest:.1f} °C."
         draw_line(bottom, time, water, BROWN)
         bottom.set_ylabel("Water (°C)")
-    time_axis(bottom, time)
+    time_axis(bottom, time, display)
     return finalize(figure, readings.attrs, title, description, shown, table=table)
 
 
@@ -155,6 +158,7 @@ def duration_curve(
     *,
     title: str | None = None,
     thresholds: Mapping[str, float] | None = None,
+    display: Display = DEFAULT,
 ) -> CaptionedFigure:
     """Draw how much of the measured time the stage is at or above each height.
 
@@ -165,6 +169,8 @@ def duration_curve(
     ----------
     thresholds
         Named stages to draw as lines.
+    display
+        Time zone and unit to show.
 
     Returns
     -------
@@ -184,23 +190,29 @@ def duration_curve(
     shown: Numbers = {"readings": int(stage.size)}
     shown |= {f"reached_{p:g}_percent_ft": float(ft) for p, ft in table["stage_ft"].items()}
     parts = [
-        f"{ft:.2f} ft in {p:g}%"
+        f"{display.stage(ft)} in {p:g}%"
         for p, ft in table["stage_ft"].items()
         if p in (0.01, 0.1, 1, 10, 50)
     ]
     description = f"{title}: the stage is at or above {join_words(parts)} of the measured time."
     figure, (axes,) = new_figure(4.4)
     rows = np.unique(np.geomspace(1, stage.size, 2000).astype(np.intp)) - 1
-    axes.plot(percent[rows], ordered[rows], color=BLUE, linewidth=2, drawstyle="steps-post")
+    axes.plot(
+        percent[rows],
+        display.convert(ordered[rows]),
+        color=BLUE,
+        linewidth=2,
+        drawstyle="steps-post",
+    )
     dots = table[table.index <= 50]
-    axes.plot(dots.index, dots["stage_ft"], "o", color="black", markersize=4)
-    axes.set_ylabel(STAGE_LABEL)
+    axes.plot(dots.index, display.convert(dots["stage_ft"]), "o", color="black", markersize=4)
+    axes.set_ylabel(display.label)
     axes.set_xlabel(
         "Percent of the measured time at or above this stage, and how much of a year that is"
     )
     _share_axis(axes, float(percent[0]))
     if thresholds:
-        draw_levels(axes, thresholds)
+        draw_levels(axes, thresholds, display)
     note = f"Based on {stage.size:,} measured readings; the years to come may differ. {STAGE_NOTE}"
     return finalize(figure, readings.attrs, title, description, shown, note=note, table=table)
 

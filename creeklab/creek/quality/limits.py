@@ -36,8 +36,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from creeklab.creek.readings.time_series import (
-    GAP_FACTOR,
     HOUR,
+    is_gap,
     measured_values,
     sampling_interval,
     seconds,
@@ -150,9 +150,9 @@ def derive(readings: pd.DataFrame, *, span_ft: tuple[float, float] = (-np.inf, n
     time, stage = measured_values(readings)
     at = seconds(time)
     step = sampling_interval(at) if at.size > 1 else HOUR
-    lower, median = np.quantile(_moving(at, stage, step), [0.1, 0.5])
+    lower, median = np.quantile(_moving(at, stage), [0.1, 0.5])
     floor = max(float(median - 3 * (median - lower)), span_ft[0])
-    spike = _spike(at, stage, step)
+    spike = _spike(at, stage)
     return Limits(
         span_ft=span_ft,
         floor_ft=floor,
@@ -165,12 +165,12 @@ def derive(readings: pd.DataFrame, *, span_ft: tuple[float, float] = (-np.inf, n
     )
 
 
-def runs(at: Floats, stage: Floats, step: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def runs(at: Floats, stage: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the first and the last row of each run in which the stage stays exactly the same.
 
     A run ends at a gap.
     """
-    new = np.r_[True, (np.diff(stage) != 0) | (np.diff(at) > GAP_FACTOR * step)]
+    new = np.r_[True, (np.diff(stage) != 0) | is_gap(at)]
     first = np.flatnonzero(new)
     return first, np.append(first[1:], at.size) - 1
 
@@ -180,12 +180,12 @@ def flat_class(flat: tuple[Flat, ...], stage: Floats) -> NDArray[np.intp]:
     return np.searchsorted([each.below_ft for each in flat], stage, side="right")
 
 
-def _moving(at: Floats, stage: Floats, step: float) -> Floats:
+def _moving(at: Floats, stage: Floats) -> Floats:
     """Return the stages without the rest of any run that is among the longest one in a thousand.
 
     Otherwise, half a year of a dead sensor would define what is usual for this creek.
     """
-    first, last = runs(at, stage, step)
+    first, last = runs(at, stage)
     lengths = last - first + 1
     longest = np.quantile(lengths, _LONGEST_RUN_QUANTILE, method="lower")
     since = np.arange(stage.size) - np.repeat(first, lengths)
@@ -193,9 +193,9 @@ def _moving(at: Floats, stage: Floats, step: float) -> Floats:
     return moving
 
 
-def _spike(at: Floats, stage: Floats, step: float) -> float:
+def _spike(at: Floats, stage: Floats) -> float:
     """Return how far a reading may stick out; see the top of this file."""
-    close = np.diff(at) <= GAP_FACTOR * step
+    close = ~is_gap(at)
     change = np.diff(stage)
     pairs = close[1:] & close[:-1]
     one, other = change[:-1][pairs], change[1:][pairs]
@@ -211,9 +211,9 @@ def _spike(at: Floats, stage: Floats, step: float) -> float:
 
 def _flat(at: Floats, stage: Floats, step: float, floor: float) -> tuple[Flat, ...]:
     """Return how long the stage may stay the same; see the top of this file."""
-    edges = np.unique(np.quantile(_moving(at, stage, step), _CLASS_QUANTILES))
+    edges = np.unique(np.quantile(_moving(at, stage), _CLASS_QUANTILES))
     edges = np.append(edges[edges > floor], np.inf)
-    first, last = runs(at, stage, step)
+    first, last = runs(at, stage)
     hours = (at[last] - at[first]) / HOUR
     shortest = max(_MIN_RUN_READINGS * step / HOUR, _MIN_RUN_HOURS)
     classes = [Flat(floor, shortest, 2 * shortest)]

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from creeklab.creek.quality.limits import Limits, flat_class, runs
-from creeklab.creek.readings.time_series import GAP_FACTOR, HOUR, sampling_interval
+from creeklab.creek.readings.time_series import HOUR, is_gap, sampling_interval
 
 GOOD, UNKNOWN, SUSPECT, FAIL, MISSING = 1, 2, 3, 4, 9
 MEANING = {
@@ -95,7 +95,7 @@ def _flat_line(at: Floats, stage: Floats, limits: Limits) -> Flags:
         return np.full(stage.size, UNKNOWN, dtype=np.uint8)
     known, values = at[measured], stage[measured]
     step = sampling_interval(known)
-    first, last = runs(known, values, step)
+    first, last = runs(known, values)
     which = flat_class(limits.flat, values[first])
     suspect = np.array([each.suspect_h for each in limits.flat]) * HOUR
     for run in np.flatnonzero(known[last] - known[first] >= suspect[which]):
@@ -154,7 +154,7 @@ def _time_gap(at: Floats, stage: Floats, limits: Limits) -> Flags:
 
 def _with_gaps(at: Floats, stage: Floats) -> tuple[Floats, Floats, NDArray[np.intp]]:
     """Insert a missing value where a row is missing; also return the new rows of all readings."""
-    after = np.flatnonzero(np.diff(at) > GAP_FACTOR * sampling_interval(at))
+    after = np.flatnonzero(is_gap(at))
     own = np.arange(at.size) + np.searchsorted(after, np.arange(at.size), side="left")
     spaced = np.insert(at, after + 1, (at[after] + at[after + 1]) / 2)
     return spaced, np.insert(stage, after + 1, np.nan), own

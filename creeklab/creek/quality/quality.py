@@ -28,8 +28,10 @@ from numpy.typing import NDArray
 from creeklab.creek.quality import qartod, sensor_faults
 from creeklab.creek.quality.limits import Limits, derive, runs
 from creeklab.creek.quality.qartod import FAIL, GOOD, MEANING, MISSING, SUSPECT, UNKNOWN
+from creeklab.creek.readings.building import QUALIFIER
+from creeklab.creek.readings.display import DEFAULT, Display
 from creeklab.creek.readings.samples import STAGE, add_processing, numbers, times
-from creeklab.creek.readings.time_series import HOUR, gaps, sampling_interval, seconds, to_datetimes
+from creeklab.creek.readings.time_series import HOUR, gaps, seconds, to_datetimes
 
 # ``time_gap`` is about missing readings and does not count in ``overall``.
 TESTS = ("gross_range", "spike", "rate_of_change", "flat_line", "drift", "time_gap")
@@ -49,11 +51,14 @@ class Quality:
         The limits of the tests.
     flags
         One row per reading: a column for each of :data:`TESTS`, and ``overall``, the worst flag
-        except for ``time_gap``. 1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing.
+        except for ``time_gap``; and ``qualifier``, if the readings have a column
+        ``stage_qualifier`` in which their publisher says that a stage is not good.
+        1 good, 2 not evaluated, 3 suspect, 4 fail, 9 missing.
     intervals
         Everything that is not good, in order of time: ``kind`` (``spike``, ``out of range``,
         ``rate of change``, ``flat line``, ``dead sensor``, ``drift``, ``datum shift``,
-        ``missing``), ``start``, ``end``, ``hours``, ``readings``, ``size_ft`` and ``text``.
+        ``qualified``, ``missing``), ``start``, ``end``, ``hours``, ``readings``, ``size_ft`` and
+        ``text``.
     """
 
     readings: pd.DataFrame
@@ -65,10 +70,10 @@ class Quality:
         """Return the number of readings by test (rows) and flag (columns, in words)."""
         return pd.DataFrame(
             {
-                word: [int((self.flags[test] == flag).sum()) for test in (*TESTS, "overall")]
+                word: [int((self.flags[test] == flag).sum()) for test in self.flags]
                 for flag, word in MEANING.items()
             },
-            index=pd.Index((*TESTS, "overall"), name="test"),
+            index=pd.Index(self.flags.columns, name="test"),
         )
 
     def good(self) -> pd.DataFrame:
@@ -110,13 +115,17 @@ class Quality:
         return f"<pre>{escape(self.text())}</pre>{self.counts().to_html()}"
 
 
-def check(readings: pd.DataFrame, limits: Limits | None = None) -> Quality:
+def check(
+    readings: pd.DataFrame, limits: Limits | None = None, *, display: Display = DEFAULT
+) -> Quality:
     """Test every reading of a record.
 
     Parameters
     ----------
     limits
         Limits of the tests; None derives them from these readings, which should then span months.
+    display
+        Time zone and unit of the descriptions.
     """
     limits = derive(readings) if limits is None else limits
     time, stage = times(readings), numbers(readings, STAGE)
@@ -127,15 +136,18 @@ def check(readings: pd.DataFrame, limits: Limits | None = None) -> Quality:
     usable &= tested["gross_range"] != FAIL
     slow = sensor_faults.find(at[usable], stage[usable], limits)
     tested["drift"] = _drift(at, stage, slow)
-    counted = [tested[name] for name in TESTS if name != "time_gap"]
-    flags = pd.DataFrame({name: tested[name] for name in TESTS}, index=readings.index)
+    if QUALIFIER in readings:
+        tested["qualifier"] = _qualifier(readings, stage)
+    counted = [tested[name] for name in tested if name != "time_gap"]
+    tests = (*TESTS, *(["qualifier"] if "qualifier" in tested else []))
+    flags = pd.DataFrame({name: tested[name] for name in tests}, index=readings.index)
     flags["overall"] = qartod.overall(counted)
     intervals = pd.concat(
         [
-            _single(time, stage, tested),
-            _unchanged(at, stage, tested, limits),
-            _slow(at, slow),
-            _missing(readings),
+            _single(time, stage, tested, display),
+            _unchanged(at, stage, tested, limits, display),
+            _slow(at, slow, display),
+            _missing(readings, display),
         ]
     )
     intervals = intervals.sort_values("start", kind="stable", ignore_index=True)
@@ -151,6 +163,15 @@ def _drift(
     for each in slow:
         if each.kind == "drift":
             flags[(at >= each.start) & (at <= each.end)] = SUSPECT
+    flags[np.isnan(stage)] = MISSING
+    return flags
+
+
+def _qualifier(readings: pd.DataFrame, stage: NDArray[np.float64]) -> Flags:
+    """Flag the stages that their publisher qualifies: under ice, estimated, not trusted."""
+    flags = np.full(stage.size, GOOD, dtype=np.uint8)
+    said = readings[QUALIFIER].fillna("").astype("str").str.strip()
+    flags[(said != "").to_numpy(dtype=bool)] = SUSPECT
     flags[np.isnan(stage)] = MISSING
     return flags
 
@@ -185,7 +206,10 @@ def _table(intervals: list[FlaggedInterval]) -> pd.DataFrame:
 
 
 def _single(
-    time: pd.DatetimeIndex, stage: NDArray[np.float64], tested: dict[str, Flags]
+    time: pd.DatetimeIndex,
+    stage: NDArray[np.float64],
+    tested: dict[str, Flags],
+    show: Display,
 ) -> pd.DataFrame:
     """List the faults of single readings: range, spike, rate."""
     rows: list[FlaggedInterval] = []
@@ -194,16 +218,19 @@ def _single(
         ("gross_range", "out of range", "is outside the usual range"),
         ("spike", "spike", "sticks out from its neighbors"),
         ("rate_of_change", "rate of change", "changes faster than the creek does"),
+        ("qualifier", "qualified", "is qualified by its publisher"),
     ):
+        if test not in tested:
+            continue
         bad = _is_flagged(tested[test]) & ~flat
         for first, last in _blocks(bad):
             worst = MEANING[int(tested[test][first : last + 1].max())]
             values = stage[first : last + 1]
             span = (
-                f"{values[0]:.2f} ft at {time[first]:%Y-%m-%d %H:%M} UTC"
+                f"{show.stage(values[0])} at {show.time(time[first])}"
                 if first == last
-                else f"{np.nanmin(values):.2f} to {np.nanmax(values):.2f} ft from"
-                f" {time[first]:%Y-%m-%d %H:%M} to {time[last]:%Y-%m-%d %H:%M} UTC"
+                else f"{show.convert(np.nanmin(values)):.2f} to {show.stage(np.nanmax(values))}"
+                f" from {show.minute(time[first])} to {show.time(time[last])}"
             )
             size = float(values[np.nanargmax(np.abs(values))])
             text = f"{span} {problem} ({worst})"
@@ -214,13 +241,17 @@ def _single(
 
 
 def _unchanged(
-    at: NDArray[np.float64], stage: NDArray[np.float64], tested: dict[str, Flags], limits: Limits
+    at: NDArray[np.float64],
+    stage: NDArray[np.float64],
+    tested: dict[str, Flags],
+    limits: Limits,
+    show: Display,
 ) -> pd.DataFrame:
     """List the flat lines; one where the creek never was is a dead sensor."""
     flat = np.flatnonzero(_is_flagged(tested["flat_line"]))
     rows: list[FlaggedInterval] = []
     if flat.size:
-        first, last = runs(at[flat], stage[flat], sampling_interval(at))
+        first, last = runs(at[flat], stage[flat])
         for a, b in zip(flat[first], flat[last], strict=True):
             dead = stage[a] < limits.floor_ft
             hours, n = (at[b] - at[a]) / HOUR, int(b - a + 1)
@@ -228,15 +259,17 @@ def _unchanged(
             worst = MEANING[int(tested["flat_line"][a])]
             where = ", where the creek never is," if dead else ""
             text = (
-                f"unchanged at {stage[a]:.2f} ft{where} for {hours:.1f} hours from"
-                f" {start:%Y-%m-%d %H:%M} UTC ({worst})"
+                f"unchanged at {show.stage(stage[a])}{where} for {hours:.1f} hours from"
+                f" {show.time(start)} ({worst})"
             )
             kind = "dead sensor" if dead else "flat line"
             rows.append(FlaggedInterval(kind, start, end, n, float(stage[a]), text))
     return _table(rows)
 
 
-def _slow(at: NDArray[np.float64], slow: list[sensor_faults.SlowFault]) -> pd.DataFrame:
+def _slow(
+    at: NDArray[np.float64], slow: list[sensor_faults.SlowFault], show: Display
+) -> pd.DataFrame:
     rows: list[FlaggedInterval] = []
     for each in slow:
         start, end = to_datetimes(np.array([each.start, each.end]))
@@ -244,27 +277,24 @@ def _slow(at: NDArray[np.float64], slow: list[sensor_faults.SlowFault]) -> pd.Da
         if each.kind == "datum shift":
             direction = "higher" if each.size_ft > 0 else "lower"
             text = (
-                f"from {end:%Y-%m-%d %H:%M} UTC, all stages are {abs(each.size_ft):.2f} ft"
-                f" {direction} than before {start:%Y-%m-%d %H:%M} UTC: do not compare them"
+                f"from {show.time(end)}, all stages are {show.stage(abs(each.size_ft))}"
+                f" {direction} than before {show.time(start)}: do not compare them"
             )
         else:
             after = ", then corrected" if each.corrected else ""
             text = (
-                f"creeps by {each.size_ft:+.2f} ft from {start:%Y-%m-%d %H:%M} to"
-                f" {end:%Y-%m-%d %H:%M} UTC{after} (suspect)"
+                f"creeps by {show.stage(each.size_ft, '+.2f')} from {show.minute(start)} to"
+                f" {show.time(end)}{after} (suspect)"
             )
         rows.append(FlaggedInterval(each.kind, start, end, n, each.size_ft, text))
     return _table(rows)
 
 
-def _missing(readings: pd.DataFrame) -> pd.DataFrame:
+def _missing(readings: pd.DataFrame, show: Display) -> pd.DataFrame:
     rows: list[FlaggedInterval] = []
     missing = gaps(readings)
     for start, end, hours, n in zip(*(missing[column] for column in missing), strict=True):
-        text = (
-            f"{n:,} readings in {_length(hours)} from {start:%Y-%m-%d %H:%M} to"
-            f" {end:%Y-%m-%d %H:%M} UTC"
-        )
+        text = f"{n:,} readings in {_length(hours)} from {show.minute(start)} to {show.time(end)}"
         rows.append(FlaggedInterval("missing", start, end, int(n), np.nan, text))
     return _table(rows)
 

@@ -94,7 +94,7 @@ def _count(
         row = counts.setdefault(name, [0] * 4)
         row[2] += 1
         row[3] += any(
-            fault.kind in CAUSES[kind] and start <= fault.end and fault.start <= end
+            fault.kind in CAUSES.get(kind, ()) and start <= fault.end and fault.start <= end
             for fault in faults
         )
 

@@ -14,9 +14,11 @@ fill each other's blanks
 two values for one time      an error: nobody can know which of the two is right
 times in several zones       all converted to UTC
 times without a zone         an error, unless ``zone`` is given
-an hour that happens twice,  an error with the row: only the logger's owner can know
-or never (summer time)
+an hour that happens twice,  an error with the row, unless the order of the rows resolves it and
+or never (clock changes)     ``ambiguous="infer"`` is given
+times in another format      an error with the row, unless ``format`` is given
 numbers as text, blanks      numbers, NaN
+fill values such as -9999    NaN, counted, with a warning
 text among numbers, infinity an error with column, row and value
 stage below zero             kept, counted: a stage can lie below the datum
 no rows                      an error
@@ -32,16 +34,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from creeklab.creek.readings.numbers import as_numbers, without_fill_values
 from creeklab.creek.readings.samples import STAGE, add_processing, list_columns, numbers, times
+from creeklab.creek.readings.times import Ambiguous, utc
 
 HOUR = 3600.0
 
 # A step longer than this many sampling intervals means that a reading is missing.
 GAP_FACTOR = 1.5
 
+_JITTER = 0.1  # of the interval: so much a step can differ without being another interval
+_AROUND = 24  # steps before and after one that tell the sampling interval at its time
+
 
 def normalize(
-    table: pd.DataFrame, *, time: str | None = None, zone: str | None = None
+    table: pd.DataFrame,
+    *,
+    time: str | None = None,
+    zone: str | None = None,
+    format: str | None = None,
+    ambiguous: Ambiguous = "raise",
 ) -> pd.DataFrame:
     """Return a table of readings made from any table, or raise an error that says what is wrong.
 
@@ -54,6 +66,8 @@ def normalize(
         The column that holds the times; None for the index.
     zone
         The time zone of times that have none, such as ``"America/New_York"``.
+    format, ambiguous
+        How to read the times; see :func:`creeklab.creek.readings.times.utc`.
 
     Returns
     -------
@@ -76,12 +90,16 @@ def normalize(
             f"There is no column {STAGE!r} in this table, only {list_columns(table)}. Rename the"
             " column that holds the stage, and convert it to feet if necessary (1 m is 3.28084 ft)."
         )
-    index = utc(table.index if time is None else table[time], zone)
+    index = utc(table.index if time is None else table[time], zone, format, ambiguous)
     readings = table.drop(columns=[] if time is None else [time]).set_axis(index, axis=0)
-    for column in readings:
-        if str(column).endswith(("_ft", "_degC")):
-            readings[column] = as_numbers(readings[column], str(column))
+    steps: list[str] = []
+    for column in map(str, readings):
+        if column.endswith(("_ft", "_degC")):
+            values = as_numbers(readings[column], column)
+            readings[column], removed = without_fill_values(values, column)
+            steps += removed
     readings.attrs = dict(table.attrs)
+    add_processing(readings, *steps)
     readings = sort_by_time(readings)
     numbers(readings, STAGE)
     return readings
@@ -142,11 +160,42 @@ def sampling_interval(at: NDArray[np.float64]) -> float:
     return float(np.median(np.diff(at))) if at.size > 1 else np.nan
 
 
-def hold_times(at: NDArray[np.float64], interval: float) -> NDArray[np.float64]:
+def local_intervals(at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return, for each step between two readings, the sampling interval at that time in seconds.
+
+    The interval belongs to a stretch of time, because a logger can be set to another one. It is the
+    median of the steps around each step.
+    """
+    step = np.diff(at)
+    if not step.size:
+        return step
+    # A step that occurs: the mean of two intervals would be neither.
+    usual = float(np.quantile(step, 0.5, method="lower"))
+    local = np.full(step.size, usual)
+    odd = np.abs(step - usual) > _JITTER * usual
+    # Only near an unusual step can the interval differ from the median of all.
+    window = np.ones(2 * _AROUND + 1, dtype=np.int32)
+    near = np.flatnonzero(np.convolve(odd, window)[_AROUND : _AROUND + step.size])
+    if near.size:
+        padded = np.pad(step, _AROUND, mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, window.size)
+        for rows in np.array_split(near, -(-near.size // 100_000)):
+            local[rows] = np.median(windows[rows], axis=1)
+    return local
+
+
+def is_gap(at: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return, for each step between two readings, whether readings are missing in it."""
+    return np.asarray(np.diff(at) > GAP_FACTOR * local_intervals(at))
+
+
+def hold_times(at: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the seconds for which each reading stands: until the next one, but not for a gap."""
-    held = np.append(np.diff(at), interval)
-    held[held > GAP_FACTOR * interval] = interval
-    return held
+    if at.size < 2:
+        return np.zeros(at.size)
+    local = local_intervals(at)
+    step = np.diff(at)
+    return np.append(np.where(step > GAP_FACTOR * local, local, step), local[-1])
 
 
 def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
@@ -156,23 +205,24 @@ def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per gap: ``start`` (last measured time before it), ``end`` (first one after it),
-        ``hours`` between the two, and ``readings``, the number missing at the usual sampling
-        interval. If values are missing before the first or after the last measurement, that gap
-        starts or ends at the first or last row instead.
+        ``hours`` between the two, and ``readings``, the number missing at the sampling
+        interval of that time. If values are missing before the first or after the last
+        measurement, that gap starts or ends at the first or last row instead.
     """
     time, _ = measured_values(readings, column)
     at, every = seconds(time), seconds(times(readings))
-    step = sampling_interval(every)
+    local = local_intervals(every) if every.size > 1 else np.array([np.nan])
+    step = local[np.searchsorted(every, at[:-1])]
     after = np.flatnonzero(np.diff(at) > GAP_FACTOR * step)
     start, end = at[after], at[after + 1]
-    missing = np.round((end - start) / step) - 1
+    missing = np.round((end - start) / step[after]) - 1
     # The record may begin or end without a value. There, the outermost row is missing too.
     if every[0] < at[0]:
         start, end = np.r_[every[0], start], np.r_[at[0], end]
-        missing = np.r_[np.round((at[0] - every[0]) / step), missing]
+        missing = np.r_[np.round((at[0] - every[0]) / local[0]), missing]
     if every[-1] > at[-1]:
         start, end = np.r_[start, at[-1]], np.r_[end, every[-1]]
-        missing = np.r_[missing, np.round((every[-1] - at[-1]) / step)]
+        missing = np.r_[missing, np.round((every[-1] - at[-1]) / local[-1])]
     return pd.DataFrame(
         {
             "start": to_datetimes(start),
@@ -186,127 +236,6 @@ def gaps(readings: pd.DataFrame, column: str = STAGE) -> pd.DataFrame:
 def to_datetimes(at: NDArray[np.float64]) -> pd.DatetimeIndex:
     """Return times from seconds since 1970: the inverse of :func:`seconds`."""
     return pd.DatetimeIndex(np.round(at * 1e6).astype("datetime64[us]"), tz="UTC")
-
-
-def utc(
-    source: pd.Index | pd.Series, zone: str | None, format: str | None = None
-) -> pd.DatetimeIndex:
-    """Return times of any kind in UTC.
-
-    Parameters
-    ----------
-    source
-        Times, or text that holds times.
-    zone
-        The time zone of times that have none; None if each has its own.
-    format
-        Format of times written as text, as for `strptime`; None is ISO 8601. Nothing is guessed.
-
-    Raises
-    ------
-    ValueError
-        If a time is missing, unreadable, ambiguous or without a zone; the message names the row.
-    """
-    if not isinstance(source.dtype, (np.dtype, pd.DatetimeTZDtype)) or source.dtype.kind in "OTSU":
-        return _parsed(pd.Series(source).reset_index(drop=True), zone, format)
-    if isinstance(source.dtype, np.dtype) and source.dtype.kind != "M":
-        raise ValueError(
-            f"The times are {source.dtype} instead of times. Pass a DatetimeIndex, or the name of"
-            " the column that holds the times. Convert seconds since an epoch with"
-            " pandas.to_datetime(..., unit='s', utc=True)."
-        )
-    index = pd.DatetimeIndex(source)
-    missing = np.flatnonzero(index.isna())
-    if missing.size:
-        raise ValueError(f"Row {missing[0]} has no time.")
-    return _localized(index, zone) if index.tz is None else _in_utc(index)
-
-
-_ISO = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)? ?(Z|UTC|[+-]\d\d(?::?\d\d)?)?$"
-
-
-def _parsed(source: pd.Series, zone: str | None, format: str | None) -> pd.DatetimeIndex:
-    """Parse times written as text that all have one format."""
-    where = f" in column {source.name!r}" if source.name is not None else ""
-    text = source.astype("string").str.strip()
-    blank = np.flatnonzero(text.isna() | (text == ""))
-    if blank.size:
-        raise ValueError(f"Row {blank[0]} has no time{where}.")
-    if format is None:
-        offset = text.str.extract(f"^{_ISO}", expand=False)
-        is_iso, has_zone = text.str.match(_ISO), offset.notna()
-        iso = text.where(is_iso).str.replace(" ?UTC$", "Z", regex=True)
-        times = pd.to_datetime(iso, format="ISO8601", errors="coerce", utc=True)
-        expected = "in ISO 8601 (2018-08-31 12:00). For another format, pass format"
-    else:
-        has_zone = pd.Series("%z" in format, index=text.index)
-        times = pd.to_datetime(text, format=format, errors="coerce", utc=True)
-        expected = f"in the format {format!r}"
-    wrong = np.flatnonzero(times.isna())
-    if wrong.size:
-        raise ValueError(
-            f"Row {wrong[0]} has {source.iloc[wrong[0]]!r}{where}, which is not a time {expected}."
-        )
-    naive = np.flatnonzero(~has_zone)
-    if naive.size and naive.size < len(text):
-        raise ValueError(
-            f"Row {naive[0]} ({source.iloc[naive[0]]}) has no time zone, but others have one. Add"
-            " an offset to each time, such as +00:00."
-        )
-    index = pd.DatetimeIndex(times)
-    return _localized(index.tz_localize(None), zone) if naive.size else _in_utc(index)
-
-
-def _localized(index: pd.DatetimeIndex, zone: str | None) -> pd.DatetimeIndex:
-    if zone is None:
-        raise ValueError(
-            f"The times have no time zone (row 0: {index[0]}). Pass their zone, for instance"
-            " zone='UTC' or zone='America/New_York'."
-        )
-    local = index.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
-    unclear = np.flatnonzero(local.isna())
-    if unclear.size:
-        row = int(unclear[0])
-        raise ValueError(
-            f"Row {row} ({index[row]}) happens twice or never in {zone}, because the clocks change"
-            f" then; {unclear.size - 1} more rows do too. Use times in UTC or with an offset."
-        )
-    return _in_utc(local)
-
-
-def _in_utc(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    return index.tz_convert("UTC").as_unit("us").rename("time")
-
-
-def as_numbers(values: pd.Series, column: str) -> pd.Series:
-    """Return values indexed by time with text converted to numbers; blanks become NaN.
-
-    Raises
-    ------
-    ValueError
-        If there is any other text, or infinity; the message names column and row.
-    """
-    if pd.api.types.is_bool_dtype(values):
-        raise ValueError(f"Column {column!r} holds true and false instead of numbers.")
-    if not pd.api.types.is_numeric_dtype(values):
-        text = values.astype("string").str.strip()
-        blank = text.isna() | (text == "")
-        parsed = pd.to_numeric(text.mask(blank), errors="coerce").astype("Float64")
-        wrong = np.flatnonzero((parsed.isna() & ~blank).to_numpy(dtype=bool))
-        if wrong.size:
-            row = int(wrong[0])
-            raise ValueError(
-                f"Column {column!r} has {values.iloc[row]!r} in row {row} ({values.index[row]}),"
-                f" which is not a number, and {wrong.size - 1} more like it. Leave a value empty"
-                " if it was not measured."
-            )
-        values = parsed
-    array = values.to_numpy(dtype="float64", na_value=np.nan)
-    infinite = np.flatnonzero(np.isinf(array))
-    if infinite.size:
-        row = int(infinite[0])
-        raise ValueError(f"Column {column!r} is infinite in row {row} ({values.index[row]}).")
-    return pd.Series(array, index=values.index)
 
 
 def _merge_equal_times(readings: pd.DataFrame) -> pd.DataFrame:
