@@ -5,9 +5,9 @@ caption of one paragraph that describes what the image shows. The paragraph is f
 see the image, for people who want the numbers, and for nbval, which compares text and never images.
 
 Figures are made without pyplot, so that none stays open in the background, and on white. In
-JupyterLab's dark theme, a style inverts them and keeps their hues. Color alone never carries information:
-lines also differ in dashes and markers, areas in hatches, and of two colors one is darker. Below
-each figure stand the source of the readings and what they cannot show.
+JupyterLab's dark theme, a style inverts them and keeps their hues. Color alone never carries
+information: lines also differ in dashes and markers, areas in hatches, and of two colors one is
+darker. Below each figure stand the source of the readings and what they cannot show.
 """
 
 from __future__ import annotations
