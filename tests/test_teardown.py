@@ -38,7 +38,7 @@ def theirs(own_lab: Lab) -> Any:
 
 def everything(lab: Lab) -> dict[str, Any]:
     """Return everything in the account, as another client sees it."""
-    iot, data = others(lab, "iot"), others(lab, "iot-data")
+    iot, data, iam = others(lab, "iot"), others(lab, "iot-data"), others(lab, "iam")
     things = {each["thingName"] for each in iot.list_things()["things"]}
     certificates = iot.list_certificates(pageSize=250)["certificates"]
     policies = [each["policyName"] for each in iot.list_policies()["policies"]]
@@ -67,6 +67,10 @@ def everything(lab: Lab) -> dict[str, Any]:
         },
         "types": {each["thingTypeName"] for each in iot.list_thing_types()["thingTypes"]},
         "retained": {each["topic"] for each in retained},
+        "roles": {
+            each["RoleName"]: iam.list_role_policies(RoleName=each["RoleName"])["PolicyNames"]
+            for each in iam.list_roles()["Roles"]
+        },
         "shadows": {
             name: data.list_named_shadows_for_thing(thingName=name)["results"] for name in things
         },
@@ -91,8 +95,21 @@ def make_much(lab: Lab) -> None:
     data.update_thing_shadow(thingName="mine", payload='{"state": {}}')
     data.update_thing_shadow(thingName="mine", shadowName="named", payload='{"state": {}}')
     data.publish(topic="mine/last", retain=True, payload=b"1.4")
+    iam = lab.client("iam")
+    iam.create_role(RoleName="mine", AssumeRolePolicyDocument=TRUST_TEXT)
+    iam.put_role_policy(RoleName="mine", PolicyName="inline", PolicyDocument=POLICY_TEXT)
 
 
+TRUST_TEXT = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": {
+            "Effect": "Allow",
+            "Principal": {"Service": "iot.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        },
+    }
+)
 ALL_STEPS = [
     "clear the retained message on 'mine/last'",
     "detach policy 'mine' from certificate of 'mine'",
@@ -103,6 +120,8 @@ ALL_STEPS = [
     "delete certificate of 'mine'",
     "delete version 1 of policy 'mine'",
     "delete policy 'mine'",
+    "delete policy 'inline' of role 'mine'",
+    "delete role 'mine'",
     "delete shadow of 'mine'",
     "delete shadow 'named' of 'mine'",
     "delete Thing 'mine'",
@@ -127,12 +146,30 @@ def test_a_dry_run_lists_the_steps_in_order_and_does_nothing(own_lab: Lab) -> No
         ("deactivate certificate of 'mine'", "delete certificate of 'mine'"),
         ("detach certificate of 'mine' from Thing 'mine'", "delete Thing 'mine'"),
         ("delete version 1 of policy 'mine'", "delete policy 'mine'"),
+        ("delete policy 'inline' of role 'mine'", "delete role 'mine'"),
         ("delete thing group 'inner'", "delete thing group 'outer'"),
         ("delete certificate of 'mine'", "delete the key files in the folder 'mine'"),
     ]:
         assert order.index(first) < order.index(then)
     assert repr(plan).endswith("These steps would be taken. Nothing has been done yet.")
     assert {step.result for step in plan.steps} == {"-"}
+
+
+def test_roles_of_others_stay(own_lab: Lab) -> None:
+    iam, theirs = own_lab.client("iam"), others(own_lab, "iam")
+    theirs.create_role(RoleName="theirs", AssumeRolePolicyDocument=TRUST_TEXT)
+    iam.put_role_policy(RoleName="theirs", PolicyName="mine", PolicyDocument=POLICY_TEXT)
+    theirs.put_role_policy(RoleName="mine", PolicyName="theirs", PolicyDocument=POLICY_TEXT)
+    steps = [step.what for step in own_lab.ledger.tear_down(dry_run=True).steps]
+    assert [step for step in steps if "role" in step] == [
+        "delete policy 'inline' of role 'mine'",
+        "delete policy 'mine' of role 'theirs'",
+        "delete policy 'theirs' of role 'mine'",
+        "delete role 'mine'",
+    ]
+    theirs.delete_role_policy(RoleName="mine", PolicyName="theirs")
+    iam.delete_role_policy(RoleName="theirs", PolicyName="mine")
+    theirs.delete_role(RoleName="theirs")
 
 
 def test_everything_is_taken_down_and_a_second_run_does_nothing(own_lab: Lab) -> None:
@@ -306,7 +343,7 @@ class Fault:
         self._left = calls
         self._name = {"before": "before-send", "after": "response-received"}[when]
         # A client copies the events of its session, so the ledger's clients keep theirs.
-        self._clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data")]
+        self._clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data", "iam")]
 
     def _fail(self, **_: Any) -> None:
         if self._left == 0:
@@ -332,7 +369,7 @@ def calls_before_the_first_change(lab: Lab) -> int:
         nonlocal counted
         counted += 1
 
-    clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data")]
+    clients = [lab.ledger.inventory.client(name) for name in ("iot", "iot-data", "iam")]
     for client in clients:
         client.meta.events.register("before-send", count, "count")
     lab.ledger.tear_down(dry_run=True)

@@ -18,6 +18,7 @@ from creeklab.cloud.accounts.accounts import Accounts
 from creeklab.cloud.accounts.workshop import Workshop
 from creeklab.cloud.api.dispatcher import Dispatcher
 from creeklab.cloud.diagnostics import service as diagnostics
+from creeklab.cloud.iam import service as iam
 from creeklab.cloud.lambda_ import service as functions
 from creeklab.cloud.messaging import service as messaging
 from creeklab.cloud.mqtt.listeners.tls_listener import ALPN, MqttListener
@@ -34,6 +35,7 @@ SERVICES = (
     registry.SERVICE,
     shadow.SERVICE,
     messaging.SERVICE,
+    iam.SERVICE,
     functions.SERVICE,
     rules.SERVICE,
     sts.SERVICE,

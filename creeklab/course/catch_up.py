@@ -20,6 +20,7 @@ from creeklab.course.resources import (
     HELLO_POLICY,
     POLICIES,
     RULES,
+    RULES_ROLE,
     SENSOR_POLICY,
     TEST_CLIENT,
     THING,
@@ -170,7 +171,14 @@ def _before_breaking(lab: LabSession) -> str:
 
 
 def _before_rules(lab: LabSession) -> str:
-    return f"{_before_sensor(lab)} There are no rules of the course yet."
+    state = _before_sensor(lab)
+    if lab.ledger.has(ResourceKind.ROLE, RULES_ROLE):
+        iam = lab.client("iam")
+        with contextlib.suppress(iam.exceptions.NoSuchEntityException):
+            for policy in iam.list_role_policies(RoleName=RULES_ROLE)["PolicyNames"]:
+                iam.delete_role_policy(RoleName=RULES_ROLE, PolicyName=policy)
+            iam.delete_role(RoleName=RULES_ROLE)
+    return f"{state} There are no rules of the course yet."
 
 
 def _before_end(lab: LabSession) -> str:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from creeklab.client.device import RequestRefused
 from creeklab.client.inbox import Inbox
 from creeklab.client.key_files import ThingFiles
-from creeklab.course.resources import POLICIES, RETAINED, RULES, THINGS
+from creeklab.course.resources import POLICIES, RETAINED, RULES, RULES_ROLE, THINGS
 from creeklab.display.html import escape, mark
 from creeklab.display.style import static_line
 from creeklab.display.text import wrap
@@ -394,13 +394,15 @@ class Checks:
         left += [f"the policy '{each}'" for each in POLICIES if each in policies]
         rules = {each["ruleName"] for each in paginate(self._iot.list_topic_rules, "rules")}
         left += [f"the rule '{each}'" for each in RULES if each in rules]
+        if self._lab.ledger.has(ResourceKind.ROLE, RULES_ROLE):
+            left.append(f"the role '{RULES_ROLE}'")
         left += [f"a shadow of '{each}'" for each in THINGS if not self.no_shadow(each)]
         left += [f"the retained message of '{each}'" for each in RETAINED if self.retained(each)]
         if left:
             raise NotYet(f"still there: {', '.join(left)}.")
         return (
-            "nothing of the course is left: no Thing, certificate, policy, rule, shadow, "
-            "retained message or key file."
+            "nothing of the course is left: no Thing, certificate, policy, rule, role, "
+            "shadow, retained message or key file."
         )
 
     def _shadow_state(self, thing: str, shadow: str | None) -> dict[str, Any]:

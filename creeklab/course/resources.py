@@ -1,4 +1,4 @@
-"""The Things, policies and rules of the course, by name."""
+"""The Things, policies, rules and role of the course, by name."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ BROKEN_POLICIES = ("FilterPolicy", "WrongRegionPolicy")
 THINGS = (THING, TEST_CLIENT, *TRIAL_THINGS)
 POLICIES = (THING_POLICY, WIDE_POLICY, SENSOR_POLICY, *TRIAL_POLICIES, *BROKEN_POLICIES)
 RULES = ("FloodAlarm", "FloodOnce", "Heat", "BrokenAlarm")
+RULES_ROLE = "creek-rules"
 RETAINED = ("creek/elkhorn/last", "barn/door")
 
 

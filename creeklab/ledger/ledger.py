@@ -37,7 +37,7 @@ from creeklab.targets.target import Target
 
 TAG = {"Key": "creeklab", "Value": "lab"}
 TAGGED = ("CreatePolicy", "CreateThingType", "CreateThingGroup")  # calls that accept tags
-SERVICES = ("iot", "iot-data-plane", "lambda")
+SERVICES = ("iot", "iot-data-plane", "iam", "lambda")
 
 
 class Ledger:
@@ -145,7 +145,7 @@ class Ledger:
     def _before_call(
         self, params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any
     ) -> None:
-        if self._is_elsewhere(context):
+        if self._ignores(model, context):
             return
         name = model.name
         if name in CREATES or name in DELETES or name == "Publish":
@@ -169,7 +169,7 @@ class Ledger:
         context: dict[str, Any],
         **_: Any,
     ) -> None:
-        if self._is_elsewhere(context):
+        if self._ignores(model, context):
             return
         size = max(
             context.get("creeklab-size", 0), int(http_response.headers.get("content-length", 0))
@@ -199,8 +199,14 @@ class Ledger:
                     found = identity(self.inventory.client, created)
                     self.inventory.record_created(created, found or "")
 
-    def _is_elsewhere(self, context: Mapping[str, Any]) -> bool:
-        """Return whether a call goes to another AWS region, which has a ledger of its own."""
+    def _ignores(self, model: Any, context: Mapping[str, Any]) -> bool:
+        """Return whether a call creates nothing for this ledger: each AWS region has its own.
+
+        IAM is global, and only its roles are recorded: IoT has operations named as those on IAM's
+        policies.
+        """
+        if model.service_model.service_name == "iam":
+            return "Role" not in model.name
         return self._target.name == "aws" and context["client_region"] != self._target.region
 
     def __repr__(self) -> str:

@@ -2,10 +2,10 @@
 
 Rules come first, because they react to messages, and their functions next. AWS deletes nothing that
 something else still uses. So messages and attachments follow, then certificates (deactivated before
-they are deleted), policies (their older versions first), shadows, Things, groups (the inner ones
-first), and thing types, which must be deprecated for five minutes. Each step is an ordinary call
-through the lab's session, so the ledger records it at once, and a later run continues after a
-failure.
+they are deleted), policies (their older versions first), roles (their inline policies first),
+shadows, Things, groups (the inner ones first), and thing types, which must be deprecated for five
+minutes. Each step is an ordinary call through the lab's session, so the ledger records it at once,
+and a later run continues after a failure.
 """
 
 from __future__ import annotations
@@ -168,6 +168,7 @@ class _Plan:
         yield from self._attachments()
         yield from self._certificates()
         yield from self._policies()
+        yield from self._roles()
         yield from self._things()
         yield from self._types()
         yield from self._key_files()
@@ -280,6 +281,23 @@ class _Plan:
         name, number = one.names
         delete = partial(self._iot.delete_policy_version, policyName=name, policyVersionId=number)
         return TeardownStep(f"delete {one}", delete, one)
+
+    def _roles(self) -> Iterator[TeardownStep]:
+        policies = self._owned_of(ResourceKind.ROLE_POLICY)
+        roles = self._owned_of(ResourceKind.ROLE)
+        if not policies and not roles:
+            return  # creating a client of iam takes a while
+        iam = self._inventory.client("iam")
+        for role in roles:
+            names = paginate(iam.list_role_policies, "PolicyNames", RoleName=role.names[0])
+            found = [Resource(ResourceKind.ROLE_POLICY, (*role.names, name)) for name in names]
+            policies += [one for one in found if one not in policies]
+        for one in policies:
+            request = dict(zip(("RoleName", "PolicyName"), one.names, strict=True))
+            yield TeardownStep(f"delete {one}", partial(iam.delete_role_policy, **request), one)
+        for role in roles:
+            delete = partial(iam.delete_role, RoleName=role.names[0])
+            yield TeardownStep(f"delete {role}", delete, role)
 
     def _things(self) -> Iterator[TeardownStep]:
         for one in self._owned_of(ResourceKind.SHADOW):

@@ -49,6 +49,8 @@ _certificate = _assigned(ResourceKind.CERTIFICATE, "certificateId")
 _thing_principal = _named(ResourceKind.THING_PRINCIPAL, "thingName", "principal")
 _policy_target = _named(ResourceKind.POLICY_TARGET, "policyName", "target")
 _policy_principal = _named(ResourceKind.POLICY_TARGET, "policyName", "principal")
+_role = _named(ResourceKind.ROLE, "RoleName")
+_role_policy = _named(ResourceKind.ROLE_POLICY, "RoleName", "PolicyName")
 _shadow = _named(ResourceKind.SHADOW, "thingName", "shadowName")
 
 CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
@@ -66,6 +68,8 @@ CREATES: Mapping[str, Callable[[Document, Document], Resource | None]] = {
     "AttachPrincipalPolicy": _requested(_policy_principal),
     "AddThingToThingGroup": _requested(_group_member),
     "UpdateThingShadow": _requested(_shadow),
+    "CreateRole": _requested(_role),
+    "PutRolePolicy": _requested(_role_policy),
     "CreateTopicRule": _requested(_named(ResourceKind.TOPIC_RULE, "ruleName")),
     "CreateFunction": _requested(_function),
 }
@@ -83,6 +87,8 @@ DELETES: Mapping[str, Callable[[Document], Resource]] = {
     "DetachPrincipalPolicy": _policy_principal,
     "RemoveThingFromThingGroup": _group_member,
     "DeleteThingShadow": _shadow,
+    "DeleteRole": _role,
+    "DeleteRolePolicy": _role_policy,
     "DeleteTopicRule": _named(ResourceKind.TOPIC_RULE, "ruleName"),
     "DeleteFunction": _function,
 }

@@ -42,13 +42,14 @@ def identity(client: Client, one: Resource) -> str | None:
 
 def identity_from(kind: ResourceKind, response: Mapping[str, Any]) -> str:
     """Return the identity of a resource from AWS's response, ``""`` if it contains none."""
-    value = response.get(IDENTITIES.get(kind, ""), "")
+    members = response["Role"] if kind == ResourceKind.ROLE else response
+    value = members.get(IDENTITIES.get(kind, ""), "")
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def is_missing(error: ClientError) -> bool:
     """Return whether AWS refused because the requested resource does not exist."""
-    return str(error.response["Error"]["Code"]) == "ResourceNotFoundException"
+    return str(error.response["Error"]["Code"]) in ("ResourceNotFoundException", "NoSuchEntity")
 
 
 def or_none(call: Callable[[], Any]) -> Any:
@@ -61,15 +62,21 @@ def or_none(call: Callable[[], Any]) -> Any:
         raise
 
 
+_TOKENS = {"nextToken": "nextToken", "nextMarker": "marker", "Marker": "Marker"}
+"""The token of the next page: its name in a response, and in the request for that page."""
+
+
 def paginate(call: Callable[..., Any], member: str, **request: Any) -> Iterator[Any]:
-    """Yield the items of a list operation of ``iot``, from all its pages."""
+    """Yield the items of a list operation of ``iot`` or ``iam``, from all its pages."""
     while True:
         page = call(**request)
         yield from page[member]
-        token = page.get("nextToken"), page.get("nextMarker")
-        if not any(token):
+        for given, requested in _TOKENS.items():
+            if page.get(given):
+                request[requested] = page[given]
+                break
+        else:
             return
-        request |= {"nextToken": token[0]} if token[0] else {"marker": token[1]}
 
 
 def similar_thing(client: Client, name: str) -> str:
@@ -144,5 +151,7 @@ _DESCRIBE: Mapping[ResourceKind, Callable[..., Any]] = {
     ResourceKind.SHADOW: _get_shadow,
     ResourceKind.FUNCTION: _call("lambda", "get_function_configuration", "FunctionName"),
     ResourceKind.RETAINED_MESSAGE: _call("iot-data", "get_retained_message", "topic"),
+    ResourceKind.ROLE: _call("iam", "get_role", "RoleName"),
+    ResourceKind.ROLE_POLICY: _call("iam", "get_role_policy", "RoleName", "PolicyName"),
     ResourceKind.TOPIC_RULE: _find_rule,
 }

@@ -24,6 +24,8 @@ class ResourceKind(StrEnum):
     GROUP_MEMBER = "Thing in a group"
     SHADOW = "shadow"
     RETAINED_MESSAGE = "retained message"
+    ROLE = "role"
+    ROLE_POLICY = "policy of a role"
     TOPIC_RULE = "topic rule"
     FUNCTION = "function"
 
@@ -35,6 +37,7 @@ IDENTITIES = {
     ResourceKind.THING_TYPE: "thingTypeId",
     ResourceKind.THING_GROUP: "thingGroupId",
     ResourceKind.POLICY: "creationDate",
+    ResourceKind.ROLE: "RoleId",
     ResourceKind.TOPIC_RULE: "createdAt",
 }
 """The member of AWS's description that distinguishes a resource from a later one of its name."""
@@ -72,6 +75,8 @@ class Resource:
                 return f"Thing '{second}' in thing group '{first}'"
             case ResourceKind.POLICY_VERSION:
                 return f"version {second} of policy '{first}'"
+            case ResourceKind.ROLE_POLICY:
+                return f"policy '{second}' of role '{first}'"
             case ResourceKind.SHADOW:
                 return f"shadow '{second}' of '{first}'" if second else f"shadow of '{first}'"
             case ResourceKind.RETAINED_MESSAGE:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from botocore import xform_name
 from botocore.awsrequest import create_request_object, prepare_request_dict
 from botocore.loaders import Loader
 from botocore.model import ServiceModel as BotocoreModel
@@ -21,14 +22,20 @@ from hypothesis import strategies as st
 from creeklab.cloud.api.service_model import STATUSES, ServiceModel
 from creeklab.cloud.api.validation import matches
 from creeklab.cloud.errors import ServiceError
+from creeklab.cloud.iam.operations import IamOperations
 from creeklab.cloud.transport.http_response import HttpResponse
 
-SERVICES = {name: ServiceModel(name) for name in ("iot", "iot-data", "sts")}
+SERVICES = {name: ServiceModel(name) for name in ("iot", "iot-data", "sts", "iam")}
 MODELS = {
     name: BotocoreModel(Loader().load_service_model(name, "service-2"), name) for name in SERVICES
 }
 REST_OPERATIONS = [
     (name, operation) for name in ("iot", "iot-data") for operation in SERVICES[name].operations
+]
+IAM_OPERATIONS = [
+    ("iam", operation)
+    for operation in SERVICES["iam"].operations
+    if hasattr(IamOperations, xform_name(operation))
 ]
 REQUEST_ID = "0b5a6c6e-0000-4000-8000-000000000000"
 MOMENT = datetime(2018, 8, 31, 23, 30, tzinfo=UTC)
@@ -48,6 +55,7 @@ TEXTS = [
     "https://ingestion-a.b.sfdcnow.com/streams/c/d/event",
     "b" * 36,
     "c" * 64,
+    "/",
 ]
 
 
@@ -123,7 +131,7 @@ def sample(service: ServiceModel, name: str, given: bool = False) -> Any:
     raise AssertionError(f"No text fits {name}: {shape}")
 
 
-@pytest.mark.parametrize(("name", "operation"), REST_OPERATIONS)
+@pytest.mark.parametrize(("name", "operation"), REST_OPERATIONS + IAM_OPERATIONS)
 def test_every_member_of_every_request(name: str, operation: str) -> None:
     service = SERVICES[name]
     shape = service.operations[operation]["input"]["shape"]
@@ -131,7 +139,7 @@ def test_every_member_of_every_request(name: str, operation: str) -> None:
     assert read(service, *request) == (operation, sample(service, shape, given=True))
 
 
-@pytest.mark.parametrize(("name", "operation"), REST_OPERATIONS)
+@pytest.mark.parametrize(("name", "operation"), REST_OPERATIONS + IAM_OPERATIONS)
 def test_every_member_of_every_response(name: str, operation: str) -> None:
     service = SERVICES[name]
     output = service.operations[operation].get("output")
@@ -477,13 +485,32 @@ def test_a_form_request_gets_an_xml_response() -> None:
 
 
 def test_scalars_in_and_structures_out() -> None:
-    members = {"SerialNumber": "GAHT/ü a&b=+", "TokenCode": "123456"}
+    members = {"SerialNumber": "GAHT/a+b=,@", "TokenCode": "123456"}
     request = wire("sts", "GetSessionToken", members)
     assert read(SERVICES["sts"], *request) == ("GetSessionToken", members)
     result = {"Credentials": {"AccessKeyId": "<A>", "SecretAccessKey": None}}
     answer = SERVICES["sts"].serialize("GetSessionToken", result, REQUEST_ID)
     seen = parsed("sts", "GetSessionToken", answer)
     assert seen["Credentials"] == {"AccessKeyId": "<A>"}
+
+
+@pytest.mark.parametrize(
+    ("form", "tags"),
+    [
+        (
+            "Tags.member.2.Key=b&Tags.member.2.Value=&Tags.member.1.Key=a&Tags.member.1.Value=1",
+            "ab",
+        ),
+        ("&".join(f"Tags.member.{n}.Key={n}&Tags.member.{n}.Value=" for n in (10, 9)), "910"),
+        ("Tags=", ""),
+        ("Tags.member.1.Key=a&Tags.member.1.Value=1" + "&x" + ".y" * 400_000 + "=1", "a"),
+    ],
+)
+def test_lists_in_a_form(form: str, tags: str) -> None:
+    body = f"Action=TagRole&RoleName=creek&{form}".encode()
+    operation, members = read(SERVICES["iam"], "POST", "/", "", {}, body)
+    assert (operation, members["RoleName"]) == ("TagRole", "creek")
+    assert "".join(tag["Key"] for tag in members["Tags"]) == tags
 
 
 @pytest.mark.parametrize("body", [b"", b"Action=Dance", b"Action=%FF", b"\xff", b"{}"])

@@ -166,13 +166,15 @@ def _looks_like_arn(resource: str) -> bool:
     return resource == "*" or _ARN.fullmatch(re.sub(r"\$\{[^{}]*\}", "v", resource)) is not None
 
 
-def parse(document: str, *, name: str = "", arn: str = "", number: str = "") -> Policy:
+def parse(
+    document: str, *, name: str = "", arn: str = "", number: str = "", max_size: int = MAX_SIZE
+) -> Policy:
     """Read a policy document.
 
     Parameters
     ----------
     document
-        JSON text of at most `MAX_SIZE` characters, not counting white space.
+        JSON text of at most `max_size` characters, not counting white space.
     name, arn, number
         Name, ARN and version ID of the policy, for decisions and explanations.
 
@@ -184,9 +186,9 @@ def parse(document: str, *, name: str = "", arn: str = "", number: str = "") -> 
         with that of AWS's ``MalformedPolicyException``.
     """
     size = sum(map(len, document.split()))
-    if size > MAX_SIZE:
+    if size > max_size:
         raise _malformed(
-            f"It has {size} characters without white space; at most {MAX_SIZE} are allowed. Use"
+            f"It has {size} characters without white space; at most {max_size} are allowed. Use"
             " wildcards or policy variables, or attach several policies."
         )
     try:
