@@ -102,6 +102,25 @@ def test_a_refusal_is_an_alert_with_the_reason(open_notebook: OpenNotebook) -> N
     expect(tool.get_by_role("alert")).to_contain_text("Why: '$secret/#' is not a reserved topic")
 
 
+def test_enter_subscribes_and_a_refusal_is_below_the_button(
+    open_notebook: OpenNotebook, root: str
+) -> None:
+    notebook = open_notebook(OPEN)
+    notebook.run(0)
+    tool, keyboard = notebook.tool(0), notebook.page.keyboard
+    tool.get_by_label("Topic filter").focus()
+    keyboard.type(f"{root}/#")
+    keyboard.press("Enter")
+    expect(button(tool, f"Unsubscribe from {root}/#")).to_be_visible()
+    publish(tool, "$secret", "x")
+    alert = tool.get_by_role("alert")
+    expect(alert).to_be_visible()
+    clicked, shown = button(tool, "Publish").bounding_box(), alert.bounding_box()
+    assert clicked is not None
+    assert shown is not None
+    assert 0 < shown["y"] - clicked["y"] < 3 * clicked["height"]
+
+
 def test_html_in_a_message_stays_text(open_notebook: OpenNotebook, root: str) -> None:
     notebook = open_notebook(OPEN)
     notebook.run(0)

@@ -155,7 +155,9 @@ class TestCaptionedFigure:
 
     def test_in_a_notebook(self, flood: pd.DataFrame) -> None:
         drawn = hydrograph(flood, title="Stage <a> & b")
-        figure = ElementTree.fromstring(drawn._repr_html_())
+        style, _, page = drawn._repr_html_().partition("</style>")
+        assert style.startswith('<style>[data-jp-theme-light="false"] figure img[alt$=": described')
+        figure = ElementTree.fromstring(page)
         image, caption = figure.find("img"), figure.find("figcaption")
         assert image is not None
         assert caption is not None

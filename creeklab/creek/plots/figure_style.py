@@ -4,10 +4,10 @@ A plot is a :class:`CaptionedFigure`. In a notebook it appears as an image with 
 caption of one paragraph that describes what the image shows. The paragraph is for people who cannot
 see the image, for people who want the numbers, and for nbval, which compares text and never images.
 
-Figures are made without pyplot, so that none stays open in the background, and on white, so that
-they look the same in JupyterLab's light and dark themes. Color alone never carries information:
-lines also differ in dashes and markers, areas in hatches, and of two colors one is darker. Below
-each figure stand the source of the readings and what they cannot show.
+Figures are made without pyplot, so that none stays open in the background, and on white. In
+JupyterLab's dark theme, a style inverts them and keeps their hues. Color alone never carries
+information: lines also differ in dashes and markers, areas in hatches, and of two colors one is
+darker. Below each figure stand the source of the readings and what they cannot show.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ STYLES: Sequence[dict[str, Any]] = (
     {"color": GRAY, "linestyle": (0, (1, 1)), "marker": "x"},
 )
 _DASHES: Sequence[Any] = ("--", ":", "-.", (0, (7, 2, 1, 2, 1, 2)))
+# JupyterLab's dark theme: light on dark, with the same hues.
+_DARK_THEME = (
+    '<style>[data-jp-theme-light="false"] figure img[alt$=": described below."] '
+    "{ filter: invert(0.88) hue-rotate(180deg); }</style>"
+)
 _MAX_SEGMENTS = 3000  # in a line, however many readings it has
 _SMALL_PRINT_WIDTH = 140  # characters
 
@@ -101,7 +106,7 @@ class CaptionedFigure:
         )
 
     def _repr_html_(self) -> str:
-        return self.html()
+        return _DARK_THEME + self.html()
 
 
 def new_figure(
