@@ -113,11 +113,10 @@ def _check_installed() -> None:
 
 
 def is_up_to_date(pyproject: Path, *, tests: bool) -> bool:
-    """Return whether this Python has the dependencies and the extra ``act``, all recent enough."""
+    """Return whether this Python has every dependency in a sufficient version."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    needed = project["dependencies"] + extras["act"] + (extras["test"] if tests else [])
-    return all(map(is_met, needed))
+    extra = project["optional-dependencies"]["test"] if tests else []
+    return all(map(is_met, [*project["dependencies"], *extra]))
 
 
 _REQUIREMENT = re.compile(

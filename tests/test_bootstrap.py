@@ -99,7 +99,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (clone / "tests" / "requirements.lock").write_text("".join([extra, *pins]))
     (clone / "pyproject.toml").write_text(
         "[project]\ndependencies = ['creekstone>=1.1']\n"
-        "[project.optional-dependencies]\nact = []\ntest = ['creektest']\n"
+        "[project.optional-dependencies]\ntest = ['creektest']\n"
     )
     (clone / "creeklab").mkdir()
     for name in ("__init__.py", "__main__.py", "bootstrap.py"):
@@ -405,29 +405,21 @@ class TestCompleteEnvironment:
             bootstrap.is_met(requirement)
 
     @pytest.mark.parametrize(
-        ("dependencies", "act", "test", "tests", "complete"),
+        ("dependencies", "extra", "tests", "complete"),
         [
-            (["creekstone>=1.1", "creekrock"], [], ["creekbed"], False, True),
-            (["creekstone>=1.1", "creekrock"], [], ["creekbed"], True, False),
-            (["creekstone>=1.1"], [], ["creekrock"], True, True),
-            (["creekstone", "creekbed"], [], [], False, False),
-            (["creekstone>=1.1"], ["creekrock"], [], False, True),
-            (["creekstone>=1.1"], ["creekbed"], [], False, False),
+            (["creekstone>=1.1", "creekrock"], ["creekbed"], False, True),
+            (["creekstone>=1.1", "creekrock"], ["creekbed"], True, False),
+            (["creekstone>=1.1"], ["creekrock"], True, True),
+            (["creekstone", "creekbed"], [], False, False),
         ],
     )
     def test_project(
-        self,
-        tmp_path: Path,
-        dependencies: list[str],
-        act: list[str],
-        test: list[str],
-        tests: bool,
-        complete: bool,
+        self, tmp_path: Path, dependencies: list[str], extra: list[str], tests: bool, complete: bool
     ) -> None:
         project = tmp_path / "pyproject.toml"
         project.write_text(
             f"[project]\ndependencies = {dependencies}\n"
-            f"[project.optional-dependencies]\nact = {act}\ntest = {test}\n"
+            f"[project.optional-dependencies]\ntest = {extra}\n"
         )
         assert bootstrap.is_up_to_date(project, tests=tests) is complete
 
@@ -599,7 +591,7 @@ class TestCommandLine:
             ("lab 05-mqtt --no-browser --port 9000", {"notebook": "05-mqtt", "port": 9000}),
             ("test", {"pytest_arguments": []}),
             ("test -k shadow --co -x", {"pytest_arguments": ["-k", "shadow", "--co", "-x"]}),
-            ("cloud start --set a=b --set c=d", {"settings": ["a=b", "c=d"], "mqtt_port": None}),
+            ("cloud start --set a=b --set c=d", {"set": ["a=b", "c=d"], "mqtt_port": None}),
             ("cloud reset --yes", {"yes": True}),
         ],
     )

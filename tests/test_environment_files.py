@@ -4,14 +4,14 @@ The locks are made, from the clone's folder, by:
 
     make="uv pip compile --universal --python-version 3.11 --generate-hashes
         --no-emit-index-url --no-header"
-    $make pyproject.toml --extra act - --output-file requirements.lock <<END
+    $make pyproject.toml - --output-file requirements.lock <<END
     uv
     argon2-cffi-bindings<26; sys_platform == 'darwin' and platform_machine == 'x86_64'
     cryptography<49; sys_platform == 'darwin' and platform_machine == 'x86_64'
     cryptography>=50; sys_platform != 'darwin' or platform_machine != 'x86_64'
     END
 
-and the same with ``--extra act --extra test --constraint requirements.lock`` into
+and the same with ``--extra test --constraint requirements.lock`` into
 tests/requirements.lock.
 uv is there so that its own hash is known before it is fetched; the others are the last versions
 with a wheel for Macs with an Intel processor.
@@ -31,7 +31,7 @@ from creeklab.bootstrap import LOCK, REPOSITORY_ROOT, TEST_LOCK, is_met
 
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NEEDED = [Requirement(line) for line in [*PROJECT["dependencies"], *EXTRAS["act"]]]
+NEEDED = [Requirement(line) for line in PROJECT["dependencies"]]
 TESTS_NEED = [Requirement(line) for line in EXTRAS["test"]]
 TEXTS = {
     name: (REPOSITORY_ROOT / name).read_text() for name in (LOCK, TEST_LOCK, "environment.yml")
