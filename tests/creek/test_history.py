@@ -121,6 +121,18 @@ class TestRoundTrip:
         expected = {"time_zone": "UTC", "Owner's name": "Mül", "units": {"stage_ft": "ft"}}
         assert history.read().attrs == expected
 
+    def test_a_file_of_an_earlier_version_keeps_its_license(self, history: History) -> None:
+        history.append("Test2", FLOOD)
+        assert history.storage.folder is not None
+        for name in files(history):
+            stored = pq.read_table(history.storage.folder / name, partitioning=None)
+            metadata = dict(stored.schema.metadata)
+            metadata[b"licence"] = metadata.pop(b"license")
+            pq.write_table(stored.replace_schema_metadata(metadata), history.storage.folder / name)
+        attrs = history.read("Test2").attrs
+        assert attrs["license"] == FLOOD.attrs["license"]
+        assert "licence" not in attrs
+
     def test_years_of_any_number_of_digits(self, history: History) -> None:
         index = pd.DatetimeIndex(
             ["0997-05-01", "1969-12-31 23:59:59.999999", "9999-01-01"]

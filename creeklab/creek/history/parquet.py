@@ -64,6 +64,8 @@ def metadata_of(schema: pa.Schema) -> dict[str, Any]:
     }
     if "units" in metadata:
         metadata["units"] = json.loads(metadata["units"])
+    if "licence" in metadata:  # the spelling of creeklab 0.1
+        metadata.setdefault("license", metadata.pop("licence"))
     return metadata
 
 
