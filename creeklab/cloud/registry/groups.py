@@ -39,7 +39,7 @@ LINEAGE = """
         UNION SELECT parent FROM thing_groups AS child JOIN lineage ON child.name = lineage.name
     ) SELECT name FROM lineage
 """
-"""A group and its ancestors, at most seven: so many steps tell whether it is below another one."""
+"""Query for a group and its ancestors; AWS nests groups at most seven levels deep."""
 
 ABOVE = """
     WITH RECURSIVE above (name) AS (

@@ -29,7 +29,6 @@ for a known time and column replaces the old one**: the last value counts as a c
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,7 +45,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from creeklab.creek.history.parquet import (
     TIME,
@@ -61,9 +59,7 @@ from creeklab.creek.history.parquet import (
 )
 from creeklab.creek.history.recent import EMPTY, Recent
 from creeklab.creek.history.storage import FileStore
-from creeklab.creek.readings.numbers import as_numbers
-from creeklab.creek.readings.samples import time_index
-from creeklab.creek.readings.units import unit_of
+from creeklab.creek.history.validation import RESERVED_NAMES, metadata_to_store, validate
 
 FILE = "readings.parquet"
 RECENT = "_recent.arrow"  # Hive's readers ignore names that start with an underscore.
@@ -71,9 +67,6 @@ RECENT = "_recent.arrow"  # Hive's readers ignore names that start with an under
 MERGE_TIME = 0.05  # seconds that an `add` spends on merging, unless one month takes longer
 
 READ_THREADS = 8
-
-_COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_RESERVED_NAMES = ("time", "thing", "month")
 
 
 @dataclass(frozen=True)
@@ -233,7 +226,7 @@ class History:
         with ThreadPoolExecutor(READ_THREADS) as pool:
             for found in pool.map(fields, paths):
                 columns = {**found, **columns}
-        values = {name: columns[name] for name in columns if name not in _RESERVED_NAMES}
+        values = {name: columns[name] for name in columns if name not in RESERVED_NAMES}
         text = {"thing": pa.string(), "month": pa.string()}
         return pa.schema({"time": TIME, **values, **text})
 
@@ -333,7 +326,7 @@ class History:
             names = [
                 name
                 for name in schema.names
-                if name not in _RESERVED_NAMES and (columns is None or name in columns)
+                if name not in RESERVED_NAMES and (columns is None or name in columns)
             ]
             # `read` already uses one thread per file.
             table = part.to_table(
@@ -383,7 +376,7 @@ class History:
         """
         if not thing:
             raise ValueError("The name of the Thing is empty.")
-        added, metadata = _validate(readings), _metadata(readings)
+        added, metadata = validate(readings), metadata_to_store(readings)
         with self.storage.lock():
             recent = self._recent()
             # Older readings of this Thing come first, so that these can correct them.
@@ -428,10 +421,10 @@ class History:
         """
         added = EMPTY
         if readings is not None:
-            values = _validate(readings.drop(columns="thing"))
-            common = _metadata(values)
+            values = validate(readings.drop(columns="thing"))
+            common = metadata_to_store(values)
             metadata = {
-                name: common | {} if attrs is None else _metadata(values, attrs[name])
+                name: common | {} if attrs is None else metadata_to_store(values, attrs[name])
                 for name in readings["thing"].unique()
             }
             added = Recent.of(values.assign(thing=readings["thing"].array), metadata)
@@ -564,15 +557,6 @@ def _total(changes: list[AppendResult]) -> AppendResult:
     )
 
 
-def _metadata(readings: pd.DataFrame, attrs: Mapping[Any, Any] | None = None) -> dict[str, Any]:
-    """Return the text of the attributes, and the unit of each column."""
-    attrs = readings.attrs if attrs is None else attrs
-    text = {str(key): text for key, text in attrs.items() if isinstance(text, str) and text}
-    names = [name for name in map(str, readings) if name != "thing"]
-    units = {name: attrs.get("units", {}).get(name) or unit_of(name) for name in names}
-    return {**text, "units": units}
-
-
 def _month_folder(thing: str, month: str) -> str:
     """Return the folder of a month, escaping reserved characters as Hive does."""
     return f"thing={quote(thing, safe='')}/month={month}"
@@ -596,26 +580,6 @@ def _parse_time(text: Any, name: str) -> pd.Timestamp | None:
         )
     time = time.tz_localize("UTC") if time.tzinfo is None else time.tz_convert("UTC")
     return time.as_unit("us")
-
-
-def _validate(readings: pd.DataFrame) -> pd.DataFrame:
-    """Return a table to append, with times in UTC, numbers, and portable column names."""
-    time = time_index(readings).as_unit("us").rename("time")
-    columns: dict[str, NDArray[np.float64]] = {}
-    for column in readings:
-        if (
-            not isinstance(column, str)
-            or not _COLUMN.fullmatch(column)
-            or column in _RESERVED_NAMES
-        ):
-            raise ValueError(
-                f"Column {column!r} cannot be stored. A name consists of letters, digits and _, and"
-                f" is not {', '.join(_RESERVED_NAMES)}."
-            )
-        if isinstance(readings[column], pd.DataFrame):
-            raise ValueError(f"There are two columns {column!r}. Rename one of them.")
-        columns[column] = as_numbers(readings[column], column).to_numpy()
-    return pd.DataFrame(columns, index=time)
 
 
 def _frame(tables: list[pa.Table], thing: str, columns: list[str] | None) -> pd.DataFrame:
